@@ -1,0 +1,123 @@
+"""Every exception that rekindle raises on its own account.
+
+Knows nothing of the rest of the package, so that any room, a template and a runner included, can
+import it. Names follow Modal's where the meaning is the same.
+"""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """Root of rekindle's own exceptions."""
+
+
+class InvalidError(Error):
+    """The program asks for something that cannot be: a bad decorator argument, a wrong use."""
+
+
+class NotFoundError(Error):
+    """A named app, function, call or snapshot does not exist."""
+
+
+class AuthError(Error):
+    """The token is missing or wrong."""
+
+
+class ConnectionError(Error):  # the name that users of such SDKs look for
+    """No controller answers at the address."""
+
+
+class VersionError(Error):
+    """Client, controller or agent speak different versions of the protocol."""
+
+
+class ServiceError(Error):
+    """The service could not do what was asked for a reason of its own (Redis away, say)."""
+
+
+class ResourceExhaustedError(Error):
+    """A limit was reached; the message names it and how to raise it."""
+
+
+class RequestSizeError(ResourceExhaustedError):
+    """A payload is over the size limit."""
+
+
+class ExecutionError(Error):
+    """The call was used in a state in which it cannot run (app not running, say)."""
+
+
+class SerializationError(Error):
+    """A value cannot be pickled; the message names the object and the path to it."""
+
+
+class DeserializationError(Error):
+    """Bytes cannot be unpickled here (missing module, other version)."""
+
+
+class RemoteError(Error):
+    """The function failed remotely and its exception could not be rebuilt here."""
+
+
+class TimeoutError(Error):
+    """Root of rekindle's own timeouts (not the builtin one)."""
+
+
+class FunctionTimeoutError(TimeoutError):
+    """An input ran longer than the function's ``timeout``; its runner was killed."""
+
+
+class StartupTimeoutError(TimeoutError):
+    """A runner did not become ready within ``startup_timeout``."""
+
+
+class OutputExpiredError(TimeoutError):
+    """The result was kept for its time and is gone."""
+
+
+class InputCancellation(BaseException):
+    """Raised inside a function whose input was cancelled."""
+
+
+class InternalFailure(Error):
+    """rekindle itself failed; the input was not at fault."""
+
+
+class RunnerLostError(InternalFailure):
+    """The runner died while it had the input, as often as redelivery allows."""
+
+
+class StartError(Error):
+    """A runner could not be started by any strategy."""
+
+
+class StrategyUnavailableError(StartError):
+    """A strategy was asked for by name and could not be taken; the message says why."""
+
+
+class ForkUnsafeError(StartError):
+    """The template may not be forked; the message lists what is alive in it."""
+
+
+class SnapshotError(Error):
+    """Root of what can go wrong with a snapshot."""
+
+
+class SnapshotCreateError(SnapshotError):
+    """A template could not be frozen; the message names the cause (an open socket, say)."""
+
+
+class SnapshotInvalidError(SnapshotError):
+    """A snapshot does not fit or is damaged; the message names the first reason."""
+
+
+class SnapshotRestoreError(SnapshotError):
+    """CRIU could not bring a valid snapshot back."""
+
+
+class CriuNotFoundError(SnapshotError):
+    """No working CRIU on this machine; ``rekindle setup criu`` gets one."""
+
+
+class SetupError(Error):
+    """Set-up could not finish (no package mirror, a signature that does not verify)."""

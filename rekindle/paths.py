@@ -1,0 +1,63 @@
+"""Where rekindle keeps things on a machine.
+
+One directory, ``$REKINDLE_HOME`` or ``~/.rekindle``, private to its user. Standard library only:
+templates import this.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+#: Unix socket paths longer than this do not fit sockaddr_un (108 bytes with the final NUL).
+MAX_SOCKET_PATH = 100
+
+
+def home() -> Path:
+    """rekindle's own directory on this machine; made with mode 0700 where missing."""
+    path = Path(os.environ.get("REKINDLE_HOME") or Path.home() / ".rekindle").absolute()
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def snapshots_dir() -> Path:
+    """The snapshot store: it outlives daemons and reboots."""
+    return home() / "snapshots"
+
+
+def sources_dir() -> Path:
+    """Unpacked source bundles by content address."""
+    return home() / "sources"
+
+
+def daemon_dir() -> Path:
+    """Sockets, token, logs and queue of the instance that ``rekindle up`` keeps."""
+    return home() / "daemon"
+
+
+def new_session_dir() -> Path:
+    """A fresh directory for a private instance (``rekindle run`` without ``rekindle up``).
+
+    Lies under ``home()`` unless the sockets in it would have paths that are too long.
+    """
+    base = home() / "run"
+    if len(str(base)) + len("/rk-xxxxxxxx/controller.sock") > MAX_SOCKET_PATH:
+        return Path(tempfile.mkdtemp(prefix="rekindle-"))
+    base.mkdir(exist_ok=True, mode=0o700)
+    return Path(tempfile.mkdtemp(prefix="rk-", dir=base))
+
+
+def controller_socket(instance: Path) -> Path:
+    """The controller's gRPC socket of an instance directory."""
+    return instance / "controller.sock"
+
+
+def agent_socket(instance: Path) -> Path:
+    """Where the processes of a node connect back to their agent."""
+    return instance / "agent.sock"
+
+
+def token_file(instance: Path) -> Path:
+    """The shared secret of an instance (mode 0600)."""
+    return instance / "token"

@@ -1,0 +1,1 @@
+"""The node: its agent, the ladder of strategies, isolation, and the runners themselves."""

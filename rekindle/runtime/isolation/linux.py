@@ -1,0 +1,101 @@
+"""Linux calls that the standard library of Python 3.11 lacks, each with one named purpose.
+
+ctypes only, so that templates, runners and the spawner can afford it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWPID = 0x20000000
+
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+_PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by ``flags`` for new ones."""
+    _check(_libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def setns(fd: int, kind: int) -> None:
+    """Enter the namespace that ``fd`` names; ``kind`` is the CLONE_NEW* flag it must have."""
+    _check(_libc.setns(fd, kind), "setns")
+
+
+def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    _check(
+        _libc.mount(
+            source.encode(),
+            target.encode(),
+            fstype.encode() or None,
+            ctypes.c_ulong(flags),
+            data.encode() or None,
+        ),
+        f"mount {target}",
+    )
+
+
+def unmount(target: str) -> None:
+    """Detach the mount at ``target`` even while something in it is open."""
+    _check(_libc.umount2(target.encode(), MNT_DETACH), f"umount {target}")
+
+
+def make_mounts_private() -> None:
+    """Keep this namespace's mounts from propagating to the machine, and the reverse."""
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+
+
+def mount_proc() -> None:
+    """Show this PID namespace's own processes under /proc."""
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def set_hostname(name: str) -> None:
+    """Set the host name of this UTS namespace."""
+    raw = name.encode()
+    _check(_libc.sethostname(raw, len(raw)), "sethostname")
+
+
+def die_with_parent(expected_parent: int | None = None) -> None:
+    """Get SIGKILL when the thread that forked this process ends.
+
+    ``expected_parent`` closes the race with a parent that was gone before the call.
+    """
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
+    if expected_parent is not None and os.getppid() != expected_parent:
+        os._exit(1)
+
+
+def outlive_parent() -> None:
+    """Undo ``die_with_parent``: a forked child inherits nothing of it, a restored one may."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
+
+
+def return_freed_memory() -> None:
+    """Give the allocator's free pages back, so that they are not frozen into a snapshot."""
+    trim = getattr(_libc, "malloc_trim", None)  # absent in musl
+    if trim is not None:
+        trim(0)

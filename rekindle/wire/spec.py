@@ -1,0 +1,81 @@
+"""FunctionSpec: all that the node needs to know about a function besides its code.
+
+Travels as JSON. Standard library only. Knows nothing of decorators: the SDK has validated it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrySpec:
+    """How often, and after what delays, a failed input runs again."""
+
+    max_retries: int = 0
+    backoff_coefficient: float = 1.0
+    initial_delay_s: float = 1.0
+    max_delay_s: float = 60.0
+
+    def delay_s(self, attempt: int) -> float:
+        """Delay before retry number ``attempt`` (1 is the first retry)."""
+        delay = self.initial_delay_s * self.backoff_coefficient ** (attempt - 1)
+        return min(delay, self.max_delay_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionSpec:
+    """One function or class of an app, as its pool on a node sees it."""
+
+    app_name: str
+    name: str  # function name, or class name
+    kind: str = "function"  # "function" | "cls"
+    methods: tuple[str, ...] = ()  # of a class
+    module: str = ""
+    # Environment: what the template boots with.
+    python: str = ""  # interpreter path
+    python_version: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    sys_path: tuple[str, ...] = ()
+    # What the code is; the snapshot's name is made from these (snapshot/key.py).
+    code_digest: str = ""
+    source_digest: str = ""  # of the source bundle; "" is none
+    hooks_digest: str = ""
+    # Life of a runner.
+    timeout_s: float = 300.0
+    startup_timeout_s: float = 300.0
+    min_containers: int = 0
+    max_containers: int | None = None
+    buffer_containers: int = 0
+    scaledown_window_s: float = 60.0
+    single_use_containers: bool = False
+    enable_memory_snapshot: bool = False
+    retries: RetrySpec | None = None
+    cpu: float | None = None
+    memory_mib: int | None = None
+    gpu: str | None = None
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal specs give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> FunctionSpec:
+        """The inverse of ``to_json``; unknown fields of a newer peer are ignored."""
+        raw: dict[str, Any] = json.loads(text)
+        known = {f.name for f in dataclasses.fields(cls)}
+        raw = {key: value for key, value in raw.items() if key in known}
+        raw["methods"] = tuple(raw.get("methods", ()))
+        raw["sys_path"] = tuple(raw.get("sys_path", ()))
+        if raw.get("retries") is not None:
+            raw["retries"] = RetrySpec(**raw["retries"])
+        return cls(**raw)
+
+    def revision(self) -> str:
+        """Content address of code and configuration: 16 hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
