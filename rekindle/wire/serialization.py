@@ -1,0 +1,327 @@
+"""Values and exceptions as bytes: cloudpickle, with errors that say what was wrong and where.
+
+Both ends of a call use it, so it imports the standard library and, when something is pickled,
+cloudpickle. Knows nothing of calls, functions or gRPC.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rekindle.exception import DeserializationError, RemoteError, SerializationError
+
+_PROTOCOL = 5
+_PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: Frames of these at the top of a traceback say nothing about the user's program.
+_MACHINERY = (_PACKAGE_DIR, "<frozen importlib")
+
+
+def serialize(value: object, what: str) -> bytes:
+    """Pickle ``value``; ``what`` names it in errors ("the result of embed").
+
+    Raises SerializationError that names the part which cannot be pickled and the path to it.
+    """
+    try:
+        return _dumps(value)
+    except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+        raise _explain(value, "value", what, error) from None
+
+
+def serialize_input(args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> bytes:
+    """Pickle ``(args, kwargs)``, the payload of an input; errors name the argument."""
+    try:
+        return _dumps((args, kwargs))
+    except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+        for root, value in [
+            *((f"args[{i}]", value) for i, value in enumerate(args)),
+            *((f"{name}=", value) for name, value in kwargs.items()),
+        ]:
+            if _failure(value) is not None:
+                raise _explain(value, root, what, error) from None
+        raise _explain((args, kwargs), "(args, kwargs)", what, error) from None
+
+
+def deserialize(data: bytes, what: str) -> Any:
+    """Unpickle ``data``; ``what`` names it in errors.
+
+    Raises DeserializationError, with the original error's type and text.
+    """
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise DeserializationError(
+            f"{what} cannot be unpickled here: {type(error).__name__}: {error}. {_hint(error)}"
+        ) from error
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"Make the module {error.name!r} importable in this process."
+    if isinstance(error, AttributeError):
+        return "The definition that it needs is not in the module of that name here."
+    return "Both sides must have the same Python version and the same versions of its packages."
+
+
+# ---- exceptions --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ExceptionRecord:
+    """An exception on its way to the caller.
+
+    ``data`` is its pickle, or empty where it cannot be pickled; ``type_name`` is dotted.
+    """
+
+    data: bytes
+    type_name: str
+    message: str
+    traceback: str
+
+
+class RemoteTraceback(Exception):
+    """The ``__cause__`` of an exception that came from a runner; its text is the traceback."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text.rstrip()}\n"""'
+
+
+def record_exception(
+    exc: BaseException, *, skip_frames_in: tuple[str, ...] = ()
+) -> ExceptionRecord:
+    """Turn a raised exception into what travels.
+
+    The traceback text leaves out rekindle's own leading frames, and leading frames of files whose
+    path starts with one of ``skip_frames_in``.
+    """
+    return ExceptionRecord(
+        data=_pickle_exception(exc),
+        type_name=type_name(type(exc)),
+        message=_text_of(exc),
+        traceback=_format(exc, _MACHINERY + skip_frames_in),
+    )
+
+
+def rebuild_exception(record: ExceptionRecord) -> BaseException:
+    """The exception to raise at home: of the same type, with the remote traceback as its cause.
+
+    A RemoteError with the text where it cannot be rebuilt here.
+    """
+    exc: BaseException | None = None
+    reason = "it could not be pickled remotely"
+    if record.data:
+        try:
+            loaded = pickle.loads(record.data)
+        except Exception as error:  # noqa: BLE001 (a user's __init__ may raise anything)
+            reason = f"it could not be unpickled here ({type(error).__name__}: {error})"
+        else:
+            if isinstance(loaded, BaseException):
+                exc = loaded
+            else:
+                reason = f"it unpickled to a {type(loaded).__name__}"
+    if exc is None:
+        exc = RemoteError(f"{record.type_name}: {record.message} [{reason}]")
+    if record.traceback:
+        exc.__cause__ = RemoteTraceback(record.traceback)
+    return exc
+
+
+def remote_traceback(exc: BaseException) -> str | None:
+    """The remote traceback text that ``rebuild_exception`` attached, if any."""
+    cause = exc.__cause__
+    return cause.text if isinstance(cause, RemoteTraceback) else None
+
+
+def type_name(cls: type) -> str:
+    """``module.QualName``; bare for builtins."""
+    if cls.__module__ in ("builtins", "__main__"):
+        return cls.__qualname__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _text_of(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception as error:  # noqa: BLE001 (a user's __str__ may raise anything)
+        return f"<str() of it failed: {type(error).__name__}: {error}>"
+
+
+def _pickle_exception(exc: BaseException) -> bytes:
+    """Pickle so that the type survives; what cannot be pickled of its attributes is left out."""
+    try:
+        data = _dumps(exc)
+        if type(pickle.loads(data)) is type(exc):
+            return data
+    except Exception:  # noqa: BLE001, S110 (the ways below are for exactly this)
+        pass
+    # An __init__ that takes other arguments than it passed on, or attributes that cannot travel.
+    args = tuple(arg if _failure(arg) is None else _safe_repr(arg) for arg in exc.args)
+    state = {name: value for name, value in vars(exc).items() if _failure(value) is None}
+    try:
+        data = _dumps(_ByParts(type(exc), args, state))
+        pickle.loads(data)
+    except Exception:  # noqa: BLE001 (then only its text travels)
+        return b""
+    return data
+
+
+@dataclass
+class _ByParts:
+    """Pickles to a call that makes the exception without its ``__init__``."""
+
+    cls: type[BaseException]
+    args: tuple[Any, ...]
+    state: dict[str, Any]
+
+    def __reduce__(self) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
+        return _from_parts, (self.cls, self.args, self.state)
+
+
+def _from_parts(
+    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+) -> BaseException:
+    exc = cls.__new__(cls, *args)
+    exc.args = args
+    vars(exc).update(state)
+    return exc
+
+
+def _safe_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 (a user's __repr__ may raise anything)
+        return f"<{type_name(type(value))} object>"
+
+
+def _format(exc: BaseException, skip: tuple[str, ...]) -> str:
+    text = traceback.TracebackException.from_exception(exc)
+    _trim(text, skip, set())
+    return "".join(text.format())
+
+
+def _trim(text: traceback.TracebackException, skip: tuple[str, ...], seen: set[int]) -> None:
+    if id(text) in seen:
+        return
+    seen.add(id(text))
+    frames = list(text.stack)
+    while frames and frames[0].filename.startswith(skip):
+        frames.pop(0)
+    text.stack = traceback.StackSummary.from_list(frames)
+    for other in (text.__cause__, text.__context__, *(text.exceptions or ())):
+        if other is not None:
+            _trim(other, skip, seen)
+
+
+# ---- the path to what cannot be pickled --------------------------------------------------------
+
+_MAX_DEPTH = 30
+
+
+def _dumps(value: object) -> bytes:
+    import cloudpickle
+
+    data: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL)
+    return data
+
+
+def _failure(value: object) -> Exception | None:
+    try:
+        _dumps(value)
+    except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+        return error
+    return None
+
+
+def _explain(value: object, root: str, what: str, error: Exception) -> SerializationError:
+    path, part, cause = find_unpicklable(value, root, error)
+    found = f"{path} is a {type_name(type(part))}" if part is not None else path
+    return SerializationError(
+        f"{what} cannot be pickled: {found} ({type(cause).__name__}: {cause}). "
+        f"Leave it out, or make it where it is used."
+    )
+
+
+def find_unpicklable(value: object, root: str, error: Exception) -> tuple[str, Any, Exception]:
+    """Follow ``value`` down to the smallest part that fails; its path, itself and its error."""
+    path, part, cause = root, value, error
+    seen: set[int] = set()
+    for _ in range(_MAX_DEPTH):
+        seen.add(id(part))
+        for step, child in _children(part):
+            if id(child) in seen:
+                continue
+            failure = _failure(child)
+            if failure is not None:
+                path, part, cause = path.removesuffix("=") + step, child, failure
+                break
+        else:
+            break
+    return path.removesuffix("="), part, cause
+
+
+def _children(value: object) -> list[tuple[str, Any]]:
+    """The parts that pickle visits, each with the step that leads to it."""
+    if isinstance(value, dict):
+        return [
+            *((f"[{_short(key)}]", child) for key, child in value.items()),
+            *((f".keys()[{i}]", key) for i, key in enumerate(value)),
+        ]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{i}]", child) for i, child in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        return [(f"{{{_short(child)}}}", child) for child in value]
+    code = getattr(value, "__code__", None)
+    if code is not None and hasattr(value, "__globals__"):
+        return _function_parts(value, code)
+    state = getattr(value, "__dict__", None)
+    parts = [(f".{name}", child) for name, child in dict(state).items()] if state else []
+    if not isinstance(value, type):
+        for cls in type(value).__mro__:
+            slots = cls.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else tuple(slots):
+                if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                    parts += [(f".{name}", getattr(value, name))]
+    else:
+        parts = [(step, child) for step, child in parts if not step.startswith(".__")]
+    bound = getattr(value, "__self__", None)
+    if bound is not None and callable(value):
+        parts.append((".__self__", bound))
+    return parts
+
+
+def _function_parts(function: Any, code: Any) -> list[tuple[str, Any]]:
+    parts: list[tuple[str, Any]] = []
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            parts.append((f" > closure variable {name!r}", cell.cell_contents))
+        except ValueError:  # not yet filled
+            continue
+    names = [name for name in _names_in(code) if name in function.__globals__]
+    parts += [(f" > global {name!r}", function.__globals__[name]) for name in names]
+    for i, default in enumerate(function.__defaults__ or ()):
+        parts.append((f" > default {i}", default))
+    for name, default in (function.__kwdefaults__ or {}).items():
+        parts.append((f" > default of {name!r}", default))
+    return parts
+
+
+def _names_in(code: Any) -> list[str]:
+    """Names that a code object, or one nested in it, may look up as globals."""
+    names = list(code.co_names)
+    for const in code.co_consts:
+        if hasattr(const, "co_names"):
+            names.extend(_names_in(const))
+    return list(dict.fromkeys(names))
+
+
+def _short(key: object) -> str:
+    text = _safe_repr(key)
+    return text if len(text) <= 40 else text[:37] + "..."
