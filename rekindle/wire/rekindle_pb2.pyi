@@ -124,6 +124,14 @@ class CloseAppReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class LookupRequest(_message.Message):
+    __slots__ = ("app_id", "name")
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    app_id: str
+    name: str
+    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
 class Input(_message.Message):
     __slots__ = ("index", "method", "payload")
     INDEX_FIELD_NUMBER: _ClassVar[int]

@@ -56,6 +56,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.CloseAppRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.CloseAppReply.FromString,
                 _registered_method=True)
+        self.Lookup = channel.unary_unary(
+                '/rekindle.v1.Controller/Lookup',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.LookupRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
+                _registered_method=True)
         self.Invoke = channel.unary_unary(
                 '/rekindle.v1.Controller/Invoke',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SubmitRequest.SerializeToString,
@@ -114,6 +119,14 @@ class ControllerServicer(object):
 
     def CloseApp(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Lookup(self, request, context):
+        """The function of a name in an app, for handles inside runners: a template restored from a
+        snapshot may have been made for a former app, so it knows names, not ids.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -181,6 +194,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.CloseApp,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.CloseAppRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.CloseAppReply.SerializeToString,
+            ),
+            'Lookup': grpc.unary_unary_rpc_method_handler(
+                    servicer.Lookup,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.LookupRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.SerializeToString,
             ),
             'Invoke': grpc.unary_unary_rpc_method_handler(
                     servicer.Invoke,
@@ -323,6 +341,33 @@ class Controller(object):
             '/rekindle.v1.Controller/CloseApp',
             rekindle_dot_wire_dot_rekindle__pb2.CloseAppRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.CloseAppReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Lookup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Lookup',
+            rekindle_dot_wire_dot_rekindle__pb2.LookupRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
             options,
             channel_credentials,
             insecure,
