@@ -1,0 +1,229 @@
+"""Find a CRIU that works on this machine.
+
+Looks at ``$REKINDLE_CRIU``, then at the private prefix that ``rekindle setup criu`` fills, then on
+``$PATH``. What works is remembered in a small file keyed by kernel, binary and privileges, because
+every start of an agent asks. Knows nothing of snapshots.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rekindle import paths
+from rekindle.exception import CriuNotFoundError
+
+log = logging.getLogger(__name__)
+
+MIN_VERSION = (4, 0, 0)
+_CHECK_TIMEOUT_S = 60.0
+_REMEDY = "run `rekindle setup criu`, or set REKINDLE_CRIU to a working one"
+
+
+@dataclass(frozen=True)
+class Criu:
+    """A CRIU that can be run: ``argv`` is what comes before CRIU's own arguments."""
+
+    argv: tuple[str, ...]
+    version: tuple[int, int, int]
+    version_text: str
+    binary: str  # the CRIU executable itself
+    prefix: str = ""  # where it was unpacked; "" for the machine's own
+
+    @property
+    def identity(self) -> str:
+        """What a snapshot depends on: two CRIUs of equal identity read each other's images."""
+        return self.version_text
+
+
+def default_prefix() -> Path:
+    """Where ``rekindle setup criu`` unpacks a private CRIU and pycriu: next to the interpreter."""
+    return Path(sys.prefix) / "share" / "rekindle" / "criu"
+
+
+@functools.lru_cache(maxsize=8)
+def _find(chosen: str | None, prefix: str, search: str) -> Criu:
+    if chosen:
+        try:
+            return _usable(_candidate_argv(Path(chosen)))
+        except CriuNotFoundError as error:
+            raise CriuNotFoundError(f"REKINDLE_CRIU={chosen}: {error}") from None
+    reasons = []
+    for path in (prefix, shutil.which("criu", path=f"{search}:/usr/local/sbin:/usr/sbin:/sbin")):
+        if not path or not os.path.exists(path):
+            continue
+        try:
+            return _usable(_candidate_argv(Path(path)))
+        except CriuNotFoundError as error:
+            reasons.append(f"{path}: {error}")
+    found = "; ".join(reasons) or f"neither in {prefix} nor on PATH"
+    raise CriuNotFoundError(f"no working CRIU on this machine ({found}): {_REMEDY}")
+
+
+def find() -> Criu:
+    """The CRIU to use on this machine.
+
+    Raises CriuNotFoundError, naming what was looked at and why it does not do.
+    """
+    return _find(
+        os.environ.get("REKINDLE_CRIU"), str(default_prefix()), os.environ.get("PATH", os.defpath)
+    )
+
+
+def forget() -> None:
+    """Look again at the next ``find``; for set-up, which changes what there is to find."""
+    _find.cache_clear()
+
+
+def in_prefix(prefix: Path) -> Criu:
+    """The CRIU that is unpacked in ``prefix``, verified. Raises CriuNotFoundError."""
+    return _usable(_candidate_argv(prefix))
+
+
+def _candidate_argv(path: Path) -> tuple[tuple[str, ...], Path, str]:
+    """Command line, executable and prefix for an executable or for a prefix directory."""
+    path = path.absolute()
+    if not path.is_dir():
+        if not path.exists():
+            raise CriuNotFoundError("no such file")
+        if not os.access(path, os.X_OK):
+            raise CriuNotFoundError("not executable")
+        return (str(path),), path, ""
+    binary = path / "usr" / "sbin" / "criu"
+    if not binary.exists():
+        raise CriuNotFoundError("holds no usr/sbin/criu")
+    # The C library in the prefix is newer than the machine's may be: start through its own loader.
+    loaders = sorted(path.glob("usr/lib*/ld-linux*.so.*")) + sorted(
+        path.glob("lib*/ld-linux*.so.*")
+    )
+    libraries = sorted(path.glob("usr/lib/*-linux-gnu*")) + sorted(path.glob("lib/*-linux-gnu*"))
+    if not loaders or not libraries:
+        raise CriuNotFoundError("holds no dynamic loader or no libraries; fetch it again")
+    search = ":".join(str(library) for library in libraries)
+    return (str(loaders[0]), "--library-path", search, str(binary)), binary, str(path)
+
+
+def _usable(candidate: tuple[tuple[str, ...], Path, str]) -> Criu:
+    argv, binary, prefix = candidate
+    key = _verdict_key(argv, binary)
+    remembered = _read_verdicts().get(str(binary))
+    if remembered and remembered.get("key") == key:
+        return Criu(
+            argv=argv,
+            version=parse_version(remembered["version"]),
+            version_text=remembered["version"],
+            binary=str(binary),
+            prefix=prefix,
+        )
+    text = _run(argv, "--version")
+    version = parse_version(text)
+    if version < MIN_VERSION:
+        wanted = ".".join(map(str, MIN_VERSION[:2]))
+        raise CriuNotFoundError(f"is version {'.'.join(map(str, version))}, {wanted} is needed")
+    version_text = _version_text(text)
+    _run(argv, "check", "--no-default-config")
+    _remember(str(binary), {"key": key, "version": version_text})
+    return Criu(
+        argv=argv, version=version, version_text=version_text, binary=str(binary), prefix=prefix
+    )
+
+
+def _run(argv: tuple[str, ...], *arguments: str) -> str:
+    command = [*argv, *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_CHECK_TIMEOUT_S,
+            check=False,
+        )
+    except OSError as error:
+        raise CriuNotFoundError(f"cannot be started: {error.strerror}") from error
+    except subprocess.TimeoutExpired:
+        raise CriuNotFoundError(
+            f"`criu {arguments[0]}` did not end in {_CHECK_TIMEOUT_S:g} s"
+        ) from None
+    if done.returncode != 0:
+        said = _last_errors(done.stderr + done.stdout)
+        raise CriuNotFoundError(f"`criu {arguments[0]}` fails: {said}")
+    return done.stdout
+
+
+def _last_errors(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line] or lines
+    return " / ".join(errors[-3:]) or "no output"
+
+
+def parse_version(text: str) -> tuple[int, int, int]:
+    """(major, minor, patch) of CRIU's ``--version`` output. Raises CriuNotFoundError."""
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    if found is None:
+        raise CriuNotFoundError(f"tells no version: {text.strip()[:80]!r}")
+    return int(found[1]), int(found[2]), int(found[3] or 0)
+
+
+def _version_text(text: str) -> str:
+    """Version and, for a build from git, its GitID: images may differ between such builds."""
+    fields = dict(re.findall(r"^(Version|GitID):\s*(\S+)", text, flags=re.MULTILINE))
+    version = fields.get("Version") or ".".join(map(str, parse_version(text)))
+    git = fields.get("GitID", "")
+    return f"{version} ({git})" if git not in ("", "0", f"v{version}") else version
+
+
+def _verdict_key(argv: tuple[str, ...], binary: Path) -> str:
+    kernel = os.uname()
+    parts = [kernel.release, kernel.version, str(os.geteuid()), _capabilities()]
+    for path in (binary, Path(argv[0])):
+        info = path.stat()
+        parts.append(f"{info.st_ino}:{info.st_size}:{info.st_mtime_ns}")
+    return " ".join(parts)
+
+
+def _capabilities() -> str:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("CapEff:"):
+                return line.split()[1]
+    return ""
+
+
+def _verdict_file() -> Path:
+    return paths.home() / "criu-verdict.json"
+
+
+def _read_verdicts() -> dict[str, dict[str, Any]]:
+    try:
+        raw = json.loads(_verdict_file().read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("criu verdict unreadable, checking again: %s", error)
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
+def _remember(binary: str, verdict: dict[str, str]) -> None:
+    verdicts = {**_read_verdicts(), binary: verdict}
+    target = _verdict_file()
+    draft = target.with_name(f"{target.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(verdicts))
+        os.replace(draft, target)
+    except OSError as error:  # a full or read-only home costs a check at the next start, no more
+        log.warning("criu verdict not remembered: %s", error)
+        with contextlib.suppress(OSError):
+            draft.unlink()

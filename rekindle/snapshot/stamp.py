@@ -1,0 +1,49 @@
+"""The mark of a full verification: these very files, unchanged since, had the right content.
+
+Reading gigabytes at each restore to check them would undo what a snapshot is for. The stamp holds
+boot, inode, size and both times of each file; whatever writes to a file changes its ctime.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from rekindle.snapshot import files, machine
+
+log = logging.getLogger(__name__)
+
+NAME = "verified.json"
+
+
+def write(directory: Path, images: Path, names: Iterable[str]) -> None:
+    """Record that the named images are right as they are now. Raises OSError."""
+    files.write_durably(
+        directory / NAME,
+        json.dumps({"boot": machine.boot_id(), "files": _identities(images, names)}),
+    )
+
+
+def holds(directory: Path, images: Path, names: Iterable[str]) -> bool:
+    """Whether a stamp of this boot covers the named images as they are now."""
+    try:
+        stamp = json.loads((directory / NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        log.warning("verification stamp unreadable path=%s: %s", directory, error)
+        return False
+    if not isinstance(stamp, dict) or not stamp.get("boot"):
+        return False
+    return stamp["boot"] == machine.boot_id() and stamp.get("files") == _identities(images, names)
+
+
+def _identities(images: Path, names: Iterable[str]) -> dict[str, list[int]]:
+    found = {}
+    for name in sorted(names):
+        info = os.stat(images / name)
+        found[name] = [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
+    return found

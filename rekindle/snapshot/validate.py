@@ -1,0 +1,117 @@
+"""Whether a snapshot may be restored here: does it fit, is it whole, is what it loaded unchanged?
+
+Raises SnapshotInvalidError with the first reason, in words. Never changes the snapshot, save for
+the stamp of a full verification.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+
+from rekindle.exception import SnapshotInvalidError
+from rekindle.snapshot import files, key, stamp
+from rekindle.snapshot.key import Ingredients
+from rekindle.snapshot.machine import Machine
+from rekindle.snapshot.manifest import Manifest
+from rekindle.snapshot.store import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+def validate(snapshot: Snapshot, ingredients: Ingredients) -> None:
+    """Raise SnapshotInvalidError unless ``snapshot`` is what these ingredients make.
+
+    All files are read and hashed, unless the stamp of an earlier full verification still holds.
+    """
+    _check_ingredients(snapshot, ingredients)
+    _check_rest(snapshot, full=True)
+
+
+def validate_here(snapshot: Snapshot, machine: Machine, *, full: bool = False) -> None:
+    """The same for one who knows the machine alone, not the function's present code.
+
+    Without ``full`` the content of files is not read, just their presence and size.
+    """
+    _check_machine(snapshot, machine)
+    _check_rest(snapshot, full=full)
+
+
+def _invalid(snapshot: Snapshot, reason: str) -> SnapshotInvalidError:
+    return SnapshotInvalidError(f"snapshot {snapshot.key}: {reason}")
+
+
+def _check_machine(snapshot: Snapshot, machine: Machine) -> None:
+    reasons = key.machine_differences(snapshot.manifest.ingredients.machine(), machine)
+    if reasons:
+        raise _invalid(snapshot, reasons[0])
+
+
+def _check_ingredients(snapshot: Snapshot, ingredients: Ingredients) -> None:
+    made_from = snapshot.manifest.ingredients
+    _check_machine(snapshot, ingredients.machine())
+    # A processor that can do more than the snapshot asks for is no reason.
+    made_from = dataclasses.replace(made_from, cpu_features=ingredients.cpu_features)
+    reasons = key.differences(made_from, ingredients)
+    if reasons:
+        raise _invalid(snapshot, reasons[0])
+
+
+def _check_rest(snapshot: Snapshot, *, full: bool) -> None:
+    _check_presence(snapshot)
+    _check_loaded_files(snapshot)
+    if full:
+        _check_content(snapshot)
+
+
+def _check_presence(snapshot: Snapshot) -> None:
+    manifest = snapshot.manifest
+    if "inventory.img" not in manifest.files:
+        raise _invalid(snapshot, "its manifest names no inventory.img")
+    for name, wanted in manifest.files.items():
+        try:
+            size = os.lstat(snapshot.images / name).st_size
+        except FileNotFoundError:
+            raise _invalid(snapshot, f"image file {name} is missing") from None
+        except OSError as error:
+            raise _invalid(snapshot, f"image file {name}: {error.strerror}") from error
+        if size != wanted.size:
+            word = "truncated" if size < wanted.size else "grown"
+            raise _invalid(
+                snapshot, f"image file {name} is {word}: {size} bytes instead of {wanted.size}"
+            )
+
+
+def _check_loaded_files(snapshot: Snapshot) -> None:
+    reason = changed_file(snapshot.manifest)
+    if reason:
+        raise _invalid(snapshot, reason)
+
+
+def changed_file(manifest: Manifest) -> str:
+    """The first loaded file that is not what it was, and how; "" when all are unchanged."""
+    for path, wanted in manifest.loaded_files.items():
+        try:
+            info = os.stat(path)
+        except OSError as error:
+            return f"loaded file {path} is gone: {error.strerror}"
+        if (info.st_size, info.st_mtime_ns) != (wanted.size, wanted.mtime_ns):
+            return f"loaded file {path} changed"
+    return ""
+
+
+def _check_content(snapshot: Snapshot) -> None:
+    manifest = snapshot.manifest
+    try:
+        if stamp.holds(snapshot.path, snapshot.images, manifest.files):
+            return
+        for name, wanted in manifest.files.items():
+            if files.hash_file(snapshot.images / name) != wanted.xxh3:
+                raise _invalid(snapshot, f"image file {name} is corrupt: its content changed")
+    except OSError as error:
+        raise _invalid(snapshot, f"image file cannot be read: {error}") from error
+    try:
+        stamp.write(snapshot.path, snapshot.images, manifest.files)
+    except OSError as error:  # a full disk: the next restore verifies again
+        log.warning("verification not remembered snapshot=%s: %s", snapshot.key, error)
