@@ -1,0 +1,117 @@
+"""Measure the same call by each strategy, interleaved.
+
+Interleaved, because machines drift (other tenants, frequency, page cache): a strategy that is
+measured in one block would get one weather. What a call is, the ``Target`` knows; nothing here
+knows of the SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from rekindle.bench.records import Report, Run, StrategyResult
+from rekindle.exception import Error, InvalidError
+from rekindle.wire.phases import Strategy
+
+#: The order of tables and plots: slowest first.
+STRATEGIES = (Strategy.COLD, Strategy.RESTORE, Strategy.FORK, Strategy.WARM)
+
+
+class Target(Protocol):
+    """One call that can be made by any strategy."""
+
+    @property
+    def name(self) -> str:
+        """What is called, as the reader knows it: ``Embedder.embed``."""
+        ...
+
+    def prepare(self, strategy: Strategy) -> None:
+        """Make the strategy possible, outside of what is measured; a rekindle error where not."""
+        ...
+
+    def call(self, strategy: Strategy) -> Measured:
+        """Make the call by exactly this strategy; raises what the call raises."""
+        ...
+
+
+class Measured(Protocol):
+    """What a target tells of a call."""
+
+    @property
+    def strategy(self) -> str: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def run(self) -> Run: ...
+
+
+#: Told after each run: the strategy, the runs done of all, the run, or the error of the run.
+Progress = Callable[[Strategy, int, int, Run | None, str | None], None]
+#: Told the value of each run: the place where a caller checks answers.
+OnValue = Callable[[Strategy, Any], None]
+
+
+def parse_strategies(text: str) -> list[Strategy]:
+    """Read ``"cold,fork"``: each strategy once, in its order; InvalidError for other words."""
+    known = ", ".join(strategy.value for strategy in STRATEGIES)
+    chosen: list[Strategy] = []
+    for word in (part.strip().lower() for part in text.split(",")):
+        if not word:
+            continue
+        if word not in {strategy.value for strategy in STRATEGIES}:
+            raise InvalidError(f"unknown strategy {word!r}; choose from {known}")
+        if Strategy(word) not in chosen:
+            chosen.append(Strategy(word))
+    if not chosen:
+        raise InvalidError(f"no strategy given; choose from {known}")
+    return chosen
+
+
+def measure(
+    target: Target,
+    *,
+    strategies: Sequence[Strategy],
+    runs: int,
+    machine: dict[str, Any],
+    progress: Progress | None = None,
+    on_value: OnValue | None = None,
+) -> Report:
+    """Call ``target`` ``runs`` times by each strategy and report.
+
+    A run that fails, or that was served by another strategy than the one asked for, is an error
+    of that run: it is in the report and not among the figures.
+    """
+    if runs < 1:
+        raise InvalidError(f"at least one run is needed, not {runs}")
+    results = {strategy: StrategyResult(strategy=strategy.value) for strategy in strategies}
+    total = runs * len(strategies)
+    done = 0
+    for _ in range(runs):
+        for strategy in strategies:
+            run, error = _one(target, strategy, on_value)
+            if run is not None:
+                results[strategy].runs.append(run)
+            if error is not None:
+                results[strategy].errors.append(error)
+            done += 1
+            if progress is not None:
+                progress(strategy, done, total, run, error)
+    return Report(function=target.name, machine=machine, results=list(results.values()))
+
+
+def _one(
+    target: Target, strategy: Strategy, on_value: OnValue | None
+) -> tuple[Run | None, str | None]:
+    try:
+        target.prepare(strategy)
+        measured = target.call(strategy)
+    except Error as error:  # rekindle's own: the strategy could not be taken, a runner died
+        return None, f"{type(error).__name__}: {error}"
+    if measured.strategy != strategy.value:
+        return None, (
+            f"asked for {strategy.value}, served by {measured.strategy or 'an unknown strategy'}"
+        )
+    if on_value is not None:
+        on_value(strategy, measured.value)
+    return measured.run, None
