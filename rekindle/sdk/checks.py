@@ -1,0 +1,94 @@
+"""Checks of what a user gives to decorators. Each error names parameter, value and allowed range.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from rekindle.exception import InvalidError
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def number(
+    parameter: str,
+    value: Any,
+    low: float,
+    high: float | None,
+    unit: str = "",
+    *,
+    whole: bool = False,
+) -> None:
+    """``low <= value <= high`` and a number (a whole one), not a bool."""
+    kinds: tuple[type, ...] = (int,) if whole else (int, float)
+    allowed = f"from {low:g} to {high:g}" if high is not None else f"of at least {low:g}"
+    kind = "a whole number" if whole else "a number"
+    unit = f" {unit}" if unit else ""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, kinds)
+        or not (low <= value and (high is None or value <= high))
+    ):
+        raise InvalidError(f"{parameter}={value!r} must be {kind}{unit} {allowed}")
+
+
+def flag(parameter: str, value: Any) -> None:
+    """True or False and nothing like them."""
+    if not isinstance(value, bool):
+        raise InvalidError(f"{parameter}={value!r} must be True or False")
+
+
+def name(what: str, value: Any) -> None:
+    """A name of at most 64 letters, digits, dots, dashes and underscores."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise InvalidError(
+            f"{what} {value!r} must be 1 to 64 characters out of letters, digits and . _ -"
+        )
+
+
+def environment(parameter: str, value: Any) -> dict[str, str]:
+    """A mapping of variable names to strings; entries that are None are left out."""
+    if not isinstance(value, dict):
+        raise InvalidError(f"{parameter}={value!r} must be a dict of names to strings")
+    out: dict[str, str] = {}
+    for key, text in value.items():
+        if not isinstance(key, str) or not key or "=" in key or "\0" in key:
+            raise InvalidError(
+                f"{parameter}: {key!r} cannot be the name of an environment variable "
+                f"(a non-empty string without '=' and NUL)"
+            )
+        if text is None:
+            continue
+        if not isinstance(text, str) or "\0" in text:
+            raise InvalidError(
+                f"{parameter}[{key!r}] must be a string without NUL, not a {type(text).__name__}"
+            )
+        if len(key) > 16_384 or len(text) > 32_768:
+            raise InvalidError(
+                f"{parameter}[{key[:40]!r}] is too long: a name may have 16384 characters, "
+                f"a value 32768"
+            )
+        out[key] = text
+    return out
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` where one of ``known`` is near, otherwise nothing."""
+    import difflib
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def unknown_keywords(
+    where: str, given: dict[str, Any], known: Iterable[str], later: Iterable[str]
+) -> None:
+    """Refuse keywords: InvalidError for those to come, TypeError with the nearest for others."""
+    for key in given:
+        if key in later:
+            raise InvalidError(f"{where}: {key}= is not supported yet; leave it out")
+        raise TypeError(f"{where} got an unexpected keyword argument {key!r}{nearest(key, known)}")

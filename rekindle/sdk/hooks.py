@@ -1,0 +1,123 @@
+"""The decorators of a class body: enter, exit, method, parameter.
+
+They mark functions and leave them as they are, so that the decorated class is a plain class in a
+runner. Standard library only: templates unpickle classes that carry these marks.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from rekindle.exception import InvalidError
+from rekindle.sdk import checks
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "__rekindle_mark__"
+
+
+class Mark(NamedTuple):
+    """What a function in a class body is to rekindle."""
+
+    kind: str  # "enter" | "exit" | "method"
+    snap: bool = False
+
+
+class Parameter:
+    """The class attribute that ``parameter()`` leaves; its value is given when instantiating.
+
+    ``default`` is Ellipsis where there is none.
+    """
+
+    __slots__ = ("default",)
+
+    def __init__(self, default: Any) -> None:
+        self.default = default
+
+    def __reduce__(self) -> tuple[type[Parameter], tuple[Any]]:
+        return Parameter, (self.default,)
+
+
+def enter(*, snap: bool = False) -> Callable[[F], F]:
+    """Run this method when a runner starts, before its first input.
+
+    ``snap=True``: run it in the template, before the snapshot is taken; its effects are in every
+    runner that is forked or restored. ``snap=False``: run it in every runner.
+    """
+    _need_parentheses("enter", snap)
+    checks.flag("@rekindle.enter(snap)", snap)
+    return lambda function: _mark(function, Mark("enter", snap), "@rekindle.enter()")
+
+
+def exit(*args: Any) -> Callable[[F], F]:
+    """Run this method when a runner ends in good order; it has 30 seconds."""
+    _need_parentheses("exit", *args)
+    return lambda function: _mark(function, Mark("exit"), "@rekindle.exit()")
+
+
+def method(*args: Any, is_generator: bool | None = None) -> Callable[[F], F]:
+    """Make a method of an ``@app.cls()`` class callable with ``.remote()`` and its like."""
+    _need_parentheses("method", *args)
+    if is_generator:
+        raise InvalidError("@rekindle.method(is_generator=True): generators are not supported yet")
+    return lambda function: _mark(function, Mark("method"), "@rekindle.method()")
+
+
+def parameter(*, default: Any = ..., init: bool = True) -> Any:
+    """A value that is given when the class is instantiated: ``size: int = parameter(default=1)``.
+
+    Types: str, int, bytes, bool. Every distinct set of values has runners of its own. With
+    ``init=False`` it cannot be given: the default counts.
+    """
+    checks.flag("rekindle.parameter(init)", init)
+    if not init and default is ...:
+        raise InvalidError("rekindle.parameter(init=False) needs a default")
+    return Parameter(default)
+
+
+def mark_of(function: Any) -> Mark | None:
+    """The mark of a function, if it has one."""
+    mark = getattr(function, _MARK, None)
+    return mark if isinstance(mark, Mark) else None
+
+
+def _need_parentheses(name: str, *args: Any) -> None:
+    if any(callable(arg) for arg in args):
+        raise InvalidError(f"write @rekindle.{name}(), with parentheses")
+    if name != "enter" and args:
+        raise TypeError(f"rekindle.{name}() takes no positional arguments")
+
+
+def _mark(function: F, mark: Mark, decorator: str) -> F:
+    from rekindle.sdk.cls import Cls
+    from rekindle.sdk.function import Function
+
+    if isinstance(function, (Function, Cls)):
+        raise InvalidError(
+            f"{decorator} is above the @app decorator of {function!r}: swap the order, "
+            f"the @app decorator comes first"
+        )
+    if isinstance(function, (staticmethod, classmethod, property)):
+        raise InvalidError(
+            f"{decorator} is on a {type(function).__name__}: it must be on a method with self"
+        )
+    if inspect.isclass(function) or not inspect.isfunction(function):
+        raise InvalidError(f"{decorator} is on {function!r}: it must be on a method of a class")
+    former = mark_of(function)
+    if former is not None:
+        raise InvalidError(
+            f"{decorator} on {function.__qualname__}, which is marked {former.kind!r} already: "
+            f"a method can have one of enter, exit and method"
+        )
+    if mark.kind == "method" and is_generator(function):
+        raise InvalidError(
+            f"{function.__qualname__} is a generator: these are not supported yet; return a list"
+        )
+    setattr(function, _MARK, mark)
+    return function
+
+
+def is_generator(function: Any) -> bool:
+    """Whether calling it makes a generator, sync or async."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
