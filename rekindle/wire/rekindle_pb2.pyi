@@ -346,6 +346,12 @@ class PrepareDone(_message.Message):
     reason: str
     def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
+class AppClosed(_message.Message):
+    __slots__ = ("app_id",)
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    app_id: str
+    def __init__(self, app_id: _Optional[str] = ...) -> None: ...
+
 class InputReturned(_message.Message):
     __slots__ = ("call_id", "index", "reason")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -357,20 +363,22 @@ class InputReturned(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., index: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned")
+    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     PREPARED_FIELD_NUMBER: _ClassVar[int]
     RETURNED_FIELD_NUMBER: _ClassVar[int]
+    APP_CLOSED_FIELD_NUMBER: _ClassVar[int]
     hello: AgentHello
     heartbeat: Heartbeat
     done: InputDone
     log: LogLine
     prepared: PrepareDone
     returned: InputReturned
-    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[InputDone, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputReturned, _Mapping]] = ...) -> None: ...
+    app_closed: AppClosed
+    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[InputDone, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ...) -> None: ...
 
 class Assign(_message.Message):
     __slots__ = ("call_id", "input", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id")
