@@ -8,6 +8,7 @@ knows of the SDK.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rekindle.bench.records import Report, Run, StrategyResult
@@ -16,6 +17,15 @@ from rekindle.wire.phases import Strategy
 
 #: The order of tables and plots: slowest first.
 STRATEGIES = (Strategy.COLD, Strategy.RESTORE, Strategy.FORK, Strategy.WARM)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a target tells of a call: which strategy served it, its value, and its figures."""
+
+    strategy: str
+    value: Any
+    run: Run
 
 
 class Target(Protocol):
@@ -30,20 +40,9 @@ class Target(Protocol):
         """Make the strategy possible, outside of what is measured; a rekindle error where not."""
         ...
 
-    def call(self, strategy: Strategy) -> Measured:
+    def call(self, strategy: Strategy) -> Measurement:
         """Make the call by exactly this strategy; raises what the call raises."""
         ...
-
-
-class Measured(Protocol):
-    """What a target tells of a call."""
-
-    @property
-    def strategy(self) -> str: ...
-    @property
-    def value(self) -> Any: ...
-    @property
-    def run(self) -> Run: ...
 
 
 #: Told after each run: the strategy, the runs done of all, the run, or the error of the run.
@@ -80,7 +79,8 @@ def measure(
     """Call ``target`` ``runs`` times by each strategy and report.
 
     A run that fails, or that was served by another strategy than the one asked for, is an error
-    of that run: it is in the report and not among the figures.
+    of that run: it is in the report and not among the figures. An exception of the user's code
+    ends the measurement: it would come again in every run.
     """
     if runs < 1:
         raise InvalidError(f"at least one run is needed, not {runs}")

@@ -6,12 +6,14 @@ the upper panel shows all strategies on one scale, the lower one zooms into the 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rekindle.bench import machine as machines
 from rekindle.bench.records import Report, StrategyResult
+from rekindle.bench.summary import percentile
 from rekindle.bench.table import COLOURS, OTHER_COLOUR, ms, phases_shown, times
 from rekindle.exception import InvalidError, SetupError
 
@@ -29,15 +31,7 @@ def save(report: Report, path: Path) -> None:
     drawn = [result for result in report.results if result.runs]
     if not drawn:
         raise InvalidError("nothing to plot: no run succeeded")
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise SetupError(
-            "a plot needs matplotlib: pip install 'rekindle[plot]', or leave --plot out"
-        ) from error
-    matplotlib.use("Agg", force=True)  # no display is needed, or looked for
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     fast = zoomed(drawn)
     panels = [drawn, fast] if fast else [drawn]
     heights = [1.0 + len(panel) for panel in panels]
@@ -63,10 +57,49 @@ def save(report: Report, path: Path) -> None:
         pyplot.close(figure)
 
 
+def save_latencies(
+    latencies_ms: Sequence[float], path: Path, *, title: str, limit_ms: float | None = None
+) -> None:
+    """Write the distribution of many like calls to ``path``; ``limit_ms`` is drawn as a line."""
+    if not latencies_ms:
+        raise InvalidError("nothing to plot: no call succeeded")
+    pyplot = _pyplot()
+    figure, axis = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
+    try:
+        top = max(percentile(latencies_ms, 99.5), limit_ms or 0.0) * 1.08
+        axis.hist([min(ms, top) for ms in latencies_ms], bins=80, range=(0, top), color="#2e86de")
+        for q, style in ((50, "-"), (99, "--")):
+            place = percentile(latencies_ms, q)
+            label = f"p{q}: {place:.2f} ms"
+            axis.axvline(place, color="#d1495b", linestyle=style, label=label)
+        if limit_ms is not None:
+            axis.axvline(limit_ms, color="black", linestyle=":", label=f"promise: {limit_ms:g} ms")
+        axis.set_title(title, loc="left")
+        axis.set_xlabel("milliseconds the caller waited (the last bar holds what is longer)")
+        axis.set_ylabel("calls")
+        axis.legend(frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=144)
+    finally:
+        pyplot.close(figure)
+
+
 def zoomed(results: Sequence[StrategyResult]) -> list[StrategyResult]:
     """Those too short to read beside the longest; empty when all are."""
     longest = max(result.p50_ms for result in results)
     return [result for result in results if result.p50_ms < longest * ZOOM_BELOW]
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise SetupError(
+            "a plot needs matplotlib: pip install 'rekindle[plot]', or leave --plot out"
+        ) from error
+    matplotlib.use("Agg", force=True)  # no display is needed, or looked for
+    return importlib.import_module("matplotlib.pyplot")
 
 
 def _draw_panel(axis: Any, panel: Sequence[StrategyResult], report: Report) -> None:
