@@ -1,0 +1,78 @@
+"""Parking: make the process quiet and small, and wait on the leash.
+
+The leash is the one pipe that a parked process holds. CRIU can freeze a process with it as it is,
+and gives a restored copy a new pipe in its place; what is written to it are a line of JSON, the
+orders: where to connect, and as whom.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+from typing import Any
+
+#: The descriptor of the leash in every template.
+LEASH_FD = 3
+
+
+def read_orders(leash_fd: int = LEASH_FD) -> dict[str, Any]:
+    """Block until a line of orders comes. Raises EOFError when nobody holds the leash."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(leash_fd, 4096)
+        if not piece:
+            raise EOFError("the leash was dropped")
+        line += piece
+    orders: dict[str, Any] = json.loads(line)
+    return orders
+
+
+def quiesce() -> None:
+    """Stop helper threads that know how to stop, and give back what is not needed."""
+    _stop_progress_monitors()
+    gc.collect()
+    # Objects that live now are never looked at again by the collector, so that runners do not
+    # copy their pages by writing collector marks into them.
+    gc.freeze()
+    from rekindle.runtime.isolation import linux
+
+    linux.return_freed_memory()
+
+
+def _stop_progress_monitors() -> None:
+    """tqdm's monitor thread ends by its own ``exit``, and is started again by the next bar."""
+    threading = sys.modules.get("threading")
+    if threading is None or "tqdm" not in sys.modules:
+        return
+    for thread in threading.enumerate():
+        if type(thread).__name__ == "TMonitor" and hasattr(thread, "exit"):
+            thread.exit()
+
+
+def let_go_of_output() -> None:
+    """Point 0, 1 and 2 at the null device: a log pipe must not be frozen into a snapshot."""
+    flush_output()
+    null = os.open("/dev/null", os.O_RDWR)
+    for standard in range(3):
+        os.dup2(null, standard)
+    os.close(null)
+
+
+def take_output(stdout_fd: int, stderr_fd: int) -> None:
+    """Write to these from now on."""
+    flush_output()
+    os.dup2(stdout_fd, 1)
+    os.dup2(stderr_fd, 2)
+    for fd in (stdout_fd, stderr_fd):
+        os.close(fd)
+
+
+def flush_output() -> None:
+    """Flush Python's buffers; a stream that the user closed is left alone."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue  # closed, replaced or its reader gone: nothing of ours to save

@@ -1,0 +1,150 @@
+"""The template's loop: it obeys its agent's orders until one of them makes it a runner.
+
+A forked child and a restored copy leave the same loop at the same place, as ``Become``. Orders:
+``fork``, ``copy``, ``park``, ``start``, ``exit``.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rekindle.forkserver import fork, park
+from rekindle.wire.frames import FrameSocket, Header
+from rekindle.wire.phases import Mark, Phase, now_ns
+
+
+@dataclass
+class Become:
+    """This process is to be a runner now: by which channel, with what orders."""
+
+    channel: FrameSocket
+    order: Header
+    fds: list[int]
+    marks: list[Mark] = field(default_factory=list)
+
+
+@dataclass
+class Template:
+    """A parked process and its channel to the agent."""
+
+    channel: FrameSocket
+    socket_path: str
+    #: Run in a child before it connects; the runtime's hook for its own state.
+    after_fork: Callable[[], None] = lambda: None
+    _children: dict[int, int] = field(default_factory=dict)  # pidfd -> pid
+    #: Marks of what happened to this copy on its way (a fork, a restore).
+    _marks: list[Mark] = field(default_factory=list)
+
+    def serve(self) -> Become:
+        """Obey orders; returns in the process that is to become a runner.
+
+        Raises FrameError when the agent is gone and SystemExit when told to exit.
+        """
+        while True:
+            self._wait()
+            order, _body, fds = self.channel.receive()
+            operation = order["op"]
+            if operation == "fork":
+                self._fork_runner(order)
+            elif operation == "copy":
+                self._fork_copy()
+            elif operation == "park":
+                self.channel.send({"op": "parking"})
+                self._park()
+            elif operation == "start":
+                self._close_children()
+                return Become(self.channel, order, fds, self._marks)
+            elif operation == "exit":
+                raise SystemExit(0)
+            else:
+                raise ValueError(f"an order that a template does not know: {operation}")
+
+    def _wait(self) -> None:
+        """Until the agent speaks; meanwhile reap children and tell how they ended."""
+        poll = select.poll()
+        poll.register(self.channel.fileno(), select.POLLIN)
+        for pidfd in self._children:
+            poll.register(pidfd, select.POLLIN)
+        while True:
+            for fd, _events in poll.poll():
+                if fd == self.channel.fileno():
+                    return
+                poll.unregister(fd)
+                self._reap(fd)
+
+    def _reap(self, pidfd: int) -> None:
+        pid = self._children.pop(pidfd)
+        os.close(pidfd)
+        _pid, status = os.waitpid(pid, 0)
+        self.channel.send(
+            {"op": "child_exit", "pid": pid, "status": os.waitstatus_to_exitcode(status)}
+        )
+
+    def _fork_runner(self, order: Header) -> None:
+        park.flush_output()
+        try:
+            pid = fork.fork_isolated()
+        except OSError as error:
+            self.channel.send({"op": "fork_failed", "token": order["token"], "reason": str(error)})
+            return
+        if pid != 0:
+            self._children[os.pidfd_open(pid)] = pid
+            self.channel.send({"op": "forked", "token": order["token"], "pid": pid})
+            return
+        self._marks = [(Phase.FORK.value, now_ns())]
+        self._leave_parent_behind()
+        fork.isolate_child(order["hostname"])
+        self._marks.append((Phase.ISOLATE.value, now_ns()))
+        self._connect(order["token"])
+
+    def _fork_copy(self) -> None:
+        """Make a copy that waits on the leash, and tell its pid once it does."""
+        park.flush_output()
+        ready_read, ready_write = os.pipe()
+        pid = fork.fork_copy()
+        if pid != 0:
+            os.close(ready_write)
+            os.read(ready_read, 1)  # the end of the pipe: the copy holds nothing but the leash
+            os.close(ready_read)
+            self._children[os.pidfd_open(pid)] = pid
+            self.channel.send({"op": "copied", "pid": pid})
+            return
+        os.close(ready_read)
+        self._leave_parent_behind()
+        park.let_go_of_output()
+        os.close(ready_write)
+        self._wait_on_leash()
+
+    def _park(self) -> None:
+        """Let go of everything but the leash: this process itself is to be frozen."""
+        self._close_children()
+        park.let_go_of_output()
+        self.channel.close()
+        self._wait_on_leash()
+
+    def _wait_on_leash(self) -> None:
+        """Frozen here, and woken here in every restored copy."""
+        try:
+            orders = park.read_orders()
+        except EOFError as gone:
+            raise SystemExit(0) from gone
+        self.socket_path = orders["socket"]
+        self._marks = [(Phase.RESTORE.value, now_ns())]
+        self._connect(orders["token"])
+
+    def _connect(self, token: str) -> None:
+        self.channel = FrameSocket.connect(self.socket_path)
+        self.channel.send({"op": "hello", "token": token})
+
+    def _leave_parent_behind(self) -> None:
+        self.channel.close()
+        self._close_children()
+        self.after_fork()
+
+    def _close_children(self) -> None:
+        for pidfd in self._children:
+            os.close(pidfd)
+        self._children.clear()

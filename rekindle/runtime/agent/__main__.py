@@ -1,0 +1,92 @@
+"""``python -m rekindle.runtime.agent --dir D``: the agent of one instance on this node."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from rekindle.exception import Error
+from rekindle.runtime.agent.link import Link
+from rekindle.runtime.agent.node import Node
+from rekindle.runtime.agent.settings import AgentSettings, default_max_runners
+from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.runtime.isolation import linux
+from rekindle.wire import logs
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run until SIGTERM; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rekindle.runtime.agent")
+    parser.add_argument("--dir", type=Path, required=True, help="the instance's directory")
+    parser.add_argument(
+        "--max-runners",
+        type=int,
+        default=default_max_runners(),
+        help="runners on this node at most (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    linux.die_with_parent()
+    logs.configure("agent")
+    settings = AgentSettings(arguments.dir.absolute(), arguments.max_runners)
+    try:
+        return asyncio.run(_run(settings))
+    except Error as error:
+        log.error("event=fatal reason=%r", str(error))
+        return 1
+
+
+async def _run(settings: AgentSettings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tools = await Toolbox.open(settings)
+    link = Link(settings.instance_dir, f"ag-{secrets.token_hex(8)}", settings.max_runners)
+    node = Node(tools, link)
+    background = [
+        asyncio.create_task(link.run(node)),
+        asyncio.create_task(node.tend_forever()),
+        asyncio.create_task(tools.warm_feature_cache()),
+    ]
+    waiting: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(stop.wait()),
+        asyncio.ensure_future(tools.spawner.gone),
+        background[0],
+    ]
+    try:
+        announce = asyncio.create_task(_announce(link))
+        done, _pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        announce.cancel()
+        if waiting[1] in done:
+            # Every template and runner went with it; a fresh agent is quicker than a repair.
+            log.error("event=spawner_gone")
+            return 1
+        if background[0] in done:
+            background[0].result()  # raises why the controller refused this agent
+        await node.close()
+        await link.close()
+        return 0
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        waiting[0].cancel()
+        await tools.close()
+
+
+async def _announce(link: Link) -> None:
+    await link.welcomed.wait()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The snapshot of one revision, as its agent follows it: find, validate, refuse, make anew.
+
+The store and CRIU are the snapshot room's; when and in which namespaces CRIU runs is decided by
+``freezing.py`` and ``starts.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+
+from rekindle.exception import InternalFailure, SnapshotError, SnapshotInvalidError
+from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.snapshot import key as key_room
+from rekindle.snapshot import validate as validate_room
+from rekindle.snapshot.key import Ingredients
+from rekindle.snapshot.store import Snapshot
+from rekindle.wire.spec import FunctionSpec
+
+log = logging.getLogger(__name__)
+
+
+class FrozenState(Enum):
+    """Where a revision's snapshot is in its life on this node."""
+
+    UNKNOWN = "unknown"  # not looked for yet
+    ABSENT = "absent"  # there is none that may be used; one should be made
+    MAKING = "making"
+    READY = "ready"
+    IMPOSSIBLE = "impossible"  # this template cannot be frozen; the reason is kept
+
+
+_MOVES = {
+    FrozenState.UNKNOWN: {FrozenState.ABSENT, FrozenState.READY, FrozenState.IMPOSSIBLE},
+    FrozenState.ABSENT: {FrozenState.MAKING, FrozenState.READY, FrozenState.IMPOSSIBLE},
+    FrozenState.MAKING: {FrozenState.READY, FrozenState.ABSENT, FrozenState.IMPOSSIBLE},
+    FrozenState.READY: {FrozenState.ABSENT, FrozenState.UNKNOWN},
+    FrozenState.IMPOSSIBLE: {FrozenState.UNKNOWN},
+}
+
+#: A dump that failed for a reason that may pass is tried again this often.
+MAX_ATTEMPTS = 2
+
+
+@dataclass
+class FrozenTemplate:
+    """One revision's snapshot. Only ``_move`` changes its state."""
+
+    tools: Toolbox
+    spec: FunctionSpec
+    params: bytes
+    env: dict[str, str]
+    state: FrozenState = FrozenState.UNKNOWN
+    #: Why there is none, or why the last one was refused.
+    reason: str = ""
+    attempts: int = 0
+    #: Until when a failed attempt to make one is not repeated (monotonic seconds).
+    not_before: float = 0.0
+    ingredients: Ingredients | None = None
+    snapshot: Snapshot | None = None
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def _move(self, to: FrozenState, reason: str = "") -> None:
+        if to not in _MOVES[self.state]:
+            raise InternalFailure(f"a snapshot cannot go from {self.state} to {to}")
+        log.info(
+            "event=snapshot_state app=%s function=%s state=%s reason=%r",
+            self.spec.app_name,
+            self.spec.name,
+            to.value,
+            reason,
+        )
+        self.state, self.reason = to, reason
+
+    async def look(self) -> None:
+        """Find and validate the snapshot, once until ``forget``."""
+        if self.state is not FrozenState.UNKNOWN:
+            return
+        async with self._looking:
+            if self.state is not FrozenState.UNKNOWN:
+                return
+            if self.tools.criu is None:
+                self._move(FrozenState.IMPOSSIBLE, self.tools.no_criu)
+                return
+            try:
+                self.ingredients, self.snapshot = await asyncio.to_thread(self._find)
+            except SnapshotInvalidError as error:
+                self._move(FrozenState.ABSENT, str(error))
+                return
+            except SnapshotError as error:
+                self._move(FrozenState.IMPOSSIBLE, str(error))
+                return
+            if self.snapshot is None:
+                self._move(FrozenState.ABSENT, "none has been made")
+            else:
+                self._move(FrozenState.READY)
+
+    def _find(self) -> tuple[Ingredients, Snapshot | None]:
+        assert self.tools.criu is not None
+        ingredients = key_room.gather(
+            self.spec, criu=self.tools.criu, params=self.params, env=self.env
+        )
+        self.ingredients = ingredients  # also when what follows raises
+        snapshot = self.tools.store.get(ingredients.key())
+        if snapshot is not None:
+            validate_room.validate(snapshot, ingredients)
+        return ingredients, snapshot
+
+    async def usable(self) -> Snapshot | None:
+        """The snapshot to restore from, if its files are as they were when it was validated.
+
+        Raises SnapshotInvalidError when they are not; it is not used again then.
+        """
+        if self.state is not FrozenState.READY or self.snapshot is None:
+            return None
+        if self.ingredients is None:
+            raise InternalFailure("a snapshot is ready without ingredients")
+        try:
+            # In a thread: images that changed are read as a whole before they are refused.
+            await asyncio.to_thread(validate_room.validate_images, self.snapshot)
+        except SnapshotInvalidError as error:
+            self.refuse(str(error))
+            raise
+        return self.snapshot
+
+    def refuse(self, reason: str) -> None:
+        """It is not used again; another one is to be made."""
+        self.snapshot = None
+        if self.state is FrozenState.READY:
+            self._move(FrozenState.ABSENT, reason)
+
+    def wanted(self) -> bool:
+        """Whether one should be made now."""
+        return (
+            self.state is FrozenState.ABSENT
+            and self.attempts < MAX_ATTEMPTS
+            and time.monotonic() >= self.not_before
+        )
+
+    def begin(self) -> None:
+        """One is being made."""
+        self.attempts += 1
+        self._move(FrozenState.MAKING)
+
+    def made(self, snapshot: Snapshot) -> None:
+        """It is there."""
+        self.snapshot = snapshot
+        self.attempts = 0
+        self._move(FrozenState.READY)
+
+    def failed(self, reason: str, *, for_good: bool) -> None:
+        """It could not be made; ``for_good`` when trying again would end the same."""
+        self.not_before = time.monotonic() + 30.0
+        if self.state is FrozenState.ABSENT:
+            self._move(FrozenState.MAKING)
+        self._move(FrozenState.IMPOSSIBLE if for_good else FrozenState.ABSENT, reason)
+
+    async def refresh(self) -> bool:
+        """Look again, as packages or files may have changed; False when the name is another."""
+        if self.state not in (FrozenState.READY, FrozenState.IMPOSSIBLE):
+            return True
+        before = self.ingredients.key() if self.ingredients else ""
+        self._move(FrozenState.UNKNOWN)
+        await self.look()
+        after = self.ingredients.key() if self.ingredients else ""
+        return before in ("", after)

@@ -1,0 +1,218 @@
+"""The agent's session with the controller: kept up, resumed, nothing confirmed twice or lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections import deque
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from rekindle import paths
+from rekindle.exception import ServiceError, VersionError
+from rekindle.runtime.agent.node import Node
+from rekindle.runtime.agent.report import stats_json
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc as rpc
+from rekindle.wire.version import PROTOCOL
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+_RECONNECT_FIRST_S, _RECONNECT_MAX_S = 0.05, 1.0
+#: Log lines kept while there is no connection; older ones are dropped.
+_MAX_BUFFERED_LINES = 10_000
+_MAX_MESSAGE_BYTES = 256 << 20
+
+
+class Link:
+    """The way to the controller; ``run`` keeps it up."""
+
+    def __init__(self, instance_dir: Path, agent_id: str, max_runners: int) -> None:
+        self.agent_id = agent_id
+        self._max_runners = max_runners
+        token = paths.token_file(instance_dir).read_text().strip()
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._channel = grpc.aio.insecure_channel(
+            f"unix:{paths.controller_socket(instance_dir)}",
+            options=[
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+            ],
+        )
+        self._stub = rpc.AgentGatewayStub(self._channel)  # type: ignore[no-untyped-call]
+        self._outbox: asyncio.Queue[pb.AgentMessage] = asyncio.Queue()
+        self._buffered: deque[pb.AgentMessage] = deque(maxlen=_MAX_BUFFERED_LINES)
+        self._connected = False
+        #: Set once the controller has welcomed this agent.
+        self.welcomed = asyncio.Event()
+
+    # ---- the node's Uplink -----------------------------------------------------------------
+
+    def send(self, message: pb.AgentMessage) -> None:
+        """Send now, or after the next connection.
+
+        Results are not buffered here: the node has them until they are confirmed, and ``_resume``
+        sends them all.
+        """
+        if self._connected:
+            self._outbox.put_nowait(message)
+        elif message.WhichOneof("kind") != "done":
+            self._buffered.append(message)
+
+    async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
+        """Code and specification of a function. Raises ServiceError."""
+        request = pb.FetchFunctionRequest(function_id=function_id)
+        for attempt in range(50):
+            try:
+                reply: pb.FetchFunctionReply = await self._stub.FetchFunction(
+                    request, metadata=self._metadata, timeout=30, wait_for_ready=True
+                )
+                return reply
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == 49:
+                    raise ServiceError(
+                        f"the code of {function_id} could not be fetched: {error.details()}"
+                    ) from error
+                await asyncio.sleep(0.2)
+        raise AssertionError("unreachable")
+
+    # ---- the session -----------------------------------------------------------------------
+
+    async def run(self, node: Node) -> None:
+        """Connect, and connect again whenever the connection is lost; until cancelled.
+
+        Raises VersionError when the controller refuses this agent for good.
+        """
+        delay = _RECONNECT_FIRST_S
+        while True:
+            try:
+                await self._session(node)
+                delay = _RECONNECT_FIRST_S
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                    raise VersionError(error.details() or "the controller refused") from error
+                log.info("event=no_controller code=%s", error.code().name)
+            finally:
+                self._connected = False
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _RECONNECT_MAX_S)
+
+    async def close(self) -> None:
+        """Send what is left, and hang up."""
+        if self._connected:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await self._outbox.join()
+        await self._channel.close(None)
+
+    async def _session(self, node: Node) -> None:
+        call = self._stub.Session(metadata=self._metadata, wait_for_ready=True)
+        await call.write(pb.AgentMessage(hello=self._hello(node)))
+        sending: asyncio.Task[None] | None = None
+        beating: asyncio.Task[None] | None = None
+        try:
+            while True:
+                order = await call.read()
+                if order is grpc.aio.EOF:  # type: ignore[attr-defined]
+                    log.info("event=session_ended")
+                    # Raises what ended it, if it was an error.
+                    await call.initial_metadata()
+                    code = await call.code()
+                    if code is grpc.StatusCode.FAILED_PRECONDITION:
+                        raise VersionError(await call.details() or "the controller refused")
+                    return
+                if order.WhichOneof("kind") == "welcome":
+                    self._resume(node)
+                    sending = asyncio.create_task(self._send_forever(call))
+                    beating = asyncio.create_task(self._beat_forever(node))
+                    self.welcomed.set()
+                    log.info("event=welcomed instance=%s", order.welcome.instance_id)
+                else:
+                    _obey(node, order)
+        finally:
+            self._connected = False
+            for task in (sending, beating):
+                if task is not None:
+                    task.cancel()
+            await asyncio.gather(
+                *(t for t in (sending, beating) if t is not None), return_exceptions=True
+            )
+            self._keep_unsent()
+            call.cancel()
+
+    def _hello(self, node: Node) -> pb.AgentHello:
+        return pb.AgentHello(
+            agent_id=self.agent_id,
+            host=socket.gethostname(),
+            protocol=PROTOCOL,
+            max_runners=self._max_runners,
+            in_flight=[
+                pb.InFlight(call_id=call_id, index=index) for call_id, index in node.in_flight
+            ],
+            pid=os.getpid(),
+        )
+
+    def _resume(self, node: Node) -> None:
+        """After the hello: what was kept, then every result that was not confirmed."""
+        self._connected = True
+        while self._buffered:
+            self._outbox.put_nowait(self._buffered.popleft())
+        for result in node.in_flight.values():
+            if result is not None:
+                self._outbox.put_nowait(pb.AgentMessage(done=pb.InputDone(result=result)))
+
+    def _keep_unsent(self) -> None:
+        while not self._outbox.empty():
+            message = self._outbox.get_nowait()
+            self._outbox.task_done()
+            if message.WhichOneof("kind") not in ("done", "heartbeat"):
+                self._buffered.append(message)
+
+    async def _send_forever(
+        self, call: grpc.aio.StreamStreamCall[pb.AgentMessage, pb.ControllerMessage]
+    ) -> None:
+        while True:
+            message = await self._outbox.get()
+            try:
+                await call.write(message)
+            except grpc.aio.AioRpcError:
+                if message.WhichOneof("kind") not in ("done", "heartbeat"):
+                    self._buffered.append(message)
+                return  # the reading side sees the same and ends the session
+            except asyncio.InvalidStateError:
+                return  # the call is over
+            finally:
+                self._outbox.task_done()
+
+    async def _beat_forever(self, node: Node) -> None:
+        while True:
+            beat = pb.Heartbeat(stats_json=stats_json(node))
+            self._outbox.put_nowait(pb.AgentMessage(heartbeat=beat))
+            await asyncio.sleep(HEARTBEAT_S)
+
+
+def _obey(node: Node, order: pb.ControllerMessage) -> None:
+    kind = order.WhichOneof("kind")
+    if kind == "assign":
+        node.assign(order.assign)
+    elif kind == "ack":
+        node.acknowledged(order.ack)
+    elif kind == "cancel":
+        node.cancel(order.cancel)
+    elif kind == "close_app":
+        node.close_app(order.close_app)
+    elif kind == "open":
+        node.open(order.open)
+    elif kind == "prepare":
+        node.prepare(order.prepare)
+    else:
+        log.warning("event=unknown_order kind=%s", kind)

@@ -1,0 +1,366 @@
+"""The node: which functions it has opened, their pools and revisions, and the inputs in flight.
+
+Takes the controller's orders (link.py brings them) and hands results, lines and notes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from rekindle.exception import Error
+from rekindle.runtime.agent import outcome, sources
+from rekindle.runtime.agent.assignment import Assignment
+from rekindle.runtime.agent.frozen import FrozenTemplate
+from rekindle.runtime.agent.output import Line
+from rekindle.runtime.agent.pool import Pool
+from rekindle.runtime.agent.revision import Revision, revision_key
+from rekindle.runtime.agent.runner import UserCodeFailed
+from rekindle.runtime.agent.starts import Starter
+from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import Strategy, now_ns
+from rekindle.wire.spec import FunctionSpec
+
+log = logging.getLogger(__name__)
+
+#: How often pools are tended when nothing happens.
+TEND_S = 0.5
+#: A snapshot that is being written when its app closes is given this long.
+FREEZE_GRACE_S = 120.0
+
+
+class Uplink(Protocol):
+    """The way to the controller."""
+
+    def send(self, message: pb.AgentMessage) -> None:
+        """Send; kept and sent again after a lost connection where it matters."""
+
+    async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
+        """Code, specification and secrets of a function."""
+
+
+@dataclass
+class OpenFunction:
+    """A function that an open app has on this node."""
+
+    function_id: str
+    app_id: str
+    spec: FunctionSpec
+    code: bytes
+    secrets: dict[str, str]
+    source_dir: Path | None
+
+
+@dataclass
+class Node:
+    """All state of an agent."""
+
+    tools: Toolbox
+    uplink: Uplink
+    functions: dict[str, asyncio.Task[OpenFunction]] = field(default_factory=dict)
+    pools: dict[tuple[str, str], Pool] = field(default_factory=dict)
+    revisions: dict[str, Revision] = field(default_factory=dict)
+    #: Inputs given to this node whose result the controller has not confirmed.
+    in_flight: dict[tuple[str, int], pb.Result | None] = field(default_factory=dict)
+    #: Runners by id -> share of memory, of calls that asked for a strategy by name.
+    measured_pss: dict[str, int] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    # ---- orders of the controller ----------------------------------------------------------
+
+    def assign(self, order: pb.Assign) -> None:
+        """An input to run."""
+        key = (order.call_id, order.input.index)
+        if key in self.in_flight:
+            log.info("event=assigned_again call=%s index=%d", *key)
+            return
+        self.in_flight[key] = None
+        assignment = Assignment(
+            call_id=order.call_id,
+            index=order.input.index,
+            function_id=order.function_id,
+            app_id=order.app_id,
+            method=order.input.method,
+            params=order.params,
+            payload=order.input.payload,
+            strategy=Strategy(order.strategy) if order.strategy else None,
+            submitted_ns=order.submitted_ns,
+            received_ns=now_ns(),
+            delivery=order.delivery,
+        )
+        pool = self.pools.get((order.function_id, _digest(order.params)))
+        if pool is not None:
+            pool.submit(assignment)
+        else:
+            self._spawn(self._submit_to_new_pool(assignment))
+
+    async def _submit_to_new_pool(self, assignment: Assignment) -> None:
+        try:
+            pool = await self._pool(assignment.function_id, assignment.params)
+        except Error as error:
+            self.done(assignment, outcome.start_failed(assignment, error))
+            return
+        pool.submit(assignment)
+
+    def acknowledged(self, order: pb.AckDone) -> None:
+        """The controller has stored a result."""
+        self.in_flight.pop((order.call_id, order.index), None)
+
+    def cancel(self, order: pb.CancelInput) -> None:
+        """Take an input back, or end the runner that has it."""
+        key = (order.call_id, order.index)
+        for pool in self.pools.values():
+            if pool.cancel(key) or pool.cancel_running(key):
+                return
+
+    def open(self, order: pb.OpenFunction) -> None:
+        """An app was registered: get ready for its first call."""
+        self._spawn(self._open(order.function_id))
+
+    async def _open(self, function_id: str) -> None:
+        try:
+            opened = await self._function(function_id)
+            pool = await self._pool(function_id, b"")
+        except Error as error:
+            log.warning("event=open_failed function=%s reason=%r", function_id, str(error))
+            return
+        if opened.spec.enable_memory_snapshot:
+            await pool.revision.frozen.look()
+        pool.tend()
+
+    def close_app(self, order: pb.CloseAppOnAgent) -> None:
+        """An app is closed: its pools go; tells the controller when they are gone."""
+        self._spawn(self._close_app(order.app_id))
+
+    async def _close_app(self, app_id: str) -> None:
+        closing = [pool for pool in self.pools.values() if pool.app_id == app_id]
+        await asyncio.gather(*(pool.close() for pool in closing))
+        await self._finish_background([pool.revision for pool in closing])
+        for key in [key for key, pool in self.pools.items() if pool in closing]:
+            del self.pools[key]
+        for function_id, task in list(self.functions.items()):
+            if _result_of(task) is not None and task.result().app_id == app_id:
+                del self.functions[function_id]
+        self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
+
+    async def _finish_background(self, revisions: list[Revision]) -> None:
+        """Let snapshots that are being written be written: the next run is quick for it."""
+        tasks = {task for revision in revisions for task in revision.background}
+        if tasks:
+            await asyncio.wait(tasks, timeout=FREEZE_GRACE_S)
+
+    def prepare(self, order: pb.PrepareOnAgent) -> None:
+        """Make a strategy possible."""
+        self._spawn(self._prepare(order))
+
+    async def _prepare(self, order: pb.PrepareOnAgent) -> None:
+        reason = ""
+        try:
+            pool = await self._pool(order.function_id, order.params)
+            await pool.prepare(Strategy(order.strategy), order.timeout_s or 300.0)
+        except (Error, UserCodeFailed) as error:
+            reason = str(error)
+        except TimeoutError:
+            reason = f"{order.strategy} could not be prepared in {order.timeout_s:g} s"
+        self.uplink.send(
+            pb.AgentMessage(
+                prepared=pb.PrepareDone(request_id=order.request_id, ok=not reason, reason=reason)
+            )
+        )
+
+    # ---- pools -----------------------------------------------------------------------------
+
+    async def _function(self, function_id: str) -> OpenFunction:
+        task = self.functions.get(function_id)
+        if task is None:
+            task = asyncio.create_task(self._fetch(function_id))
+            self.functions[function_id] = task
+        try:
+            return await asyncio.shield(task)
+        except Error:
+            self.functions.pop(function_id, None)
+            raise
+
+    async def _fetch(self, function_id: str) -> OpenFunction:
+        reply = await self.uplink.fetch(function_id)
+        source_dir = None
+        if reply.source.digest:
+            source_dir = await asyncio.to_thread(
+                sources.unpack, reply.source.digest, reply.source.data
+            )
+        return OpenFunction(
+            function_id,
+            reply.app_id,
+            FunctionSpec.from_json(reply.function.spec_json),
+            reply.function.code,
+            dict(reply.function.secrets),
+            source_dir,
+        )
+
+    async def _pool(self, function_id: str, params: bytes) -> Pool:
+        function = await self._function(function_id)
+        key = (function_id, _digest(params))
+        if key not in self.pools:
+            revision = self._revision(function, params)
+            self.pools[key] = pool = Pool(
+                function_id=function_id,
+                app_id=function.app_id,
+                revision=revision,
+                starter=self._starter(function, revision),
+                host=self,
+                exit_grace_s=self.tools.settings.exit_grace_s,
+            )
+            if revision.snapshots_enabled and not await revision.frozen.refresh():
+                # A package or a file changed under a template that is alive.
+                revision.drop_template()
+            return pool
+        return self.pools[key]
+
+    def _revision(self, function: OpenFunction, params: bytes) -> Revision:
+        key = revision_key(function.spec, params)
+        revision = self.revisions.get(key)
+        if revision is None:
+            revision = Revision(
+                spec=function.spec,
+                code=function.code,
+                params=params,
+                source_dir=function.source_dir,
+                frozen=FrozenTemplate(self.tools, function.spec, params, {}),
+            )
+            revision.frozen.env = revision.environment()
+            self.revisions[key] = revision
+        return revision
+
+    def _starter(self, function: OpenFunction, revision: Revision) -> Starter:
+        def on_line(line: Line, runner_id: str, call_id: str) -> None:
+            self._log_line(function, line, runner_id, call_id)
+
+        def say(text: str) -> None:
+            self._log_line(function, Line("system", text, False, now_ns()), "", "")
+
+        runner_env = {
+            "REKINDLE_DIR": str(self.tools.settings.instance_dir),
+            "REKINDLE_IS_REMOTE": "1",
+            "REKINDLE_APP": function.spec.app_name,
+            "REKINDLE_APP_ID": function.app_id,
+            "REKINDLE_FUNCTION": function.spec.name,
+            **function.secrets,
+        }
+        return Starter(self.tools, revision, runner_env, on_line, say)
+
+    def _log_line(self, function: OpenFunction, line: Line, runner_id: str, call_id: str) -> None:
+        self.uplink.send(
+            pb.AgentMessage(
+                log=pb.LogLine(
+                    app_id=function.app_id,
+                    function=function.spec.name,
+                    runner_id=runner_id,
+                    call_id=call_id,
+                    stream=line.stream,
+                    text=line.text,
+                    partial=line.partial,
+                    at_ns=line.at_ns,
+                )
+            )
+        )
+
+    # ---- what pools ask --------------------------------------------------------------------
+
+    def room_for_runner(self, pool: Pool) -> bool:
+        """Whether one more runner fits; where not, an idle one of another pool makes room."""
+        live = sum(p.size() + p.starting for p in self.pools.values())
+        if live < self.tools.settings.max_runners:
+            return True
+        others = (p for p in self.pools.values() if p is not pool)
+        return any(other.stop_idle() for other in others)
+
+    def done(self, assignment: Assignment, result: pb.Result) -> None:
+        """An input has its result."""
+        if assignment.id not in self.in_flight:
+            return  # a second result of an input that the controller has given up
+        self.in_flight[assignment.id] = result
+        self.uplink.send(
+            pb.AgentMessage(done=pb.InputDone(result=result, app_id=assignment.app_id))
+        )
+
+    def returned(self, assignment: Assignment, reason: str) -> None:
+        """Its runner died under it."""
+        log.warning("event=runner_lost input=%s reason=%r", assignment.input_id, reason)
+        self.in_flight.pop(assignment.id, None)
+        self.uplink.send(
+            pb.AgentMessage(
+                returned=pb.InputReturned(
+                    call_id=assignment.call_id, index=assignment.index, reason=reason
+                )
+            )
+        )
+
+    def measured(self, runner_id: str, pss_bytes: int) -> None:
+        """Remember what a runner of a call with a named strategy took."""
+        self.measured_pss[runner_id] = pss_bytes
+        while len(self.measured_pss) > 256:
+            self.measured_pss.pop(next(iter(self.measured_pss)))
+
+    # ---- life ------------------------------------------------------------------------------
+
+    async def tend_forever(self) -> None:
+        """Scale down, keep minimums, let old templates go; until cancelled."""
+        while True:
+            await asyncio.sleep(TEND_S)
+            for pool in list(self.pools.values()):
+                pool.tend()
+            self._let_templates_go()
+
+    def _let_templates_go(self) -> None:
+        settings = self.tools.settings
+        used = {id(pool.revision) for pool in self.pools.values()}
+        now = time.monotonic()
+        for key, revision in list(self.revisions.items()):
+            template = revision.template
+            if id(revision) in used or revision.background:
+                continue
+            if template is not None and now - template.last_used < settings.template_keep_s:
+                continue
+            revision.drop_template()
+            del self.revisions[key]
+        live = [r for r in self.revisions.values() if r.template is not None]
+        live.sort(key=lambda r: r.template.last_used if r.template else 0.0)
+        for revision in live[: max(0, len(live) - settings.max_templates)]:
+            revision.drop_template()
+
+    async def close(self) -> None:
+        """End everything, letting exit hooks run and snapshots be finished."""
+        await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+        await self._finish_background(list(self.revisions.values()))
+        for revision in self.revisions.values():
+            revision.drop_template()
+        for task in [*self._tasks, *self.functions.values()]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self.functions.values(), return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._work_ended)
+
+    def _work_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("event=bug", exc_info=task.exception())
+
+
+def _result_of(task: asyncio.Task[OpenFunction]) -> OpenFunction | None:
+    if not task.done() or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()
+
+
+def _digest(params: bytes) -> str:
+    return hashlib.sha256(params).hexdigest() if params else ""

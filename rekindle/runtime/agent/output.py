@@ -1,0 +1,107 @@
+"""Standard output and error of a runner, read line by line as it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rekindle.wire.phases import now_ns
+
+_CHUNK_BYTES = 1 << 16
+#: A line longer than this is passed on in pieces.
+MAX_LINE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line that a process wrote."""
+
+    stream: str  # "stdout" | "stderr" | "system"
+    text: str
+    partial: bool  # no newline followed (yet)
+    at_ns: int
+
+
+class Output:
+    """Two pipes. ``write_fds`` go to the process; lines come to ``on_line``."""
+
+    def __init__(self, on_line: Callable[[Line], None]) -> None:
+        self._on_line = on_line
+        self._pending: dict[int, bytes] = {}
+        self._streams: dict[int, str] = {}
+        write_fds = []
+        loop = asyncio.get_running_loop()
+        for stream in ("stdout", "stderr"):
+            read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(read_fd, False)
+            self._streams[read_fd] = stream
+            self._pending[read_fd] = b""
+            write_fds.append(write_fd)
+            loop.add_reader(read_fd, self._read, read_fd)
+        self.write_fds: tuple[int, int] = (write_fds[0], write_fds[1])
+
+    def redirect(self, on_line: Callable[[Line], None]) -> None:
+        """Give lines to somebody else from now on."""
+        self._on_line = on_line
+
+    def handed_over(self) -> None:
+        """The process has its copies of the write ends; close ours."""
+        for fd in self.write_fds:
+            os.close(fd)
+        self.write_fds = (-1, -1)
+
+    def drain(self) -> None:
+        """Take in all that was written up to now, an unfinished last line included."""
+        for fd in list(self._streams):
+            self._read(fd)
+        for fd in list(self._streams):
+            self._flush_partial(fd)
+
+    def close(self) -> None:
+        """Drain and close."""
+        self.drain()
+        for fd in list(self._streams):
+            self._close_one(fd)
+        for fd in self.write_fds:
+            if fd >= 0:
+                os.close(fd)
+        self.write_fds = (-1, -1)
+
+    def _read(self, fd: int) -> None:
+        # Bounded, so that a process that prints without end does not stop the agent.
+        for _ in range(64):
+            try:
+                data = os.read(fd, _CHUNK_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                self._flush_partial(fd)
+                self._close_one(fd)
+                return
+            self._split(fd, data)
+
+    def _split(self, fd: int, data: bytes) -> None:
+        *lines, rest = (self._pending[fd] + data).split(b"\n")
+        for line in lines:
+            self._emit(fd, line, partial=False)
+        if len(rest) > MAX_LINE_BYTES:
+            self._emit(fd, rest, partial=True)
+            rest = b""
+        self._pending[fd] = rest
+
+    def _flush_partial(self, fd: int) -> None:
+        if self._pending.get(fd):
+            self._emit(fd, self._pending[fd], partial=True)
+            self._pending[fd] = b""
+
+    def _emit(self, fd: int, line: bytes, *, partial: bool) -> None:
+        text = line.decode("utf-8", "replace")
+        self._on_line(Line(self._streams[fd], text, partial, now_ns()))
+
+    def _close_one(self, fd: int) -> None:
+        if fd in self._streams:
+            asyncio.get_running_loop().remove_reader(fd)
+            os.close(fd)
+            del self._streams[fd], self._pending[fd]

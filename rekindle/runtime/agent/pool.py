@@ -1,0 +1,385 @@
+"""The runners of one function revision of one app on this node, and the inputs that wait for them.
+
+Decides when to start a runner and when to stop one; how it starts is the ladder's (starts.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rekindle.exception import Error, RunnerLostError, StrategyUnavailableError
+from rekindle.runtime.agent import outcome
+from rekindle.runtime.agent.assignment import Assignment
+from rekindle.runtime.agent.freezing import freeze
+from rekindle.runtime.agent.revision import Revision
+from rekindle.runtime.agent.runner import Runner, RunnerState, UserCodeFailed
+from rekindle.runtime.agent.starts import Starter
+from rekindle.wire.phases import Mark, Strategy, now_ns
+
+log = logging.getLogger(__name__)
+
+#: After a failed start nothing waits for, this long; doubled up to the maximum.
+_BACKOFF_S, _BACKOFF_MAX_S = 1.0, 60.0
+#: A pool counts as active, and keeps its buffer, this long after its last input.
+_ACTIVE_S = 60.0
+
+
+class Host(Protocol):
+    """What a pool asks of its node."""
+
+    def room_for_runner(self, pool: Pool) -> bool:
+        """Whether one more runner fits; may stop an idle one of another pool."""
+
+    def done(self, assignment: Assignment, result: outcome.Result) -> None:
+        """An input has its result."""
+
+    def returned(self, assignment: Assignment, reason: str) -> None:
+        """An input did not run to its end; it may be given to a runner again."""
+
+
+@dataclass
+class Pool:
+    """One pool."""
+
+    function_id: str
+    app_id: str
+    revision: Revision
+    starter: Starter
+    host: Host
+    exit_grace_s: float = 30.0
+    waiting: deque[Assignment] = field(default_factory=deque)
+    runners: dict[str, Runner] = field(default_factory=dict)
+    starting: int = 0
+    closed: bool = False
+    last_input: float = 0.0
+    #: Runner id -> the input that it has.
+    _has: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _cancelled: set[tuple[str, int]] = field(default_factory=set)
+    _backoff_s: float = 0.0
+    _not_before: float = 0.0
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    # ---- inputs ----------------------------------------------------------------------------
+
+    def submit(self, assignment: Assignment) -> None:
+        """Take an input; its result goes to the host."""
+        self.last_input = time.monotonic()
+        if self.closed:
+            self.host.done(assignment, outcome.cancelled(assignment))
+            return
+        if assignment.strategy is not None:
+            self._spawn(self._run_forced(assignment, assignment.strategy))
+            return
+        self.waiting.append(assignment)
+        self.pump()
+
+    def cancel(self, assignment_id: tuple[str, int]) -> bool:
+        """Take back a waiting input; False when it is not waiting here."""
+        for assignment in self.waiting:
+            if assignment.id == assignment_id:
+                self.waiting.remove(assignment)
+                self.host.done(assignment, outcome.cancelled(assignment))
+                return True
+        return False
+
+    def cancel_running(self, assignment_id: tuple[str, int]) -> bool:
+        """End the runner that has an input; False when none has it."""
+        for runner in self.runners.values():
+            if self._has.get(runner.id) == assignment_id:
+                self._cancelled.add(assignment_id)
+                runner.kill("its input was cancelled")
+                return True
+        return False
+
+    def pump(self) -> None:
+        """Give waiting inputs to idle runners, and start runners that are missing."""
+        while self.waiting:
+            runner = self._idle_runner()
+            if runner is None:
+                break
+            assignment = self.waiting.popleft()
+            runner.take()
+            self._spawn(self._run(runner, assignment))
+        while not self.closed and self._should_start():
+            self.starting += 1
+            self._spawn(self._start_one())
+
+    def _idle_runner(self) -> Runner | None:
+        """The idle runner that was used last: its caches are the warmest."""
+        idle = [r for r in self.runners.values() if r.state is RunnerState.IDLE]
+        return max(idle, key=lambda runner: runner.idle_since) if idle else None
+
+    def _should_start(self) -> bool:
+        if self.size() + self.starting >= self._limit():
+            return False
+        missing = len(self.waiting) - self.starting
+        if missing <= 0:
+            if time.monotonic() < self._not_before:
+                return False
+            missing = self._target_idle() - self._idle_count() - self.starting
+        return missing > 0 and self.host.room_for_runner(self)
+
+    def _limit(self) -> int:
+        limit = self.revision.spec.max_containers
+        return limit if limit is not None else 1 << 30
+
+    def size(self) -> int:
+        """Runners that are there, starting ones not counted."""
+        return len(self.runners)
+
+    def _idle_count(self) -> int:
+        return sum(1 for r in self.runners.values() if r.state is RunnerState.IDLE)
+
+    def _target_idle(self) -> int:
+        """Idle runners wished for: what min_containers lacks, and the buffer while active."""
+        spec = self.revision.spec
+        busy = sum(1 for r in self.runners.values() if r.state is RunnerState.BUSY)
+        target = max(0, spec.min_containers - busy)
+        if self.last_input and time.monotonic() - self.last_input < _ACTIVE_S:
+            target = max(target, spec.buffer_containers)
+        return target
+
+    # ---- running ---------------------------------------------------------------------------
+
+    async def _run(self, runner: Runner, assignment: Assignment) -> None:
+        spec = self.revision.spec
+        handed_ns = now_ns()
+        self._has[runner.id] = assignment.id
+        try:
+            reply = await runner.run(
+                {
+                    "op": "input",
+                    "input_id": assignment.input_id,
+                    "call_id": assignment.call_id,
+                    "method": assignment.method,
+                },
+                assignment.payload,
+                assignment.call_id,
+                spec.timeout_s,
+            )
+        except TimeoutError:
+            self._forget(runner)
+            self.host.done(
+                assignment,
+                outcome.timed_out(assignment, runner.id, self.revision.label, spec.timeout_s),
+            )
+        except RunnerLostError as error:
+            self._forget(runner)
+            if self.closed or assignment.id in self._cancelled:
+                self.host.done(assignment, outcome.cancelled(assignment))
+            else:
+                self.host.returned(assignment, str(error))
+        else:
+            first = runner.inputs_done == 1 and assignment.received_ns <= runner.ready_ns
+            strategy = runner.strategy if first else Strategy.WARM
+            marks = _marks_before(runner, handed_ns, first=first)
+            result = outcome.of_reply(assignment, runner.id, strategy, marks, reply)
+            if first:
+                result.notes.extend(runner.notes)
+            self.host.done(assignment, result)
+            self.revision.served.set()
+            if spec.single_use_containers and runner.state is RunnerState.IDLE:
+                await self._stop(runner)
+            self._freeze_when_due()
+        finally:
+            self._has.pop(runner.id, None)
+            self._cancelled.discard(assignment.id)
+        self.pump()
+
+    async def _run_forced(self, assignment: Assignment, strategy: Strategy) -> None:
+        """An input that asks for a strategy by name: exactly that, or an error."""
+        if strategy is Strategy.WARM:
+            runner = self._idle_runner()
+            if runner is None:
+                error = StrategyUnavailableError("warm: no idle runner is there")
+                self.host.done(assignment, outcome.start_failed(assignment, error))
+                return
+            runner.take()
+            await self._run(runner, assignment)
+            return
+        try:
+            runner = await self.starter.start(strategy, now_ns())
+        except (Error, UserCodeFailed) as error:
+            self.host.done(assignment, outcome.start_failed(assignment, error))
+            return
+        self._welcome(runner)
+        runner.take()
+        await self._run(runner, assignment)
+        if runner.state is RunnerState.IDLE:
+            await self._stop(runner)
+
+    # ---- starting and stopping -------------------------------------------------------------
+
+    async def _start_one(self) -> None:
+        """Start a runner; what fails is told to the input that waits longest."""
+        try:
+            runner = await self.starter.start(None, now_ns())
+        except UserCodeFailed as error:
+            self.starting -= 1
+            self._start_failed(error, fail=len(self.waiting))
+        except Error as error:
+            self.starting -= 1
+            self._start_failed(error, fail=1)
+        else:
+            self.starting -= 1
+            self._backoff_s = 0.0
+            if self.closed:
+                await runner.stop(self.exit_grace_s)
+                return
+            self._welcome(runner)
+            self._freeze_when_due()
+        self.pump()
+
+    def _start_failed(self, error: Error | UserCodeFailed, fail: int) -> None:
+        log.warning("event=start_failed function=%s reason=%r", self.revision.label, str(error))
+        self._backoff_s = min(max(_BACKOFF_S, 2 * self._backoff_s), _BACKOFF_MAX_S)
+        self._not_before = time.monotonic() + self._backoff_s
+        for _ in range(min(fail, len(self.waiting))):
+            assignment = self.waiting.popleft()
+            self.host.done(assignment, outcome.start_failed(assignment, error))
+
+    def _welcome(self, runner: Runner) -> None:
+        self.runners[runner.id] = runner
+
+        def ended(_status: asyncio.Future[int]) -> None:
+            # One that has an input finds out by its channel, and tells what became of the input.
+            if runner.state in (RunnerState.IDLE, RunnerState.GONE):
+                runner.lost()
+                self._forget(runner)
+                self.pump()
+
+        runner.exit_status.add_done_callback(ended)
+
+    def _forget(self, runner: Runner) -> None:
+        self.runners.pop(runner.id, None)
+
+    async def _stop(self, runner: Runner) -> None:
+        try:
+            await runner.stop(self.exit_grace_s)
+        finally:
+            self._forget(runner)
+
+    def stop_idle(self) -> bool:
+        """Stop the runner that has been idle longest; False when none is idle."""
+        idle = [r for r in self.runners.values() if r.state is RunnerState.IDLE]
+        if not idle:
+            return False
+        runner = min(idle, key=lambda r: r.idle_since)
+        self._forget(runner)  # at once: its place is given away
+        self._spawn(runner.stop(self.exit_grace_s))
+        return True
+
+    def tend(self) -> None:
+        """Called now and then: stop what idles too long, start what is missing."""
+        spec = self.revision.spec
+        now = time.monotonic()
+        active = self.last_input and now - self.last_input < _ACTIVE_S
+        keep = max(spec.min_containers, spec.buffer_containers if active else 0)
+        idle = sorted(
+            (r for r in self.runners.values() if r.state is RunnerState.IDLE),
+            key=lambda r: r.idle_since,
+        )
+        spare = self.size() - keep
+        for runner in idle[: max(0, spare)]:
+            if now - runner.idle_since >= spec.scaledown_window_s:
+                self._forget(runner)
+                self._spawn(runner.stop(self.exit_grace_s))
+        self.pump()
+
+    async def close(self) -> None:
+        """Fail what waits, kill what runs, let exit hooks run in idle runners."""
+        self.closed = True
+        while self.waiting:
+            assignment = self.waiting.popleft()
+            self.host.done(assignment, outcome.cancelled(assignment))
+        stops = []
+        for runner in list(self.runners.values()):
+            if runner.state is RunnerState.BUSY:
+                runner.kill("its app was closed")
+            stops.append(self._stop(runner))
+        await asyncio.gather(*stops)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def abort(self) -> None:
+        """Kill every runner, now."""
+        self.closed = True
+        for runner in self.runners.values():
+            runner.kill("the agent is stopping")
+
+    # ---- snapshots -------------------------------------------------------------------------
+
+    def _freeze_when_due(self) -> None:
+        """Begin the snapshot once an input has been answered, so that it delays none."""
+        revision = self.revision
+        if not revision.snapshots_enabled or not revision.frozen.wanted() or revision.background:
+            return
+        if not revision.served.is_set() and self.waiting:
+            return
+        task = asyncio.create_task(freeze(self.starter.tools, revision, self.starter.say))
+        revision.background.add(task)
+        task.add_done_callback(revision.background.discard)
+
+    # ---- bench -----------------------------------------------------------------------------
+
+    async def prepare(self, strategy: Strategy, timeout_s: float) -> None:
+        """Make sure that a strategy can be taken. Raises Error, UserCodeFailed or TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            if strategy is Strategy.WARM:
+                await self._ensure_idle()
+            elif strategy is Strategy.RESTORE:
+                await self._ensure_snapshot()
+            elif strategy is Strategy.FORK:
+                await self._ensure_template()
+
+    async def _ensure_idle(self) -> None:
+        if self._idle_runner() is None:
+            self._welcome(await self.starter.start(None, now_ns()))
+
+    async def _ensure_snapshot(self) -> None:
+        revision = self.revision
+        if not revision.snapshots_enabled:
+            raise StrategyUnavailableError(f"restore: {self.starter.why_no_restore()}")
+        await revision.frozen.look()
+        if revision.background:
+            await asyncio.gather(*revision.background, return_exceptions=True)
+        if revision.frozen.snapshot is None:
+            revision.frozen.not_before = 0.0
+            await freeze(self.starter.tools, revision, self.starter.say)
+        if revision.frozen.snapshot is None:
+            raise StrategyUnavailableError(f"restore: {self.starter.why_no_restore()}")
+
+    async def _ensure_template(self) -> None:
+        revision = self.revision
+        if not revision.snapshots_enabled or revision.fork_unsafe:
+            raise StrategyUnavailableError(f"fork: {self.starter.why_no_fork()}")
+        if revision.live_template() is not None:
+            return
+        await revision.frozen.look()
+        if revision.frozen.snapshot is not None:
+            await self.starter.restore_template()
+        else:
+            await self.starter.boot_template()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._work_ended)
+
+    def _work_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("event=bug function=%s", self.revision.label, exc_info=task.exception())
+
+
+def _marks_before(runner: Runner, handed_ns: int, *, first: bool) -> list[Mark]:
+    """The marks of a call up to the hand-over of its input to the runner."""
+    if not first:
+        return [("queue", handed_ns)]
+    return [("queue", runner.began_ns), *runner.marks]

@@ -1,0 +1,79 @@
+"""What an agent tells of itself in its heartbeat."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import psutil
+
+from rekindle.runtime.agent.node import Node
+
+
+def stats_json(node: Node) -> str:
+    """Runners, templates, snapshots and memory, as JSON."""
+    return json.dumps(stats(node), separators=(",", ":"))
+
+
+def stats(node: Node) -> dict[str, Any]:
+    """The same as plain data."""
+    now = time.monotonic()
+    memory = psutil.virtual_memory()
+    return {
+        "pid": os.getpid(),
+        "max_runners": node.tools.settings.max_runners,
+        "criu": node.tools.criu.version_text if node.tools.criu else "",
+        "in_flight": sum(1 for result in node.in_flight.values() if result is None),
+        "memory_total_bytes": memory.total,
+        "memory_available_bytes": memory.available,
+        "runners": [
+            {
+                "id": runner.id,
+                "function": pool.revision.spec.name,
+                "function_id": pool.function_id,
+                "app_id": pool.app_id,
+                "state": runner.state.value,
+                "strategy": runner.strategy.value,
+                "inputs": runner.inputs_done,
+                "pid": runner.channel.pid,
+                "idle_s": round(now - runner.idle_since, 1) if runner.state.value == "idle" else 0,
+            }
+            for pool in node.pools.values()
+            for runner in pool.runners.values()
+        ],
+        "pools": [
+            {
+                "function": pool.revision.spec.name,
+                "function_id": pool.function_id,
+                "app_id": pool.app_id,
+                "waiting": len(pool.waiting),
+                "starting": pool.starting,
+            }
+            for pool in node.pools.values()
+        ],
+        "templates": [
+            {
+                "id": revision.template.id,
+                "function": revision.spec.name,
+                "app": revision.spec.app_name,
+                "pid": revision.template.channel.pid,
+            }
+            for revision in node.revisions.values()
+            if revision.template is not None and not revision.template.gone.is_set()
+        ],
+        "snapshots": [
+            {
+                "function": revision.spec.name,
+                "app": revision.spec.app_name,
+                "state": revision.frozen.state.value,
+                "reason": revision.frozen.reason,
+                "key": revision.frozen.snapshot.key if revision.frozen.snapshot else "",
+                "fork_unsafe": revision.fork_unsafe or [],
+            }
+            for revision in node.revisions.values()
+            if revision.snapshots_enabled
+        ],
+        "measured_pss_bytes": dict(node.measured_pss),
+    }

@@ -1,0 +1,100 @@
+"""A revision: one version of a function's code, configuration and parameters on this node.
+
+Pools of several apps (two runs of one script, say) share it: its live template and its snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rekindle.forkserver import limits
+from rekindle.runtime.agent.frozen import FrozenTemplate
+from rekindle.runtime.agent.settings import passed_on_environment
+from rekindle.runtime.agent.template import LiveTemplate
+from rekindle.wire.spec import FunctionSpec
+
+
+@dataclass
+class Revision:
+    """What its starts need to know."""
+
+    spec: FunctionSpec
+    code: bytes
+    params: bytes
+    source_dir: Path | None
+    frozen: FrozenTemplate
+    template: LiveTemplate | None = None
+    #: Why its templates are not forked, once one has been seen: [] is safe, None is not known yet.
+    fork_unsafe: list[str] | None = None
+    #: Held while its first template boots, so that starts that follow can fork that one.
+    booting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: Set when an input of it was answered: background work may begin.
+    served: asyncio.Event = field(default_factory=asyncio.Event)
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return f"{self.spec.app_name}.{self.spec.name}"
+
+    @property
+    def snapshots_enabled(self) -> bool:
+        """Whether it may be forked and frozen."""
+        return self.spec.enable_memory_snapshot
+
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes, secrets not among it."""
+        return {**passed_on_environment(), **self.spec.env, "PYTHONUNBUFFERED": "1"}
+
+    def boot_environment(self) -> dict[str, str]:
+        """As a process boots: with thread pools limited where it may become a template."""
+        env = self.environment()
+        return limits.limited(env) if self.snapshots_enabled else env
+
+    def user_threads(self) -> dict[str, str] | None:
+        """What the user's environment says of thread pools; None where they are not limited."""
+        if not self.snapshots_enabled:
+            return None
+        env = self.environment()
+        return {name: env[name] for name in limits.LIMITED if name in env}
+
+    def interpreter(self) -> str:
+        """The function's Python, or the agent's own where that one does not exist here."""
+        wanted = self.spec.python
+        return wanted if wanted and os.access(wanted, os.X_OK) else sys.executable
+
+    def working_directory(self) -> str:
+        """Where the program was started, if that exists here."""
+        return self.spec.cwd if self.spec.cwd and os.path.isdir(self.spec.cwd) else "/"
+
+    def live_template(self) -> LiveTemplate | None:
+        """A template that may be forked now."""
+        template = self.template
+        if template is None or template.gone.is_set() or template.fork_unsafe:
+            return None
+        template.last_used = time.monotonic()
+        return template
+
+    def keep(self, template: LiveTemplate) -> None:
+        """Keep a template for later forks; one that is there already is let go."""
+        if self.template is not None and not self.template.gone.is_set():
+            self.template.retire()
+        template.last_used = time.monotonic()
+        self.template = template
+
+    def drop_template(self) -> None:
+        """Let the template go; runners that were forked from it stay."""
+        if self.template is not None:
+            self.template.retire()
+            self.template = None
+
+
+def revision_key(spec: FunctionSpec, params: bytes) -> str:
+    """What two pools must agree on to share a revision."""
+    return f"{spec.revision()}:{hashlib.sha256(params).hexdigest()[:16]}"

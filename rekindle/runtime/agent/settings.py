@@ -1,0 +1,72 @@
+"""What an operator can set on an agent, from the command line and the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Variables of the agent's own environment that its runners see; everything else is given by name
+#: (``env=``, ``secrets=``), so that nothing private ends up in a snapshot by accident.
+PASSED_ON = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONHASHSEED",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "CUDA_VISIBLE_DEVICES",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "TOKENIZERS_PARALLELISM",
+        "NO_PROXY",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "no_proxy",
+        "http_proxy",
+        "https_proxy",
+    }
+)
+PASSED_ON_PREFIXES = ("LC_", "XDG_", "HF_")
+
+
+def passed_on_environment() -> dict[str, str]:
+    """The part of this process's environment that runners get."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }
+
+
+def default_max_runners() -> int:
+    """Runners on this node at most, unless set: enough for work that waits, not only computes."""
+    return max(8, 4 * (os.cpu_count() or 1))
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """One agent's settings."""
+
+    instance_dir: Path
+    max_runners: int = field(default_factory=default_max_runners)
+    #: How long exit hooks may take before a runner is killed.
+    exit_grace_s: float = 30.0
+    #: A live template that no open app uses is kept this long.
+    template_keep_s: float = 300.0
+    #: Live templates kept at most; the least recently used goes first.
+    max_templates: int = 16

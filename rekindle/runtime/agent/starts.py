@@ -1,0 +1,433 @@
+"""The ladder: how a runner comes to be, by fork, restore or cold boot.
+
+A step that fails falls to the next one, and says why. Warm runners are the pool's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rekindle.exception import (
+    RunnerLostError,
+    SnapshotError,
+    SnapshotRestoreError,
+    StartError,
+    StrategyUnavailableError,
+)
+from rekindle.runtime.agent.boot import Booted, Leash, boot
+from rekindle.runtime.agent.door import Channel
+from rekindle.runtime.agent.output import Line, Output
+from rekindle.runtime.agent.revision import Revision
+from rekindle.runtime.agent.runner import Runner, kill_process
+from rekindle.runtime.agent.template import LiveTemplate, new_id
+from rekindle.runtime.agent.toolbox import Toolbox, criu_environment
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
+from rekindle.snapshot import command, diagnose
+from rekindle.snapshot.store import Snapshot
+from rekindle.wire.phases import Phase, PhaseClock, Strategy, now_ns
+
+log = logging.getLogger(__name__)
+
+#: A plain restore copies at about 2 GB/s; this is for large models on slow machines.
+RESTORE_TIMEOUT_S = 120.0
+#: Where CRIU finds the new leash.
+_INHERITED_FD = 9
+
+
+@dataclass
+class Starter:
+    """Starts runners of one pool."""
+
+    tools: Toolbox
+    revision: Revision
+    #: Variables and secrets that a runner gets when it becomes one; never in a snapshot.
+    runner_env: Mapping[str, str]
+    #: A line that a runner wrote: (line, runner id, call id).
+    on_line: Callable[[Line, str, str], None]
+    #: A note to the app's user.
+    say: Callable[[str], None]
+
+    async def start(self, forced: Strategy | None, began_ns: int) -> Runner:
+        """A runner that is ready, by the first step of the ladder that succeeds.
+
+        With ``forced``, by that step or not at all: StrategyUnavailableError. Otherwise raises
+        UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails.
+        """
+        clock = PhaseClock(began_ns)
+        if forced is not None:
+            try:
+                return await self._by(forced, clock, forced=True)
+            except (StartError, SnapshotError, RunnerLostError) as error:
+                if isinstance(error, StrategyUnavailableError):
+                    raise
+                raise StrategyUnavailableError(f"{forced}: {error}") from error
+        notes: list[str] = []
+        await self._look_for_snapshot(clock)
+        for strategy in (Strategy.FORK, Strategy.RESTORE):
+            if not await self._open(strategy):
+                continue
+            try:
+                runner = await self._by(strategy, clock, forced=False)
+            except (StartError, SnapshotError, RunnerLostError) as error:
+                self._passed_over(notes, strategy, str(error))
+                continue
+            runner.notes = notes + runner.notes
+            return runner
+        runner = await self._by(Strategy.COLD, clock, forced=False)
+        runner.notes = notes + runner.notes
+        return runner
+
+    async def _look_for_snapshot(self, clock: PhaseClock) -> None:
+        if self.revision.snapshots_enabled:
+            known = self.revision.frozen.state
+            await self.revision.frozen.look()
+            if self.revision.frozen.state is not known:
+                clock.mark(Phase.IMAGE)
+
+    async def _open(self, strategy: Strategy) -> bool:
+        """Whether a step can be tried at all."""
+        if not self.revision.snapshots_enabled:
+            return False
+        if strategy is Strategy.FORK:
+            return self.revision.live_template() is not None
+        return self.revision.frozen.snapshot is not None
+
+    def _passed_over(self, notes: list[str], strategy: Strategy, reason: str) -> None:
+        note = f"{strategy} passed over: {reason}"
+        notes.append(note)
+        log.warning("event=fallback function=%s note=%r", self.revision.label, note)
+        self.say(f"{self.revision.label}: {note}")
+
+    async def _by(self, strategy: Strategy, clock: PhaseClock, *, forced: bool) -> Runner:
+        if strategy is Strategy.FORK:
+            return await self._fork(clock)
+        if strategy is Strategy.RESTORE:
+            return await self._restore(clock)
+        if strategy is Strategy.COLD:
+            return await self._cold(clock, plain=forced)
+        raise StrategyUnavailableError("warm: no idle runner is there")
+
+    # ---- fork ------------------------------------------------------------------------------
+
+    async def _fork(self, clock: PhaseClock) -> Runner:
+        template = self.revision.live_template()
+        if template is None:
+            raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+        return await self._fork_from(template, clock, Strategy.FORK)
+
+    async def _fork_from(
+        self, template: LiveTemplate, clock: PhaseClock, strategy: Strategy
+    ) -> Runner:
+        runner_id = new_id("ru")
+        forked = await template.fork(self.tools.door, runner_id)
+        return await self._become(
+            runner_id,
+            forked.channel,
+            forked.exit_status,
+            kill_process(forked.channel.pid),
+            clock,
+            strategy,
+        )
+
+    def why_no_fork(self) -> str:
+        """Why no template can be forked now."""
+        if not self.revision.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no template"
+        if self.revision.fork_unsafe:
+            return f"its template is not safe to fork: {'; '.join(self.revision.fork_unsafe)}"
+        return "no live template"
+
+    # ---- restore ---------------------------------------------------------------------------
+
+    async def _restore(self, clock: PhaseClock) -> Runner:
+        frozen = self.revision.frozen
+        snapshot = await frozen.usable()
+        if snapshot is None:
+            raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
+        runner_id = new_id("ru")
+        sandbox, channel = await self._bring_back(snapshot, runner_id, clock)
+        exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        _follow_adopted(sandbox, snapshot.manifest.pid, exit_status)
+        return await self._become(
+            runner_id, channel, exit_status, sandbox.kill, clock, Strategy.RESTORE
+        )
+
+    def why_no_restore(self) -> str:
+        """Why there is no snapshot to restore now."""
+        if not self.revision.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no snapshot"
+        return f"no snapshot: {self.revision.frozen.reason or 'it is being made'}"
+
+    async def _bring_back(
+        self, snapshot: Snapshot, hostname: str, clock: PhaseClock
+    ) -> tuple[Sandbox, Channel]:
+        """Restore a snapshot as a parked process. Raises StartError or SnapshotRestoreError."""
+        assert self.tools.criu is not None
+        manifest = snapshot.manifest
+        sandbox = await self.tools.spawner.spawn(
+            hostname, monotonic_offset_ns=_monotonic_offset(snapshot)
+        )
+        clock.mark(Phase.ISOLATE)
+        restore_log = self.tools.scratch / hostname / "restore.log"
+        leash = Leash()
+        try:
+            restore_log.parent.mkdir()
+            token, arrival = self.tools.door.expect()
+            leash.give_orders(self.tools.door, token)
+            job = sandbox.run(
+                command.restore_argv(
+                    self.tools.criu,
+                    images_dir=snapshot.images,
+                    log=restore_log,
+                    inherit={_INHERITED_FD: manifest.leash},
+                    verbosity=1,
+                ),
+                env=criu_environment(),
+                fds={_INHERITED_FD: leash.read_fd},
+                run_dir=self.tools.spawner.feature_cache_dir,
+            )
+            leash.handed_over()
+            channel = await self._restored_arrives(arrival, job, snapshot, restore_log)
+        except BaseException:
+            sandbox.kill()
+            raise
+        finally:
+            leash.drop()  # a restored process has read its orders
+            _remove_log(restore_log)
+        return sandbox, channel
+
+    async def _restored_arrives(
+        self,
+        arrival: asyncio.Future[Channel],
+        job: asyncio.Future[JobExit],
+        snapshot: Snapshot,
+        restore_log: Path,
+    ) -> Channel:
+        deadline = time.monotonic() + RESTORE_TIMEOUT_S
+        # CRIU ends with status 0 about when the process reports, in either order.
+        either: set[asyncio.Future[Any]] = {arrival, job}
+        await asyncio.wait(either, timeout=RESTORE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        if not arrival.done() and job.done() and job.result().status == 0:
+            await asyncio.wait({arrival}, timeout=max(0.0, deadline - time.monotonic()))
+        if arrival.done():
+            return arrival.result()
+        arrival.cancel()
+        if not job.done():
+            reason = f"CRIU took longer than {RESTORE_TIMEOUT_S:g} s"
+        elif job.result().status == 0:
+            reason = "the restored process did not report"
+        else:
+            reason = await asyncio.to_thread(_explain, restore_log)
+        reason = f"snapshot {snapshot.key} could not be restored: {reason}"
+        self.revision.frozen.refuse(reason)
+        raise SnapshotRestoreError(reason)
+
+    async def restore_template(self) -> LiveTemplate:
+        """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
+        snapshot = await self.revision.frozen.usable()
+        if snapshot is None:
+            raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
+        if snapshot.manifest.threads > 1:
+            reason = f"{snapshot.manifest.threads - 1} threads are alive in it"
+            self.revision.fork_unsafe = [reason]
+            raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+        sandbox, channel = await self._bring_back(snapshot, new_id("te"), PhaseClock())
+        await channel.open()
+        template = LiveTemplate(
+            new_id("te"),
+            sandbox,
+            channel,
+            {"fork_unsafe": [], "dump_unsafe": [], "threads": []},
+            {
+                path: [item.size, item.mtime_ns]
+                for path, item in snapshot.manifest.loaded_files.items()
+            },
+        )
+        template.listen()
+        self.revision.fork_unsafe = []
+        self.revision.keep(template)
+        return template
+
+    # ---- cold ------------------------------------------------------------------------------
+
+    async def _cold(self, clock: PhaseClock, *, plain: bool) -> Runner:
+        """Boot. A function with snapshots gets a template on the way, unless ``plain``."""
+        revision = self.revision
+        if plain or not revision.snapshots_enabled or revision.fork_unsafe:
+            return await self._boot_runner(clock, park=False)
+        async with revision.booting:
+            if revision.live_template() is not None:
+                # Somebody booted it while we waited for our turn.
+                return await self._fork(clock)
+            if not revision.fork_unsafe:
+                return await self._boot_runner(clock, park=True)
+        return await self._boot_runner(clock, park=False)
+
+    async def boot_template(self) -> LiveTemplate:
+        """Boot a template without a runner. Raises as ``start`` does."""
+        async with self.revision.booting:
+            template = self.revision.live_template()
+            if template is not None:
+                return template
+            _runner_id, output, booted = await self._boot(PhaseClock(), park=True)
+            template = self._template_of(booted)
+            _outputs_of_templates(template, output)
+            if template.fork_unsafe:
+                self._note_unsafe(template)
+                template.sandbox.kill()
+                raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+            self.revision.keep(template)
+            return template
+
+    async def _boot(self, clock: PhaseClock, *, park: bool) -> tuple[str, Output, Booted]:
+        runner_id = new_id("ru")
+        output = self._output(runner_id)
+        try:
+            booted = await boot(
+                self.tools, self.revision, output, clock, hostname=runner_id, park=park
+            )
+        except BaseException:
+            output.close()
+            raise
+        return runner_id, output, booted
+
+    async def _boot_runner(self, clock: PhaseClock, *, park: bool) -> Runner:
+        runner_id, output, booted = await self._boot(clock, park=park)
+        if park:
+            template = self._template_of(booted)
+            if not template.fork_unsafe:
+                self.revision.keep(template)
+                _outputs_of_templates(template, output)
+                return await self._fork_from(template, clock, Strategy.COLD)
+            self._note_unsafe(template)
+            await template.hand_over()
+        return await self._become(
+            runner_id,
+            booted.channel,
+            booted.exit_status,
+            booted.sandbox.kill,
+            clock,
+            Strategy.COLD,
+            output=output,
+        )
+
+    def _template_of(self, booted: Booted) -> LiveTemplate:
+        template = LiveTemplate(
+            new_id("te"),
+            booted.sandbox,
+            booted.channel,
+            dict(booted.loaded["inspection"]),
+            dict(booted.loaded["loaded"]),
+        )
+        template.listen()
+        self.revision.fork_unsafe = template.fork_unsafe
+        return template
+
+    def _note_unsafe(self, template: LiveTemplate) -> None:
+        reasons = "; ".join(template.fork_unsafe)
+        log.warning("event=fork_unsafe function=%s reasons=%r", self.revision.label, reasons)
+        self.say(
+            f"{self.revision.label}: its template is not forked, runners are restored ({reasons})"
+        )
+
+    # ---- what all have in common -----------------------------------------------------------
+
+    def _output(self, runner_id: str) -> Output:
+        return Output(lambda line: self.on_line(line, runner_id, ""))
+
+    async def _become(
+        self,
+        runner_id: str,
+        channel: Channel,
+        exit_status: asyncio.Future[int],
+        end_process: Callable[[], None],
+        clock: PhaseClock,
+        strategy: Strategy,
+        *,
+        output: Output | None = None,
+    ) -> Runner:
+        """Tell a process to become a runner, and wait until it is ready."""
+        order = {"op": "start", "env": {**self.runner_env, "REKINDLE_RUNNER_ID": runner_id}}
+        runner = Runner(
+            runner_id,
+            strategy,
+            channel,
+            output or self._output(runner_id),
+            exit_status,
+            end_process,
+            clock.start_ns,
+            marks=clock.marks,
+        )
+        runner.output.redirect(lambda line: self.on_line(line, runner_id, runner.call_id))
+        try:
+            if output is None:
+                await channel.open(order, runner.output.write_fds)
+                runner.output.handed_over()
+            else:
+                channel.send(order)
+            await runner.become_ready(self.revision.spec.startup_timeout_s)
+        except OSError as error:
+            runner.kill("start failed")
+            raise StartError(f"a new runner closed its connection: {error}") from error
+        except BaseException:
+            runner.kill("start failed")
+            raise
+        return runner
+
+
+def _follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]) -> None:
+    """A restored process is nobody's job: its init adopts it and tells how it ends."""
+
+    def ended(which: int, status: int) -> None:
+        if which == pid and not exit_status.done():
+            exit_status.set_result(status)
+
+    def all_gone(_gone: asyncio.Future[int]) -> None:
+        if not exit_status.done():
+            exit_status.set_result(-9)
+
+    sandbox.on_adopted_exit(ended)
+    sandbox.gone.add_done_callback(all_gone)
+
+
+def _outputs_of_templates(template: LiveTemplate, output: Output) -> None:
+    """Keep reading what a template prints until it is gone."""
+
+    def close(_gone: asyncio.Future[int]) -> None:
+        output.close()
+
+    template.sandbox.gone.add_done_callback(close)
+
+
+def _monotonic_offset(snapshot: Snapshot) -> int:
+    """By how much CLOCK_MONOTONIC must be shifted so that it does not run backwards, in ns.
+
+    It starts anew at each boot of a machine; the process should see it go on from where it was,
+    by the time that has passed since.
+    """
+    manifest = snapshot.manifest
+    passed_ns = max(0, now_ns() - manifest.realtime_ns)
+    behind_ns = manifest.monotonic_ns + passed_ns - time.monotonic_ns()
+    # Within one boot the two clocks drift apart by some milliseconds; that needs no namespace.
+    return behind_ns if time.monotonic_ns() < manifest.monotonic_ns else 0
+
+
+def _explain(restore_log: Path) -> str:
+    try:
+        return diagnose.explain_restore_failure(restore_log.read_text(errors="replace"))
+    except OSError as error:
+        return f"CRIU left no log ({error})"
+
+
+def _remove_log(restore_log: Path) -> None:
+    """The log, and whatever CRIU wrote beside it."""
+    if restore_log.parent.is_dir():
+        for path in restore_log.parent.iterdir():
+            path.unlink()
+        restore_log.parent.rmdir()

@@ -1,0 +1,91 @@
+"""What all starts of a node share: the spawner, the door, CRIU, the snapshot store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.exception import CriuNotFoundError
+from rekindle.runtime.agent.door import Door
+from rekindle.runtime.agent.settings import AgentSettings
+from rekindle.runtime.isolation.sandbox import Spawner
+from rekindle.snapshot import criu as criu_room
+from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.store import SnapshotStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Toolbox:
+    """Made once by the agent."""
+
+    settings: AgentSettings
+    spawner: Spawner
+    door: Door
+    store: SnapshotStore
+    scratch: Path
+    criu: Criu | None
+    #: Why there is no CRIU.
+    no_criu: str
+    #: One dump at a time on a node: two would only slow each other and the runners down.
+    freezing: asyncio.Lock
+
+    @classmethod
+    async def open(cls, settings: AgentSettings) -> Toolbox:
+        """Start the spawner, listen, find CRIU."""
+        scratch = Path(tempfile.mkdtemp(prefix="agent-", dir=settings.instance_dir))
+        spawner = await Spawner.start(scratch / "criu-run")
+        door = Door(paths.agent_socket(settings.instance_dir))
+        door.open()
+        found, problem = await asyncio.to_thread(_find_criu)
+        if found is None:
+            log.warning("event=no_criu reason=%r", problem)
+        return cls(
+            settings=settings,
+            spawner=spawner,
+            door=door,
+            store=SnapshotStore(paths.snapshots_dir()),
+            scratch=scratch,
+            criu=found,
+            no_criu=problem,
+            freezing=asyncio.Lock(),
+        )
+
+    async def warm_feature_cache(self) -> None:
+        """Let CRIU write its feature cache, so that the first restore need not."""
+        if self.criu is None:
+            return
+        sandbox = await self.spawner.spawn("rekindle")
+        ended = await sandbox.run(
+            [*self.criu.argv, "check"],
+            env=criu_environment(),
+            run_dir=self.spawner.feature_cache_dir,
+            nice=5,
+        )
+        if ended.status != 0:
+            log.warning("event=criu_check_failed how=%r", ended.in_words())
+
+    async def close(self) -> None:
+        """End everything that was started here."""
+        await self.door.close()
+        await self.spawner.stop()
+        await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
+
+
+def criu_environment() -> dict[str, str]:
+    """CRIU's own: it needs no more than a path to its helpers."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"}
+
+
+def _find_criu() -> tuple[Criu | None, str]:
+    try:
+        return criu_room.find(), ""
+    except CriuNotFoundError as error:
+        return None, str(error)

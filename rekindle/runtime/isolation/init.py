@@ -1,0 +1,141 @@
+"""PID 1 of a template's or a runner's namespaces.
+
+It execs what its agent names (the boot of a template, ``criu restore``, ``criu dump``), reaps,
+reports how each job and each adopted process ended, and goes when nothing is left to hold or when
+the agent closes the control socket; the kernel then kills all that is left in the namespaces.
+
+Knows nothing of CRIU's arguments or of user code. Standard library only: it is forked from the
+spawner and shares its memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+from typing import Any
+
+from rekindle.runtime.isolation import linux
+
+#: Largest request: an argument list and an environment.
+MAX_REQUEST_BYTES = 1 << 18
+MAX_FDS = 8
+
+
+def run_init(control: socket.socket) -> int:
+    """Serve the agent until it closes ``control`` or nothing is left; returns the exit status."""
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
+    jobs: dict[int, dict[str, Any]] = {}
+    while True:
+        for fd, _events in poll.poll():
+            if fd == wake_read:
+                os.read(wake_read, 512)
+                left = _reap(control, jobs)
+                if left == 0:
+                    return 0
+            else:
+                data, fds, _flags, _address = socket.recv_fds(control, MAX_REQUEST_BYTES, MAX_FDS)
+                if not data:
+                    return 0
+                request = json.loads(data)
+                try:
+                    jobs[_start(request, fds)] = request
+                except OSError as error:
+                    _tell(control, {"job": request["job"], "status": 127, "reason": str(error)})
+                finally:
+                    for passed in fds:
+                        os.close(passed)
+
+
+def _tell(control: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        control.send(json.dumps(message).encode())
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the agent is gone; the poll loop sees the end of the socket next
+
+
+def _reap(control: socket.socket, jobs: dict[int, dict[str, Any]]) -> int:
+    """Collect what ended and report it; returns how many children are left (at least)."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        if pid == 0:
+            return 1
+        code = os.waitstatus_to_exitcode(status)
+        job = jobs.pop(pid, None)
+        if job is None:
+            _tell(control, {"job": "", "pid": pid, "status": code})
+            continue
+        if job.get("run_dir"):
+            linux.unmount("/run")
+        _tell(control, {"job": job["job"], "pid": pid, "status": code})
+
+
+def _start(request: dict[str, Any], fds: list[int]) -> int:
+    """Fork and exec ``argv``; ``fd_targets`` are the numbers that the passed fds get there.
+
+    ``pid``: the process id that it should get, as far as it is free (a restored process needs the
+    ids that it had, so templates keep clear of the small ones that CRIU itself uses).
+    ``nice``: added to its niceness, for work that may wait.
+    ``run_dir``: bound over /run while the job runs (CRIU's feature cache).
+    """
+    if request.get("run_dir"):
+        linux.mount(request["run_dir"], "/run", flags=linux.MS_BIND)
+    if request.get("pid"):
+        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+            last.write(str(int(request["pid"]) - 1))
+    pid = os.fork()
+    if pid == 0:
+        _exec(request, fds)
+    return pid
+
+
+def _exec(request: dict[str, Any], fds: list[int]) -> None:
+    """In the forked child: never returns."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if request.get("new_session"):
+            os.setsid()
+        if request.get("nice"):
+            os.nice(request["nice"])
+        _place_fds(fds, request["fd_targets"])
+        os.chdir(request.get("cwd") or "/")
+        os.execve(request["argv"][0], request["argv"], request["env"])
+    except OSError as error:
+        os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def _place_fds(fds: list[int], targets: list[int]) -> None:
+    """Give ``fds`` the numbers ``targets``, the null device to 0..2 that are not among them."""
+    # First out of the way of all targets, so that no dup2 overwrites one that is still to come.
+    floor = max([*targets, 2]) + 1
+    moved = []
+    for fd in fds:
+        copy = fd
+        low = []
+        while copy < floor:
+            low.append(copy)
+            copy = os.dup(copy)
+        moved.append(copy)
+    null = os.open("/dev/null", os.O_RDWR)
+    for standard in range(3):
+        if standard not in targets:
+            os.dup2(null, standard)
+    for copy, target in zip(moved, targets, strict=True):
+        os.dup2(copy, target)
+    keep = sorted({0, 1, 2, *targets})
+    for low_end, high_end in zip(keep, [*keep[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+        os.closerange(low_end + 1, min(high_end, 65536))

@@ -1,0 +1,274 @@
+"""The agent's side of the spawner and its inits: ``Spawner`` makes a ``Sandbox``, which runs jobs.
+
+A sandbox is one set of namespaces with an init in it. Knows nothing of what the jobs are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rekindle.exception import InternalFailure, StartError
+
+_MAX_MESSAGE_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class JobExit:
+    """How a process ended: an exit status, or minus a signal number."""
+
+    status: int
+    reason: str = ""
+
+    def in_words(self) -> str:
+        """For messages: ``exit status 3``, ``killed by SIGSEGV``."""
+        return describe_exit(self.status) + (f" ({self.reason})" if self.reason else "")
+
+
+def describe_exit(status: int) -> str:
+    """An exit status (or minus a signal number) in words."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
+
+
+class Sandbox:
+    """Namespaces with an init; ends when its init does."""
+
+    def __init__(self, pid: int, control: socket.socket) -> None:
+        self.pid = pid  # of the init, as the agent sees it
+        self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._control = control
+        self._jobs: dict[str, asyncio.Future[JobExit]] = {}
+        self._job_count = 0
+        self._adopted: Callable[[int, int], None] | None = None
+        asyncio.get_running_loop().add_reader(control, self._on_message)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str = "/",
+        fds: Mapping[int, int] | None = None,
+        pid: int = 0,
+        run_dir: str = "",
+        new_session: bool = False,
+        nice: int = 0,
+    ) -> asyncio.Future[JobExit]:
+        """Start a process in the namespaces; the future tells how it ended.
+
+        ``fds`` maps numbers in the new process to descriptors of ours; the rest is closed and 0..2
+        are the null device unless given. ``pid`` is the id wished for in the PID namespace.
+        """
+        self._job_count += 1
+        job = f"j{self._job_count}"
+        future: asyncio.Future[JobExit] = asyncio.get_running_loop().create_future()
+        request: dict[str, Any] = {
+            "job": job,
+            "argv": list(argv),
+            "env": dict(env),
+            "cwd": cwd,
+            "fd_targets": list(fds or {}),
+            "pid": pid,
+            "run_dir": run_dir,
+            "new_session": new_session,
+            "nice": nice,
+        }
+        data = json.dumps(request).encode()
+        if len(data) > _MAX_MESSAGE_BYTES:
+            raise StartError(
+                f"arguments and environment of a process take {len(data)} bytes, "
+                f"more than {_MAX_MESSAGE_BYTES}; make the environment smaller"
+            )
+        try:
+            socket.send_fds(self._control, [data], list((fds or {}).values()))
+        except OSError as error:
+            raise StartError(f"the sandbox's init is gone: {error}") from error
+        self._jobs[job] = future
+        return future
+
+    def on_adopted_exit(self, callback: Callable[[int, int], None]) -> None:
+        """Call ``callback(pid in the namespace, status)`` for each process that init adopted."""
+        self._adopted = callback
+
+    def kill(self) -> None:
+        """End the init, and with it all that runs in the namespaces."""
+        if not self.gone.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Close the control socket; the init ends and takes the namespaces with it."""
+        if self._control.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+        for future in self._jobs.values():
+            if not future.done():
+                future.set_result(JobExit(-signal.SIGKILL, "its namespaces ended"))
+        self._jobs.clear()
+
+    def ended(self, status: int) -> None:
+        """The spawner saw the init end."""
+        if not self.gone.done():
+            self.gone.set_result(status)
+        self.close()
+
+    def _on_message(self) -> None:
+        try:
+            data = self._control.recv(_MAX_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._control)
+            return
+        message = json.loads(data)
+        future = self._jobs.pop(message["job"], None)
+        if future is not None:
+            if not future.done():
+                future.set_result(JobExit(message["status"], message.get("reason", "")))
+        elif self._adopted is not None:
+            self._adopted(message["pid"], message["status"])
+
+
+class Spawner:
+    """The spawner process of an agent."""
+
+    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+        self._process = process
+        self._channel = channel
+        self._next_id = 0
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._sandboxes: dict[int, Sandbox] = {}
+        self._early_exits: dict[int, int] = {}
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: Done when the spawner process ended; everything that it made is gone by then.
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.feature_cache_dir = ""
+
+    @classmethod
+    async def start(cls, feature_cache_dir: Path) -> Spawner:
+        """Start the spawner; must be called on the main thread (see ``die_with_parent``)."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            # Blocking for a millisecond, once, and on this thread on purpose.
+            process = subprocess.Popen(  # noqa: ASYNC220
+                [
+                    sys.executable,
+                    "-m",
+                    "rekindle.runtime.isolation.spawner",
+                    str(theirs.fileno()),
+                    str(feature_cache_dir),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        ours.setblocking(False)
+        spawner = cls(process, ours)
+        spawner.feature_cache_dir = str(feature_cache_dir)
+        asyncio.get_running_loop().add_reader(ours, spawner._on_message)
+        await spawner._ready
+        return spawner
+
+    async def spawn(self, hostname: str, *, monotonic_offset_ns: int = 0) -> Sandbox:
+        """New namespaces with an init in them. Raises StartError."""
+        if self.gone.done():
+            raise StartError("the spawner process is gone")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        # A packet must fit the buffer, and an environment may be large.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _MAX_MESSAGE_BYTES)
+        self._next_id += 1
+        number = self._next_id
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        request = {"id": number, "hostname": hostname, "monotonic_offset_ns": monotonic_offset_ns}
+        try:
+            with theirs:
+                socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs.fileno()])
+            pid = await future
+        except OSError as error:
+            ours.close()
+            raise StartError(f"the spawner process does not answer: {error}") from error
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        sandbox = Sandbox(pid, ours)
+        if pid in self._early_exits:
+            sandbox.ended(self._early_exits.pop(pid))
+        else:
+            self._sandboxes[pid] = sandbox
+        return sandbox
+
+    async def stop(self) -> None:
+        """End the spawner and everything that it made."""
+        for sandbox in list(self._sandboxes.values()):
+            sandbox.kill()
+        if self._channel.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._channel)
+            self._channel.close()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+        self._end()
+
+    def _on_message(self) -> None:
+        try:
+            data = self._channel.recv(_MAX_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._channel)
+            self._end()
+            return
+        message = json.loads(data)
+        if message["event"] == "ready":
+            self._ready.set_result(None)
+        elif message["event"] == "gone":
+            sandbox = self._sandboxes.pop(message["pid"], None)
+            if sandbox is not None:
+                sandbox.ended(message["status"])
+            elif self._waiting:
+                # Its "spawned" may be on the way to a waiter that has not run yet.
+                self._early_exits[message["pid"]] = message["status"]
+        else:
+            future = self._waiting.get(message["id"])
+            if future is None or future.done():
+                return
+            if message["event"] == "spawned":
+                future.set_result(message["pid"])
+            else:
+                future.set_exception(StartError(f"no new namespaces: {message['reason']}"))
+
+    def _end(self) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(
+                InternalFailure("the spawner ended before it was ready; see the agent's log")
+            )
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(StartError("the spawner process ended"))
+        for sandbox in self._sandboxes.values():
+            sandbox.ended(-signal.SIGKILL)
+        self._sandboxes.clear()
+        if not self.gone.done():
+            self.gone.set_result(None)

@@ -1,0 +1,162 @@
+"""The spawner: a small single-threaded process that makes inits for its agent.
+
+The agent runs threads and an event loop, so it must not fork. It asks this process instead, over
+a SOCK_SEQPACKET socket: one JSON request a packet, with the control socket of the init to be.
+Each init is PID 1 of new PID, mount, UTS and IPC namespaces (init.py). The spawner dies with the
+agent, every init with the spawner, and with an init all that runs in its namespaces.
+
+Knows nothing of CRIU, of user code or of what an init is for. Standard library only.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from rekindle.runtime.isolation import linux
+from rekindle.runtime.isolation.init import run_init
+
+#: Largest request; a packet socket delivers a request whole or not at all.
+MAX_REQUEST_BYTES = 1 << 16
+
+
+def main(argv: list[str]) -> int:
+    """Serve the agent on descriptor ``argv[1]`` until it closes; ``argv[2]`` is the kdat tmpfs."""
+    agent_fd, feature_cache_dir = int(argv[1]), argv[2]
+    linux.die_with_parent()
+    # Ctrl-C in a terminal reaches the whole foreground group; the agent decides what ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    agent = socket.socket(fileno=agent_fd)
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.make_mounts_private()
+    # CRIU caches its feature detection (22 ms a restore) only where /run is a tmpfs. This one is
+    # seen in the spawner's and its inits' mount namespaces alone, and ends with them.
+    os.makedirs(feature_cache_dir, mode=0o700, exist_ok=True)
+    linux.mount("tmpfs", feature_cache_dir, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700")
+    own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    poll = select.poll()
+    poll.register(agent, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
+    agent.send(json.dumps({"event": "ready"}).encode())
+    while True:
+        for fd, _events in poll.poll():
+            if fd == wake_read:
+                _drain(wake_read)
+                _report_gone(agent)
+            elif not _serve_one(agent, own_pid_namespace):
+                return 0
+
+
+def _drain(fd: int) -> None:
+    try:
+        while os.read(fd, 512):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _report_gone(agent: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        _send(agent, {"event": "gone", "pid": pid, "status": os.waitstatus_to_exitcode(status)})
+
+
+def _send(agent: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        agent.send(json.dumps(message).encode())
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
+            raise
+
+
+def _serve_one(agent: socket.socket, own_pid_namespace: int) -> bool:
+    """One request of the agent; False when the agent is gone."""
+    data, fds, _flags, _address = socket.recv_fds(agent, MAX_REQUEST_BYTES, 4)
+    if not data:
+        return False
+    request = json.loads(data)
+    try:
+        pid = _fork_init(request, fds[0], agent, own_pid_namespace)
+        _send(agent, {"event": "spawned", "id": request["id"], "pid": pid})
+    except OSError as error:
+        _send(agent, {"event": "failed", "id": request["id"], "reason": str(error)})
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return True
+
+
+def _fork_init(
+    request: dict[str, Any], control_fd: int, agent: socket.socket, own_pid_namespace: int
+) -> int:
+    linux.unshare(linux.CLONE_NEWPID)  # for the next child only: we stay where we are
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become_init(request, control_fd, agent, own_pid_namespace)
+    finally:
+        # Without this a second unshare fails: children must come from our own namespace again.
+        linux.setns(own_pid_namespace, linux.CLONE_NEWPID)
+    return pid
+
+
+def _become_init(
+    request: dict[str, Any], control_fd: int, agent: socket.socket, own_pid_namespace: int
+) -> None:
+    """In the forked child: never returns."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        linux.die_with_parent()
+        agent.close()
+        os.close(own_pid_namespace)
+        linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
+        linux.make_mounts_private()
+        linux.mount_proc()
+        linux.set_hostname(request["hostname"])
+        offset_ns = int(request.get("monotonic_offset_ns", 0))
+        if offset_ns > 0:
+            _shift_monotonic_clock(offset_ns)
+        status = run_init(socket.socket(fileno=os.dup(control_fd)))
+    except BaseException as error:  # noqa: BLE001 - the last frame of a forked child
+        os.write(2, f"init failed: {type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(status)
+
+
+def _shift_monotonic_clock(offset_ns: int) -> None:
+    """Let children of this process see CLOCK_MONOTONIC and CLOCK_BOOTTIME later by ``offset_ns``.
+
+    A snapshot that was made before a reboot remembers a clock that was further on; it must not
+    see it run backwards.
+    """
+    linux.unshare(linux.CLONE_NEWTIME)
+    seconds, nanoseconds = divmod(offset_ns, 1_000_000_000)
+    with open("/proc/self/timens_offsets", "w") as offsets:
+        offsets.write(f"monotonic {seconds} {nanoseconds}\n")
+        offsets.write(f"boottime {seconds} {nanoseconds}\n")
+
+
+if __name__ == "__main__":
+    # Bounded: a spawner that raised here would be restarted by its agent at once.
+    try:
+        sys.exit(main(sys.argv))
+    except OSError as problem:
+        sys.stderr.write(f"spawner: {problem}\n")
+        time.sleep(0.05)
+        sys.exit(1)

@@ -1,0 +1,103 @@
+"""Entry of every process that runs user code: ``python -m rekindle.runtime.runner.main``.
+
+Boots as a template or straight as a runner, as the agent says. Whatever it is at first, it leaves
+``Template.serve`` as a runner: in the process itself, in a forked child or in a restored copy.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import sys
+from collections.abc import Mapping
+
+from rekindle.wire.phases import Mark, Phase, now_ns
+
+_STARTED_NS = now_ns()
+
+from rekindle.forkserver import park, sockets  # noqa: E402 - after the first time stamp
+from rekindle.forkserver.inspection import inspect_self  # noqa: E402
+from rekindle.forkserver.template import Template  # noqa: E402
+from rekindle.runtime.runner import loaded, serve  # noqa: E402
+from rekindle.runtime.runner.service import Service, load  # noqa: E402
+from rekindle.sdk import context  # noqa: E402
+from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
+
+
+def main() -> int:
+    """Boot, park, become a runner, serve. Returns the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the client's to handle
+    orders = park.read_orders()
+    channel = FrameSocket.connect(orders["socket"])
+    channel.send({"op": "hello", "token": orders["token"]})
+    boot, code, _fds = channel.receive()
+    _stream_lines()
+    context.set_remote()
+    marks: list[Mark] = [(Phase.INTERPRETER.value, _STARTED_NS)]
+    service = _load(boot, code, channel, marks)
+    del code
+    if service is None:
+        return 1
+    template = Template(channel, orders["socket"])
+    user_threads: Mapping[str, str] | None = boot["user_threads"]
+    if boot["park"]:
+        service.drop_loop()
+        sockets.untrack()
+        park.quiesce()
+        own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
+        found = inspect_self(own)
+        channel.send(
+            {
+                "op": "parked",
+                "marks": marks,
+                "inspection": found.to_dict(),
+                "loaded": loaded.files(),
+            }
+        )
+    else:
+        channel.send({"op": "loaded", "marks": marks})
+    del marks
+    become = template.serve()
+    return serve.run(service, become, dict(user_threads) if user_threads is not None else None)
+
+
+def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) -> Service | None:
+    """Import and run the snap=True hooks; None when user code failed, which was reported."""
+    stage = "import"
+    try:
+        if boot["park"]:
+            sockets.track()
+        sys.path[:0] = boot["sys_path_first"]
+        sys.path += [path for path in boot["sys_path_last"] if path not in sys.path]
+        service = load(boot["name"], code, base64.b64decode(boot["params"]))
+        marks.append((Phase.IMPORT.value, now_ns()))
+        stage = "enter"
+        if service.enter_snap:
+            service.run_hooks(service.enter_snap)
+            marks.append((Phase.ENTER.value, now_ns()))
+    except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+        serve.send_failure(channel, {"op": "start_failed", "stage": stage, "marks": marks}, error)
+        return None
+    park.flush_output()
+    return service
+
+
+def _stream_lines() -> None:
+    """Each printed line leaves at once, as on a terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    status = 1
+    try:
+        status = main()
+    except SystemExit as request:
+        status = request.code if isinstance(request.code, int) else 1
+    except FrameError:
+        status = 0  # the agent is gone
+    finally:
+        park.flush_output()
+        # A process that holds torch takes 0.4 s to tear itself down, for nothing.
+        os._exit(status)

@@ -1,0 +1,95 @@
+"""The user's function or class instance inside a template or a runner.
+
+Made from the code payload that the SDK pickled; knows how to run hooks and methods, sync and async.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rekindle.exception import NotFoundError
+from rekindle.wire.serialization import deserialize
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@dataclass
+class Service:
+    """What inputs are run on."""
+
+    name: str
+    functions: dict[str, Callable[..., Any]]  # method name ("" for a function) -> callable
+    enter_snap: list[Callable[[], Any]] = field(default_factory=list)
+    enter: list[Callable[[], Any]] = field(default_factory=list)
+    exit: list[Callable[[], Any]] = field(default_factory=list)
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one input. Raises what the user's code raises."""
+        function = self.functions.get(method)
+        if function is None:
+            raise NotFoundError(f"{self.name} has no method {method!r}")
+        return self.settle(function(*args, **kwargs))
+
+    def settle(self, value: Any) -> Any:
+        """The value itself, or what it becomes when awaited (async functions and hooks)."""
+        if inspect.iscoroutine(value):
+            return self._run(value)
+        return value
+
+    def run_hooks(self, hooks: list[Callable[[], Any]]) -> None:
+        """Run hooks in order. Raises what they raise."""
+        for hook in hooks:
+            self.settle(hook())
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """One event loop for the life of the runner, as connections made in hooks belong to it."""
+        import asyncio
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        return self._loop.run_until_complete(coroutine)
+
+    def drop_loop(self) -> None:
+        """Before a process is frozen or forked: a loop's epoll and wake-up pipe are not shared."""
+        if self._loop is not None:
+            import asyncio
+
+            self._loop.close()
+            asyncio.set_event_loop(None)
+            self._loop = None
+
+
+def load(name: str, code: bytes, params: bytes) -> Service:
+    """Import the user's code and build the service; hooks have not run yet.
+
+    Raises DeserializationError, or whatever the import of the user's modules raises.
+    """
+    payload: dict[str, Any] = _import(code)
+    if payload["kind"] == "function":
+        return Service(name, {"": payload["callable"]})
+    cls = payload["cls"]
+    instance = cls.__new__(cls)
+    values = {key: value for key, value in payload["parameters"].items() if value is not ...}
+    if params:
+        values.update(deserialize(params, f"the parameters of {name}"))
+    for key, value in values.items():
+        setattr(instance, key, value)
+    return Service(
+        name,
+        {public: getattr(instance, attr) for public, attr in payload["methods"].items()},
+        [getattr(instance, attr) for attr in payload["enter_snap"]],
+        [getattr(instance, attr) for attr in payload["enter"]],
+        [getattr(instance, attr) for attr in payload["exit"]],
+    )
+
+
+def _import(code: bytes) -> Any:
+    """Unpickle; imports of user modules raise as they are, so that their traceback is shown."""
+    return pickle.loads(code)

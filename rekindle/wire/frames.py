@@ -1,0 +1,148 @@
+"""Frames between an agent and its templates and runners, over a Unix stream socket.
+
+A frame is a JSON header and a body of bytes; file descriptors may ride along. Standard library
+only: templates and runners import this. The agent's asyncio side is ``read_frame`` and
+``pack_frame``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+Header = dict[str, Any]
+
+_PREFIX = struct.Struct("!IQ")  # length of the header, length of the body
+
+#: A header larger than this means that the two ends are out of step.
+MAX_HEADER_BYTES = 64 << 20
+#: No frame carries more descriptors than this.
+MAX_FDS = 8
+
+
+class FrameError(ConnectionError):
+    """The other end closed the connection, or sent something that is not a frame."""
+
+
+def pack_frame(header: Header, body_bytes: int = 0) -> bytes:
+    """Everything of a frame but its body."""
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    return _PREFIX.pack(len(raw), body_bytes) + raw
+
+
+class FrameSocket:
+    """The blocking end of a channel, for templates and runners."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    @classmethod
+    def connect(cls, path: str) -> FrameSocket:
+        """Connect to the agent's socket at ``path``."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(path)
+        except OSError:
+            sock.close()
+            raise
+        return cls(sock)
+
+    def fileno(self) -> int:
+        """The descriptor, for poll."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close the connection; the other end sees it."""
+        self._sock.close()
+
+    def send(self, header: Header, body: bytes | memoryview = b"") -> None:
+        """Send one frame, whole."""
+        head = pack_frame(header, len(body))
+        if len(body) <= 1 << 16:
+            self._sock.sendall(head + bytes(body))
+        else:
+            self._sock.sendall(head)
+            self._sock.sendall(body)
+
+    def receive(self) -> tuple[Header, bytes, list[int]]:
+        """Wait for one frame: header, body, descriptors. Raises FrameError at the end."""
+        prefix, fds = self._receive_prefix()
+        header_bytes, body_bytes = _PREFIX.unpack(prefix)
+        if header_bytes > MAX_HEADER_BYTES:
+            raise FrameError(f"a frame header of {header_bytes} bytes: the ends are out of step")
+        header: Header = json.loads(self._receive_exactly(header_bytes))
+        return header, self._receive_exactly(body_bytes), fds
+
+    def _receive_prefix(self) -> tuple[bytes, list[int]]:
+        first, fds, _flags, _address = socket.recv_fds(self._sock, _PREFIX.size, MAX_FDS)
+        if not first:
+            raise FrameError("the agent closed the connection")
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        return first + self._receive_exactly(_PREFIX.size - len(first)), fds
+
+    def _receive_exactly(self, size: int) -> bytes:
+        if size == 0:
+            return b""
+        buffer = bytearray(size)
+        view = memoryview(buffer)
+        while view:
+            got = self._sock.recv_into(view, min(len(view), 1 << 20))
+            if got == 0:
+                raise FrameError("the agent closed the connection inside a frame")
+            view = view[got:]
+        return bytes(buffer)
+
+
+async def read_frame(reader: asyncio.StreamReader) -> tuple[Header, bytes]:
+    """The agent's side of ``receive``. Raises FrameError at the end of the stream."""
+    import asyncio  # the agent has it loaded; a template must not pay for it
+
+    try:
+        header_bytes, body_bytes = _PREFIX.unpack(await reader.readexactly(_PREFIX.size))
+        if header_bytes > MAX_HEADER_BYTES:
+            raise FrameError(f"a frame header of {header_bytes} bytes: the ends are out of step")
+        header: Header = json.loads(await reader.readexactly(header_bytes))
+        body = await reader.readexactly(body_bytes) if body_bytes else b""
+    except FrameError:
+        raise
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        raise FrameError("the process closed the connection") from error
+    return header, body
+
+
+async def receive_first(sock: socket.socket) -> Header:
+    """Read one body-less frame from a fresh non-blocking socket, and not a byte more."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+
+    async def exactly(size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = await loop.sock_recv(sock, size - len(data))
+            if not piece:
+                raise FrameError("the process closed the connection")
+            data += piece
+        return data
+
+    header_bytes, body_bytes = _PREFIX.unpack(await exactly(_PREFIX.size))
+    if header_bytes > 1 << 20 or body_bytes:
+        raise FrameError("not a first frame")
+    header: Header = json.loads(await exactly(header_bytes))
+    return header
+
+
+def send_with_fds(sock: socket.socket, header: Header, fds: Sequence[int]) -> None:
+    """Send a small body-less frame with descriptors on a socket with an empty buffer."""
+    data = pack_frame(header)
+    sent = socket.send_fds(sock, [data], list(fds))
+    if sent != len(data):
+        raise FrameError("the socket took only a part of a small frame")
