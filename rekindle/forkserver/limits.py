@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 #: Read by the libraries when they are loaded, or when their pool is first used.
@@ -32,38 +32,58 @@ def limited(env: Mapping[str, str]) -> dict[str, str]:
     return {**env, **LIMITED}
 
 
+#: How to widen each pool that is loaded: what it is called in reports, which variable speaks of
+#: it, and its setter. Looked up once, before a template is forked or frozen.
+_Setter = tuple[str, str, Callable[[int], object]]
+_setters: list[_Setter] | None = None
+
+_OPENBLAS_SYMBOLS = (
+    "scipy_openblas_set_num_threads64_",
+    "scipy_openblas_set_num_threads",
+    "openblas_set_num_threads64_",
+    "openblas_set_num_threads",
+)
+
+
+def find_pools() -> None:
+    """Look up the setters of the pools that are loaded: milliseconds that no runner need pay."""
+    global _setters
+    _setters = list(_find_setters())
+
+
 def lift(wanted: Mapping[str, str]) -> list[str]:
     """In a runner: bring the user's settings back, in the environment and in loaded pools.
 
     ``wanted`` holds what the user's environment says of the variables in ``LIMITED``. Returns the
-    names of the pools that were widened.
+    pools that were widened, as ``name=threads``.
     """
     for name in LIMITED:
         if name in wanted:
             os.environ[name] = wanted[name]
         else:
             os.environ.pop(name, None)
+    if _setters is None:
+        find_pools()
     cpus = len(os.sched_getaffinity(0))
-    widened = []
     openmp_threads = _number(wanted.get("OMP_NUM_THREADS"), cpus)
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and hasattr(torch, "set_num_threads"):
-        # One means that nobody in the template asked for another number.
-        if torch.get_num_threads() == 1 and openmp_threads > 1:
-            torch.set_num_threads(openmp_threads)
-            widened.append(f"torch={openmp_threads}")
-    elif openmp_threads > 1:
-        widened += _call_loaded("libgomp", "omp_set_num_threads", openmp_threads)
-    blas_threads = _number(wanted.get("OPENBLAS_NUM_THREADS"), openmp_threads)
-    if blas_threads > 1 and "numpy" in sys.modules:
-        for symbol in (
-            "scipy_openblas_set_num_threads64_",
-            "scipy_openblas_set_num_threads",
-            "openblas_set_num_threads64_",
-            "openblas_set_num_threads",
-        ):
-            widened += _call_loaded("openblas", symbol, blas_threads)
+    widened = []
+    for pool, variable, set_threads in _setters or ():
+        threads = _number(wanted.get(variable), openmp_threads)
+        if threads > 1:
+            set_threads(threads)
+            widened.append(f"{pool}={threads}")
     return widened
+
+
+def _find_setters() -> Iterator[_Setter]:
+    torch: Any = sys.modules.get("torch")
+    # One means that nobody in the template asked for another number.
+    if torch is not None and getattr(torch, "get_num_threads", lambda: 0)() == 1:
+        yield "torch", "OMP_NUM_THREADS", torch.set_num_threads
+    libraries = _loaded_libraries()
+    if torch is None:
+        yield from _exported(libraries, "libgomp", ("omp_set_num_threads",), "OMP_NUM_THREADS")
+    yield from _exported(libraries, "openblas", _OPENBLAS_SYMBOLS, "OPENBLAS_NUM_THREADS")
 
 
 def _number(text: str | None, default: int) -> int:
@@ -73,20 +93,20 @@ def _number(text: str | None, default: int) -> int:
         return default
 
 
-def _call_loaded(library: str, symbol: str, threads: int) -> list[str]:
-    """Call ``symbol(threads)`` in each loaded shared library whose file name has ``library``."""
+def _exported(
+    libraries: set[str], name: str, symbols: tuple[str, ...], variable: str
+) -> Iterator[_Setter]:
+    """The first of ``symbols`` in each loaded library whose file name has ``name`` in it."""
     import ctypes
 
-    called = []
-    for path in sorted(_loaded_libraries()):
-        name = os.path.basename(path)
-        if library not in name:
+    for path in sorted(libraries):
+        file = os.path.basename(path)
+        if name not in file:
             continue
-        function = getattr(ctypes.CDLL(path), symbol, None)
-        if function is not None:
-            function(threads)
-            called.append(f"{name}={threads}")
-    return called
+        loaded = ctypes.CDLL(path)  # already mapped: this only finds it
+        found = next((symbol for symbol in symbols if hasattr(loaded, symbol)), None)
+        if found is not None:
+            yield file, variable, getattr(loaded, found)
 
 
 def _loaded_libraries() -> set[str]:

@@ -13,6 +13,9 @@ import os
 import sys
 from typing import Any
 
+from rekindle.forkserver import limits
+from rekindle.runtime.isolation import linux
+
 #: The descriptor of the leash in every template.
 LEASH_FD = 3
 
@@ -32,12 +35,11 @@ def read_orders(leash_fd: int = LEASH_FD) -> dict[str, Any]:
 def quiesce() -> None:
     """Stop helper threads that know how to stop, and give back what is not needed."""
     _stop_progress_monitors()
+    limits.find_pools()
     gc.collect()
     # Objects that live now are never looked at again by the collector, so that runners do not
     # copy their pages by writing collector marks into them.
     gc.freeze()
-    from rekindle.runtime.isolation import linux
-
     linux.return_freed_memory()
 
 

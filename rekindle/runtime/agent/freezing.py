@@ -54,10 +54,11 @@ async def freeze(tools: Toolbox, revision: Revision, say: Callable[[str], None])
     async with tools.freezing:
         if not frozen.wanted():
             return
+        refused = frozen.reason
         frozen.begin()
         started = time.monotonic()
         try:
-            snapshot = await _make(tools, revision, refused=frozen.reason)
+            snapshot = await _make(tools, revision, refused)
         except UserCodeFailed as error:
             frozen.failed(f"loading failed: {error}", for_good=False)
             return

@@ -1,0 +1,256 @@
+"""A real node without a controller: real spawner, templates, runners and CRIU, a recording uplink."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import psutil
+
+from rekindle.runtime.agent.node import Node
+from rekindle.runtime.agent.settings import AgentSettings
+from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import durations_ms, now_ns
+from rekindle.wire.serialization import deserialize, serialize
+from rekindle.wire.spec import FunctionSpec
+
+#: Generous: a hang is a failure, a slow machine is not.
+PATIENCE_S = 90.0
+
+
+@dataclass
+class Outcome:
+    """What a caller would have got."""
+
+    result: pb.Result
+    done_ns: int
+
+    @property
+    def value(self) -> Any:
+        assert self.result.status == pb.SUCCESS, (
+            f"{pb.ResultStatus.Name(self.result.status)}: {self.result.error_type}: "
+            f"{self.result.message}\n{self.result.traceback}"
+        )
+        return deserialize(self.result.data, "a result")
+
+    @property
+    def strategy(self) -> str:
+        return self.result.strategy
+
+    @property
+    def phases(self) -> dict[str, float]:
+        marks = [(mark.phase, mark.at_ns) for mark in self.result.marks]
+        return durations_ms(self.result.submitted_ns, marks)
+
+
+@dataclass
+class RecordingUplink:
+    """Plays the controller: hands out functions, keeps what the node says."""
+
+    functions: dict[str, pb.FetchFunctionReply] = field(default_factory=dict)
+    results: dict[tuple[str, int], Outcome] = field(default_factory=dict)
+    returned: list[pb.InputReturned] = field(default_factory=list)
+    lines: list[pb.LogLine] = field(default_factory=list)
+    prepared: dict[str, pb.PrepareDone] = field(default_factory=dict)
+    closed_apps: list[str] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def send(self, message: pb.AgentMessage) -> None:
+        kind = message.WhichOneof("kind")
+        if kind == "done":
+            result = message.done.result
+            self.results[(result.call_id, result.index)] = Outcome(result, now_ns())
+        elif kind == "returned":
+            self.returned.append(message.returned)
+        elif kind == "log":
+            self.lines.append(message.log)
+        elif kind == "prepared":
+            self.prepared[message.prepared.request_id] = message.prepared
+        elif kind == "app_closed":
+            self.closed_apps.append(message.app_closed.app_id)
+        self.changed.set()
+
+    async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
+        return self.functions[function_id]
+
+    async def until(self, condition: Callable[[], Any]) -> Any:
+        """Wait until ``condition`` gives something true, and return that."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := condition()):
+                self.changed.clear()
+                try:
+                    # Some conditions look at processes, which tell nobody when they end.
+                    await asyncio.wait_for(self.changed.wait(), 0.05)
+                except TimeoutError:
+                    continue
+            return found
+
+    def printed(self, stream: str = "stdout") -> list[str]:
+        return [line.text for line in self.lines if line.stream == stream]
+
+
+@dataclass
+class Harness:
+    """A running node and the means to call functions on it."""
+
+    node: Node
+    uplink: RecordingUplink
+    home: Path
+    _calls: int = 0
+
+    def add(
+        self,
+        code: type | Callable[..., Any],
+        *,
+        app_id: str = "ap-test",
+        secrets: dict[str, str] | None = None,
+        digest: str = "",
+        **spec: Any,
+    ) -> str:
+        """Register a function or class (with ``load``, ``enter``, ``exit_`` as hooks)."""
+        cloudpickle.register_pickle_by_value(sys.modules[code.__module__])
+        payload: dict[str, Any]
+        if isinstance(code, type):
+            public = [name for name in vars(code) if not name.startswith("_")]
+            hooks = {"load", "enter", "exit_"}
+            payload = {
+                "kind": "cls",
+                "cls": code,
+                "enter_snap": ["load"] if "load" in public else [],
+                "enter": ["enter"] if "enter" in public else [],
+                "exit": ["exit_"] if "exit_" in public else [],
+                "methods": {name: name for name in public if name not in hooks},
+                "parameters": {},
+            }
+        else:
+            payload = {"kind": "function", "callable": code}
+        function_spec = FunctionSpec(
+            app_name="test",
+            name=code.__name__,
+            kind=payload["kind"],
+            python=sys.executable,
+            python_version=".".join(map(str, sys.version_info[:3])),
+            code_digest=digest or uuid.uuid4().hex,
+            cwd=os.getcwd(),
+            **spec,
+        )
+        function_id = f"fu-{uuid.uuid4().hex[:16]}"
+        self.uplink.functions[function_id] = pb.FetchFunctionReply(
+            app_id=app_id,
+            function=pb.FunctionDef(
+                name=code.__name__,
+                spec_json=function_spec.to_json(),
+                code=cloudpickle.dumps(payload, protocol=5),
+                secrets=secrets or {},
+            ),
+        )
+        return function_id
+
+    def submit(
+        self, function_id: str, method: str = "", *args: Any, strategy: str = "", **kwargs: Any
+    ) -> tuple[str, int]:
+        """Give the node an input; returns what names its result."""
+        self._calls += 1
+        call_id = f"fc-{self._calls}"
+        self.node.assign(
+            pb.Assign(
+                call_id=call_id,
+                input=pb.Input(
+                    index=0, method=method, payload=serialize((args, kwargs), "a test's input")
+                ),
+                function_id=function_id,
+                strategy=strategy,
+                submitted_ns=now_ns(),
+                delivery=1,
+                app_id="ap-test",
+            )
+        )
+        return (call_id, 0)
+
+    async def result(self, key: tuple[str, int]) -> Outcome:
+        """Wait for a result."""
+        outcome: Outcome = await self.uplink.until(lambda: self.uplink.results.get(key))
+        self.node.acknowledged(pb.AckDone(call_id=key[0], index=key[1]))
+        return outcome
+
+    async def call(
+        self, function_id: str, method: str = "", *args: Any, strategy: str = "", **kwargs: Any
+    ) -> Outcome:
+        """Submit and wait."""
+        return await self.result(
+            self.submit(function_id, method, *args, strategy=strategy, **kwargs)
+        )
+
+    async def prepare(self, function_id: str, strategy: str) -> pb.PrepareDone:
+        """Ask for a strategy to be made possible."""
+        self._calls += 1
+        request_id = f"pr-{self._calls}"
+        self.node.prepare(
+            pb.PrepareOnAgent(
+                request_id=request_id,
+                function_id=function_id,
+                strategy=strategy,
+                timeout_s=PATIENCE_S,
+            )
+        )
+        done: pb.PrepareDone = await self.uplink.until(lambda: self.uplink.prepared.get(request_id))
+        return done
+
+    def runners(self, function_id: str) -> list[Any]:
+        """The runners of a function's pools."""
+        return [
+            runner
+            for (wanted, _params), pool in self.node.pools.items()
+            if wanted == function_id
+            for runner in pool.runners.values()
+        ]
+
+    def revision(self, function_id: str) -> Any:
+        """The revision behind a function without parameters."""
+        return self.node.pools[(function_id, "")].revision
+
+
+@asynccontextmanager
+async def running_node(home: Path, **settings: Any) -> AsyncIterator[Harness]:
+    """A node under ``home``; when it ends, nothing of it may be left."""
+    instance = home / "instance"
+    instance.mkdir(parents=True, exist_ok=True)
+    tools = await Toolbox.open(AgentSettings(instance, **settings))
+    uplink = RecordingUplink()
+    node = Node(tools, uplink)
+    tending = asyncio.create_task(node.tend_forever())
+    try:
+        yield Harness(node, uplink, home)
+    finally:
+        tending.cancel()
+        await node.close()
+        await tools.close()
+
+
+def run(home: Path, scenario: Callable[[Harness], Awaitable[None]], **settings: Any) -> None:
+    """Run a scenario against a fresh node, and check that it left nothing behind."""
+
+    async def main() -> None:
+        async with running_node(home, **settings) as harness:
+            await scenario(harness)
+
+    mounts = _mounts()
+    asyncio.run(main())
+    left = psutil.Process().children(recursive=True)
+    _gone, left = psutil.wait_procs(left, timeout=10)
+    assert not left, f"processes left: {left}"
+    assert _mounts() == mounts
+    assert not [p for p in (home / "instance").iterdir()], "files left in the instance directory"
+
+
+def _mounts() -> set[str]:
+    return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
