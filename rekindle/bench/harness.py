@@ -45,6 +45,8 @@ class Target(Protocol):
         ...
 
 
+#: Told before a strategy is prepared, which may take as long as a cold start and a dump.
+Preparing = Callable[[Strategy], None]
 #: Told after each run: the strategy, the runs done of all, the run, or the error of the run.
 Progress = Callable[[Strategy, int, int, Run | None, str | None], None]
 #: Told the value of each run: the place where a caller checks answers.
@@ -73,6 +75,7 @@ def measure(
     strategies: Sequence[Strategy],
     runs: int,
     machine: dict[str, Any],
+    preparing: Preparing | None = None,
     progress: Progress | None = None,
     on_value: OnValue | None = None,
 ) -> Report:
@@ -85,11 +88,15 @@ def measure(
     if runs < 1:
         raise InvalidError(f"at least one run is needed, not {runs}")
     results = {strategy: StrategyResult(strategy=strategy.value) for strategy in strategies}
+    impossible = _prepare_all(target, strategies, preparing)
     total = runs * len(strategies)
     done = 0
     for _ in range(runs):
         for strategy in strategies:
-            run, error = _one(target, strategy, on_value)
+            if strategy in impossible:
+                run, error = None, impossible[strategy]
+            else:
+                run, error = _one(target, strategy, on_value)
             if run is not None:
                 results[strategy].runs.append(run)
             if error is not None:
@@ -100,6 +107,25 @@ def measure(
     return Report(function=target.name, machine=machine, results=list(results.values()))
 
 
+def _prepare_all(
+    target: Target, strategies: Sequence[Strategy], preparing: Preparing | None
+) -> dict[Strategy, str]:
+    """Everything that a strategy needs, made before the first measurement.
+
+    So that no template boots and no snapshot is written beside a call that is measured. Returns
+    the reasons of those that cannot be taken; waiting for these again in each run would be in vain.
+    """
+    impossible: dict[Strategy, str] = {}
+    for strategy in strategies:
+        if preparing is not None:
+            preparing(strategy)
+        try:
+            target.prepare(strategy)
+        except Error as error:
+            impossible[strategy] = _in_words(error)
+    return impossible
+
+
 def _one(
     target: Target, strategy: Strategy, on_value: OnValue | None
 ) -> tuple[Run | None, str | None]:
@@ -107,7 +133,7 @@ def _one(
         target.prepare(strategy)
         measured = target.call(strategy)
     except Error as error:  # rekindle's own: the strategy could not be taken, a runner died
-        return None, f"{type(error).__name__}: {error}"
+        return None, _in_words(error)
     if measured.strategy != strategy.value:
         return None, (
             f"asked for {strategy.value}, served by {measured.strategy or 'an unknown strategy'}"
@@ -115,3 +141,7 @@ def _one(
     if on_value is not None:
         on_value(strategy, measured.value)
     return measured.run, None
+
+
+def _in_words(error: Error) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -33,11 +33,14 @@ class FakeTarget:
         return Measurement(strategy=self.served_by(strategy), value=len(self.done), run=run)
 
 
-def test_strategies_take_turns_and_each_call_is_prepared() -> None:
+def test_all_is_prepared_first_then_strategies_take_turns_and_each_call_is_prepared() -> None:
     target = FakeTarget()
-    report = measure(target, strategies=ALL, runs=3, machine={})
-    once = [(step, s.value) for s in ALL for step in ("prepare", "call")]
-    assert target.done == once * 3
+    asked: list[Strategy] = []
+    report = measure(target, strategies=ALL, runs=3, machine={}, preparing=asked.append)
+    before = [("prepare", strategy.value) for strategy in ALL]
+    once = [(step, strategy.value) for strategy in ALL for step in ("prepare", "call")]
+    assert target.done == before + once * 3
+    assert asked == ALL
     assert [len(result.runs) for result in report.results] == [3, 3, 3, 3]
     assert report.errors == []
 
@@ -54,15 +57,19 @@ def test_a_call_served_by_another_strategy_is_an_error_of_that_run() -> None:
 @dataclass
 class Unavailable(FakeTarget):
     error: Exception = field(default_factory=lambda: StrategyUnavailableError("no snapshot yet"))
+    asked: int = 0
 
     def prepare(self, strategy: Strategy) -> None:
         if strategy is Strategy.RESTORE:
+            self.asked += 1
             raise self.error
 
 
 @pytest.mark.parametrize("error", [StrategyUnavailableError("gone"), RunnerLostError("gone")])
 def test_a_strategy_that_cannot_be_taken_does_not_stop_the_others(error: Exception) -> None:
-    report = measure(Unavailable(error=error), strategies=ALL, runs=2, machine={})
+    target = Unavailable(error=error)
+    report = measure(target, strategies=ALL, runs=2, machine={})
+    assert target.asked == 1  # not again in each run: a preparation can take long
     assert report.errors == [f"restore: {type(error).__name__}: gone"] * 2
     assert [len(result.runs) for result in report.results] == [2, 0, 2, 2]
 

@@ -1,0 +1,73 @@
+"""What the scripts in ``bench/`` have in common: their options, their files, their promises."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+#: Where figures go that are not meant to be kept; git ignores it.
+SCRATCH = Path("demo-results")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a script."""
+
+    quick: bool
+    check: bool
+    json: Path
+    results: Path
+
+    def file(self, name: str) -> Path:
+        """A file among the results, whose directory is made when it is missing."""
+        self.results.mkdir(parents=True, exist_ok=True)
+        return self.results / name
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A promise of SPECIFICATION.md and what was measured."""
+
+    number: str  # as in SPECIFICATION.md: "S1"
+    text: str
+    kept: bool
+
+
+def options(name: str, description: str, argv: Sequence[str] | None = None) -> Options:
+    """Read ``--quick``, ``--json``, ``--check`` and ``--results`` for the script ``name``."""
+    parser = argparse.ArgumentParser(prog=f"bench/{name}.py", description=description)
+    parser.add_argument("--quick", action="store_true", help="few runs: does it work at all?")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="exit 1 where a promise of SPECIFICATION.md is not kept",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=SCRATCH,
+        metavar="DIR",
+        help=f"where tables and figures go (default: {SCRATCH})",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help=f"the figures (default: DIR/{name}.json)"
+    )
+    given = parser.parse_args(argv)
+    return Options(
+        quick=given.quick,
+        check=given.check,
+        json=given.json or given.results / f"{name}.json",
+        results=given.results,
+    )
+
+
+def verdict(console: Console, promises: Sequence[Promise], *, check: bool) -> int:
+    """Print what was promised and whether it was kept; the exit status of the script."""
+    for promise in promises:
+        mark = "[green]kept[/]" if promise.kept else "[red]not kept[/]"
+        console.print(f"  {promise.number}  {promise.text}: {mark}", highlight=False)
+    return 1 if check and not all(promise.kept for promise in promises) else 0
