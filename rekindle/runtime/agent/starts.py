@@ -30,7 +30,7 @@ from rekindle.runtime.agent.toolbox import Toolbox, criu_environment
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.snapshot import command, diagnose
 from rekindle.snapshot.store import Snapshot
-from rekindle.wire.phases import Phase, PhaseClock, Strategy, now_ns
+from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
 
@@ -170,9 +170,9 @@ class Starter:
         """Restore a snapshot as a parked process. Raises StartError or SnapshotRestoreError."""
         assert self.tools.criu is not None
         manifest = snapshot.manifest
-        sandbox = await self.tools.spawner.spawn(
-            hostname, monotonic_offset_ns=_monotonic_offset(snapshot)
-        )
+        # CRIU gives the process a time namespace in which CLOCK_MONOTONIC goes on from the dump,
+        # so it does not run backwards, not even after a reboot.
+        sandbox = await self.tools.spawner.spawn(hostname)
         clock.mark(Phase.ISOLATE)
         restore_log = self.tools.scratch / hostname / "restore.log"
         leash = Leash()
@@ -403,19 +403,6 @@ def _outputs_of_templates(template: LiveTemplate, output: Output) -> None:
         output.close()
 
     template.sandbox.gone.add_done_callback(close)
-
-
-def _monotonic_offset(snapshot: Snapshot) -> int:
-    """By how much CLOCK_MONOTONIC must be shifted so that it does not run backwards, in ns.
-
-    It starts anew at each boot of a machine; the process should see it go on from where it was,
-    by the time that has passed since.
-    """
-    manifest = snapshot.manifest
-    passed_ns = max(0, now_ns() - manifest.realtime_ns)
-    behind_ns = manifest.monotonic_ns + passed_ns - time.monotonic_ns()
-    # Within one boot the two clocks drift apart by some milliseconds; that needs no namespace.
-    return behind_ns if time.monotonic_ns() < manifest.monotonic_ns else 0
 
 
 def _explain(restore_log: Path) -> str:

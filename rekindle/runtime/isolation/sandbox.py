@@ -186,7 +186,7 @@ class Spawner:
         await spawner._ready
         return spawner
 
-    async def spawn(self, hostname: str, *, monotonic_offset_ns: int = 0) -> Sandbox:
+    async def spawn(self, hostname: str) -> Sandbox:
         """New namespaces with an init in them. Raises StartError."""
         if self.gone.done():
             raise StartError("the spawner process is gone")
@@ -198,7 +198,7 @@ class Spawner:
         number = self._next_id
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        request = {"id": number, "hostname": hostname, "monotonic_offset_ns": monotonic_offset_ns}
+        request = {"id": number, "hostname": hostname}
         try:
             with theirs:
                 socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs.fileno()])

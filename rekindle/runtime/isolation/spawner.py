@@ -129,27 +129,11 @@ def _become_init(
         linux.make_mounts_private()
         linux.mount_proc()
         linux.set_hostname(request["hostname"])
-        offset_ns = int(request.get("monotonic_offset_ns", 0))
-        if offset_ns > 0:
-            _shift_monotonic_clock(offset_ns)
         status = run_init(socket.socket(fileno=os.dup(control_fd)))
     except BaseException as error:  # noqa: BLE001 - the last frame of a forked child
         os.write(2, f"init failed: {type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(status)
-
-
-def _shift_monotonic_clock(offset_ns: int) -> None:
-    """Let children of this process see CLOCK_MONOTONIC and CLOCK_BOOTTIME later by ``offset_ns``.
-
-    A snapshot that was made before a reboot remembers a clock that was further on; it must not
-    see it run backwards.
-    """
-    linux.unshare(linux.CLONE_NEWTIME)
-    seconds, nanoseconds = divmod(offset_ns, 1_000_000_000)
-    with open("/proc/self/timens_offsets", "w") as offsets:
-        offsets.write(f"monotonic {seconds} {nanoseconds}\n")
-        offsets.write(f"boottime {seconds} {nanoseconds}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real node without a controller: real spawner, templates, runners and CRIU, a recording uplink."""
+"""A real node without a controller: real spawner, templates, runners, CRIU; a recording uplink."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def run(home: Path, scenario: Callable[[Harness], Awaitable[None]], **settings: 
     _gone, left = psutil.wait_procs(left, timeout=10)
     assert not left, f"processes left: {left}"
     assert _mounts() == mounts
-    assert not [p for p in (home / "instance").iterdir()], "files left in the instance directory"
+    assert not list((home / "instance").iterdir()), "files left in the instance directory"
 
 
 def _mounts() -> set[str]:

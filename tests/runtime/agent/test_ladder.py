@@ -171,7 +171,9 @@ def test_a_snapshot_that_breaks_while_the_node_runs_falls_to_a_cold_boot(home: P
         (next((home / "snapshots").glob("sn-*/images/core-*.img"))).write_bytes(b"junk")
         outcome = await h.call(counter, "total")
         assert (outcome.strategy, outcome.value) == ("cold", 499500)
-        assert any("restore passed over" in note and "core-" in note for note in outcome.result.notes)
+        assert any(
+            "restore passed over" in note and "core-" in note for note in outcome.result.notes
+        )
         assert any("restore passed over" in text for text in h.uplink.printed("system"))
 
     run(home, scenario)

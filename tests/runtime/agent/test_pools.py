@@ -1,0 +1,233 @@
+"""Pools on one node: sizes, scaling down, single use, timeouts, and inputs whose runner dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from rekindle.wire import rekindle_pb2 as pb
+from tests.runtime.agent.harness import Harness, run
+
+
+class Worker:
+    """Does as it is told."""
+
+    def pid(self) -> str:
+        import socket
+
+        return socket.gethostname()
+
+    def sleep(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return self.pid()
+
+    def crash(self) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(60)
+
+    def leave(self) -> None:
+        raise SystemExit(3)
+
+    def vanish(self) -> None:
+        os._exit(3)
+
+    def fail(self) -> None:
+        raise LookupError("no such thing")
+
+    def lock(self) -> object:
+        import threading
+
+        return threading.Lock()
+
+    def talk(self) -> str:
+        import subprocess
+        import sys
+
+        print("one")
+        print("two", file=sys.stderr)
+        print("three", end="", flush=True)
+        subprocess.run(["echo", "from a child"], check=True)
+        return "done"
+
+    def exit_(self) -> None:
+        print("goodbye")
+
+
+def test_max_containers_bounds_the_runners_and_inputs_wait_their_turn(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, max_containers=2)
+        keys = [h.submit(worker, "sleep", 0.2) for _ in range(6)]
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, len(h.runners(worker)))
+                await asyncio.sleep(0.02)
+
+        watching = asyncio.create_task(watch())
+        hosts = {(await h.result(key)).value for key in keys}
+        watching.cancel()
+        assert len(hosts) == 2 and most == 2
+
+    run(home, scenario)
+
+
+def test_min_containers_are_started_when_the_app_opens_and_survive_idling(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, min_containers=2, scaledown_window_s=0.5)
+        h.node.open(pb.OpenFunction(function_id=worker, app_id="ap-test"))
+        await h.uplink.until(lambda: len(h.runners(worker)) == 2)
+        await asyncio.sleep(1.5)
+        assert len(h.runners(worker)) == 2
+        assert (await h.call(worker, "pid")).strategy == "warm"
+        os.kill(h.runners(worker)[0].channel.pid, signal.SIGKILL)
+        await h.uplink.until(lambda: len(h.runners(worker)) == 1)
+        await h.uplink.until(lambda: len(h.runners(worker)) == 2)
+
+    run(home, scenario)
+
+
+def test_an_idle_runner_is_stopped_after_its_window_and_its_exit_hook_runs(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, scaledown_window_s=0.3)
+        await h.call(worker, "pid")
+        await h.uplink.until(lambda: not h.runners(worker))
+        await h.uplink.until(lambda: "goodbye" in h.uplink.printed())
+
+    run(home, scenario)
+
+
+def test_buffer_containers_keep_an_idle_runner_ready_while_active(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, buffer_containers=1)
+        key = h.submit(worker, "sleep", 1.0)
+        await h.uplink.until(lambda: len(h.runners(worker)) == 2)
+        assert (await h.call(worker, "pid")).strategy == "warm"
+        await h.result(key)
+
+    run(home, scenario)
+
+
+def test_single_use_containers_serve_one_input_each(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, single_use_containers=True, enable_memory_snapshot=True)
+        hosts = [(await h.call(worker, "pid")).value for _ in range(4)]
+        assert len(set(hosts)) == 4
+        await h.uplink.until(lambda: not h.runners(worker))
+
+    run(home, scenario)
+
+
+def test_a_full_node_stops_an_idle_runner_of_another_pool(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        first, second = h.add(Worker), h.add(Worker)
+        await h.call(first, "pid")
+        await h.call(second, "pid")
+        assert not h.runners(first) and len(h.runners(second)) == 1
+
+    run(home, scenario, max_runners=1)
+
+
+def test_an_input_over_its_timeout_is_killed_and_the_next_call_works(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, timeout_s=0.5)
+        outcome = await h.call(worker, "sleep", 60)
+        assert outcome.result.status == pb.TIMEOUT
+        assert "timeout=0.5 s" in outcome.result.message
+        assert (await h.call(worker, "pid")).value
+
+    run(home, scenario)
+
+
+def test_a_runner_that_dies_returns_its_input_and_says_how_it_died(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker)
+        for method, words in (("crash", "SIGSEGV"), ("vanish", "exit status 3")):
+            h.submit(worker, method)
+            await h.uplink.until(lambda: h.uplink.returned)
+            assert words in h.uplink.returned.pop().reason
+        h.submit(worker, "sleep", 60)
+        runner = (await h.uplink.until(lambda: h.runners(worker)))[0]
+        await h.uplink.until(lambda: runner.state.value == "busy")
+        os.kill(runner.channel.pid, signal.SIGKILL)
+        await h.uplink.until(lambda: h.uplink.returned)
+        assert "SIGKILL" in h.uplink.returned.pop().reason
+        assert (await h.call(worker, "pid")).value
+
+    run(home, scenario)
+
+
+def test_user_exceptions_come_back_with_their_remote_traceback(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker)
+        result = (await h.call(worker, "fail")).result
+        assert result.status == pb.FAILURE
+        assert result.error_type.endswith("LookupError")
+        assert "no such thing" in result.message
+        assert "in fail" in result.traceback and "rekindle/runtime" not in result.traceback
+        left = (await h.call(worker, "leave")).result
+        assert left.status == pb.FAILURE and "sys.exit" in left.message
+        unpicklable = (await h.call(worker, "lock")).result
+        assert unpicklable.error_type == "rekindle.exception.SerializationError"
+        assert "Worker.lock" in unpicklable.message
+        assert (await h.call(worker, "pid")).value
+
+    run(home, scenario)
+
+
+def test_a_failing_import_fails_every_waiting_input_with_the_users_exception(home: Path) -> None:
+    class Broken:
+        def load(self) -> None:
+            raise ModuleNotFoundError("No module named 'nonesuch'")
+
+        def ping(self) -> None: ...
+
+    Broken.__module__ = __name__
+
+    async def scenario(h: Harness) -> None:
+        broken = h.add(Broken, max_containers=1)
+        keys = [h.submit(broken, "ping") for _ in range(5)]
+        for key in keys:
+            result = (await h.result(key)).result
+            assert result.status == pb.START_FAILURE
+            assert "nonesuch" in result.message
+
+    run(home, scenario)
+
+
+def test_output_arrives_line_by_line_in_order_before_the_result(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker)
+        outcome = await h.call(worker, "talk")
+        assert outcome.value == "done"
+        lines = [line for line in h.uplink.lines if line.call_id == outcome.result.call_id]
+        assert [line.text for line in lines if line.stream == "stdout"] == [
+            "one",
+            "threefrom a child",
+        ]
+        assert [line.text for line in lines if line.stream == "stderr"] == ["two"]
+
+    run(home, scenario)
+
+
+def test_closing_an_app_runs_exit_hooks_cancels_what_waits_and_tells_the_controller(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, max_containers=1)
+        await h.call(worker, "pid")
+        busy, waiting = h.submit(worker, "sleep", 60), h.submit(worker, "pid")
+        await h.uplink.until(lambda: any(r.state.value == "busy" for r in h.runners(worker)))
+        other = h.add(Worker, app_id="ap-other")
+        await h.call(other, "pid")
+        h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        for key in (busy, waiting):
+            assert (await h.result(key)).result.status == pb.CANCELLED
+        await h.uplink.until(lambda: h.uplink.closed_apps == ["ap-test"])
+        assert (await h.call(other, "pid")).strategy == "warm"
+
+    run(home, scenario)
