@@ -1,0 +1,136 @@
+"""Namespaces: what runs in a sandbox sees only its own, and dies with whoever made it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+
+from rekindle.runtime.isolation.sandbox import JobExit, Spawner
+
+LOOK = """
+import os, socket, sys
+print(os.getpid(), socket.gethostname(), sorted(int(p) for p in os.listdir('/proc') if p.isdigit()))
+print(sorted(int(fd) for fd in os.listdir('/proc/self/fd')))
+"""
+
+
+def with_spawner(tmp_path: Path, scenario: Callable[[Spawner], Awaitable[None]]) -> None:
+    async def main() -> None:
+        spawner = await Spawner.start(tmp_path / "kdat")
+        try:
+            await scenario(spawner)
+        finally:
+            await spawner.stop()
+
+    asyncio.run(main())
+
+
+async def output_of(spawner: Spawner, code: str, **options: int) -> tuple[JobExit, str]:
+    sandbox = await spawner.spawn("guest")
+    read_fd, write_fd = os.pipe()
+    job = sandbox.run([sys.executable, "-c", code], env={}, fds={1: write_fd}, **options)
+    os.close(write_fd)
+    ended = await job
+    with os.fdopen(read_fd) as pipe:
+        text = pipe.read()
+    assert await sandbox.gone == 0
+    return ended, text
+
+
+def test_a_process_sees_its_own_pid_namespace_host_name_and_descriptors(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        ended, text = await output_of(spawner, LOOK, pid=100)
+        assert ended == JobExit(0)
+        first, fds = text.splitlines()
+        assert first == "100 guest [1, 100]"
+        assert fds == "[0, 1, 2, 3]"  # 3 is the listing itself
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_mounts_made_inside_are_not_seen_outside(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        target = tmp_path / "mounted"
+        target.mkdir()
+        code = f"""
+import sys; sys.path.insert(0, {str(Path.cwd())!r})
+from rekindle.runtime.isolation import linux
+linux.mount('tmpfs', {str(target)!r}, 'tmpfs')
+open({str(target / "file")!r}, 'w').close()
+"""
+        ended, _text = await output_of(spawner, code)
+        assert ended.status == 0
+        assert list(target.iterdir()) == []
+        assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_how_a_process_ended_is_told_in_words(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        ended, _text = await output_of(spawner, "raise SystemExit(7)")
+        assert ended.in_words() == "exit status 7"
+        ended, _text = await output_of(spawner, "import os; os.kill(os.getpid(), 9)")
+        assert ended.in_words() == "killed by SIGKILL"
+        sandbox = await spawner.spawn("guest")
+        ended = await sandbox.run(["/nonesuch"], env={})
+        assert ended.status == 127
+
+    with_spawner(tmp_path, scenario)
+
+
+def test_killing_a_sandbox_kills_all_that_runs_in_it(tmp_path: Path) -> None:
+    async def scenario(spawner: Spawner) -> None:
+        sandbox = await spawner.spawn("guest")
+        code = "import os, time; os.fork(); os.setsid() if os.getpid() != 2 else 0; time.sleep(99)"
+        job = sandbox.run([sys.executable, "-c", code], env={})
+        init = psutil.Process(sandbox.pid)
+        while len(init.children(recursive=True)) < 2:
+            await asyncio.sleep(0.01)
+        processes = init.children(recursive=True)
+        sandbox.kill()
+        assert (await job).status == -signal.SIGKILL
+        _gone, alive = await asyncio.to_thread(psutil.wait_procs, processes, 10)
+        assert not alive
+
+    with_spawner(tmp_path, scenario)
+
+
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from rekindle.runtime.isolation.sandbox import Spawner
+async def main():
+    spawner = await Spawner.start(Path(sys.argv[1]))
+    for _ in range(3):
+        sandbox = await spawner.spawn("guest")
+        sandbox.run([sys.executable, "-c", "import time; time.sleep(99)"], env={}, new_session=True)
+    print("ready", flush=True)
+    await asyncio.sleep(99)
+asyncio.run(main())
+"""
+
+
+def test_nothing_outlives_an_owner_that_is_killed(tmp_path: Path) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(tmp_path / "kdat")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "ready\n"
+        everything = psutil.Process(owner.pid).children(recursive=True)
+        assert len(everything) >= 4  # the spawner and three inits at least
+    finally:
+        owner.kill()
+        owner.wait()
+        if owner.stdout:
+            owner.stdout.close()
+    _gone, alive = psutil.wait_procs(everything, timeout=10)
+    assert not alive
