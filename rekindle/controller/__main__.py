@@ -1,0 +1,82 @@
+"""``python -m rekindle.controller --dir D [--redis-url URL] [--listen HOST:PORT]``.
+
+Prints one line, ``ready``, when it serves; logs to standard error; ends on SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from rekindle.controller.aof_sync import AofSync
+from rekindle.controller.embedded_redis import redis_url
+from rekindle.controller.instance import claim, instance_id, read_token
+from rekindle.controller.server import ControllerServer
+from rekindle.controller.settings import Settings
+from rekindle.exception import Error
+from rekindle.paths import controller_socket
+from rekindle.runtime.isolation.linux import die_with_parent
+from rekindle.wire import logs
+
+log = logging.getLogger("rekindle.controller")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until told to end. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rekindle.controller")
+    parser.add_argument("--dir", required=True, type=Path, help="instance directory")
+    parser.add_argument("--redis-url", default="", help="default: the instance's own Redis")
+    parser.add_argument("--listen", default=None, help="also serve on this host:port")
+    args = parser.parse_args(argv)
+    die_with_parent()
+    logs.configure("controller")
+    try:
+        return asyncio.run(_serve(args.dir.absolute(), args.redis_url, args.listen))
+    except Error as error:
+        log.error("cannot serve", extra=logs.kv(error=type(error).__name__, reason=error))
+        return 1
+
+
+async def _serve(directory: Path, url: str, listen: str | None) -> int:
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    lock = claim(directory)
+    own = redis_url(directory)
+    url = url or os.environ.get("REKINDLE_REDIS_URL", "") or own
+    server = ControllerServer(
+        instance_id=instance_id(directory),
+        token=read_token(directory),
+        redis_url=url,
+        settings=Settings.from_environ(),
+    )
+    sync = AofSync(directory / "redis") if url == own else None
+    if sync is not None:
+        sync.start()
+    try:
+        start = asyncio.ensure_future(server.start(controller_socket(directory), listen))
+        end = asyncio.ensure_future(ending.wait())
+        await asyncio.wait((start, end), return_when=asyncio.FIRST_COMPLETED)
+        if start.done():
+            start.result()
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
+            await end
+        else:
+            start.cancel()
+    finally:
+        await server.stop()
+        if sync is not None:
+            sync.stop()
+        os.close(lock)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,417 @@
+"""Agents: joining, heartbeats, coming back after a broken connection, being given up.
+
+An agent whose connection broke keeps its inputs for a grace time, since it goes on working and
+comes back with them. Its process seen dead, or the time over, they are placed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+
+from rekindle.controller.delivery import Delivery
+from rekindle.controller.dispatcher import Dispatcher
+from rekindle.controller.logbook import Logbook
+from rekindle.controller.placement import choose_agent
+from rekindle.controller.records import StoredAgent
+from rekindle.controller.registry import Registry
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import Agent, Function, InputState, State
+from rekindle.controller.tasks import Tasks
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+
+class Agents:
+    """The agents of this controller."""
+
+    def __init__(
+        self,
+        state: State,
+        registry: Registry,
+        delivery: Delivery,
+        dispatcher: Dispatcher,
+        logbook: Logbook,
+        tasks: Tasks,
+        settings: Settings,
+    ) -> None:
+        self._state = state
+        self._registry = registry
+        self._delivery = delivery
+        self._dispatcher = dispatcher
+        self._logbook = logbook
+        self._tasks = tasks
+        self._settings = settings
+        self._joined = asyncio.Condition()
+        self._closing: dict[tuple[str, str], asyncio.Event] = {}  # (app, agent) -> its word
+        self._prepares: dict[str, tuple[str, asyncio.Future[pb.PrepareReply]]] = {}
+
+    # ---- joining
+
+    async def join(self, hello: pb.AgentHello, local: bool) -> tuple[Agent, int]:
+        """Take an agent in, new or back again. Returns it and the number of this connection."""
+        agent = self._state.agents.get(hello.agent_id)
+        back = agent is not None
+        if agent is None:
+            agent = Agent(
+                agent_id=hello.agent_id,
+                host=hello.host,
+                pid=hello.pid,
+                local=local,
+                max_runners=max(1, hello.max_runners),
+                room_total=max(1, hello.max_runners) + self._settings.agent_prefetch,
+            )
+            if local:
+                agent.pidfd = _open_pidfd(hello.pid)
+        self._stop_grace(agent)
+        agent.session += 1
+        session = agent.session
+        if agent.outbox is not None:  # the older connection has not noticed that it is dead
+            agent.outbox.put_nowait(None)
+        outbox: asyncio.Queue[pb.ControllerMessage | None] = asyncio.Queue()
+        outbox.put_nowait(
+            pb.ControllerMessage(
+                welcome=pb.Welcome(instance_id=self._state.instance_id, protocol=1)
+            )
+        )
+        agent.outbox = outbox
+        agent.heard = time.monotonic()
+        self._state.agents[agent.agent_id] = agent
+        if back:  # what it missed
+            for app_id in self._state.closed_apps:
+                agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
+        self._reconcile(agent, {(key.call_id, key.index) for key in hello.in_flight})
+        log.info(
+            "agent joined",
+            extra=kv(
+                agent=agent.agent_id,
+                host=agent.host,
+                pid=agent.pid,
+                back=back,
+                in_flight=len(hello.in_flight),
+            ),
+        )
+        self._state.expected_agents.discard(agent.agent_id)
+        self._release_adrift()
+        self._open_unopened()
+        self._dispatcher.pump()
+        stored = StoredAgent(agent.agent_id, agent.host, agent.pid, agent.local)
+        self._tasks.start(self._registry.save_agent(stored), "save agent")
+        self._watch_silence(agent)
+        async with self._joined:
+            self._joined.notify_all()
+        return agent, session
+
+    def _reconcile(self, agent: Agent, in_flight: set[tuple[str, int]]) -> None:
+        """Bring what the agent says it has and what we think it has together."""
+        for item in list(agent.inputs.values()):
+            if item.key in in_flight:
+                if item.state is InputState.ADRIFT:
+                    item.move(InputState.ASSIGNED)
+                continue
+            # The message with it was lost on the way: nothing ran, so nothing counts as lost.
+            if item.state is InputState.ASSIGNED:
+                item.move(InputState.ADRIFT)
+            agent.drop(item)
+            if item.state is InputState.ADRIFT:
+                self._delivery.place_again(item)
+        for key in in_flight - agent.inputs.keys():
+            known = self._state.inputs.get(key)
+            if known is not None and known.state in (InputState.QUEUED, InputState.ADRIFT):
+                if known.agent_id:
+                    former = self._state.agents.get(known.agent_id)
+                    if former is not None:
+                        former.drop(known)
+                known.move(InputState.ASSIGNED)
+                agent.add(known)
+            else:  # completed, cancelled, or with another agent
+                stop = pb.CancelInput(call_id=key[0], index=key[1])
+                agent.send(pb.ControllerMessage(cancel=stop))
+
+    # ---- messages
+
+    def heard(self, agent: Agent, message: pb.AgentMessage) -> None:
+        """One message of an agent's stream."""
+        agent.heard = time.monotonic()
+        kind = message.WhichOneof("kind")
+        if kind == "done":
+            result = message.done.result
+            result.log_seq = self._logbook.seq(self._app_of(message.done))
+            self._delivery.done(agent, result)
+        elif kind == "log":
+            self._logbook.add(message.log)
+        elif kind == "heartbeat":
+            self._heartbeat(agent, message.heartbeat.stats_json)
+        elif kind == "returned":
+            back = message.returned
+            self._delivery.returned(agent, (back.call_id, back.index), back.reason)
+        elif kind == "prepared":
+            self._prepared(message.prepared)
+        elif kind == "app_closed":
+            self._app_closed(message.app_closed.app_id, agent)
+        else:
+            log.warning("unknown message", extra=kv(agent=agent.agent_id, kind=kind))
+
+    def _app_of(self, done: pb.InputDone) -> str:
+        if done.app_id:
+            return done.app_id
+        item = self._state.inputs.get((done.result.call_id, done.result.index))
+        return item.call.function.app.app_id if item is not None else ""
+
+    def _heartbeat(self, agent: Agent, stats_json: str) -> None:
+        agent.heartbeats += 1
+        try:
+            stats = json.loads(stats_json or "{}")
+        except json.JSONDecodeError as error:
+            log.warning("heartbeat not read", extra=kv(agent=agent.agent_id, reason=error))
+            return
+        if not isinstance(stats, dict):
+            return
+        agent.stats = stats
+        warm: set[str] = set()
+        apps: set[str] = set()
+        for kind in ("runners", "templates", "pools"):
+            for entry in stats.get(kind) or ():
+                if isinstance(entry, dict):
+                    warm.add(str(entry.get("function_id", "")))
+                    apps.add(str(entry.get("app_id", "")))
+        agent.warm_functions = frozenset(warm)
+        for app_id in apps - self._state.apps.keys() - {""}:
+            agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
+
+    def _watch_silence(self, agent: Agent) -> None:
+        """End the connection of an agent that sends heartbeats no more (hung, or cut off)."""
+        session, limit = agent.session, self._settings.agent_silence_s
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            if agent.session != session or agent.outbox is None:
+                return
+            silent = time.monotonic() - agent.heard
+            if agent.heartbeats and silent >= limit:
+                log.warning("agent is silent", extra=kv(agent=agent.agent_id, seconds=silent))
+                agent.outbox.put_nowait(None)
+                self.leave(agent, session)
+                self._give_up(agent, f"the agent was silent for {silent:.0f} s")
+                return
+            loop.call_later(max(0.05, limit - silent) if agent.heartbeats else limit, look)
+
+        loop.call_later(limit, look)
+
+    # ---- leaving
+
+    def leave(self, agent: Agent, session: int) -> None:
+        """A connection ended. The agent may come back within the grace time."""
+        if agent.session != session or agent.outbox is None:
+            return  # it is back already
+        agent.outbox = None
+        for item in agent.inputs.values():
+            if item.state is InputState.ASSIGNED:
+                item.move(InputState.ADRIFT)
+        for function in self._state.functions.values():
+            if function.opened_on == agent.agent_id:
+                function.opened_on = ""
+        log.warning(
+            "agent's connection ended",
+            extra=kv(agent=agent.agent_id, pid=agent.pid, inputs=len(agent.inputs)),
+        )
+        loop = asyncio.get_running_loop()
+        agent.grace = loop.call_later(
+            self._settings.agent_grace_s, self._give_up, agent, "the agent's connection broke"
+        )
+        if agent.pidfd >= 0:
+            loop.add_reader(
+                agent.pidfd, self._give_up, agent, f"the agent (process {agent.pid}) died"
+            )
+
+    def _stop_grace(self, agent: Agent) -> None:
+        if agent.grace is not None:
+            agent.grace.cancel()
+            agent.grace = None
+            if agent.pidfd >= 0:
+                asyncio.get_running_loop().remove_reader(agent.pidfd)
+
+    def _give_up(self, agent: Agent, reason: str) -> None:
+        self._stop_grace(agent)
+        if agent.outbox is not None or self._state.agents.pop(agent.agent_id, None) is None:
+            return
+        if agent.pidfd >= 0:
+            os.close(agent.pidfd)
+            agent.pidfd = -1
+        log.warning("agent is lost", extra=kv(agent=agent.agent_id, reason=reason))
+        for request_id, (agent_id, future) in list(self._prepares.items()):
+            if agent_id == agent.agent_id and not future.done():
+                future.set_result(pb.PrepareReply(ok=False, reason=reason))
+                del self._prepares[request_id]
+        for app_id, _ in [key for key in self._closing if key[1] == agent.agent_id]:
+            self._app_closed(app_id, agent)
+        for item in list(agent.inputs.values()):
+            agent.drop(item)
+            self._tasks.start(self._delivery.lost(item, reason), "place again")
+        self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
+        self._open_unopened()
+
+    # ---- after a restart of the controller
+
+    def expect(self, agents: list[StoredAgent]) -> None:
+        """Wait for the agents of the controller before this one to come back with their inputs."""
+        for agent in agents:
+            if agent.local and not _alive(agent.pid):
+                self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
+            else:
+                self._state.expected_agents.add(agent.agent_id)
+
+    def start_waiting(self) -> None:
+        """Count the time in which expected agents must be back."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(2 * self._settings.agent_grace_s, self._stop_expecting)
+        self._release_adrift()
+
+    def _stop_expecting(self) -> None:
+        for agent_id in list(self._state.expected_agents):
+            log.warning("agent did not come back", extra=kv(agent=agent_id))
+            self._tasks.start(self._registry.forget_agent(agent_id), "forget agent")
+        self._state.expected_agents.clear()
+        self._release_adrift()
+
+    def _release_adrift(self) -> None:
+        """All expected agents are back or given up: what none of them has is placed again."""
+        if self._state.expected_agents:
+            return
+        adrift = [
+            item
+            for item in self._state.inputs.values()
+            if item.state is InputState.ADRIFT and not item.agent_id
+        ]
+        for item in sorted(adrift, key=lambda item: _entry_order(item.entry), reverse=True):
+            self._delivery.place_again(item)  # to the front, so the oldest comes last
+        self._dispatcher.pump()
+
+    # ---- what agents are asked for
+
+    async def close_app(self, app_id: str) -> None:
+        """Stop an app's runners on all agents; returns when their exit hooks have run.
+
+        Waits ``close_grace_s`` at most: an agent that is stuck must not keep the app open.
+        """
+        waiting: dict[tuple[str, str], asyncio.Event] = {}
+        for agent in self._state.live_agents():
+            waiting[app_id, agent.agent_id] = asyncio.Event()
+            agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
+        self._closing |= waiting
+        try:
+            async with asyncio.timeout(self._settings.close_grace_s):
+                for event in waiting.values():
+                    await event.wait()
+        except TimeoutError:
+            late = [agent_id for (_, agent_id), event in waiting.items() if not event.is_set()]
+            log.warning("runners did not stop", extra=kv(app=app_id, agents=",".join(late)))
+        finally:
+            for key in waiting:
+                self._closing.pop(key, None)
+
+    def _app_closed(self, app_id: str, agent: Agent) -> None:
+        event = self._closing.get((app_id, agent.agent_id))
+        if event is not None:
+            event.set()
+
+    def _open_unopened(self) -> None:
+        for function in list(self._state.functions.values()):
+            if not function.opened_on:
+                self.open_function(function)
+
+    def open_function(self, function: Function) -> None:
+        """Have an agent get ready for a function: fetch its code, keep its min_containers."""
+        if function.app.closing:
+            return
+        agent = self._state.agents.get(function.opened_on)
+        if agent is None or agent.outbox is None:
+            agent = choose_agent(
+                self._state.live_agents(),
+                function.function_id,
+                function.spec.max_containers,
+            )
+        if agent is None:
+            return  # the next agent that joins gets it
+        function.opened_on = agent.agent_id
+        agent.send(
+            pb.ControllerMessage(
+                open=pb.OpenFunction(function_id=function.function_id, app_id=function.app.app_id)
+            )
+        )
+
+    async def prepare(self, function: Function, request: pb.PrepareRequest) -> pb.PrepareReply:
+        """Have an agent make a strategy possible, and wait for its word.
+
+        ``ok`` is False, with the reason, when it cannot, or not within ``timeout_s`` seconds.
+        """
+        timeout_s = request.timeout_s or 300.0
+        request_id = os.urandom(8).hex()
+        try:
+            async with asyncio.timeout(timeout_s + 2.0):  # the agent's own limit comes first
+                agent = await self._agent_for(function)
+                future: asyncio.Future[pb.PrepareReply] = asyncio.get_running_loop().create_future()
+                self._prepares[request_id] = (agent.agent_id, future)
+                agent.known_functions.add(function.function_id)
+                agent.send(
+                    pb.ControllerMessage(
+                        prepare=pb.PrepareOnAgent(
+                            request_id=request_id,
+                            function_id=function.function_id,
+                            params=request.params,
+                            strategy=request.strategy,
+                            timeout_s=timeout_s,
+                        )
+                    )
+                )
+                return await future
+        except TimeoutError:
+            what = f"{request.strategy!r} was not made possible within {timeout_s:g} s"
+            if not self._state.live_agents():
+                what += "; no agent is connected"
+            return pb.PrepareReply(ok=False, reason=what)
+        finally:
+            self._prepares.pop(request_id, None)
+
+    async def _agent_for(self, function: Function) -> Agent:
+        def choose() -> Agent | None:
+            live = self._state.live_agents()
+            chosen = choose_agent(live, function.function_id, function.spec.max_containers)
+            return chosen or min(live, key=lambda agent: agent.load, default=None)
+
+        async with self._joined:
+            while True:
+                agent = choose()
+                if agent is not None:
+                    return agent
+                await self._joined.wait()
+
+    def _prepared(self, done: pb.PrepareDone) -> None:
+        waiting = self._prepares.get(done.request_id)
+        if waiting is not None and not waiting[1].done():
+            waiting[1].set_result(pb.PrepareReply(ok=done.ok, reason=done.reason))
+
+
+def _open_pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid) if pid > 0 else -1
+    except OSError:  # in another PID namespace, or gone already
+        return -1
+
+
+def _alive(pid: int) -> bool:
+    pidfd = _open_pidfd(pid)
+    if pidfd < 0:
+        return False
+    os.close(pidfd)
+    return True
+
+
+def _entry_order(entry: str) -> tuple[int, int]:
+    at_ms, _, count = entry.partition("-")
+    return int(at_ms), int(count or 0)

@@ -1,0 +1,220 @@
+"""Apps: registered, held, closed. Closing cancels what is queued and stops what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from rekindle.controller import names
+from rekindle.controller.delivery import Delivery
+from rekindle.controller.logbook import Logbook
+from rekindle.controller.records import FunctionCode, StoredApp
+from rekindle.controller.registry import Registry
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import App, Function, State
+from rekindle.controller.tasks import Tasks
+from rekindle.exception import ExecutionError, InvalidError, NotFoundError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+from rekindle.wire.spec import FunctionSpec
+
+log = logging.getLogger(__name__)
+
+
+class Apps:
+    """The apps that are open at this controller."""
+
+    def __init__(
+        self,
+        state: State,
+        registry: Registry,
+        delivery: Delivery,
+        logbook: Logbook,
+        tasks: Tasks,
+        settings: Settings,
+    ) -> None:
+        self._state = state
+        self._registry = registry
+        self._delivery = delivery
+        self._logbook = logbook
+        self._tasks = tasks
+        self._settings = settings
+        #: Stops an app's runners everywhere; returns when their exit hooks have run.
+        self.close_on_agents: Callable[[str], Awaitable[None]]
+        #: Called with each function of a new app, so that an agent gets ready for it.
+        self.on_open: Callable[[Function], None] = lambda function: None
+
+    async def register(self, request: pb.RegisterAppRequest) -> list[pb.FunctionHandle]:
+        """Keep an app and its functions. The same request again changes nothing."""
+        names.check_app_id(request.app_id)
+        if request.app_id in self._state.closed_apps:
+            raise ExecutionError(f"the app {request.name!r} was closed; make a new id to run it")
+        specs: dict[str, FunctionSpec] = {}
+        codes: dict[str, FunctionCode] = {}
+        handles: list[pb.FunctionHandle] = []
+        for definition in request.functions:
+            spec = _parse_spec(definition)
+            function_id = names.function_id(spec.revision(), request.app_id)
+            specs[function_id] = spec
+            codes[function_id] = FunctionCode(
+                app_id=request.app_id,
+                name=definition.name,
+                spec_json=definition.spec_json,
+                code=definition.code,
+                secrets=dict(definition.secrets),
+                source_digest=request.source.digest,
+                source=request.source.data,
+            )
+            handles.append(pb.FunctionHandle(name=definition.name, function_id=function_id))
+        await self._registry.save_app(request.app_id, request.name, request.ephemeral, codes)
+        app = await self._open(request.app_id, request.name, request.ephemeral)
+        for function_id, spec in specs.items():
+            self._add(app, function_id, codes[function_id].name, spec)
+        if app.ephemeral and not app.holders:
+            self._start_grace(app)  # a client that dies before it holds its app
+        log.info(
+            "app registered",
+            extra=kv(app=app.app_id, name=app.name, functions=len(codes), ephemeral=app.ephemeral),
+        )
+        return handles
+
+    async def restore(self, stored: StoredApp) -> App:
+        """An app that the controller before this one had."""
+        app = await self._open(stored.app_id, stored.name, stored.ephemeral)
+        for function in stored.functions:
+            spec = FunctionSpec.from_json(function.spec_json)
+            self._add(app, function.function_id, function.name, spec)
+        return app
+
+    async def _open(self, app_id: str, name: str, ephemeral: bool) -> App:
+        await self._logbook.open(app_id)
+        app = self._state.apps.get(app_id)
+        if app is None:
+            app = self._state.apps[app_id] = App(app_id, name, ephemeral)
+        return app
+
+    def _add(self, app: App, function_id: str, name: str, spec: FunctionSpec) -> None:
+        if function_id in app.functions:
+            return
+        function = Function(function_id, name, app, spec)
+        app.functions[function_id] = function
+        self._state.functions[function_id] = function
+        self.on_open(function)
+
+    def function(self, function_id: str) -> Function:
+        """An open function by its id.
+
+        Raises NotFoundError with the nearest names; ExecutionError when its app is closed.
+        """
+        function = self._state.functions.get(function_id)
+        if function is not None and not function.app.closing:
+            return function
+        if function is not None:
+            raise ExecutionError(f"the app {function.app.name!r} is closed; run it again")
+        tail = function_id.rsplit("-", 1)[-1]
+        if any(app_id.endswith(tail) for app_id in self._state.closed_apps if len(tail) == 8):
+            raise ExecutionError(f"the app of {function_id!r} is closed; run it again")
+        known = [f"{f.app.name}.{f.name}" for f in self._state.functions.values()]
+        hint = names.nearest(
+            function_id, [*known, *self._state.functions], "no function is registered"
+        )
+        raise NotFoundError(f"no function {function_id!r} here; {hint}")
+
+    def lookup(self, app_id: str, name: str) -> Function:
+        """A function of an app by its name. Raises NotFoundError with the nearest names."""
+        app = self.app(app_id)
+        known = {function.name: function for function in app.functions.values()}
+        if name not in known:
+            hint = names.nearest(name, known, "it has no functions")
+            raise NotFoundError(f"the app {app.name!r} has no function {name!r}; {hint}")
+        return known[name]
+
+    def app(self, app_id: str) -> App:
+        """An open app by its id. Raises NotFoundError with the nearest names."""
+        app = self._state.apps.get(app_id)
+        if app is not None:
+            return app
+        known = [*self._state.apps, *(app.name for app in self._state.apps.values())]
+        hint = names.nearest(app_id, known, "no app is open")
+        closed = "is closed" if app_id in self._state.closed_apps else "does not exist here"
+        raise NotFoundError(f"the app {app_id!r} {closed}; {hint}")
+
+    # ---- holding
+
+    async def hold(self, app_id: str) -> AsyncIterator[pb.HoldAppEvent]:
+        """Keep an ephemeral app open while this iterator lives; ends when the app is closed."""
+        app = self.app(app_id)
+        app.holders += 1
+        if app.grace is not None:
+            app.grace.cancel()
+            app.grace = None
+        try:
+            yield pb.HoldAppEvent(message="held")
+            await app.closed.wait()
+            yield pb.HoldAppEvent(message="closed")
+        finally:
+            app.holders -= 1
+            if not app.holders and app.ephemeral and not app.closing:
+                self._start_grace(app)
+
+    def _start_grace(self, app: App) -> None:
+        if app.grace is not None:
+            app.grace.cancel()
+        loop = asyncio.get_running_loop()
+        app.grace = loop.call_later(self._settings.hold_grace_s, self._grace_over, app)
+
+    def start_grace(self, app: App) -> None:
+        """Close an ephemeral app unless somebody holds it soon (after a restart)."""
+        if app.ephemeral and not app.holders:
+            self._start_grace(app)
+
+    def _grace_over(self, app: App) -> None:
+        app.grace = None
+        if not app.holders and not app.closing:
+            log.info("nobody holds the app", extra=kv(app=app.app_id, name=app.name))
+            work = self.close(app.app_id, f"the program that ran {app.name!r} is gone")
+            self._tasks.start(work, "close app")
+
+    # ---- closing
+
+    async def close(self, app_id: str, reason: str = "") -> None:
+        """Close an app: queued inputs are cancelled, runners stopped. Once more does nothing."""
+        app = self._state.apps.get(app_id)
+        if app is None:
+            return
+        if app.closing:
+            await app.closed.wait()
+            return
+        app.closing = True
+        if app.grace is not None:
+            app.grace.cancel()
+            app.grace = None
+        reason = reason or f"the app {app.name!r} was closed"
+        await self._registry.mark_closing(app_id)
+        while app.accepting:
+            app.quiet.clear()
+            await app.quiet.wait()
+        for function in app.functions.values():
+            await self._delivery.cancel(function, reason)
+        self._state.closed_apps.append(app_id)
+        await self.close_on_agents(app_id)
+        await self._logbook.flush()
+        await self._registry.forget_app(app_id, list(app.functions), self._settings.result_ttl_s)
+        for function_id in app.functions:
+            self._state.functions.pop(function_id, None)
+        self._state.apps.pop(app_id, None)
+        app.closed.set()
+        self._logbook.close(app_id)
+        log.info("app closed", extra=kv(app=app_id, name=app.name, reason=reason))
+
+
+def _parse_spec(definition: pb.FunctionDef) -> FunctionSpec:
+    try:
+        spec = FunctionSpec.from_json(definition.spec_json)
+    except (json.JSONDecodeError, TypeError, AttributeError, ValueError) as error:
+        raise InvalidError(f"the spec of {definition.name!r} cannot be read: {error}") from error
+    if not definition.name:
+        raise InvalidError("a function of the app has no name")
+    return spec

@@ -1,0 +1,57 @@
+"""An instance directory as the controller uses it: identity, token, and the lock on it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+from rekindle.exception import AuthError, SetupError
+from rekindle.paths import token_file
+
+
+def claim(directory: Path) -> int:
+    """Become the one controller of ``directory``; returns the lock to keep open.
+
+    Raises SetupError when another controller serves it, or when others may look into it.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if directory.stat().st_mode & 0o077:
+        raise SetupError(f"{directory} is open to others; run: chmod 700 {directory}")
+    lock = os.open(directory / "controller.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise SetupError(f"another controller serves {directory}; end it first") from None
+    return lock
+
+
+def instance_id(directory: Path) -> str:
+    """The instance's name for itself: made once, kept over restarts."""
+    path = directory / "instance"
+    try:
+        known = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        known = ""
+    if known:
+        return known
+    made = f"in-{secrets.token_hex(8)}"
+    draft = path.with_suffix(".new")
+    draft.write_text(made + "\n", encoding="ascii")
+    draft.replace(path)
+    return made
+
+
+def read_token(directory: Path) -> str:
+    """The instance's token. Raises AuthError when there is none."""
+    try:
+        token = token_file(directory).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        token = ""
+    if not token:
+        raise AuthError(
+            f"no token in {token_file(directory)}; 'rekindle up' and 'rekindle run' make one"
+        )
+    return token

@@ -1,0 +1,65 @@
+"""Names of the keys in Redis.
+
+Everything that one script touches carries the function's id in braces, so that a Redis Cluster
+keeps it in one slot.
+"""
+
+from __future__ import annotations
+
+#: The consumer group of every queue.
+GROUP = "rk"
+
+
+def apps(instance: str) -> str:
+    """Set: ids of the apps that are open at an instance."""
+    return f"rk:apps:{instance}"
+
+
+def agents(instance: str) -> str:
+    """Hash: agents that were connected to an instance, with host, pid and kind of connection."""
+    return f"rk:agents:{instance}"
+
+
+def app(app_id: str) -> str:
+    """Hash: name, state and functions of an app."""
+    return f"rk:app:{app_id}"
+
+
+def source(app_id: str, digest: str) -> str:
+    """String: a source bundle of an app."""
+    return f"rk:source:{app_id}:{digest}"
+
+
+def function(function_id: str) -> str:
+    """Hash: definition of a function, with code and secrets."""
+    return f"rk:function:{{{function_id}}}"
+
+
+def queue(function_id: str) -> str:
+    """Stream: inputs of a function that are not done."""
+    return f"rk:q:{{{function_id}}}"
+
+
+def backlog(function_id: str) -> str:
+    """Integer: entries of the queue that no controller has taken from it yet."""
+    return f"rk:backlog:{{{function_id}}}"
+
+
+def call(function_id: str, call_id: str) -> str:
+    """Hash: a call and its undone inputs (fields in lua/accept.lua)."""
+    return f"rk:call:{{{function_id}}}:{call_id}"
+
+
+def results(function_id: str, call_id: str) -> str:
+    """Hash: index -> Result message of a call."""
+    return f"rk:results:{{{function_id}}}:{call_id}"
+
+
+def call_index(call_id: str) -> str:
+    """String: the function of a submitted call."""
+    return f"rk:function-of:{call_id}"
+
+
+def logs(app_id: str) -> str:
+    """Stream: log lines of an app; the entry id is ``<seq>-0``."""
+    return f"rk:logs:{app_id}"

@@ -1,0 +1,42 @@
+"""Checks ids that peers send, and finds the nearest names to one that does not exist."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from rekindle.exception import InvalidError
+
+_TAIL = r"[0-9A-Za-z_-]{4,64}"
+_APP = re.compile(rf"ap-{_TAIL}")
+_CALL = re.compile(rf"fc-{_TAIL}")
+
+
+def check_app_id(app_id: str) -> None:
+    """Raise InvalidError unless ``app_id`` has the form of one (it becomes part of keys)."""
+    if not _APP.fullmatch(app_id):
+        raise InvalidError(f"{app_id!r} is not an app id (ap- and 4 to 64 letters or digits)")
+
+
+def check_call_id(call_id: str) -> None:
+    """Raise InvalidError unless ``call_id`` has the form of one."""
+    if not _CALL.fullmatch(call_id):
+        raise InvalidError(f"{call_id!r} is not a call id (fc- and 4 to 64 letters or digits)")
+
+
+def function_id(revision: str, app_id: str) -> str:
+    """The id of a function revision within one app."""
+    return f"fu-{revision}-{app_id[-8:]}"
+
+
+def nearest(wanted: str, known: Iterable[str], none: str) -> str:
+    """The clause that goes behind "there is no X": the nearest of ``known``, or all when few."""
+    names = sorted(set(known))
+    if not names:
+        return none
+    close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(name) for name in close) + "?"
+    shown = ", ".join(repr(name) for name in names[:8])
+    return f"known are {shown}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,199 @@
+"""The controller put together: state read back, services bound to sockets, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from rekindle.controller.agents import Agents
+from rekindle.controller.apps import Apps
+from rekindle.controller.auth import TokenInterceptor
+from rekindle.controller.delivery import Delivery
+from rekindle.controller.dispatcher import Dispatcher
+from rekindle.controller.gateway import AgentGateway
+from rekindle.controller.logbook import Logbook
+from rekindle.controller.redis_link import RedisLink
+from rekindle.controller.registry import Registry
+from rekindle.controller.results import ResultStreams
+from rekindle.controller.service import ControllerService
+from rekindle.controller.settings import MAX_MESSAGE_BYTES, Settings
+from rekindle.controller.state import State
+from rekindle.controller.store import QueueStore
+from rekindle.controller.tasks import Tasks
+from rekindle.exception import SetupError
+from rekindle.paths import MAX_SOCKET_PATH
+from rekindle.wire import rekindle_pb2_grpc as pb_grpc
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+SERVICES = ("", "rekindle.v1.Controller", "rekindle.v1.AgentGateway")
+
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 10_000),  # a peer that vanished without a word is noticed
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+_END_GRACE_S = 0.5
+
+
+def _health_servicer() -> Any:
+    # The type stubs of grpc_health lack its asyncio half.
+    return health.aio.HealthServicer()  # type: ignore[attr-defined]
+
+
+class ControllerServer:
+    """One controller: start it, wait, stop it."""
+
+    def __init__(self, *, instance_id: str, token: str, redis_url: str, settings: Settings) -> None:
+        self.state = State(instance_id)
+        self._settings = settings
+        self._tasks = Tasks()
+        self._link = RedisLink(redis_url, settings.redis_patience_s)
+        self._store = QueueStore(self._link)
+        self._registry = Registry(self._link, instance_id)
+        dispatcher = Dispatcher(self.state)
+        self._logbook = Logbook(self._registry, self._tasks, settings)
+        self._delivery = Delivery(self.state, self._store, dispatcher, self._tasks, settings)
+        self._apps = Apps(
+            self.state, self._registry, self._delivery, self._logbook, self._tasks, settings
+        )
+        self._agents = Agents(
+            self.state,
+            self._registry,
+            self._delivery,
+            dispatcher,
+            self._logbook,
+            self._tasks,
+            settings,
+        )
+        self._apps.on_open = self._agents.open_function
+        self._apps.close_on_agents = self._agents.close_app
+        self._link.on_return = self._redis_is_back
+        self._health = _health_servicer()
+        self._grpc = grpc.aio.server(interceptors=[TokenInterceptor(token)], options=_OPTIONS)
+        self._add_services()
+
+    def _add_services(self) -> None:
+        results = ResultStreams(self.state, self._store, self._delivery)
+        service = ControllerService(
+            self.state,
+            self._store,
+            self._link,
+            self._apps,
+            self._agents,
+            self._delivery,
+            results,
+            self._logbook,
+            self._settings,
+        )
+        gateway = AgentGateway(self._agents, self._apps, self._registry)
+        for add, servicer in (
+            (pb_grpc.add_ControllerServicer_to_server, service),
+            (pb_grpc.add_AgentGatewayServicer_to_server, gateway),
+            (health_pb2_grpc.add_HealthServicer_to_server, self._health),
+        ):
+            # The generated functions are not typed.
+            cast(Callable[[object, grpc.aio.Server], None], add)(servicer, self._grpc)
+
+    def _redis_is_back(self) -> None:
+        """A reply may have been lost with the connection: read what is taken, and take more."""
+        for function in self.state.functions.values():
+            function.backlog = True
+            self._tasks.start(self._delivery.adopt_taken(function), "adopt inputs")
+            self._delivery.take_more(function)
+
+    async def start(self, socket_path: Path | None, listen: str | None) -> int:
+        """Read the state back, then serve. Returns the TCP port (0 without ``listen``).
+
+        Raises SetupError when a socket cannot be bound, ServiceError when Redis does not answer.
+        """
+        await self._recover()
+        if socket_path is not None:
+            self._bind_socket(socket_path)
+        port = 0
+        if listen is not None:
+            try:
+                port = self._grpc.add_insecure_port(listen)
+            except RuntimeError as error:
+                raise SetupError(f"cannot listen on {listen}: {error}") from error
+        await self._grpc.start()
+        if socket_path is not None:
+            socket_path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        self._agents.start_waiting()
+        for name in SERVICES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        log.info("serving", extra=kv(socket=socket_path or "", listen=listen or "", port=port))
+        return port
+
+    def _bind_socket(self, path: Path) -> None:
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise SetupError(
+                f"the socket path {path} has {len(os.fsencode(path))} bytes, more than the "
+                f"{MAX_SOCKET_PATH} that fit; choose a shorter directory (REKINDLE_HOME)"
+            )
+        path.unlink(missing_ok=True)  # of a controller that was killed; the lock is ours
+        former = os.umask(0o177)
+        try:
+            self._grpc.add_insecure_port(f"unix:{path}")
+        except RuntimeError as error:
+            raise SetupError(f"cannot listen on {path}: {error}") from error
+        finally:
+            os.umask(former)
+
+    async def _recover(self) -> None:
+        """Everything that the controller before this one had."""
+        await self._link.command("PING")
+        self._agents.expect(await self._registry.load_agents())
+        adrift = bool(self.state.expected_agents)
+        half_closed: list[str] = []
+        for stored in await self._registry.load_apps():
+            app = await self._apps.restore(stored)
+            for function in app.functions.values():
+                await self._delivery.recover(function, adrift=adrift)
+            if stored.closed:
+                half_closed.append(app.app_id)
+            else:
+                self._apps.start_grace(app)
+                for function in app.functions.values():
+                    self._delivery.take_more(function)
+        for app_id in half_closed:
+            self._tasks.start(self._apps.close(app_id), "close app")
+        log.info(
+            "state read back",
+            extra=kv(
+                apps=len(self.state.apps),
+                inputs=len(self.state.inputs),
+                agents=len(self.state.expected_agents),
+            ),
+        )
+
+    async def wait(self) -> None:
+        """Until the server is stopped."""
+        await self._grpc.wait_for_termination()
+
+    async def stop(self) -> None:
+        """End cleanly: requests get UNAVAILABLE, log lines are stored."""
+        await self._health.enter_graceful_shutdown()
+        await self._grpc.stop(_END_GRACE_S)
+        try:
+            async with asyncio.timeout(2.0):
+                await self._logbook.flush()
+        except TimeoutError:
+            log.warning("log lines were not stored: redis is away")
+        await self._tasks.close()
+        await self._link.close()
+        log.info("ended")

@@ -1,0 +1,197 @@
+"""The gRPC service for clients: checks requests, and lets the rooms behind it do the work."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from rekindle.controller import names
+from rekindle.controller.agents import Agents
+from rekindle.controller.apps import Apps
+from rekindle.controller.delivery import Delivery, payload_too_large
+from rekindle.controller.logbook import Logbook
+from rekindle.controller.redis_link import RedisLink
+from rekindle.controller.results import ResultStreams
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import State
+from rekindle.controller.status import status_json
+from rekindle.controller.store import QueueStore
+from rekindle.exception import Error, InvalidError, RequestSizeError, VersionError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.errors import to_status
+from rekindle.wire.phases import Strategy
+from rekindle.wire.version import PROTOCOL, __version__
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+def answered(
+    handle: Callable[[Any, Request, Context], Awaitable[Reply]],
+) -> Callable[[Any, Request, Context], Awaitable[Reply]]:
+    """Let rekindle's exceptions of a unary handler reach the peer as what they are."""
+
+    async def handler(self: Any, request: Request, context: Context) -> Reply:
+        try:
+            return await handle(self, request, context)
+        except Error as error:
+            code, text, metadata = to_status(error)
+            await context.abort(code, text, metadata)
+
+    return handler
+
+
+def streamed(
+    handle: Callable[[Any, Request, Context], AsyncIterator[Reply]],
+) -> Callable[[Any, Request, Context], AsyncIterator[Reply]]:
+    """The same for a handler that streams its replies."""
+
+    async def handler(self: Any, request: Request, context: Context) -> AsyncIterator[Reply]:
+        try:
+            async for reply in handle(self, request, context):
+                yield reply
+        except Error as error:
+            code, text, metadata = to_status(error)
+            await context.abort(code, text, metadata)
+
+    return handler
+
+
+class ControllerService:
+    """Implements ``rekindle.v1.Controller``."""
+
+    def __init__(
+        self,
+        state: State,
+        store: QueueStore,
+        link: RedisLink,
+        apps: Apps,
+        agents: Agents,
+        delivery: Delivery,
+        results: ResultStreams,
+        logbook: Logbook,
+        settings: Settings,
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._link = link
+        self._apps = apps
+        self._agents = agents
+        self._delivery = delivery
+        self._results = results
+        self._logbook = logbook
+        self._settings = settings
+        self._started = time.monotonic()
+
+    @answered
+    async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloReply:
+        check_protocol(request.protocol, "client", request.version)
+        return pb.HelloReply(
+            protocol=PROTOCOL,
+            version=__version__,
+            instance_id=self._state.instance_id,
+            agents=len(self._state.live_agents()),
+        )
+
+    @answered
+    async def RegisterApp(
+        self, request: pb.RegisterAppRequest, context: Context
+    ) -> pb.RegisterAppReply:
+        return pb.RegisterAppReply(functions=await self._apps.register(request))
+
+    @streamed
+    async def HoldApp(
+        self, request: pb.HoldAppRequest, context: Context
+    ) -> AsyncIterator[pb.HoldAppEvent]:
+        async for event in self._apps.hold(request.app_id):
+            yield event
+
+    @answered
+    async def CloseApp(self, request: pb.CloseAppRequest, context: Context) -> pb.CloseAppReply:
+        await self._apps.close(request.app_id)
+        return pb.CloseAppReply()
+
+    @answered
+    async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.FunctionHandle:
+        function = self._apps.lookup(request.app_id, request.name)
+        return pb.FunctionHandle(name=function.name, function_id=function.function_id)
+
+    @answered
+    async def Invoke(self, request: pb.SubmitRequest, context: Context) -> pb.Result:
+        if len(request.inputs) != 1:
+            raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")
+        self._check(request)
+        function = self._apps.function(request.function_id)
+        return await self._delivery.invoke(function, request)
+
+    @answered
+    async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
+        self._check(request)
+        function = self._apps.function(request.function_id)
+        return pb.SubmitReply(accepted=await self._delivery.submit(function, request))
+
+    @streamed
+    async def Results(
+        self, request: pb.ResultsRequest, context: Context
+    ) -> AsyncIterator[pb.Result]:
+        names.check_call_id(request.call_id)
+        async for result in self._results.stream(request.call_id, request.from_index, request.have):
+            yield result
+
+    @answered
+    async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareReply:
+        _check_strategy(request.strategy)
+        function = self._apps.function(request.function_id)
+        return await self._agents.prepare(function, request)
+
+    @streamed
+    async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
+        names.check_app_id(request.app_id)
+        async for line in self._logbook.follow(request.app_id, request.after_seq, request.follow):
+            yield line
+
+    @answered
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
+        text = await status_json(self._state, self._store, self._link, self._started)
+        return pb.StatusReply(json=text)
+
+    def _check(self, request: pb.SubmitRequest) -> None:
+        names.check_call_id(request.call_id)
+        _check_strategy(request.strategy)
+        limit = self._settings.max_payload_bytes
+        if len(request.params) > limit:
+            raise RequestSizeError(
+                payload_too_large("the class's parameters", len(request.params), limit)
+            )
+        for item in request.inputs:
+            if item.index < 0:
+                raise InvalidError(f"input index {item.index} is negative")
+            if len(item.payload) > limit:
+                what = f"the arguments of input {item.index}"
+                raise RequestSizeError(payload_too_large(what, len(item.payload), limit))
+
+
+def check_protocol(protocol: int, who: str, version: str = "") -> None:
+    """Raise VersionError for a peer that speaks another protocol than this controller."""
+    if protocol != PROTOCOL:
+        shown = f" ({version})" if version else ""
+        older = who if protocol < PROTOCOL else "controller"
+        raise VersionError(
+            f"the {who}{shown} speaks protocol {protocol}, this controller ({__version__}) "
+            f"protocol {PROTOCOL}; update the {older}, then restart it"
+        )
+
+
+def _check_strategy(strategy: str) -> None:
+    known = [item.value for item in Strategy]
+    if strategy and strategy not in known:
+        hint = names.nearest(strategy, known, "")
+        raise InvalidError(f"no strategy {strategy!r}; {hint}")

@@ -1,0 +1,93 @@
+"""What an operator can set about a controller, with the defaults, in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rekindle.exception import InvalidError
+
+MIB = 1024 * 1024
+
+#: What gRPC lets through at all; the payload limit below it gives the clear error.
+MAX_MESSAGE_BYTES = 256 * MIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Limits and waits. Seconds and bytes; each is read from the variable named beside it."""
+
+    #: REKINDLE_MAX_PAYLOAD_BYTES: the largest arguments of one input, and the largest result.
+    max_payload_bytes: int = 128 * MIB
+    #: REKINDLE_RESULT_TTL_S: how long results of submitted calls are kept.
+    result_ttl_s: int = 7 * 24 * 3600
+    #: REKINDLE_INVOKE_RESULT_TTL_S: how long the result of a call that was waited for is kept.
+    invoke_ttl_s: int = 600
+    #: REKINDLE_HOLD_GRACE_S: an ephemeral app that nobody holds is closed after this.
+    hold_grace_s: float = 10.0
+    #: REKINDLE_CLOSE_GRACE_S: closing an app waits so long for exit hooks and snapshots.
+    close_grace_s: float = 60.0
+    #: REKINDLE_AGENT_GRACE_S: an agent whose connection broke may come back within this.
+    agent_grace_s: float = 5.0
+    #: REKINDLE_AGENT_SILENCE_S: an agent that sends nothing for so long is taken for lost.
+    agent_silence_s: float = 30.0
+    #: REKINDLE_REDIS_PATIENCE_S: a request waits so long for a Redis that is away.
+    redis_patience_s: float = 30.0
+    #: REKINDLE_MAX_DELIVERIES: an input whose runner dies is placed so often.
+    max_deliveries: int = 3
+    #: REKINDLE_AGENT_PREFETCH: inputs that an agent may hold beyond its runners.
+    agent_prefetch: int = 8
+    #: REKINDLE_LOG_LINES: about so many log lines are kept for an app.
+    log_lines: int = 10_000
+    #: REKINDLE_HELD_INPUTS: undone inputs of one function in the controller's memory; the others
+    #: wait on the stream.
+    held_inputs: int = 2048
+    #: REKINDLE_HELD_BYTES: the same as a limit on their payloads.
+    held_bytes: int = 64 * MIB
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Settings from the environment.
+
+        Raises InvalidError, naming the variable, for a value that is not a positive number.
+        """
+        env = os.environ if environ is None else environ
+
+        def integer(name: str, default: int) -> int:
+            return int(_number(env, name, default, int))
+
+        def seconds(name: str, default: float) -> float:
+            return _number(env, name, default, float)
+
+        base = cls()
+        return cls(
+            max_payload_bytes=integer("REKINDLE_MAX_PAYLOAD_BYTES", base.max_payload_bytes),
+            result_ttl_s=integer("REKINDLE_RESULT_TTL_S", base.result_ttl_s),
+            invoke_ttl_s=integer("REKINDLE_INVOKE_RESULT_TTL_S", base.invoke_ttl_s),
+            hold_grace_s=seconds("REKINDLE_HOLD_GRACE_S", base.hold_grace_s),
+            close_grace_s=seconds("REKINDLE_CLOSE_GRACE_S", base.close_grace_s),
+            agent_grace_s=seconds("REKINDLE_AGENT_GRACE_S", base.agent_grace_s),
+            agent_silence_s=seconds("REKINDLE_AGENT_SILENCE_S", base.agent_silence_s),
+            redis_patience_s=seconds("REKINDLE_REDIS_PATIENCE_S", base.redis_patience_s),
+            max_deliveries=integer("REKINDLE_MAX_DELIVERIES", base.max_deliveries),
+            agent_prefetch=integer("REKINDLE_AGENT_PREFETCH", base.agent_prefetch),
+            log_lines=integer("REKINDLE_LOG_LINES", base.log_lines),
+            held_inputs=integer("REKINDLE_HELD_INPUTS", base.held_inputs),
+            held_bytes=integer("REKINDLE_HELD_BYTES", base.held_bytes),
+        )
+
+
+def _number(
+    env: Mapping[str, str], name: str, default: float, kind: type[int] | type[float]
+) -> float:
+    text = env.get(name)
+    if text is None or text == "":
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        value = kind(-1)
+    if value <= 0:
+        raise InvalidError(f"{name}={text!r} is not a positive number; unset it for {default}")
+    return value
