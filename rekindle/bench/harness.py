@@ -93,9 +93,8 @@ def measure(
     done = 0
     for _ in range(runs):
         for strategy in strategies:
-            if strategy in impossible:
-                run, error = None, impossible[strategy]
-            else:
+            run, error = None, impossible.get(strategy)
+            if error is None:
                 run, error = _one(target, strategy, on_value)
             if run is not None:
                 results[strategy].runs.append(run)

@@ -1,0 +1,129 @@
+"""The demo: a real model started cold, restored, forked and warm, phase by phase.
+
+    .venv/bin/python bench/demo.py [--quick] [--json FILE] [--check] [--results DIR]
+
+Calls examples/embed.py by each strategy, in turn, and stops where the four do not answer alike.
+With --check it also stops where the speed that SPECIFICATION.md promises is not reached.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from rekindle.bench import harness, live, plot, script, table
+from rekindle.bench.records import Report
+from rekindle.exception import Error
+from rekindle.sdk.bench_machine import describe_machine
+from rekindle.sdk.bench_target import FunctionTarget
+from rekindle.wire.phases import Strategy
+
+RUNS, QUICK_RUNS = 10, 2
+QUERY = "a storm at sea"
+#: Promised in SPECIFICATION.md: times faster than cold, medians of one run of this script.
+RESTORE_AT_LEAST, FORK_AT_LEAST = 15.0, 30.0
+EXPLAINED = 0.95
+#: Embeddings of one text by two strategies may differ by no more than this in any component.
+TOLERANCE = 1e-6
+
+
+def main() -> int:
+    """Measure, compare, show; 1 for answers that differ, failed runs, or a promise not kept."""
+    options = script.options("demo", __doc__.splitlines()[0])
+    console = Console()
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
+    embed = importlib.import_module("embed")
+    texts = [QUERY, *embed.sentences()[:3]]
+    answers: dict[Strategy, list[Any]] = {strategy: [] for strategy in harness.STRATEGIES}
+
+    console.print(
+        "\n[bold]One model, four ways to start it[/]: sentence-transformers, all-MiniLM-L6-v2.\n"
+        "[dim]The first call loads it for real and freezes it; that takes a while.[/]\n"
+    )
+    with embed.app.run():
+        target = FunctionTarget(embed.Embedder().embed, (texts,))
+        with live.bar(console) as progress:
+            report = harness.measure(
+                target,
+                strategies=harness.STRATEGIES,
+                runs=QUICK_RUNS if options.quick else RUNS,
+                machine=describe_machine(),
+                preparing=progress.preparing,
+                progress=progress.step,
+                on_value=lambda strategy, value: answers[strategy].append(value),
+            )
+        if not report.errors:
+            _search(console, embed)
+
+    console.print(table.render(report))
+    report.write_json(options.json)
+    options.file("demo.md").write_text(table.markdown(report), encoding="utf-8")
+    if any(result.runs for result in report.results):
+        plot.save(report, options.file("demo.png"))
+    console.print(f"\n[dim]figures: {options.json} and {options.results}/demo.{{md,png}}[/]\n")
+
+    if report.errors:
+        return 1
+    difference = _largest_difference(answers)
+    alike = script.Promise(
+        "A1",
+        f"all strategies answer alike (largest difference {difference:.1e})",
+        difference <= TOLERANCE,
+    )
+    kept = script.verdict(console, [*_promises(report), alike], check=options.check)
+    return kept if alike.kept else 1
+
+
+def _search(console: Console, embed: Any) -> None:
+    """What the model is for: the sentences of a book that are nearest to a few words."""
+    texts = embed.sentences()
+    embedder = embed.Embedder()
+    rows = embedder.embed.remote(texts)
+    found = embed.nearest(embedder.embed.remote([QUERY])[0], rows, texts, 3)
+    console.print(f"\n{len(texts)} sentences of Moby-Dick; nearest to [italic]{QUERY}[/]:")
+    for score, text in found:
+        console.print(f"  {score:.2f}  {text}", highlight=False)
+    console.print()
+
+
+def _largest_difference(answers: dict[Strategy, list[Any]]) -> float:
+    """Over all runs of all strategies, component by component, to the first cold answer."""
+    reference = answers[Strategy.COLD][0]
+    return max(
+        float(abs(value - reference).max()) for values in answers.values() for value in values
+    )
+
+
+def _promises(report: Report) -> list[script.Promise]:
+    restore, fork = report.speedup("restore") or 0.0, report.speedup("fork") or 0.0
+    runs = [run for result in report.results for run in result.runs]
+    least = min((run.explained for run in runs), default=0.0)
+    most = max((run.explained for run in runs), default=0.0)
+    return [
+        script.Promise(
+            "S1",
+            f"a restore is at least {RESTORE_AT_LEAST:.0f} times faster than cold ({restore:.1f})",
+            restore >= RESTORE_AT_LEAST,
+        ),
+        script.Promise(
+            "S2",
+            f"a fork is at least {FORK_AT_LEAST:.0f} times faster than cold ({fork:.1f})",
+            fork >= FORK_AT_LEAST,
+        ),
+        script.Promise(
+            "S4",
+            f"phases explain every call to within 5 % ({least:.1%} to {most:.1%})",
+            least >= EXPLAINED and most <= 2 - EXPLAINED,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Error as error:
+        sys.exit(f"{type(error).__name__}: {error}")

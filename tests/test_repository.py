@@ -1,0 +1,149 @@
+"""The repository keeps its own word: promises name their tests, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SPECIFICATION = ROOT / "SPECIFICATION.md"
+
+_IGNORED = {"build", "dist", "demo-results", "__pycache__"}
+_TEXT = {".py", ".md", ".toml", ".sh", ".proto", ".lua", ".txt", ".json", ".yml", ".yaml", ""}
+_PROMISE = re.compile(r"^- \*\*([A-Z]\d+)\*\* (.*?)(?=^- \*\*[A-Z]\d+\*\*|^#|\Z)", re.M | re.S)
+_REFERENCE = re.compile(r"`((?:tests|bench)/[^`\s]+?\.py)((?:::[^`\s]+)?)[^`]*`")
+_LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
+
+
+def files() -> Iterator[Path]:
+    for directory, names, found in os.walk(ROOT):
+        names[:] = [
+            name
+            for name in names
+            if name not in _IGNORED
+            and not name.endswith(".egg-info")
+            and (not name.startswith(".") or name == ".ci")
+        ]
+        yield from (Path(directory, name) for name in found)
+
+
+def documents() -> list[Path]:
+    return sorted(path for path in files() if path.suffix == ".md")
+
+
+def promises() -> dict[str, str]:
+    return dict(_PROMISE.findall(SPECIFICATION.read_text(encoding="utf-8")))
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+
+
+def anchors(path: Path) -> set[str]:
+    """Anchors of a document's headings, as its viewers on the web make them."""
+    headings = re.findall(r"^#+ (.+)$", without_code(path.read_text(encoding="utf-8")), re.M)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+def test_promises_are_numbered_without_gaps_or_doubles() -> None:
+    numbers = [match[0] for match in _PROMISE.findall(SPECIFICATION.read_text(encoding="utf-8"))]
+    assert len(numbers) > 20
+    by_letter: dict[str, list[int]] = {}
+    for number in numbers:
+        by_letter.setdefault(number[0], []).append(int(number[1:]))
+    for letter, found in by_letter.items():
+        assert found == list(range(1, len(found) + 1)), letter
+
+
+@pytest.mark.parametrize("number", promises())
+def test_a_promise_names_what_holds_us_to_it(number: str) -> None:
+    text = promises()[number]
+    references = _REFERENCE.findall(text)
+    if "*Not yet enforced" in text:
+        return
+    assert "*Held by" in text, f"{number} says neither what holds it nor that nothing does yet"
+    assert references, f"{number} names no test and no benchmark"
+
+
+@pytest.mark.parametrize("number", promises())
+def test_what_a_promise_names_exists(number: str) -> None:
+    for name, part in _REFERENCE.findall(promises()[number]):
+        path = ROOT / name
+        assert path.is_file(), f"{number} names {name}, which does not exist"
+        if part:
+            function = part.rpartition("::")[2]
+            text = path.read_text(encoding="utf-8")
+            assert re.search(rf"def {re.escape(function)}\b", text), f"{number}: {name}{part}"
+
+
+def test_what_the_benchmarks_check_is_what_is_promised() -> None:
+    known = promises()
+    for path in sorted((ROOT / "bench").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        checked = re.findall(r"Promise\(\s*\"([A-Z]\d+)\"", text)
+        for number in checked:
+            assert f"bench/{path.name}" in known[number], f"{path.name} checks {number}"
+    for number, text in known.items():
+        for name, _ in _REFERENCE.findall(text):
+            if name.startswith("bench/"):
+                assert f'"{number}"' in (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in _LINK.findall(without_code(path.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name) if name else path
+        assert linked.exists(), f"{path.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(linked), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_documents_speak_of_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:rekindle|docs|examples|tests|dev)/[\w./-]+\w\.\w+)`", text):
+        assert (ROOT / name).exists(), f"{path.name} speaks of {name}"
+
+
+def test_no_file_mentions_a_path_of_the_machine_that_it_was_written_on() -> None:
+    home = re.compile(r"/(?:home/(?!user\b)\w+|Users/\w+|root/\.)")
+    here = str(ROOT) if len(ROOT.parts) > 2 else None
+    for path in files():
+        if path.suffix not in _TEXT or path.is_symlink():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        assert not home.search(text), f"{path.relative_to(ROOT)}: {home.search(text)}"
+        assert here is None or here not in text, str(path.relative_to(ROOT))
+
+
+def test_the_licence_is_whole() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert len(text) > 11_000
+
+
+def test_the_example_ships_at_least_500_real_sentences() -> None:
+    lines = (ROOT / "examples/data/moby_dick.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) >= 500
+    assert len(set(lines)) == len(lines)
+    assert all(len(line.split()) >= 5 and line[-1] in ".!?" for line in lines)
+
+
+def test_continuous_integration_calls_lint_and_test_alone() -> None:
+    run = ROOT / ".ci/run"
+    assert os.access(run, os.X_OK)
+    commands = [
+        line
+        for line in run.read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert [line for line in commands if line.startswith("make")] == ["make lint", "make test"]
