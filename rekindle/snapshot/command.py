@@ -19,8 +19,9 @@ _COMMON = ("--no-default-config", "--manage-cgroups=ignore")
 
 
 def _plugins(criu: Criu) -> list[str]:
-    # A private CRIU must not load plugins that belong to another version of the machine's own.
-    return ["--libdir", f"{criu.prefix}/usr/lib/criu"] if criu.prefix else []
+    # A private CRIU must not load plugins that belong to another version, the machine's own.
+    plugins = Path(criu.prefix, "usr", "lib", "criu")
+    return ["--libdir", str(plugins)] if criu.prefix and plugins.is_dir() else []
 
 
 def dump_argv(

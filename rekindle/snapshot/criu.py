@@ -26,6 +26,8 @@ from rekindle.exception import CriuNotFoundError
 log = logging.getLogger(__name__)
 
 MIN_VERSION = (4, 0, 0)
+_CAP_SYS_ADMIN = 1 << 21
+_CAP_CHECKPOINT_RESTORE = 1 << 40
 _CHECK_TIMEOUT_S = 60.0
 _REMEDY = "run `rekindle setup criu`, or set REKINDLE_CRIU to a working one"
 
@@ -85,12 +87,33 @@ def forget() -> None:
     _find.cache_clear()
 
 
-def in_prefix(prefix: Path) -> Criu:
-    """The CRIU that is unpacked in ``prefix``, verified. Raises CriuNotFoundError."""
-    return _usable(_candidate_argv(prefix))
+def at(path: Path) -> Criu:
+    """The CRIU that is unpacked in the directory ``path``, or is the file ``path``.
+
+    Raises CriuNotFoundError when it does not work.
+    """
+    return _usable(_candidate_argv(path))
 
 
-def _candidate_argv(path: Path) -> tuple[tuple[str, ...], Path, str]:
+def unchecked(path: Path) -> Criu:
+    """The same without asking the kernel: for set-up by a user who may not run it.
+
+    Raises CriuNotFoundError when it does not start or is too old.
+    """
+    return _described(_candidate_argv(path))
+
+
+def is_privileged() -> bool:
+    """Whether this process has the capabilities that CRIU asks for, whatever is installed."""
+    effective = int(_capabilities() or "0", 16)
+    return bool(effective & (_CAP_SYS_ADMIN | _CAP_CHECKPOINT_RESTORE))
+
+
+#: Command line, executable, prefix.
+_Candidate = tuple[tuple[str, ...], Path, str]
+
+
+def _candidate_argv(path: Path) -> _Candidate:
     """Command line, executable and prefix for an executable or for a prefix directory."""
     path = path.absolute()
     if not path.is_dir():
@@ -113,29 +136,31 @@ def _candidate_argv(path: Path) -> tuple[tuple[str, ...], Path, str]:
     return (str(loaders[0]), "--library-path", search, str(binary)), binary, str(path)
 
 
-def _usable(candidate: tuple[tuple[str, ...], Path, str]) -> Criu:
+def _usable(candidate: _Candidate) -> Criu:
     argv, binary, prefix = candidate
     key = _verdict_key(argv, binary)
     remembered = _read_verdicts().get(str(binary))
     if remembered and remembered.get("key") == key:
-        return Criu(
-            argv=argv,
-            version=parse_version(remembered["version"]),
-            version_text=remembered["version"],
-            binary=str(binary),
-            prefix=prefix,
+        text = str(remembered["version"])
+        return Criu(argv, parse_version(text), text, str(binary), prefix)
+    found = _described(candidate)
+    if not is_privileged():
+        raise CriuNotFoundError(
+            "needs the capability CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE: run as root"
         )
+    _run(argv, "check", "--no-default-config")
+    _remember(str(binary), {"key": key, "version": found.version_text})
+    return found
+
+
+def _described(candidate: _Candidate) -> Criu:
+    argv, binary, prefix = candidate
     text = _run(argv, "--version")
     version = parse_version(text)
     if version < MIN_VERSION:
         wanted = ".".join(map(str, MIN_VERSION[:2]))
         raise CriuNotFoundError(f"is version {'.'.join(map(str, version))}, {wanted} is needed")
-    version_text = _version_text(text)
-    _run(argv, "check", "--no-default-config")
-    _remember(str(binary), {"key": key, "version": version_text})
-    return Criu(
-        argv=argv, version=version, version_text=version_text, binary=str(binary), prefix=prefix
-    )
+    return Criu(argv, version, _version_text(text), str(binary), prefix)
 
 
 def _run(argv: tuple[str, ...], *arguments: str) -> str:
