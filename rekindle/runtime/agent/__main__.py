@@ -39,7 +39,7 @@ def main() -> int:
     try:
         return asyncio.run(_run(settings))
     except Error as error:
-        log.error("event=fatal reason=%r", str(error))
+        log.error("fatal", extra=logs.kv(reason=error))
         return 1
 
 
@@ -67,7 +67,7 @@ async def _run(settings: AgentSettings) -> int:
         announce.cancel()
         if waiting[1] in done:
             # Every template and runner went with it; a fresh agent is quicker than a repair.
-            log.error("event=spawner_gone")
+            log.error("spawner gone")
             return 1
         if background[0] in done:
             background[0].result()  # raises why the controller refused this agent

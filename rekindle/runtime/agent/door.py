@@ -24,6 +24,7 @@ from rekindle.wire.frames import (
     receive_first,
     send_with_fds,
 )
+from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
@@ -129,12 +130,12 @@ class Door:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 hello = await receive_first(sock)
         except (TimeoutError, FrameError, ValueError, OSError) as error:
-            log.warning("event=stranger reason=%r", str(error) or type(error).__name__)
+            log.warning("stranger", extra=kv(reason=str(error) or type(error).__name__))
             sock.close()
             return
         future = self._expected.get(str(hello.get("token")))
         if future is None or future.done():
-            log.warning("event=unexpected_hello")
+            log.warning("unexpected hello")
             with contextlib.suppress(OSError):
                 sock.close()
             return

@@ -18,6 +18,7 @@ from rekindle.snapshot import key as key_room
 from rekindle.snapshot import validate as validate_room
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.store import Snapshot
+from rekindle.wire.logs import kv
 from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
@@ -67,11 +68,10 @@ class FrozenTemplate:
         if to not in _MOVES[self.state]:
             raise InternalFailure(f"a snapshot cannot go from {self.state} to {to}")
         log.info(
-            "event=snapshot_state app=%s function=%s state=%s reason=%r",
-            self.spec.app_name,
-            self.spec.name,
-            to.value,
-            reason,
+            "snapshot state",
+            extra=kv(
+                app=self.spec.app_name, function=self.spec.name, state=to.value, reason=reason
+            ),
         )
         self.state, self.reason = to, reason
 

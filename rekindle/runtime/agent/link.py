@@ -19,6 +19,7 @@ from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.report import stats_json
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
+from rekindle.wire.logs import kv
 from rekindle.wire.version import PROTOCOL
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Link:
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                     raise VersionError(error.details() or "the controller refused") from error
-                log.info("event=no_controller code=%s", error.code().name)
+                log.info("no controller", extra=kv(code=error.code().name))
             finally:
                 self._connected = False
             await asyncio.sleep(delay)
@@ -123,7 +124,7 @@ class Link:
             while True:
                 order = await call.read()
                 if order is grpc.aio.EOF:  # type: ignore[attr-defined]
-                    log.info("event=session_ended")
+                    log.info("session ended")
                     # Raises what ended it, if it was an error.
                     await call.initial_metadata()
                     code = await call.code()
@@ -135,7 +136,7 @@ class Link:
                     sending = asyncio.create_task(self._send_forever(call))
                     beating = asyncio.create_task(self._beat_forever(node))
                     self.welcomed.set()
-                    log.info("event=welcomed instance=%s", order.welcome.instance_id)
+                    log.info("welcomed", extra=kv(instance=order.welcome.instance_id))
                 else:
                     _obey(node, order)
         finally:
@@ -215,4 +216,4 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
     elif kind == "prepare":
         node.prepare(order.prepare)
     else:
-        log.warning("event=unknown_order kind=%s", kind)
+        log.warning("unknown order", extra=kv(kind=kind))

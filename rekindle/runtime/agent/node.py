@@ -25,6 +25,7 @@ from rekindle.runtime.agent.runner import UserCodeFailed
 from rekindle.runtime.agent.starts import Starter
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns
 from rekindle.wire.spec import FunctionSpec
 
@@ -79,7 +80,7 @@ class Node:
         """An input to run."""
         key = (order.call_id, order.input.index)
         if key in self.in_flight:
-            log.info("event=assigned_again call=%s index=%d", *key)
+            log.info("assigned again", extra=kv(call=key[0], index=key[1]))
             return
         self.in_flight[key] = None
         assignment = Assignment(
@@ -129,7 +130,7 @@ class Node:
             opened = await self._function(function_id)
             pool = await self._pool(function_id, b"")
         except Error as error:
-            log.warning("event=open_failed function=%s reason=%r", function_id, str(error))
+            log.warning("open failed", extra=kv(function=function_id, reason=error))
             return
         if opened.spec.enable_memory_snapshot:
             await pool.revision.frozen.look()
@@ -292,7 +293,7 @@ class Node:
 
     def returned(self, assignment: Assignment, reason: str) -> None:
         """Its runner died under it."""
-        log.warning("event=runner_lost input=%s reason=%r", assignment.input_id, reason)
+        log.warning("runner lost", extra=kv(input=assignment.input_id, reason=reason))
         self.in_flight.pop(assignment.id, None)
         self.uplink.send(
             pb.AgentMessage(
@@ -353,7 +354,7 @@ class Node:
     def _work_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("event=bug", exc_info=task.exception())
+            log.error("bug", exc_info=task.exception())
 
 
 def _result_of(task: asyncio.Task[OpenFunction]) -> OpenFunction | None:

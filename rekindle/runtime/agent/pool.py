@@ -13,13 +13,14 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from rekindle.exception import Error, RunnerLostError, StrategyUnavailableError
+from rekindle.exception import Error, InternalFailure, RunnerLostError, StrategyUnavailableError
 from rekindle.runtime.agent import outcome
 from rekindle.runtime.agent.assignment import Assignment
 from rekindle.runtime.agent.freezing import freeze
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runner import Runner, RunnerState, UserCodeFailed
 from rekindle.runtime.agent.starts import Starter
+from rekindle.wire.logs import kv
 from rekindle.wire.phases import Mark, Strategy, now_ns
 
 log = logging.getLogger(__name__)
@@ -208,6 +209,12 @@ class Pool:
         except (Error, UserCodeFailed) as error:
             self.host.done(assignment, outcome.start_failed(assignment, error))
             return
+        except Exception as error:
+            # A bug of ours: the caller must not wait for ever, and the log must show it.
+            log.exception("bug", extra=kv(function=self.revision.label))
+            failure = InternalFailure(f"{type(error).__name__}: {error}")
+            self.host.done(assignment, outcome.start_failed(assignment, failure))
+            return
         self._welcome(runner)
         runner.take()
         await self._run(runner, assignment)
@@ -226,6 +233,11 @@ class Pool:
         except Error as error:
             self.starting -= 1
             self._start_failed(error, fail=1)
+        except Exception as error:
+            # A bug of ours: the caller must not wait for ever, and the log must show it.
+            log.exception("bug", extra=kv(function=self.revision.label))
+            self.starting -= 1
+            self._start_failed(InternalFailure(f"{type(error).__name__}: {error}"), fail=1)
         else:
             self.starting -= 1
             self._backoff_s = 0.0
@@ -237,7 +249,7 @@ class Pool:
         self.pump()
 
     def _start_failed(self, error: Error | UserCodeFailed, fail: int) -> None:
-        log.warning("event=start_failed function=%s reason=%r", self.revision.label, str(error))
+        log.warning("start failed", extra=kv(function=self.revision.label, reason=error))
         self._backoff_s = min(max(_BACKOFF_S, 2 * self._backoff_s), _BACKOFF_MAX_S)
         self._not_before = time.monotonic() + self._backoff_s
         for _ in range(min(fail, len(self.waiting))):
@@ -375,7 +387,7 @@ class Pool:
     def _work_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("event=bug function=%s", self.revision.label, exc_info=task.exception())
+            log.error("bug", extra=kv(function=self.revision.label), exc_info=task.exception())
 
 
 def _marks_before(runner: Runner, handed_ns: int, *, first: bool) -> list[Mark]:

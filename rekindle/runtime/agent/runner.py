@@ -17,6 +17,7 @@ from rekindle.runtime.agent.door import Channel
 from rekindle.runtime.agent.output import Output
 from rekindle.runtime.isolation.sandbox import describe_exit
 from rekindle.wire.frames import FrameError, Header
+from rekindle.wire.logs import kv
 from rekindle.wire.phases import Mark, Strategy, now_ns
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ class Runner:
                     if line.startswith("Pss:"):
                         return int(line.split()[1]) * 1024
         except (OSError, ProcessLookupError):
-            log.debug("event=no_pss runner=%s", self.id)
+            log.debug("no PSS", extra=kv(runner=self.id))
         return 0
 
 

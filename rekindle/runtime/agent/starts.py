@@ -30,6 +30,7 @@ from rekindle.runtime.agent.toolbox import Toolbox, criu_environment
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.snapshot import command, diagnose
 from rekindle.snapshot.store import Snapshot
+from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Starter:
     def _passed_over(self, notes: list[str], strategy: Strategy, reason: str) -> None:
         note = f"{strategy} passed over: {reason}"
         notes.append(note)
-        log.warning("event=fallback function=%s note=%r", self.revision.label, note)
+        log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))
         self.say(f"{self.revision.label}: {note}")
 
     async def _by(self, strategy: Strategy, clock: PhaseClock, *, forced: bool) -> Runner:
@@ -199,7 +200,6 @@ class Starter:
             raise
         finally:
             leash.drop()  # a restored process has read its orders
-            _remove_log(restore_log)
         return sandbox, channel
 
     async def _restored_arrives(
@@ -209,6 +209,16 @@ class Starter:
         snapshot: Snapshot,
         restore_log: Path,
     ) -> Channel:
+        why = ""
+
+        def read_log(ended: asyncio.Future[JobExit]) -> None:
+            nonlocal why
+            if ended.result().status != 0:
+                why = _explain(restore_log)
+
+        # Not when the process arrives: it may report before CRIU has written its statistics.
+        job.add_done_callback(read_log)
+        job.add_done_callback(lambda _job: _remove_log(restore_log))
         deadline = time.monotonic() + RESTORE_TIMEOUT_S
         # CRIU ends with status 0 about when the process reports, in either order.
         either: set[asyncio.Future[Any]] = {arrival, job}
@@ -223,7 +233,7 @@ class Starter:
         elif job.result().status == 0:
             reason = "the restored process did not report"
         else:
-            reason = await asyncio.to_thread(_explain, restore_log)
+            reason = f"{why} ({job.result().in_words()})"
         reason = f"snapshot {snapshot.key} could not be restored: {reason}"
         self.revision.frozen.refuse(reason)
         raise SnapshotRestoreError(reason)
@@ -331,7 +341,7 @@ class Starter:
 
     def _note_unsafe(self, template: LiveTemplate) -> None:
         reasons = "; ".join(template.fork_unsafe)
-        log.warning("event=fork_unsafe function=%s reasons=%r", self.revision.label, reasons)
+        log.warning("not safe to fork", extra=kv(function=self.revision.label, reasons=reasons))
         self.say(
             f"{self.revision.label}: its template is not forked, runners are restored ({reasons})"
         )

@@ -12,6 +12,7 @@ from rekindle.exception import StartError
 from rekindle.runtime.agent.door import Channel, Door
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire.frames import FrameError, Header
+from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class LiveTemplate:
             try:
                 self.channel.send({"op": "exit"})
             except FrameError:
-                log.debug("event=template_gone_already template=%s", self.id)
+                log.debug("template gone already", extra=kv(template=self.id))
 
     async def hand_over(self) -> None:
         """Stop listening: the process is to become a runner on the same channel."""

@@ -18,6 +18,7 @@ from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.store import SnapshotStore
+from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Toolbox:
         door.open()
         found, problem = await asyncio.to_thread(_find_criu)
         if found is None:
-            log.warning("event=no_criu reason=%r", problem)
+            log.warning("no CRIU", extra=kv(reason=problem))
         return cls(
             settings=settings,
             spawner=spawner,
@@ -70,7 +71,7 @@ class Toolbox:
             nice=5,
         )
         if ended.status != 0:
-            log.warning("event=criu_check_failed how=%r", ended.in_words())
+            log.warning("criu check failed", extra=kv(how=ended.in_words()))
 
     async def close(self) -> None:
         """End everything that was started here."""
