@@ -1,0 +1,71 @@
+"""Which memory areas may be mapped from the page file, and which must stay anonymous, and why.
+
+An area that is mapped shows the snapshot's bytes again after ``MADV_DONTNEED``, never huge pages,
+and shares its clean pages. Each rule below names an area for which that would be wrong or useless.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+PAGE_BYTES = 4096
+
+# Bits of a VMA entry's status (CRIU's image format, criu/include/image.h).
+VMA_REGULAR = 1 << 0
+VMA_HEAP = 1 << 5
+VMA_FILE_PRIVATE = 1 << 6
+VMA_ANON_PRIVATE = 1 << 9
+_ALLOWED_STATUS = VMA_REGULAR | VMA_ANON_PRIVATE | VMA_HEAP
+
+MAP_PRIVATE = 0x02
+MAP_ANONYMOUS = 0x20
+MAP_GROWSDOWN = 0x0100
+MAP_LOCKED = 0x2000
+MAP_NORESERVE = 0x4000
+MAP_STACK = 0x20000
+MAP_HUGETLB = 0x40000
+
+# Bits of an area's advice: 1 << the number of the madvise call.
+MADV_DONTFORK = 1 << 10
+MADV_MERGEABLE = 1 << 12
+MADV_HUGEPAGE = 1 << 14
+MADV_NOHUGEPAGE = 1 << 15
+MADV_DONTDUMP = 1 << 16
+MADV_WIPEONFORK = 1 << 18
+#: Advice that means the same for a mapped area.
+_HARMLESS_ADVICE = MADV_NOHUGEPAGE | MADV_DONTDUMP
+
+#: Below this, copying is cheaper than one more area.
+SMALL_BYTES = 1 << 20
+
+
+class Keep(Enum):
+    """Why an area stays anonymous."""
+
+    NOT_ANONYMOUS = "a file, shared memory or a special area"
+    SMALL = "small"
+    GROWS_DOWN = "a stack that grows down"
+    LOCKED = "locked in memory"
+    HUGE_PAGES = "its owner asked for huge pages"
+    ADVICE = "its owner gave advice that a file mapping does not follow"
+    FLAGS = "flags that a file mapping does not have"
+
+
+def reason_to_keep(area: Any, small_bytes: int = SMALL_BYTES) -> Keep | None:
+    """Why a VMA entry has to stay as it is; None when it may be mapped."""
+    if area.status & ~_ALLOWED_STATUS or not area.status & VMA_ANON_PRIVATE:
+        return Keep.NOT_ANONYMOUS
+    if area.flags & MAP_GROWSDOWN:
+        return Keep.GROWS_DOWN
+    if area.flags & MAP_LOCKED:
+        return Keep.LOCKED
+    if area.flags & MAP_HUGETLB or area.madv & MADV_HUGEPAGE:
+        return Keep.HUGE_PAGES
+    if area.madv & ~_HARMLESS_ADVICE:
+        return Keep.ADVICE
+    if area.flags & ~(MAP_NORESERVE | MAP_STACK) != MAP_PRIVATE | MAP_ANONYMOUS:
+        return Keep.FLAGS
+    if area.end - area.start < small_bytes:
+        return Keep.SMALL
+    return None
