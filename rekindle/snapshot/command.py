@@ -31,7 +31,7 @@ def dump_argv(
     images_dir: Path,
     log: str = "dump.log",
     leave_running: bool,
-    verbosity: int = 4,
+    verbosity: int = 3,  # the least that names file descriptors in the log
 ) -> list[str]:
     """Freeze the process tree under ``pid`` (as numbered where CRIU runs) into ``images_dir``.
 

