@@ -24,14 +24,14 @@ def number(
     whole: bool = False,
 ) -> None:
     """``low <= value <= high`` and a number (a whole one), not a bool."""
-    kinds: tuple[type, ...] = (int,) if whole else (int, float)
+    kinds = (int,) if whole else (int, float)
     allowed = f"from {low:g} to {high:g}" if high is not None else f"of at least {low:g}"
     kind = "a whole number" if whole else "a number"
     unit = f" {unit}" if unit else ""
     if (
         isinstance(value, bool)
         or not isinstance(value, kinds)
-        or not (low <= value and (high is None or value <= high))
+        or not low <= float(value) <= (float("inf") if high is None else high)
     ):
         raise InvalidError(f"{parameter}={value!r} must be {kind}{unit} {allowed}")
 

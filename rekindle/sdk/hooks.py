@@ -30,13 +30,14 @@ class Parameter:
     ``default`` is Ellipsis where there is none.
     """
 
-    __slots__ = ("default",)
+    __slots__ = ("default", "init")
 
-    def __init__(self, default: Any) -> None:
+    def __init__(self, default: Any, init: bool = True) -> None:
         self.default = default
+        self.init = init
 
-    def __reduce__(self) -> tuple[type[Parameter], tuple[Any]]:
-        return Parameter, (self.default,)
+    def __reduce__(self) -> tuple[type[Parameter], tuple[Any, bool]]:
+        return Parameter, (self.default, self.init)
 
 
 def enter(*, snap: bool = False) -> Callable[[F], F]:
@@ -73,7 +74,7 @@ def parameter(*, default: Any = ..., init: bool = True) -> Any:
     checks.flag("rekindle.parameter(init)", init)
     if not init and default is ...:
         raise InvalidError("rekindle.parameter(init=False) needs a default")
-    return Parameter(default)
+    return Parameter(default, init)
 
 
 def mark_of(function: Any) -> Mark | None:

@@ -1,0 +1,333 @@
+"""App: functions and classes that are declared together. Standard library only.
+
+What the decorators do is check and note; code is looked at when the app is run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from rekindle.exception import InvalidError
+from rekindle.sdk import checks, options
+from rekindle.sdk.cls import Cls, check_class, hooks_of
+from rekindle.sdk.context import is_local
+from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.entrypoint import LocalEntrypoint
+from rekindle.sdk.function import Function
+from rekindle.sdk.hooks import is_generator, mark_of
+from rekindle.sdk.resources import Retries, Secret, check_secrets
+
+if TYPE_CHECKING:
+    from rekindle.sdk.run import AppRun
+    from rekindle.sdk.running import RunningApp
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class App:
+    """A group of functions and classes that run together.
+
+    ``name``: up to 64 letters, digits and ``. _ -``; without one, the program's file names it.
+    ``secrets``: given to all its functions, before their own. ``include_source=False``: local
+    modules are not shipped; the node must have them. Raises InvalidError.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        secrets: Sequence[Secret] = (),
+        include_source: bool = True,
+        **unknown: Any,
+    ) -> None:
+        options.refuse_unknown("App()", App.__init__, unknown)
+        if name is not None:
+            checks.name("the app name", name)
+        checks.flag("include_source", include_source)
+        self.name = name
+        self.secrets = check_secrets("secrets", secrets)
+        self.include_source = include_source
+        self.declarations: dict[str, Declaration] = {}
+        self.registered: dict[str, Function[..., Any] | Cls] = {}
+        self.entrypoints: dict[str, LocalEntrypoint] = {}
+        #: What ``run()`` made, while it runs.
+        self.running: RunningApp | None = None
+
+    def __repr__(self) -> str:
+        return f"<rekindle.App {self.name or '(no name)'}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In a runner an App is a name: functions that mention it do not carry it along.
+        return App, (self.name,)
+
+    @property
+    def app_id(self) -> str | None:
+        """The id of the running app (``ap-...``); None while it does not run."""
+        return self.running.app_id if self.running is not None else None
+
+    # ---- declaring -----------------------------------------------------------------------------
+
+    def function(
+        self,
+        *no_parentheses: Any,
+        name: str | None = None,
+        timeout: float = 300,
+        startup_timeout: float | None = None,
+        min_containers: int | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: float | None = None,
+        single_use_containers: bool = False,
+        enable_memory_snapshot: bool = False,
+        retries: int | Retries | None = None,
+        cpu: float | None = None,
+        memory: int | None = None,
+        gpu: None = None,
+        env: dict[str, str | None] | None = None,
+        secrets: Sequence[Secret] = (),
+        include_source: bool | None = None,
+        **unknown: Any,
+    ) -> FunctionDecorator:
+        """Make a function of this app: it can be called with ``.remote()`` and its like.
+
+        ``timeout``: seconds that one input may run, 1 to 86,400; its runner is killed after it.
+        ``startup_timeout``: the same for the start of a runner (default: ``timeout``).
+        ``min_containers``: runners that are kept; ``max_containers``: that there may be;
+        ``buffer_containers``: idle ones to keep while inputs come. ``scaledown_window``: seconds
+        that an idle runner is kept, 2 to 3,600 (default 60). ``single_use_containers``: one input
+        each. ``enable_memory_snapshot``: start from a snapshot of the template. ``retries``: how
+        often a failed input runs again. ``cpu`` in cores, ``memory`` in MiB. ``env`` and
+        ``secrets``: environment variables; secrets are in no snapshot.
+
+        Raises InvalidError that names the parameter, the value and what is allowed, and TypeError
+        for a keyword that does not exist.
+        """
+        options.refuse_unknown("@app.function()", App.function, unknown)
+        _need_parentheses("function", no_parentheses)
+        checked = options.check(
+            timeout=timeout,
+            startup_timeout=startup_timeout,
+            min_containers=min_containers,
+            max_containers=max_containers,
+            buffer_containers=buffer_containers,
+            scaledown_window=scaledown_window,
+            single_use_containers=single_use_containers,
+            enable_memory_snapshot=enable_memory_snapshot,
+            retries=retries,
+            cpu=cpu,
+            memory=memory,
+            gpu=gpu,
+            env=env,
+            secrets=secrets,
+            include_source=include_source,
+        )
+        if name is not None:
+            checks.name("the function name", name)
+            if "." in name:
+                raise InvalidError(
+                    f"the function name {name!r} must not have a dot: it is no method"
+                )
+        return FunctionDecorator(self, name, checked)
+
+    def cls(
+        self,
+        *no_parentheses: Any,
+        timeout: float = 300,
+        startup_timeout: float | None = None,
+        min_containers: int | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: float | None = None,
+        single_use_containers: bool = False,
+        enable_memory_snapshot: bool = False,
+        retries: int | Retries | None = None,
+        cpu: float | None = None,
+        memory: int | None = None,
+        gpu: None = None,
+        env: dict[str, str | None] | None = None,
+        secrets: Sequence[Secret] = (),
+        include_source: bool | None = None,
+        **unknown: Any,
+    ) -> Callable[[type], Any]:
+        """Make a class of this app: its ``@rekindle.method()``s can be called remotely.
+
+        Options as for ``function``. Runners are set up by its ``@rekindle.enter()`` methods; it
+        must have no ``__init__``: values come through ``rekindle.parameter()``. All methods share
+        the runners of an instance. Raises InvalidError and TypeError as ``function`` does.
+        """
+        options.refuse_unknown("@app.cls()", App.cls, unknown)
+        _need_parentheses("cls", no_parentheses)
+        checked = options.check(
+            timeout=timeout,
+            startup_timeout=startup_timeout,
+            min_containers=min_containers,
+            max_containers=max_containers,
+            buffer_containers=buffer_containers,
+            scaledown_window=scaledown_window,
+            single_use_containers=single_use_containers,
+            enable_memory_snapshot=enable_memory_snapshot,
+            retries=retries,
+            cpu=cpu,
+            memory=memory,
+            gpu=gpu,
+            env=env,
+            secrets=secrets,
+            include_source=include_source,
+        )
+
+        def decorate(raw: type) -> Cls:
+            if isinstance(raw, (Cls, Function)):
+                raise InvalidError(f"@app.cls() is on {raw!r}, which is decorated already")
+            if not inspect.isclass(raw):
+                raise InvalidError(
+                    f"@app.cls() is on {raw!r}, which is no class; use @app.function()"
+                )
+            checks.name("the class name", raw.__name__)
+            check_class(raw)
+            found = hooks_of(raw)
+            if found["enter_snap"] and not checked.enable_memory_snapshot:
+                raise InvalidError(
+                    f"{raw.__name__}.{found['enter_snap'][0]} has @rekindle.enter(snap=True), "
+                    f"which needs @app.cls(enable_memory_snapshot=True)"
+                )
+            declaration = self._declare(raw, raw.__name__, "cls", checked, found["methods"])
+            made = Cls(declaration)
+            self.registered[declaration.name] = made
+            return made
+
+        return decorate
+
+    def local_entrypoint(
+        self, *no_parentheses: Any, name: str | None = None
+    ) -> Callable[[Callable[..., Any]], LocalEntrypoint]:
+        """Mark what ``rekindle run`` starts in the caller's process; its arguments are options.
+
+        Sync or async. Raises InvalidError for a name that is taken.
+        """
+        _need_parentheses("local_entrypoint", no_parentheses)
+
+        def decorate(raw: Callable[..., Any]) -> LocalEntrypoint:
+            if not inspect.isfunction(raw):
+                raise InvalidError(f"@app.local_entrypoint() is on {raw!r}: it must be a function")
+            own = name if name is not None else raw.__name__
+            checks.name("the entrypoint name", own)
+            if own in self.entrypoints or own in self.declarations:
+                raise InvalidError(f"app {self.name!r} has {own!r} already; give name=")
+            entrypoint = LocalEntrypoint(raw, own, self)
+            self.entrypoints[own] = entrypoint
+            return entrypoint
+
+        return decorate
+
+    def _declare(
+        self,
+        raw: Any,
+        name: str,
+        kind: str,
+        checked: options.Options,
+        methods: dict[str, str],
+    ) -> Declaration:
+        taken = self.declarations.get(name)
+        # At a prompt, or in a notebook, a cell that runs again declares again.
+        redone = hasattr(sys, "ps1") or "IPython" in sys.modules or not is_local()
+        if name in self.entrypoints or (taken is not None and not redone):
+            raise InvalidError(
+                f"app {self.name!r} has {name!r} already: names of functions, classes and "
+                f"entrypoints must differ; give @app.function(name=...)"
+            )
+        declaration = Declaration(
+            self.name or "", name, kind, methods, raw=raw, options=checked, app=self
+        )
+        self.declarations[name] = declaration
+        return declaration
+
+    # ---- running -------------------------------------------------------------------------------
+
+    def run(self, *, name: str | None = None) -> AppRun:
+        """Run the app while a ``with`` (or ``async with``) block lasts.
+
+        Uses the instance of ``$REKINDLE_DIR`` or of ``rekindle up``, or a private one that is
+        taken down at the end. Raises InvalidError when the app runs already, or while the module
+        is being imported; SerializationError when code cannot travel; ConnectionError when no
+        instance comes up.
+        """
+        from rekindle.sdk.run import AppRun
+
+        if name is not None:
+            checks.name("the app name", name)
+        return AppRun(self, name)
+
+
+class FunctionDecorator:
+    """What ``@app.function(...)`` applies to the function below it."""
+
+    def __init__(self, app: App, name: str | None, checked: options.Options) -> None:
+        self._app = app
+        self._name = name
+        self._options = checked
+
+    @overload
+    def __call__(self, raw: Callable[P, Coroutine[Any, Any, R]]) -> Function[P, R]: ...
+    @overload
+    def __call__(self, raw: Callable[P, R]) -> Function[P, R]: ...
+    def __call__(self, raw: Callable[..., Any]) -> Function[..., Any]:
+        check_function(raw)
+        name = self._name or raw.__name__
+        checks.name("the function name", name)
+        declaration = self._app._declare(raw, name, "function", self._options, {})
+        made: Function[..., Any] = Function(declaration)
+        self._app.registered[name] = made
+        return made
+
+
+def check_function(raw: Any) -> None:
+    """Refuse what cannot be a Function. Raises InvalidError."""
+    if isinstance(raw, (Function, Cls)):
+        raise InvalidError(f"@app.function() is on {raw!r}, which is decorated already")
+    if isinstance(raw, LocalEntrypoint):
+        raise InvalidError(
+            f"{raw.name} cannot be both a local entrypoint and a function: the first runs here, "
+            f"the second in a runner"
+        )
+    if inspect.isclass(raw):
+        raise InvalidError(f"@app.function() is on class {raw.__name__}; use @app.cls()")
+    if isinstance(raw, (staticmethod, classmethod)):
+        raise InvalidError(
+            f"@app.function() is on a {type(raw).__name__}; use @app.cls() on the class and "
+            f"@rekindle.method() on methods with self"
+        )
+    if not inspect.isfunction(raw):
+        raise InvalidError(f"@app.function() is on {raw!r}: it must be on a function (def)")
+    mark = mark_of(raw)
+    if mark is not None:
+        raise InvalidError(
+            f"@app.function() is on {raw.__qualname__}, which has @rekindle.{mark.kind}(): that "
+            f"belongs into a class with @app.cls()"
+        )
+    if _is_method(raw):
+        raise InvalidError(
+            f"@app.function() is on {raw.__qualname__}, a method: use @app.cls() on the class and "
+            f"@rekindle.method() on the method"
+        )
+    if is_generator(raw):
+        raise InvalidError(
+            f"{raw.__qualname__} is a generator: these are not supported yet; return a list"
+        )
+    if raw.__name__ == "<lambda>":
+        raise InvalidError("@app.function() is on a lambda: write a def, it needs a name")
+
+
+def _is_method(raw: Any) -> bool:
+    parents = raw.__qualname__.split(".")[:-1]
+    return bool(parents) and parents[-1] != "<locals>"
+
+
+def _need_parentheses(name: str, given: tuple[Any, ...]) -> None:
+    if len(given) == 1 and (callable(given[0]) or isinstance(given[0], (Function, Cls))):
+        raise InvalidError(f"write @app.{name}(), with parentheses")
+    if given:
+        raise TypeError(f"app.{name}() takes keyword arguments only, not {given[0]!r}")

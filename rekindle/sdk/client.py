@@ -1,0 +1,264 @@
+"""The client: one gRPC channel to a controller, kept up through restarts of the controller.
+
+Every request can be sent again (ids are made here), so a lost connection is tried again until a
+deadline. Coroutines here run on the background thread. Knows nothing of pickles and user code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from rekindle import paths
+from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
+from rekindle.sdk.background import Background, background
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc
+from rekindle.wire.errors import from_rpc_error, is_connection_loss
+from rekindle.wire.version import PROTOCOL, __version__
+
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),  # the controller's limit gives the clear error
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def connect_timeout_s() -> float:
+    """How long a controller may be away before a call fails (REKINDLE_CONNECT_TIMEOUT_S)."""
+    text = os.environ.get("REKINDLE_CONNECT_TIMEOUT_S", "30")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InvalidError(f"REKINDLE_CONNECT_TIMEOUT_S={text!r} must be seconds, 0 or more")
+    return seconds
+
+
+class Client:
+    """A connection to the controller of one instance directory."""
+
+    def __init__(self, instance: Path) -> None:
+        self.instance = instance
+        self._target = f"unix:{paths.controller_socket(instance)}"
+        self._patience_s = connect_timeout_s()
+        self._owner: Background | None = None
+        self._channel: Any = None
+        self._stub_now: Any = None
+        self._metadata: tuple[tuple[str, str], ...] = ()
+
+    # ---- the channel ---------------------------------------------------------------------------
+
+    def _stub(self) -> Any:
+        """The stub; a new channel where this process (a forked child) has none yet."""
+        owner = background()
+        if self._owner is not owner:
+            self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
+            self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
+            self._metadata = (("authorization", f"Bearer {self._token()}"),)
+            self._owner = owner
+            owner.at_close(self.close)
+        return self._stub_now
+
+    def _token(self) -> str:
+        file = paths.token_file(self.instance)
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise ConnectionError(
+                f"no rekindle instance at {self.instance}: its token cannot be read "
+                f"({error.strerror}). Start one with `rekindle up`, or use `rekindle run`"
+            ) from None
+
+    async def close(self) -> None:
+        """Give the channel back; a later call opens another."""
+        channel, self._channel, self._owner = self._channel, None, None
+        if channel is not None:
+            await channel.close(None)
+
+    async def _unary(self, method: str, request: Any, patience_s: float | None = None) -> Any:
+        patience = _Patience(self._patience_s if patience_s is None else patience_s, self.instance)
+        while True:
+            try:
+                return await getattr(self._stub(), method)(request, metadata=self._metadata)
+            except grpc.aio.AioRpcError as error:
+                if not is_connection_loss(error):
+                    raise from_rpc_error(error) from None
+                await patience.wait(error)
+
+    async def _stream(self, method: str, request: Any) -> AsyncIterator[Any]:
+        """One attempt; raises what the server means, or _LostError for a broken connection."""
+        call = getattr(self._stub(), method)(request, metadata=self._metadata)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            if is_connection_loss(error):
+                raise _LostError(error) from None
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
+
+    # ---- requests ------------------------------------------------------------------------------
+
+    async def hello(self, patience_s: float | None = None) -> pb.HelloReply:
+        """Check that both sides understand each other; raises VersionError."""
+        request = pb.HelloRequest(
+            protocol=PROTOCOL, version=__version__, python_version=platform.python_version()
+        )
+        reply: pb.HelloReply = await self._unary("Hello", request, patience_s)
+        if reply.protocol != PROTOCOL:
+            raise VersionError(
+                f"the controller at {self.instance} speaks protocol {reply.protocol} "
+                f"(rekindle {reply.version}), this program {PROTOCOL} (rekindle {__version__}): "
+                f"restart it with `rekindle down` and `rekindle up`"
+            )
+        return reply
+
+    async def register(self, request: pb.RegisterAppRequest) -> dict[str, str]:
+        """Make an app and its functions known; function ids by name."""
+        reply = await self._unary("RegisterApp", request)
+        return {handle.name: handle.function_id for handle in reply.functions}
+
+    async def hold(self, app_id: str) -> None:
+        """Keep an ephemeral app alive until cancelled, through lost connections."""
+        patience = _Patience(self._patience_s, self.instance)
+        while True:
+            try:
+                async for _event in self._stream("HoldApp", pb.HoldAppRequest(app_id=app_id)):
+                    pass
+                return  # the controller closed the app
+            except _LostError as lost:
+                await patience.wait(lost.error)
+
+    async def close_app(self, app_id: str) -> None:
+        """End an ephemeral app: its queued inputs are cancelled, its runners stopped."""
+        await self._unary("CloseApp", pb.CloseAppRequest(app_id=app_id))
+
+    async def lookup(self, app_id: str, name: str) -> str:
+        """The id of a function of an app; raises NotFoundError."""
+        reply = await self._unary("Lookup", pb.LookupRequest(app_id=app_id, name=name))
+        return str(reply.function_id)
+
+    async def invoke(self, request: pb.SubmitRequest) -> pb.Result:
+        """Submit one input and wait for its result."""
+        result: pb.Result = await self._unary("Invoke", request)
+        return result
+
+    async def submit(self, request: pb.SubmitRequest) -> None:
+        """Put inputs on the queue; they are durable when this returns."""
+        await self._unary("Submit", request)
+
+    async def results(
+        self, call_id: str, from_index: int = 0, have: Iterable[int] = ()
+    ) -> AsyncIterator[pb.Result]:
+        """Results of a call as they complete, each once, through lost connections."""
+        got = set(have)
+        patience = _Patience(self._patience_s, self.instance)
+        while True:
+            while from_index in got:
+                got.discard(from_index)
+                from_index += 1
+            request = pb.ResultsRequest(
+                call_id=call_id,
+                from_index=from_index,
+                have=sorted(i for i in got if i > from_index),
+            )
+            try:
+                async for result in self._stream("Results", request):
+                    if result.index >= from_index and result.index not in got:
+                        got.add(result.index)
+                        yield result
+                return
+            except _LostError as lost:
+                await patience.wait(lost.error)
+
+    async def logs(self, app_id: str, after_seq: int, follow: bool) -> AsyncIterator[pb.LogLine]:
+        """Log lines of an app, each once and in order, through lost connections."""
+        patience = _Patience(self._patience_s, self.instance)
+        while True:
+            request = pb.LogsRequest(app_id=app_id, after_seq=after_seq, follow=follow)
+            try:
+                async for line in self._stream("Logs", request):
+                    after_seq = line.seq
+                    yield line
+                return
+            except _LostError as lost:
+                await patience.wait(lost.error)
+
+    async def prepare(self, request: pb.PrepareRequest) -> pb.PrepareReply:
+        """Make a strategy possible."""
+        reply: pb.PrepareReply = await self._unary("Prepare", request)
+        return reply
+
+    async def status(self) -> str:
+        """What the controller knows of itself, as JSON."""
+        reply = await self._unary("Status", pb.StatusRequest())
+        return str(reply.json)
+
+
+class _LostError(Exception):
+    """The connection broke while a stream was read."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Patience:
+    """Waits between attempts; gives up when a controller was away for too long at a stretch."""
+
+    #: An attempt that lasted longer than this had a controller; the count starts anew.
+    _CONTACT_S = 2.0
+
+    def __init__(self, total_s: float, instance: Path) -> None:
+        self._total_s = total_s
+        self._instance = instance
+        self._away_since: float | None = None
+        self._last = 0.0
+        self._delay_s = 0.02
+
+    async def wait(self, error: grpc.aio.AioRpcError) -> None:
+        """Sleep before the next attempt. Raises ConnectionError when the time is over."""
+        now = asyncio.get_running_loop().time()
+        if self._away_since is None or now - self._last > self._CONTACT_S:
+            self._away_since, self._delay_s = now, 0.02
+        if now - self._away_since >= self._total_s:
+            raise _no_controller(self._instance, self._total_s, error) from None
+        await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
+        self._delay_s = min(self._delay_s * 2, 0.5)
+        self._last = asyncio.get_running_loop().time()
+
+
+def _no_controller(instance: Path, waited_s: float, error: grpc.aio.AioRpcError) -> Error:
+    return ConnectionError(
+        f"no controller answers at {instance} (waited {waited_s:g} s: {error.details()}). "
+        f"See `rekindle status` and {instance}/logs/controller.log; `rekindle up` starts one"
+    )
+
+
+_clients: dict[Path, Client] = {}
+
+
+def client_for(instance: Path) -> Client:
+    """The client of an instance directory; one for each in a process."""
+    client = _clients.get(instance)
+    if client is None:
+        client = _clients.setdefault(instance, Client(instance))
+    return client
+
+
+def forget(instance: Path) -> None:
+    """An instance has ended."""
+    _clients.pop(instance, None)

@@ -1,0 +1,251 @@
+"""Canonical digests of code: equal in every run of the same program, different after an edit.
+
+Pickles of code differ between two runs (hash randomisation orders sets; memory addresses), so
+they cannot name a snapshot. This walks what a function is made of: bytecode, constants, names,
+line tables, defaults, closure, the values of the globals that it mentions, and so on through
+everything that travels by value. What travels by name is digested as its name; the source bundle's
+digest and the environment's answer for its content.
+"""
+
+from __future__ import annotations
+
+import dis
+import enum
+import functools
+import hashlib
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
+
+from rekindle.exception import InvalidError
+from rekindle.sdk.byvalue import is_by_reference, is_by_value
+from rekindle.sdk.cls import Cls, Instance
+from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.function import Function
+
+#: Class attributes that are made by the class statement and say nothing of their own.
+_CLASS_NOISE = frozenset(
+    {"__dict__", "__weakref__", "__module__", "__abstractmethods__", "_abc_impl"}
+    | {"__firstlineno__", "__static_attributes__", "__annotate_func__", "__annotations_cache__"}
+)
+_GLOBAL_OPS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME"})
+_CODE_FIELDS = (
+    "co_name",
+    "co_qualname",
+    "co_filename",
+    "co_firstlineno",
+    "co_flags",
+    "co_argcount",
+    "co_posonlyargcount",
+    "co_kwonlyargcount",
+    "co_names",
+    "co_varnames",
+    "co_freevars",
+    "co_cellvars",
+    "co_code",
+    "co_linetable",
+    "co_exceptiontable",
+)
+
+
+def digest(*values: Any) -> str:
+    """32 hex digits that name the values. Raises InvalidError when they are nested too deeply."""
+    walk = _Walk()
+    try:
+        for value in values:
+            walk.feed(value)
+    except RecursionError:
+        raise InvalidError(
+            "the code's globals, defaults or closures hold data that is nested too deeply to be "
+            "shipped; load it in an @rekindle.enter() method instead"
+        ) from None
+    return walk.hexdigest()
+
+
+def code_digest(raw: Any) -> str:
+    """The digest of a user's function or class, however it travels.
+
+    Of code that travels by name, its own code counts here and the values it mentions do not: they
+    are made anew where the module is imported.
+    """
+    if not is_by_value(getattr(raw, "__module__", None)):
+        return digest("by name", raw.__module__, raw.__qualname__, _own_code(raw))
+    return digest("by value", raw)
+
+
+def _own_code(raw: Any) -> Any:
+    if isinstance(raw, FunctionType):
+        return raw.__code__
+    return [
+        (name, value.__code__ if isinstance(value, FunctionType) else type(value).__name__)
+        for cls in raw.__mro__[:-1]
+        for name, value in vars(cls).items()
+        if name not in _CLASS_NOISE
+    ]
+
+
+@functools.lru_cache(maxsize=4096)
+def _global_names(code: CodeType) -> tuple[str, ...]:
+    """Names that the code, or code nested in it, looks up as globals."""
+    names = {
+        instruction.argval
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in _GLOBAL_OPS
+    }
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            names.update(_global_names(const))
+    return tuple(sorted(names))
+
+
+class _Walk:
+    """Feeds a hash with a canonical form of values; cycles become references to earlier ones."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+        #: id -> (number of its first visit, the object: kept, so that ids stay unique).
+        self._seen: dict[int, tuple[int, Any]] = {}
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+    def _put(self, tag: str, data: bytes = b"") -> None:
+        self._hash.update(f"{tag}:{len(data)}:".encode())
+        self._hash.update(data)
+
+    def feed(self, value: Any) -> None:
+        """Add one value."""
+        kind = type(value)
+        if value is None or kind in (bool, int, float, complex) or value is Ellipsis:
+            self._put(kind.__name__, repr(value).encode())
+        elif kind is str:
+            self._put("str", value.encode("utf-8", "surrogatepass"))
+        elif kind in (bytes, bytearray):
+            self._put(kind.__name__, bytes(value))
+        elif kind in (set, frozenset):
+            self._put(kind.__name__, b"".join(sorted(digest(item).encode() for item in value)))
+        elif self._is_new(value):
+            self._compound(value, kind)
+
+    def _is_new(self, value: Any) -> bool:
+        known = self._seen.get(id(value))
+        if known is not None:
+            self._put("again", str(known[0]).encode())
+            return False
+        self._seen[id(value)] = (len(self._seen), value)
+        return True
+
+    def _all(self, tag: str, values: Any) -> None:
+        items = list(values)
+        self._put(tag, str(len(items)).encode())
+        for item in items:
+            self.feed(item)
+
+    def _compound(self, value: Any, kind: type) -> None:
+        if kind in (tuple, list):
+            self._all(kind.__name__, value)
+        elif kind in (dict, MappingProxyType):
+            self._all("dict", (part for item in value.items() for part in item))
+        elif kind is CodeType:
+            self._code(value)
+        elif kind is FunctionType:
+            self._function(value)
+        elif isinstance(value, type):
+            self._class(value)
+        elif isinstance(value, ModuleType):
+            self._put("module", value.__name__.encode())
+        elif isinstance(value, (Declaration, Function, Cls, Instance)):
+            self._handle(value)
+        elif kind is MethodType:
+            self._all("method", (value.__func__, value.__self__))
+        elif kind is BuiltinFunctionType:
+            self._put("builtin", f"{value.__module__}.{value.__qualname__}".encode())
+        elif kind in (staticmethod, classmethod):
+            self._all(kind.__name__, (value.__func__,))
+        elif kind is property:
+            self._all("property", (value.fget, value.fset, value.fdel))
+        elif kind is CellType:
+            self._cell(value)
+        elif isinstance(value, enum.Enum):
+            self._all("enum", (kind, value.name))
+        else:
+            self._instance(value, kind)
+
+    def _code(self, code: CodeType) -> None:
+        self._put("code")
+        for field in _CODE_FIELDS:
+            self.feed(getattr(code, field))
+        self._all("consts", code.co_consts)
+
+    def _function(self, function: FunctionType) -> None:
+        if is_by_reference(function):
+            self._put("by name", f"{function.__module__}.{function.__qualname__}".encode())
+            return
+        self._all(
+            "function",
+            (
+                function.__name__,
+                function.__qualname__,
+                function.__code__,
+                function.__defaults__,
+                function.__kwdefaults__,
+                dict(function.__annotations__),
+                dict(function.__dict__),
+            ),
+        )
+        self._all("closure", function.__closure__ or ())
+        names = [n for n in _global_names(function.__code__) if n in function.__globals__]
+        self._all("globals", (part for n in names for part in (n, function.__globals__[n])))
+
+    def _cell(self, cell: CellType) -> None:
+        try:
+            content = cell.cell_contents
+        except ValueError:
+            self._put("empty cell")
+        else:
+            self._all("cell", (content,))
+
+    def _class(self, cls: type) -> None:
+        if cls.__module__ == "builtins" or is_by_reference(cls):
+            self._put("by name", f"{cls.__module__}.{cls.__qualname__}".encode())
+            return
+        self._all("class", (cls.__name__, cls.__qualname__, type(cls), cls.__bases__))
+        members = {name: v for name, v in vars(cls).items() if name not in _CLASS_NOISE}
+        self._all("members", (part for name in sorted(members) for part in (name, members[name])))
+
+    def _handle(self, value: Any) -> None:
+        if isinstance(value, Declaration):
+            # Its code travels along, so that .local works: an edit of it counts.
+            raw = value.raw if is_by_value(getattr(value.raw, "__module__", None)) else None
+            self._all("declaration", (value.app_name, value.name, value.kind, raw))
+        elif isinstance(value, Function):
+            self._all("Function", (value._declaration, value._method, value._instance))
+        elif isinstance(value, Cls):
+            self._all("Cls", (value._declaration,))
+        else:
+            self._all("instance", (value._cls, value._parameters))
+
+    def _instance(self, value: Any, kind: type) -> None:
+        """Any other object, by what pickle would make of it (4: nothing is out of band)."""
+        try:
+            reduced = value.__reduce_ex__(4)
+        except Exception:  # noqa: BLE001 - a user's __reduce__; pickling it reports it better
+            self._all("opaque", (kind,))
+            return
+        if isinstance(reduced, str):
+            self._put("global", f"{kind.__module__}.{reduced}".encode())
+            return
+        make, args, *rest = reduced
+        state, items, pairs = (*rest[:3], None, None, None)[:3]
+        self._all("object", (kind, make, args, state))
+        if items is not None:
+            self._all("items", items)
+        if pairs is not None:
+            self._all("pairs", (part for pair in pairs for part in pair))

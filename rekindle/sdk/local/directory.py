@@ -1,0 +1,103 @@
+"""The instance directory: private, with a token, and with a lock that says who serves it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import time
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.exception import SetupError
+
+_PID_FILE = "supervisor.pid"
+#: Whoever looks whether the lock is held holds it for a moment.
+_LOCK_PATIENCE_S = 2.0
+
+
+def prepare(directory: Path) -> None:
+    """Make the directory what it must be: mode 0700, with logs/ and a token (0600)."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.chmod(0o700)
+    logs_dir(directory).mkdir(exist_ok=True, mode=0o700)
+    token = paths.token_file(directory)
+    if not token.exists():
+        draft = token.with_name(f"token.{os.getpid()}")
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+        draft.replace(token)
+
+
+def logs_dir(directory: Path) -> Path:
+    """Where the processes of an instance log."""
+    return directory / "logs"
+
+
+def claim(directory: Path) -> int:
+    """Become the one supervisor; the lock to keep open. Raises SetupError where there is one."""
+    fd = os.open(directory / _PID_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                raise SetupError(
+                    f"an instance runs in {directory} already (pid {supervisor_pid(directory)}); "
+                    f"end it with `rekindle down`"
+                ) from None
+            time.sleep(0.02)  # a lock gives no event
+    os.ftruncate(fd, 0)
+    os.write(fd, f"{os.getpid()}\n".encode())
+    return fd
+
+
+def supervisor_pid(directory: Path) -> int | None:
+    """The pid of the supervisor that serves the directory; None where none does."""
+    try:
+        fd = os.open(directory / _PID_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.read(fd, 32).strip()
+            return int(text) if text.isdigit() else None
+        return None
+    finally:
+        os.close(fd)
+
+
+def answers(directory: Path) -> bool:
+    """Whether something accepts connections at the controller's socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(paths.controller_socket(directory)))
+        except OSError:
+            return False
+    return True
+
+
+def tail(directory: Path, name: str, lines: int = 5) -> str:
+    """The end of a process's log, indented; empty where there is none."""
+    file = logs_dir(directory) / f"{name}.log"
+    try:
+        text = file.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
+
+
+def sweep() -> None:
+    """Remove private directories whose supervisor was killed before it could."""
+    for directory in (paths.home() / "run").glob("rk-*"):
+        if (directory / _PID_FILE).exists() and supervisor_pid(directory) is None:
+            shutil.rmtree(directory, ignore_errors=True)

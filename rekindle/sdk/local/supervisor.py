@@ -1,0 +1,261 @@
+"""``python -m rekindle.sdk.local.supervisor --dir D [--parent-pid P]``: keeps an instance up.
+
+Starts Redis, the controller and the agent at once, and starts again what dies. Prints ``ready``
+when all serve, or ``failed: ...``. Ends them in order on SIGTERM, or when the parent ends: then
+the directory is a private one and goes too. One thread, so that the children's
+die-with-parent signal means this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from rekindle.exception import Error
+from rekindle.sdk.local import directory as instance
+from rekindle.wire import logs
+
+log = logging.getLogger("rekindle.supervisor")
+
+#: A process that lived shorter than this died quickly.
+QUICK_S = 10.0
+#: So many quick deaths in a row, and the instance is given up.
+MAX_QUICK_DEATHS = 5
+_BACKOFF_S = 0.1
+_MAX_BACKOFF_S = 5.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of an instance; ``grace_s``: from SIGTERM to SIGKILL."""
+
+    name: str
+    argv: tuple[str, ...]
+    grace_s: float
+    says_ready: bool = True
+
+
+def services(directory: Path) -> list[Service]:
+    """The processes of an instance, in the order in which they are started."""
+
+    def python(name: str, module: str, grace_s: float, says_ready: bool = True) -> Service:
+        # -P: what lies in the working directory must not shadow what we import.
+        argv = (sys.executable, "-P", "-m", module, "--dir", str(directory))
+        return Service(name, argv, grace_s, says_ready)
+
+    found = [
+        python("controller", "rekindle.controller", 10.0),
+        python("agent", "rekindle.runtime.agent", 40.0),  # exit hooks have 30 seconds
+    ]
+    if not os.environ.get("REKINDLE_REDIS_URL"):
+        found.insert(0, python("redis", "rekindle.controller.embedded_redis", 10.0, False))
+    return found
+
+
+@dataclass
+class Child:
+    """A service and the process that it has now."""
+
+    service: Service
+    process: subprocess.Popen[bytes] | None = None
+    pidfd: int = -1
+    started_at: float = 0.0
+    ready: bool = False
+    quick_deaths: int = 0
+    restart_at: float | None = None
+    said: bytes = field(default=b"", repr=False)
+
+
+class Supervisor:
+    """The loop: wait for a signal, the parent's end, a child's word or end, a time to restart."""
+
+    def __init__(
+        self, directory: Path, wanted: Sequence[Service], parent_pid: int | None, out: IO[str]
+    ) -> None:
+        self._directory = directory
+        self._children = [Child(service, ready=not service.says_ready) for service in wanted]
+        self._parent_pid = parent_pid
+        self._out = out
+        self._selector = selectors.DefaultSelector()
+        self._stop_reason = ""
+        self._failed = ""
+        self._announced = False
+
+    def run(self) -> int:
+        """Keep the instance up until told to end. Returns the exit status."""
+        self._listen_for_signals()
+        self._watch_parent()
+        try:
+            for child in self._children:
+                self._start(child)
+            while not self._stop_reason:
+                self._turn()
+        finally:
+            log.info("ending", extra=logs.kv(reason=self._stop_reason))
+            for child in reversed(self._children):
+                self._end(child)
+        return 1 if self._failed else 0
+
+    # ---- events --------------------------------------------------------------------------------
+
+    def _listen_for_signals(self) -> None:
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(reader, selectors.EVENT_READ, ("signal", None))
+
+    def _watch_parent(self) -> None:
+        if self._parent_pid is None:
+            return
+        try:
+            fd = os.pidfd_open(self._parent_pid)
+        except ProcessLookupError:
+            self._stop_reason = "the parent has ended"
+            return
+        self._selector.register(fd, selectors.EVENT_READ, ("parent", None))
+        if os.getppid() != self._parent_pid:
+            self._stop_reason = "the parent has ended"
+
+    def _turn(self) -> None:
+        due = [child.restart_at for child in self._children if child.restart_at is not None]
+        timeout = max(0.0, min(due) - time.monotonic()) if due else None
+        for key, _ in self._selector.select(timeout):
+            what, child = key.data
+            if what == "signal":
+                number = os.read(key.fd, 64)[-1]
+                self._stop_reason = signal.Signals(number).name
+            elif what == "parent":
+                self._stop_reason = "the parent has ended"
+            elif what == "said":
+                self._hear(child)
+            elif what == "ended" and child.pidfd == key.fd:
+                self._bury(child)
+        for child in self._children:
+            if child.restart_at is not None and child.restart_at <= time.monotonic():
+                self._start(child)
+
+    # ---- children ------------------------------------------------------------------------------
+
+    def _start(self, child: Child) -> None:
+        child.restart_at = None
+        child.started_at = time.monotonic()
+        child.said = b""
+        with open(instance.logs_dir(self._directory) / f"{child.service.name}.log", "ab") as file:
+            child.process = subprocess.Popen(
+                child.service.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if child.service.says_ready else file,
+                stderr=file,
+            )
+        child.pidfd = os.pidfd_open(child.process.pid)
+        self._selector.register(child.pidfd, selectors.EVENT_READ, ("ended", child))
+        if child.process.stdout is not None:
+            os.set_blocking(child.process.stdout.fileno(), False)
+            self._selector.register(child.process.stdout, selectors.EVENT_READ, ("said", child))
+        log.info("started", extra=logs.kv(process=child.service.name, pid=child.process.pid))
+
+    def _hear(self, child: Child) -> None:
+        assert child.process is not None and child.process.stdout is not None
+        data = child.process.stdout.read()
+        if not data:
+            self._selector.unregister(child.process.stdout)
+            return
+        child.said = (child.said + data)[-1000:]
+        if b"ready\n" in child.said:
+            child.ready = True
+            self._announce()
+
+    def _announce(self) -> None:
+        if not self._announced and all(child.ready for child in self._children):
+            self._announced = True
+            self._say("ready")
+
+    def _say(self, text: str) -> None:
+        try:
+            self._out.write(text + "\n")
+            self._out.flush()
+        except OSError:
+            log.info("nobody listens", extra=logs.kv(text=text))
+
+    def _bury(self, child: Child) -> None:
+        """A child has ended by itself: start it again, later each time, or give up."""
+        name, status = child.service.name, self._forget(child)
+        lived_s = time.monotonic() - child.started_at
+        child.quick_deaths = child.quick_deaths + 1 if lived_s < QUICK_S else 1
+        log.error("died", extra=logs.kv(process=name, status=status, lived_s=lived_s))
+        if child.quick_deaths >= MAX_QUICK_DEATHS:
+            self._failed = (
+                f"the {name} died {child.quick_deaths} times within {QUICK_S:g} s of its start "
+                f"(exit status {status}); its log, {name}.log, ends:\n"
+                f"{instance.tail(self._directory, name)}"
+            )
+            self._stop_reason = f"giving up: the {name} does not stay up"
+            log.error("giving up", extra=logs.kv(reason=self._failed))
+            if not self._announced:
+                self._say(f"failed: {self._failed}")
+            return
+        delay_s = min(_BACKOFF_S * 2 ** (child.quick_deaths - 1), _MAX_BACKOFF_S)
+        child.restart_at = time.monotonic() + delay_s
+
+    def _forget(self, child: Child) -> int:
+        process, child.process = child.process, None
+        assert process is not None
+        if process.stdout is not None:
+            if process.stdout in self._selector.get_map():
+                self._selector.unregister(process.stdout)
+            process.stdout.close()
+        self._selector.unregister(child.pidfd)
+        os.close(child.pidfd)
+        child.pidfd = -1
+        return process.wait()
+
+    def _end(self, child: Child) -> None:
+        """End a child in good order: SIGTERM, its grace, SIGKILL."""
+        if child.process is None:
+            return
+        child.process.terminate()
+        try:
+            child.process.wait(child.service.grace_s)
+        except subprocess.TimeoutExpired:
+            log.error("killed", extra=logs.kv(process=child.service.name, pid=child.process.pid))
+            child.process.kill()
+        self._forget(child)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Supervise until told to end. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rekindle.sdk.local.supervisor")
+    parser.add_argument("--dir", required=True, type=Path, help="instance directory")
+    parser.add_argument("--parent-pid", type=int, help="end, and remove the directory, with it")
+    arguments = parser.parse_args(argv)
+    directory: Path = arguments.dir.absolute()
+    logs.configure("supervisor")
+    try:
+        instance.prepare(directory)
+        lock = instance.claim(directory)
+    except (Error, OSError) as error:
+        sys.stdout.write(f"failed: {error}\n")
+        return 1
+    supervisor = Supervisor(directory, services(directory), arguments.parent_pid, sys.stdout)
+    try:
+        return supervisor.run()
+    finally:
+        if arguments.parent_pid is not None:
+            shutil.rmtree(directory, ignore_errors=True)  # sockets and a queue of no more use
+        os.close(lock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Runners' output on the caller's terminal: line by line, in order, nothing twice.
+
+Lines come through the Logs RPC on the background thread and are written there. Rekindle's own
+notes go to standard error, dim where that is a terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TextIO
+
+from rekindle.exception import Error
+from rekindle.sdk.client import Client
+from rekindle.wire import rekindle_pb2 as pb
+
+#: A call waits so long for its lines to be printed before it returns.
+_REACH_S = 0.5
+#: What may still come when the app has been closed (exit hooks) is waited for so long.
+_DRAIN_S = 5.0
+
+
+class LogPrinter:
+    """Follows the log lines of one app. Its methods run on the background thread."""
+
+    def __init__(self, client: Client, app_id: str) -> None:
+        self._client = client
+        self._app_id = app_id
+        self._printed = 0
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+
+    async def start(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.create_task(self._follow())
+
+    async def reached(self, seq: int) -> None:
+        """Return when line ``seq`` is printed, or when it does not come for half a second."""
+        if self._printed >= seq or self._ended:
+            return
+        try:
+            async with asyncio.timeout(_REACH_S):
+                while self._printed < seq and not self._ended:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return  # the result is not held up by its output
+
+    async def drain(self) -> None:
+        """Print what comes until the stream ends, which it does when its app is closed."""
+        if self._task is None:
+            return
+        done, _ = await asyncio.wait((self._task,), timeout=_DRAIN_S)
+        if not done:
+            self._task.cancel()
+
+    async def _follow(self) -> None:
+        try:
+            async for line in self._client.logs(self._app_id, self._printed, follow=True):
+                show(line)
+                self._printed = line.seq
+                self._news.set()
+        except Error as error:
+            write_note(f"output is no longer shown: {error}")
+        finally:
+            self._ended = True
+            self._news.set()
+
+
+def show(line: pb.LogLine) -> None:
+    """Write one line where it belongs."""
+    if line.stream == "system":
+        write_note(line.text)
+        return
+    _write(sys.stderr if line.stream == "stderr" else sys.stdout, line.text, not line.partial)
+
+
+def write_note(text: str) -> None:
+    """A line of rekindle's own."""
+    if colours(sys.stderr):
+        text = f"\x1b[2m{text}\x1b[0m"
+    _write(sys.stderr, text, True)
+
+
+def colours(stream: TextIO) -> bool:
+    """Whether escape sequences are wanted on a stream."""
+    return bool(getattr(stream, "isatty", lambda: False)()) and "NO_COLOR" not in os.environ
+
+
+def _write(stream: TextIO, text: str, newline: bool) -> None:
+    try:
+        stream.write(text + "\n" if newline else text)
+        stream.flush()
+    except (OSError, ValueError):
+        return  # the reader of our output has gone, or the stream is closed: nowhere to say so

@@ -1,0 +1,83 @@
+"""From a Result message to a value or the exception to raise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rekindle import exception
+from rekindle.exception import (
+    FunctionTimeoutError,
+    InternalFailure,
+    RemoteError,
+    RunnerLostError,
+    StartError,
+)
+from rekindle.sdk import records
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.serialization import (
+    ExceptionRecord,
+    RemoteTraceback,
+    deserialize,
+    rebuild_exception,
+)
+
+_OWN_PREFIX = "rekindle.exception."
+_TYPE_OF: dict[int, type[exception.Error]] = {
+    pb.TIMEOUT: FunctionTimeoutError,
+    pb.RUNNER_LOST: RunnerLostError,
+    pb.START_FAILURE: StartError,
+    pb.CANCELLED: RemoteError,
+    pb.INTERNAL: InternalFailure,
+}
+
+
+def settle(result: pb.Result, function: str, submitted_ns: int = 0) -> Any:
+    """The value of a result, whose record is then complete; raises what the function raised."""
+    try:
+        value = value_of(result, function)
+    except BaseException:
+        records.add(result, function, ok=False, submitted_ns=submitted_ns)
+        raise
+    records.add(result, function, ok=True, submitted_ns=submitted_ns)
+    return value
+
+
+def value_of(result: pb.Result, function: str) -> Any:
+    """The value of a successful result; raises the exception of any other."""
+    if result.status == pb.SUCCESS:
+        return deserialize(result.data, f"the result of {function}")
+    raise error_of(result, function)
+
+
+def error_of(result: pb.Result, function: str) -> BaseException:
+    """The exception of a result that is not a success."""
+    if result.data and result.status in (pb.FAILURE, pb.START_FAILURE):
+        return rebuild_exception(_record(result))
+    own = _own_type(result.error_type)
+    if own is None and result.status == pb.FAILURE:
+        return rebuild_exception(_record(result))
+    kind = own or _TYPE_OF.get(result.status, InternalFailure)
+    error = kind(
+        result.message or f"{function}: {_status_name(result.status)}, with no reason given"
+    )
+    if result.traceback:
+        error.__cause__ = RemoteTraceback(result.traceback)
+    return error
+
+
+def _status_name(status: int) -> str:
+    try:
+        return pb.ResultStatus.Name(status)
+    except ValueError:
+        return f"status {status}"
+
+
+def _record(result: pb.Result) -> ExceptionRecord:
+    return ExceptionRecord(result.data, result.error_type, result.message, result.traceback)
+
+
+def _own_type(name: str) -> type[BaseException] | None:
+    if not name.startswith(_OWN_PREFIX):
+        return None
+    kind = getattr(exception, name.removeprefix(_OWN_PREFIX), None)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseException) else None

@@ -1,0 +1,88 @@
+"""From declarations to the message that makes an app known to a controller."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rekindle.sdk import fingerprint, payload, source
+from rekindle.sdk.cls import hooks_of
+from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.options import Options
+from rekindle.sdk.resources import merged, retry_spec
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.spec import FunctionSpec
+
+if TYPE_CHECKING:
+    from rekindle.sdk.app import App
+
+
+def request_for(app: App, app_name: str, app_id: str, script: Path | None) -> pb.RegisterAppRequest:
+    """Everything about an app. Raises SerializationError for code that cannot travel."""
+    declarations = list(app.declarations.values())
+    wanted = app.include_source and any(
+        d.options is not None and d.options.include_source for d in declarations
+    )
+    bundle = source.collect(script) if wanted else None
+    functions = [
+        pb.FunctionDef(
+            name=declaration.name,
+            spec_json=spec_of(declaration, app_name, bundle, script).to_json(),
+            code=payload.pack(declaration),
+            secrets=merged((*app.secrets, *_options(declaration).secrets)),
+        )
+        for declaration in declarations
+    ]
+    request = pb.RegisterAppRequest(
+        app_id=app_id, name=app_name, functions=functions, ephemeral=True
+    )
+    if bundle is not None:
+        request.source.digest = bundle.digest
+        request.source.data = bundle.data
+    return request
+
+
+def spec_of(
+    declaration: Declaration, app_name: str, bundle: source.Bundle | None, script: Path | None
+) -> FunctionSpec:
+    """What the node needs to know of a declaration besides its code."""
+    options = _options(declaration)
+    raw = declaration.raw
+    hooks_digest = ""
+    if declaration.kind == "cls":
+        hooks_digest = fingerprint.digest([getattr(raw, n) for n in hooks_of(raw)["enter_snap"]])
+    startup = options.startup_timeout if options.startup_timeout is not None else options.timeout
+    return FunctionSpec(
+        app_name=app_name,
+        name=declaration.name,
+        kind=declaration.kind,
+        methods=tuple(sorted(declaration.methods)),
+        module=raw.__module__,
+        python=sys.executable,
+        python_version=platform.python_version(),
+        env=dict(options.env),
+        cwd=os.getcwd(),
+        sys_path=(str(script.parent),) if script is not None else (),
+        code_digest=fingerprint.code_digest(raw),
+        source_digest=bundle.digest if bundle is not None and options.include_source else "",
+        hooks_digest=hooks_digest,
+        timeout_s=float(options.timeout),
+        startup_timeout_s=float(startup),
+        min_containers=options.min_containers,
+        max_containers=options.max_containers,
+        buffer_containers=options.buffer_containers,
+        scaledown_window_s=float(options.scaledown_window),
+        single_use_containers=options.single_use_containers,
+        enable_memory_snapshot=options.enable_memory_snapshot,
+        retries=retry_spec(options.retries),
+        cpu=float(options.cpu) if options.cpu is not None else None,
+        memory_mib=options.memory,
+    )
+
+
+def _options(declaration: Declaration) -> Options:
+    assert declaration.options is not None  # only handles have none, and these are not registered
+    return declaration.options

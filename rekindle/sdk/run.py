@@ -1,0 +1,161 @@
+"""``with app.run():``: an instance, the app made known to it, and all taken back at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rekindle.exception import Error, InvalidError
+from rekindle.sdk import output, running
+from rekindle.sdk.background import background
+from rekindle.sdk.context import is_local
+from rekindle.sdk.ids import new_app_id
+from rekindle.sdk.local import session
+from rekindle.sdk.running import RunningApp
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from rekindle.sdk.app import App
+
+
+class AppRun:
+    """The context manager, sync and async, that ``app.run()`` gives."""
+
+    def __init__(self, app: App, name: str | None, script: Path | None = None) -> None:
+        self._app = app
+        self._name = name
+        self._script = script
+        self._session: session.Session | None = None
+        self._hold: Future[Any] | None = None
+        _check_may_run(app)
+
+    def __enter__(self) -> RunningApp:
+        _check_may_run(self._app)
+        try:
+            return self._start()
+        except BaseException:
+            self._take_down()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._stop()
+        finally:
+            self._take_down()
+
+    async def __aenter__(self) -> RunningApp:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, traceback)
+
+    # ---- steps ---------------------------------------------------------------------------------
+
+    def _start(self) -> RunningApp:
+        self._session = session.begin()  # a private instance comes up while we look at the code
+        from rekindle.sdk import registration, source
+        from rekindle.sdk.client import client_for
+
+        script = self._script or source.script_file()
+        name = self._name or self._app.name or (_name_from(script) if script else "app")
+        app_id = new_app_id()
+        request = registration.request_for(self._app, name, app_id, script)
+        instance = self._session.wait()
+        client = client_for(instance)
+        shown = output.is_enabled()
+
+        async def make_known() -> RunningApp:
+            await client.hello()
+            ids = await client.register(request)
+            made = RunningApp(name, app_id, client, ids)
+            if shown:
+                from rekindle.sdk.logs import LogPrinter
+
+                made.logs = LogPrinter(client, app_id)
+                await made.logs.start()
+            return made
+
+        made = background().run(make_known())
+        self._hold = asyncio.run_coroutine_threadsafe(client.hold(app_id), background().loop)
+        self._app.running = made
+        running.started(made)
+        return made
+
+    def _stop(self) -> None:
+        made = self._app.running
+        if made is None:
+            return
+        self._app.running = None
+        running.ended(made)
+
+        async def close() -> None:
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await made.client.close_app(made.app_id)
+                    if made.logs is not None:
+                        await made.logs.drain()
+            except (Error, TimeoutError):
+                return  # the controller closes an app that nobody holds, and says so in its log
+
+        background().run(close())
+
+    def _take_down(self) -> None:
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+        if self._session is not None:
+            ending, self._session = self._session, None
+            ending.end()
+
+
+#: Closing an app waits for its runners' exit hooks, which have 30 seconds.
+_CLOSE_S = 35.0
+
+
+def _check_may_run(app: App) -> None:
+    if not is_local():
+        raise InvalidError(
+            "app.run() was called inside a runner; the app runs already there: call its functions"
+        )
+    if app.running is not None:
+        raise InvalidError(
+            f"app {app.running.name!r} is running already (`rekindle run` runs it around a local "
+            f"entrypoint): call its functions directly, without another app.run()"
+        )
+    module = _importing_module()
+    if module is not None:
+        raise InvalidError(
+            f"app.run() was called while module {module!r} is being imported; "
+            f"put it into a function, or under `if __name__ == '__main__':`"
+        )
+
+
+def _importing_module() -> str | None:
+    """The module whose import is under way in this call stack, if any."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            spec = frame.f_globals.get("__spec__")
+            if getattr(spec, "_initializing", False):
+                return str(frame.f_globals.get("__name__"))
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _name_from(script: Path) -> str:
+    kept = [c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in script.stem]
+    return "".join(kept)[:64] or "app"
