@@ -213,6 +213,7 @@ class Delivery:
         if self._room(function) <= 0:
             return
         function.taking = True
+        function.taken.clear()
         self._tasks.start(self._take(function), "take inputs")
 
     def _room(self, function: Function) -> int:
@@ -234,6 +235,7 @@ class Delivery:
                 await self._hold_entries(function, entries)
         finally:
             function.taking = False
+            function.taken.set()
 
     async def adopt_taken(self, function: Function) -> None:
         """Hold inputs that are taken but not in memory (a reply was lost, a restart)."""
@@ -254,6 +256,8 @@ class Delivery:
             meta = metas[entry.call_id]
             if meta is None or progress is None or progress.entry != entry.entry:
                 continue  # completed while we were reading
+            if function.app.closing:
+                break  # cancel() completes what is taken
             call = self.call(entry.call_id, function, meta)
             item = self._hold(call, entry)
             if item is not None:
@@ -286,19 +290,20 @@ class Delivery:
     async def _done(self, agent: Agent, result: pb.Result) -> None:
         key = (result.call_id, result.index)
         item = self._state.inputs.get(key)
-        if item is not None and item.state is not InputState.DONE:
+        if item is None:  # completed before, or its app is closed: the store knows
+            if result.function_id:
+                await self._complete(result.function_id, result, self._settings.result_ttl_s)
+        elif item.state is InputState.DONE:  # the first result is on its way to the store
+            item.stored = item.stored or asyncio.Event()
+            await item.stored.wait()
+        else:
             result.deliveries = item.lost + item.retries + 1
             self._limit(result)
-            if self._wants_retry(item, result):
-                if item.agent_id == agent.agent_id:
-                    await self._retry(agent, item)
-                # else a later delivery of it is under way, and decides
-            else:
+            if not self._wants_retry(item, result):
                 await self.finish(item, result, source=agent)
-        else:  # DONE already, or not held: the store knows what it is
-            function_id = item.call.function.function_id if item else result.function_id
-            if function_id:
-                await self._complete(function_id, result, self._settings.result_ttl_s)
+            elif item.agent_id == agent.agent_id:
+                await self._retry(agent, item)
+            # else a later delivery of it is under way, and decides
         agent.send(pb.ControllerMessage(ack=pb.AckDone(call_id=result.call_id, index=result.index)))
         self._dispatcher.pump()
 
@@ -371,6 +376,8 @@ class Delivery:
         ttl = self._settings.invoke_ttl_s if call.kind == "invoke" else self._settings.result_ttl_s
         await self._complete(call.function.function_id, result, ttl)
         self._release(item)
+        if item.stored is not None:
+            item.stored.set()
         self.take_more(call.function)
 
     async def _complete(self, function_id: str, result: pb.Result, ttl_s: int) -> None:
@@ -454,19 +461,19 @@ class Delivery:
         await asyncio.gather(
             *(self.finish(item, verdict(item, pb.CANCELLED, reason)) for item in held)
         )
+        await function.taken.wait()  # no more than one take is on its way
         while True:
             entries, _ = await self._store.take(function.function_id, _TAKE_INPUTS)
             if not entries:
-                return
-            for entry in entries:
-                result = pb.Result(
-                    call_id=entry.call_id,
-                    index=entry.index,
-                    status=pb.CANCELLED,
-                    message=reason,
-                )
-                ttl = self._settings.result_ttl_s
-                await self._complete(function.function_id, result, ttl)
+                break
+        async for entries in self._store.taken(function.function_id):
+            await asyncio.gather(*(self._cancel_entry(function, one, reason) for one in entries))
+
+    async def _cancel_entry(self, function: Function, entry: QueuedEntry, reason: str) -> None:
+        result = pb.Result(
+            call_id=entry.call_id, index=entry.index, status=pb.CANCELLED, message=reason
+        )
+        await self._complete(function.function_id, result, self._settings.result_ttl_s)
 
 
 def verdict(item: HeldInput, status: pb.ResultStatus, message: str) -> pb.Result:

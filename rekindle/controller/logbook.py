@@ -140,8 +140,8 @@ class Logbook:
                     for line in [line for line in book.recent if line.seq > position]:
                         position = line.seq
                         yield line
-                    if book.seq > position:
-                        continue
+                    if book.recent and book.recent[-1].seq > position:
+                        continue  # came while these were sent
                 if not live or book is None or book.closed:
                     return
                 await wake.wait()

@@ -66,6 +66,7 @@ class HeldInput:
     lost: int = 0  # deliveries that were lost with a runner or an agent
     retries: int = 0  # retries after FAILURE or TIMEOUT so far
     timer: asyncio.TimerHandle | None = None  # of a DELAYED input
+    stored: asyncio.Event | None = None  # for who waits until the result of a DONE one is stored
 
     @property
     def key(self) -> InputKey:
@@ -113,6 +114,12 @@ class ResultWatcher:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass(slots=True, eq=False)
 class Function:
     """A function revision of an open app, with its share of the queue."""
@@ -127,6 +134,7 @@ class Function:
     outstanding: int = 0  # inputs at agents
     backlog: bool = False  # inputs may wait on the stream
     taking: bool = False
+    taken: asyncio.Event = field(default_factory=_set_event)  # set while not taking
     served: int = 0  # turn of its last assignment, for fairness
     mean_bytes: float = 1024.0  # of payloads, to bound what is taken at once
     opened_on: str = ""  # the agent that keeps min_containers

@@ -1,0 +1,411 @@
+"""A real controller and a real Redis as processes, a client stub, and an agent that the test plays.
+
+Nothing here sleeps to wait for something: processes say ``ready``, and the fake agent puts what it
+is told into queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+import secrets
+import shutil
+import signal
+import string
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from rekindle.controller.embedded_redis import wait_for_redis
+from rekindle.paths import controller_socket
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc as pb_grpc
+from rekindle.wire.phases import now_ns
+from rekindle.wire.spec import FunctionSpec, RetrySpec
+from rekindle.wire.version import PROTOCOL
+
+TOKEN = "a-token-of-the-tests"
+PATIENCE_S = 30.0
+_BASE62 = string.ascii_letters + string.digits
+
+#: Waits that an operator can set, short enough for tests and long enough for a slow machine.
+QUICK = {
+    "REKINDLE_AGENT_GRACE_S": "1.5",
+    "REKINDLE_HOLD_GRACE_S": "0.3",
+    "REKINDLE_CLOSE_GRACE_S": "5",
+}
+
+
+def new_id(prefix: str) -> str:
+    """An id as a client makes it."""
+    return f"{prefix}-" + "".join(secrets.choice(_BASE62) for _ in range(22))
+
+
+def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a coroutine test in a loop of its own, with a limit."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        async def limited() -> None:
+            async with asyncio.timeout(90):
+                await test(*args, **kwargs)
+
+        asyncio.run(limited())
+
+    run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
+    return run
+
+
+class Instance:
+    """An instance directory with its Redis and its controller."""
+
+    def __init__(self, directory: Path, **environ: str) -> None:
+        self.directory = directory
+        self.environ = {**os.environ, **QUICK, **environ}
+        self.environ.pop("REKINDLE_REDIS_URL", None)
+        self.redis: subprocess.Popen[bytes] | None = None
+        self.controller: subprocess.Popen[str] | None = None
+        (directory / "token").write_text(TOKEN + "\n")
+        (directory / "logs").mkdir(exist_ok=True)
+
+    @property
+    def target(self) -> str:
+        """Where the controller listens."""
+        return f"unix:{controller_socket(self.directory)}"
+
+    def start_redis(self) -> None:
+        """Start Redis and wait until it answers."""
+        self.redis = subprocess.Popen(
+            [sys.executable, "-m", "rekindle.controller.embedded_redis", "--dir", self.directory],
+            env=self.environ,
+        )
+        wait_for_redis(self.directory, PATIENCE_S)
+
+    def start_controller(self, *more: str) -> None:
+        """Start the controller and wait until it serves."""
+        log = (self.directory / "logs" / "controller.log").open("a")
+        with log:
+            self.controller = subprocess.Popen(
+                [sys.executable, "-m", "rekindle.controller", "--dir", self.directory, *more],
+                env=self.environ,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.controller.stdout is not None
+        assert self.controller.stdout.readline() == "ready\n", self.log()
+
+    def kill_redis(self) -> None:
+        """SIGKILL."""
+        assert self.redis is not None
+        self.redis.kill()
+        self.redis.wait()
+
+    def kill_controller(self) -> None:
+        """SIGKILL."""
+        assert self.controller is not None
+        self.controller.kill()
+        self.controller.wait()
+        assert self.controller.stdout is not None
+        self.controller.stdout.close()
+
+    def end_controller(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self.controller is not None
+        self.controller.send_signal(signal.SIGTERM)
+        status = self.controller.wait(timeout=PATIENCE_S)
+        assert self.controller.stdout is not None
+        self.controller.stdout.close()
+        return status
+
+    def log(self) -> str:
+        """What the controller logged."""
+        return (self.directory / "logs" / "controller.log").read_text()
+
+    def close(self) -> None:
+        """End everything and remove the directory."""
+        for process in (self.controller, self.redis):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+            if process is not None and process.stdout is not None:
+                process.stdout.close()
+        shutil.rmtree(self.directory)
+
+
+@contextmanager
+def running_instance(*, start: bool = True, **environ: str) -> Iterator[Instance]:
+    """A fresh instance, running unless told otherwise, gone afterwards."""
+    instance = Instance(Path(tempfile.mkdtemp(prefix="rk-test-")), **environ)
+    try:
+        if start:
+            instance.start_redis()
+            instance.start_controller()
+        yield instance
+    finally:
+        instance.close()
+
+
+class Client:
+    """A client's stub, with the token."""
+
+    def __init__(self, instance: Instance, token: str = TOKEN) -> None:
+        self.channel = grpc.aio.insecure_channel(
+            instance.target,
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 200),
+                ("grpc.use_local_subchannel_pool", 1),
+            ],
+        )
+        self.stub: Any = pb_grpc.ControllerStub(self.channel)
+        self.gateway: Any = pb_grpc.AgentGatewayStub(self.channel)
+        self.metadata = (("authorization", f"Bearer {token}"),)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.channel.close()
+
+    def call(self, method: str, request: Any) -> Any:
+        """An RPC of the Controller service; waits for a controller that is coming up."""
+        return getattr(self.stub, method)(request, metadata=self.metadata, wait_for_ready=True)
+
+    async def register(
+        self,
+        name: str = "app",
+        *functions: FunctionSpec,
+        ephemeral: bool = False,
+        app_id: str = "",
+        source: bytes = b"",
+    ) -> tuple[str, list[str]]:
+        """Register an app with functions; returns its id and theirs."""
+        app_id = app_id or new_id("ap")
+        functions = functions or (FunctionSpec(app_name=name, name="double"),)
+        reply = await self.call(
+            "RegisterApp",
+            pb.RegisterAppRequest(
+                app_id=app_id,
+                name=name,
+                ephemeral=ephemeral,
+                functions=[
+                    pb.FunctionDef(
+                        name=spec.name,
+                        spec_json=spec.to_json(),
+                        code=b"code of " + spec.name.encode(),
+                        secrets={"KEY": "value"},
+                    )
+                    for spec in functions
+                ],
+                source=pb.SourceBundle(digest="d1" if source else "", data=source),
+            ),
+        )
+        return app_id, [handle.function_id for handle in reply.functions]
+
+    def invoke(
+        self, function_id: str, payload: bytes = b"x", *, call_id: str = "", strategy: str = ""
+    ) -> Any:
+        """Invoke with one input; awaiting it gives the Result."""
+        return self.call(
+            "Invoke",
+            pb.SubmitRequest(
+                call_id=call_id or new_id("fc"),
+                function_id=function_id,
+                inputs=[pb.Input(index=0, payload=payload)],
+                strategy=strategy,
+                submitted_ns=now_ns(),
+            ),
+        )
+
+    async def submit(
+        self,
+        function_id: str,
+        payloads: dict[int, bytes],
+        *,
+        call_id: str = "",
+        last: bool = True,
+    ) -> str:
+        """Submit inputs by index; returns the call's id."""
+        call_id = call_id or new_id("fc")
+        await self.call(
+            "Submit",
+            pb.SubmitRequest(
+                call_id=call_id,
+                function_id=function_id,
+                inputs=[pb.Input(index=i, payload=data) for i, data in payloads.items()],
+                last=last,
+                submitted_ns=now_ns(),
+            ),
+        )
+        return call_id
+
+    async def results(self, call_id: str, **request: Any) -> list[pb.Result]:
+        """All results of a call, in the order in which they come."""
+        stream = self.call("Results", pb.ResultsRequest(call_id=call_id, **request))
+        return [result async for result in stream]
+
+
+class FakeAgent:
+    """An agent whose work the test does."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        agent_id: str = "",
+        *,
+        max_runners: int = 4,
+        pid: int = 0,
+        protocol: int = PROTOCOL,
+    ) -> None:
+        self._client = Client(instance)
+        self._call: Any = None
+        self._writing = asyncio.Lock()
+        self._reader: asyncio.Task[None] | None = None
+        self._answer: Callable[[pb.Assign], pb.Result | None] | None = None
+        self.hello = pb.AgentHello(
+            agent_id=agent_id or new_id("ag"),
+            host="test",
+            protocol=protocol,
+            max_runners=max_runners,
+            pid=pid or os.getpid(),
+        )
+        self.assigned: asyncio.Queue[pb.Assign] = asyncio.Queue()
+        self.acks: asyncio.Queue[pb.AckDone] = asyncio.Queue()
+        self.cancels: asyncio.Queue[pb.CancelInput] = asyncio.Queue()
+        self.closes: asyncio.Queue[str] = asyncio.Queue()
+        self.opens: asyncio.Queue[str] = asyncio.Queue()
+        self.prepares: asyncio.Queue[pb.PrepareOnAgent] = asyncio.Queue()
+        self.log_lines: list[str] = []
+        self.confirms_closing = True
+
+    async def __aenter__(self) -> FakeAgent:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.disconnect()
+        await self._client.channel.close()
+
+    async def connect(self, in_flight: list[pb.Assign] | None = None) -> pb.Welcome:
+        """Say hello, and which inputs are still here; the controller's welcome."""
+        call = self._client.gateway.Session(metadata=self._client.metadata, wait_for_ready=True)
+        self._call = call
+        hello = pb.AgentHello()
+        hello.CopyFrom(self.hello)
+        for assign in in_flight or ():
+            hello.in_flight.append(pb.InFlight(call_id=assign.call_id, index=assign.input.index))
+        await call.write(pb.AgentMessage(hello=hello))
+        first = await call.read()
+        if first is grpc.aio.EOF:
+            raise grpc.aio.AioRpcError(
+                await call.code(),
+                await call.initial_metadata(),
+                await call.trailing_metadata(),
+                details=await call.details(),
+            )
+        self._reader = asyncio.create_task(self._read(call))
+        return first.welcome  # type: ignore[no-any-return]
+
+    async def disconnect(self) -> None:
+        """Break the connection."""
+        if self._call is not None:
+            self._call.cancel()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        self._call = self._reader = None
+
+    async def lost_connection(self) -> None:
+        """Return when the controller is gone."""
+        assert self._reader is not None
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    def answer(self, answer: Callable[[pb.Assign], pb.Result | None] | None) -> None:
+        """Have every input answered by ``answer`` from now on; None from it leaves it be."""
+        self._answer = answer
+
+    async def _read(self, call: Any) -> None:
+        while True:
+            message = await call.read()
+            if message is grpc.aio.EOF:
+                return
+            kind = message.WhichOneof("kind")
+            if kind == "assign":
+                result = self._answer(message.assign) if self._answer else None
+                if result is not None:
+                    await self.send(done=pb.InputDone(result=result, app_id=message.assign.app_id))
+                else:
+                    self.assigned.put_nowait(message.assign)
+            elif kind == "ack":
+                self.acks.put_nowait(message.ack)
+            elif kind == "cancel":
+                self.cancels.put_nowait(message.cancel)
+            elif kind == "close_app":
+                self.closes.put_nowait(message.close_app.app_id)
+                if self.confirms_closing:
+                    await self.send(app_closed=pb.AppClosed(app_id=message.close_app.app_id))
+            elif kind == "open":
+                self.opens.put_nowait(message.open.function_id)
+            elif kind == "prepare":
+                self.prepares.put_nowait(message.prepare)
+
+    async def send(self, **message: Any) -> None:
+        """Send one AgentMessage."""
+        async with self._writing:
+            await self._call.write(pb.AgentMessage(**message))
+
+    async def done(
+        self,
+        assign: pb.Assign,
+        data: bytes = b"result",
+        status: pb.ResultStatus = pb.SUCCESS,
+        message: str = "",
+    ) -> None:
+        """Report a result."""
+        result = result_of(assign, data, status, message)
+        await self.send(done=pb.InputDone(result=result, app_id=assign.app_id))
+
+
+def result_of(
+    assign: pb.Assign,
+    data: bytes = b"result",
+    status: pb.ResultStatus = pb.SUCCESS,
+    message: str = "",
+) -> pb.Result:
+    """A result as an agent makes it."""
+    return pb.Result(
+        call_id=assign.call_id,
+        index=assign.input.index,
+        status=status,
+        data=data,
+        message=message,
+        strategy="warm",
+        runner_id="ru-test",
+        function_id=assign.function_id,
+        submitted_ns=assign.submitted_ns,
+    )
+
+
+def echo(assign: pb.Assign) -> pb.Result:
+    """An answer: the payload."""
+    return result_of(assign, assign.input.payload)
+
+
+def spec(name: str = "double", **more: Any) -> FunctionSpec:
+    """A function's spec."""
+    if isinstance(more.get("retries"), dict):
+        more["retries"] = RetrySpec(**more["retries"])
+    return FunctionSpec(app_name="app", name=name, **more)

@@ -1,0 +1,281 @@
+"""Apps through a real controller: registered, opened on agents, held, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import grpc
+import pytest
+
+from rekindle import exception
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.errors import from_rpc_error
+from tests.controller.harness import (
+    Client,
+    FakeAgent,
+    Instance,
+    echo,
+    in_loop,
+    new_id,
+    running_instance,
+    spec,
+)
+
+
+async def status_of(client: Client) -> dict[str, object]:
+    """The controller's status."""
+    found: dict[str, object] = json.loads((await client.call("Status", pb.StatusRequest())).json)
+    return found
+
+
+@in_loop
+async def test_registering_twice_gives_the_same_ids(shared: Instance) -> None:
+    async with Client(shared) as client:
+        app_id, first = await client.register("app", spec("one"), spec("two"))
+        _, second = await client.register("app", spec("one"), spec("two"), app_id=app_id)
+        assert first == second
+        assert first[0] == f"fu-{spec('one').revision()}-{app_id[-8:]}"
+
+
+@in_loop
+async def test_an_agent_fetches_code_secrets_and_source(shared: Instance) -> None:
+    async with Client(shared) as client:
+        app_id, [function_id] = await client.register("app", spec("f"), source=b"the zip")
+        reply = await client.gateway.FetchFunction(
+            pb.FetchFunctionRequest(function_id=function_id), metadata=client.metadata
+        )
+        assert reply.app_id == app_id
+        assert reply.function.spec_json == spec("f").to_json()
+        assert reply.function.code == b"code of f"
+        assert dict(reply.function.secrets) == {"KEY": "value"}
+        assert (reply.source.digest, reply.source.data) == ("d1", b"the zip")
+
+
+@in_loop
+async def test_an_unreadable_spec_is_refused(shared: Instance) -> None:
+    async with Client(shared) as client:
+        for text in ("{", "[]", '{"nothing": 1}'):
+            request = pb.RegisterAppRequest(
+                app_id=new_id("ap"), functions=[pb.FunctionDef(name="f", spec_json=text)]
+            )
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await client.call("RegisterApp", request)
+            assert isinstance(from_rpc_error(caught.value), exception.InvalidError)
+
+
+@in_loop
+async def test_functions_are_opened_on_an_agent_and_again_when_it_comes_back(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, ids = await client.register("app", spec("one", min_containers=1), spec("two"))
+        assert {await agent.opens.get(), await agent.opens.get()} == set(ids)
+        await agent.disconnect()
+        await agent.connect()
+        assert {await agent.opens.get(), await agent.opens.get()} == set(ids)
+        instance.kill_controller()
+        await agent.lost_connection()
+        instance.start_controller()
+        await agent.connect()
+        assert {await agent.opens.get(), await agent.opens.get()} == set(ids)
+
+
+@in_loop
+async def test_functions_move_to_another_agent_when_theirs_is_lost(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as first:
+        _, [function_id] = await client.register("app", spec(min_containers=1))
+        await first.opens.get()
+        async with FakeAgent(instance) as second:
+            await first.disconnect()
+            assert await second.opens.get() == function_id
+
+
+@in_loop
+async def test_closing_cancels_queued_and_running_inputs_and_stops_runners(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared, max_runners=1) as agent:
+        app_id, [function_id] = await client.register("app", spec())
+        invoked = client.invoke(function_id)
+        await agent.assigned.get()
+        call_id = await client.submit(function_id, dict.fromkeys(range(40), b""))
+        stream = asyncio.create_task(client.results(call_id))
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        assert await agent.closes.get() == app_id
+        assert (await invoked).status == pb.CANCELLED
+        results = await stream
+        assert {r.status for r in results} == {pb.CANCELLED}
+        assert len(results) == 40
+        assert len(await client.results(call_id)) == 40  # kept
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.invoke(function_id)
+        assert isinstance(from_rpc_error(caught.value), exception.ExecutionError)
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))  # once more is fine
+
+
+@in_loop
+async def test_closing_cancels_inputs_that_wait_on_the_stream() -> None:
+    with running_instance(REKINDLE_HELD_INPUTS="5") as instance:
+        async with Client(instance) as client:
+            app_id, [function_id] = await client.register("app", spec())
+            call_id = await client.submit(function_id, dict.fromkeys(range(600), b""))
+            await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+            results = await client.results(call_id)
+            assert len(results) == 600
+            assert {r.status for r in results} == {pb.CANCELLED}
+
+
+@in_loop
+async def test_closing_waits_for_exit_hooks_and_keeps_their_output(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.confirms_closing = False
+        app_id, _ = await client.register("app", spec())
+        logs = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        closing = asyncio.ensure_future(client.call("CloseApp", pb.CloseAppRequest(app_id=app_id)))
+        await agent.closes.get()
+        await agent.send(log=pb.LogLine(app_id=app_id, stream="stdout", text="bye"))
+        assert (await logs.read()).text == "bye"
+        assert not closing.done()
+        await agent.send(app_closed=pb.AppClosed(app_id=app_id))
+        await closing
+        assert await logs.read() is grpc.aio.EOF
+
+
+@in_loop
+async def test_closing_does_not_hang_on_an_agent_that_is_stuck() -> None:
+    with running_instance(REKINDLE_CLOSE_GRACE_S="0.3") as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            agent.confirms_closing = False
+            app_id, _ = await client.register("app", spec())
+            await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+            assert await agent.closes.get() == app_id
+
+
+@in_loop
+async def test_an_app_that_nobody_holds_any_more_is_closed(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("app", spec(), ephemeral=True)
+        hold = client.call("HoldApp", pb.HoldAppRequest(app_id=app_id))
+        assert (await hold.read()).message == "held"
+        call = client.invoke(function_id)
+        await agent.assigned.get()
+        hold.cancel()  # the client was killed
+        assert await agent.closes.get() == app_id
+        assert (await call).status == pb.CANCELLED
+
+
+@in_loop
+async def test_an_app_that_is_held_again_in_time_stays_open() -> None:
+    with running_instance(REKINDLE_HOLD_GRACE_S="600") as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            agent.answer(echo)
+            app_id, [function_id] = await client.register("app", spec(), ephemeral=True)
+            for _ in range(2):
+                hold = client.call("HoldApp", pb.HoldAppRequest(app_id=app_id))
+                assert (await hold.read()).message == "held"
+                hold.cancel()
+            assert (await client.invoke(function_id)).status == pb.SUCCESS
+
+
+@in_loop
+async def test_a_held_app_hears_that_it_is_closed(shared: Instance) -> None:
+    async with Client(shared) as client:
+        app_id, _ = await client.register("app", spec(), ephemeral=True)
+        hold = client.call("HoldApp", pb.HoldAppRequest(app_id=app_id))
+        assert (await hold.read()).message == "held"
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        assert (await hold.read()).message == "closed"
+        assert await hold.read() is grpc.aio.EOF
+
+
+@in_loop
+async def test_an_ephemeral_app_whose_client_died_with_the_controller_is_closed(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client:
+        app_id, [function_id] = await client.register("app", spec(), ephemeral=True)
+        hold = client.call("HoldApp", pb.HoldAppRequest(app_id=app_id))
+        await hold.read()
+        call_id = await client.submit(function_id, {0: b""})
+        instance.kill_controller()
+        instance.start_controller()
+        [result] = await client.results(call_id)
+        assert result.status == pb.CANCELLED
+
+
+@in_loop
+async def test_runners_of_an_app_that_is_gone_are_stopped_when_a_heartbeat_tells(
+    shared: Instance,
+) -> None:
+    async with FakeAgent(shared) as agent:
+        stats = {"runners": [{"id": "ru-1", "function_id": "fu-1", "app_id": "ap-gone"}]}
+        await agent.send(heartbeat=pb.Heartbeat(stats_json=json.dumps(stats)))
+        assert await agent.closes.get() == "ap-gone"
+
+
+@in_loop
+async def test_an_unknown_app_names_the_nearest(shared: Instance) -> None:
+    async with Client(shared) as client:
+        app_id, _ = await client.register("app", spec())
+        hold = client.call("HoldApp", pb.HoldAppRequest(app_id=app_id[:-1] + "_"))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await hold.read()
+        error = from_rpc_error(caught.value)
+        assert isinstance(error, exception.NotFoundError)
+        assert app_id in str(error)
+
+
+@in_loop
+async def test_prepare_is_answered_by_an_agent(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("app", spec())
+        for ok, reason in ((True, ""), (False, "no CRIU")):
+            call = client.call(
+                "Prepare",
+                pb.PrepareRequest(function_id=function_id, strategy="restore", timeout_s=30),
+            )
+            asked = await agent.prepares.get()
+            assert (asked.function_id, asked.strategy) == (function_id, "restore")
+            await agent.send(
+                prepared=pb.PrepareDone(request_id=asked.request_id, ok=ok, reason=reason)
+            )
+            reply = await call
+            assert (reply.ok, reply.reason) == (ok, reason)
+
+
+@in_loop
+async def test_prepare_waits_for_an_agent_and_no_longer_than_asked(instance: Instance) -> None:
+    async with Client(instance) as client:
+        _, [function_id] = await client.register("app", spec())
+        request = pb.PrepareRequest(function_id=function_id, strategy="fork", timeout_s=0.1)
+        reply = await client.call("Prepare", request)
+        assert not reply.ok
+        assert "no agent is connected" in reply.reason
+        request.timeout_s = 60
+        call = client.call("Prepare", request)
+        async with FakeAgent(instance) as agent:
+            asked = await agent.prepares.get()
+            await agent.send(prepared=pb.PrepareDone(request_id=asked.request_id, ok=True))
+            assert (await call).ok
+
+
+@in_loop
+async def test_status_shows_apps_queues_agents_and_redis(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance, max_runners=1) as agent:
+        _, [function_id] = await client.register("shown", spec())
+        await client.submit(function_id, dict.fromkeys(range(30), b""))
+        await agent.assigned.get()
+        await agent.send(heartbeat=pb.Heartbeat(stats_json='{"memory": 7}'))
+        await agent.send(log=pb.LogLine(app_id="ap-none", text="x"))
+        while (status := await status_of(client))["agents"][0]["stats"] == {}:  # type: ignore[index]
+            pass
+        [app] = status["apps"]  # type: ignore[misc]
+        [function] = app["functions"]
+        assert app["name"] == "shown"
+        assert function["undone"] == 30
+        assert function["in_flight"] + function["queued"] == 30
+        [shown] = status["agents"]  # type: ignore[misc]
+        assert shown["stats"] == {"memory": 7}
+        assert shown["connected"]
+        assert status["redis"]["aof_enabled"] == 1  # type: ignore[index]

@@ -1,0 +1,412 @@
+"""What is killed loses nothing: agents, the controller, Redis, each with calls in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.harness import (
+    Client,
+    FakeAgent,
+    Instance,
+    echo,
+    in_loop,
+    new_id,
+    running_instance,
+    spec,
+)
+
+
+@contextmanager
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stands for an agent's."""
+    made = subprocess.Popen(["sleep", "600"])
+    try:
+        yield made
+    finally:
+        made.kill()
+        made.wait()
+
+
+async def ask_status(client: Client) -> dict[str, object]:
+    """The controller's status."""
+    status: dict[str, object] = json.loads((await client.call("Status", pb.StatusRequest())).json)
+    return status
+
+
+# ---- agents
+
+
+@in_loop
+async def test_inputs_of_a_dead_agent_go_to_another_at_once() -> None:
+    # The grace time is long: it is the death of the process that is noticed.
+    with running_instance(REKINDLE_AGENT_GRACE_S="600") as instance, process() as victim:
+        async with Client(instance) as client, FakeAgent(instance, pid=victim.pid) as first:
+            _, [function_id] = await client.register("app", spec())
+            call = client.invoke(function_id)
+            assign = await first.assigned.get()
+            async with FakeAgent(instance) as second:
+                victim.kill()
+                victim.wait()
+                await first.disconnect()
+                again = await second.assigned.get()
+                assert (again.call_id, again.delivery) == (assign.call_id, 2)
+                await second.done(again, b"saved")
+                assert (await call).data == b"saved"
+
+
+@in_loop
+async def test_inputs_of_an_agent_that_stays_away_go_to_another(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as first:
+        _, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        await first.assigned.get()
+        async with FakeAgent(instance) as second:
+            await first.disconnect()
+            again = await second.assigned.get()
+            assert again.delivery == 2
+            await second.done(again)
+            assert (await call).status == pb.SUCCESS
+
+
+@in_loop
+async def test_an_agent_that_comes_back_keeps_its_inputs(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent, FakeAgent(instance) as two:
+        _, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        holder, other = agent, two
+        done, _ = await asyncio.wait(
+            [asyncio.ensure_future(one.assigned.get()) for one in (agent, two)],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        assign = done.pop().result()
+        if (await ask_status(client))["agents"][0]["in_flight"] == 0:  # type: ignore[index]
+            holder, other = two, agent
+        await holder.disconnect()
+        await holder.connect(in_flight=[assign])
+        await holder.done(assign, b"mine")
+        result = await call
+        assert (result.data, result.deliveries) == (b"mine", 1)
+        assert other.assigned.empty()
+
+
+@in_loop
+async def test_an_assignment_that_never_arrived_is_sent_again(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        await agent.assigned.get()
+        await agent.disconnect()
+        await agent.connect()  # knows nothing of the input
+        again = await agent.assigned.get()
+        assert again.delivery == 1  # nothing ran, so nothing was lost
+        await agent.done(again)
+        assert (await call).status == pb.SUCCESS
+
+
+@in_loop
+async def test_an_input_that_kills_its_agent_is_given_up_after_three(instance: Instance) -> None:
+    async with Client(instance) as client:
+        _, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        for number in (1, 2, 3):
+            with process() as victim:
+                async with FakeAgent(instance, pid=victim.pid) as agent:
+                    assert (await agent.assigned.get()).delivery == number
+                    victim.kill()
+                    victim.wait()
+        result = await call
+        assert result.status == pb.RUNNER_LOST
+        assert "3 times" in result.message
+
+
+@in_loop
+async def test_the_result_of_an_agent_that_was_given_up_counts_when_first(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as slow:
+        _, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        assign = await slow.assigned.get()
+        async with FakeAgent(instance) as second:
+            await slow.disconnect()
+            again = await second.assigned.get()
+            await slow.connect(in_flight=[assign])
+            cancel = await slow.cancels.get()  # another has it now
+            assert cancel.call_id == assign.call_id
+            await slow.done(assign, b"slow but first")
+            assert (await call).data == b"slow but first"
+            stop = await second.cancels.get()
+            assert stop.call_id == again.call_id
+            await second.done(again, b"second")
+            await second.acks.get()
+        assert (await client.invoke(function_id, call_id=assign.call_id)).data == b"slow but first"
+
+
+@in_loop
+async def test_a_silent_agent_is_given_up() -> None:
+    with running_instance(REKINDLE_AGENT_SILENCE_S="0.5") as instance:
+        async with Client(instance) as client, FakeAgent(instance) as hung:
+            _, [function_id] = await client.register("app", spec())
+            await hung.send(heartbeat=pb.Heartbeat(stats_json="{}"))
+            call = client.invoke(function_id)
+            await hung.assigned.get()
+            await hung.lost_connection()
+            async with FakeAgent(instance) as second:
+                await second.done(await second.assigned.get())
+                assert (await call).status == pb.SUCCESS
+
+
+# ---- the controller
+
+
+@in_loop
+async def test_a_killed_controller_comes_back_with_queue_results_and_code(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance, max_runners=1) as agent:
+        app_id, [function_id] = await client.register("app", spec(), source=b"zip")
+        call_id = await client.submit(function_id, {i: b"%d" % i for i in range(30)})
+        held = [await agent.assigned.get() for _ in range(9)]
+        await agent.done(held[0], b"before")
+        await agent.acks.get()
+        instance.kill_controller()
+        await agent.lost_connection()
+        instance.start_controller()
+        await agent.connect(in_flight=held[1:])
+        for assign in held[1:]:
+            await agent.done(assign, assign.input.payload)
+        agent.answer(echo)
+        for _ in range(agent.assigned.qsize()):
+            assign = agent.assigned.get_nowait()
+            await agent.done(assign, assign.input.payload)
+        results = {r.index: r for r in await client.results(call_id)}
+        assert sorted(results) == list(range(30))
+        assert results[0].data == b"before"
+        assert {i: r.data for i, r in results.items() if i and r.data != b"%d" % i} == {}
+        assert {r.index: r.deliveries for r in results.values() if r.deliveries != 1} == {}
+        fetched = await client.gateway.FetchFunction(
+            pb.FetchFunctionRequest(function_id=function_id), metadata=client.metadata
+        )
+        assert fetched.app_id == app_id
+        assert fetched.function.code == b"code of double"
+        assert fetched.function.secrets["KEY"] == "value"
+        assert fetched.source.data == b"zip"
+
+
+@in_loop
+async def test_inputs_that_nobody_had_run_after_a_restart_of_the_controller(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client:
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {i: b"%d" % i for i in range(20)})
+        instance.kill_controller()
+        instance.start_controller()
+        async with FakeAgent(instance) as agent:
+            order: list[int] = []
+
+            def answer(assign: pb.Assign) -> pb.Result:
+                order.append(assign.input.index)
+                return echo(assign)
+
+            agent.answer(answer)
+            results = await client.results(call_id)
+            assert {r.index: r.data for r in results} == {i: b"%d" % i for i in range(20)}
+            assert sorted(order) == list(range(20))
+
+
+@in_loop
+async def test_controller_and_agent_killed_together_lose_nothing(instance: Instance) -> None:
+    with process() as victim:
+        async with Client(instance) as client, FakeAgent(instance, pid=victim.pid) as agent:
+            _, [function_id] = await client.register("app", spec())
+            call_id = await client.submit(function_id, {0: b"a", 1: b"b"})
+            await agent.assigned.get()
+            victim.kill()
+            victim.wait()
+            instance.kill_controller()
+            instance.start_controller()
+            async with FakeAgent(instance) as fresh:
+                fresh.answer(echo)
+                assert {r.data for r in await client.results(call_id)} == {b"a", b"b"}
+
+
+@in_loop
+async def test_an_invoke_is_sent_again_after_a_restart_and_gets_its_result(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call_id = new_id("fc")
+        call = client.invoke(function_id, call_id=call_id)
+        assign = await agent.assigned.get()
+        instance.kill_controller()
+        with pytest.raises(Exception):  # noqa: B017 - whatever gRPC makes of the broken connection
+            await call
+        await agent.lost_connection()
+        instance.start_controller()
+        again = client.invoke(function_id, call_id=call_id)
+        await agent.connect(in_flight=[assign])
+        await agent.done(assign, b"kept")
+        assert (await again).data == b"kept"
+        assert agent.assigned.empty()
+
+
+@in_loop
+async def test_a_delayed_retry_survives_a_restart_of_the_controller(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        retries = {"max_retries": 1, "initial_delay_s": 2.0}
+        _, [function_id] = await client.register("app", spec(retries=retries))
+        call_id = await client.submit(function_id, {0: b"a"})
+        await agent.done(await agent.assigned.get(), b"", pb.FAILURE)
+        await agent.acks.get()
+        failed = time.monotonic()
+        instance.kill_controller()
+        await agent.lost_connection()
+        instance.start_controller()
+        await agent.connect()
+        assign = await agent.assigned.get()
+        assert time.monotonic() - failed > 1.0
+        assert assign.delivery == 2
+        await agent.done(assign, b"at last", pb.FAILURE)  # its one retry is used up
+        [result] = await client.results(call_id)
+        assert (result.status, result.data) == (pb.FAILURE, b"at last")
+
+
+@in_loop
+async def test_lost_deliveries_are_counted_over_a_restart(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {0: b"a"})
+        for number in (1, 2):
+            assign = await agent.assigned.get()
+            assert assign.delivery == number
+            back = pb.InputReturned(call_id=call_id, index=0, reason="died")
+            await agent.send(returned=back)
+        held = await agent.assigned.get()
+        instance.kill_controller()
+        await agent.lost_connection()
+        instance.start_controller()
+        await agent.connect(in_flight=[held])
+        await agent.send(returned=pb.InputReturned(call_id=call_id, index=0, reason="died"))
+        [result] = await client.results(call_id)
+        assert (result.status, result.deliveries) == (pb.RUNNER_LOST, 3)
+
+
+@in_loop
+async def test_a_controller_ends_cleanly_on_sigterm(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {0: b"a"})
+        assign = await agent.assigned.get()
+        assert instance.end_controller() == 0
+        assert "event=ended" in instance.log()
+        await agent.lost_connection()
+        instance.start_controller()
+        await agent.connect(in_flight=[assign])
+        await agent.done(assign, b"after")
+        assert [r.data for r in await client.results(call_id)] == [b"after"]
+
+
+# ---- Redis
+
+
+@in_loop
+async def test_a_killed_redis_loses_nothing_that_was_acknowledged(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance, max_runners=2) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {i: b"%d" % i for i in range(50)})
+        first = await agent.assigned.get()
+        await agent.done(first, b"stored")
+        await agent.acks.get()
+        instance.kill_redis()
+        running = [await agent.assigned.get() for _ in range(4)]
+        for assign in running:  # results that come while Redis is away
+            await agent.done(assign, assign.input.payload)
+        waiting = client.invoke(function_id, b"meanwhile")  # and a call
+        instance.start_redis()
+        agent.answer(echo)
+        for _ in range(agent.assigned.qsize()):
+            assign = agent.assigned.get_nowait()
+            await agent.done(assign, assign.input.payload)
+        results = {r.index: r.data for r in await client.results(call_id)}
+        assert results == {i: b"stored" if i == 0 else b"%d" % i for i in range(50)}
+        assert (await waiting).data == b"meanwhile"
+
+
+@in_loop
+async def test_redis_killed_again_and_again_under_load_completes_every_call_once(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        runs: dict[str, int] = {}
+
+        def answer(assign: pb.Assign) -> pb.Result:
+            runs[assign.call_id] = runs.get(assign.call_id, 0) + 1
+            return echo(assign)
+
+        agent.answer(answer)
+        stop, progress = asyncio.Event(), asyncio.Semaphore(0)
+        acknowledged: list[tuple[str, bytes]] = []
+
+        async def load(number: int) -> None:
+            count = 0
+            while not stop.is_set():
+                payload = b"%d.%d" % (number, count)
+                count += 1
+                call_id = await client.submit(function_id, {0: payload})
+                acknowledged.append((call_id, payload))
+                progress.release()
+
+        loads = [asyncio.create_task(load(number)) for number in range(4)]
+        for _ in range(4):
+            for _ in range(50):
+                await progress.acquire()
+            await asyncio.to_thread(instance.kill_redis)
+            await asyncio.to_thread(instance.start_redis)
+        stop.set()
+        await asyncio.gather(*loads)
+        for call_id, payload in acknowledged:
+            [result] = await client.results(call_id)
+            assert (result.status, result.data) == (pb.SUCCESS, payload)
+        assert set(runs.values()) == {1}
+
+
+@in_loop
+async def test_a_request_says_so_when_redis_stays_away() -> None:
+    with running_instance(REKINDLE_REDIS_PATIENCE_S="0.5") as instance:
+        async with Client(instance) as client:
+            _, [function_id] = await client.register("app", spec())
+            instance.kill_redis()
+            with pytest.raises(Exception, match=r"Redis at .* has not answered"):
+                await client.invoke(function_id)
+            instance.start_redis()
+            await client.submit(function_id, {0: b"works again"})
+
+
+@in_loop
+async def test_everything_killed_comes_back_from_disk(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {0: b"a", 1: b"b"})
+        await agent.done(await agent.assigned.get(), b"stored")
+        await agent.acks.get()
+        instance.kill_redis()
+        instance.kill_controller()
+        instance.start_redis()
+        instance.start_controller()
+        await agent.connect()
+        agent.answer(echo)
+        for _ in range(agent.assigned.qsize()):
+            await agent.done(agent.assigned.get_nowait(), b"b")
+        results = {r.index: r.data for r in await client.results(call_id)}
+        assert results == {0: b"stored", 1: b"b"}

@@ -1,0 +1,134 @@
+"""Log lines: numbered, followed live, stored, never numbered twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, spec
+
+
+async def say(agent: FakeAgent, app_id: str, *texts: str) -> None:
+    """Send lines."""
+    for text in texts:
+        await agent.send(log=pb.LogLine(app_id=app_id, stream="stdout", text=text))
+
+
+@in_loop
+async def test_lines_are_numbered_and_followed_in_order(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, _ = await client.register("app", spec())
+        stream = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        await say(agent, app_id, "one", "two")
+        lines = [await stream.read() for _ in range(2)]
+        assert [(line.seq, line.text) for line in lines] == [(1, "one"), (2, "two")]
+        await say(agent, app_id, "three")
+        assert (await stream.read()).text == "three"
+
+
+@in_loop
+async def test_a_result_names_the_last_line_before_it(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        assign = await agent.assigned.get()
+        await say(agent, app_id, "a", "b", "c")
+        await agent.done(assign)
+        await say(agent, app_id, "d")
+        assert (await call).log_seq == 3
+
+
+@in_loop
+async def test_a_result_that_is_sent_again_without_its_app_names_its_lines_too(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        assign = await agent.assigned.get()
+        await say(agent, app_id, "a")
+        done = pb.InputDone(
+            result=pb.Result(
+                call_id=assign.call_id, status=pb.SUCCESS, function_id=assign.function_id
+            )
+        )
+        await agent.send(done=done)
+        assert (await call).log_seq == 1
+
+
+@in_loop
+async def test_many_lines_are_read_back_from_any_point(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("app", spec())
+        call = client.invoke(function_id)
+        assign = await agent.assigned.get()
+        await say(agent, app_id, *(str(i) for i in range(1, 3001)))
+        await agent.done(assign)
+        assert (await call).log_seq == 3000
+        for after in (0, 400, 2990, 3000):
+            stream = client.call("Logs", pb.LogsRequest(app_id=app_id, after_seq=after))
+            assert [line.seq async for line in stream] == list(range(after + 1, 3001))
+
+
+@in_loop
+async def test_a_slow_follower_misses_nothing(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("app", spec())
+        stream = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        await say(agent, app_id, "1")
+        assert (await stream.read()).seq == 1
+        call = client.invoke(function_id)
+        assign = await agent.assigned.get()
+        await say(agent, app_id, *("x" * 200 for _ in range(5000)))
+        await agent.done(assign)
+        await call
+        assert [(await stream.read()).seq for _ in range(5000)] == list(range(2, 5002))
+
+
+@in_loop
+async def test_lines_survive_a_restart_and_numbers_go_on(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        app_id, _ = await client.register("app", spec())
+        await say(agent, app_id, "before")
+        stream = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        before = await stream.read()
+        assert instance.end_controller() == 0
+        await agent.lost_connection()
+        instance.start_controller()
+        await agent.connect()
+        stream = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        assert (await stream.read()).text == "before"
+        await say(agent, app_id, "after")
+        after = await stream.read()
+        assert after.text == "after"
+        assert after.seq > before.seq
+        resumed = client.call(
+            "Logs", pb.LogsRequest(app_id=app_id, after_seq=before.seq, follow=True)
+        )
+        assert (await resumed.read()).text == "after"
+
+
+@in_loop
+async def test_lines_wait_for_a_redis_that_is_away(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        app_id, _ = await client.register("app", spec())
+        stream = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        await say(agent, app_id, "first")
+        assert (await stream.read()).text == "first"
+        instance.kill_redis()
+        await say(agent, app_id, "second")
+        assert (await stream.read()).text == "second"  # followers need no Redis
+        await asyncio.to_thread(instance.start_redis)
+        assert instance.end_controller() == 0
+        instance.start_controller()
+        again = client.call("Logs", pb.LogsRequest(app_id=app_id))
+        assert [line.text async for line in again] == ["first", "second"]
+
+
+@in_loop
+async def test_logs_of_an_app_that_is_not_there_are_empty(shared: Instance) -> None:
+    async with Client(shared) as client:
+        stream = client.call("Logs", pb.LogsRequest(app_id=new_id("ap"), follow=True))
+        assert await stream.read() is grpc.aio.EOF
