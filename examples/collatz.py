@@ -1,12 +1,12 @@
 """Plain functions: one call, many at once, one in the background, and an exception that comes home.
 
-rekindle run examples/numbers.py
-rekindle run examples/numbers.py --count 200
+rekindle run examples/collatz.py
+rekindle run examples/collatz.py --count 200
 """
 
 import rekindle
 
-app = rekindle.App("numbers")
+app = rekindle.App("collatz")
 
 
 @app.function()
