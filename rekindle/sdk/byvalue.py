@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 #: Modules that travel by value besides ``__main__``: scripts that ``rekindle run`` loaded.
-_scripts: set[str] = set()
+_scripts: dict[str, str] = {}  # name -> file
 
 
 def register_script(module: ModuleType) -> None:
@@ -20,7 +20,15 @@ def register_script(module: ModuleType) -> None:
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(module)
-    _scripts.add(module.__name__)
+    _scripts[module.__name__] = module.__file__ or ""
+
+
+def script_file() -> str | None:
+    """The file that this program was started from; None at a prompt."""
+    if _scripts:
+        return next(reversed(_scripts.values()))
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return file if isinstance(file, str) else None
 
 
 def is_by_value(module_name: str | None) -> bool:

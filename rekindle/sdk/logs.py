@@ -20,6 +20,9 @@ _REACH_S = 0.5
 #: What may still come when the app has been closed (exit hooks) is waited for so long.
 _DRAIN_S = 5.0
 
+#: Whether rekindle's own notes are shown (``rekindle run -q`` leaves them out).
+show_notes = True
+
 
 class LogPrinter:
     """Follows the log lines of one app. Its methods run on the background thread."""
@@ -72,7 +75,8 @@ class LogPrinter:
 def show(line: pb.LogLine) -> None:
     """Write one line where it belongs."""
     if line.stream == "system":
-        write_note(line.text)
+        if show_notes:
+            write_note(line.text)
         return
     _write(sys.stderr if line.stream == "stderr" else sys.stdout, line.text, not line.partial)
 

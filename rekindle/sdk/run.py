@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 class AppRun:
     """The context manager, sync and async, that ``app.run()`` gives."""
 
-    def __init__(self, app: App, name: str | None, script: Path | None = None) -> None:
+    def __init__(self, app: App, name: str | None) -> None:
         self._app = app
         self._name = name
-        self._script = script
         self._session: session.Session | None = None
         self._hold: Future[Any] | None = None
         _check_may_run(app)
@@ -70,7 +69,7 @@ class AppRun:
         from rekindle.sdk import registration, source
         from rekindle.sdk.client import client_for
 
-        script = self._script or source.script_file()
+        script = source.script_file()
         name = self._name or self._app.name or (_name_from(script) if script else "app")
         app_id = new_app_id()
         request = registration.request_for(self._app, name, app_id, script)

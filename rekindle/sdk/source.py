@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import RequestSizeError
+from rekindle.sdk import byvalue
 from rekindle.sdk.byvalue import is_by_value
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,8 @@ def collect(script: Path | None) -> Bundle | None:
 
 
 def script_file() -> Path | None:
-    """The file of ``__main__``, where it has one."""
-    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    """The file that this program was started from; None at a prompt."""
+    file = byvalue.script_file()
     return Path(file).absolute() if file else None
 
 
@@ -134,6 +135,8 @@ def _neighbours(script: Path | None) -> Iterator[dict[str, Path]]:
     for entry in sorted(script.parent.iterdir()):
         if entry == script or entry.name.startswith(".") or entry.name in _SKIPPED_DIRS:
             continue
+        if entry.stem in sys.stdlib_module_names:
+            continue  # first on sys.path, it would hide the standard library's from everybody
         is_package = entry.is_dir() and (entry / "__init__.py").is_file()
         if is_package or (entry.suffix == ".py" and entry.is_file()):
             units.append(_tree(entry, entry.name))

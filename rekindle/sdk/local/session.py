@@ -95,6 +95,9 @@ def begin() -> Session:
 def start_supervisor(directory: Path, parent_pid: int | None) -> subprocess.Popen[bytes]:
     """Start a supervisor in a session of its own, so that Ctrl-C reaches the caller alone."""
     instance.prepare(directory)
+    environ = dict(os.environ)
+    if parent_pid is None:  # a daemon keeps no directory busy, and finds its home from anywhere
+        environ["REKINDLE_HOME"] = str(paths.home())
     command = [sys.executable, "-P", "-m", "rekindle.sdk.local.supervisor", "--dir", str(directory)]
     if parent_pid is not None:
         command += ["--parent-pid", str(parent_pid)]
@@ -105,6 +108,8 @@ def start_supervisor(directory: Path, parent_pid: int | None) -> subprocess.Pope
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
+            env=environ,
+            cwd="/" if parent_pid is None else None,
         )
 
 

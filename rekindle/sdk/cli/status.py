@@ -1,0 +1,128 @@
+"""``rekindle status``: what an instance is doing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: How long a controller may take to answer.
+_PATIENCE_S = 3.0
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def status(as_json: bool) -> int:
+    """Show apps, queues and agents of the instance that is up.
+
+    That of $REKINDLE_DIR, or what `rekindle up` keeps. Ends with status 1 when none is up.
+    """
+    import os
+    from pathlib import Path
+
+    from rekindle import paths
+    from rekindle.sdk.local import directory as instance
+
+    named = os.environ.get("REKINDLE_DIR")
+    directory = Path(named) if named else paths.daemon_dir()
+    if instance.supervisor_pid(directory) is None and not instance.answers(directory):
+        if as_json:
+            click.echo(json.dumps({"up": False, "directory": str(directory)}))
+        else:
+            click.echo("No instance is up. `rekindle up` starts one.")
+        return 1
+    from rekindle.sdk.background import background
+    from rekindle.sdk.client import Client
+
+    async def ask() -> str:
+        client = Client(directory)
+        await client.hello(_PATIENCE_S)
+        return await client.status()
+
+    report: dict[str, Any] = json.loads(background().run(ask()))
+    report |= {"up": True, "directory": str(directory)}
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _show(report)
+    return 0
+
+
+def _show(report: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    redis = report.get("redis", {})
+    console.print(
+        f"rekindle {report.get('version', '?')}, up {duration(report.get('uptime_s', 0))}, "
+        f"in {report['directory']}; Redis {redis.get('redis_version', '?')}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print()
+    console.print(_agents(report.get("agents", [])))
+    console.print()
+    functions = [
+        (app, function) for app in report.get("apps", []) for function in app.get("functions", [])
+    ]
+    console.print(_functions(functions) if functions else "No app is running.")
+
+
+def _agents(agents: list[dict[str, Any]]) -> Table:
+    made = _table("agent", "host", "state", ">runners", ">in flight", ">heard")
+    for agent in agents:
+        stats = agent.get("stats") or {}
+        runners = stats.get("runners")
+        count = len(runners) if isinstance(runners, (list, dict)) else runners
+        made.add_row(
+            agent.get("agent_id", "?"),
+            agent.get("host", ""),
+            "connected" if agent.get("connected") else "away",
+            f"{count if count is not None else '?'} of {agent.get('max_runners', '?')}",
+            str(agent.get("in_flight", "?")),
+            f"{agent.get('last_heard_s', 0):.0f} s ago",
+        )
+    if not agents:
+        made.add_row("none", "", "", "", "", "")
+    return made
+
+
+def _functions(functions: list[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
+    made = _table("app", "function", ">queued", ">in flight", ">delayed", "id")
+    for app, function in functions:
+        name = app.get("name", "?") + (" (closing)" if app.get("closing") else "")
+        made.add_row(
+            name,
+            function.get("name", "?"),
+            str(function.get("queued", "?")),
+            str(function.get("in_flight", "?")),
+            str(function.get("delayed", 0)),
+            function.get("function_id", ""),
+        )
+    return made
+
+
+def _table(*columns: str) -> Table:
+    """A plain table; a column whose name starts with ``>`` is right-aligned."""
+    from rich.table import Table
+
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        made.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    return made
+
+
+def duration(seconds: float) -> str:
+    """``3 d 4 h``, ``5 min 2 s``: the two largest units."""
+    left = int(seconds)
+    parts: list[str] = []
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, size)
+        if count or parts or unit == "s":
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
