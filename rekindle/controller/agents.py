@@ -48,6 +48,7 @@ class Agents:
         self._tasks = tasks
         self._settings = settings
         self._joined = asyncio.Condition()
+        self._missing: asyncio.TimerHandle | None = None
         self._closing: dict[tuple[str, str], asyncio.Event] = {}  # (app, agent) -> its word
         self._prepares: dict[str, tuple[str, asyncio.Future[pb.PrepareReply]]] = {}
 
@@ -291,6 +292,27 @@ class Agents:
         for item in sorted(adrift, key=lambda item: _entry_order(item.entry), reverse=True):
             self._delivery.place_again(item)  # to the front, so the oldest comes last
         self._dispatcher.pump()
+
+    # ---- when there is none
+
+    def missed(self) -> None:
+        """Inputs wait and no agent is connected: say so in their apps' logs, if that lasts."""
+        if self._missing is None:
+            loop = asyncio.get_running_loop()
+            self._missing = loop.call_later(self._settings.no_agent_s, self._still_missed)
+
+    def _still_missed(self) -> None:
+        self._missing = None
+        if self._state.live_agents():
+            return
+        log.warning("inputs wait and no agent is connected")
+        for app in self._state.apps.values():
+            if any(function.ready or function.backlog for function in app.functions.values()):
+                self._logbook.say(
+                    app.app_id,
+                    "no agent is connected: inputs wait for one (the agent's log, "
+                    "logs/agent.log in the instance directory, may tell why)",
+                )
 
     # ---- what agents are asked for
 

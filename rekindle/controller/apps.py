@@ -206,6 +206,7 @@ class Apps:
             self._state.functions.pop(function_id, None)
         self._state.apps.pop(app_id, None)
         app.closed.set()
+        self._delivery.wake_watchers_of(app)
         self._logbook.close(app_id)
         log.info("app closed", extra=kv(app=app_id, name=app.name, reason=reason))
 

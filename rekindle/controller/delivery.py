@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rekindle.controller.dispatcher import Dispatcher
 from rekindle.controller.records import (
@@ -24,6 +24,7 @@ from rekindle.controller.records import (
 from rekindle.controller.settings import MIB, Settings
 from rekindle.controller.state import (
     Agent,
+    App,
     Call,
     Function,
     HeldInput,
@@ -60,6 +61,8 @@ class Delivery:
         self._tasks = tasks
         self._settings = settings
         dispatcher.on_low = self.take_more
+        #: Called when inputs were accepted and no agent is connected.
+        self.on_no_agent: Callable[[], None] = lambda: None
 
     # ---- accepting
 
@@ -158,6 +161,8 @@ class Delivery:
             self._tasks.start(self.adopt_taken(function), "adopt inputs")
         self._dispatcher.pump()
         self.take_more(function)
+        if not any(agent.outbox is not None for agent in self._state.agents.values()):
+            self.on_no_agent()
 
     def call(self, call_id: str, function: Function, meta: CallMeta) -> Call:
         """The call in memory, made from ``meta`` where it is not there."""
@@ -402,6 +407,12 @@ class Delivery:
                 # A slow reader gets the index alone, and reads the result from the store.
                 watcher.fresh.append((result.index, result if len(watcher.fresh) < 32 else None))
         self._wake_watchers(call)
+
+    def wake_watchers_of(self, app: App) -> None:
+        """Let streams of a closed app's calls end, also where the last input never came."""
+        for call in list(self._state.calls.values()):
+            if call.function.app is app:
+                self._wake_watchers(call)
 
     @staticmethod
     def _wake_watchers(call: Call) -> None:

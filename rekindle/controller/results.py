@@ -40,7 +40,7 @@ class ResultStreams:
                 if call is None:  # its app is closed: no result can come any more
                     return
                 watcher.wake.clear()
-                complete = call.complete
+                complete = call.ended
                 while watcher.fresh:
                     index, live = watcher.fresh.popleft()
                     if index < from_index or index in sent:
@@ -49,7 +49,7 @@ class ResultStreams:
                     if found is not None:
                         sent.add(index)
                         yield found
-                        complete = call.complete
+                        complete = call.ended
                 if complete:
                     return
                 await watcher.wake.wait()

@@ -82,6 +82,7 @@ class ControllerServer:
         )
         self._apps.on_open = self._agents.open_function
         self._apps.close_on_agents = self._agents.close_app
+        self._delivery.on_no_agent = self._agents.missed
         self._link.on_return = self._redis_is_back
         self._health = _health_servicer()
         self._grpc = grpc.aio.server(interceptors=[TokenInterceptor(token)], options=_OPTIONS)

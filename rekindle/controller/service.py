@@ -167,16 +167,13 @@ class ControllerService:
         names.check_call_id(request.call_id)
         _check_strategy(request.strategy)
         limit = self._settings.max_payload_bytes
-        if len(request.params) > limit:
-            raise RequestSizeError(
-                payload_too_large("the class's parameters", len(request.params), limit)
-            )
         for item in request.inputs:
             if item.index < 0:
                 raise InvalidError(f"input index {item.index} is negative")
-            if len(item.payload) > limit:
+            size = len(item.payload) + len(request.params)  # they travel together
+            if size > limit:
                 what = f"the arguments of input {item.index}"
-                raise RequestSizeError(payload_too_large(what, len(item.payload), limit))
+                raise RequestSizeError(payload_too_large(what, size, limit))
 
 
 def check_protocol(protocol: int, who: str, version: str = "") -> None:

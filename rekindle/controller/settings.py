@@ -32,6 +32,8 @@ class Settings:
     agent_grace_s: float = 5.0
     #: REKINDLE_AGENT_SILENCE_S: an agent that sends nothing for so long is taken for lost.
     agent_silence_s: float = 30.0
+    #: REKINDLE_NO_AGENT_S: inputs that wait so long for any agent make a line in their app's log.
+    no_agent_s: float = 5.0
     #: REKINDLE_REDIS_PATIENCE_S: a request waits so long for a Redis that is away.
     redis_patience_s: float = 30.0
     #: REKINDLE_MAX_DELIVERIES: an input whose runner dies is placed so often.
@@ -69,6 +71,7 @@ class Settings:
             close_grace_s=seconds("REKINDLE_CLOSE_GRACE_S", base.close_grace_s),
             agent_grace_s=seconds("REKINDLE_AGENT_GRACE_S", base.agent_grace_s),
             agent_silence_s=seconds("REKINDLE_AGENT_SILENCE_S", base.agent_silence_s),
+            no_agent_s=seconds("REKINDLE_NO_AGENT_S", base.no_agent_s),
             redis_patience_s=seconds("REKINDLE_REDIS_PATIENCE_S", base.redis_patience_s),
             max_deliveries=integer("REKINDLE_MAX_DELIVERIES", base.max_deliveries),
             agent_prefetch=integer("REKINDLE_AGENT_PREFETCH", base.agent_prefetch),

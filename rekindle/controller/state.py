@@ -100,6 +100,11 @@ class Call:
         """Whether all inputs were submitted and have results."""
         return self.total >= 0 and self.done >= self.total
 
+    @property
+    def ended(self) -> bool:
+        """Whether no more results can come."""
+        return self.complete or self.function.app.closed.is_set()
+
     def counted(self, done: int, total: int) -> None:
         """Take over counts that Redis returned; replies may arrive in another order."""
         self.done = max(self.done, done)

@@ -50,16 +50,27 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-" + "".join(secrets.choice(_BASE62) for _ in range(22))
 
 
+#: One loop for all tests of the process: gRPC's asyncio side keeps to the loops that it has seen,
+#: and trips over those that are closed.
+_RUNNER = asyncio.Runner()
+
+
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run a coroutine test in a loop of its own, with a limit."""
+    """Run a coroutine test, with a limit, and end what it left running."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         async def limited() -> None:
-            async with asyncio.timeout(90):
-                await test(*args, **kwargs)
+            try:
+                async with asyncio.timeout(90):
+                    await test(*args, **kwargs)
+            finally:
+                left = asyncio.all_tasks() - {asyncio.current_task()}
+                for task in left:
+                    task.cancel()
+                await asyncio.gather(*left, return_exceptions=True)
 
-        asyncio.run(limited())
+        _RUNNER.run(limited())
 
     run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
     return run

@@ -127,6 +127,20 @@ async def test_closing_cancels_inputs_that_wait_on_the_stream() -> None:
 
 
 @in_loop
+async def test_closing_ends_the_results_of_a_call_that_never_got_its_last_input(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.answer(echo)
+        app_id, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {0: b"a"}, last=False)
+        stream = client.call("Results", pb.ResultsRequest(call_id=call_id))
+        assert (await stream.read()).index == 0
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        assert await stream.read() is grpc.aio.EOF
+
+
+@in_loop
 async def test_closing_waits_for_exit_hooks_and_keeps_their_output(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared) as agent:
         agent.confirms_closing = False

@@ -7,7 +7,15 @@ import asyncio
 import grpc
 
 from rekindle.wire import rekindle_pb2 as pb
-from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, spec
+from tests.controller.harness import (
+    Client,
+    FakeAgent,
+    Instance,
+    in_loop,
+    new_id,
+    running_instance,
+    spec,
+)
 
 
 async def say(agent: FakeAgent, app_id: str, *texts: str) -> None:
@@ -132,3 +140,15 @@ async def test_logs_of_an_app_that_is_not_there_are_empty(shared: Instance) -> N
     async with Client(shared) as client:
         stream = client.call("Logs", pb.LogsRequest(app_id=new_id("ap"), follow=True))
         assert await stream.read() is grpc.aio.EOF
+
+
+@in_loop
+async def test_who_waits_for_an_agent_is_told() -> None:
+    with running_instance(REKINDLE_NO_AGENT_S="0.1") as instance:
+        async with Client(instance) as client:
+            app_id, [function_id] = await client.register("app", spec())
+            stream = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+            await client.submit(function_id, {0: b""})
+            line = await stream.read()
+            assert line.stream == "system"
+            assert "no agent is connected" in line.text
