@@ -15,11 +15,11 @@ import time
 from rekindle.controller.delivery import Delivery
 from rekindle.controller.dispatcher import Dispatcher
 from rekindle.controller.logbook import Logbook
-from rekindle.controller.placement import choose_agent
+from rekindle.controller.orders import Orders
 from rekindle.controller.records import StoredAgent
 from rekindle.controller.registry import Registry
 from rekindle.controller.settings import Settings
-from rekindle.controller.state import Agent, Function, InputState, State
+from rekindle.controller.state import Agent, InputState, State
 from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -36,6 +36,7 @@ class Agents:
         registry: Registry,
         delivery: Delivery,
         dispatcher: Dispatcher,
+        orders: Orders,
         logbook: Logbook,
         tasks: Tasks,
         settings: Settings,
@@ -44,13 +45,11 @@ class Agents:
         self._registry = registry
         self._delivery = delivery
         self._dispatcher = dispatcher
+        self._orders = orders
         self._logbook = logbook
         self._tasks = tasks
         self._settings = settings
-        self._joined = asyncio.Condition()
         self._missing: asyncio.TimerHandle | None = None
-        self._closing: dict[tuple[str, str], asyncio.Event] = {}  # (app, agent) -> its word
-        self._prepares: dict[str, tuple[str, asyncio.Future[pb.PrepareReply]]] = {}
 
     # ---- joining
 
@@ -99,13 +98,11 @@ class Agents:
         )
         self._state.expected_agents.discard(agent.agent_id)
         self._release_adrift()
-        self._open_unopened()
         self._dispatcher.pump()
         stored = StoredAgent(agent.agent_id, agent.host, agent.pid, agent.local)
         self._tasks.start(self._registry.save_agent(stored), "save agent")
         self._watch_silence(agent)
-        async with self._joined:
-            self._joined.notify_all()
+        await self._orders.joined()
         return agent, session
 
     def _reconcile(self, agent: Agent, in_flight: set[tuple[str, int]]) -> None:
@@ -120,7 +117,7 @@ class Agents:
                 item.move(InputState.ADRIFT)
             agent.drop(item)
             if item.state is InputState.ADRIFT:
-                self._delivery.place_again(item)
+                self._dispatcher.place_again(item)
         for key in in_flight - agent.inputs.keys():
             known = self._state.inputs.get(key)
             if known is not None and known.state in (InputState.QUEUED, InputState.ADRIFT):
@@ -152,9 +149,9 @@ class Agents:
             back = message.returned
             self._delivery.returned(agent, (back.call_id, back.index), back.reason)
         elif kind == "prepared":
-            self._prepared(message.prepared)
+            self._orders.prepared(message.prepared)
         elif kind == "app_closed":
-            self._app_closed(message.app_closed.app_id, agent)
+            self._orders.app_closed(message.app_closed.app_id, agent)
         else:
             log.warning("unknown message", extra=kv(agent=agent.agent_id, kind=kind))
 
@@ -245,17 +242,11 @@ class Agents:
             os.close(agent.pidfd)
             agent.pidfd = -1
         log.warning("agent is lost", extra=kv(agent=agent.agent_id, reason=reason))
-        for request_id, (agent_id, future) in list(self._prepares.items()):
-            if agent_id == agent.agent_id and not future.done():
-                future.set_result(pb.PrepareReply(ok=False, reason=reason))
-                del self._prepares[request_id]
-        for app_id, _ in [key for key in self._closing if key[1] == agent.agent_id]:
-            self._app_closed(app_id, agent)
         for item in list(agent.inputs.values()):
             agent.drop(item)
             self._tasks.start(self._delivery.lost(item, reason), "place again")
         self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
-        self._open_unopened()
+        self._orders.lost(agent, reason)
 
     # ---- after a restart of the controller
 
@@ -290,7 +281,7 @@ class Agents:
             if item.state is InputState.ADRIFT and not item.agent_id
         ]
         for item in sorted(adrift, key=lambda item: _entry_order(item.entry), reverse=True):
-            self._delivery.place_again(item)  # to the front, so the oldest comes last
+            self._dispatcher.place_again(item)  # to the front, so the oldest comes last
         self._dispatcher.pump()
 
     # ---- when there is none
@@ -313,110 +304,6 @@ class Agents:
                     "no agent is connected: inputs wait for one (the agent's log, "
                     "logs/agent.log in the instance directory, may tell why)",
                 )
-
-    # ---- what agents are asked for
-
-    async def close_app(self, app_id: str) -> None:
-        """Stop an app's runners on all agents; returns when their exit hooks have run.
-
-        Waits ``close_grace_s`` at most: an agent that is stuck must not keep the app open.
-        """
-        waiting: dict[tuple[str, str], asyncio.Event] = {}
-        for agent in self._state.live_agents():
-            waiting[app_id, agent.agent_id] = asyncio.Event()
-            agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
-        self._closing |= waiting
-        try:
-            async with asyncio.timeout(self._settings.close_grace_s):
-                for event in waiting.values():
-                    await event.wait()
-        except TimeoutError:
-            late = [agent_id for (_, agent_id), event in waiting.items() if not event.is_set()]
-            log.warning("runners did not stop", extra=kv(app=app_id, agents=",".join(late)))
-        finally:
-            for key in waiting:
-                self._closing.pop(key, None)
-
-    def _app_closed(self, app_id: str, agent: Agent) -> None:
-        event = self._closing.get((app_id, agent.agent_id))
-        if event is not None:
-            event.set()
-
-    def _open_unopened(self) -> None:
-        for function in list(self._state.functions.values()):
-            if not function.opened_on:
-                self.open_function(function)
-
-    def open_function(self, function: Function) -> None:
-        """Have an agent get ready for a function: fetch its code, keep its min_containers."""
-        if function.app.closing:
-            return
-        agent = self._state.agents.get(function.opened_on)
-        if agent is None or agent.outbox is None:
-            agent = choose_agent(
-                self._state.live_agents(),
-                function.function_id,
-                function.spec.max_containers,
-            )
-        if agent is None:
-            return  # the next agent that joins gets it
-        function.opened_on = agent.agent_id
-        agent.send(
-            pb.ControllerMessage(
-                open=pb.OpenFunction(function_id=function.function_id, app_id=function.app.app_id)
-            )
-        )
-
-    async def prepare(self, function: Function, request: pb.PrepareRequest) -> pb.PrepareReply:
-        """Have an agent make a strategy possible, and wait for its word.
-
-        ``ok`` is False, with the reason, when it cannot, or not within ``timeout_s`` seconds.
-        """
-        timeout_s = request.timeout_s or 300.0
-        request_id = os.urandom(8).hex()
-        try:
-            async with asyncio.timeout(timeout_s + 2.0):  # the agent's own limit comes first
-                agent = await self._agent_for(function)
-                future: asyncio.Future[pb.PrepareReply] = asyncio.get_running_loop().create_future()
-                self._prepares[request_id] = (agent.agent_id, future)
-                agent.known_functions.add(function.function_id)
-                agent.send(
-                    pb.ControllerMessage(
-                        prepare=pb.PrepareOnAgent(
-                            request_id=request_id,
-                            function_id=function.function_id,
-                            params=request.params,
-                            strategy=request.strategy,
-                            timeout_s=timeout_s,
-                        )
-                    )
-                )
-                return await future
-        except TimeoutError:
-            what = f"{request.strategy!r} was not made possible within {timeout_s:g} s"
-            if not self._state.live_agents():
-                what += "; no agent is connected"
-            return pb.PrepareReply(ok=False, reason=what)
-        finally:
-            self._prepares.pop(request_id, None)
-
-    async def _agent_for(self, function: Function) -> Agent:
-        def choose() -> Agent | None:
-            live = self._state.live_agents()
-            chosen = choose_agent(live, function.function_id, function.spec.max_containers)
-            return chosen or min(live, key=lambda agent: agent.load, default=None)
-
-        async with self._joined:
-            while True:
-                agent = choose()
-                if agent is not None:
-                    return agent
-                await self._joined.wait()
-
-    def _prepared(self, done: pb.PrepareDone) -> None:
-        waiting = self._prepares.get(done.request_id)
-        if waiting is not None and not waiting[1].done():
-            waiting[1].set_result(pb.PrepareReply(ok=done.ok, reason=done.reason))
 
 
 def _open_pidfd(pid: int) -> int:

@@ -5,6 +5,7 @@ Knows nothing of Redis: what it hands out is durable already, and taken from the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from rekindle.controller.placement import choose_agent, choose_function
@@ -30,6 +31,22 @@ class Dispatcher:
         else:
             function.ready.append(item)
         self._ready[function.function_id] = function
+
+    def place_again(self, item: HeldInput) -> None:
+        """Make a DELAYED or ADRIFT input ready; it goes before those that had no turn yet."""
+        item.move(InputState.QUEUED)
+        item.timer = None
+        self.enqueue(item, first=True)
+
+    def delay(self, item: HeldInput, wait_s: float) -> None:
+        """Make a DELAYED input ready after ``wait_s`` seconds."""
+        loop = asyncio.get_running_loop()
+        item.timer = loop.call_later(max(0.0, wait_s), self._due, item)
+
+    def _due(self, item: HeldInput) -> None:
+        if item.state is InputState.DELAYED:
+            self.place_again(item)
+            self.pump()
 
     def forget(self, function: Function) -> None:
         """Drop a function's ready inputs (its app closed)."""

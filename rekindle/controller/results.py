@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 
-from rekindle.controller.delivery import Delivery
+from rekindle.controller.intake import Intake
 from rekindle.controller.state import Call, ResultWatcher, State
 from rekindle.controller.store import QueueStore
 from rekindle.exception import NotFoundError
@@ -16,10 +16,10 @@ _PAGE = 16
 class ResultStreams:
     """Delivers the results of submitted calls."""
 
-    def __init__(self, state: State, store: QueueStore, delivery: Delivery) -> None:
+    def __init__(self, state: State, store: QueueStore, intake: Intake) -> None:
         self._state = state
         self._store = store
-        self._delivery = delivery
+        self._intake = intake
 
     async def stream(
         self, call_id: str, from_index: int, have: Iterable[int]
@@ -56,7 +56,7 @@ class ResultStreams:
         finally:
             if call is not None:
                 call.watchers.remove(watcher)
-                self._delivery.reap(call)
+                self._intake.reap(call)
 
     async def _function_of(self, call_id: str) -> str:
         call = self._state.calls.get(call_id)
@@ -83,7 +83,7 @@ class ResultStreams:
             if call is None:
                 if meta is None:
                     return None
-                call = self._delivery.call(call_id, function, meta)
+                call = self._intake.call(call_id, function, meta)
             if meta is not None:
                 call.counted(meta.done, meta.total)
         call.watchers.append(watcher)

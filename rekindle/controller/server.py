@@ -20,7 +20,9 @@ from rekindle.controller.auth import TokenInterceptor
 from rekindle.controller.delivery import Delivery
 from rekindle.controller.dispatcher import Dispatcher
 from rekindle.controller.gateway import AgentGateway
+from rekindle.controller.intake import Intake
 from rekindle.controller.logbook import Logbook
+from rekindle.controller.orders import Orders
 from rekindle.controller.redis_link import RedisLink
 from rekindle.controller.registry import Registry
 from rekindle.controller.results import ResultStreams
@@ -67,36 +69,41 @@ class ControllerServer:
         self._registry = Registry(self._link, instance_id)
         dispatcher = Dispatcher(self.state)
         self._logbook = Logbook(self._registry, self._tasks, settings)
-        self._delivery = Delivery(self.state, self._store, dispatcher, self._tasks, settings)
+        self._intake = Intake(self.state, self._store, dispatcher, self._tasks, settings)
+        self._delivery = Delivery(
+            self.state, self._store, dispatcher, self._intake, self._tasks, settings
+        )
         self._apps = Apps(
             self.state, self._registry, self._delivery, self._logbook, self._tasks, settings
         )
+        self._orders = Orders(self.state, settings)
         self._agents = Agents(
             self.state,
             self._registry,
             self._delivery,
             dispatcher,
+            self._orders,
             self._logbook,
             self._tasks,
             settings,
         )
-        self._apps.on_open = self._agents.open_function
-        self._apps.close_on_agents = self._agents.close_app
-        self._delivery.on_no_agent = self._agents.missed
+        self._apps.on_open = self._orders.open_function
+        self._apps.close_on_agents = self._orders.close_app
+        self._intake.on_no_agent = self._agents.missed
         self._link.on_return = self._redis_is_back
         self._health = _health_servicer()
         self._grpc = grpc.aio.server(interceptors=[TokenInterceptor(token)], options=_OPTIONS)
         self._add_services()
 
     def _add_services(self) -> None:
-        results = ResultStreams(self.state, self._store, self._delivery)
+        results = ResultStreams(self.state, self._store, self._intake)
         service = ControllerService(
             self.state,
             self._store,
             self._link,
             self._apps,
-            self._agents,
-            self._delivery,
+            self._orders,
+            self._intake,
             results,
             self._logbook,
             self._settings,
@@ -114,8 +121,8 @@ class ControllerServer:
         """A reply may have been lost with the connection: read what is taken, and take more."""
         for function in self.state.functions.values():
             function.backlog = True
-            self._tasks.start(self._delivery.adopt_taken(function), "adopt inputs")
-            self._delivery.take_more(function)
+            self._tasks.start(self._intake.adopt_taken(function), "adopt inputs")
+            self._intake.take_more(function)
 
     async def start(self, socket_path: Path | None, listen: str | None) -> int:
         """Read the state back, then serve. Returns the TCP port (0 without ``listen``).
@@ -164,13 +171,13 @@ class ControllerServer:
         for stored in await self._registry.load_apps():
             app = await self._apps.restore(stored)
             for function in app.functions.values():
-                await self._delivery.recover(function, adrift=adrift)
+                await self._intake.recover(function, adrift=adrift)
             if stored.closed:
                 half_closed.append(app.app_id)
             else:
                 self._apps.start_grace(app)
                 for function in app.functions.values():
-                    self._delivery.take_more(function)
+                    self._intake.take_more(function)
         for app_id in half_closed:
             self._tasks.start(self._apps.close(app_id), "close app")
         log.info(

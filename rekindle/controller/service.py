@@ -11,10 +11,11 @@ import grpc
 import grpc.aio
 
 from rekindle.controller import names
-from rekindle.controller.agents import Agents
 from rekindle.controller.apps import Apps
-from rekindle.controller.delivery import Delivery, payload_too_large
+from rekindle.controller.intake import Intake
+from rekindle.controller.limits import payload_too_large
 from rekindle.controller.logbook import Logbook
+from rekindle.controller.orders import Orders
 from rekindle.controller.redis_link import RedisLink
 from rekindle.controller.results import ResultStreams
 from rekindle.controller.settings import Settings
@@ -74,8 +75,8 @@ class ControllerService:
         store: QueueStore,
         link: RedisLink,
         apps: Apps,
-        agents: Agents,
-        delivery: Delivery,
+        orders: Orders,
+        intake: Intake,
         results: ResultStreams,
         logbook: Logbook,
         settings: Settings,
@@ -84,8 +85,8 @@ class ControllerService:
         self._store = store
         self._link = link
         self._apps = apps
-        self._agents = agents
-        self._delivery = delivery
+        self._orders = orders
+        self._intake = intake
         self._results = results
         self._logbook = logbook
         self._settings = settings
@@ -130,13 +131,13 @@ class ControllerService:
             raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")
         self._check(request)
         function = self._apps.function(request.function_id)
-        return await self._delivery.invoke(function, request)
+        return await self._intake.invoke(function, request)
 
     @answered
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)
         function = self._apps.function(request.function_id)
-        return pb.SubmitReply(accepted=await self._delivery.submit(function, request))
+        return pb.SubmitReply(accepted=await self._intake.submit(function, request))
 
     @streamed
     async def Results(
@@ -150,7 +151,7 @@ class ControllerService:
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareReply:
         _check_strategy(request.strategy)
         function = self._apps.function(request.function_id)
-        return await self._agents.prepare(function, request)
+        return await self._orders.prepare(function, request)
 
     @streamed
     async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
