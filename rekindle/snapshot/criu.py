@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 MIN_VERSION = (4, 0, 0)
 _CAP_SYS_ADMIN = 1 << 21
 _CAP_CHECKPOINT_RESTORE = 1 << 40
+#: CRIU is installed where users who are not root do not look.
+_SYSTEM_PATH = ":/usr/local/sbin:/usr/sbin:/sbin"
 _CHECK_TIMEOUT_S = 60.0
 _REMEDY = "run `rekindle setup criu`, or set REKINDLE_CRIU to a working one"
 
@@ -61,7 +63,7 @@ def _find(chosen: str | None, prefix: str, search: str) -> Criu:
         except CriuNotFoundError as error:
             raise CriuNotFoundError(f"REKINDLE_CRIU={chosen}: {error}") from None
     reasons = []
-    for path in (prefix, shutil.which("criu", path=f"{search}:/usr/local/sbin:/usr/sbin:/sbin")):
+    for path in (prefix, shutil.which("criu", path=search + _SYSTEM_PATH)):
         if not path or not os.path.exists(path):
             continue
         try:
@@ -238,7 +240,9 @@ def _read_verdicts() -> dict[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         log.warning("criu verdict unreadable, checking again: %s", error)
         return {}
-    return raw if isinstance(raw, dict) else {}
+    if not isinstance(raw, dict):
+        return {}
+    return {path: verdict for path, verdict in raw.items() if isinstance(verdict, dict)}
 
 
 def _remember(binary: str, verdict: dict[str, str]) -> None:

@@ -87,7 +87,7 @@ class Manifest:
             raise SnapshotInvalidError(f"its manifest is not JSON: {error}") from None
         if not isinstance(raw, dict):
             raise SnapshotInvalidError("its manifest is not a JSON object")
-        if raw.get("format") != FORMAT:
+        if raw.get("format") != FORMAT or isinstance(raw["format"], bool):
             raise SnapshotInvalidError(
                 f"its manifest has format {raw.get('format')!r}, this rekindle reads {FORMAT}"
             )

@@ -6,6 +6,7 @@ It is not on PyPI; ``rekindle setup criu`` unpacks Debian's package of it into t
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -21,23 +22,24 @@ _SITE = Path("usr") / "lib" / "python3" / "dist-packages"
 
 def present(prefix: Path | None = None) -> bool:
     """Whether pycriu is there to import, in ``prefix`` or the default one."""
-    return _location(prefix or criu.default_prefix()) is not None
+    return location(prefix) is not None
 
 
 def images(prefix: Path | None = None) -> ModuleType:
     """The module ``pycriu.images``. Raises CriuNotFoundError, saying what to do.
 
-    Nothing stays on ``sys.path``: the directory that pycriu is in holds an older protobuf, too.
+    Its directory never gets on ``sys.path``: an older protobuf may lie beside it, which crashes the
+    interpreter when it meets the one that is installed.
     """
     loaded = sys.modules.get("pycriu.images")
     if loaded is not None:
         return loaded
-    site = _location(prefix or criu.default_prefix())
+    site = location(prefix)
     if site is None:
         raise CriuNotFoundError("pycriu is not on this machine: run `rekindle setup criu`")
-    before = list(sys.path)
-    sys.path.insert(0, str(site))
+    before = list(sys.path)  # pycriu.images appends itself
     try:
+        _load_package(site / "pycriu")
         return importlib.import_module("pycriu.images")
     except (ImportError, AttributeError, TypeError) as error:
         for name in [name for name in sys.modules if name.partition(".")[0] == "pycriu"]:
@@ -50,8 +52,22 @@ def images(prefix: Path | None = None) -> ModuleType:
         sys.path[:] = before
 
 
-def _location(prefix: Path) -> Path | None:
-    for site in (prefix / _SITE, Path("/") / _SITE):  # the machine's own, beside its own CRIU
+def _load_package(directory: Path) -> None:
+    """Import the package ``pycriu`` from a directory that is not on the path."""
+    spec = importlib.util.spec_from_file_location(
+        "pycriu", directory / "__init__.py", submodule_search_locations=[str(directory)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no package in {directory}")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["pycriu"] = package
+    spec.loader.exec_module(package)
+
+
+def location(prefix: Path | None = None) -> Path | None:
+    """The directory that pycriu lies in: of ``prefix`` (the default one), else the machine's."""
+    for root in (prefix or criu.default_prefix(), Path("/")):
+        site = root / _SITE
         if (site / "pycriu" / "images" / "__init__.py").exists():
             return site
     return None

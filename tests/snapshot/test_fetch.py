@@ -1,0 +1,129 @@
+"""Fetching CRIU: from the mirror of the machine's own apt, verified, all or nothing."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rekindle.exception import SetupError
+from rekindle.snapshot import criu, fetch, pycriu
+
+_LINES = [
+    "http://security.example/debian-security/|bookworm-security|main|Packages",
+    "http://other.example/apt/|nodistro|main|Packages",
+    "http://cloud.example/apt/|cloud-sdk-bookworm|main|Packages",
+    "http://mirror.example/debian/|bookworm|contrib|Packages",
+    "http://mirror.example/debian/|bookworm-updates|main|Packages",
+    "http://mirror.example/debian/|bookworm|main|Packages",
+]
+
+
+def test_the_mirror_is_the_one_of_the_machines_own_release() -> None:
+    assert fetch.choose_mirror(_LINES, "bookworm") == "http://mirror.example/debian/"
+
+
+def test_a_machine_that_follows_stable_has_a_mirror_too() -> None:
+    lines = ["http://m.example/debian/|stable|main|Packages"]
+    assert fetch.choose_mirror(lines, "bookworm") == "http://m.example/debian/"
+
+
+@pytest.mark.parametrize("lines", [[], _LINES[:5], ["cdrom:[Debian]/|bookworm|main|Packages"]])
+def test_without_a_debian_mirror_there_is_none(lines: list[str]) -> None:
+    assert fetch.choose_mirror(lines, "bookworm") is None
+
+
+def test_packages_are_read_from_apts_listing() -> None:
+    listing = [
+        "Reading package lists...",
+        "'http://m.example/pool/c/criu_4.1.1-1_amd64.deb' criu_4.1.1-1_amd64.deb 644 SHA256:00",
+        "'http://m.example/x.deb' libgmp10_2%3a6.3.0_amd64.deb 12 MD5Sum:0",
+    ]
+    assert [(p.name, p.size) for p in fetch.parse_uris(listing)] == [
+        ("criu", 644),
+        ("libgmp10", 12),
+    ]
+
+
+def test_without_apt_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match=r"apt-get.*REKINDLE_CRIU"):
+        fetch.fetch(tmp_path / "criu")
+
+
+@pytest.mark.criu
+@pytest.mark.slow
+def test_a_criu_and_a_pycriu_that_work_are_fetched_and_replace_what_was_there(
+    tmp_path: Path,
+) -> None:
+    prefix = tmp_path / "share" / "criu"
+    prefix.mkdir(parents=True)
+    (prefix / "old").touch()
+    (tmp_path / "share" / ".criu-killed").mkdir()  # of a set-up that was killed
+    steps: list[str] = []
+    found = fetch.fetch(prefix, lambda step, _done, _total: steps.append(step))
+    assert found.version >= criu.MIN_VERSION
+    assert found.prefix == str(prefix)
+    assert pycriu.present(prefix)
+    assert not (prefix / "old").exists()
+    assert [path.name for path in prefix.parent.iterdir()] == ["criu"]
+    assert list(dict.fromkeys(steps)) == [
+        "reading the package index",
+        "fetching packages",
+        "unpacking",
+        "checking CRIU",
+    ]
+    # No interpreter came with pycriu, and no package manager with CRIU.
+    assert not list(prefix.glob("usr/bin/python*"))
+    assert not (prefix / "usr" / "bin" / "dpkg").exists()
+
+
+@pytest.mark.criu
+@pytest.mark.slow
+def test_a_signature_that_does_not_verify_stops_it_and_changes_nothing(tmp_path: Path) -> None:
+    keyring = tmp_path / "empty.gpg"
+    keyring.touch()
+    prefix = tmp_path / "share" / "criu"
+    prefix.mkdir(parents=True)
+    (prefix / "old").touch()
+    with pytest.raises(SetupError, match=r"reading the index.*(signature|NO_PUBKEY|signed)"):
+        fetch.fetch(prefix, keyring=keyring)
+    assert [path.name for path in prefix.parent.iterdir()] == ["criu"]
+    assert [path.name for path in prefix.iterdir()] == ["old"]
+
+
+@pytest.mark.criu
+@pytest.mark.slow
+def test_pycriu_alone_is_fetched_for_a_machine_that_has_a_criu(tmp_path: Path) -> None:
+    fetch.fetch_pycriu(tmp_path / "criu")
+    assert pycriu.present(tmp_path / "criu")
+    assert not (tmp_path / "criu" / "usr" / "sbin" / "criu").exists()
+
+
+def test_a_failing_step_says_what_was_done_and_what_apt_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tool in ("apt-get", "apt-config", "dpkg-deb"):
+        path = tmp_path / tool
+        path.write_text("#!/bin/sh\necho 'E: the mirror is on fire' >&2\nexit 100\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(SetupError, match=r"failed: E: the mirror is on fire"):
+        fetch.fetch(tmp_path / "criu")
+    assert not (tmp_path / "criu").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    if not Path("/usr/bin/apt-get").exists():
+        pytest.skip("needs apt")
+    with pytest.raises(SetupError, match=str(tmp_path / "file" / "criu")):
+        fetch.fetch(tmp_path / "file" / "criu")
+
+
+def test_the_machine_itself_is_asked_for_its_mirror() -> None:
+    asked = subprocess.run(["apt-get", "indextargets"], capture_output=True, check=False)
+    if asked.returncode != 0:
+        pytest.skip("needs apt")
+    assert fetch.mirror().startswith(("http", "mirror", "file"))
