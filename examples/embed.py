@@ -24,7 +24,8 @@ app = rekindle.App("embed")
 TEXT = Path(__file__).parent / "data" / "moby_dick.txt"
 
 
-@app.cls(enable_memory_snapshot=True, scaledown_window=120)
+# One thread a runner: batches are spread over runners, which would otherwise compete for the cores.
+@app.cls(enable_memory_snapshot=True, scaledown_window=120, env={"OMP_NUM_THREADS": "1"})
 class Embedder:
     @rekindle.enter(snap=True)
     def load(self) -> None:

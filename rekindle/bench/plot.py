@@ -23,6 +23,11 @@ ZOOM_BELOW = 0.25
 LABEL_FROM = 0.055
 
 
+def check_available() -> None:
+    """Raise SetupError where matplotlib is missing."""
+    _pyplot()
+
+
 def save(report: Report, path: Path) -> None:
     """Write the chart to ``path`` (the suffix gives the format: .png, .svg, .pdf).
 
