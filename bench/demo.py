@@ -57,7 +57,7 @@ def main() -> int:
                 on_value=lambda strategy, value: answers[strategy].append(value),
             )
         if not report.errors:
-            _search(console, embed)
+            embed.main(QUERY, 3)  # what the model is for
 
     console.print(table.render(report))
     report.write_json(options.json)
@@ -76,18 +76,6 @@ def main() -> int:
     )
     kept = script.verdict(console, [*_promises(report), alike], check=options.check)
     return kept if alike.kept else 1
-
-
-def _search(console: Console, embed: Any) -> None:
-    """What the model is for: the sentences of a book that are nearest to a few words."""
-    texts = embed.sentences()
-    embedder = embed.Embedder()
-    rows = embedder.embed.remote(texts)
-    found = embed.nearest(embedder.embed.remote([QUERY])[0], rows, texts, 3)
-    console.print(f"\n{len(texts)} sentences of Moby-Dick; nearest to [italic]{QUERY}[/]:")
-    for score, text in found:
-        console.print(f"  {score:.2f}  {text}", highlight=False)
-    console.print()
 
 
 def _largest_difference(answers: dict[Strategy, list[Any]]) -> float:

@@ -64,7 +64,7 @@ def main(query: str = "a storm at sea", top: int = 5) -> None:
     texts = sentences()
     embedder = Embedder()
     batches = [texts[i : i + 200] for i in range(0, len(texts), 200)]
-    rows = np.concatenate(list(embedder.embed.map(batches)))
+    rows = np.concatenate(list(embedder.embed.map(batches)))  # as many runners as batches
     answer = embedder.embed.remote([query])[0]
 
     print(f"\n{len(texts)} sentences of Moby-Dick; nearest to: {query!r}\n")

@@ -7,8 +7,8 @@ knows of the SDK.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from rekindle.bench.records import Report, Run, StrategyResult
@@ -42,6 +42,10 @@ class Target(Protocol):
 
     def call(self, strategy: Strategy) -> Measurement:
         """Make the call by exactly this strategy; raises what the call raises."""
+        ...
+
+    def memory(self, runner_ids: Collection[str]) -> dict[str, int]:
+        """Proportional set sizes in bytes of runners, as far as they are known by now."""
         ...
 
 
@@ -103,6 +107,7 @@ def measure(
             done += 1
             if progress is not None:
                 progress(strategy, done, total, run, error)
+    _fill_in_memory(target, list(results.values()))
     return Report(function=target.name, machine=machine, results=list(results.values()))
 
 
@@ -140,6 +145,17 @@ def _one(
     if on_value is not None:
         on_value(strategy, measured.value)
     return measured.run, None
+
+
+def _fill_in_memory(target: Target, results: Sequence[StrategyResult]) -> None:
+    """Sizes that were not known when a call returned: measuring them takes time of its own."""
+    unknown = {run.runner_id for r in results for run in r.runs if not run.pss_bytes}
+    known = target.memory(unknown) if unknown else {}
+    for result in results:
+        result.runs = [
+            replace(run, pss_bytes=run.pss_bytes or known.get(run.runner_id, 0))
+            for run in result.runs
+        ]
 
 
 def _in_words(error: Error) -> str:

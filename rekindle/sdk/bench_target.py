@@ -5,7 +5,9 @@ The total is taken around ``.remote()`` itself; the phases are those of the call
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +15,13 @@ from rekindle.bench.harness import Measurement
 from rekindle.bench.records import Run
 from rekindle.exception import InternalFailure
 from rekindle.sdk import records
+from rekindle.sdk.background import background
 from rekindle.sdk.function import Function
 from rekindle.sdk.running import ask_strategy
 from rekindle.wire.phases import Strategy
+
+#: A heartbeat comes every second.
+_MEMORY_WAIT_S = 2.5
 
 
 @dataclass(frozen=True)
@@ -52,3 +58,20 @@ class FunctionTarget:
             runner_id=record.runner_id,
         )
         return Measurement(strategy=record.strategy, value=value, run=run)
+
+    def memory(self, runner_ids: Collection[str]) -> dict[str, int]:
+        """What the agents have told of these runners; they tell it with a heartbeat."""
+        deadline = time.monotonic() + _MEMORY_WAIT_S
+        while True:
+            known = self._told()
+            if set(runner_ids) <= known.keys() or time.monotonic() > deadline:
+                return {name: size for name, size in known.items() if name in runner_ids}
+            time.sleep(0.2)  # the status has no event to wait for
+
+    def _told(self) -> dict[str, int]:
+        client, _, _ = self.function._declaration.resolve()
+        status = json.loads(background().run(client.status()))
+        told: dict[str, int] = {}
+        for agent in status["agents"]:
+            told.update((agent.get("stats") or {}).get("measured_pss_bytes", {}))
+        return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,14 +23,18 @@ class FakeTarget:
     served_by: Callable[[Strategy], str] = lambda strategy: strategy.value
     name: str = "f"
     done: list[tuple[str, str]] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def prepare(self, strategy: Strategy) -> None:
         self.done.append(("prepare", strategy.value))
 
     def call(self, strategy: Strategy) -> Measurement:
         self.done.append(("call", strategy.value))
-        run = Run(total_ms=1.0, phases={"execute": 1.0})
+        run = Run(total_ms=1.0, phases={"execute": 1.0}, runner_id=f"ru-{len(self.done)}")
         return Measurement(strategy=self.served_by(strategy), value=len(self.done), run=run)
+
+    def memory(self, runner_ids: Collection[str]) -> dict[str, int]:
+        return {name: size for name, size in self.sizes.items() if name in runner_ids}
 
 
 def test_all_is_prepared_first_then_strategies_take_turns_and_each_call_is_prepared() -> None:
@@ -97,6 +101,12 @@ def test_progress_and_values_are_told_as_they_come() -> None:
         ("warm", 4, 4, True),
     ]
     assert [strategy for strategy, _ in values] == ["cold", "warm", "cold", "warm"]
+
+
+def test_sizes_of_runners_that_are_told_late_are_filled_in() -> None:
+    target = FakeTarget(sizes={"ru-3": 30, "ru-7": 70, "ru-99": 1})
+    report = measure(target, strategies=[Strategy.WARM], runs=3, machine={})
+    assert [run.pss_bytes for run in report.results[0].runs] == [30, 0, 70]
 
 
 def test_no_runs_are_refused() -> None:
