@@ -208,10 +208,8 @@ def check_userfaultfd() -> Check:
 
 
 def _effective_capabilities() -> int:
-    for line in (
-        Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    ):
-        if line.startswith("CapEff:"):
+    for line in Path("/proc/self/status").read_bytes().splitlines():
+        if line.startswith(b"CapEff:"):
             return int(line.split()[1], 16)
     return 0
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rekindle.snapshot.machine import Machine
     from rekindle.snapshot.store import Entry, SnapshotStore
 
+_WIDE = 1000
+
 
 @click.group()
 def snapshot() -> None:
@@ -152,8 +154,9 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
             escape("; ".join(row["made_because"])),
         )
     console = Console()
-    # Off a terminal a line is a snapshot, however long: it is read by grep and awk.
-    console.print(table, width=console.width if console.is_terminal else 400)
+    if not console.is_terminal:
+        console = Console(width=_WIDE)  # a line is a snapshot: grep and awk read it
+    console.print(table)
 
 
 def _size(count: float) -> str:

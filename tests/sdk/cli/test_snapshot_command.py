@@ -1,0 +1,132 @@
+"""``rekindle snapshot``: what the store holds, in words and in JSON; removal by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rekindle import paths
+from rekindle.exception import CriuNotFoundError
+from rekindle.sdk.cli.snapshot import _age, _size, snapshot
+from rekindle.snapshot import criu, machine
+from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.store import SnapshotStore
+from tests.snapshot.conftest import commit, ingredients
+
+_CRIU = Criu(("criu",), (4, 1, 1), "4.1.1", "/usr/sbin/criu")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SnapshotStore:
+    """The store that the commands see, on a machine with a CRIU."""
+    monkeypatch.setenv("REKINDLE_HOME", str(tmp_path))
+    monkeypatch.setattr(criu, "find", lambda: _CRIU)
+    return SnapshotStore(paths.snapshots_dir())
+
+
+def _run(*arguments: str) -> Result:
+    return CliRunner().invoke(snapshot, arguments)
+
+
+def _from_here(**changes: object) -> object:
+    here = machine.here(_CRIU)
+    return ingredients(
+        **{
+            "kernel": here.kernel,
+            "arch": here.arch,
+            "cpu_features": here.cpu_features,
+            "criu": here.criu,
+            **changes,
+        }
+    )
+
+
+def test_an_empty_store_says_so(store: SnapshotStore) -> None:
+    assert _run("ls").output == "no snapshots\n"
+    assert json.loads(_run("ls", "--json").output) == []
+
+
+def test_each_snapshot_is_listed_with_age_validity_and_why_it_was_made(
+    store: SnapshotStore,
+) -> None:
+    good = commit(store, _from_here(), created=time.time() - 7200)  # type: ignore[arg-type]
+    foreign = commit(store, ingredients(kernel="5.10 #1"))
+    (store.root / f"sn-{'0' * 20}").mkdir()
+    lines = {line.split()[0]: line for line in _run("ls").output.splitlines()[1:]}
+    assert len(lines) == 3
+    assert "shop" in lines[good.key]
+    assert "2 h" in lines[good.key]
+    assert "yes" in lines[good.key]
+    assert "first snapshot of this function" in lines[good.key]
+    assert "no: kernel changed: 5.10 #1" in lines[foreign.key]
+    assert "manifest is missing" in lines[f"sn-{'0' * 20}"]
+    listed = {row["key"]: row for row in json.loads(_run("ls", "--json").output)}
+    assert listed[good.key]["valid"] is True
+    assert listed[good.key]["size_bytes"] > 10_000
+    assert listed[foreign.key]["valid"] is False
+
+
+def test_without_a_criu_nothing_is_valid_and_the_reason_is_that(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Criu:
+        raise CriuNotFoundError("no working CRIU on this machine")
+
+    monkeypatch.setattr(criu, "find", none)
+    commit(store)
+    (row,) = json.loads(_run("ls", "--json").output)
+    assert (row["valid"], row["reason"]) == (False, "no working CRIU on this machine")
+
+
+def test_inspect_reads_the_files_and_finds_damage(store: SnapshotStore) -> None:
+    made = commit(store, _from_here())  # type: ignore[arg-type]
+    known = json.loads(_run("inspect", made.key[:9]).output)
+    assert known["valid"] is True
+    assert known["path"] == str(made.path)
+    assert known["manifest"]["ingredients"]["packages"]["torch"].startswith("2.13.0")
+    pages = made.images / "pages-1.img"
+    before = pages.stat()
+    pages.write_bytes(os.urandom(10_000))
+    os.utime(pages, ns=(before.st_atime_ns, before.st_mtime_ns))
+    known = json.loads(_run("inspect", made.key).output)
+    assert known["reason"] == "image file pages-1.img is corrupt: its content changed"
+
+
+def test_a_snapshot_that_is_not_there_is_an_error(store: SnapshotStore) -> None:
+    for command in ("inspect", "rm"):
+        done = _run(command, "sn-abc")
+        assert done.exit_code == 1
+        assert "no snapshot sn-abc" in done.output
+
+
+def test_removal_is_by_name_or_all(store: SnapshotStore) -> None:
+    first, second, third = (commit(store, ingredients(code_digest=str(n))) for n in range(3))
+    done = _run("rm", first.key, "sn-nothing")
+    assert done.exit_code == 1
+    assert len(store.list()) == 3  # a mistyped name removes nothing
+    assert first.key in _run("rm", first.key).output
+    assert {entry.key for entry in store.list()} == {second.key, third.key}
+    assert _run("rm").exit_code == 2
+    assert _run("rm", "--all", second.key).exit_code == 2
+    assert _run("rm", "--all").exit_code == 0
+    assert store.list() == []
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (2048, "2 KiB"), (300 << 20, "300 MiB"), (4.2 * (1 << 30), "4.2 GiB")],
+)
+def test_sizes_are_told_in_round_units(count: float, text: str) -> None:
+    assert _size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0 s"), (59, "59 s"), (120, "2 min"), (7200, "2 h"), (9e5, "10 d")]
+)
+def test_ages_are_told_in_round_units(seconds: float, text: str) -> None:
+    assert _age(seconds) == text
