@@ -37,7 +37,7 @@ def main() -> int:
     console = Console()
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
     embed = importlib.import_module("embed")
-    texts = [QUERY, *embed.sentences()[:3]]
+    texts = [QUERY, embed.sentences()[0]]
     answers: dict[Strategy, list[Any]] = {strategy: [] for strategy in harness.STRATEGIES}
 
     console.print(
