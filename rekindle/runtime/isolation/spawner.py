@@ -128,6 +128,10 @@ def _become_init(
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
         linux.make_mounts_private()
         linux.mount_proc()
+        if os.path.isdir("/dev/shm"):
+            # Semaphores of multiprocessing are deleted files in there. CRIU makes them anew by
+            # name, so two copies of one snapshot must not share the directory.
+            linux.mount("tmpfs", "/dev/shm", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
         linux.set_hostname(request["hostname"])
         status = run_init(socket.socket(fileno=os.dup(control_fd)))
     except BaseException as error:  # noqa: BLE001 - the last frame of a forked child

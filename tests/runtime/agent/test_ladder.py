@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,35 @@ def test_a_strategy_that_cannot_be_taken_is_an_error_not_another_strategy(home: 
             assert outcome.result.error_type == "rekindle.exception.StrategyUnavailableError"
             assert outcome.result.message.startswith(strategy)
 
+    run(home, scenario)
+
+
+class HasSemaphore:
+    """multiprocessing keeps its semaphores as deleted files in /dev/shm."""
+
+    def load(self) -> None:
+        import multiprocessing
+
+        self.lock = multiprocessing.Lock()
+
+    def hold(self, seconds: float) -> bool:
+        with self.lock:
+            time.sleep(seconds)
+            return os.path.exists("/dev/shm")
+
+
+def test_copies_with_shared_semaphores_are_restored_at_once_and_do_not_share_them(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        holder = h.add(HasSemaphore, enable_memory_snapshot=True)
+        assert (await h.prepare(holder, "restore")).ok
+        for _round in range(3):
+            keys = [h.submit(holder, "hold", 0.2, strategy="restore") for _ in range(6)]
+            assert all([(await h.result(key)).value for key in keys])
+        assert os.listdir("/dev/shm") == before
+
+    before = os.listdir("/dev/shm")
     run(home, scenario)
 
 
