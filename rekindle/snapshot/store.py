@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import logging
 import os
 import re
@@ -38,7 +37,6 @@ _DRAFT = ".draft-"
 _TRASH = ".trash-"
 #: For annotations: the store's own ``list`` hides the builtin one there.
 _Words = list[str]
-_serial = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class SnapshotStore:
                 f"{free >> 20} MiB are free; remove snapshots with `rekindle snapshot rm`, or set "
                 "REKINDLE_HOME to a larger disk"
             )
-        path = self.root / f"{_DRAFT}{key}-{os.getpid()}-{next(_serial)}"
+        path = self.root / f"{_DRAFT}{key}-{_unique()}"
         try:
             with self._locked():  # so that no sweep sees the directory before its own lock
                 path.mkdir(mode=0o700)
@@ -333,7 +331,7 @@ class SnapshotStore:
             _remove_tree(path)
 
     def _to_trash(self, path: Path) -> Path:
-        trash = self.root / f"{_TRASH}{path.name}-{os.getpid()}-{next(_serial)}"
+        trash = self.root / f"{_TRASH}{path.name}-{_unique()}"
         os.rename(path, trash)
         return trash
 
@@ -352,6 +350,11 @@ class SnapshotStore:
             yield
         finally:
             os.close(fd)
+
+
+def _unique() -> str:
+    # Random, because agents in different containers can have the same PID.
+    return f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def _check_key(key: str) -> None:
