@@ -191,7 +191,7 @@ def choose_mirror(lines: Iterable[str], codename: str) -> str | None:
     for line in lines:
         uri, release, component, _kind = line.split("|")
         suite = release.partition("/")[0]
-        known = suite in (codename, "stable", "oldstable", "testing", "unstable", "sid")
+        known = suite in (codename, RELEASE, "stable", "oldstable", "testing", "unstable", "sid")
         if component != "main" or uri.startswith("cdrom:"):
             continue
         if re.search(r"-(updates|security|backports|proposed)", suite) or "/" in release:
