@@ -393,11 +393,9 @@ def _is_abandoned(draft: Path) -> bool:
 
 
 def _remove_tree(path: Path) -> None:
-    def complain(_function: object, name: str, info: tuple[type, BaseException, object]) -> None:
-        if not isinstance(info[1], FileNotFoundError):
-            log.warning("snapshot file not removed path=%s: %s", name, info[1])
-
-    shutil.rmtree(path, onerror=complain)
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        log.warning("snapshot leftover not removed path=%s", path)
 
 
 def _tree_bytes(path: Path) -> int:
