@@ -43,6 +43,9 @@ class Host(Protocol):
     def returned(self, assignment: Assignment, reason: str) -> None:
         """An input did not run to its end; it may be given to a runner again."""
 
+    def measured(self, runner_id: str, pss_bytes: int) -> None:
+        """A runner's share of memory after a call that asked for a strategy."""
+
 
 @dataclass
 class Pool:
@@ -113,8 +116,10 @@ class Pool:
 
     def _idle_runner(self) -> Runner | None:
         """The idle runner that was used last: its caches are the warmest."""
-        idle = [r for r in self.runners.values() if r.state is RunnerState.IDLE]
-        return max(idle, key=lambda runner: runner.idle_since) if idle else None
+        return max(self._idle(), key=lambda runner: runner.idle_since, default=None)
+
+    def _idle(self) -> list[Runner]:
+        return [r for r in self.runners.values() if r.state is RunnerState.IDLE and not r.private]
 
     def _should_start(self) -> bool:
         if self.size() + self.starting >= self._limit():
@@ -123,7 +128,7 @@ class Pool:
         if missing <= 0:
             if time.monotonic() < self._not_before:
                 return False
-            missing = self._target_idle() - self._idle_count() - self.starting
+            missing = self._target_idle() - len(self._idle()) - self.starting
         return missing > 0 and self.host.room_for_runner(self)
 
     def _limit(self) -> int:
@@ -133,9 +138,6 @@ class Pool:
     def size(self) -> int:
         """Runners that are there, starting ones not counted."""
         return len(self.runners)
-
-    def _idle_count(self) -> int:
-        return sum(1 for r in self.runners.values() if r.state is RunnerState.IDLE)
 
     def _target_idle(self) -> int:
         """Idle runners wished for: what min_containers lacks, and the buffer while active."""
@@ -203,6 +205,7 @@ class Pool:
                 return
             runner.take()
             await self._run(runner, assignment)
+            await self._measure(runner)
             return
         try:
             runner = await self.starter.start(strategy, now_ns())
@@ -215,11 +218,18 @@ class Pool:
             failure = InternalFailure(f"{type(error).__name__}: {error}")
             self.host.done(assignment, outcome.start_failed(assignment, failure))
             return
+        runner.private = True
         self._welcome(runner)
         runner.take()
         await self._run(runner, assignment)
+        await self._measure(runner)
         if runner.state is RunnerState.IDLE:
             await self._stop(runner)
+
+    async def _measure(self, runner: Runner) -> None:
+        """Its share of memory, after the caller has its answer: reading it takes milliseconds."""
+        if runner.state is RunnerState.IDLE:
+            self.host.measured(runner.id, await asyncio.to_thread(runner.pss_bytes))
 
     # ---- starting and stopping -------------------------------------------------------------
 
@@ -279,10 +289,9 @@ class Pool:
 
     def stop_idle(self) -> bool:
         """Stop the runner that has been idle longest; False when none is idle."""
-        idle = [r for r in self.runners.values() if r.state is RunnerState.IDLE]
-        if not idle:
+        runner = min(self._idle(), key=lambda r: r.idle_since, default=None)
+        if runner is None:
             return False
-        runner = min(idle, key=lambda r: r.idle_since)
         self._forget(runner)  # at once: its place is given away
         self._spawn(runner.stop(self.exit_grace_s))
         return True
@@ -293,10 +302,7 @@ class Pool:
         now = time.monotonic()
         active = self.last_input and now - self.last_input < _ACTIVE_S
         keep = max(spec.min_containers, spec.buffer_containers if active else 0)
-        idle = sorted(
-            (r for r in self.runners.values() if r.state is RunnerState.IDLE),
-            key=lambda r: r.idle_since,
-        )
+        idle = sorted(self._idle(), key=lambda r: r.idle_since)
         spare = self.size() - keep
         for runner in idle[: max(0, spare)]:
             if now - runner.idle_since >= spec.scaledown_window_s:

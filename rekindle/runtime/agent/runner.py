@@ -80,6 +80,8 @@ class Runner:
     notes: list[str] = field(default_factory=list)
     state: RunnerState = RunnerState.STARTING
     ready_ns: int = 0
+    #: Started for one input alone; no other is given to it.
+    private: bool = False
     inputs_done: int = 0
     idle_since: float = 0.0
     #: The call whose input it has, for its log lines.
