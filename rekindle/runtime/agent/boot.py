@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rekindle.exception import RunnerLostError, StartError, StartupTimeoutError
 from rekindle.forkserver.park import LEASH_FD
-from rekindle.runtime.agent.door import Channel, Door
+from rekindle.runtime.agent.door import Channel
+from rekindle.runtime.agent.leash import Leash
 from rekindle.runtime.agent.output import Output
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runner import UserCodeFailed
@@ -39,31 +38,6 @@ class Booted:
     channel: Channel
     exit_status: asyncio.Future[int]
     loaded: Mapping[str, Any]  # the "parked" or "loaded" message
-
-
-class Leash:
-    """The pipe on which a process gets its orders; ours is the writing end."""
-
-    def __init__(self) -> None:
-        self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
-
-    def give_orders(self, door: Door, token: str) -> None:
-        """Where to report, and as whom."""
-        orders = json.dumps({"socket": str(door.path), "token": token}) + "\n"
-        os.write(self._write_fd, orders.encode())
-
-    def handed_over(self) -> None:
-        """The process has the reading end."""
-        if self.read_fd >= 0:
-            os.close(self.read_fd)
-            self.read_fd = -1
-
-    def drop(self) -> None:
-        """A process that still waits on it goes."""
-        self.handed_over()
-        if self._write_fd >= 0:
-            os.close(self._write_fd)
-            self._write_fd = -1
 
 
 def status_of(job: asyncio.Future[JobExit]) -> asyncio.Future[int]:

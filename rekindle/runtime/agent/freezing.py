@@ -157,7 +157,6 @@ async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: s
                     pid=subject.pid,
                     images_dir=draft.images,
                     leave_running=False,
-                    verbosity=2,
                 ),
                 env=criu_environment(),
                 run_dir=tools.spawner.feature_cache_dir,
@@ -197,4 +196,5 @@ def _explain(draft: Draft, how: str) -> str:
         text = (draft.images / "dump.log").read_text(errors="replace")
     except OSError as error:
         text = f"(no log: {error})"
-    return f"CRIU could not freeze the process ({how}): {diagnose.explain_dump_failure(text)}"
+    reason = diagnose.explain_dump_failure(text, images_dir=draft.images)
+    return f"CRIU could not freeze the process ({how}): {reason}"

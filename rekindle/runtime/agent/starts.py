@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,15 +21,16 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.runtime.agent.boot import Booted, Leash, boot
+from rekindle.runtime.agent.boot import Booted, boot
 from rekindle.runtime.agent.door import Channel
 from rekindle.runtime.agent.output import Line, Output
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runner import Runner, kill_process
 from rekindle.runtime.agent.template import LiveTemplate, new_id
-from rekindle.runtime.agent.toolbox import Toolbox, criu_environment
-from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
-from rekindle.snapshot import command, diagnose
+from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.runtime.agent.waiting import WaitingRestore
+from rekindle.runtime.isolation.sandbox import Sandbox
+from rekindle.snapshot import diagnose, worker
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
@@ -37,8 +39,7 @@ log = logging.getLogger(__name__)
 
 #: A plain restore copies at about 2 GB/s; this is for large models on slow machines.
 RESTORE_TIMEOUT_S = 120.0
-#: Where CRIU finds the new leash.
-_INHERITED_FD = 9
+_RESTORE_LOG = "restore.log"
 
 
 @dataclass
@@ -151,12 +152,11 @@ class Starter:
         snapshot = await frozen.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
-        runner_id = new_id("ru")
-        sandbox, channel = await self._bring_back(snapshot, runner_id, clock)
+        back = await self._bring_back(snapshot, clock)
         exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        _follow_adopted(sandbox, snapshot.manifest.pid, exit_status)
+        _follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
         return await self._become(
-            runner_id, channel, exit_status, sandbox.kill, clock, Strategy.RESTORE
+            back.id, back.reported(), exit_status, back.sandbox.kill, clock, Strategy.RESTORE
         )
 
     def why_no_restore(self) -> str:
@@ -165,75 +165,53 @@ class Starter:
             return "enable_memory_snapshot=True is not set, so there is no snapshot"
         return f"no snapshot: {self.revision.frozen.reason or 'it is being made'}"
 
-    async def _bring_back(
-        self, snapshot: Snapshot, hostname: str, clock: PhaseClock
-    ) -> tuple[Sandbox, Channel]:
+    async def _bring_back(self, snapshot: Snapshot, clock: PhaseClock) -> WaitingRestore:
         """Restore a snapshot as a parked process. Raises StartError or SnapshotRestoreError."""
-        assert self.tools.criu is not None
-        manifest = snapshot.manifest
+        assert self.tools.waiting is not None
+        waiting = await self.tools.waiting.take()
+        clock.mark(Phase.ISOLATE)
         # CRIU gives the process a time namespace in which CLOCK_MONOTONIC goes on from the dump,
         # so it does not run backwards, not even after a reboot.
-        sandbox = await self.tools.spawner.spawn(hostname)
-        clock.mark(Phase.ISOLATE)
-        restore_log = self.tools.scratch / hostname / "restore.log"
-        leash = Leash()
+        work_dir = self.tools.scratch / waiting.id
+        work_dir.mkdir()
+        waiting.job.ended.add_done_callback(lambda _ended: _remove_tree(work_dir))
         try:
-            restore_log.parent.mkdir()
             token, arrival = self.tools.door.expect()
-            leash.give_orders(self.tools.door, token)
-            job = sandbox.run(
-                command.restore_argv(
-                    self.tools.criu,
-                    images_dir=snapshot.images,
-                    log=restore_log,
-                    inherit={_INHERITED_FD: manifest.leash},
-                    verbosity=1,
-                ),
-                env=criu_environment(),
-                fds={_INHERITED_FD: leash.read_fd},
-                run_dir=self.tools.spawner.feature_cache_dir,
+            waiting.leash.give_orders(self.tools.door, token)
+            answer = waiting.job.send(
+                worker.restore_request(leash=snapshot.manifest.leash, log_name=_RESTORE_LOG),
+                {worker.IMAGES_FD: str(snapshot.images), worker.WORK_FD: str(work_dir)},
             )
-            leash.handed_over()
-            channel = await self._restored_arrives(arrival, job, snapshot, restore_log)
+            waiting.channel = await self._restored_arrives(arrival, answer, snapshot, work_dir)
         except BaseException:
-            sandbox.kill()
+            waiting.discard()
             raise
-        finally:
-            leash.drop()  # a restored process has read its orders
-        return sandbox, channel
+        waiting.leash.drop()  # it has read its orders
+        return waiting
 
     async def _restored_arrives(
         self,
         arrival: asyncio.Future[Channel],
-        job: asyncio.Future[JobExit],
+        answer: asyncio.Future[bytes],
         snapshot: Snapshot,
-        restore_log: Path,
+        work_dir: Path,
     ) -> Channel:
-        why = ""
-
-        def read_log(ended: asyncio.Future[JobExit]) -> None:
-            nonlocal why
-            if ended.result().status != 0:
-                why = _explain(restore_log)
-
-        # Not when the process arrives: it may report before CRIU has written its statistics.
-        job.add_done_callback(read_log)
-        job.add_done_callback(lambda _job: _remove_log(restore_log))
         deadline = time.monotonic() + RESTORE_TIMEOUT_S
-        # CRIU ends with status 0 about when the process reports, in either order.
-        either: set[asyncio.Future[Any]] = {arrival, job}
+        # CRIU answers about when the process reports, in either order.
+        either: set[asyncio.Future[Any]] = {arrival, answer}
         await asyncio.wait(either, timeout=RESTORE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        if not arrival.done() and job.done() and job.result().status == 0:
+        said = worker.read_answer(answer.result()) if answer.done() else None
+        if not arrival.done() and said is not None and said.ok:
             await asyncio.wait({arrival}, timeout=max(0.0, deadline - time.monotonic()))
         if arrival.done():
             return arrival.result()
         arrival.cancel()
-        if not job.done():
+        if said is None:
             reason = f"CRIU took longer than {RESTORE_TIMEOUT_S:g} s"
-        elif job.result().status == 0:
+        elif said.ok:
             reason = "the restored process did not report"
         else:
-            reason = f"{why} ({job.result().in_words()})"
+            reason = _explain(work_dir / _RESTORE_LOG, said.error)
         reason = f"snapshot {snapshot.key} could not be restored: {reason}"
         self.revision.frozen.refuse(reason)
         raise SnapshotRestoreError(reason)
@@ -247,11 +225,12 @@ class Starter:
             reason = f"{snapshot.manifest.threads - 1} threads are alive in it"
             self.revision.fork_unsafe = [reason]
             raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
-        sandbox, channel = await self._bring_back(snapshot, new_id("te"), PhaseClock())
+        back = await self._bring_back(snapshot, PhaseClock())
+        channel = back.reported()
         await channel.open()
         template = LiveTemplate(
             new_id("te"),
-            sandbox,
+            back.sandbox,
             channel,
             {"fork_unsafe": [], "dump_unsafe": [], "threads": []},
             {
@@ -415,16 +394,14 @@ def _outputs_of_templates(template: LiveTemplate, output: Output) -> None:
     template.sandbox.gone.add_done_callback(close)
 
 
-def _explain(restore_log: Path) -> str:
+def _explain(restore_log: Path, said: str) -> str:
     try:
-        return diagnose.explain_restore_failure(restore_log.read_text(errors="replace"))
+        text = restore_log.read_text(errors="replace")
     except OSError as error:
-        return f"CRIU left no log ({error})"
+        text = f"CRIU left no log ({error})"
+    return diagnose.explain_restore_failure(f"{text}\n{said}")
 
 
-def _remove_log(restore_log: Path) -> None:
-    """The log, and whatever CRIU wrote beside it."""
-    if restore_log.parent.is_dir():
-        for path in restore_log.parent.iterdir():
-            path.unlink()
-        restore_log.parent.rmdir()
+def _remove_tree(work_dir: Path) -> None:
+    """CRIU's log and statistics; it has ended, so nobody writes to them."""
+    shutil.rmtree(work_dir, ignore_errors=True)

@@ -14,6 +14,7 @@ from rekindle import paths
 from rekindle.exception import CriuNotFoundError
 from rekindle.runtime.agent.door import Door
 from rekindle.runtime.agent.settings import AgentSettings
+from rekindle.runtime.agent.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot.criu import Criu
@@ -33,6 +34,8 @@ class Toolbox:
     store: SnapshotStore
     scratch: Path
     criu: Criu | None
+    #: None where there is no CRIU.
+    waiting: WaitingRestores | None
     #: Why there is no CRIU.
     no_criu: str
     #: One dump at a time on a node: two would only slow each other and the runners down.
@@ -55,6 +58,9 @@ class Toolbox:
             store=SnapshotStore(paths.snapshots_dir()),
             scratch=scratch,
             criu=found,
+            waiting=(
+                WaitingRestores(spawner, found, criu_environment(), scratch) if found else None
+            ),
             no_criu=problem,
             freezing=asyncio.Lock(),
         )
@@ -75,6 +81,8 @@ class Toolbox:
 
     async def close(self) -> None:
         """End everything that was started here."""
+        if self.waiting is not None:
+            await self.waiting.close()
         await self.door.close()
         await self.spawner.stop()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)

@@ -10,6 +10,7 @@ spawner and shares its memory.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
@@ -33,6 +34,7 @@ def run_init(control: socket.socket) -> int:
     poll.register(control, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
     jobs: dict[int, dict[str, Any]] = {}
+    channels: dict[str, socket.socket] = {}  # job -> our end of its channel
     while True:
         for fd, _events in poll.poll():
             if fd == wake_read:
@@ -40,18 +42,67 @@ def run_init(control: socket.socket) -> int:
                 left = _reap(control, jobs)
                 if left == 0:
                     return 0
-            else:
+            elif fd == control.fileno():
                 data, fds, _flags, _address = socket.recv_fds(control, MAX_REQUEST_BYTES, MAX_FDS)
                 if not data:
                     return 0
                 request = json.loads(data)
                 try:
-                    jobs[_start(request, fds)] = request
+                    if "send" in request:
+                        _send(request, channels[request["job"]])
+                    else:
+                        _open_channel(request, fds, channels, poll)
+                        jobs[_start(request, fds)] = request
                 except OSError as error:
                     _tell(control, {"job": request["job"], "status": 127, "reason": str(error)})
                 finally:
                     for passed in fds:
                         os.close(passed)
+            else:
+                _forward_reply(fd, channels, poll, control)
+
+
+def _open_channel(
+    request: dict[str, Any], fds: list[int], channels: dict[str, socket.socket], poll: select.poll
+) -> None:
+    """Give a job that wants one a packet socket to this init, at the number it names.
+
+    Init makes the pair itself, so that the credentials on it are those of a process that the job
+    can find under /proc.
+    """
+    target = request.get("channel_fd")
+    if not target:
+        return
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channels[request["job"]] = ours
+    poll.register(ours, select.POLLIN)
+    fds.append(theirs.detach())
+    request["fd_targets"].append(target)
+
+
+def _send(request: dict[str, Any], channel: socket.socket) -> None:
+    """Pass a message on to a job. The directories in ``open`` can be found at their numbers among
+    the descriptors of this process until the job's next reply."""
+    for target, path in request["open"].items():
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.dup2(fd, int(target), inheritable=False)
+        os.close(fd)
+    channel.send(base64.b64decode(request["send"]))
+
+
+def _forward_reply(
+    fd: int, channels: dict[str, socket.socket], poll: select.poll, control: socket.socket
+) -> None:
+    """A job answered on its channel, or ended: tell the agent, and close the channel."""
+    job, channel = next((j, c) for j, c in channels.items() if c.fileno() == fd)
+    try:
+        data = channel.recv(MAX_REQUEST_BYTES)
+    except ConnectionResetError:
+        data = b""
+    poll.unregister(fd)
+    channel.close()
+    del channels[job]
+    _tell(control, {"job": job, "reply": base64.b64encode(data).decode()})
 
 
 def _tell(control: socket.socket, message: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ A sandbox is one set of namespaces with an init in it. Knows nothing of what the
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -53,6 +54,7 @@ class Sandbox:
         self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._control = control
         self._jobs: dict[str, asyncio.Future[JobExit]] = {}
+        self._replies: dict[str, asyncio.Future[bytes]] = {}
         self._job_count = 0
         self._adopted: Callable[[int, int], None] | None = None
         asyncio.get_running_loop().add_reader(control, self._on_message)
@@ -74,6 +76,26 @@ class Sandbox:
         ``fds`` maps numbers in the new process to descriptors of ours; the rest is closed and 0..2
         are the null device unless given. ``pid`` is the id wished for in the PID namespace.
         """
+        return self._start(
+            argv,
+            env=env,
+            cwd=cwd,
+            fds=fds,
+            pid=pid,
+            run_dir=run_dir,
+            new_session=new_session,
+            nice=nice,
+        )
+
+    def _start(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str = "/",
+        fds: Mapping[int, int] | None = None,
+        **options: int | str,
+    ) -> asyncio.Future[JobExit]:
         self._job_count += 1
         job = f"j{self._job_count}"
         future: asyncio.Future[JobExit] = asyncio.get_running_loop().create_future()
@@ -83,10 +105,7 @@ class Sandbox:
             "env": dict(env),
             "cwd": cwd,
             "fd_targets": list(fds or {}),
-            "pid": pid,
-            "run_dir": run_dir,
-            "new_session": new_session,
-            "nice": nice,
+            **options,
         }
         data = json.dumps(request).encode()
         if len(data) > _MAX_MESSAGE_BYTES:
@@ -100,6 +119,35 @@ class Sandbox:
             raise StartError(f"the sandbox's init is gone: {error}") from error
         self._jobs[job] = future
         return future
+
+    def start_waiting(
+        self,
+        argv: Sequence[str],
+        *,
+        channel_fd: int,
+        env: Mapping[str, str],
+        fds: Mapping[int, int],
+        run_dir: str = "",
+    ) -> WaitingJob:
+        """Start a process that waits for one message on a packet socket at ``channel_fd``."""
+        ended = self._start(argv, env=env, fds=fds, run_dir=run_dir, channel_fd=channel_fd)
+        return WaitingJob(self, f"j{self._job_count}", ended)
+
+    def _send_to(
+        self, job: str, data: bytes, directories: Mapping[int, str]
+    ) -> asyncio.Future[bytes]:
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        message = {
+            "job": job,
+            "send": base64.b64encode(data).decode(),
+            "open": {str(number): path for number, path in directories.items()},
+        }
+        try:
+            self._control.send(json.dumps(message).encode())
+        except OSError as error:
+            raise StartError(f"the sandbox's init is gone: {error}") from error
+        self._replies[job] = reply
+        return reply
 
     def on_adopted_exit(self, callback: Callable[[int, int], None]) -> None:
         """Call ``callback(pid in the namespace, status)`` for each process that init adopted."""
@@ -121,6 +169,10 @@ class Sandbox:
             if not future.done():
                 future.set_result(JobExit(-signal.SIGKILL, "its namespaces ended"))
         self._jobs.clear()
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_result(b"")
+        self._replies.clear()
 
     def ended(self, status: int) -> None:
         """The spawner saw the init end."""
@@ -139,12 +191,34 @@ class Sandbox:
             asyncio.get_running_loop().remove_reader(self._control)
             return
         message = json.loads(data)
+        if "reply" in message:
+            reply = self._replies.pop(message["job"], None)
+            if reply is not None and not reply.done():
+                reply.set_result(base64.b64decode(message["reply"]))
+            return
         future = self._jobs.pop(message["job"], None)
         if future is not None:
             if not future.done():
                 future.set_result(JobExit(message["status"], message.get("reason", "")))
         elif self._adopted is not None:
             self._adopted(message["pid"], message["status"])
+
+
+@dataclass(frozen=True)
+class WaitingJob:
+    """A process that waits for one message; it answers once and ends."""
+
+    sandbox: Sandbox
+    job: str
+    ended: asyncio.Future[JobExit]
+
+    def send(self, data: bytes, directories: Mapping[int, str]) -> asyncio.Future[bytes]:
+        """Send it the message; the future is its answer, empty when it died.
+
+        It finds ``directories`` open at their numbers in the process that sends, until it answers.
+        Raises StartError.
+        """
+        return self.sandbox._send_to(self.job, data, directories)
 
 
 class Spawner:
