@@ -23,6 +23,8 @@ _PREFIX = struct.Struct("!IQ")  # length of the header, length of the body
 
 #: A header larger than this means that the two ends are out of step.
 MAX_HEADER_BYTES = 64 << 20
+#: A first frame holds a token and little else.
+_MAX_FIRST_BYTES = 4096
 #: No frame carries more descriptors than this.
 MAX_FDS = 8
 
@@ -119,25 +121,25 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[Header, bytes]:
 
 
 async def receive_first(sock: socket.socket) -> Header:
-    """Read one body-less frame from a fresh non-blocking socket, and not a byte more."""
+    """Read the one small body-less frame that a process sends before it waits for an answer."""
     import asyncio
 
     loop = asyncio.get_running_loop()
-
-    async def exactly(size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            piece = await loop.sock_recv(sock, size - len(data))
-            if not piece:
-                raise FrameError("the process closed the connection")
-            data += piece
-        return data
-
-    header_bytes, body_bytes = _PREFIX.unpack(await exactly(_PREFIX.size))
-    if header_bytes > 1 << 20 or body_bytes:
-        raise FrameError("not a first frame")
-    header: Header = json.loads(await exactly(header_bytes))
-    return header
+    data = b""
+    while True:
+        piece = await loop.sock_recv(sock, _MAX_FIRST_BYTES)
+        if not piece:
+            raise FrameError("the process closed the connection")
+        data += piece
+        if len(data) < _PREFIX.size:
+            continue
+        header_bytes, body_bytes = _PREFIX.unpack_from(data)
+        expected = _PREFIX.size + header_bytes
+        if body_bytes or expected > _MAX_FIRST_BYTES or len(data) > expected:
+            raise FrameError("not a first frame")
+        if len(data) == expected:
+            header: Header = json.loads(data[_PREFIX.size :])
+            return header
 
 
 def send_with_fds(sock: socket.socket, header: Header, fds: Sequence[int]) -> None:

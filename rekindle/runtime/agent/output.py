@@ -42,6 +42,11 @@ class Output:
             loop.add_reader(read_fd, self._read, read_fd)
         self.write_fds: tuple[int, int] = (write_fds[0], write_fds[1])
 
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the process has its copies of the write ends."""
+        return self.write_fds[0] < 0
+
     def redirect(self, on_line: Callable[[Line], None]) -> None:
         """Give lines to somebody else from now on."""
         self._on_line = on_line

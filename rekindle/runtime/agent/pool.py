@@ -13,6 +13,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import psutil
+
 from rekindle.exception import Error, InternalFailure, RunnerLostError, StrategyUnavailableError
 from rekindle.runtime.agent import outcome
 from rekindle.runtime.agent.assignment import Assignment
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: After a failed start nothing waits for, this long; doubled up to the maximum.
 _BACKOFF_S, _BACKOFF_MAX_S = 1.0, 60.0
+#: Share of memory that stays free of templates kept in advance.
+_SPARE_MEMORY = 0.15
 #: A pool counts as active, and keeps its buffer, this long after its last input.
 _ACTIVE_S = 60.0
 
@@ -187,6 +191,7 @@ class Pool:
                 result.notes.extend(runner.notes)
             self.host.done(assignment, result)
             self.revision.served.set()
+            self._keep_template_when_due()
             if spec.single_use_containers and runner.state is RunnerState.IDLE:
                 await self._stop(runner)
             self._freeze_when_due()
@@ -344,6 +349,31 @@ class Pool:
         revision.background.add(task)
         task.add_done_callback(revision.background.discard)
 
+    def _keep_template_when_due(self) -> None:
+        """After a restore: restore the template too, so that the next runners are forked."""
+        revision = self.revision
+        snapshot = revision.frozen.snapshot
+        if (
+            self.closed
+            or snapshot is None
+            or snapshot.manifest.threads > 1
+            or revision.fork_unsafe
+            or revision.live_template() is not None
+            or revision.restoring
+            or not memory_to_spare()
+        ):
+            return
+        revision.restoring = True
+        self._spawn(self._keep_template())
+
+    async def _keep_template(self) -> None:
+        try:
+            await self.starter.restore_template()
+        except Error as error:
+            log.warning("no template kept", extra=kv(function=self.revision.label, reason=error))
+        finally:
+            self.revision.restoring = False
+
     # ---- bench -----------------------------------------------------------------------------
 
     async def prepare(self, strategy: Strategy, timeout_s: float) -> None:
@@ -394,6 +424,12 @@ class Pool:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("bug", extra=kv(function=self.revision.label), exc_info=task.exception())
+
+
+def memory_to_spare() -> bool:
+    """Whether the node may keep a template that nobody has asked for yet."""
+    memory = psutil.virtual_memory()
+    return bool(memory.available > _SPARE_MEMORY * memory.total)
 
 
 def _marks_before(runner: Runner, handed_ns: int, *, first: bool) -> list[Mark]:

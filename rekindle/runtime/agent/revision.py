@@ -36,6 +36,8 @@ class Revision:
     booting: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Set when an input of it was answered: background work may begin.
     served: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Whether its template is being restored to be kept.
+    restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property

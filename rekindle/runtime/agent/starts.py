@@ -127,7 +127,13 @@ class Starter:
         self, template: LiveTemplate, clock: PhaseClock, strategy: Strategy
     ) -> Runner:
         runner_id = new_id("ru")
-        forked = await template.fork(self.tools.door, runner_id)
+        forking = asyncio.ensure_future(template.fork(self.tools.door, runner_id))
+        output = self._output(runner_id)  # while the template forks
+        try:
+            forked = await forking
+        except BaseException:
+            output.close()
+            raise
         return await self._become(
             runner_id,
             forked.channel,
@@ -135,6 +141,7 @@ class Starter:
             kill_process(forked.channel.pid),
             clock,
             strategy,
+            output,
         )
 
     def why_no_fork(self) -> str:
@@ -152,11 +159,22 @@ class Starter:
         snapshot = await frozen.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
-        back = await self._bring_back(snapshot, clock)
+        output = self._output("")
+        try:
+            back = await self._bring_back(snapshot, clock)
+        except BaseException:
+            output.close()
+            raise
         exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         _follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
         return await self._become(
-            back.id, back.reported(), exit_status, back.sandbox.kill, clock, Strategy.RESTORE
+            back.id,
+            back.reported(),
+            exit_status,
+            back.sandbox.kill,
+            clock,
+            Strategy.RESTORE,
+            output,
         )
 
     def why_no_restore(self) -> str:
@@ -303,7 +321,7 @@ class Starter:
             booted.sandbox.kill,
             clock,
             Strategy.COLD,
-            output=output,
+            output,
         )
 
     def _template_of(self, booted: Booted) -> LiveTemplate:
@@ -338,16 +356,18 @@ class Starter:
         end_process: Callable[[], None],
         clock: PhaseClock,
         strategy: Strategy,
-        *,
-        output: Output | None = None,
+        output: Output,
     ) -> Runner:
-        """Tell a process to become a runner, and wait until it is ready."""
+        """Tell a process to become a runner, and wait until it is ready.
+
+        ``output`` goes to it with the order, unless it has had it since it booted.
+        """
         order = {"op": "start", "env": {**self.runner_env, "REKINDLE_RUNNER_ID": runner_id}}
         runner = Runner(
             runner_id,
             strategy,
             channel,
-            output or self._output(runner_id),
+            output,
             exit_status,
             end_process,
             clock.start_ns,
@@ -355,11 +375,11 @@ class Starter:
         )
         runner.output.redirect(lambda line: self.on_line(line, runner_id, runner.call_id))
         try:
-            if output is None:
-                await channel.open(order, runner.output.write_fds)
-                runner.output.handed_over()
-            else:
+            if output.is_handed_over:
                 channel.send(order)
+            else:
+                await channel.open(order, output.write_fds)
+                output.handed_over()
             await runner.become_ready(self.revision.spec.startup_timeout_s)
         except OSError as error:
             runner.kill("start failed")
