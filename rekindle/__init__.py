@@ -46,7 +46,7 @@ _HOME_OF = {
     "parameter": "rekindle.sdk.hooks",
 }
 
-__all__ = ["__version__", "exception", *_HOME_OF]  # noqa: PLE0604
+__all__ = ["__version__", "exception", *_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:
