@@ -34,6 +34,10 @@ _CHANNEL_OPTIONS = [
 ]
 
 
+#: Channels that a forked child inherited: to close one would wait for threads that are not there.
+_of_parent: list[Any] = []
+
+
 def connect_timeout_s() -> float:
     """How long a controller may be away before a call fails (REKINDLE_CONNECT_TIMEOUT_S)."""
     text = os.environ.get("REKINDLE_CONNECT_TIMEOUT_S", "30")
@@ -64,6 +68,8 @@ class Client:
         """The stub; a new channel where this process (a forked child) has none yet."""
         owner = background()
         if self._owner is not owner:
+            if self._channel is not None:
+                _of_parent.append(self._channel)
             self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
             self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
             self._metadata = (("authorization", f"Bearer {self._token()}"),)

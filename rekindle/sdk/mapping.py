@@ -18,7 +18,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InternalFailure, InvalidError
 from rekindle.sdk.background import background
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.ids import new_call_id
@@ -240,6 +240,11 @@ class _Call:
             seen += 1
             if self._complete and seen == self.count:
                 return
+        if seen != self.count:
+            raise InternalFailure(
+                f"the results of {self.function.name}.map() ended after {seen} of {self.count}; "
+                f"see the controller's log"
+            )
 
     def settle(self, result: pb.Result) -> Any:
         """The value of a result; raises its exception."""

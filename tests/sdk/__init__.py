@@ -1,0 +1,1 @@
+"""The SDK, against a controller that runs inputs in the test process."""

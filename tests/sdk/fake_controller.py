@@ -1,0 +1,296 @@
+"""A controller that runs inputs in its own process: the gRPC side real, all behind it simple.
+
+It keeps calls over ``restart``, as a real one does through Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import pickle
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from rekindle.exception import AuthError, Error, NotFoundError
+from rekindle.sdk import context
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc
+from rekindle.wire.errors import to_status
+from rekindle.wire.phases import Phase, now_ns
+from rekindle.wire.serialization import deserialize, record_exception, serialize
+from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.version import PROTOCOL, __version__
+
+TOKEN = "the-token"
+
+
+class _Call:
+    def __init__(self) -> None:
+        self.inputs: dict[int, asyncio.Task[pb.Result]] = {}
+        self.complete = False
+        self.changed = asyncio.Event()
+
+
+class FakeController(rekindle_pb2_grpc.ControllerServicer):
+    """Serves in a thread of its own; ``directory`` is a whole instance directory."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="rk-fake-"))
+        (self.directory / "token").write_text(TOKEN + "\n")
+        self.protocol = PROTOCOL
+        self.registered: list[pb.RegisterAppRequest] = []
+        self.submitted: list[pb.SubmitRequest] = []
+        self.closed: list[str] = []
+        self.held: set[str] = set()
+        self.payloads: dict[str, tuple[str, FunctionSpec, bytes]] = {}
+        self.max_running = 0
+        self.before_run: Callable[[], None] | None = None
+        self.edit: Callable[[pb.Result], None] | None = None
+        self._running = 0
+        self._services: dict[tuple[str, bytes], Any] = {}
+        self._calls: dict[str, _Call] = {}
+        self._logs: dict[str, list[pb.LogLine]] = {}
+        self._log_news = asyncio.Condition()
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix="fake-runner")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server: Any = None
+        self.start()
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    def _do(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+
+    def start(self) -> None:
+        async def begin() -> None:
+            self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+            rekindle_pb2_grpc.add_ControllerServicer_to_server(self, self._server)
+            self._server.add_insecure_port(f"unix:{self.directory}/controller.sock")
+            await self._server.start()
+
+        self._do(begin())
+
+    def stop(self) -> None:
+        self._do(self._server.stop(None))
+        with suppress(FileNotFoundError):
+            os.unlink(self.directory / "controller.sock")
+
+    def close(self) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def log(self, app_id: str, text: str, stream: str = "stdout", partial: bool = False) -> int:
+        """Add a log line; its number."""
+
+        async def add() -> int:
+            lines = self._logs.setdefault(app_id, [])
+            line = pb.LogLine(
+                seq=len(lines) + 1, app_id=app_id, stream=stream, text=text, partial=partial
+            )
+            lines.append(line)
+            async with self._log_news:
+                self._log_news.notify_all()
+            return line.seq
+
+        return int(self._do(add()))
+
+    # ---- the service ---------------------------------------------------------------------------
+
+    async def _authenticate(self, ctx: Any) -> None:
+        given = dict(ctx.invocation_metadata()).get("authorization")
+        if given != f"Bearer {TOKEN}":
+            await self._abort(ctx, AuthError("wrong token"))
+
+    async def _abort(self, ctx: Any, error: Error) -> None:
+        await ctx.abort(*to_status(error))
+
+    async def Hello(self, request: Any, ctx: Any) -> pb.HelloReply:
+        await self._authenticate(ctx)
+        return pb.HelloReply(protocol=self.protocol, version=__version__, agents=1)
+
+    async def RegisterApp(self, request: Any, ctx: Any) -> pb.RegisterAppReply:
+        await self._authenticate(ctx)
+        self.registered.append(request)
+        handles = []
+        for function in request.functions:
+            spec = FunctionSpec.from_json(function.spec_json)
+            function_id = f"fu-{spec.revision()}-{request.app_id[-8:]}"
+            self.payloads[function_id] = (request.app_id, spec, function.code)
+            handles.append(pb.FunctionHandle(name=function.name, function_id=function_id))
+        return pb.RegisterAppReply(functions=handles)
+
+    async def HoldApp(self, request: Any, ctx: Any) -> AsyncIterator[pb.HoldAppEvent]:
+        self.held.add(request.app_id)
+        try:
+            while request.app_id not in self.closed:
+                await asyncio.sleep(0.02)
+                if False:
+                    yield pb.HoldAppEvent()
+        finally:
+            self.held.discard(request.app_id)
+
+    async def CloseApp(self, request: Any, ctx: Any) -> pb.CloseAppReply:
+        self.closed.append(request.app_id)
+        async with self._log_news:
+            self._log_news.notify_all()
+        return pb.CloseAppReply()
+
+    async def Lookup(self, request: Any, ctx: Any) -> pb.FunctionHandle:
+        for function_id, (app_id, spec, _) in self.payloads.items():
+            if (app_id, spec.name) == (request.app_id, request.name):
+                return pb.FunctionHandle(name=spec.name, function_id=function_id)
+        await self._abort(ctx, NotFoundError(f"no {request.name} in {request.app_id}"))
+        raise AssertionError
+
+    async def Invoke(self, request: Any, ctx: Any) -> pb.Result:
+        await self._authenticate(ctx)
+        await self._accept(request, ctx)
+        return await asyncio.shield(self._calls[request.call_id].inputs[0])
+
+    async def Submit(self, request: Any, ctx: Any) -> pb.SubmitReply:
+        await self._authenticate(ctx)
+        await self._accept(request, ctx)
+        return pb.SubmitReply(accepted=len(request.inputs))
+
+    async def _accept(self, request: Any, ctx: Any) -> None:
+        if request.function_id not in self.payloads:
+            await self._abort(ctx, NotFoundError(f"no function {request.function_id}"))
+        self.submitted.append(request)
+        call = self._calls.setdefault(request.call_id, _Call())
+        for one in request.inputs:
+            if one.index not in call.inputs:
+                call.inputs[one.index] = asyncio.ensure_future(self._run(request, one))
+        call.complete = call.complete or request.last
+        call.changed.set()
+
+    async def Results(self, request: Any, ctx: Any) -> AsyncIterator[pb.Result]:
+        call = self._calls.get(request.call_id)
+        if call is None:
+            await self._abort(ctx, NotFoundError(f"no call {request.call_id}"))
+            return
+        given = set(request.have)
+        while True:
+            call.changed.clear()
+            open_ones = {
+                i: task
+                for i, task in call.inputs.items()
+                if i >= request.from_index and i not in given
+            }
+            for index, task in list(open_ones.items()):
+                if task.done():
+                    given.add(index)
+                    del open_ones[index]
+                    yield task.result()
+            if call.changed.is_set():
+                continue
+            if call.complete and not open_ones:
+                return
+            changed = asyncio.ensure_future(call.changed.wait())
+            tasks = [changed, *open_ones.values()]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+
+    async def Prepare(self, request: Any, ctx: Any) -> pb.PrepareReply:
+        if request.strategy == "restore":
+            return pb.PrepareReply(ok=False, reason="there is no snapshot")
+        return pb.PrepareReply(ok=True)
+
+    async def Logs(self, request: Any, ctx: Any) -> AsyncIterator[pb.LogLine]:
+        after = request.after_seq
+        while True:
+            for line in self._logs.get(request.app_id, [])[after:]:
+                after = line.seq
+                yield line
+            if request.app_id in self.closed or not request.follow:
+                return
+            async with self._log_news:
+                if len(self._logs.get(request.app_id, [])) == after:
+                    await self._log_news.wait()
+
+    async def Status(self, request: Any, ctx: Any) -> pb.StatusReply:
+        return pb.StatusReply(
+            json='{"version": "0.1.0", "uptime_s": 75, "agents": [{"agent_id": "ag-1", "host": '
+            '"h", "connected": true, "max_runners": 8, "in_flight": 1, "last_heard_s": 0.2}], '
+            '"apps": [{"name": "demo", "functions": [{"name": "f", "function_id": "fu-1", '
+            '"queued": 2, "in_flight": 1, "delayed": 0}]}], "redis": {"redis_version": "7"}}'
+        )
+
+    # ---- running inputs ------------------------------------------------------------------------
+
+    async def _run(self, request: Any, one: Any) -> pb.Result:
+        self._running += 1
+        self.max_running = max(self.max_running, self._running)
+        marks = [(Phase.QUEUE.value, now_ns())]
+        result: pb.Result = await self._loop.run_in_executor(
+            self._pool, self._execute, request, one, marks
+        )
+        self._running -= 1
+        app_id = self.payloads[request.function_id][0]
+        result.log_seq = len(self._logs.get(app_id, []))
+        if self.edit is not None:
+            self.edit(result)
+        return result
+
+    def _execute(self, request: Any, one: Any, marks: list[tuple[str, int]]) -> pb.Result:
+        result = pb.Result(
+            call_id=request.call_id,
+            index=one.index,
+            strategy=request.strategy or "warm",
+            runner_id="ru-1",
+            function_id=request.function_id,
+            submitted_ns=request.submitted_ns,
+            deliveries=1,
+        )
+        if self.before_run is not None:
+            self.before_run()
+        token = context.set_current(f"{request.call_id}:{one.index}", request.call_id)
+        try:
+            function = self._function(request.function_id, request.params, one.method)
+            args, kwargs = deserialize(one.payload, "arguments")
+            marks.append((Phase.LOAD_INPUT.value, now_ns()))
+            value = function(*args, **kwargs)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
+            result.data = serialize(value, "the result")
+            result.status = pb.SUCCESS
+        except BaseException as error:  # noqa: BLE001
+            record = record_exception(error, skip_frames_in=(__file__,))
+            result.status = pb.FAILURE
+            result.data = record.data
+            result.error_type, result.message = record.type_name, record.message
+            result.traceback = record.traceback
+        finally:
+            context.reset_current(token)
+        marks.append((Phase.EXECUTE.value, now_ns()))
+        result.marks.extend(pb.PhaseMark(phase=p, at_ns=at) for p, at in marks)
+        return result
+
+    def _function(self, function_id: str, params: bytes, method: str) -> Any:
+        payload = pickle.loads(self.payloads[function_id][2])
+        if payload["kind"] == "function":
+            return payload["callable"]
+        key = (function_id, params)
+        if key not in self._services:
+            made = payload["cls"].__new__(payload["cls"])
+            values = pickle.loads(params) if params else {}
+            for name, value in values.items():
+                setattr(made, name, value)
+            for hook in (*payload["enter_snap"], *payload["enter"]):
+                getattr(made, hook)()
+            self._services[key] = made
+        return getattr(self._services[key], payload["methods"][method])

@@ -1,0 +1,256 @@
+"""What decorators accept, and what they say about what they do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.exception import ExecutionError, InvalidError
+
+
+def make() -> rekindle.App:
+    return rekindle.App("demo")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"timeout": 0}, ["timeout=0", "1 to 86400"]),
+        ({"timeout": 86_401}, ["timeout=86401", "1 to 86400"]),
+        ({"timeout": None}, ["timeout=None"]),
+        ({"timeout": "5"}, ["timeout='5'"]),
+        ({"timeout": True}, ["timeout=True"]),
+        ({"startup_timeout": 0.5}, ["startup_timeout=0.5"]),
+        ({"scaledown_window": 1}, ["scaledown_window=1", "2 to 3600"]),
+        ({"scaledown_window": 3601}, ["scaledown_window=3601"]),
+        ({"min_containers": -1}, ["min_containers=-1", "at least 0"]),
+        ({"min_containers": 1.5}, ["min_containers=1.5", "whole number"]),
+        ({"max_containers": 0}, ["max_containers=0", "at least 1"]),
+        ({"min_containers": 3, "max_containers": 2}, ["min_containers=3", "max_containers=2"]),
+        ({"buffer_containers": -2}, ["buffer_containers=-2"]),
+        ({"single_use_containers": 1}, ["single_use_containers=1", "True or False"]),
+        ({"enable_memory_snapshot": "yes"}, ["enable_memory_snapshot='yes'"]),
+        ({"retries": -1}, ["retries=-1", "0 to 10"]),
+        ({"retries": 11}, ["retries=11"]),
+        ({"retries": "2"}, ["retries='2'", "Retries"]),
+        ({"cpu": 0}, ["cpu=0"]),
+        ({"memory": 0.5}, ["memory=0.5", "MiB"]),
+        ({"gpu": "H100"}, ["gpu='H100'", "not supported yet"]),
+        ({"image": None}, ["image", "not supported yet"]),
+        ({"schedule": object()}, ["schedule", "not supported yet"]),
+        ({"volumes": {}}, ["volumes", "not supported yet"]),
+        ({"env": {"A": 1}}, ["env['A']", "int"]),
+        ({"env": {"A=B": "x"}}, ["'A=B'"]),
+        ({"secrets": ["x"]}, ["secrets", "rekindle.Secret"]),
+        ({"include_source": "no"}, ["include_source='no'"]),
+    ],
+)
+@pytest.mark.parametrize("decorator", ["function", "cls"])
+def test_a_wrong_argument_is_named_with_its_value_and_range(
+    decorator: str, options: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(InvalidError) as caught:
+        getattr(make(), decorator)(**options)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("decorator", ["function", "cls"])
+def test_the_limits_themselves_are_accepted(decorator: str) -> None:
+    for options in (
+        {"timeout": 1},
+        {"timeout": 86_400},
+        {"scaledown_window": 2},
+        {"scaledown_window": 3600},
+        {"min_containers": 2, "max_containers": 2},
+        {"retries": 10},
+        {"retries": rekindle.Retries(max_retries=0)},
+        {"cpu": 0.5, "memory": 128, "gpu": None},
+    ):
+        getattr(make(), decorator)(**options)
+
+
+@pytest.mark.parametrize("decorator", ["function", "cls"])
+def test_an_unknown_keyword_is_a_type_error_with_the_nearest_name(decorator: str) -> None:
+    with pytest.raises(TypeError, match=r"'timout'; did you mean 'timeout'\?"):
+        getattr(make(), decorator)(timout=3)
+
+
+def test_an_unknown_keyword_of_app_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="did you mean 'secrets'"):
+        rekindle.App("x", secret=[])
+    with pytest.raises(InvalidError, match="image= is not supported yet"):
+        rekindle.App("x", image=1)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "ä", "x" * 65, 5])
+def test_a_bad_app_name_is_refused(name: Any) -> None:
+    with pytest.raises(InvalidError, match="the app name"):
+        rekindle.App(name)
+
+
+def test_a_forgotten_pair_of_parentheses_is_named() -> None:
+    app = make()
+    with pytest.raises(InvalidError, match=r"write @app\.function\(\)"):
+
+        @app.function
+        def f() -> None: ...
+
+    with pytest.raises(InvalidError, match=r"write @app\.cls\(\)"):
+
+        @app.cls
+        class C: ...
+
+    with pytest.raises(InvalidError, match=r"write @app\.local_entrypoint\(\)"):
+
+        @app.local_entrypoint
+        def main() -> None: ...
+
+    for hook in (rekindle.enter, rekindle.exit, rekindle.method):
+        with pytest.raises((InvalidError, TypeError)):
+            hook(lambda self: None)  # type: ignore[operator]
+
+
+def test_what_is_not_a_function_is_refused() -> None:
+    app = make()
+    with pytest.raises(InvalidError, match=r"on class C; use @app\.cls"):
+
+        @app.function()
+        class C: ...
+
+    with pytest.raises(InvalidError, match="lambda"):
+        app.function()(lambda: None)
+
+    with pytest.raises(InvalidError, match="decorated already"):
+
+        @app.function()
+        @app.function()
+        def twice() -> None: ...
+
+    with pytest.raises(InvalidError, match=r"a method: use @app\.cls"):
+
+        class D:
+            @app.function()
+            def m(self) -> None: ...
+
+    with pytest.raises(InvalidError, match="staticmethod"):
+
+        class E:
+            @app.function()
+            @staticmethod
+            def m() -> None: ...
+
+
+def test_generators_are_refused_for_now() -> None:
+    app = make()
+    with pytest.raises(InvalidError, match="generator"):
+
+        @app.function()
+        def g() -> Any:
+            yield 1
+
+    with pytest.raises(InvalidError, match="generator"):
+
+        @app.function()
+        async def ag() -> Any:
+            yield 1
+
+    with pytest.raises(InvalidError, match="generator"):
+
+        class C:
+            @rekindle.method()
+            def m(self) -> Any:
+                yield 1
+
+
+def test_a_name_can_be_given_once() -> None:
+    app = make()
+
+    @app.function(name="f")
+    def one() -> None: ...
+
+    with pytest.raises(InvalidError, match="has 'f' already"):
+
+        @app.function()
+        def f() -> None: ...
+
+    with pytest.raises(InvalidError, match="has 'f' already"):
+
+        @app.local_entrypoint(name="f")
+        def main() -> None: ...
+
+    with pytest.raises(InvalidError, match="must not have a dot"):
+        app.function(name="a.b")
+
+
+def test_hooks_in_wrong_places_are_refused() -> None:
+    app = make()
+    with pytest.raises(InvalidError, match="belongs into a class"):
+
+        @app.function()
+        @rekindle.enter()
+        def f() -> None: ...
+
+    with pytest.raises(InvalidError, match="swap the order"):
+
+        @rekindle.method()
+        @app.function()
+        def g() -> None: ...
+
+    with pytest.raises(InvalidError, match="marked 'enter' already"):
+
+        class C:
+            @rekindle.method()
+            @rekindle.enter()
+            def m(self) -> None: ...
+
+    with pytest.raises(InvalidError, match="staticmethod"):
+
+        class D:
+            @rekindle.method()
+            @staticmethod
+            def m() -> None: ...
+
+    with pytest.raises(InvalidError, match=r"enter\(snap\)=1"):
+        rekindle.enter(snap=1)  # type: ignore[arg-type]
+
+
+def test_a_snapshot_hook_needs_snapshots() -> None:
+    with pytest.raises(InvalidError, match=r"C\.load has .*enable_memory_snapshot=True"):
+
+        @make().cls()
+        class C:
+            @rekindle.enter(snap=True)
+            def load(self) -> None: ...
+
+
+def test_calling_a_function_is_a_type_error() -> None:
+    @make().function()
+    def f(x: int) -> int:
+        return x
+
+    with pytest.raises(TypeError, match="'Function' object is not callable"):
+        f(1)  # type: ignore[operator]
+    assert f.local(1) == 1
+
+
+def test_remote_without_a_running_app_says_how_to_run_it() -> None:
+    @make().function()
+    def f() -> None: ...
+
+    with pytest.raises(
+        ExecutionError, match=r"app 'demo' is not running.*app\.run\(\).*rekindle run"
+    ):
+        f.remote()
+
+
+def test_async_functions_run_locally_as_coroutines() -> None:
+    import asyncio
+
+    @make().function()
+    async def f(x: int) -> int:
+        return x + 1
+
+    assert asyncio.run(f.local(1)) == 2

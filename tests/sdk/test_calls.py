@@ -1,0 +1,338 @@
+"""remote, spawn, FunctionCall: values, exceptions, timeouts, handles."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.exception import (
+    DeserializationError,
+    ExecutionError,
+    FunctionTimeoutError,
+    InternalFailure,
+    InvalidError,
+    NotFoundError,
+    RemoteError,
+    RunnerLostError,
+    SerializationError,
+    StartError,
+    StrategyUnavailableError,
+)
+from rekindle.sdk import records
+from rekindle.sdk.running import ask_strategy
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import Phase
+from rekindle.wire.serialization import remote_traceback
+from tests.sdk.fake_controller import FakeController
+
+app = rekindle.App("calls")
+gate = threading.Event()
+
+
+class Broken(Exception):
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+@app.function()
+def double(x: int, *, plus: int = 0) -> int:
+    return 2 * x + plus
+
+
+@app.function()
+async def later(x: int) -> int:
+    await asyncio.sleep(0)
+    return x + 1
+
+
+@app.function()
+def fail() -> None:
+    raise Broken(7, "no")
+
+
+@app.function()
+def give_lock() -> Any:
+    return {"a": [threading.Lock()]}
+
+
+@app.function()
+def wait_for_gate() -> str:
+    gate.wait(20)
+    return "through"
+
+
+@app.function()
+def ids() -> tuple[str | None, str | None]:
+    return rekindle.current_input_id(), rekindle.current_function_call_id()
+
+
+@app.function()
+def call_back(function: Any, x: int) -> Any:
+    return function.remote(x)
+
+
+def test_a_call_returns_the_value(controller: FakeController) -> None:
+    with app.run():
+        assert double.remote(4) == 8
+        assert double.remote(4, plus=1) == 9
+        assert later.remote(1) == 2
+
+
+def test_the_asyncio_forms(controller: FakeController) -> None:
+    async def main() -> None:
+        async with app.run():
+            assert await double.remote.aio(4) == 8
+            values = await asyncio.gather(*(double.remote.aio(i) for i in range(20)))
+            assert values == [2 * i for i in range(20)]
+            call = await double.spawn.aio(5)
+            assert await call.get.aio(timeout=10) == 10
+            assert await rekindle.FunctionCall.gather.aio(call, call) == [10, 10]
+
+    asyncio.run(main())
+
+
+def test_the_app_is_registered_held_and_closed(controller: FakeController) -> None:
+    with app.run() as running:
+        assert running.app_id.startswith("ap-")
+        assert app.app_id == running.app_id
+        assert double.object_id.startswith("fu-")
+        assert controller.registered[0].ephemeral
+        double.remote(1)
+        assert controller.held == {running.app_id}
+    assert controller.closed == [running.app_id]
+    assert app.app_id is None
+
+
+def test_an_app_runs_once_at_a_time(controller: FakeController) -> None:
+    with app.run(), pytest.raises(InvalidError, match="running already"):
+        app.run()
+    with app.run():  # and again after it
+        assert double.remote(1) == 2
+
+
+def test_an_exception_comes_back_as_it_was_raised(controller: FakeController) -> None:
+    with app.run(), pytest.raises(Broken, match="7: no") as caught:
+        fail.remote()
+    assert caught.value.code == 7
+    text = remote_traceback(caught.value)
+    assert text is not None
+    assert "in fail" in text
+    assert "rekindle/sdk" not in text
+
+
+def test_an_argument_that_cannot_be_pickled_is_named(controller: FakeController) -> None:
+    words = r"double\(\).*plus\['x'\] is a _thread\.lock"
+    with app.run(), pytest.raises(SerializationError, match=words):
+        double.remote(1, plus={"x": threading.Lock()})  # type: ignore[arg-type]
+    assert not controller.submitted
+
+
+def test_a_result_that_cannot_be_pickled_is_an_error_of_the_caller(
+    controller: FakeController,
+) -> None:
+    with app.run(), pytest.raises(SerializationError, match=r"value\['a'\]\[0\]"):
+        give_lock.remote()
+
+
+def test_a_result_that_cannot_be_unpickled_here_is_named(controller: FakeController) -> None:
+    def damage(result: pb.Result) -> None:
+        result.data = b"cno_such_module_here\nX\n."
+
+    controller.edit = damage
+    with app.run(), pytest.raises(DeserializationError, match=r"the result of double.*no_such"):
+        double.remote(1)
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "kind"),
+    [
+        (pb.TIMEOUT, "", FunctionTimeoutError),
+        (pb.RUNNER_LOST, "", RunnerLostError),
+        (pb.START_FAILURE, "", StartError),
+        (
+            pb.START_FAILURE,
+            "rekindle.exception.StrategyUnavailableError",
+            StrategyUnavailableError,
+        ),
+        (pb.CANCELLED, "", RemoteError),
+        (pb.INTERNAL, "", InternalFailure),
+        (pb.INTERNAL, "rekindle.exception.NotFoundError", NotFoundError),
+        (pb.FAILURE, "lib.Gone", RemoteError),
+    ],
+)
+def test_what_rekindle_reports_has_its_own_types(
+    controller: FakeController, status: int, error_type: str, kind: type[Exception]
+) -> None:
+    def replace(result: pb.Result) -> None:
+        result.status = status  # type: ignore[assignment]
+        result.error_type = error_type
+        result.message = "the reason"
+        result.data = b""
+
+    controller.edit = replace
+    with app.run(), pytest.raises(kind, match="the reason") as caught:
+        double.remote(1)
+    assert type(caught.value) is kind
+
+
+def test_a_hook_that_raised_is_raised_at_home(controller: FakeController) -> None:
+    def replace(result: pb.Result) -> None:
+        result.status = pb.START_FAILURE
+        result.data = pickle.dumps(KeyError("weights"))
+        result.traceback = "Traceback ...\nKeyError: 'weights'"
+
+    controller.edit = replace
+    with app.run(), pytest.raises(KeyError, match="weights"):
+        double.remote(1)
+
+
+def test_spawn_returns_a_handle(controller: FakeController) -> None:
+    with app.run():
+        call = double.spawn(21)
+        assert call.object_id.startswith("fc-")
+        assert call.num_inputs() == 1
+        assert call.get() == 42
+        assert call.get() == 42  # kept
+        assert rekindle.FunctionCall.from_id(call.object_id).get(timeout=5) == 42
+        assert pickle.loads(pickle.dumps(call)).get(timeout=5) == 42
+
+
+def test_get_raises_the_builtin_timeout_error_and_can_be_called_again(
+    controller: FakeController,
+) -> None:
+    gate.clear()
+    with app.run():
+        call = wait_for_gate.spawn()
+        for timeout in (0, 0.05):
+            with pytest.raises(TimeoutError, match="it goes on"):
+                call.get(timeout=timeout)
+        gate.set()
+        assert call.get(timeout=10) == "through"
+
+
+def test_gather_raises_the_first_failure(controller: FakeController) -> None:
+    gate.clear()
+    with app.run():
+        slow = wait_for_gate.spawn()
+        with pytest.raises(Broken):
+            rekindle.FunctionCall.gather(slow, fail.spawn())
+        gate.set()
+        calls = [double.spawn(i) for i in range(3)]
+        assert rekindle.FunctionCall.gather(*calls) == [0, 2, 4]
+        assert slow.get(timeout=10) == "through"
+
+
+def test_an_unknown_call_is_not_found(controller: FakeController) -> None:
+    with app.run(), pytest.raises(NotFoundError):
+        rekindle.FunctionCall.from_id("fc-nothing").get()
+    with pytest.raises(InvalidError, match="fc-"):
+        rekindle.FunctionCall.from_id("ap-x")
+
+
+def test_how_many_inputs_is_not_known_from_an_id() -> None:
+    with pytest.raises(ExecutionError, match="keep that handle"):
+        rekindle.FunctionCall.from_id("fc-x").num_inputs()
+
+
+def test_ids_are_there_during_an_input_only(controller: FakeController) -> None:
+    with app.run():
+        input_id, call_id = ids.remote()
+    assert input_id is not None
+    assert call_id is not None
+    assert call_id.startswith("fc-")
+    assert rekindle.current_input_id() is None
+    assert rekindle.is_local()
+
+
+def test_a_function_passed_as_an_argument_is_a_handle(controller: FakeController) -> None:
+    with app.run():
+        assert call_back.remote(double, 4) == 8
+        handle = pickle.loads(pickle.dumps(double))
+        assert handle.remote(5) == 10
+        with pytest.raises(ExecutionError, match="only a handle"):
+            handle.local(5)
+
+
+def test_a_handle_inside_a_runner_finds_its_id_by_name(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rekindle.sdk import context, declaration
+
+    with app.run() as running:
+        fresh = declaration.Declaration("calls", "double", "function")
+        monkeypatch.setattr(context, "_remote", True)
+        monkeypatch.setattr(declaration, "_looked_up", {})
+        monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
+        assert rekindle.Function(fresh).remote(6) == 12
+        with pytest.raises(NotFoundError):
+            rekindle.Function(declaration.Declaration("calls", "gone", "function")).remote()
+
+
+def test_a_function_that_was_declared_too_late_is_named(controller: FakeController) -> None:
+    late_app = rekindle.App("late")
+    with late_app.run():
+
+        @late_app.function()
+        def late() -> None: ...
+
+        with pytest.raises(NotFoundError, match=r"late was added.*after it started"):
+            late.remote()
+
+
+def test_each_call_leaves_a_record_whose_phases_explain_the_total(
+    controller: FakeController,
+) -> None:
+    with app.run(), records.collect() as finished:
+        double.remote(1)
+        with pytest.raises(Broken):
+            fail.remote()
+    assert [(r.function, r.ok, r.strategy) for r in finished] == [
+        ("double", True, "warm"),
+        ("fail", False, "warm"),
+    ]
+    for record in finished:
+        assert record.total_ms == pytest.approx(sum(record.phases.values()))
+        assert list(record.phases) == [
+            Phase.QUEUE.value,
+            *([Phase.LOAD_INPUT.value]),
+            Phase.EXECUTE.value,
+            Phase.STORE_RESULT.value,
+        ]
+    assert records.last() == finished[-1]
+
+
+def test_a_strategy_that_is_asked_for_is_sent(controller: FakeController) -> None:
+    with app.run():
+        with ask_strategy("fork"):
+            double.remote(1)
+        double.remote(1)
+        assert [r.strategy for r in controller.submitted] == ["fork", ""]
+        double.prepare("fork")
+        with pytest.raises(StrategyUnavailableError, match="no snapshot"):
+            double.prepare("restore")
+        with pytest.raises(InvalidError, match="choose from warm, fork"):
+            double.prepare("quick")
+
+
+def test_run_is_refused_while_a_module_is_imported(
+    controller: FakeController, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs_at_import.py").write_text(
+        "import rekindle\napp = rekindle.App('x')\nwith app.run():\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InvalidError, match=r"runs_at_import.*being imported"):
+        __import__("runs_at_import")
+
+
+def test_the_instance_is_given_back_when_the_block_raises(controller: FakeController) -> None:
+    with pytest.raises(RuntimeError, match="mine"), app.run():
+        raise RuntimeError("mine")
+    assert app.running is None
+    assert len(controller.closed) == 1

@@ -1,0 +1,170 @@
+"""The connection: restarts of the controller, wrong tokens and versions, forks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.exception import AuthError, ConnectionError, InvalidError, VersionError
+from rekindle.sdk.background import background
+from rekindle.sdk.client import Client
+from tests.sdk.fake_controller import FakeController
+
+app = rekindle.App("client")
+entered = threading.Event()
+gate = threading.Event()
+
+
+@app.function()
+def add_one(x: int) -> int:
+    return x + 1
+
+
+@app.function()
+def wait_for_gate(x: int) -> int:
+    entered.set()
+    gate.wait(20)
+    return x
+
+
+def restart(controller: FakeController) -> None:
+    controller.stop()
+    controller.start()
+
+
+def test_a_call_survives_a_restart_of_the_controller(controller: FakeController) -> None:
+    entered.clear()
+    gate.clear()
+
+    def interfere() -> None:
+        entered.wait(20)
+        restart(controller)
+        gate.set()
+
+    with app.run():
+        thread = threading.Thread(target=interfere)
+        thread.start()
+        assert wait_for_gate.remote(5) == 5
+        thread.join()
+    assert len({request.call_id for request in controller.submitted}) == 1
+
+
+def test_a_map_survives_a_restart_of_the_controller(controller: FakeController) -> None:
+    with app.run():
+        values = add_one.map(range(300))
+        got = [next(values) for _ in range(5)]
+        restart(controller)
+        got += list(values)
+    assert got == [x + 1 for x in range(300)]
+
+
+def test_the_app_is_held_again_after_a_restart(controller: FakeController) -> None:
+    with app.run() as running:
+        restart(controller)
+        assert add_one.remote(1) == 2
+        for _ in range(200):
+            if controller.held == {running.app_id}:
+                break
+            threading.Event().wait(0.02)
+        assert controller.held == {running.app_id}
+
+
+def test_a_controller_that_stays_away_is_a_connection_error(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_CONNECT_TIMEOUT_S", "0.2")
+    with app.run():
+        controller.stop()
+        with pytest.raises(ConnectionError, match=r"no controller answers.*rekindle up"):
+            add_one.remote(1)
+        controller.start()
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "inf", "nan"])
+def test_a_bad_connect_timeout_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("REKINDLE_CONNECT_TIMEOUT_S", value)
+    with pytest.raises(InvalidError, match="REKINDLE_CONNECT_TIMEOUT_S"):
+        Client(Path("/nowhere"))
+
+
+def test_a_wrong_token_is_an_auth_error(controller: FakeController) -> None:
+    (controller.directory / "token").write_text("another")
+    with pytest.raises(AuthError), app.run():
+        pass
+
+
+def test_another_protocol_is_a_version_error(controller: FakeController) -> None:
+    controller.protocol = 999
+    with pytest.raises(VersionError, match=r"protocol 999.*rekindle down"), app.run():
+        pass
+
+
+def test_a_directory_without_a_token_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REKINDLE_DIR", str(tmp_path))
+    with pytest.raises(ConnectionError, match="is no instance directory"), app.run():
+        pass
+
+
+_FORKS = """
+import os, sys
+import rekindle
+app = rekindle.App("forks")
+
+@app.function()
+def add_one(x):
+    return x + 1
+
+def main():
+    with app.run():
+        assert add_one.remote(1) == 2
+        pid = os.fork()
+        if pid == 0:
+            try:
+                assert add_one.remote(2) == 3
+                assert list(add_one.map(range(3))) == [1, 2, 3]
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert add_one.remote(3) == 4
+    print("fine")
+
+main()
+"""
+
+
+def test_a_forked_child_makes_its_own_connection(
+    controller: FakeController, tmp_path: Path
+) -> None:
+    script = tmp_path / "forks.py"
+    script.write_text(_FORKS)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "REKINDLE_DIR": str(controller.directory)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_a_blocking_call_on_the_background_thread_is_refused() -> None:
+    async def blocking() -> Any:
+        async def nothing() -> None: ...
+
+        return background().run(nothing())
+
+    with pytest.raises(InvalidError, match=r"\.aio"):
+        background().run(blocking())

@@ -1,0 +1,91 @@
+"""Output of runners on the caller's terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.wire import rekindle_pb2 as pb
+from tests.sdk.fake_controller import FakeController
+
+app = rekindle.App("logs")
+
+
+@app.function()
+def quiet(x: int) -> int:
+    return x
+
+
+def test_lines_are_printed_before_the_call_returns(
+    controller: FakeController, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rekindle.enable_output(), app.run() as running:
+        for i in range(50):
+            controller.log(running.app_id, f"line {i}")
+        controller.log(running.app_id, "an error", "stderr")
+        controller.log(running.app_id, "a note", "system")
+        controller.log(running.app_id, "no newline", partial=True)
+        quiet.remote(1)
+        shown = capsys.readouterr()
+    assert shown.out == "".join(f"line {i}\n" for i in range(50)) + "no newline"
+    assert shown.err == "an error\na note\n"
+
+
+def test_without_enable_output_nothing_is_shown(
+    controller: FakeController, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with app.run() as running:
+        controller.log(running.app_id, "line")
+        quiet.remote(1)
+    assert capsys.readouterr().out == ""
+
+
+def test_what_comes_late_is_printed_at_the_end(
+    controller: FakeController, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rekindle.enable_output(), app.run() as running:
+        quiet.remote(1)
+        controller.log(running.app_id, "the last words")
+    assert capsys.readouterr().out == "the last words\n"
+
+
+def test_nothing_is_printed_twice_after_a_lost_connection(
+    controller: FakeController, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rekindle.enable_output(), app.run() as running:
+        controller.log(running.app_id, "before")
+        quiet.remote(1)
+        controller.stop()
+        controller.start()
+        controller.log(running.app_id, "after")
+        quiet.remote(1)
+    assert capsys.readouterr().out == "before\nafter\n"
+
+
+def test_lines_that_do_not_come_do_not_hold_a_result_for_long(controller: FakeController) -> None:
+    def promise(result: pb.Result) -> None:
+        result.log_seq = 10_000
+
+    controller.edit = promise
+    with rekindle.enable_output(), app.run():
+        assert quiet.remote(3) == 3
+
+
+def test_a_terminal_that_has_gone_does_not_break_calls(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    class Gone:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None: ...
+
+    gone: Any = Gone()
+    with rekindle.enable_output(), app.run() as running:
+        monkeypatch.setattr(sys, "stdout", gone)
+        controller.log(running.app_id, "line")
+        assert quiet.remote(3) == 3

@@ -1,0 +1,194 @@
+"""map and its family: order, laziness, bounds, exceptions."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.exception import InvalidError, SerializationError
+from rekindle.sdk import mapping
+from tests.sdk.fake_controller import FakeController
+
+app = rekindle.App("maps")
+first_may_end = threading.Event()
+
+
+@app.function()
+def square(x: int) -> int:
+    return x * x
+
+
+@app.function()
+def add(x: int, y: int, z: int = 0) -> int:
+    return x + y + z
+
+
+@app.function()
+def odd_only(x: int) -> int:
+    if x % 2 == 0:
+        raise ValueError(f"{x} is even")
+    return x
+
+
+@app.function()
+def first_is_last(x: int) -> int:
+    if x == 0:
+        first_may_end.wait(20)
+    elif x == 3:
+        first_may_end.set()
+    return x
+
+
+def test_values_come_in_the_order_of_the_inputs(controller: FakeController) -> None:
+    first_may_end.clear()
+    with app.run():
+        assert list(square.map(range(200))) == [x * x for x in range(200)]
+        assert list(first_is_last.map(range(4))) == [0, 1, 2, 3]
+
+
+def test_or_as_they_are_ready(controller: FakeController) -> None:
+    first_may_end.clear()
+    with app.run():
+        results = first_is_last.map([0, 1, 2], order_outputs=False)
+        values = {next(results), next(results)}
+        first_may_end.set()
+        assert next(results) == 0
+    assert values == {1, 2}
+
+
+def test_iterators_are_zipped_and_kwargs_shared(controller: FakeController) -> None:
+    with app.run():
+        assert list(add.map([1, 2, 3], [10, 20], kwargs={"z": 100})) == [111, 122]
+        assert list(add.starmap([(1, 2), [3, 4]], kwargs={"z": 1})) == [4, 8]
+
+
+def test_no_inputs_no_values(controller: FakeController) -> None:
+    with app.run():
+        assert list(square.map([])) == []
+    assert not controller.submitted
+
+
+def test_the_first_exception_is_raised_and_ends_it(controller: FakeController) -> None:
+    with app.run():
+        values = odd_only.map([1, 3, 4, 5])
+        assert [next(values), next(values)] == [1, 3]
+        with pytest.raises(ValueError, match="4 is even"):
+            next(values)
+        with pytest.raises(StopIteration):
+            next(values)
+
+
+def test_or_exceptions_take_the_place_of_values(controller: FakeController) -> None:
+    with app.run():
+        one, two, three = odd_only.map([1, 2, 3], return_exceptions=True)
+    assert (one, three) == (1, 3)
+    assert isinstance(two, ValueError)
+
+
+def test_inputs_are_taken_lazily_and_no_further_than_the_bound(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapping, "MAX_OUTSTANDING", 10)
+    taken = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    with app.run():
+        values = square.map(endless())
+        assert taken == 0
+        for _ in range(25):
+            next(values)
+        assert 25 <= taken <= 25 + 11
+        values.close()  # type: ignore[attr-defined]
+
+
+def test_an_exception_of_the_input_iterator_is_raised(controller: FakeController) -> None:
+    def inputs() -> Iterator[int]:
+        yield 1
+        raise OSError("the file ended")
+
+    with app.run(), pytest.raises(OSError, match="the file ended"):
+        list(square.map(inputs()))
+
+
+def test_an_input_that_cannot_be_pickled_is_named(controller: FakeController) -> None:
+    with app.run(), pytest.raises(SerializationError, match=r"square\(\), input 1, .*args\[0\]"):
+        list(square.map([1, threading.Lock()]))
+
+
+def test_what_cannot_be_iterated_is_named(controller: FakeController) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    with app.run():
+        with pytest.raises(InvalidError, match=r"argument 1 is a int.*kwargs="):
+            add.map([1], 2)
+        with pytest.raises(InvalidError, match=r"use map\.aio"):
+            square.map(numbers())
+        with pytest.raises(InvalidError, match="at least one iterator"):
+            square.map()
+
+
+def test_a_map_that_is_never_iterated_warns(controller: FakeController) -> None:
+    with app.run(), pytest.warns(UserWarning, match="never iterated"):
+        square.map([1])
+        gc.collect()
+
+
+def test_for_each_drops_values(controller: FakeController) -> None:
+    with app.run():
+        square.for_each(range(5))
+        odd_only.for_each([1, 2], ignore_exceptions=True)
+        with pytest.raises(ValueError, match="even"):
+            odd_only.for_each([1, 2])
+
+
+def test_spawn_map_gives_one_call_for_all(controller: FakeController) -> None:
+    with app.run():
+        call = square.spawn_map(range(150))
+        assert call.num_inputs() == 150
+        assert call.get(index=149) == 149 * 149
+        assert list(call.iter(start=3, end=6)) == [9, 16, 25]
+        with pytest.raises(InvalidError, match="inputs 0 to 149"):
+            call.get(index=150)
+        with pytest.raises(InvalidError, match="no input"):
+            square.spawn_map([])
+
+
+def test_the_asyncio_forms(controller: FakeController) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        for i in range(5):
+            yield i
+
+    async def collect(values: Any) -> list[Any]:
+        return [value async for value in values]
+
+    async def main() -> None:
+        async with app.run():
+            assert await collect(square.map.aio(numbers())) == [0, 1, 4, 9, 16]
+            assert await collect(add.map.aio(numbers(), [10, 20])) == [10, 21]
+            assert await collect(add.starmap.aio([(1, 1)])) == [2]
+            assert sorted(await collect(square.map.aio([1, 2], order_outputs=False))) == [1, 4]
+            await square.for_each.aio(numbers())
+            call = await square.spawn_map.aio(numbers())
+            assert [v async for v in call.iter.aio()] == [0, 1, 4, 9, 16]
+            with pytest.raises(ValueError, match="even"):
+                await collect(odd_only.map.aio([2]))
+
+    asyncio.run(main())
+
+
+def test_two_maps_at_once(controller: FakeController) -> None:
+    with app.run():
+        pairs = list(zip(square.map(range(50)), square.map(range(50)), strict=True))
+    assert pairs == [(x * x, x * x) for x in range(50)]

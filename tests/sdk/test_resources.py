@@ -1,0 +1,111 @@
+"""Retries and secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.exception import InvalidError
+from rekindle.sdk import context
+from rekindle.sdk.resources import merged, retry_spec
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_retries": 11}, "max_retries"),
+        ({"max_retries": -1}, "max_retries"),
+        ({"max_retries": 1, "backoff_coefficient": 0.5}, "backoff_coefficient"),
+        ({"max_retries": 1, "backoff_coefficient": 11}, "backoff_coefficient"),
+        ({"max_retries": 1, "initial_delay": 61}, "initial_delay"),
+        ({"max_retries": 1, "max_delay": 0.5}, "max_delay"),
+    ],
+)
+def test_retries_outside_of_their_range_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidError, match=words):
+        rekindle.Retries(**options)
+
+
+def test_a_number_of_retries_means_one_second_apart() -> None:
+    spec = retry_spec(3)
+    assert spec is not None
+    assert [spec.delay_s(n) for n in (1, 2, 3)] == [1.0, 1.0, 1.0]
+    backoff = retry_spec(rekindle.Retries(max_retries=5, initial_delay=2.0, max_delay=7))
+    assert backoff is not None
+    assert [backoff.delay_s(n) for n in (1, 2, 3)] == [2.0, 4.0, 7.0]
+    assert retry_spec(None) is None
+
+
+def test_a_secret_never_shows_its_values() -> None:
+    secret = rekindle.Secret.from_dict({"TOKEN": "hunter2", "OTHER": None})
+    assert "hunter2" not in repr(secret)
+    assert repr(secret) == "Secret(TOKEN)"
+
+
+def test_later_secrets_count() -> None:
+    one = rekindle.Secret.from_dict({"A": "1", "B": "1"})
+    two = rekindle.Secret.from_dict({"B": "2"})
+    assert merged((one, two)) == {"A": "1", "B": "2"}
+
+
+def test_variables_that_are_not_set_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RK_SET", "yes")
+    monkeypatch.delenv("RK_UNSET", raising=False)
+    assert merged((rekindle.Secret.from_local_environ(["RK_SET"]),)) == {"RK_SET": "yes"}
+    with pytest.raises(InvalidError, match="RK_UNSET"):
+        rekindle.Secret.from_local_environ(["RK_SET", "RK_UNSET"])
+    with pytest.raises(InvalidError, match="list of names"):
+        rekindle.Secret.from_local_environ("RK_SET")
+
+
+def test_in_a_runner_local_sources_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "_remote", True)
+    assert merged((rekindle.Secret.from_local_environ(["RK_UNSET"]),)) == {}
+    assert merged((rekindle.Secret.from_dotenv("/nowhere"),)) == {}
+
+
+@pytest.mark.parametrize("value", [5, b"x", "a\0b", "x" * 32_769])
+def test_values_must_be_strings_of_a_certain_length(value: Any) -> None:
+    with pytest.raises(InvalidError, match="K"):
+        rekindle.Secret.from_dict({"K": value})
+
+
+def test_dotenv_files(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "# comment\n\nA=plain\nexport B = 'single # not a comment'\n"
+        'C="two\\nlines \\"quoted\\""  # comment\nD=\nE=a=b # comment\n'
+    )
+    below = tmp_path / "deep" / "er"
+    below.mkdir(parents=True)
+    assert merged((rekindle.Secret.from_dotenv(below),)) == {
+        "A": "plain",
+        "B": "single # not a comment",
+        "C": 'two\nlines "quoted"',
+        "D": "",
+        "E": "a=b",
+    }
+    (tmp_path / "bad.env").write_text("A=1\nwhat is this\n")
+    with pytest.raises(InvalidError, match=r"bad\.env:2"):
+        rekindle.Secret.from_dotenv(tmp_path / "bad.env")
+    with pytest.raises(InvalidError, match=r"no nothing\.env"):
+        rekindle.Secret.from_dotenv(tmp_path, filename="nothing.env")
+
+
+def test_secrets_and_environment_are_registered(controller: Any) -> None:
+    from rekindle.wire.spec import FunctionSpec
+
+    app = rekindle.App("secrets", secrets=[rekindle.Secret.from_dict({"A": "app", "B": "app"})])
+
+    @app.function(secrets=[rekindle.Secret.from_dict({"B": "function"})], env={"E": "1"})
+    def f() -> None: ...
+
+    with app.run():
+        pass
+    function = controller.registered[0].functions[0]
+    assert dict(function.secrets) == {"A": "app", "B": "function"}
+    spec = FunctionSpec.from_json(function.spec_json)
+    assert spec.env == {"E": "1"}
+    assert "function" not in function.spec_json.replace('"kind":"function"', "")
