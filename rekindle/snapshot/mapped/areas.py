@@ -6,10 +6,13 @@ and shares its clean pages. Each rule below names an area for which that would b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 PAGE_BYTES = 4096
+
+PROT_EXEC = 4
 
 # Bits of a VMA entry's status (CRIU's image format, criu/include/image.h).
 VMA_REGULAR = 1 << 0
@@ -37,22 +40,36 @@ MADV_WIPEONFORK = 1 << 18
 _HARMLESS_ADVICE = MADV_NOHUGEPAGE | MADV_DONTDUMP
 
 #: Below this, copying is cheaper than one more area.
-SMALL_BYTES = 1 << 20
+SMALL_BYTES = 256 << 10
 
 
 class Keep(Enum):
     """Why an area stays anonymous."""
 
     NOT_ANONYMOUS = "a file, shared memory or a special area"
-    SMALL = "small"
     GROWS_DOWN = "a stack that grows down"
     LOCKED = "locked in memory"
     HUGE_PAGES = "its owner asked for huge pages"
     ADVICE = "its owner gave advice that a file mapping does not follow"
+    EXECUTABLE = "it holds code that the program wrote"
     FLAGS = "flags that a file mapping does not have"
+    ALLOCATOR = "it may belong to an allocator that takes discarded memory for zeros"
+    SMALL = "small"
 
 
-def reason_to_keep(area: Any, small_bytes: int = SMALL_BYTES) -> Keep | None:
+@dataclass(frozen=True)
+class Rules:
+    """What the caller decides about areas."""
+
+    small_bytes: int = SMALL_BYTES
+    #: Map areas whose owner asked for huge pages: NumPy does so for each array of 4 MiB and more.
+    #: Their start gets cheap, and they lose huge pages.
+    map_huge_pages: bool = False
+    #: Keep areas mapped with MAP_NORESERVE: those of the allocators that `allocators` found.
+    keep_unreserved: bool = False
+
+
+def reason_to_keep(area: Any, rules: Rules) -> Keep | None:
     """Why a VMA entry has to stay as it is; None when it may be mapped."""
     if area.status & ~_ALLOWED_STATUS or not area.status & VMA_ANON_PRIVATE:
         return Keep.NOT_ANONYMOUS
@@ -60,12 +77,19 @@ def reason_to_keep(area: Any, small_bytes: int = SMALL_BYTES) -> Keep | None:
         return Keep.GROWS_DOWN
     if area.flags & MAP_LOCKED:
         return Keep.LOCKED
-    if area.flags & MAP_HUGETLB or area.madv & MADV_HUGEPAGE:
+    if area.flags & MAP_HUGETLB:
         return Keep.HUGE_PAGES
-    if area.madv & ~_HARMLESS_ADVICE:
+    advice = area.madv & ~_HARMLESS_ADVICE
+    if advice & MADV_HUGEPAGE and not rules.map_huge_pages:
+        return Keep.HUGE_PAGES
+    if advice & ~MADV_HUGEPAGE:
         return Keep.ADVICE
+    if area.prot & PROT_EXEC:  # a file mapping of it needs a mount and a policy that allow that
+        return Keep.EXECUTABLE
     if area.flags & ~(MAP_NORESERVE | MAP_STACK) != MAP_PRIVATE | MAP_ANONYMOUS:
         return Keep.FLAGS
-    if area.end - area.start < small_bytes:
+    if area.flags & MAP_NORESERVE and rules.keep_unreserved:
+        return Keep.ALLOCATOR
+    if area.end - area.start < rules.small_bytes:
         return Keep.SMALL
     return None

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot import pycriu
 
@@ -49,9 +51,12 @@ class ImageFile:
 def read(path: Path, entry: type[Any], first: type[Any] | None = None) -> ImageFile:
     """Read an image whose messages are ``entry``, the first one ``first`` if that is given.
 
-    Raises SnapshotInvalidError for anything that is not such an image.
+    Raises SnapshotInvalidError for anything that is not such an image, and when it is missing.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise SnapshotInvalidError(f"{path.name} is missing") from None
     if len(data) < _MAGIC_BYTES or _U32.unpack_from(data)[0] != _COMMON_MAGIC:
         raise SnapshotInvalidError(f"{path.name} is not a CRIU image")
     entries: list[Any] = []
@@ -66,7 +71,7 @@ def read(path: Path, entry: type[Any], first: type[Any] | None = None) -> ImageF
         message = (first if first is not None and not entries else entry)()
         try:
             message.ParseFromString(data[position : position + size])
-        except Exception as error:
+        except DecodeError as error:
             raise SnapshotInvalidError(f"{path.name} holds a broken message: {error}") from error
         entries.append(message)
         position += size

@@ -1,6 +1,7 @@
 """Writes the images of a mapped snapshot beside those of the plain one, which stays as it is.
 
-The page file is mapped in place: nothing of it is copied but the runs that are not mapped.
+CRIU's page file is mapped in place: nothing of it is copied but the runs that are not mapped.
+Where that takes too many areas, the mapped pages go to a file laid out as memory is (`sparse`).
 """
 
 from __future__ import annotations
@@ -8,22 +9,42 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import SnapshotError
-from rekindle.snapshot.mapped import areas, imagefile
-from rekindle.snapshot.mapped.areas import PAGE_BYTES
-from rekindle.snapshot.mapped.plan import Plan, Run, UnplannableError, make_plan
+from rekindle.exception import SnapshotInvalidError
+from rekindle.snapshot.mapped import allocators, areas, imagefile, plan, sparse
+from rekindle.snapshot.mapped.areas import PAGE_BYTES, Rules
+from rekindle.snapshot.mapped.chunks import ChunkFinder
+from rekindle.snapshot.mapped.error import NotMappableError
+from rekindle.snapshot.mapped.plan import Held, Piece, Plan, Run
+
+__all__ = ["Limits", "NotMappableError", "Rewritten", "rewrite"]
 
 #: Areas of one process at most, as a share of the kernel's limit: the program will want some more.
-_SHARE_OF_MAP_COUNT = 0.5
+_SHARE_OF_MAP_COUNT = 0.25
 _O_RDONLY = 0
 
+IN_PLACE = "in place"
+SPARSE = "sparse"
 
-class NotMappableError(SnapshotError):
-    """The snapshot is restored by copying; the message says why."""
+
+@dataclass(frozen=True)
+class Limits:
+    """Where one way gets worse than another. The defaults are measured; tests use others."""
+
+    min_run_pages: int = plan.MIN_RUN_PAGES
+    in_place_areas: int = 4096  # of one process; more, and its memory is laid out anew
+    areas: int | None = None  # of one process at all; None for a share of vm.max_map_count
+
+    @property
+    def most_areas(self) -> int:
+        """Areas that a process may have."""
+        if self.areas is not None:
+            return self.areas
+        return int(int(Path("/proc/sys/vm/max_map_count").read_text()) * _SHARE_OF_MAP_COUNT)
 
 
 @dataclass(frozen=True)
@@ -31,140 +52,231 @@ class Rewritten:
     """What a rewrite did."""
 
     processes: int
-    areas: int  # that map the page file
+    layout: str  # "in place", or "sparse" when any process needed that
+    areas: int  # that map a page file
     mapped_bytes: int
     copied_bytes: int  # read by CRIU at each restore
-    written_bytes: int  # by the rewrite itself
+    written_bytes: int  # by the rewrite itself; holes not counted
     elapsed_ms: float
     kept: dict[str, int]  # why areas stayed anonymous -> how many
+    kept_for: tuple[str, ...]  # libraries on whose account areas stayed anonymous
 
 
-def rewrite(plain: Path, target: Path, page_files_at: Path) -> Rewritten:
-    """Make ``target`` from the images in ``plain``; whoever restores finds the page files, and so
-    the mapped memory, under ``page_files_at``.
+def rewrite(
+    plain: Path,
+    target: Path,
+    page_files_at: Path,
+    *,
+    target_at: Path | None = None,
+    libraries_at: Path = Path("/"),
+    memory: Path | None = None,
+    small_bytes: int = areas.SMALL_BYTES,
+    map_huge_pages: bool = False,
+    limits: Limits | None = None,
+) -> Rewritten:
+    """Make ``target`` from the images in ``plain``, which is on the same file system.
 
-    Raises NotMappableError or SnapshotInvalidError; ``target`` may hold leavings then.
+    Whoever restores finds the plain page files under ``page_files_at``, and what is in ``target``
+    under ``target_at`` (``target`` itself if that is not given); the files there must never
+    change. ``libraries_at`` is the root directory of the processes, ``memory`` a file in which the
+    look into their libraries is remembered.
+
+    Raises NotMappableError when the snapshot is to be restored by copying, SnapshotInvalidError
+    when it is damaged, OSError; ``target`` may hold leavings then.
     """
     started = time.monotonic()
     target.mkdir(mode=0o700)
-    files_pb = imagefile.messages("fdinfo_pb2")
-    mm_pb = imagefile.messages("mm_pb2")
-    pagemap_pb = imagefile.messages("pagemap_pb2")
-    files = imagefile.read(plain / "files.img", files_pb.file_entry)
-    next_id = max((entry.id for entry in files.entries), default=0) + 1
-    written: set[str] = {"files.img"}
-    totals = _Totals()
-    for mm_path in sorted(plain.glob("mm-*.img")):
-        pid = mm_path.name[len("mm-") : -len(".img")]
-        pagemap_path = plain / f"pagemap-{pid}.img"
-        mm = imagefile.read(mm_path, mm_pb.mm_entry)
-        pagemap = imagefile.read(
-            pagemap_path, pagemap_pb.pagemap_entry, first=pagemap_pb.pagemap_head
-        )
-        head, entries = pagemap.entries[0], pagemap.entries[1:]
-        pages_name = f"pages-{head.pages_id}.img"
-        if pages_name in written:
-            raise NotMappableError("two processes share one page file")
-        (memory,) = mm.entries
-        try:
-            plan = make_plan(list(memory.vmas), entries)
-        except UnplannableError as error:
-            raise NotMappableError(str(error)) from error
-        _check_area_count(plan)
-        files.entries.append(
-            _page_file_entry(files_pb, next_id, page_files_at / pages_name, plain / pages_name)
-        )
-        vmas = [_entry_of(piece, next_id) for piece in plan.pieces]
-        del memory.vmas[:]
-        memory.vmas.extend(vmas)
-        mm.write(target / mm_path.name)
-        pagemap.entries = [head, *(_pagemap_entry(pagemap_pb, run) for run in plan.copied)]
-        pagemap.write(target / pagemap_path.name)
-        _copy_runs(plain / pages_name, target / pages_name, plan.copied)
-        written |= {mm_path.name, pagemap_path.name, pages_name}
-        totals.add(plan)
-        next_id += 1
-    files.write(target / "files.img")
-    for path in plain.iterdir():
-        if path.name not in written and not path.name.startswith("stats-"):
-            os.link(path, target / path.name)
+    work = _Work(plain, target, page_files_at, target_at or target, limits or Limits())
+    memories = [work.read_memory(path) for path in sorted(plain.glob("mm-*.img"))]
+    if len({one.head.pages_id for one in memories}) != len(memories):
+        raise NotMappableError("two processes share one page file")
+    verdict = allocators.inspect(
+        work.libraries(vma for one in memories for vma in one.vmas),
+        root=libraries_at,
+        memory=memory,
+    )
+    rules = Rules(small_bytes, map_huge_pages, keep_unreserved=bool(verdict.keep_unreserved))
+    for one in memories:
+        work.rewrite_memory(one, rules)
+    work.finish()
     return Rewritten(
-        processes=totals.processes,
-        areas=totals.areas,
-        mapped_bytes=totals.mapped_bytes,
-        copied_bytes=totals.copied_bytes,
-        written_bytes=sum((target / name).stat().st_size for name in written),
+        processes=len(memories),
+        layout=work.layout,
+        areas=work.mapped_areas,
+        mapped_bytes=work.mapped_bytes,
+        copied_bytes=work.copied_bytes,
+        written_bytes=sum((target / name).stat().st_blocks * 512 for name in work.written),
         elapsed_ms=(time.monotonic() - started) * 1e3,
-        kept={reason.value: count for reason, count in totals.kept.items()},
+        kept={reason.value: count for reason, count in work.kept.items()},
+        kept_for=verdict.keep_unreserved,
     )
 
 
-class _Totals:
-    def __init__(self) -> None:
-        self.processes = self.areas = self.mapped_bytes = self.copied_bytes = 0
-        self.kept: Counter[areas.Keep] = Counter()
+@dataclass
+class _Memory:
+    """The images of one process's memory."""
 
-    def add(self, plan: Plan) -> None:
-        self.processes += 1
-        self.areas += plan.mapped_areas
-        self.mapped_bytes += plan.mapped_bytes
-        self.copied_bytes += plan.copied_bytes
-        self.kept += plan.kept
+    pid: str
+    mm: imagefile.ImageFile
+    pagemap: imagefile.ImageFile
+
+    @property
+    def vmas(self) -> list[Any]:
+        return list(self.mm.entries[0].vmas)
+
+    @property
+    def head(self) -> Any:
+        return self.pagemap.entries[0]
 
 
-def _check_area_count(plan: Plan) -> None:
-    limit = int(Path("/proc/sys/vm/max_map_count").read_text())
-    if len(plan.pieces) > limit * _SHARE_OF_MAP_COUNT:
-        raise NotMappableError(
-            f"memory is in {len(plan.pieces)} pieces, too many for vm.max_map_count={limit}"
+@dataclass
+class _Work:
+    plain: Path
+    target: Path
+    page_files_at: Path
+    target_at: Path
+    limits: Limits
+
+    written: set[str] = field(default_factory=lambda: {"files.img"})
+    layout: str = IN_PLACE
+    mapped_areas: int = 0
+    mapped_bytes: int = 0
+    copied_bytes: int = 0
+    kept: Counter[areas.Keep] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._files_pb = imagefile.messages("fdinfo_pb2")
+        self._mm_pb = imagefile.messages("mm_pb2")
+        self._pagemap_pb = imagefile.messages("pagemap_pb2")
+        self._files = imagefile.read(self.plain / "files.img", self._files_pb.file_entry)
+        self._next_id = max((entry.id for entry in self._files.entries), default=0) + 1
+
+    def read_memory(self, mm_path: Path) -> _Memory:
+        pid = mm_path.name[len("mm-") : -len(".img")]
+        mm = imagefile.read(mm_path, self._mm_pb.mm_entry)
+        pagemap = imagefile.read(
+            self.plain / f"pagemap-{pid}.img",
+            self._pagemap_pb.pagemap_entry,
+            first=self._pagemap_pb.pagemap_head,
         )
+        if len(mm.entries) != 1 or not pagemap.entries:
+            raise SnapshotInvalidError(f"{mm_path.name} or its pagemap has no content")
+        return _Memory(pid, mm, pagemap)
+
+    def libraries(self, vmas: Iterable[Any]) -> set[allocators.Library]:
+        """The files that code is mapped from."""
+        by_id = {entry.id: entry for entry in self._files.entries}
+        found = set()
+        for vma in vmas:
+            if not vma.prot & areas.PROT_EXEC or not vma.status & areas.VMA_FILE_PRIVATE:
+                continue
+            entry = by_id.get(vma.shmid)
+            if entry is None:
+                raise SnapshotInvalidError(f"files.img has no entry {vma.shmid}")
+            if not entry.HasField("reg"):
+                raise NotMappableError(
+                    f"code at {vma.start:#x} is from no ordinary file, so its allocator is not "
+                    "known"
+                )
+            size = entry.reg.size if entry.reg.HasField("size") else None
+            found.add(allocators.Library(entry.reg.name, size))
+        return found
+
+    def rewrite_memory(self, memory: _Memory, rules: Rules) -> None:
+        held = plan.hold(memory.vmas, memory.pagemap.entries[1:], rules)
+        pages_name = f"pages-{memory.head.pages_id}.img"
+        pages = self.plain / pages_name
+        with pages.open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            if size < sum(run.pages for one in held for run in one.runs) * PAGE_BYTES:
+                # A mapping beyond the end would be SIGBUS for the program.
+                raise SnapshotInvalidError(f"{pages_name} is shorter than its pagemap says")
+            with ChunkFinder(opened, size) as finder:
+                chosen, mapped = self._choose(held, finder, pages)
+        file_id = self._add_file(mapped, pages) if chosen.mapped_areas else 0
+        (entry,) = memory.mm.entries
+        vmas = [_entry_of(piece, file_id) for piece in chosen.pieces]
+        del entry.vmas[:]
+        entry.vmas.extend(vmas)
+        self._write(memory.mm, f"mm-{memory.pid}.img")
+        memory.pagemap.entries[1:] = [self._pagemap_entry(run) for run in chosen.copied]
+        self._write(memory.pagemap, f"pagemap-{memory.pid}.img")
+        with pages.open("rb") as source, (self.target / pages_name).open("xb") as copy:
+            for run in chosen.copied:
+                sparse.copy_pages(source.fileno(), copy.fileno(), run, pages_name)
+        self.written.add(pages_name)
+        self.mapped_areas += chosen.mapped_areas
+        self.mapped_bytes += chosen.mapped_bytes
+        self.copied_bytes += chosen.copied_bytes
+        self.kept += chosen.kept
+
+    def _choose(self, held: list[Held], finder: ChunkFinder, pages: Path) -> tuple[Plan, Path]:
+        """The plan, and where the file that it maps is found by whoever restores."""
+        most = self.limits.most_areas
+        found = {id(one): finder.pins(one) for one in held if one.keep is None}
+        chosen = plan.in_place(held, lambda one: found[id(one)], self.limits.min_run_pages)
+        if len(chosen.pieces) <= min(self.limits.in_place_areas, most):
+            return chosen, self.page_files_at / pages.name
+        layout = sparse.lay_out(held, lambda one: found[id(one)], self.limits.min_run_pages)
+        if len(layout.plan.pieces) > most:
+            raise NotMappableError(
+                f"memory is in {len(layout.plan.pieces)} pieces, and {most} are the most for this "
+                "kernel's vm.max_map_count"
+            )
+        if len(layout.plan.pieces) > 0.5 * len(chosen.pieces) and len(chosen.pieces) <= most:
+            return chosen, self.page_files_at / pages.name  # the copy would be for little
+        name = f"sparse-{pages.name}"
+        sparse.write(layout, pages, self.target / name)
+        self.written.add(name)
+        self.layout = SPARSE
+        return layout.plan, self.target_at / name
+
+    def _add_file(self, path: Path, pages: Path) -> int:
+        file_id = self._next_id
+        self._next_id += 1
+        present = self.target / path.name if path.name != pages.name else pages
+        info = present.stat()
+        entry = self._files_pb.file_entry()
+        entry.type = self._files_pb.REG
+        entry.id = entry.reg.id = file_id
+        entry.reg.flags = _O_RDONLY
+        entry.reg.pos = 0
+        owner = entry.reg.fown
+        owner.uid = owner.euid = owner.signum = owner.pid_type = owner.pid = 0
+        entry.reg.name = str(path)
+        entry.reg.size = info.st_size  # CRIU refuses a file of another size
+        entry.reg.mode = info.st_mode
+        self._files.entries.append(entry)
+        return file_id
+
+    def _pagemap_entry(self, run: Run) -> Any:
+        entry = self._pagemap_pb.pagemap_entry()
+        entry.vaddr, entry.nr_pages, entry.flags = run.start, run.pages, run.flags
+        return entry
+
+    def _write(self, image: imagefile.ImageFile, name: str) -> None:
+        image.write(self.target / name)
+        self.written.add(name)
+
+    def finish(self) -> None:
+        """Write the list of files, and link what is the same as in the plain images."""
+        self._files.write(self.target / "files.img")
+        for path in self.plain.iterdir():
+            if path.suffix != ".img" or path.name in self.written or path.name.startswith("stats-"):
+                continue
+            os.link(path, self.target / path.name)
 
 
-def _entry_of(piece: Any, file_id: int) -> Any:
+def _entry_of(piece: Piece, file_id: int) -> Any:
     entry = type(piece.area)()
     entry.CopyFrom(piece.area)
     entry.start, entry.end = piece.start, piece.end
-    if piece.run is not None:
+    if piece.offset is not None:
         heap = piece.area.status & areas.VMA_HEAP
         entry.status = areas.VMA_REGULAR | areas.VMA_FILE_PRIVATE | heap
         entry.flags = areas.MAP_PRIVATE | (piece.area.flags & areas.MAP_NORESERVE)
+        entry.madv = piece.area.madv & ~areas.MADV_HUGEPAGE
         entry.shmid = file_id
-        entry.pgoff = piece.run.offset
+        entry.pgoff = piece.offset
         entry.fdflags = _O_RDONLY
     return entry
-
-
-def _page_file_entry(files_pb: Any, file_id: int, path: Path, present: Path) -> Any:
-    entry = files_pb.file_entry()
-    entry.type = files_pb.REG
-    entry.id = file_id
-    entry.reg.id = file_id
-    entry.reg.flags = _O_RDONLY
-    entry.reg.pos = 0
-    entry.reg.fown.uid = entry.reg.fown.euid = 0
-    entry.reg.fown.signum = entry.reg.fown.pid_type = entry.reg.fown.pid = 0
-    entry.reg.name = str(path)
-    info = present.stat()
-    entry.reg.size = info.st_size
-    entry.reg.mode = info.st_mode
-    return entry
-
-
-def _pagemap_entry(pagemap_pb: Any, run: Run) -> Any:
-    entry = pagemap_pb.pagemap_entry()
-    entry.vaddr, entry.nr_pages = run.start, run.pages
-    if run.flags:
-        entry.flags = run.flags
-    return entry
-
-
-def _copy_runs(source: Path, target: Path, runs: list[Run]) -> None:
-    with source.open("rb") as reading, target.open("xb") as writing:
-        for run in runs:
-            left, position = run.pages * PAGE_BYTES, run.offset
-            while left:
-                sent = os.sendfile(writing.fileno(), reading.fileno(), position, left)
-                if sent == 0:
-                    raise NotMappableError(f"{source.name} is shorter than its pagemap says")
-                position += sent
-                left -= sent
