@@ -21,9 +21,13 @@ _CLOSE_S = 2.0
 
 
 class Background:
-    """A thread with an event loop."""
+    """A thread with an event loop.
 
-    def __init__(self) -> None:
+    ``inherited``: this process was forked from one that had such a thread, and gRPC with it.
+    """
+
+    def __init__(self, inherited: bool = False) -> None:
+        self.inherited = inherited
         self.loop = asyncio.new_event_loop()
         self._closers: list[Callable[[], Coroutine[Any, Any, Any]]] = []
         self._thread = threading.Thread(target=self._main, name="rekindle", daemon=True)
@@ -79,6 +83,7 @@ class Background:
 
 _lock = threading.Lock()
 _current: Background | None = None
+_inherited = False
 
 
 def background() -> Background:
@@ -87,13 +92,14 @@ def background() -> Background:
     if _current is None:
         with _lock:
             if _current is None:
-                _current = Background()
+                _current = Background(_inherited)
     return _current
 
 
 def _forget_in_child() -> None:
     """The thread was not forked: the child starts its own when it needs one."""
-    global _current, _lock
+    global _current, _inherited, _lock
+    _inherited = _inherited or _current is not None
     _current = None
     _lock = threading.Lock()
 

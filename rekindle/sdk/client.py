@@ -24,7 +24,7 @@ from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.errors import from_rpc_error, is_connection_loss
 from rekindle.wire.version import PROTOCOL, __version__
 
-_CHANNEL_OPTIONS = [
+CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),  # the controller's limit gives the clear error
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -65,13 +65,18 @@ class Client:
     # ---- the channel ---------------------------------------------------------------------------
 
     def _stub(self) -> Any:
-        """The stub; a new channel where this process (a forked child) has none yet."""
+        """The stub; another one where this process is a forked child that has none yet."""
         owner = background()
         if self._owner is not owner:
-            if self._channel is not None:
-                _of_parent.append(self._channel)
-            self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
-            self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
+            if self._stub_now is not None:
+                _of_parent.append((self._channel, self._stub_now))
+            if owner.inherited:
+                from rekindle.sdk.relay import RelayStub
+
+                self._channel, self._stub_now = None, RelayStub(self._target)
+            else:
+                self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
+                self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
             self._metadata = (("authorization", f"Bearer {self._token()}"),)
             self._owner = owner
             owner.at_close(self.close)
