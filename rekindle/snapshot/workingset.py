@@ -1,0 +1,178 @@
+"""The working set of a mapped snapshot: which parts of its page files the first calls touch.
+
+On a cold page cache each first touch is a disk read. What a runner touched in its first call is
+read off its page tables and kept beside the snapshot; the next restore reads it ahead, in file
+order. A hint, not data: a missing or broken one costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rekindle.snapshot import files
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+NAME = "working-set.json"
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+#: Ranges with a smaller gap between them are read as one: a seek costs more than the gap.
+JOIN_BYTES = 128 << 10
+#: How much is asked for at a time.
+_READ_AHEAD_BYTES = 4 << 20
+#: Pages looked at to tell whether a file is in the page cache.
+_SAMPLES = 64
+
+# /proc/PID/pagemap: 64 bits a page (Documentation/admin-guide/mm/pagemap.rst).
+_PRESENT_OR_SWAPPED = (1 << 63) | (1 << 62)
+_PAGEMAP_CHUNK = 1 << 17  # pages
+
+Range = tuple[int, int]  # offset and length in bytes
+
+
+@dataclass(frozen=True)
+class WorkingSet:
+    """Ranges by the page file's name, in file order."""
+
+    ranges: dict[str, list[Range]]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in all ranges."""
+        return sum(length for ranges in self.ranges.values() for _offset, length in ranges)
+
+
+def of_process(pid: int, images: Path) -> WorkingSet:
+    """What a process has touched of the page files in ``images``. Raises OSError when it is gone.
+
+    Overestimates: the kernel maps cached neighbours of a touched page too, 64 KiB around it, or the
+    whole 2 MiB where the page cache holds a huge page.
+    """
+    found: dict[str, list[Range]] = {}
+    with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
+        for start, end, offset, name in _mappings(pid, images):
+            found.setdefault(name, []).extend(_touched(pagemap.fileno(), start, end, offset))
+    return WorkingSet({name: _join(sorted(ranges)) for name, ranges in found.items()})
+
+
+def _mappings(pid: int, images: Path) -> Iterator[tuple[int, int, int, str]]:
+    """Start, end, file offset and file name of each mapping of a page file."""
+    prefix = f"{images}/pages-"
+    with open(f"/proc/{pid}/maps") as maps:
+        for line in maps:
+            fields = line.rstrip("\n").split(maxsplit=5)
+            if len(fields) == 6 and fields[5].startswith(prefix):
+                start, _, end = fields[0].partition("-")
+                name = fields[5][len(str(images)) + 1 :]
+                yield int(start, 16), int(end, 16), int(fields[2], 16), name
+
+
+def _touched(pagemap: int, start: int, end: int, offset: int) -> Iterator[Range]:
+    page, last = start // PAGE_BYTES, end // PAGE_BYTES
+    begun = -1  # first page of a run of present ones
+    while page < last:
+        count = min(_PAGEMAP_CHUNK, last - page)
+        entries = array.array("Q", os.pread(pagemap, count * 8, page * 8))
+        for number, entry in enumerate(entries, page):
+            present = entry & _PRESENT_OR_SWAPPED
+            if present and begun < 0:
+                begun = number
+            elif not present and begun >= 0:
+                yield _range(begun, number, start, offset)
+                begun = -1
+        page += count
+    if begun >= 0:
+        yield _range(begun, last, start, offset)
+
+
+def _range(first: int, after: int, start: int, offset: int) -> Range:
+    return offset + first * PAGE_BYTES - start, (after - first) * PAGE_BYTES
+
+
+def _join(ranges: list[Range]) -> list[Range]:
+    joined: list[Range] = []
+    for offset, length in ranges:
+        if joined and offset - sum(joined[-1]) <= JOIN_BYTES:
+            begin = joined[-1][0]
+            joined[-1] = (begin, max(sum(joined[-1]), offset + length) - begin)
+        else:
+            joined.append((offset, length))
+    return joined
+
+
+def save(directory: Path, working_set: WorkingSet) -> None:
+    """Keep it beside a snapshot. Raises OSError."""
+    files.write_durably(directory / NAME, json.dumps(working_set.ranges))
+
+
+def load(directory: Path) -> WorkingSet | None:
+    """The one that is kept beside a snapshot; None when there is none that can be read."""
+    try:
+        raw = json.loads((directory / NAME).read_text())
+        return WorkingSet(
+            {
+                str(name): [(int(offset), int(length)) for offset, length in ranges]
+                for name, ranges in raw.items()
+            }
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("working set unreadable", extra=kv(path=directory, reason=error))
+        return None
+
+
+def prefetch(images: Path, working_set: WorkingSet) -> int:
+    """Have the kernel read the ranges that are not cached; bytes asked for.
+
+    Returns when all is asked for, not when it is read; the order is that of the file.
+    """
+    asked = 0
+    for name, ranges in sorted(working_set.ranges.items()):
+        if "/" in name:
+            continue  # not one of ours
+        try:
+            fd = os.open(images / name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            log.warning("no prefetch", extra=kv(file=name, reason=error))
+            continue
+        try:
+            if not _is_cached(fd, ranges):
+                asked += _ask_for(fd, ranges)
+        finally:
+            os.close(fd)
+    return asked
+
+
+def _is_cached(fd: int, ranges: list[Range]) -> bool:
+    """Whether a sample of the pages is in the page cache, found out without reading from disk."""
+    total = sum(length for _offset, length in ranges)
+    step = max(PAGE_BYTES, total // _SAMPLES)
+    buffer = bytearray(1)
+    position = 0  # within the ranges laid end to end
+    for offset, length in ranges:
+        while position < length:
+            try:
+                if os.preadv(fd, [buffer], offset + position, os.RWF_NOWAIT) == 0:
+                    return False
+            except BlockingIOError:
+                return False
+            position += step
+        position -= length
+    return True
+
+
+def _ask_for(fd: int, ranges: list[Range]) -> int:
+    asked = 0
+    for offset, length in ranges:
+        for begin in range(offset, offset + length, _READ_AHEAD_BYTES):
+            size = min(_READ_AHEAD_BYTES, offset + length - begin)
+            os.posix_fadvise(fd, begin, size, os.POSIX_FADV_WILLNEED)
+            asked += size
+    return asked
