@@ -1,0 +1,392 @@
+"""A home of a test's own, the programs that run in it, and a look at what they left behind.
+
+Everything is found by parentage: the test process adopts what its descendants orphan, so whatever
+runs on the machine beside the tests is neither seen nor touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+#: Generous: a hang is a failure, a slow machine is not.
+PATIENCE_S = 60.0
+#: How long something that nobody announces may take to be seen.
+_LOOK_S = 0.02
+
+COMMAND = Path(sys.executable).with_name("rekindle")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended, and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+    def __str__(self) -> str:
+        return f"status {self.status}\n--- out\n{self.out}\n--- err\n{self.err}"
+
+    @property
+    def value(self) -> Any:
+        """The last line on standard output, as JSON."""
+        return json.loads(self.out.splitlines()[-1])
+
+
+class Program:
+    """A program that runs, in a process group of its own, and its output as it comes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: dict[str, list[str]] = {"out": [], "err": []}
+        self._news = threading.Condition()
+        self._readers = [
+            threading.Thread(target=self._read, args=(name, stream), daemon=True)
+            for name, stream in (("out", process.stdout), ("err", process.stderr))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name: str, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._news:
+                    self._lines[name].append(line)
+                    self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def text(self, name: str = "out") -> str:
+        """What it has written so far."""
+        with self._news:
+            return "".join(self._lines[name])
+
+    def until(self, text: str, name: str = "out", times: int = 1) -> None:
+        """Wait until it has written a line with ``text``, ``times`` times."""
+
+        def said() -> bool:
+            return sum(text in line for line in self._lines[name]) >= times
+
+        with self._news:
+            done = self._news.wait_for(
+                lambda: said() or not any(reader.is_alive() for reader in self._readers),
+                PATIENCE_S,
+            )
+            assert done and said(), f"never said {text!r} {times} times: {self._lines}"
+
+    def interrupt(self) -> None:
+        """Ctrl-C: SIGINT to its process group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self, timeout_s: float = PATIENCE_S) -> Ended:
+        """Wait for its end."""
+        status = self.process.wait(timeout_s)
+        for reader in self._readers:
+            reader.join(timeout_s)
+        return Ended(status, self.text("out"), self.text("err"))
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+
+@dataclass
+class Home:
+    """A rekindle home, a directory for scripts, and the environment of programs there."""
+
+    root: Path
+    environ: dict[str, str]
+    _programs: list[Program] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        """REKINDLE_HOME."""
+        return self.root / "home"
+
+    @property
+    def temporary(self) -> Path:
+        """TMPDIR of everything that is started here."""
+        return self.root / "tmp"
+
+    @property
+    def scripts(self) -> Path:
+        """Where scripts are; also the working directory of programs."""
+        return self.root / "scripts"
+
+    @property
+    def daemon(self) -> Path:
+        """The instance directory of ``rekindle up``."""
+        return self.path / "daemon"
+
+    def script(self, text: str, name: str = "script.py") -> Path:
+        """Write a file."""
+        file = self.scripts / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text).lstrip())
+        return file
+
+    # ---- programs --------------------------------------------------------------------------
+
+    def start(self, *argv: str | Path, **environ: str) -> Program:
+        """Start a program; it is killed at the end of the test if it still runs."""
+        program = Program(
+            subprocess.Popen(
+                [str(word) for word in argv],
+                cwd=self.scripts,
+                env={**self.environ, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        self._programs.append(program)
+        return program
+
+    def start_rekindle(self, *argv: str | Path, **environ: str) -> Program:
+        """Start the command line."""
+        return self.start(COMMAND, *argv, **environ)
+
+    def rekindle(self, *argv: str | Path, status: int | None = 0, **environ: str) -> Ended:
+        """Run the command line to its end, which must be ``status`` (None: any)."""
+        ended = self.start_rekindle(*argv, **environ).end()
+        assert status is None or ended.status == status, str(ended)
+        return ended
+
+    def run(self, script: Path | str, *argv: str, status: int | None = 0, **environ: str) -> Ended:
+        """``rekindle run``."""
+        return self.rekindle("run", script, *argv, status=status, **environ)
+
+    def python(self, *argv: str | Path, status: int | None = 0, **environ: str) -> Ended:
+        """Run the interpreter."""
+        ended = self.start(sys.executable, *argv, **environ).end()
+        assert status is None or ended.status == status, str(ended)
+        return ended
+
+    # ---- the instance of `rekindle up` --------------------------------------------------------
+
+    def up(self, **environ: str) -> psutil.Process:
+        """``rekindle up``; the supervisor."""
+        self.rekindle("up", **environ)
+        return self.supervisor()
+
+    def supervisor(self) -> psutil.Process:
+        """The supervisor of what is up."""
+        return psutil.Process(int((self.daemon / "supervisor.pid").read_text()))
+
+    def status(self) -> dict[str, Any]:
+        """``rekindle status --json``."""
+        report: dict[str, Any] = json.loads(self.rekindle("status", "--json").out)
+        return report
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """``rekindle snapshot ls --json``."""
+        found: list[dict[str, Any]] = json.loads(self.rekindle("snapshot", "ls", "--json").out)
+        return found
+
+    def log(self, name: str) -> str:
+        """The log of a process of what is up."""
+        return (self.daemon / "logs" / f"{name}.log").read_text()
+
+    def close(self) -> None:
+        """End what still runs here."""
+        for program in self._programs:
+            if program.process.poll() is None:
+                program.kill()
+        with suppress(OSError, ValueError, psutil.NoSuchProcess):
+            if (self.daemon / "supervisor.pid").exists() and self.supervisor().is_running():
+                self.rekindle("down", status=None)
+
+
+# ---- processes ---------------------------------------------------------------------------------
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
+    """Wait for something that gives no event (a process, a file); what ``condition`` gave."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"in vain waited for: {what}"
+        time.sleep(_LOOK_S)
+    return found
+
+
+def service(supervisor: psutil.Process, module: str) -> psutil.Process:
+    """The process of an instance that runs a module: ``rekindle.controller``, say."""
+
+    def find() -> psutil.Process | None:
+        for child in supervisor.children(recursive=True):
+            with suppress(psutil.Error):
+                if module in child.cmdline():
+                    return child
+        return None
+
+    found: psutil.Process = wait_until(find, f"a process that runs {module}")
+    return found
+
+
+def redis_of(supervisor: psutil.Process) -> psutil.Process:
+    """The Redis server of an instance."""
+
+    def find() -> psutil.Process | None:
+        for child in supervisor.children(recursive=True):
+            with suppress(psutil.Error):
+                if any(
+                    "redis-server" in word or "valkey-server" in word
+                    for word in [child.name(), *child.cmdline()[:1]]
+                ):
+                    return child
+        return None
+
+    found: psutil.Process = wait_until(find, "a Redis server")
+    return found
+
+
+def holder_of(above: psutil.Process, file: Path) -> psutil.Process:
+    """The descendant that has ``file`` open."""
+
+    def find() -> psutil.Process | None:
+        for child in above.children(recursive=True):
+            with suppress(psutil.Error, OSError):
+                for fd in os.listdir(f"/proc/{child.pid}/fd"):
+                    with suppress(OSError):
+                        if os.readlink(f"/proc/{child.pid}/fd/{fd}") == str(file):
+                            return child
+        return None
+
+    found: psutil.Process = wait_until(find, f"a process that has {file.name} open")
+    return found
+
+
+# ---- a gate ------------------------------------------------------------------------------------
+
+
+class Gate:
+    """Functions wait at it until the test opens it; then it stays open.
+
+    ``SOURCE`` is what a script needs: ``wait_at(path)`` says ``waiting`` and waits.
+    """
+
+    SOURCE = """
+import os, sys
+
+def wait_at(path):
+    with open(path + "/held", "a"):
+        print("waiting", flush=True)
+        fd = os.open(path + "/gate", os.O_RDONLY)
+        os.read(fd, 1)
+        os.close(fd)
+"""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+        os.mkfifo(directory / "gate")
+        self.held = directory / "held"
+        self._fd = -1
+
+    def open(self) -> None:
+        """Let everybody through, now and later."""
+        self._fd = os.open(self.directory / "gate", os.O_RDWR | os.O_NONBLOCK)
+        os.write(self._fd, b"." * 4096)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+# ---- what is left ------------------------------------------------------------------------------
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever our descendants leave without one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def _descendants() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _no_processes(before: set[psutil.Process], timeout_s: float = 15.0) -> None:
+    left = list(_descendants() - before)
+    _gone, left = psutil.wait_procs(left, timeout=timeout_s)
+    described = []
+    for process in left:
+        with suppress(psutil.Error):
+            described.append((process.pid, process.status(), process.cmdline()[:6]))
+            process.kill()
+    psutil.wait_procs(left, timeout=timeout_s)
+    assert not described, f"processes left: {described}"
+
+
+def _nothing_but_what_is_kept(home: Home) -> None:
+    """Files, sockets and mounts: what is left is what the documentation says is kept."""
+    left = [str(path) for path in home.temporary.rglob("*")]
+    run = home.path / "run"
+    left += [str(path) for path in (run.iterdir() if run.exists() else ())]
+    left += [str(path) for path in (home.path / "snapshots").glob(".*") if path.is_dir()]
+    if home.daemon.exists():
+        left += [str(path) for path in home.daemon.glob("agent-*")]
+        left += [str(path) for path in home.daemon.glob("*.sock")]
+    assert not left, f"files left: {left}"
+    root = str(home.root)
+    for table in ("/proc/self/mountinfo", "/proc/net/unix"):
+        lines = [line for line in Path(table).read_text().splitlines() if root in line]
+        assert not lines, f"{table}: {lines}"
+    for base, names, _files in os.walk("/sys/fs/cgroup"):
+        assert not [name for name in names if name.startswith(("ru-", "te-", "rekindle"))], base
+
+
+@contextmanager
+def a_home(**environ: str) -> Iterator[Home]:
+    """A home that is empty at first, and of which nothing that runs may be left."""
+    adopt_orphans()
+    before = _descendants()
+    # A short path of its own: sockets must fit, and pytest's own paths grow with the test's name.
+    root = Path(tempfile.mkdtemp(prefix="rk-e2e-"))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REKINDLE_")}
+    home = Home(root, kept)
+    home.environ |= {
+        "REKINDLE_HOME": str(home.path),
+        "TMPDIR": str(home.temporary),
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+        **environ,
+    }
+    if "REKINDLE_CRIU" in os.environ:
+        home.environ["REKINDLE_CRIU"] = os.environ["REKINDLE_CRIU"]
+    for directory in (home.scripts, home.temporary):
+        directory.mkdir()
+    try:
+        yield home
+        home.close()
+        _no_processes(before)
+        _nothing_but_what_is_kept(home)
+    finally:
+        home.close()
+        with suppress(AssertionError):
+            _no_processes(before)  # the test failed; its processes must not outlive it
+        shutil.rmtree(root, ignore_errors=True)

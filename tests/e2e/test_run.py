@@ -1,0 +1,312 @@
+"""``rekindle run``: what a user sees on the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.e2e.harness import Gate, Home
+
+PLAIN = """
+    import rekindle
+
+    app = rekindle.App("plain")
+
+    @app.function()
+    def double(n: int) -> int:
+        print("doubling", n)
+        return 2 * n
+
+    @app.local_entrypoint()
+    def main(n: int = 4):
+        print("it is", double.remote(n))
+"""
+
+CLASS = """
+    import rekindle
+
+    app = rekindle.App("classy")
+
+    @app.cls(enable_memory_snapshot=True)
+    class Model:
+        factor: int = rekindle.parameter(default=3)
+
+        @rekindle.enter(snap=True)
+        def load(self):
+            print("loading with", self.factor)
+            self.weights = [self.factor] * 3
+
+        @rekindle.enter()
+        def connect(self):
+            self.connected = True
+
+        @rekindle.method()
+        def total(self, more: int) -> int:
+            assert self.connected
+            return sum(self.weights) + more
+
+        @rekindle.exit()
+        def leave(self):
+            print("leaving", self.factor)
+
+    @app.local_entrypoint()
+    def main(factor: int = 3):
+        print("total", Model(factor=factor).total.remote(1))
+"""
+
+
+def phases(out: str, function: str) -> list[tuple[str, float, dict[str, float]]]:
+    """Strategy, total and phases of a function's rows in the table of ``--phases``."""
+    row = re.compile(rf"^{re.escape(function)} +(\w+) +([\d.]+) +(.*)$", re.M)
+    found = []
+    for strategy, total, text in row.findall(out):
+        parts = re.findall(r"([a-z_]+)\s([\d.]+)", text.replace("\u00a0", " "))
+        found.append((strategy, float(total), {name: float(ms) for name, ms in parts}))
+    return found
+
+
+def test_an_entrypoint_runs_here_and_its_function_in_a_runner(home: Home) -> None:
+    ended = home.run(home.script(PLAIN), "--n", "21")
+    assert ended.out == "doubling 21\nit is 42\n"
+    assert "using a private one" in ended.err
+
+
+def test_a_function_is_named_and_its_value_is_printed(shared: Home) -> None:
+    ended = shared.run(f"{shared.script(PLAIN)}::double", "--n", "7")
+    assert ended.out == "doubling 7\n14\n"
+
+
+def test_an_argument_of_the_wrong_type_is_wrong_usage(shared: Home) -> None:
+    ended = shared.run(shared.script(PLAIN), "--n", "seven", status=2)
+    assert "'seven' is not a valid integer" in ended.err
+
+
+def test_an_unknown_function_names_the_nearest(shared: Home) -> None:
+    ended = shared.run(f"{shared.script(PLAIN)}::doubble", status=1)
+    assert "script.py has no 'doubble'; did you mean 'double'?" in ended.err
+    assert "script.py::main  (local entrypoint)" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_an_unknown_file_names_the_nearest(shared: Home) -> None:
+    shared.script(PLAIN, "plain.py")
+    ended = shared.run("plian.py", status=1)
+    assert "there is no file plian.py" in ended.err and "plain.py" in ended.err
+
+
+def test_a_wrong_decorator_argument_is_refused_at_import(shared: Home) -> None:
+    script = shared.script(
+        """
+        import rekindle
+        app = rekindle.App("wrong")
+
+        @app.function(timeout="soon")
+        def f(): ...
+        """
+    )
+    ended = shared.run(script, status=1)
+    assert "timeout" in ended.err and "'soon'" in ended.err
+    assert "script.py:4" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_misspelt_decorator_argument_names_the_nearest(shared: Home) -> None:
+    script = shared.script(
+        """
+        import rekindle
+        app = rekindle.App("wrong")
+
+        @app.function(timout=3)
+        def f(): ...
+        """
+    )
+    ended = shared.run(script, status=1)
+    assert "timout" in ended.err and "did you mean 'timeout'" in ended.err
+
+
+@pytest.mark.criu
+def test_a_second_run_restores_the_snapshot_of_the_first(home: Home) -> None:
+    script = home.script(CLASS)
+    first = home.run(script, "--phases")
+    assert "total 10" in first.out and "loading with 3" in first.out
+    (made,) = home.snapshots()
+    assert made["valid"] and made["function"] == "Model"
+    second = home.run(script, "--phases")
+    assert "total 10" in second.out
+    assert "loading" not in second.out, "the hook ran again"
+    assert [row[0] for row in phases(first.out, "Model.total")] == ["cold"]
+    assert [row[0] for row in phases(second.out, "Model.total")] == ["restore"]
+    assert [made] == home.snapshots()
+
+
+@pytest.mark.criu
+def test_each_set_of_parameters_has_a_snapshot_of_its_own(home: Home) -> None:
+    script = home.script(CLASS)
+    assert "total 7\n" in home.run(script, "--factor", "2").out
+    assert "total 16\n" in home.run(script, "--factor", "5").out
+    assert len({entry["key"] for entry in home.snapshots()}) == 2
+    again = home.run(script, "--factor", "2", "--phases")
+    assert "total 7\n" in again.out
+    assert [row[0] for row in phases(again.out, "Model.total")] == ["restore"]
+
+
+def test_the_phases_explain_the_total(shared: Home) -> None:
+    script = shared.script(
+        """
+        import rekindle, time
+        app = rekindle.App("timed")
+
+        @app.function()
+        def nap():
+            time.sleep(0.2)
+
+        @app.local_entrypoint()
+        def main():
+            nap.remote()
+            nap.remote()
+        """
+    )
+    rows = phases(shared.run(script, "--phases").out, "nap")
+    assert [row[0] for row in rows] == ["cold", "warm"]
+    for _strategy, total, parts in rows:
+        assert parts["execute"] >= 200
+        assert abs(sum(parts.values()) - total) <= 0.05 * total
+    assert {"isolate", "interpreter", "import"} <= rows[0][2].keys()
+    assert not {"isolate", "interpreter", "import"} & rows[1][2].keys()
+
+
+def test_exit_hooks_speak_at_the_end(shared: Home) -> None:
+    ended = shared.run(shared.script(CLASS))
+    lines = ended.out.splitlines()
+    assert lines.index("total 10") < lines.index("leaving 3")
+
+
+def test_output_of_both_streams_arrives_whole_and_in_order(shared: Home) -> None:
+    script = shared.script(
+        """
+        import rekindle, sys, os
+        app = rekindle.App("loud")
+
+        @app.function()
+        def shout():
+            for i in range(500):
+                print("out", i)
+                print("err", i, file=sys.stderr)
+            os.system("echo from a child")
+            os.write(1, "zwölf Boxkämpfer\\n".encode())
+            sys.stdout.write("no newline at the end")
+            return "quiet"
+
+        @app.local_entrypoint()
+        def main():
+            print(shout.remote())
+        """
+    )
+    ended = shared.run(script)
+    out = ended.out.splitlines()
+    assert out[:500] == [f"out {i}" for i in range(500)]
+    assert set(out[500:502]) == {"from a child", "zwölf Boxkämpfer"}
+    assert out[502:] in (["no newline at the end", "quiet"], ["no newline at the endquiet"])
+    assert [line for line in ended.err.splitlines() if line.startswith("err")] == [
+        f"err {i}" for i in range(500)
+    ]
+
+
+def test_an_async_entrypoint_gathers_calls_of_an_async_function(shared: Home) -> None:
+    script = shared.script(
+        """
+        import asyncio, json, rekindle
+        app = rekindle.App("aio")
+
+        @app.function()
+        async def double(n):
+            await asyncio.sleep(0)
+            return 2 * n
+
+        @app.local_entrypoint()
+        async def main():
+            one = await double.remote.aio(1)
+            many = await asyncio.gather(*(double.remote.aio(n) for n in range(5)))
+            mapped = [value async for value in double.map.aio([7, 8])]
+            call = await double.spawn.aio(10)
+            print(json.dumps([one, many, mapped, await call.get.aio(timeout=30)]))
+        """
+    )
+    assert shared.run(script).value == [2, [0, 2, 4, 6, 8], [14, 16], 20]
+
+
+def test_raw_words_reach_an_entrypoint_that_takes_them(shared: Home) -> None:
+    script = shared.script(
+        """
+        import json, rekindle
+        app = rekindle.App("raw")
+
+        @app.function()
+        def count(words):
+            return len(words)
+
+        @app.local_entrypoint()
+        def main(*words):
+            print(json.dumps([words, count.remote(words)]))
+        """
+    )
+    assert shared.run(script, "--a", "b", "c=d").value == [["--a", "b", "c=d"], 3]
+
+
+@pytest.mark.parametrize("private", [True, False], ids=["private", "up"])
+def test_ctrl_c_ends_a_run_with_130_and_leaves_nothing(home: Home, private: bool) -> None:
+    gate = Gate(home.root / "gate")
+    script = home.script(
+        Gate.SOURCE
+        + """
+import rekindle
+app = rekindle.App("held")
+
+@app.function()
+def hold(path):
+    wait_at(path)
+
+@app.local_entrypoint()
+def main(path: str):
+    hold.remote(path)
+"""
+    )
+    if not private:
+        home.up()
+    program = home.start_rekindle("run", script, "--path", gate.directory)
+    program.until("waiting")
+    program.interrupt()
+    ended = program.end()
+    assert ended.status == 130, str(ended)
+    assert "Stopping." in ended.err
+    assert "Traceback" not in ended.err
+    if not private:
+        report = home.status()
+        assert report["apps"] == []
+        assert report["agents"][0]["in_flight"] == 0
+        assert home.run(home.script(PLAIN, "after.py")).out.endswith("it is 8\n")
+
+
+def test_a_help_page_names_the_options_of_the_entrypoint(shared: Home) -> None:
+    ended = shared.run(shared.script(PLAIN), "--help")
+    assert "--n INTEGER" in ended.out and "--phases" in ended.out
+
+
+def test_a_script_that_raises_at_import_shows_its_own_frames_alone(shared: Home) -> None:
+    script = shared.script("import rekindle\n\ndef f():\n    return 1 / 0\n\nf()\n")
+    ended = shared.run(script, status=1)
+    assert "ZeroDivisionError" in ended.err and "script.py" in ended.err
+    assert "refs.py" not in ended.err
+
+
+def test_quiet_leaves_rekindles_own_words_out(home: Home) -> None:
+    ended = home.run(home.script(PLAIN), "--quiet")
+    assert ended.out == "doubling 4\nit is 8\n"
+    assert ended.err == ""
+
+
+def test_status_is_json_that_says_nothing_is_up(home: Home) -> None:
+    ended = home.rekindle("status", "--json", status=1)
+    assert json.loads(ended.out) == {"up": False, "directory": str(home.daemon)}
