@@ -170,6 +170,10 @@ class Node:
             reason = str(error)
         except TimeoutError:
             reason = f"{order.strategy} could not be prepared in {order.timeout_s:g} s"
+        except Exception as error:
+            # A bug of ours: the caller must not wait for ever, and the log must show it.
+            log.exception("bug", extra=kv(function=order.function_id))
+            reason = f"{type(error).__name__}: {error}"
         self.uplink.send(
             pb.AgentMessage(
                 prepared=pb.PrepareDone(request_id=order.request_id, ok=not reason, reason=reason)

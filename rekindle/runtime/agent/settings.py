@@ -30,6 +30,7 @@ PASSED_ON = frozenset(
         "CURL_CA_BUNDLE",
         "CUDA_VISIBLE_DEVICES",
         "OMP_NUM_THREADS",
+        "OMP_WAIT_POLICY",
         "OPENBLAS_NUM_THREADS",
         "MKL_NUM_THREADS",
         "TOKENIZERS_PARALLELISM",

@@ -271,6 +271,7 @@ class Starter:
         async with revision.booting:
             if revision.live_template() is not None:
                 # Somebody booted it while we waited for our turn.
+                clock.mark(Phase.QUEUE)
                 return await self._fork(clock)
             if not revision.fork_unsafe:
                 return await self._boot_runner(clock, park=True)
