@@ -14,7 +14,12 @@ from typing import Any
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.key import Ingredients
 
-FORMAT = 1
+#: Raised whenever what is written changes; a snapshot of another format is made anew.
+FORMAT = 2
+
+#: In a snapshot's directory: the images as CRIU dumped them, and those rewritten to map memory.
+IMAGES = "images"
+MAPPED = "mapped"
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,19 @@ class Manifest:
     monotonic_ns: int = 0  # CLOCK_MONOTONIC at the dump, as the template saw it
     realtime_ns: int = 0
     dump_ms: float = 0.0
+    commit_ms: float = 0.0  # mapping, hashing and syncing
     pages_bytes: int = 0
     threads: int = 1
     notes: list[str] = field(default_factory=list)
     made_because: list[str] = field(default_factory=list)
-    files: dict[str, ImageFile] = field(default_factory=dict)  # filled in by the store
+    # Filled in by the store.
+    files: dict[str, ImageFile] = field(default_factory=dict)  # in images/
+    #: What the mapping did (``mapped.rewrite.Rewritten``), and ``page_files_at``: the directory
+    #: under which the mapped images name the page files. Empty when there are no mapped images.
+    mapping: dict[str, Any] = field(default_factory=dict)
+    not_mapped: str = ""  # why there are none
+    mapped_files: dict[str, ImageFile] = field(default_factory=dict)  # in mapped/ alone
+    mapped_links: list[str] = field(default_factory=list)  # in mapped/, the same file as in images/
     loaded_files: dict[str, LoadedFile] = field(default_factory=dict)
 
     @property
@@ -63,16 +76,26 @@ class Manifest:
         """Size of all image files together."""
         return sum(item.size for item in self.files.values())
 
+    @property
+    def content(self) -> dict[str, ImageFile]:
+        """Every file, once, by its path in the snapshot's directory."""
+        return {
+            **{f"{IMAGES}/{name}": item for name, item in self.files.items()},
+            **{f"{MAPPED}/{name}": item for name, item in self.mapped_files.items()},
+        }
+
     def to_json(self) -> str:
         """The text that is stored."""
         raw = {
             item.name: getattr(self, item.name)
             for item in dataclasses.fields(self)
-            if item.name not in ("ingredients", "files", "loaded_files")
+            if item.name not in ("ingredients", "files", "mapped_files", "loaded_files")
         }
         raw["format"] = FORMAT
         raw["ingredients"] = self.ingredients.to_dict()
-        raw["files"] = {name: [item.size, item.xxh3] for name, item in self.files.items()}
+        for part in ("files", "mapped_files"):
+            described: dict[str, ImageFile] = getattr(self, part)
+            raw[part] = {name: [item.size, item.xxh3] for name, item in described.items()}
         raw["loaded_files"] = {
             path: [item.size, item.mtime_ns] for path, item in self.loaded_files.items()
         }
@@ -93,10 +116,13 @@ class Manifest:
             )
         values = {name: _typed(raw, name, wanted) for name, wanted in _FIELDS.items()}
         values["ingredients"] = Ingredients.from_dict(_typed(raw, "ingredients", dict))
-        values["files"] = {
-            _plain_name(name): ImageFile(*_pair(item, str, f"file {name!r}"))
-            for name, item in _typed(raw, "files", dict).items()
-        }
+        for part in ("files", "mapped_files"):
+            values[part] = {
+                _plain_name(name): ImageFile(*_pair(item, str, f"file {name!r}"))
+                for name, item in _typed(raw, part, dict).items()
+            }
+        values["mapped_links"] = [_plain_name(n) for n in _typed(raw, "mapped_links", list)]
+        values["mapping"] = _mapping(_typed(raw, "mapping", dict))
         values["loaded_files"] = {
             path: LoadedFile(*_pair(item, int, f"loaded file {path!r}"))
             for path, item in _typed(raw, "loaded_files", dict).items()
@@ -116,10 +142,21 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "monotonic_ns": int,
     "realtime_ns": int,
     "dump_ms": _NUMBER,
+    "commit_ms": _NUMBER,
     "pages_bytes": int,
     "threads": int,
     "notes": list,
     "made_because": list,
+    "not_mapped": str,
+}
+#: What a mapping holds at least; the rest is for the reader.
+_MAPPING: dict[str, type] = {
+    "page_files_at": str,
+    "layout": str,
+    "areas": int,
+    "mapped_bytes": int,
+    "copied_bytes": int,
+    "written_bytes": int,
 }
 
 
@@ -130,8 +167,15 @@ def _typed(raw: dict[str, Any], name: str, wanted: type | tuple[type, ...]) -> A
     return value
 
 
-def _plain_name(name: str) -> str:
-    if not name or "/" in name or name.startswith("."):
+def _mapping(raw: dict[str, Any]) -> dict[str, Any]:
+    if raw:
+        for name, wanted in _MAPPING.items():
+            _typed(raw, name, wanted)
+    return raw
+
+
+def _plain_name(name: object) -> str:
+    if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
         raise SnapshotInvalidError(f"its manifest names a file outside the images: {name!r}")
     return name
 

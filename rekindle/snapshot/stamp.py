@@ -19,16 +19,20 @@ log = logging.getLogger(__name__)
 NAME = "verified.json"
 
 
-def write(directory: Path, images: Path, names: Iterable[str]) -> None:
-    """Record that the named images are right as they are now. Raises OSError."""
+def write(directory: Path, paths: Iterable[str]) -> None:
+    """Record that files of a snapshot are right as they are now. Raises OSError.
+
+    ``paths`` are relative to its ``directory``. No name may be added to a file afterwards, or taken
+    away: that, too, changes its ctime.
+    """
     files.write_durably(
         directory / NAME,
-        json.dumps({"boot": machine.boot_id(), "files": _identities(images, names)}),
+        json.dumps({"boot": machine.boot_id(), "files": _identities(directory, paths)}),
     )
 
 
-def holds(directory: Path, images: Path, names: Iterable[str]) -> bool:
-    """Whether a stamp of this boot covers the named images as they are now."""
+def holds(directory: Path, paths: Iterable[str]) -> bool:
+    """Whether a stamp of this boot covers the files as they are now. Raises OSError."""
     try:
         stamp = json.loads((directory / NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -38,12 +42,14 @@ def holds(directory: Path, images: Path, names: Iterable[str]) -> bool:
         return False
     if not isinstance(stamp, dict) or not stamp.get("boot"):
         return False
-    return stamp["boot"] == machine.boot_id() and stamp.get("files") == _identities(images, names)
+    return stamp["boot"] == machine.boot_id() and stamp.get("files") == _identities(
+        directory, paths
+    )
 
 
-def _identities(images: Path, names: Iterable[str]) -> dict[str, list[int]]:
+def _identities(directory: Path, paths: Iterable[str]) -> dict[str, list[int]]:
     found = {}
-    for name in sorted(names):
-        info = os.stat(images / name)
-        found[name] = [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
+    for path in sorted(paths):
+        info = os.stat(directory / path)
+        found[path] = [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
     return found

@@ -1,8 +1,9 @@
 """The snapshot store: drafts, commits, listing, removal. It outlives daemons and reboots.
 
-Layout, private to its user: ``KEY/{manifest.json,verified.json,dump.log,images/}``; work in
-progress under names that begin with a dot. Several agents may share a store: a commit is one
-rename, made under a lock. Knows nothing of CRIU's images but their names.
+Layout, private to its user: ``KEY/{manifest.json,verified.json,dump.log,images/,mapped/}``,
+the last being images that map the page files in the one before; work in progress under names that
+begin with a dot. Several agents may share a store: a commit is one rename, made under a lock.
+Knows nothing of CRIU's images but their names.
 """
 
 from __future__ import annotations
@@ -21,20 +22,19 @@ from types import TracebackType
 from typing import Self
 
 from rekindle.exception import NotFoundError, SnapshotCreateError, SnapshotInvalidError
-from rekindle.snapshot import files, key, stamp
+from rekindle.snapshot import files, key, seal, stamp
 from rekindle.snapshot.key import Ingredients
-from rekindle.snapshot.manifest import ImageFile, Manifest
+from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-DUMP_LOG = "dump.log"
-IMAGES = "images"
 FIRST_SNAPSHOT = "first snapshot of this function"
 
 _KEY = re.compile(r"sn-[0-9a-f]{20}\Z")
 _DRAFT = ".draft-"
 _TRASH = ".trash-"
+_LIBRARIES = ".libraries.json"
 #: For annotations: the store's own ``list`` hides the builtin one there.
 _Words = list[str]
 
@@ -49,8 +49,34 @@ class Snapshot:
 
     @property
     def images(self) -> Path:
-        """The directory that CRIU restores from; never written to."""
+        """The images as CRIU dumped them; never written to."""
         return self.path / IMAGES
+
+    @property
+    def mapped(self) -> Path:
+        """The images that map the page files in ``images``; there only if ``is_mapped``."""
+        return self.path / MAPPED
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether it can be restored by mapping its memory."""
+        return bool(self.manifest.mapping) and not self._moved
+
+    @property
+    def why_not_mapped(self) -> str:
+        """Why it is restored by copying; "" if it is mapped."""
+        if self._moved:
+            return "the store was moved since, and mapped images name the page files by their path"
+        return self.manifest.not_mapped
+
+    @property
+    def _moved(self) -> bool:
+        at = self.manifest.mapping.get("page_files_at")
+        return at is not None and Path(at).parents[1] != self.path
+
+    def images_for(self, mapped: bool) -> Path:
+        """The directory to restore from: the mapped images if asked for and there."""
+        return self.mapped if mapped and self.is_mapped else self.images
 
 
 @dataclass(frozen=True)
@@ -130,7 +156,7 @@ class SnapshotStore:
 
     def __init__(self, root: Path) -> None:
         """``root`` is made where missing, with mode 0700: images hold users' memory."""
-        self.root = root
+        self.root = root = root.absolute()
         self._manifests: dict[str, tuple[tuple[int, ...], Manifest]] = {}
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         if root.stat().st_mode & 0o077:
@@ -177,27 +203,15 @@ class SnapshotStore:
         return SnapshotCreateError(f"cannot {doing} in {self.root}: {error.strerror or error}")
 
     def _commit(self, draft: Draft, manifest: Manifest) -> Snapshot:
-        for name in (DUMP_LOG, *(path.name for path in draft.images.glob("*.log"))):
-            source = draft.images / name
-            if source.exists():
-                os.replace(source, draft.path / name)
-        images = sorted(draft.images.iterdir())
-        if not any(path.name == "inventory.img" and path.stat().st_size for path in images):
-            raise SnapshotCreateError("the dump left no inventory.img: it did not finish")
         manifest.key = draft.key
-        manifest.files = {
-            path.name: ImageFile(path.stat().st_size, files.hash_file(path, sync=True))
-            for path in images
-        }
-        if not manifest.pages_bytes:
-            manifest.pages_bytes = sum(
-                item.size for name, item in manifest.files.items() if name.startswith("pages-")
-            )
+        seal.seal(draft.path, self.root / draft.key, manifest, libraries=self.root / _LIBRARIES)
         if not manifest.made_because:
             manifest.made_because = self.reasons(manifest.ingredients)
         files.write_durably(draft.path / MANIFEST, manifest.to_json())
-        stamp.write(draft.path, draft.images, manifest.files)
+        stamp.write(draft.path, manifest.content)
         files.sync_directory(draft.images)
+        if manifest.mapping:
+            files.sync_directory(draft.path / MAPPED)
         files.sync_directory(draft.path)
         return self._put_in_place(draft, manifest)
 
@@ -399,12 +413,14 @@ def _remove_tree(path: Path) -> None:
 
 
 def _tree_bytes(path: Path) -> int:
-    total = 0
+    """Bytes of all files, each counted once however many names it has."""
+    sizes: dict[tuple[int, int], int] = {}
     for directory, _, names in os.walk(path):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(directory, name)).st_size
-    return total
+                info = os.lstat(os.path.join(directory, name))
+                sizes[info.st_dev, info.st_ino] = info.st_size
+    return sum(sizes.values())
 
 
 def _mtime(path: Path) -> float:

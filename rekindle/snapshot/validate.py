@@ -14,10 +14,12 @@ from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot import files, key, stamp
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.machine import Machine
-from rekindle.snapshot.manifest import Manifest
+from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
 from rekindle.snapshot.store import Snapshot
 
 log = logging.getLogger(__name__)
+
+_KIND = {IMAGES: "image file", MAPPED: "mapped image file"}
 
 
 def validate(snapshot: Snapshot, ingredients: Ingredients) -> None:
@@ -79,17 +81,40 @@ def _check_presence(snapshot: Snapshot) -> None:
     if "inventory.img" not in manifest.files:
         raise _invalid(snapshot, "its manifest names no inventory.img")
     for name, wanted in manifest.files.items():
-        try:
-            size = os.lstat(snapshot.images / name).st_size
-        except FileNotFoundError:
-            raise _invalid(snapshot, f"image file {name} is missing") from None
-        except OSError as error:
-            raise _invalid(snapshot, f"image file {name}: {error.strerror}") from error
-        if size != wanted.size:
-            word = "truncated" if size < wanted.size else "grown"
-            raise _invalid(
-                snapshot, f"image file {name} is {word}: {size} bytes instead of {wanted.size}"
-            )
+        _check_size(snapshot, IMAGES, name, wanted)
+    if snapshot.is_mapped:
+        _check_mapped(snapshot)
+
+
+def _check_size(snapshot: Snapshot, part: str, name: str, wanted: ImageFile) -> None:
+    size = _look(snapshot, part, name).st_size
+    if size != wanted.size:
+        word = "truncated" if size < wanted.size else "grown"
+        raise _invalid(
+            snapshot,
+            f"{_KIND[part]} {name} is {word}: {size} bytes instead of {wanted.size}",
+        )
+
+
+def _check_mapped(snapshot: Snapshot) -> None:
+    manifest = snapshot.manifest
+    for name, wanted in manifest.mapped_files.items():
+        _check_size(snapshot, MAPPED, name, wanted)
+    for name in manifest.mapped_links:
+        # What is one file needs to be checked once.
+        if not os.path.samestat(_look(snapshot, IMAGES, name), _look(snapshot, MAPPED, name)):
+            raise _invalid(snapshot, f"{_KIND[MAPPED]} {name} is not the image file of that name")
+    if not os.path.isdir(manifest.mapping["page_files_at"]):
+        raise _invalid(snapshot, "its page files are not where its mapped images name them")
+
+
+def _look(snapshot: Snapshot, part: str, name: str) -> os.stat_result:
+    try:
+        return os.lstat(snapshot.path / part / name)
+    except FileNotFoundError:
+        raise _invalid(snapshot, f"{_KIND[part]} {name} is missing") from None
+    except OSError as error:
+        raise _invalid(snapshot, f"{_KIND[part]} {name}: {error.strerror}") from error
 
 
 def _check_loaded_files(snapshot: Snapshot) -> None:
@@ -113,14 +138,15 @@ def changed_file(manifest: Manifest) -> str:
 def _check_content(snapshot: Snapshot) -> None:
     manifest = snapshot.manifest
     try:
-        if stamp.holds(snapshot.path, snapshot.images, manifest.files):
+        if stamp.holds(snapshot.path, manifest.content):
             return
-        for name, wanted in manifest.files.items():
-            if files.hash_file(snapshot.images / name) != wanted.xxh3:
-                raise _invalid(snapshot, f"image file {name} is corrupt: its content changed")
+        for path, wanted in manifest.content.items():
+            if files.hash_file(snapshot.path / path) != wanted.xxh3:
+                part, _, name = path.partition("/")
+                raise _invalid(snapshot, f"{_KIND[part]} {name} is corrupt: its content changed")
     except OSError as error:
         raise _invalid(snapshot, f"image file cannot be read: {error}") from error
     try:
-        stamp.write(snapshot.path, snapshot.images, manifest.files)
+        stamp.write(snapshot.path, manifest.content)
     except OSError as error:  # a full disk: the next restore verifies again
         log.warning("verification not remembered snapshot=%s: %s", snapshot.key, error)

@@ -23,7 +23,7 @@ def snapshot() -> None:
 @snapshot.command("ls")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def list_snapshots(as_json: bool) -> None:
-    """List snapshots: size, age, whether they can be restored here, and why they were made."""
+    """List snapshots: size, how much is mapped, age, whether they fit here, why they were made."""
     here, no_criu = _here()
     rows = [_describe(entry, here, no_criu) for entry in _store().list()]
     if as_json:
@@ -52,7 +52,9 @@ def inspect_snapshot(key: str) -> None:
     known = _describe(entry, here, no_criu, full=True)
     known["path"] = str(entry.path)
     if entry.snapshot is not None:
+        known["mapping"] = entry.snapshot.manifest.mapping
         manifest = json.loads(entry.snapshot.manifest.to_json())
+        del manifest["mapping"], manifest["not_mapped"]
         manifest["loaded_files"] = len(manifest["loaded_files"])
         known["manifest"] = manifest
     click.echo(json.dumps(known, indent=2))
@@ -104,12 +106,18 @@ def _describe(
 ) -> dict[str, Any]:
     problem = entry.problem or _problem(entry, here, no_criu, full)
     manifest = entry.snapshot.manifest if entry.snapshot else None
+    mapped, why_not = (
+        (entry.snapshot.is_mapped, entry.snapshot.why_not_mapped) if entry.snapshot else (False, "")
+    )
     return {
         "key": entry.key,
         "app": manifest.app if manifest else "",
         "function": manifest.function if manifest else "",
         "size_bytes": entry.size_bytes,
         "created": entry.created,
+        "mapped": mapped,
+        "mapped_bytes": manifest.mapping["mapped_bytes"] if manifest and mapped else 0,
+        "not_mapped_because": why_not,
         "valid": not problem,
         "reason": problem.removeprefix(f"snapshot {entry.key}: "),
         "made_because": manifest.made_because if manifest else [],
@@ -138,7 +146,8 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
     table.add_column("key", no_wrap=True)
     for title in ("app", "function"):
         table.add_column(title, overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
+    for title in ("size", "mapped"):
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("age", justify="right", no_wrap=True)
     table.add_column("valid", overflow="fold")
     table.add_column("made because", overflow="fold")
@@ -149,6 +158,7 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
             escape(row["app"]),
             escape(row["function"]),
             _size(row["size_bytes"]),
+            _size(row["mapped_bytes"]) if row["mapped"] else "no",
             _age(time.time() - row["created"]),
             valid,
             escape("; ".join(row["made_because"])),

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
 from rekindle.sdk.cli.snapshot import _age, _size, snapshot
-from rekindle.snapshot import criu, machine
+from rekindle.snapshot import criu, machine, seal
 from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.mapped.rewrite import Rewritten
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import commit, ingredients
 
@@ -95,6 +96,31 @@ def test_inspect_reads_the_files_and_finds_damage(store: SnapshotStore) -> None:
     os.utime(pages, ns=(before.st_atime_ns, before.st_mtime_ns))
     known = json.loads(_run("inspect", made.key).output)
     assert known["reason"] == "image file pages-1.img is corrupt: its content changed"
+
+
+def test_it_is_shown_whether_a_snapshot_is_mapped_and_why_not(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rewrite(_plain: Path, target: Path, _at: Path, **_options: object) -> Rewritten:
+        target.mkdir()
+        kept = {"a stack that grows down": 2}
+        return Rewritten(1, "in place", 7, 300 << 20, 5 << 20, 6 << 20, 12.5, kept, ())
+
+    plain = commit(store)
+    monkeypatch.setattr(seal, "rewrite", rewrite)
+    mapped = commit(store, ingredients(code_digest="other"))
+    lines = {line.split()[0]: line for line in _run("ls").output.splitlines()}
+    assert "300 MiB" in lines[mapped.key]
+    assert " no " in lines[plain.key]
+    known = json.loads(_run("inspect", mapped.key).output)
+    assert known["mapped"] is True
+    assert known["mapping"]["areas"] == 7
+    assert known["mapping"]["mapped_bytes"] == 300 << 20
+    assert known["mapping"]["copied_bytes"] == 5 << 20
+    assert known["mapping"]["kept"] == {"a stack that grows down": 2}
+    known = json.loads(_run("inspect", plain.key).output)
+    assert (known["mapped"], known["mapping"]) == (False, {})
+    assert known["not_mapped_because"].startswith("files.img")
 
 
 def test_a_snapshot_that_is_not_there_is_an_error(store: SnapshotStore) -> None:

@@ -1,0 +1,112 @@
+"""Make a finished dump into what is kept: map it, make it immutable and durable, describe it.
+
+Works on the files of one draft. Knows nothing of the store around it, and nothing of processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+from rekindle.exception import CriuNotFoundError, SnapshotCreateError, SnapshotInvalidError
+from rekindle.snapshot import files
+from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
+from rekindle.snapshot.mapped.rewrite import NotMappableError, rewrite
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+DUMP_LOG = "dump.log"
+#: The name, with random digits, of a symbolic link to the directory that it lies in. The images
+#: name the page files by way of it: if a snapshot is made anew while the earlier one is being
+#: restored, that restore fails for a missing file instead of mapping another process's memory.
+MADE = "made-"
+
+#: Of every file that a snapshot is made of.
+_READ_ONLY = 0o400
+
+
+def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -> None:
+    """Complete the draft in ``directory``, to be moved to ``final``, and fill in ``manifest``.
+
+    All files are synced and have their right mode afterwards; directories are not synced yet.
+    ``libraries`` is a file that remembers what shared libraries carry. Raises SnapshotCreateError
+    for an incomplete dump, OSError for a disk that does not take it.
+    """
+    started = time.monotonic()
+    images, mapped = directory / IMAGES, directory / MAPPED
+    for name in {DUMP_LOG, *(path.name for path in images.glob("*.log"))}:
+        if (images / name).exists():
+            os.replace(images / name, directory / name)
+    inventory = images / "inventory.img"
+    if not inventory.exists() or not inventory.stat().st_size:
+        raise SnapshotCreateError("the dump left no inventory.img: it did not finish")
+    # Before the mapping: CRIU refuses a page file whose mode is not the one in the images.
+    _make_read_only(images)
+    _map(directory, final, manifest, libraries)
+    manifest.files = _describe(images)
+    if not manifest.pages_bytes:
+        manifest.pages_bytes = sum(
+            item.size for name, item in manifest.files.items() if name.startswith("pages-")
+        )
+    if manifest.mapping:
+        _make_read_only(mapped)
+        manifest.mapped_links = sorted(
+            path.name for path in mapped.iterdir() if _is_same(path, images / path.name)
+        )
+        manifest.mapped_files = _describe(mapped, but=manifest.mapped_links)
+    manifest.commit_ms = (time.monotonic() - started) * 1e3
+
+
+def _map(directory: Path, final: Path, manifest: Manifest, libraries: Path) -> None:
+    """Write the mapped images, or note why there are none: a snapshot is good without, too."""
+    manifest.mapping, manifest.not_mapped = {}, ""
+    images, mapped = directory / IMAGES, directory / MAPPED
+    shutil.rmtree(mapped, ignore_errors=True)
+    made = f"{MADE}{os.urandom(6).hex()}"
+    page_files_at = final / made / IMAGES
+    try:
+        os.symlink(".", directory / made)
+        done = rewrite(
+            images, mapped, page_files_at, target_at=final / made / MAPPED, memory=libraries
+        )
+        if done.areas:
+            what = dataclasses.asdict(done) | {"page_files_at": str(page_files_at)}
+            manifest.mapping = json.loads(json.dumps(what))  # as it will be read again
+        else:
+            manifest.not_mapped = "no memory area in it is worth mapping"
+    except (NotMappableError, SnapshotInvalidError, CriuNotFoundError) as error:
+        manifest.not_mapped = str(error)
+    except OSError as error:  # a full disk, say: the plain images may still fit
+        where = f"{os.path.basename(os.fsdecode(error.filename))}: " if error.filename else ""
+        manifest.not_mapped = f"{where}{error.strerror or error}"
+    if not manifest.mapping:
+        log.info("snapshot not mapped", extra=kv(key=manifest.key, reason=manifest.not_mapped))
+        shutil.rmtree(mapped, ignore_errors=True)
+        (directory / made).unlink(missing_ok=True)
+
+
+def _make_read_only(directory: Path) -> None:
+    for path in directory.iterdir():
+        path.chmod(_READ_ONLY)
+
+
+def _describe(directory: Path, but: list[str] | None = None) -> dict[str, ImageFile]:
+    left_out = set(but or ())
+    return {
+        path.name: ImageFile(path.stat().st_size, files.hash_file(path, sync=True))
+        for path in sorted(directory.iterdir())
+        if path.name not in left_out
+    }
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except FileNotFoundError:
+        return False
