@@ -38,7 +38,7 @@ Range = tuple[int, int]  # offset and length in bytes
 
 @dataclass(frozen=True)
 class WorkingSet:
-    """Ranges by the page file's name, in file order."""
+    """Ranges in file order, by the page file's path in the snapshot's directory."""
 
     ranges: dict[str, list[Range]]
 
@@ -48,29 +48,28 @@ class WorkingSet:
         return sum(length for ranges in self.ranges.values() for _offset, length in ranges)
 
 
-def of_process(pid: int, images: Path) -> WorkingSet:
-    """What a process has touched of the page files in ``images``. Raises OSError when it is gone.
+def of_process(pid: int, directory: Path) -> WorkingSet:
+    """What a process has touched of the files under ``directory``. Raises OSError if it is gone.
 
     Overestimates: the kernel maps cached neighbours of a touched page too, 64 KiB around it, or the
     whole 2 MiB where the page cache holds a huge page.
     """
     found: dict[str, list[Range]] = {}
     with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
-        for start, end, offset, name in _mappings(pid, images):
+        for start, end, offset, name in _mappings(pid, directory):
             found.setdefault(name, []).extend(_touched(pagemap.fileno(), start, end, offset))
     return WorkingSet({name: _join(sorted(ranges)) for name, ranges in found.items()})
 
 
-def _mappings(pid: int, images: Path) -> Iterator[tuple[int, int, int, str]]:
-    """Start, end, file offset and file name of each mapping of a page file."""
-    prefix = f"{images}/pages-"
+def _mappings(pid: int, directory: Path) -> Iterator[tuple[int, int, int, str]]:
+    """Start, end, file offset and file of each mapping of a file of the snapshot."""
+    prefix = f"{directory}/"
     with open(f"/proc/{pid}/maps") as maps:
         for line in maps:
             fields = line.rstrip("\n").split(maxsplit=5)
             if len(fields) == 6 and fields[5].startswith(prefix):
                 start, _, end = fields[0].partition("-")
-                name = fields[5][len(str(images)) + 1 :]
-                yield int(start, 16), int(end, 16), int(fields[2], 16), name
+                yield int(start, 16), int(end, 16), int(fields[2], 16), fields[5][len(prefix) :]
 
 
 def _touched(pagemap: int, start: int, end: int, offset: int) -> Iterator[Range]:
@@ -128,17 +127,17 @@ def load(directory: Path) -> WorkingSet | None:
         return None
 
 
-def prefetch(images: Path, working_set: WorkingSet) -> int:
+def prefetch(directory: Path, working_set: WorkingSet) -> int:
     """Have the kernel read the ranges that are not cached; bytes asked for.
 
     Returns when all is asked for, not when it is read; the order is that of the file.
     """
     asked = 0
     for name, ranges in sorted(working_set.ranges.items()):
-        if "/" in name:
+        if name.startswith("/") or ".." in Path(name).parts:
             continue  # not one of ours
         try:
-            fd = os.open(images / name, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             log.warning("no prefetch", extra=kv(file=name, reason=error))
             continue

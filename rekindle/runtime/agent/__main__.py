@@ -35,8 +35,8 @@ def main() -> int:
     arguments = parser.parse_args()
     linux.die_with_parent()
     logs.configure("agent")
-    settings = AgentSettings(arguments.dir.absolute(), arguments.max_runners)
     try:
+        settings = AgentSettings(arguments.dir.absolute(), arguments.max_runners)
         return asyncio.run(_run(settings))
     except Error as error:
         log.error("fatal", extra=logs.kv(reason=error))

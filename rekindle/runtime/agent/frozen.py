@@ -62,6 +62,8 @@ class FrozenTemplate:
     not_before: float = 0.0
     ingredients: Ingredients | None = None
     snapshot: Snapshot | None = None
+    #: Why the snapshot is no longer restored by mapping, after that failed once.
+    mapping_failed: str = ""
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def _move(self, to: FrozenState, reason: str = "") -> None:
@@ -148,6 +150,7 @@ class FrozenTemplate:
     def made(self, snapshot: Snapshot) -> None:
         """It is there."""
         self.snapshot = snapshot
+        self.mapping_failed = ""
         self.attempts = 0
         self._move(FrozenState.READY)
 

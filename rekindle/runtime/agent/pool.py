@@ -191,6 +191,8 @@ class Pool:
                 result.notes.extend(runner.notes)
             self.host.done(assignment, result)
             self.revision.served.set()
+            if first and runner.strategy is Strategy.RESTORE:
+                self._spawn(self.starter.record_working_set(runner))
             self._keep_template_when_due()
             if spec.single_use_containers and runner.state is RunnerState.IDLE:
                 await self._stop(runner)

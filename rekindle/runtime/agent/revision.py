@@ -17,6 +17,7 @@ from rekindle.forkserver import limits
 from rekindle.runtime.agent.frozen import FrozenTemplate
 from rekindle.runtime.agent.settings import passed_on_environment
 from rekindle.runtime.agent.template import LiveTemplate
+from rekindle.snapshot.workingset import WorkingSet
 from rekindle.wire.spec import FunctionSpec
 
 
@@ -36,6 +37,8 @@ class Revision:
     booting: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Set when an input of it was answered: background work may begin.
     served: asyncio.Event = field(default_factory=asyncio.Event)
+    #: What the first calls touch of the snapshot, once it is known.
+    working_set: WorkingSet | None = None
     #: Whether its template is being restored to be kept.
     restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rekindle.exception import InvalidError
+
 #: Variables of the agent's own environment that its runners see; everything else is given by name
 #: (``env=``, ``secrets=``), so that nothing private ends up in a snapshot by accident.
 PASSED_ON = frozenset(
@@ -56,7 +58,21 @@ def passed_on_environment() -> dict[str, str]:
 
 def default_max_runners() -> int:
     """Runners on this node at most, unless set: enough for work that waits, not only computes."""
-    return max(8, 4 * (os.cpu_count() or 1))
+    wanted = os.environ.get("REKINDLE_MAX_RUNNERS", "")
+    return int(wanted) if wanted.isdigit() else max(8, 4 * (os.cpu_count() or 1))
+
+
+RESTORE_MODES = ("auto", "mapped", "copied")
+
+
+def restore_mode() -> str:
+    """``$REKINDLE_RESTORE_MODE``, or "auto". Raises InvalidError for a mode that is none."""
+    mode = os.environ.get("REKINDLE_RESTORE_MODE") or "auto"
+    if mode not in RESTORE_MODES:
+        raise InvalidError(
+            f"REKINDLE_RESTORE_MODE={mode!r} is not a mode; it is one of {', '.join(RESTORE_MODES)}"
+        )
+    return mode
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,8 @@ class AgentSettings:
     max_runners: int = field(default_factory=default_max_runners)
     #: How long exit hooks may take before a runner is killed.
     exit_grace_s: float = 30.0
+    #: "auto": mapped where the snapshot can be, copied otherwise; "mapped" or "copied": that only.
+    restore_mode: str = field(default_factory=restore_mode)
     #: A live template that no open app uses is kept this long.
     template_keep_s: float = 300.0
     #: Live templates kept at most; the least recently used goes first.

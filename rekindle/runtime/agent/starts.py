@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from rekindle.exception import (
     RunnerLostError,
@@ -24,22 +20,16 @@ from rekindle.exception import (
 from rekindle.runtime.agent.boot import Booted, boot
 from rekindle.runtime.agent.door import Channel
 from rekindle.runtime.agent.output import Line, Output
+from rekindle.runtime.agent.restoring import Restoring
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runner import Runner, kill_process
 from rekindle.runtime.agent.template import LiveTemplate, new_id
 from rekindle.runtime.agent.toolbox import Toolbox
-from rekindle.runtime.agent.waiting import WaitingRestore
 from rekindle.runtime.isolation.sandbox import Sandbox
-from rekindle.snapshot import diagnose, worker
-from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
-
-#: A plain restore copies at about 2 GB/s; this is for large models on slow machines.
-RESTORE_TIMEOUT_S = 120.0
-_RESTORE_LOG = "restore.log"
 
 
 @dataclass
@@ -154,6 +144,9 @@ class Starter:
 
     # ---- restore ---------------------------------------------------------------------------
 
+    def _restoring(self) -> Restoring:
+        return Restoring(self.tools, self.revision)
+
     async def _restore(self, clock: PhaseClock) -> Runner:
         frozen = self.revision.frozen
         snapshot = await frozen.usable()
@@ -161,7 +154,11 @@ class Starter:
             raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
         output = self._output("")
         try:
-            back = await self._bring_back(snapshot, clock)
+            back = await self._restoring().bring_back(snapshot, clock)
+        except SnapshotRestoreError as error:
+            output.close()
+            frozen.refuse(str(error))
+            raise
         except BaseException:
             output.close()
             raise
@@ -183,56 +180,9 @@ class Starter:
             return "enable_memory_snapshot=True is not set, so there is no snapshot"
         return f"no snapshot: {self.revision.frozen.reason or 'it is being made'}"
 
-    async def _bring_back(self, snapshot: Snapshot, clock: PhaseClock) -> WaitingRestore:
-        """Restore a snapshot as a parked process. Raises StartError or SnapshotRestoreError."""
-        assert self.tools.waiting is not None
-        waiting = await self.tools.waiting.take()
-        clock.mark(Phase.ISOLATE)
-        # CRIU gives the process a time namespace in which CLOCK_MONOTONIC goes on from the dump,
-        # so it does not run backwards, not even after a reboot.
-        work_dir = self.tools.scratch / waiting.id
-        work_dir.mkdir()
-        waiting.job.ended.add_done_callback(lambda _ended: _remove_tree(work_dir))
-        try:
-            token, arrival = self.tools.door.expect()
-            waiting.leash.give_orders(self.tools.door, token)
-            answer = waiting.job.send(
-                worker.restore_request(leash=snapshot.manifest.leash, log_name=_RESTORE_LOG),
-                {worker.IMAGES_FD: str(snapshot.images), worker.WORK_FD: str(work_dir)},
-            )
-            waiting.channel = await self._restored_arrives(arrival, answer, snapshot, work_dir)
-        except BaseException:
-            waiting.discard()
-            raise
-        waiting.leash.drop()  # it has read its orders
-        return waiting
-
-    async def _restored_arrives(
-        self,
-        arrival: asyncio.Future[Channel],
-        answer: asyncio.Future[bytes],
-        snapshot: Snapshot,
-        work_dir: Path,
-    ) -> Channel:
-        deadline = time.monotonic() + RESTORE_TIMEOUT_S
-        # CRIU answers about when the process reports, in either order.
-        either: set[asyncio.Future[Any]] = {arrival, answer}
-        await asyncio.wait(either, timeout=RESTORE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        said = worker.read_answer(answer.result()) if answer.done() else None
-        if not arrival.done() and said is not None and said.ok:
-            await asyncio.wait({arrival}, timeout=max(0.0, deadline - time.monotonic()))
-        if arrival.done():
-            return arrival.result()
-        arrival.cancel()
-        if said is None:
-            reason = f"CRIU took longer than {RESTORE_TIMEOUT_S:g} s"
-        elif said.ok:
-            reason = "the restored process did not report"
-        else:
-            reason = _explain(work_dir / _RESTORE_LOG, said.error)
-        reason = f"snapshot {snapshot.key} could not be restored: {reason}"
-        self.revision.frozen.refuse(reason)
-        raise SnapshotRestoreError(reason)
+    async def record_working_set(self, runner: Runner) -> None:
+        """Keep what a restored runner has touched in its first call."""
+        await self._restoring().record_working_set(runner)
 
     async def restore_template(self) -> LiveTemplate:
         """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
@@ -243,7 +193,7 @@ class Starter:
             reason = f"{snapshot.manifest.threads - 1} threads are alive in it"
             self.revision.fork_unsafe = [reason]
             raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
-        back = await self._bring_back(snapshot, PhaseClock())
+        back = await self._restoring().bring_back(snapshot, PhaseClock())
         channel = back.reported()
         await channel.open()
         template = LiveTemplate(
@@ -413,16 +363,3 @@ def _outputs_of_templates(template: LiveTemplate, output: Output) -> None:
         output.close()
 
     template.sandbox.gone.add_done_callback(close)
-
-
-def _explain(restore_log: Path, said: str) -> str:
-    try:
-        text = restore_log.read_text(errors="replace")
-    except OSError as error:
-        text = f"CRIU left no log ({error})"
-    return diagnose.explain_restore_failure(f"{text}\n{said}")
-
-
-def _remove_tree(work_dir: Path) -> None:
-    """CRIU's log and statistics; it has ended, so nobody writes to them."""
-    shutil.rmtree(work_dir, ignore_errors=True)
