@@ -134,6 +134,11 @@ class FrozenTemplate:
         if self.state is FrozenState.READY:
             self._move(FrozenState.ABSENT, reason)
 
+    @property
+    def refused(self) -> bool:
+        """Whether ``reason`` is why a snapshot that was there is not used."""
+        return self.reason.startswith("snapshot ")
+
     def wanted(self) -> bool:
         """Whether one should be made now."""
         return (

@@ -19,6 +19,7 @@ from rekindle.exception import (
 )
 from rekindle.runtime.agent.boot import Booted, boot
 from rekindle.runtime.agent.door import Channel
+from rekindle.runtime.agent.frozen import FrozenState
 from rekindle.runtime.agent.output import Line, Output
 from rekindle.runtime.agent.restoring import Restoring
 from rekindle.runtime.agent.revision import Revision
@@ -44,6 +45,7 @@ class Starter:
     on_line: Callable[[Line, str, str], None]
     #: A note to the app's user.
     say: Callable[[str], None]
+    _first: bool = True
 
     async def start(self, forced: Strategy | None, began_ns: int) -> Runner:
         """A runner that is ready, by the first step of the ladder that succeeds.
@@ -60,7 +62,7 @@ class Starter:
                     raise
                 raise StrategyUnavailableError(f"{forced}: {error}") from error
         notes: list[str] = []
-        await self._look_for_snapshot(clock)
+        await self._look_for_snapshot(clock, notes)
         for strategy in (Strategy.FORK, Strategy.RESTORE):
             if not await self._open(strategy):
                 continue
@@ -75,12 +77,21 @@ class Starter:
         runner.notes = notes + runner.notes
         return runner
 
-    async def _look_for_snapshot(self, clock: PhaseClock) -> None:
-        if self.revision.snapshots_enabled:
-            known = self.revision.frozen.state
-            await self.revision.frozen.look()
-            if self.revision.frozen.state is not known:
-                clock.mark(Phase.IMAGE)
+    async def _look_for_snapshot(self, clock: PhaseClock, notes: list[str]) -> None:
+        if not self.revision.snapshots_enabled:
+            return
+        frozen = self.revision.frozen
+        known = frozen.state
+        await frozen.look()
+        if frozen.state is not known:
+            clock.mark(Phase.IMAGE)
+        if self._first:
+            # Later refusals and failures are told when they happen.
+            self._first = False
+            if frozen.state is FrozenState.IMPOSSIBLE:
+                self.say(f"no snapshot of {self.revision.label}: {frozen.reason}")
+            elif frozen.state is FrozenState.ABSENT and frozen.refused:
+                self._passed_over(notes, Strategy.RESTORE, frozen.reason)
 
     async def _open(self, strategy: Strategy) -> bool:
         """Whether a step can be tried at all."""

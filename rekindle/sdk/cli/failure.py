@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 import traceback
 from types import TracebackType
 
@@ -15,6 +16,7 @@ from rekindle.sdk.logs import colours
 from rekindle.wire.serialization import RemoteTraceback, remote_traceback
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_STDLIB = (sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep)
 _HINT = "REKINDLE_TRACEBACK=1 shows where this was raised"
 
 
@@ -74,7 +76,12 @@ def _is_remote(text: traceback.TracebackException) -> bool:
 
 
 def _user_frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
-    return [frame for frame in traceback.extract_tb(trace) if _is_user(frame.filename)]
+    """The frames of the user's own files: a call of ours goes through the standard library."""
+    return [
+        frame
+        for frame in traceback.extract_tb(trace)
+        if _is_user(frame.filename) and not frame.filename.startswith(_STDLIB)
+    ]
 
 
 def _last_user_frame(trace: TracebackType | None) -> str:
