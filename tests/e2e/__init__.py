@@ -1,1 +1,1 @@
-"""rekindle as its users meet it: real programs, the real command line, nothing in place of anything."""
+"""rekindle as its users meet it: real programs, the real command line, nothing played."""

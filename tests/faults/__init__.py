@@ -1,1 +1,1 @@
-"""What is killed and what is damaged, and that users get right answers or clear errors all the same."""
+"""What is killed and what is damaged: users get right answers or clear errors all the same."""

@@ -1,0 +1,388 @@
+"""The instance that ``rekindle up`` keeps, private ones, and who may talk to them."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from rekindle.wire.version import PROTOCOL
+from tests.e2e.harness import Gate, Home, wait_until
+
+COUNTER = """
+    import rekindle
+
+    app = rekindle.App("counter")
+
+    @app.cls(enable_memory_snapshot=True)
+    class Counter:
+        @rekindle.enter(snap=True)
+        def load(self):
+            print("loading")
+            self.start = 40
+
+        @rekindle.method()
+        def add(self, n: int) -> int:
+            return self.start + n
+
+    @app.local_entrypoint()
+    def main():
+        print(Counter().add.remote(2))
+"""
+
+
+def test_up_status_run_down(home: Home) -> None:
+    supervisor = home.up()
+    again = home.rekindle("up")
+    assert "is up already" in again.out and str(supervisor.pid) in again.out
+    assert home.supervisor() == supervisor
+
+    report = home.status()
+    assert report["up"] is True and report["directory"] == str(home.daemon)
+    assert [agent["connected"] for agent in report["agents"]] == [True]
+    assert report["apps"] == []
+    for secret in (home.daemon / "token", home.daemon):
+        assert stat.S_IMODE(secret.stat().st_mode) & 0o077 == 0
+
+    ended = home.run(home.script(COUNTER))
+    assert ended.out == "loading\n42\n"
+    assert "private" not in ended.err
+    assert not list((home.path / "run").glob("*")) if (home.path / "run").exists() else True
+    plain = home.rekindle("status").out
+    assert "No app is running." in plain and "connected" in plain
+
+    assert home.rekindle("down").out == "The instance is down.\n"
+    assert not supervisor.is_running() or supervisor.status() == "zombie"
+    assert home.rekindle("down").out == "No instance is up.\n"
+    assert home.rekindle("status", status=1).out.startswith("No instance is up.")
+
+
+@pytest.mark.criu
+def test_what_is_up_keeps_what_a_former_run_has_loaded(home: Home) -> None:
+    home.up()
+    script = home.script(COUNTER)
+    assert home.run(script).out == "loading\n42\n"
+    ended = home.run(script, "--phases")
+    assert ended.out.startswith("42\n"), "the hook did not run again"
+    row = next(line for line in ended.out.splitlines() if line.startswith("Counter.add"))
+    assert row.split()[1] in ("fork", "restore")
+    home.rekindle("down")
+    home.up()
+    ended = home.run(script, "--phases")
+    assert ended.out.startswith("42\n")
+    row = next(line for line in ended.out.splitlines() if line.startswith("Counter.add"))
+    assert row.split()[1] == "restore"
+
+
+def test_a_program_runs_its_app_itself(home: Home) -> None:
+    script = home.script(
+        """
+        import rekindle
+        app = rekindle.App("own")
+
+        class Point:
+            def __init__(self, x):
+                self.x = x
+
+        @app.function()
+        def mirror(point):
+            print("not shown without enable_output")
+            return Point(-point.x)
+
+        if __name__ == "__main__":
+            with app.run():
+                print(mirror.remote(Point(3)).x)
+            with rekindle.enable_output(), app.run():
+                print(mirror.remote(Point(4)).x)
+        """
+    )
+    assert home.python(script).out == "-3\nnot shown without enable_output\n-4\n"
+
+
+def test_an_app_is_not_run_within_an_app_that_runs(shared: Home) -> None:
+    script = shared.script(
+        """
+        import rekindle
+        app = rekindle.App("twice")
+
+        @app.function()
+        def f():
+            return "f"
+
+        @app.function()
+        def within():
+            with app.run():
+                return f.remote()
+
+        @app.local_entrypoint()
+        def main():
+            for attempt in (app.run, within.remote):
+                try:
+                    attempt()
+                except rekindle.exception.InvalidError as error:
+                    print(error)
+            print(f.remote())
+        """
+    )
+    first, second, third = shared.run(script).out.splitlines()
+    assert "is running already" in first and "without another app.run()" in first
+    assert "inside a runner" in second
+    assert third == "f"
+
+
+def test_a_script_that_runs_its_app_at_import_is_told_where_to_put_it(shared: Home) -> None:
+    script = shared.script(
+        """
+        import rekindle
+        app = rekindle.App("eager")
+
+        @app.function()
+        def f(): ...
+
+        with app.run():
+            f.remote()
+        """
+    )
+    ended = shared.run(script, status=1)
+    assert "is being imported" in ended.err and "__main__" in ended.err
+    assert "script.py:7" in ended.err
+
+
+def test_a_call_without_a_running_app_says_how_to_run_one(shared: Home) -> None:
+    script = shared.script(
+        """
+        import rekindle
+        app = rekindle.App("asleep")
+
+        @app.function()
+        def f(): ...
+
+        f.remote()
+        """
+    )
+    ended = shared.python(script, status=1)
+    assert "ExecutionError" in ended.err and "app.run()" in ended.err
+
+
+def test_two_runs_at_once_share_what_is_up(shared: Home) -> None:
+    gate = Gate(shared.root / "two-at-once")
+    script = shared.script(
+        Gate.SOURCE
+        + """
+import rekindle
+app = rekindle.App("both")
+
+@app.function()
+def meet(path, name):
+    wait_at(path)
+    return name
+
+@app.local_entrypoint()
+def main(path: str, name: str):
+    print("back:", meet.remote(path, name))
+"""
+    )
+    programs = [
+        shared.start_rekindle("run", script, "--path", gate.directory, "--name", name)
+        for name in ("ann", "bob")
+    ]
+    for program in programs:
+        program.until("waiting")
+    report = shared.status()
+    assert [app["name"] for app in report["apps"]] == ["both", "both"]
+    gate.open()
+    for program, name in zip(programs, ("ann", "bob"), strict=True):
+        assert program.end().out == f"waiting\nback: {name}\n"
+    gate.close()
+
+
+def test_two_private_runs_at_once_keep_out_of_each_others_way(home: Home) -> None:
+    gate = Gate(home.root / "gate")
+    script = home.script(
+        Gate.SOURCE
+        + """
+import rekindle
+app = rekindle.App("both")
+
+@app.function()
+def meet(path, name):
+    wait_at(path)
+    return name
+
+@app.local_entrypoint()
+def main(path: str, name: str):
+    print("back:", meet.remote(path, name))
+"""
+    )
+    programs = [
+        home.start_rekindle("run", script, "--path", gate.directory, "--name", name)
+        for name in ("ann", "bob")
+    ]
+    for program in programs:
+        program.until("waiting")
+    assert len(list((home.path / "run").iterdir())) == 2
+    gate.open()
+    for program, name in zip(programs, ("ann", "bob"), strict=True):
+        assert program.end().out == f"waiting\nback: {name}\n"
+    gate.close()
+
+
+def test_two_that_bring_an_instance_up_at_once_make_one(home: Home) -> None:
+    programs = [home.start_rekindle("up") for _ in range(2)]
+    ended = [program.end() for program in programs]
+    assert 0 in [one.status for one in ended], "\n".join(map(str, ended))
+    assert home.status()["up"] is True
+    for one in ended:
+        assert one.status == 0 or "already" in one.err, str(one)
+
+
+def test_a_wrong_token_is_an_auth_error(shared: Home) -> None:
+    """The client reads a directory of its own, whose socket is that of the real controller."""
+    foreign = shared.root / "foreign"
+    foreign.mkdir()
+    (foreign / "token").write_text("another\n")
+    (foreign / "controller.sock").symlink_to(shared.daemon / "controller.sock")
+    ended = shared.run(shared.script(COUNTER), REKINDLE_DIR=str(foreign), status=1)
+    assert "AuthError" in ended.err and "token" in ended.err
+    assert "42" not in ended.out
+
+
+def test_a_directory_that_is_no_instance_is_named(shared: Home) -> None:
+    ended = shared.run(shared.script(COUNTER), REKINDLE_DIR=str(shared.scripts), status=1)
+    assert "is no instance directory" in ended.err and str(shared.scripts) in ended.err
+
+
+def test_another_protocol_is_a_version_error_that_says_what_to_do(shared: Home) -> None:
+    script = shared.script(COUNTER)
+    program = shared.script(
+        f"""
+        import sys
+        from rekindle.wire import version
+        version.PROTOCOL = {PROTOCOL + 1}
+        from rekindle.sdk.cli.main import main
+        main(["run", {str(script)!r}])
+        """,
+        "newer.py",
+    )
+    ended = shared.python(program, status=1)
+    assert "VersionError" in ended.err
+    assert str(PROTOCOL) in ended.err and str(PROTOCOL + 1) in ended.err
+    assert "update the controller, then restart" in ended.err
+    assert "concurrent/futures" not in ended.err, "a place that is none of the user's"
+
+
+def test_a_payload_over_the_limit_is_refused_both_ways_with_the_limit(home: Home) -> None:
+    home.up(REKINDLE_MAX_PAYLOAD_BYTES=str(1 << 20))
+    script = home.script(
+        """
+        import rekindle
+        app = rekindle.App("big")
+
+        @app.function()
+        def grow(data, times):
+            return data * times
+
+        @app.local_entrypoint()
+        def main():
+            for data, times in ((b"x" * (2 << 20), 0), (b"x", 2 << 20), (b"x", 3)):
+                try:
+                    print(len(grow.remote(data, times)))
+                except rekindle.exception.RequestSizeError as error:
+                    print(error)
+        """
+    )
+    first, second, third = home.run(script).out.splitlines()
+    assert "limit of 1.0 MiB" in first and "REKINDLE_MAX_PAYLOAD_BYTES" in first
+    assert "the result is 2.0 MiB" in second and "limit of 1.0 MiB" in second
+    assert third == "3"
+
+
+def test_secrets_and_environment_reach_the_runner_and_nothing_on_disk(home: Home) -> None:
+    script = home.script(
+        """
+        import json, os, rekindle
+        app = rekindle.App("secretive")
+
+        @app.cls(
+            enable_memory_snapshot=True,
+            env={"COLOUR": "blue"},
+            secrets=[rekindle.Secret.from_dict({"PASSPHRASE": "swordfish-" + "4711"})],
+        )
+        class Vault:
+            @rekindle.enter(snap=True)
+            def load(self):
+                self.at_load = os.environ.get("PASSPHRASE")
+
+            @rekindle.method()
+            def open(self):
+                return [os.environ["COLOUR"], os.environ["PASSPHRASE"], self.at_load]
+
+        @app.local_entrypoint()
+        def main():
+            print(json.dumps(Vault().open.remote()))
+        """
+    )
+    assert home.run(script).value == ["blue", "swordfish-4711", None]
+    assert home.run(script).value == ["blue", "swordfish-4711", None]
+    assert len(home.snapshots()) == 1
+    found = subprocess.run(
+        ["grep", "-rl", "swordfish-4711", str(home.path), str(home.temporary)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert found.stdout == ""
+
+
+def test_a_private_instance_is_gone_when_its_program_is(home: Home) -> None:
+    """Ended by SIGTERM and by an exception; SIGKILL is among the faults."""
+    script = home.script(
+        """
+        import os, signal, sys, rekindle
+        app = rekindle.App("ending")
+
+        @app.function()
+        def f():
+            return os.environ["REKINDLE_DIR"]
+
+        @app.local_entrypoint()
+        def main(how: str):
+            print(f.remote(), flush=True)
+            if how == "raise":
+                raise RuntimeError("on purpose")
+            if how == "exit":
+                sys.exit(3)
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        """
+    )
+    for how, status in (("raise", 1), ("exit", 3), ("term", 143)):
+        ended = home.run(script, "--how", how, status=status)
+        directory = ended.out.strip()
+        assert directory.startswith(str(home.path / "run"))
+        wait_until(lambda: not list((home.path / "run").iterdir()), "the directory to be removed")
+
+
+def test_the_python_prompt_way_without_a_file(shared: Home) -> None:
+    code = (
+        "import rekindle\n"
+        "app = rekindle.App('prompt')\n"
+        "@app.function()\n"
+        "def triple(n): return 3 * n\n"
+        "with app.run():\n"
+        "    print(triple.remote(5))\n"
+    )
+    ended = shared.start(sys.executable, "-c", code).end()
+    assert (ended.status, ended.out) == (0, "15\n"), str(ended)
+
+
+def test_the_report_of_status_is_shaped_as_documented(shared: Home) -> None:
+    report = shared.status()
+    assert {"version", "uptime_s", "redis", "agents", "apps", "up", "directory"} <= report.keys()
+    agent = report["agents"][0]
+    assert {"agent_id", "host", "connected", "max_runners", "in_flight", "stats"} <= agent.keys()
+    assert json.dumps(report)
