@@ -350,17 +350,23 @@ class Pool:
         task = asyncio.create_task(freeze(self.starter.tools, revision, self.starter.say))
         revision.background.add(task)
         task.add_done_callback(revision.background.discard)
+        task.add_done_callback(lambda _task: self._keep_template_when_due())
 
     def _keep_template_when_due(self) -> None:
-        """After a restore: restore the template too, so that the next runners are forked."""
+        """Restore the template too, so that the next runners are forked from mapped memory.
+
+        Also in place of one that was booted: its own memory is free then, and forks are quicker.
+        """
         revision = self.revision
         snapshot = revision.frozen.snapshot
+        template = revision.live_template()
+        if template is not None and (template.mapped or not snapshot or not snapshot.is_mapped):
+            return
         if (
             self.closed
             or snapshot is None
             or snapshot.manifest.threads > 1
             or revision.fork_unsafe
-            or revision.live_template() is not None
             or revision.restoring
             or not memory_to_spare()
         ):
@@ -409,10 +415,11 @@ class Pool:
         revision = self.revision
         if not revision.snapshots_enabled or revision.fork_unsafe:
             raise StrategyUnavailableError(f"fork: {self.starter.why_no_fork()}")
-        if revision.live_template() is not None:
-            return
         await revision.frozen.look()
-        if revision.frozen.snapshot is not None:
+        template, snapshot = revision.live_template(), revision.frozen.snapshot
+        if template is not None and (template.mapped or not snapshot or not snapshot.is_mapped):
+            return
+        if snapshot is not None:
             await self.starter.restore_template()
         else:
             await self.starter.boot_template()

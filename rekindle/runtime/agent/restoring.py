@@ -83,6 +83,7 @@ class Restoring:
         except BaseException:
             waiting.discard()
             raise
+        waiting.mapped = images == snapshot.mapped
         waiting.leash.drop()  # it has read its orders
         return waiting
 

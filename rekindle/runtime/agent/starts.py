@@ -216,6 +216,7 @@ class Starter:
                 path: [item.size, item.mtime_ns]
                 for path, item in snapshot.manifest.loaded_files.items()
             },
+            mapped=back.mapped,
         )
         template.listen()
         self.revision.fork_unsafe = []

@@ -37,6 +37,9 @@ class LiveTemplate:
     channel: Channel
     inspection: dict[str, Any]
     loaded_files: dict[str, list[int]]
+    #: Whether its memory is mapped from a snapshot: forks of it copy fewer page tables, and what
+    #: nobody has written is paid for once.
+    mapped: bool = False
     last_used: float = 0.0
     _children: dict[int, asyncio.Future[int]] = field(default_factory=dict)
     _forks: dict[str, asyncio.Future[asyncio.Future[int]]] = field(default_factory=dict)

@@ -113,7 +113,7 @@ def test_phases_explain_the_total_of_every_strategy(home: Path) -> None:
     run(home, scenario)
 
 
-def test_a_killed_template_leaves_its_runners_and_the_next_start_restores(home: Path) -> None:
+def test_a_killed_template_leaves_its_runners_and_the_next_start_needs_no_boot(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         counter = h.add(Counter, enable_memory_snapshot=True)
         await h.call(counter, "total")
@@ -126,7 +126,22 @@ def test_a_killed_template_leaves_its_runners_and_the_next_start_restores(home: 
         for runner in h.runners(counter):
             runner.kill("test")
         h.node.pools[(counter, "")].runners.clear()
-        assert (await h.call(counter, "total")).strategy == "restore"
+        # From the snapshot, or from a template that was restored from it meanwhile.
+        assert (await h.call(counter, "total")).strategy in ("restore", "fork")
+
+    run(home, scenario)
+
+
+def test_a_booted_template_gives_way_to_one_that_is_mapped_from_its_snapshot(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        await h.call(counter, "total")
+        booted = h.revision(counter).template
+        assert not booted.mapped
+        await h.uplink.until(lambda: (t := h.revision(counter).live_template()) and t.mapped)
+        await h.uplink.until(booted.gone.is_set)
+        assert (await h.call(counter, "total", strategy="fork")).value == 499500
+        assert (await h.call(counter, "total")).strategy == "warm"
 
     run(home, scenario)
 
