@@ -142,7 +142,9 @@ def _load(path: Path) -> dict[str, list[str]]:
         return {}
     if not isinstance(raw, dict):
         return {}
-    return {str(key): [str(name) for name in value] for key, value in raw.items()}
+    return {
+        key: [str(name) for name in value] for key, value in raw.items() if isinstance(value, list)
+    }
 
 
 def _save(path: Path, remembered: dict[str, list[str]]) -> None:

@@ -58,8 +58,8 @@ class Rewritten:
     copied_bytes: int  # read by CRIU at each restore
     written_bytes: int  # by the rewrite itself; holes not counted
     elapsed_ms: float
-    kept: dict[str, int]  # why areas stayed anonymous -> how many
-    kept_for: tuple[str, ...]  # libraries on whose account areas stayed anonymous
+    kept: dict[str, int]  # why areas stayed as they were -> how many
+    kept_for: tuple[str, ...]  # libraries on whose account areas stayed so
 
 
 def rewrite(
@@ -279,4 +279,6 @@ def _entry_of(piece: Piece, file_id: int) -> Any:
         entry.shmid = file_id
         entry.pgoff = piece.offset
         entry.fdflags = _O_RDONLY
+    elif areas.is_file(piece.area):
+        entry.pgoff = piece.area.pgoff + piece.start - piece.area.start
     return entry

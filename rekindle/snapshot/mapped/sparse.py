@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import SnapshotInvalidError
-from rekindle.snapshot.mapped.areas import PAGE_BYTES
+from rekindle.snapshot.mapped.areas import PAGE_BYTES, is_file
 from rekindle.snapshot.mapped.plan import (
     MIN_RUN_PAGES,
     Held,
@@ -50,7 +50,8 @@ def lay_out(held: list[Held], pins: Pins, min_pages: int = MIN_RUN_PAGES) -> Lay
             keep_whole(plan, one)
             continue
         start, end = one.area.start, one.area.end
-        if sum(run.pages for run in one.runs) < min_pages:
+        # What an area of a file does not have in the images is in that file, and no hole.
+        if is_file(one.area) or sum(run.pages for run in one.runs) < min_pages:
             plan.pieces.append(Piece(one.area, start, end))
             plan.copied += one.runs
             continue
