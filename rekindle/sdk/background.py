@@ -84,6 +84,9 @@ class Background:
 _lock = threading.Lock()
 _current: Background | None = None
 _inherited = False
+#: What a forked child inherited and must not free: freeing gRPC's objects needs threads that were
+#: not forked.
+_of_parent: list[object] = []
 
 
 def background() -> Background:
@@ -99,7 +102,9 @@ def background() -> Background:
 def _forget_in_child() -> None:
     """The thread was not forked: the child starts its own when it needs one."""
     global _current, _inherited, _lock
-    _inherited = _inherited or _current is not None
+    if _current is not None:
+        _inherited = True
+        _of_parent.append((_current, asyncio.all_tasks(_current.loop)))
     _current = None
     _lock = threading.Lock()
 

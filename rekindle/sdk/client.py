@@ -13,6 +13,10 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
+# gRPC's own fork handlers crash children now and then; relay.py is what children use. It is read
+# when gRPC is first loaded; a value that is set is kept.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 import grpc
 import grpc.aio
 

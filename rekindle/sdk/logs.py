@@ -34,6 +34,7 @@ class LogPrinter:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ended = False
+        self._owner = os.getpid()  # a forked child has no part in the printing
 
     async def start(self) -> None:
         """Begin to follow."""
@@ -41,7 +42,7 @@ class LogPrinter:
 
     async def reached(self, seq: int) -> None:
         """Return when line ``seq`` is printed, or when it does not come for half a second."""
-        if self._printed >= seq or self._ended:
+        if self._printed >= seq or self._ended or os.getpid() != self._owner:
             return
         try:
             async with asyncio.timeout(_REACH_S):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -30,10 +31,12 @@ class AppRun:
         self._name = name
         self._session: session.Session | None = None
         self._hold: Future[Any] | None = None
+        self._owner = 0
         _check_may_run(app)
 
     def __enter__(self) -> RunningApp:
         _check_may_run(self._app)
+        self._owner = os.getpid()
         try:
             return self._start()
         except BaseException:
@@ -46,6 +49,8 @@ class AppRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if os.getpid() != self._owner:
+            return  # a forked child leaves the block: the app is its parent's
         try:
             self._stop()
         finally:

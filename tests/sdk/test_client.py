@@ -114,6 +114,46 @@ def test_a_directory_without_a_token_is_named(
         pass
 
 
+_LEAVES = """
+import os
+import rekindle
+app = rekindle.App("leaves")
+
+@app.function()
+def add_one(x):
+    return x + 1
+
+with app.run():
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        print(add_one.remote(1))
+os._exit(0) if pid == 0 else None
+"""
+
+
+def test_a_forked_child_that_leaves_the_block_does_not_end_the_app(
+    controller: FakeController, tmp_path: Path
+) -> None:
+    assert run_script(tmp_path, _LEAVES, controller) == "2\n"
+    assert len(controller.closed) == 1
+
+
+def run_script(directory: Path, text: str, controller: FakeController) -> str:
+    """What a program prints that uses the controller."""
+    script = directory / "program.py"
+    script.write_text(text)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "REKINDLE_DIR": str(controller.directory)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 _FORKS = """
 import os, sys
 import rekindle
@@ -124,7 +164,7 @@ def add_one(x):
     return x + 1
 
 def main():
-    with app.run():
+    with rekindle.enable_output(), app.run():
         assert add_one.remote(1) == 2
         pid = os.fork()
         if pid == 0:
@@ -137,7 +177,8 @@ def main():
                 os._exit(1)
             os._exit(0)
         _, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) == 0
+        code = os.waitstatus_to_exitcode(status)
+        assert code == 0, code
         assert add_one.remote(3) == 4
     print("fine")
 
@@ -148,16 +189,7 @@ main()
 def test_a_forked_child_makes_its_own_connection(
     controller: FakeController, tmp_path: Path
 ) -> None:
-    script = tmp_path / "forks.py"
-    script.write_text(_FORKS)
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, "REKINDLE_DIR": str(controller.directory)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stdout == "fine\n", done.stderr
+    assert run_script(tmp_path, _FORKS, controller) == "fine\n"
 
 
 def test_a_blocking_call_on_the_background_thread_is_refused() -> None:

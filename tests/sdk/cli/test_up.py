@@ -1,0 +1,66 @@
+"""``rekindle up``, ``status`` and ``down`` with a real instance."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.local.test_session import left_over
+from tests.sdk.local.test_supervisor import until
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="rk-up-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+        rekindle(Path(name), "down")
+
+
+def rekindle(home: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    environ = {k: v for k, v in os.environ.items() if k != "REKINDLE_DIR"}
+    return subprocess.run(
+        [sys.executable, "-c", "from rekindle.sdk.cli.main import main; main()", *argv],
+        env={**environ, "REKINDLE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_up_keeps_an_instance_that_runs_use_until_down(home: Path) -> None:
+    script = home / "hello_up.py"
+    script.write_text(
+        "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
+    )
+    up = rekindle(home, "up")
+    assert up.returncode == 0, up.stderr
+    assert str(home / "daemon") in up.stdout
+    assert "already" in rekindle(home, "up").stdout
+    status = rekindle(home, "status")
+    assert status.returncode == 0, status.stderr
+    assert "connected" in status.stdout
+    for _ in range(2):
+        ran = rekindle(home, "run", str(script))
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "hello\n", "")
+    assert not list((home / "run").glob("*"))
+    assert rekindle(home, "down").stdout == "The instance is down.\n"
+    until(lambda: left_over(home) == [], 30)
+    assert rekindle(home, "status").returncode == 1
+
+
+def test_run_without_up_brings_up_its_own_and_says_so(home: Path) -> None:
+    script = home / "hello_own.py"
+    script.write_text(
+        "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
+    )
+    ran = rekindle(home, "run", str(script))
+    assert ran.stdout == "hello\n"
+    assert ran.stderr.count("\n") == 1
+    assert "private" in ran.stderr
+    assert left_over(home) == []

@@ -1,0 +1,1 @@
+"""Supervisor and sessions."""

@@ -1,0 +1,113 @@
+"""Sessions with a real instance: brought up, used, and taken down whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rekindle.exception import ConnectionError
+from rekindle.sdk.local import session
+from tests.sdk.local.test_supervisor import until
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A rekindle home of its own, with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="rk-home-", ignore_cleanup_errors=True) as name:
+        monkeypatch.setenv("REKINDLE_HOME", name)
+        monkeypatch.delenv("REKINDLE_DIR", raising=False)
+        yield Path(name)
+
+
+def left_over(home: Path) -> list[str]:
+    """Private directories, and processes that belong to this home."""
+    found = [str(path) for path in (home / "run").glob("*")]
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = entry.read_bytes()
+        except OSError:
+            continue
+        if str(home).encode() in command:
+            found.append(command.replace(b"\0", b" ").decode())
+    return found
+
+
+def test_a_private_instance_comes_up_and_leaves_nothing(home: Path) -> None:
+    one = session.begin()
+    try:
+        directory = one.wait()
+        assert one.private
+        assert (directory / "controller.sock").exists()
+        assert directory.stat().st_mode & 0o777 == 0o700
+    finally:
+        one.end()
+    assert left_over(home) == []
+
+
+def test_an_instance_that_cannot_come_up_says_why(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_RESULT_TTL_S", "soon")  # the controller refuses to start with it
+    one = session.begin()
+    try:
+        with pytest.raises(
+            ConnectionError, match=r"(?s)the controller died.*REKINDLE_RESULT_TTL_S"
+        ):
+            one.wait()
+    finally:
+        one.end()
+    assert left_over(home) == []
+
+
+_PROGRAM = """
+import sys, time
+import rekindle
+app = rekindle.App("x")
+
+@app.function()
+def f(x):
+    return x + 1
+
+with app.run():
+    print(f.remote(1), flush=True)
+    {then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "signal_sent", "status"),
+    [
+        ("pass", None, 0),
+        ("raise SystemExit(3)", None, 3),
+        ("1 / 0", None, 1),
+        ("time.sleep(60)", signal.SIGINT, -signal.SIGINT),
+        ("time.sleep(60)", signal.SIGTERM, -signal.SIGTERM),
+        ("time.sleep(60)", signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
+def test_however_a_program_ends_nothing_is_left(
+    home: Path, then: str, signal_sent: signal.Signals | None, status: int
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(_PROGRAM).format(then=then)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    if signal_sent is not None:
+        process.send_signal(signal_sent)
+    _, errors = process.communicate(timeout=60)
+    assert first == "2\n", errors
+    assert process.returncode == status, errors
+    until(lambda: left_over(home) == [], 60)
