@@ -73,7 +73,12 @@ def _map(directory: Path, final: Path, manifest: Manifest, libraries: Path) -> N
     try:
         os.symlink(".", directory / made)
         done = rewrite(
-            images, mapped, page_files_at, target_at=final / made / MAPPED, memory=libraries
+            images,
+            mapped,
+            page_files_at,
+            target_at=final / made / MAPPED,
+            memory=libraries,
+            map_huge_pages=_map_huge_pages(),
         )
         if done.areas:
             what = dataclasses.asdict(done) | {"page_files_at": str(page_files_at)}
@@ -110,3 +115,12 @@ def _is_same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except FileNotFoundError:
         return False
+
+
+def _map_huge_pages() -> bool:
+    """Whether areas whose owner asked for huge pages are mapped all the same (the default).
+
+    NumPy asks for each array of 4 MiB and more, so weights would be copied at every start for a
+    hint that few know they gave. ``REKINDLE_MAP_HUGE_PAGES=0`` heeds it.
+    """
+    return os.environ.get("REKINDLE_MAP_HUGE_PAGES", "1") != "0"
