@@ -134,6 +134,8 @@ class Node:
             return
         if opened.spec.enable_memory_snapshot:
             await pool.revision.frozen.look()
+            if pool.revision.frozen.snapshot is not None and self.tools.waiting is not None:
+                self.tools.waiting.refill(after_s=0)
         pool.tend()
 
     def close_app(self, order: pb.CloseAppOnAgent) -> None:

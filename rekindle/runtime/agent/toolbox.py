@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
+from rekindle.snapshot import machine
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
@@ -66,9 +68,26 @@ class Toolbox:
         )
 
     async def warm_feature_cache(self) -> None:
-        """Let CRIU write its feature cache, so that the first restore need not."""
+        """Give CRIU its feature cache, so that the first restore need not look for features.
+
+        The one that an earlier agent kept, if it is of this boot and this CRIU; else a new one.
+        """
         if self.criu is None:
             return
+        # The tmpfs is in the spawner's mount namespace alone.
+        inside = Path(f"/proc/{self.spawner.pid}/root{self.spawner.feature_cache_dir}/criu.kdat")
+        kept = _kept_feature_cache(self.criu)
+        try:
+            if kept.exists():
+                await asyncio.to_thread(shutil.copyfile, kept, inside)
+                return
+            await self._find_features()
+            await asyncio.to_thread(_keep, inside, kept)
+        except OSError as error:
+            log.warning("feature cache not kept", extra=kv(reason=error))
+
+    async def _find_features(self) -> None:
+        assert self.criu is not None
         sandbox = await self.spawner.spawn("rekindle")
         ended = await sandbox.run(
             [*self.criu.argv, "check"],
@@ -91,6 +110,20 @@ class Toolbox:
 def criu_environment() -> dict[str, str]:
     """CRIU's own: it needs no more than a path to its helpers."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"}
+
+
+def _kept_feature_cache(criu: Criu) -> Path:
+    """Where the feature cache is kept between agents: named by all that it depends on."""
+    name = hashlib.sha256(f"{machine.boot_id()} {criu.identity} {criu.binary}".encode())
+    return paths.home() / f"criu-features-{name.hexdigest()[:16]}"
+
+
+def _keep(inside: Path, kept: Path) -> None:
+    for old in kept.parent.glob("criu-features-*"):
+        old.unlink(missing_ok=True)  # of another boot, or another CRIU
+    draft = kept.with_name(f".{kept.name}-{os.getpid()}")
+    shutil.copyfile(inside, draft)
+    os.replace(draft, kept)
 
 
 def _find_criu() -> tuple[Criu | None, str]:

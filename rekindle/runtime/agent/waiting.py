@@ -74,10 +74,10 @@ class WaitingRestores:
             waiting.discard()
         return await self._make()
 
-    def refill(self) -> None:
+    def refill(self, after_s: float = _REFILL_AFTER_S) -> None:
         """See to it that some are ready soon."""
         if self._refilling is None and not self._closed:
-            self._refilling = asyncio.create_task(self._refill())
+            self._refilling = asyncio.create_task(self._refill(after_s))
 
     async def close(self) -> None:
         """Discard them."""
@@ -88,9 +88,9 @@ class WaitingRestores:
         while self._ready:
             self._ready.popleft().discard()
 
-    async def _refill(self) -> None:
+    async def _refill(self, after_s: float) -> None:
         try:
-            await asyncio.sleep(_REFILL_AFTER_S)
+            await asyncio.sleep(after_s)
             while len(self._ready) < DEPTH:
                 self._ready.append(await self._make())
         except Error as error:

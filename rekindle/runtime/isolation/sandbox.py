@@ -236,6 +236,11 @@ class Spawner:
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.feature_cache_dir = ""
 
+    @property
+    def pid(self) -> int:
+        """Of the spawner process."""
+        return self._process.pid
+
     @classmethod
     async def start(cls, feature_cache_dir: Path) -> Spawner:
         """Start the spawner; must be called on the main thread (see ``die_with_parent``)."""
