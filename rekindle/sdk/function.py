@@ -145,10 +145,10 @@ class Function(Generic[P, R]):
         order_outputs: bool = True,
         return_exceptions: bool = False,
     ) -> Iterator[R]:
-        from rekindle.sdk import mapping
+        from rekindle.sdk import inputs, mapping
 
         options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run(self, mapping.zipped(self, iterators), kwargs, options)
+        return mapping.run(self, inputs.zipped(self, iterators), kwargs, options)
 
     def _map_aio(
         self,
@@ -157,10 +157,10 @@ class Function(Generic[P, R]):
         order_outputs: bool = True,
         return_exceptions: bool = False,
     ) -> AsyncIterator[R]:
-        from rekindle.sdk import mapping
+        from rekindle.sdk import inputs, mapping
 
         options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run_aio(self, mapping.zipped_aio(self, iterators), kwargs, options)
+        return mapping.run_aio(self, inputs.zipped_aio(self, iterators), kwargs, options)
 
     @property
     def starmap(self) -> Dual[..., Iterator[R], AsyncIterator[R]]:
@@ -178,10 +178,10 @@ class Function(Generic[P, R]):
         order_outputs: bool = True,
         return_exceptions: bool = False,
     ) -> Iterator[R]:
-        from rekindle.sdk import mapping
+        from rekindle.sdk import inputs, mapping
 
         options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run(self, mapping.starred(self, input_iterator), kwargs, options)
+        return mapping.run(self, inputs.starred(self, input_iterator), kwargs, options)
 
     def _starmap_aio(
         self,
@@ -191,10 +191,10 @@ class Function(Generic[P, R]):
         order_outputs: bool = True,
         return_exceptions: bool = False,
     ) -> AsyncIterator[R]:
-        from rekindle.sdk import mapping
+        from rekindle.sdk import inputs, mapping
 
         options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run_aio(self, mapping.starred_aio(self, input_iterator), kwargs, options)
+        return mapping.run_aio(self, inputs.starred_aio(self, input_iterator), kwargs, options)
 
     @property
     def for_each(self) -> Dual[..., None, Awaitable[None]]:
@@ -238,16 +238,16 @@ class Function(Generic[P, R]):
         return Dual(self._spawn_map, self._spawn_map_aio)
 
     def _spawn_map(self, *iterators: Any, kwargs: dict[str, Any] | None = None) -> FunctionCall:
-        from rekindle.sdk import mapping
+        from rekindle.sdk import inputs, mapping
 
-        return mapping.spawn(self, mapping.zipped(self, iterators), kwargs)
+        return mapping.spawn(self, inputs.zipped(self, iterators), kwargs)
 
     async def _spawn_map_aio(
         self, *iterators: Any, kwargs: dict[str, Any] | None = None
     ) -> FunctionCall:
-        from rekindle.sdk import mapping
+        from rekindle.sdk import inputs, mapping
 
-        return await mapping.spawn_aio(self, mapping.zipped_aio(self, iterators), kwargs)
+        return await mapping.spawn_aio(self, inputs.zipped_aio(self, iterators), kwargs)
 
     # ---- for the bench -------------------------------------------------------------------------
 

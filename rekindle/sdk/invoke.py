@@ -12,11 +12,11 @@ from rekindle.sdk.background import background
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.client import Client
 from rekindle.sdk.ids import new_call_id
+from rekindle.sdk.inputs import packed
 from rekindle.sdk.outcome import settle
 from rekindle.sdk.running import RunningApp, ask_strategy, asked_strategy
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
-from rekindle.wire.serialization import serialize_input
 
 if TYPE_CHECKING:
     from rekindle.sdk.function import Function
@@ -92,7 +92,7 @@ def _request(
 ) -> tuple[Client, RunningApp | None, pb.SubmitRequest]:
     submitted_ns = now_ns()
     client, function_id, running = function._declaration.resolve()
-    payload = serialize_input(args, kwargs, f"an argument of {function.name}()")
+    payload = packed(function, args, kwargs)
     request = pb.SubmitRequest(
         call_id=new_call_id(),
         function_id=function_id,

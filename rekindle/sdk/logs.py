@@ -31,6 +31,7 @@ class LogPrinter:
         self._client = client
         self._app_id = app_id
         self._printed = 0
+        self._missing = 0  # the highest line that did not come in time
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ended = False
@@ -42,7 +43,7 @@ class LogPrinter:
 
     async def reached(self, seq: int) -> None:
         """Return when line ``seq`` is printed, or when it does not come for half a second."""
-        if self._printed >= seq or self._ended or os.getpid() != self._owner:
+        if max(self._printed, self._missing) >= seq or self._ended or os.getpid() != self._owner:
             return
         try:
             async with asyncio.timeout(_REACH_S):
@@ -50,7 +51,7 @@ class LogPrinter:
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            return  # the result is not held up by its output
+            self._missing = max(self._missing, seq)  # nor are the results after this one
 
     async def drain(self) -> None:
         """Print what comes until the stream ends, which it does when its app is closed."""

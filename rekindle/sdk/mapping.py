@@ -14,7 +14,7 @@ import queue
 import threading
 import warnings
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,11 @@ from rekindle.exception import InternalFailure, InvalidError
 from rekindle.sdk.background import background
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.ids import new_call_id
+from rekindle.sdk.inputs import packed
 from rekindle.sdk.outcome import settle
 from rekindle.sdk.running import asked_strategy
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
-from rekindle.wire.serialization import serialize_input
 
 if TYPE_CHECKING:
     from rekindle.sdk.function import Function
@@ -44,78 +44,6 @@ class MapOptions:
 
     order_outputs: bool = True
     return_exceptions: bool = False
-
-
-# ---- inputs ------------------------------------------------------------------------------------
-
-
-def zipped(function: Function[..., Any], iterators: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """Argument tuples of ``map(a, b)``. Raises InvalidError for what cannot be iterated."""
-    _check_iterators(function, "map", iterators, (Iterable,))
-    return zip(*iterators, strict=False)
-
-
-def zipped_aio(
-    function: Function[..., Any], iterators: tuple[Any, ...]
-) -> AsyncIterator[tuple[Any, ...]]:
-    """The same; iterators may be async."""
-    _check_iterators(function, "map.aio", iterators, (Iterable, AsyncIterable))
-    return _zip_async([_as_async(iterator) for iterator in iterators])
-
-
-def starred(function: Function[..., Any], iterator: Any) -> Iterator[tuple[Any, ...]]:
-    """Argument tuples of ``starmap(iterator)``."""
-    _check_iterators(function, "starmap", (iterator,), (Iterable,))
-    return (tuple(args) for args in iterator)
-
-
-def starred_aio(function: Function[..., Any], iterator: Any) -> AsyncIterator[tuple[Any, ...]]:
-    """The same; the iterator may be async."""
-    _check_iterators(function, "starmap.aio", (iterator,), (Iterable, AsyncIterable))
-
-    async def tuples() -> AsyncIterator[tuple[Any, ...]]:
-        async for args in _as_async(iterator):
-            yield tuple(args)
-
-    return tuples()
-
-
-def _check_iterators(
-    function: Function[..., Any], what: str, iterators: tuple[Any, ...], kinds: tuple[type, ...]
-) -> None:
-    if not iterators:
-        raise InvalidError(f"{function.name}.{what}() needs at least one iterator")
-    for i, iterator in enumerate(iterators):
-        if isinstance(iterator, kinds):
-            continue
-        if isinstance(iterator, AsyncIterable):
-            raise InvalidError(
-                f"{function.name}.{what}(): argument {i} is an async iterator; use {what}.aio()"
-            )
-        raise InvalidError(
-            f"{function.name}.{what}(): argument {i} is a {type(iterator).__name__}, which cannot "
-            f"be iterated; values that are the same for all inputs go into kwargs="
-        )
-
-
-async def _as_async(iterator: Any) -> AsyncIterator[Any]:
-    if isinstance(iterator, AsyncIterable):
-        async for item in iterator:
-            yield item
-    else:
-        for item in iterator:
-            yield item
-
-
-async def _zip_async(iterators: list[AsyncIterator[Any]]) -> AsyncIterator[tuple[Any, ...]]:
-    while True:
-        items = []
-        for iterator in iterators:
-            try:
-                items.append(await anext(iterator))
-            except StopAsyncIteration:
-                return
-        yield tuple(items)
 
 
 # ---- the call, on the background thread --------------------------------------------------------
@@ -150,9 +78,7 @@ class _Call:
         """Pickle an input and have it submitted; on the feeder's thread."""
         index = self.count
         self.submitted_ns[index] = now_ns()
-        payload = serialize_input(
-            args, self.kwargs, f"an argument of {self.function.name}(), input {index},"
-        )
+        payload = packed(self.function, args, self.kwargs, index)
         self.count += 1
         self._outbox.append(pb.Input(index=index, method=self.function._method, payload=payload))
         self._kick()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import DeserializationError
+from rekindle.exception import DeserializationError, RequestSizeError
 from rekindle.sdk import declaration as declarations
 from rekindle.sdk.cls import Cls, hooks_of, parameters_of
 from rekindle.sdk.declaration import Declaration
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: Code is small; what is larger carries data along.
+MAX_CODE_BYTES = 64 * 1024 * 1024
+
+
 def pack(declaration: Declaration) -> bytes:
     """The payload of a function or class.
 
-    Raises SerializationError, naming the global or closure variable that cannot be pickled.
+    Raises SerializationError, naming the global or closure variable that cannot be pickled, and
+    RequestSizeError when it carries too much data.
     """
     from rekindle.wire.serialization import serialize
 
@@ -30,9 +35,16 @@ def pack(declaration: Declaration) -> bytes:
     what = f"the code of {declaration.name}"
     token = declarations.packing.set(declaration.app)
     try:
-        return serialize(_contents(declaration, portable(raw)), what)
+        data = serialize(_contents(declaration, portable(raw)), what)
     finally:
         declarations.packing.reset(token)
+    if len(data) > MAX_CODE_BYTES:
+        raise RequestSizeError(
+            f"{what} takes {len(data) / (1 << 20):.0f} MiB, more than {MAX_CODE_BYTES >> 20} MiB: "
+            f"it carries the values of the globals that it mentions. Load large ones in an "
+            f"@rekindle.enter() method, or in a module that is imported"
+        )
+    return data
 
 
 def _contents(declaration: Declaration, code: Any) -> dict[str, Any]:

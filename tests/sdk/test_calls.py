@@ -18,6 +18,7 @@ from rekindle.exception import (
     InvalidError,
     NotFoundError,
     RemoteError,
+    RequestSizeError,
     RunnerLostError,
     SerializationError,
     StartError,
@@ -131,6 +132,30 @@ def test_an_argument_that_cannot_be_pickled_is_named(controller: FakeController)
     with app.run(), pytest.raises(SerializationError, match=words):
         double.remote(1, plus={"x": threading.Lock()})  # type: ignore[arg-type]
     assert not controller.submitted
+
+
+def test_arguments_that_are_too_large_are_refused_before_they_are_sent(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rekindle.sdk.inputs.MAX_PAYLOAD_BYTES", 1 << 20)
+    with app.run(), pytest.raises(RequestSizeError, match=r"double\(\) take 2 MiB, more than 1"):
+        double.remote(b"x" * (2 << 20))  # type: ignore[arg-type]
+    assert not controller.submitted
+
+
+def test_code_that_carries_large_data_is_refused(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rekindle.sdk.payload.MAX_CODE_BYTES", 1 << 20)
+    data = b"x" * (2 << 20)
+    large = rekindle.App("large")
+
+    @large.function()
+    def f() -> int:
+        return len(data)
+
+    with pytest.raises(RequestSizeError, match=r"the code of f takes 2 MiB.*enter"), large.run():
+        pass
 
 
 def test_a_result_that_cannot_be_pickled_is_an_error_of_the_caller(

@@ -15,11 +15,16 @@ from rekindle.wire.phases import Phase
 MAX_ROWS = 20
 #: A phase that took less is left out of a row, in milliseconds.
 _LEAST_MS = 0.05
+#: Columns where the output is no terminal.
+_FILE_WIDTH = 100
 
 
 def show(records: Sequence[CallRecord], console: Console | None = None) -> None:
     """Print the table."""
-    console = console or Console(highlight=False)
+    if console is None:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = _FILE_WIDTH
     console.print(table(records))
     seen = dict.fromkeys(f"{r.function}: {note}" for r in records for note in r.notes)
     for note in seen:
