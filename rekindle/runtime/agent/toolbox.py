@@ -46,7 +46,7 @@ class Toolbox:
     @classmethod
     async def open(cls, settings: AgentSettings) -> Toolbox:
         """Start the spawner, listen, find CRIU."""
-        scratch = Path(tempfile.mkdtemp(prefix="agent-", dir=settings.instance_dir))
+        scratch = _new_scratch(settings.instance_dir)
         spawner = await Spawner.start(scratch / "criu-run")
         door = Door(paths.agent_socket(settings.instance_dir))
         door.open()
@@ -105,6 +105,16 @@ class Toolbox:
         await self.door.close()
         await self.spawner.stop()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
+
+
+def _new_scratch(instance_dir: Path) -> Path:
+    """A directory for this agent's files, in place of those of agents that were killed.
+
+    An instance has one agent at a time: there is one socket for it.
+    """
+    for left in instance_dir.glob("agent-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix="agent-", dir=instance_dir))
 
 
 def criu_environment() -> dict[str, str]:
