@@ -7,41 +7,69 @@ import os
 from rekindle.runtime.isolation import linux
 
 
-def fork_isolated() -> int:
-    """Fork; the child is PID 1 of a new PID namespace. Returns 0 in the child.
+class Forker:
+    """Forks this process. Keeps a PID namespace ready for the next child.
 
-    One fork, not two: page tables are copied once. The parent's own later children stay in its
-    own namespace (CRIU refuses a process whose children's namespace is another).
+    The kernel takes a millisecond and more to make one; made beforehand, nobody waits for it.
     """
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        linux.unshare(linux.CLONE_NEWPID)
+
+    def __init__(self) -> None:
+        self._ready = False
+
+    def prepare(self) -> None:
+        """Make the PID namespace of the next isolated child. Raises OSError."""
+        if not self._ready:
+            linux.unshare(linux.CLONE_NEWPID)
+            self._ready = True
+
+    def release(self) -> None:
+        """Let children come into this process's own PID namespace again.
+
+        CRIU refuses a process whose children's namespace is another, a runner's own subprocesses
+        belong to it, and no second namespace can be made before.
+        """
+        if self._ready:
+            own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                linux.setns(own, linux.CLONE_NEWPID)
+            finally:
+                os.close(own)
+            self._ready = False
+
+    def fork_isolated(self) -> int:
+        """Fork; the child is PID 1 of a new PID namespace. Returns 0 in the child.
+
+        One fork, not two: page tables are copied once. Raises OSError.
+        """
+        self.prepare()
         try:
             pid = os.fork()
-        except BaseException:
-            linux.setns(own, linux.CLONE_NEWPID)
+        except OSError:
+            self.release()
             raise
-        if pid != 0:
-            linux.setns(own, linux.CLONE_NEWPID)
+        if pid == 0:
+            self._ready = False  # the child's children are in its own namespace
+        else:
+            self.release()
         return pid
-    finally:
-        os.close(own)
+
+    def fork_copy(self) -> int:
+        """Fork in place, as leader of a session of its own. Returns 0 in the copy.
+
+        The copy is what is frozen: the template itself goes on forking runners while CRIU writes.
+        """
+        self.release()
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()  # CRIU wants the leader of a process's session inside what it dumps
+        return pid
 
 
 def isolate_child(hostname: str) -> None:
-    """In the forked child: own mounts with a /proc that shows only it, host name and IPC."""
+    """In the forked child: own mounts with a /proc that shows only it, host name and IPC.
+
+    Mounts are private already, as the template's are, so nothing propagates.
+    """
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
-    linux.make_mounts_private()
     linux.mount_proc()
     linux.set_hostname(hostname)
-
-
-def fork_copy() -> int:
-    """Fork in place, as leader of a session of its own. Returns 0 in the copy.
-
-    The copy is what is frozen: the template itself goes on forking runners while CRIU writes.
-    """
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()  # CRIU wants the leader of a process's session inside what it dumps
-    return pid

@@ -1,7 +1,7 @@
 """The template's loop: it obeys its agent's orders until one of them makes it a runner.
 
 A forked child and a restored copy leave the same loop at the same place, as ``Become``. Orders:
-``fork``, ``copy``, ``park``, ``start``, ``exit``.
+``prepare``, ``fork``, ``copy``, ``park``, ``start``, ``exit``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Template:
     socket_path: str
     #: Run in a child before it connects; the runtime's hook for its own state.
     after_fork: Callable[[], None] = lambda: None
+    _forker: fork.Forker = field(default_factory=fork.Forker)
     _children: dict[int, int] = field(default_factory=dict)  # pidfd -> pid
     #: Marks of what happened to this copy on its way (a fork, a restore).
     _marks: list[Mark] = field(default_factory=list)
@@ -49,6 +50,8 @@ class Template:
             operation = order["op"]
             if operation == "fork":
                 self._fork_runner(order)
+            elif operation == "prepare":
+                self._prepare()
             elif operation == "copy":
                 self._fork_copy()
             elif operation == "park":
@@ -56,6 +59,7 @@ class Template:
                 self._park()
             elif operation == "start":
                 self._close_children()
+                self._forker.release()
                 return Become(self.channel, order, fds, self._marks)
             elif operation == "exit":
                 raise SystemExit(0)
@@ -83,16 +87,24 @@ class Template:
             {"op": "child_exit", "pid": pid, "status": os.waitstatus_to_exitcode(status)}
         )
 
+    def _prepare(self) -> None:
+        """More forks are to be expected: get ready for the next one."""
+        try:
+            self._forker.prepare()
+        except OSError:
+            return  # the fork itself will meet the same, and report it
+
     def _fork_runner(self, order: Header) -> None:
         park.flush_output()
         try:
-            pid = fork.fork_isolated()
+            pid = self._forker.fork_isolated()
         except OSError as error:
             self.channel.send({"op": "fork_failed", "token": order["token"], "reason": str(error)})
             return
         if pid != 0:
             self._children[os.pidfd_open(pid)] = pid
             self.channel.send({"op": "forked", "token": order["token"], "pid": pid})
+            self._prepare()
             return
         self._marks = [(Phase.FORK.value, now_ns())]
         self._leave_parent_behind()
@@ -104,7 +116,7 @@ class Template:
         """Make a copy that waits on the leash, and tell its pid once it does."""
         park.flush_output()
         ready_read, ready_write = os.pipe()
-        pid = fork.fork_copy()
+        pid = self._forker.fork_copy()
         if pid != 0:
             os.close(ready_write)
             os.read(ready_read, 1)  # the end of the pipe: the copy holds nothing but the leash
@@ -121,6 +133,7 @@ class Template:
     def _park(self) -> None:
         """Let go of everything but the leash: this process itself is to be frozen."""
         self._close_children()
+        self._forker.release()
         park.let_go_of_output()
         self.channel.close()
         self._wait_on_leash()

@@ -48,7 +48,7 @@ def test_a_thread_known_to_be_harmless_is_counted_but_no_reason(before: set[int]
     thread.start()
     try:
         found = inspect_self(before)
-        assert len(found.threads) == len(baseline.threads) + 1
+        assert any(label.startswith("tqdm_monitor (Python") for label in found.threads)
         assert _new_reasons(found, baseline) == []
     finally:
         release.set()

