@@ -10,14 +10,25 @@ import os
 import tempfile
 from pathlib import Path
 
+from rekindle.exception import SetupError
+
 #: Unix socket paths longer than this do not fit sockaddr_un (108 bytes with the final NUL).
 MAX_SOCKET_PATH = 100
 
 
 def home() -> Path:
-    """rekindle's own directory on this machine; made with mode 0700 where missing."""
+    """rekindle's own directory on this machine; made with mode 0700 where missing.
+
+    Raises SetupError where it cannot be made.
+    """
     path = Path(os.environ.get("REKINDLE_HOME") or Path.home() / ".rekindle").absolute()
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SetupError(
+            f"{path}, where rekindle keeps things, cannot be made ({error.strerror}); "
+            f"set REKINDLE_HOME to a directory that can be written"
+        ) from error
     return path
 
 

@@ -24,7 +24,7 @@ def prepare(directory: Path) -> None:
     directory.chmod(0o700)
     logs_dir(directory).mkdir(exist_ok=True, mode=0o700)
     token = paths.token_file(directory)
-    if not token.exists():
+    if not token.exists() or not token.read_text().strip():  # empty after a power cut
         draft = token.with_name(f"token.{os.getpid()}")
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "w") as file:
