@@ -111,11 +111,14 @@ def test_a_spawned_call_without_a_result_in_time_can_be_asked_again(shared: Home
 
 
 def test_results_of_a_spawned_call_outlive_its_program(shared: Home) -> None:
-    script = shared.script(
-        NUMBERS + "    @app.local_entrypoint()\n    def main():\n"
-        "        call = add.spawn(40, 2)\n        call.get()\n        print(json.dumps(call.object_id))\n"
+    call_id = entrypoint(
+        shared,
+        """
+        call = add.spawn(40, 2)
+        call.get()
+        print(json.dumps(call.object_id))
+        """,
     )
-    call_id = shared.run(script).value
     later = shared.script(
         f"""
         import os, rekindle

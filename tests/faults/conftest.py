@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.harness import Home, a_home
+from tests.e2e.harness import Gate, Home, a_home
 
 
 @pytest.fixture
@@ -16,10 +16,9 @@ def home() -> Iterator[Home]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Home]:
-    """A home with an instance that is up, for the tests of a module that leave it as it is."""
-    with a_home() as made:
-        made.up()
-        yield made
-        assert made.rekindle("down").out == "The instance is down.\n"
+@pytest.fixture
+def gate(home: Home) -> Iterator[Gate]:
+    """A gate that is shut."""
+    made = Gate(home.root / "gate")
+    yield made
+    made.close()

@@ -1,0 +1,130 @@
+"""A program with a call in flight, in an instance of its own or in the one that is up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.e2e.harness import Gate, Home, Program, holder_of, service, wait_until
+
+SCRIPT = (
+    Gate.SOURCE
+    + """
+import rekindle
+
+app = rekindle.App("faulty")
+
+@app.function()
+def hold(path):
+    wait_at(path)
+    return "held"
+
+@app.function()
+def quick(n):
+    return n + 1
+
+@app.cls(enable_memory_snapshot=True)
+class Model:
+    @rekindle.enter(snap=True)
+    def load(self):
+        self.base = 40
+
+    @rekindle.method()
+    def add(self, n):
+        return self.base + n
+
+    @rekindle.method()
+    def hold(self, path):
+        wait_at(path)
+        return self.base
+
+@app.local_entrypoint()
+def main(path: str, warm: bool = False, model: bool = False):
+    if warm:
+        print("warm", Model().add.remote(1), flush=True)
+    try:
+        print("got", (Model().hold if model else hold).remote(path), flush=True)
+    except rekindle.exception.Error as error:
+        print("error", type(error).__name__, error, flush=True)
+    print("next", quick.remote(1), Model().add.remote(2), flush=True)
+"""
+)
+#: What it prints at its end where all is well again.
+NEXT = "next 2 42\n"
+
+
+@dataclass
+class InFlight:
+    """A program whose call waits at the gate."""
+
+    home: Home
+    gate: Gate
+    program: Program
+    private: bool
+
+    @property
+    def supervisor(self) -> psutil.Process:
+        """That of its instance."""
+        if not self.private:
+            return self.home.supervisor()
+        return service(psutil.Process(self.program.process.pid), "rekindle.sdk.local.supervisor")
+
+    @property
+    def directory(self) -> Path:
+        """Its instance directory."""
+        if not self.private:
+            return self.home.daemon
+        (only,) = (self.home.path / "run").iterdir()
+        return only
+
+    def service(self, module: str) -> psutil.Process:
+        """A process of its instance by the module that it runs."""
+        return service(self.supervisor, module)
+
+    def runner(self) -> psutil.Process:
+        """The runner that has the call."""
+        return holder_of(self.supervisor, self.gate.held)
+
+    def stats(self) -> dict[str, Any]:
+        """What the agent told of itself last."""
+        ended = self.home.rekindle("status", "--json", REKINDLE_DIR=str(self.directory))
+        stats: dict[str, Any] = json.loads(ended.out)["agents"][0]["stats"]
+        return stats
+
+    def template(self) -> psutil.Process:
+        """The live template of the model."""
+        found = wait_until(lambda: self.stats().get("templates"), "a template to be told of")
+        return psutil.Process(found[0]["pid"])
+
+    def waits_again(self, times: int) -> None:
+        """Return when the call came to the gate the ``times``-th time."""
+        self.program.until("waiting", times=times)
+
+    def everything(self) -> list[psutil.Process]:
+        """All processes of the instance now."""
+        return [self.supervisor, *self.supervisor.children(recursive=True)]
+
+
+@contextmanager
+def in_flight(
+    home: Home, gate: Gate, *arguments: str, private: bool, **environ: str
+) -> Iterator[InFlight]:
+    """Start the program and wait until its call is at the gate."""
+    if not private:
+        home.up(**environ)
+    script = home.script(SCRIPT)
+    program = home.start_rekindle("run", script, "--path", gate.directory, *arguments, **environ)
+    program.until("waiting")
+    yield InFlight(home, gate, program, private)
+
+
+def kill(process: psutil.Process) -> None:
+    """SIGKILL, and wait until it is gone."""
+    process.kill()
+    psutil.wait_procs([process], timeout=10)
