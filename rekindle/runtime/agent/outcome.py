@@ -6,7 +6,7 @@ from rekindle import exception
 from rekindle.runtime.agent.assignment import Assignment
 from rekindle.runtime.agent.runner import Reply, UserCodeFailed
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.phases import Mark, Strategy
+from rekindle.wire.phases import Mark, Phase, Strategy, now_ns
 
 Result = pb.Result
 
@@ -44,10 +44,20 @@ def of_reply(
     return result
 
 
-def timed_out(assignment: Assignment, runner_id: str, label: str, timeout_s: float) -> pb.Result:
+def timed_out(
+    assignment: Assignment,
+    runner_id: str,
+    strategy: Strategy,
+    marks: list[Mark],
+    label: str,
+    timeout_s: float,
+) -> pb.Result:
     """It ran longer than it may; its runner was killed."""
     result = _blank(assignment)
     result.status = pb.TIMEOUT
+    result.strategy = strategy.value
+    for name, at_ns in [*marks, (Phase.EXECUTE.value, now_ns())]:
+        result.marks.add(phase=name, at_ns=at_ns)
     result.runner_id = runner_id
     result.error_type = _type_name(exception.FunctionTimeoutError())
     result.message = (

@@ -157,6 +157,10 @@ class Pool:
     async def _run(self, runner: Runner, assignment: Assignment) -> None:
         spec = self.revision.spec
         handed_ns = now_ns()
+        # Whether it was started for an input that was there already, so that its start is a part
+        # of what the caller waits for.
+        first = runner.inputs_done == 0 and assignment.received_ns <= runner.ready_ns
+        strategy = runner.strategy if first else Strategy.WARM
         self._has[runner.id] = assignment.id
         try:
             reply = await runner.run(
@@ -174,7 +178,14 @@ class Pool:
             self._forget(runner)
             self.host.done(
                 assignment,
-                outcome.timed_out(assignment, runner.id, self.revision.label, spec.timeout_s),
+                outcome.timed_out(
+                    assignment,
+                    runner.id,
+                    strategy,
+                    _marks_before(runner, handed_ns, first=first),
+                    self.revision.label,
+                    spec.timeout_s,
+                ),
             )
         except RunnerLostError as error:
             self._forget(runner)
@@ -183,8 +194,6 @@ class Pool:
             else:
                 self.host.returned(assignment, str(error))
         else:
-            first = runner.inputs_done == 1 and assignment.received_ns <= runner.ready_ns
-            strategy = runner.strategy if first else Strategy.WARM
             marks = _marks_before(runner, handed_ns, first=first)
             result = outcome.of_reply(assignment, runner.id, strategy, marks, reply)
             if first:

@@ -138,6 +138,7 @@ def test_an_input_over_its_timeout_is_killed_and_the_next_call_works(home: Path)
         outcome = await h.call(worker, "sleep", 60)
         assert outcome.result.status == pb.TIMEOUT
         assert "timeout=0.5 s" in outcome.result.message
+        assert outcome.strategy == "cold" and outcome.phases["execute"] > 400
         assert (await h.call(worker, "pid")).value
 
     run(home, scenario)
