@@ -147,7 +147,9 @@ async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: s
     assert tools.criu is not None
     assert revision.frozen.ingredients is not None
     ingredients = revision.frozen.ingredients
+    frozen = revision.frozen
     draft = tools.store.draft(ingredients.key())
+    frozen.making_step, frozen.making_dir = "writing memory", draft.images
     try:
         monotonic_ns, realtime_ns = time.monotonic_ns(), now_ns()
         async with asyncio.timeout(DUMP_TIMEOUT_S):
@@ -186,6 +188,7 @@ async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: s
                 for path, (size, mtime_ns) in subject.loaded_files.items()
             },
         )
+        frozen.making_step = "mapping and checking"
         return await asyncio.to_thread(draft.commit, manifest)
     finally:
         await asyncio.to_thread(draft.discard)

@@ -11,6 +11,8 @@ import logging
 import time
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
+from typing import Any
 
 from rekindle.exception import InternalFailure, SnapshotError, SnapshotInvalidError
 from rekindle.runtime.agent.toolbox import Toolbox
@@ -64,6 +66,10 @@ class FrozenTemplate:
     snapshot: Snapshot | None = None
     #: Why the snapshot is no longer restored by mapping, after that failed once.
     mapping_failed: str = ""
+    #: Of the snapshot that is being made: what is done now, in words, and where it is written to.
+    making_step: str = ""
+    making_dir: Path | None = None
+    making_since: float = 0.0
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def _move(self, to: FrozenState, reason: str = "") -> None:
@@ -150,6 +156,8 @@ class FrozenTemplate:
     def begin(self) -> None:
         """One is being made."""
         self.attempts += 1
+        self.making_step, self.making_dir = "loading", None
+        self.making_since = time.monotonic()
         self._move(FrozenState.MAKING)
 
     def made(self, snapshot: Snapshot) -> None:
@@ -165,6 +173,19 @@ class FrozenTemplate:
         if self.state is FrozenState.ABSENT:
             self._move(FrozenState.MAKING)
         self._move(FrozenState.IMPOSSIBLE if for_good else FrozenState.ABSENT, reason)
+
+    def progress(self) -> dict[str, Any]:
+        """How far the making of it is; empty while none is made."""
+        if self.state is not FrozenState.MAKING:
+            return {}
+        written = 0
+        if self.making_dir is not None and self.making_dir.is_dir():
+            written = sum(path.stat().st_size for path in self.making_dir.iterdir())
+        return {
+            "step": self.making_step,
+            "written_bytes": written,
+            "elapsed_s": round(time.monotonic() - self.making_since, 1),
+        }
 
     async def refresh(self) -> bool:
         """Look again, as packages or files may have changed; False when the name is another."""

@@ -71,6 +71,7 @@ def stats(node: Node) -> dict[str, Any]:
                 "reason": revision.frozen.reason,
                 "key": revision.frozen.snapshot.key if revision.frozen.snapshot else "",
                 "fork_unsafe": revision.fork_unsafe or [],
+                "progress": revision.frozen.progress(),
             }
             for revision in node.revisions.values()
             if revision.snapshots_enabled

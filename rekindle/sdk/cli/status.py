@@ -70,6 +70,14 @@ def _show(report: dict[str, Any]) -> None:
         (app, function) for app in report.get("apps", []) for function in app.get("functions", [])
     ]
     console.print(_functions(functions) if functions else "No app is running.")
+    warm = [
+        (agent.get("agent_id", "?"), entry)
+        for agent in report.get("agents", [])
+        for entry in (agent.get("stats") or {}).get("snapshots", [])
+    ]
+    if warm:
+        console.print()
+        console.print(_snapshots(warm, _templates(report)))
 
 
 def _agents(agents: list[dict[str, Any]]) -> Table:
@@ -102,6 +110,36 @@ def _functions(functions: list[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
             str(function.get("in_flight", "?")),
             str(function.get("delayed", 0)),
             function.get("function_id", ""),
+        )
+    return made
+
+
+def _templates(report: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """Agent, app and function of each live template."""
+    return {
+        (agent.get("agent_id", "?"), template.get("app", ""), template.get("function", ""))
+        for agent in report.get("agents", [])
+        for template in (agent.get("stats") or {}).get("templates", [])
+    }
+
+
+def _snapshots(entries: list[tuple[str, dict[str, Any]]], live: set[tuple[str, str, str]]) -> Table:
+    """How the next runner of each function would come to be."""
+    made = _table("function", "template", "snapshot", "note")
+    for agent_id, entry in entries:
+        app, function = entry.get("app", ""), entry.get("function", "")
+        progress = entry.get("progress") or {}
+        note = "; ".join(entry.get("fork_unsafe") or []) or entry.get("reason", "")
+        if progress:
+            note = (
+                f"{progress.get('step', '')}, {progress.get('written_bytes', 0) >> 20} MiB "
+                f"in {progress.get('elapsed_s', 0):g} s"
+            )
+        made.add_row(
+            f"{app}.{function}",
+            "live" if (agent_id, app, function) in live else "-",
+            entry.get("state", "?"),
+            note,
         )
     return made
 
