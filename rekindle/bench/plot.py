@@ -25,7 +25,7 @@ LABEL_FROM = 0.055
 
 def check_available() -> None:
     """Raise SetupError where matplotlib is missing."""
-    _pyplot()
+    load_pyplot()
 
 
 def save(report: Report, path: Path) -> None:
@@ -36,7 +36,7 @@ def save(report: Report, path: Path) -> None:
     drawn = [result for result in report.results if result.runs]
     if not drawn:
         raise InvalidError("nothing to plot: no run succeeded")
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     fast = zoomed(drawn)
     panels = [drawn, fast] if fast else [drawn]
     heights = [1.0 + len(panel) for panel in panels]
@@ -68,7 +68,7 @@ def save_latencies(
     """Write the distribution of many like calls to ``path``; ``limit_ms`` is drawn as a line."""
     if not latencies_ms:
         raise InvalidError("nothing to plot: no call succeeded")
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     figure, axis = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
     try:
         top = max(percentile(latencies_ms, 99.5), limit_ms or 0.0) * 1.08
@@ -96,7 +96,8 @@ def zoomed(results: Sequence[StrategyResult]) -> list[StrategyResult]:
     return [result for result in results if result.p50_ms < longest * ZOOM_BELOW]
 
 
-def _pyplot() -> Any:
+def load_pyplot() -> Any:
+    """matplotlib.pyplot, drawing to files. Raises SetupError where it is missing."""
     try:
         import matplotlib
     except ImportError as error:

@@ -1,0 +1,59 @@
+"""PID 1 of its namespaces: freezes ``sleep``, and restores it with CRIU's command line when told.
+
+Started under ``unshare --pid --mount --fork --mount-proc``, with a directory to work in.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rekindle.runtime.isolation import linux
+from rekindle.snapshot import command, criu
+
+#: CRIU's own processes take the small ids, and a restored process needs the one that it had.
+PID = 300
+
+
+def main() -> None:
+    """Dump once, then restore once a line."""
+    found = criu.find()
+    images, log = Path(sys.argv[1], "images"), Path(sys.argv[1], "restore.log")
+    images.mkdir()
+    # CRIU keeps its feature cache only where /run is a tmpfs.
+    linux.mount("tmpfs", "/run", "tmpfs")
+    Path("/proc/sys/kernel/ns_last_pid").write_text(str(PID - 1))
+    sleep = subprocess.Popen(
+        ["sleep", "100000"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    subprocess.run(
+        command.dump_argv(found, pid=sleep.pid, images_dir=images, leave_running=False),
+        check=True,
+        stdout=sys.stderr,
+    )
+    sleep.wait()
+    restore = command.restore_argv(found, images_dir=images, log=log, inherit={}, verbosity=0)
+    _restore_once(restore, sleep.pid)  # fills the feature cache
+    print("ready", flush=True)
+    for _line in sys.stdin:
+        print(_restore_once(restore, sleep.pid), flush=True)
+
+
+def _restore_once(argv: list[str], pid: int) -> float:
+    began = time.perf_counter_ns()
+    subprocess.run(argv, check=True, stdout=sys.stderr)
+    took = (time.perf_counter_ns() - began) / 1e6
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return took
+
+
+main()
