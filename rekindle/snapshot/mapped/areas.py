@@ -53,7 +53,7 @@ class Keep(Enum):
     LOCKED = "locked in memory"
     HUGE_PAGES = "its owner asked for huge pages"
     ADVICE = "its owner gave advice that a file mapping does not follow"
-    EXECUTABLE = "it holds code that the program wrote"
+    EXECUTABLE = "code"
     FLAGS = "flags that a file mapping does not have"
     ALLOCATOR = "it may belong to an allocator that takes discarded memory for zeros"
     SMALL = "small"
@@ -99,7 +99,7 @@ def reason_to_keep(area: Any, rules: Rules) -> Keep | None:
         return Keep.HUGE_PAGES
     if advice & ~MADV_HUGEPAGE:
         return Keep.ADVICE
-    if area.prot & PROT_EXEC:  # a file mapping of it needs a mount and a policy that allow that
+    if area.prot & PROT_EXEC:  # the page file may be on a mount, or under a policy, without code
         return Keep.EXECUTABLE
     if area.flags & ~(MAP_NORESERVE | MAP_STACK) != private:
         return Keep.FLAGS

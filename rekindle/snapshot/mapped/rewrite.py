@@ -38,6 +38,7 @@ class Limits:
     min_run_pages: int = plan.MIN_RUN_PAGES
     in_place_areas: int = 4096  # of one process; more, and its memory is laid out anew
     areas: int | None = None  # of one process at all; None for a share of vm.max_map_count
+    sparse_gain: float = 2.0  # a second copy of the memory must make the pieces so much fewer
 
     @property
     def most_areas(self) -> int:
@@ -223,8 +224,9 @@ class _Work:
                 f"memory is in {len(layout.plan.pieces)} pieces, and {most} are the most for this "
                 "kernel's vm.max_map_count"
             )
-        if len(layout.plan.pieces) > 0.5 * len(chosen.pieces) and len(chosen.pieces) <= most:
-            return chosen, self.page_files_at / pages.name  # the copy would be for little
+        needed = len(chosen.pieces) > most
+        if not needed and len(layout.plan.pieces) * self.limits.sparse_gain > len(chosen.pieces):
+            return chosen, self.page_files_at / pages.name
         name = f"sparse-{pages.name}"
         sparse.write(layout, pages, self.target / name)
         self.written.add(name)

@@ -97,12 +97,14 @@ def _spans(pins: list[int]) -> list[tuple[int, int]]:
 
 
 def write(layout: Layout, pages: Path, target: Path) -> None:
-    """Write the file. Raises SnapshotInvalidError when CRIU's page file ends too soon."""
+    """Write the file, read-only as it stays: CRIU refuses it with any other mode than it had when
+    the images were made. Raises SnapshotInvalidError when CRIU's page file ends too soon."""
     with pages.open("rb") as source, target.open("xb") as writing:
         os.truncate(writing.fileno(), layout.size)
         for move in layout.moves:
             writing.seek(move.offset)
             copy_pages(source.fileno(), writing.fileno(), move.run, pages.name)
+        os.fchmod(writing.fileno(), 0o400)
 
 
 def copy_pages(source: int, target: int, run: Run, name: str) -> None:

@@ -199,6 +199,7 @@ def test_memory_in_too_many_pieces_is_laid_out_in_a_file_of_its_own(tmp_path: Pa
     (entry,) = _files(target).values()
     assert entry.reg.name == "/store/sn-1/mapped/sparse-pages-1.img"
     assert entry.reg.size == file.stat().st_size
+    assert entry.reg.mode == file.stat().st_mode == 0o100400
     roots = {"/store/sn-1/mapped": target}
     assert _memory(target, 100, roots) == _memory(plain, 100, {})
 
