@@ -20,6 +20,7 @@ from rekindle.runtime.agent.assignment import Assignment
 from rekindle.runtime.agent.frozen import FrozenTemplate
 from rekindle.runtime.agent.output import Line
 from rekindle.runtime.agent.pool import Pool
+from rekindle.runtime.agent.preparing import prepare
 from rekindle.runtime.agent.revision import Revision, revision_key
 from rekindle.runtime.agent.runner import UserCodeFailed
 from rekindle.runtime.agent.starts import Starter
@@ -167,7 +168,7 @@ class Node:
         reason = ""
         try:
             pool = await self._pool(order.function_id, order.params)
-            await pool.prepare(Strategy(order.strategy), order.timeout_s or 300.0)
+            await prepare(pool, Strategy(order.strategy), order.timeout_s or 300.0)
         except (Error, UserCodeFailed) as error:
             reason = str(error)
         except TimeoutError:

@@ -108,7 +108,7 @@ class Pool:
     def pump(self) -> None:
         """Give waiting inputs to idle runners, and start runners that are missing."""
         while self.waiting:
-            runner = self._idle_runner()
+            runner = self.idle_runner()
             if runner is None:
                 break
             assignment = self.waiting.popleft()
@@ -118,7 +118,7 @@ class Pool:
             self.starting += 1
             self._spawn(self._start_one())
 
-    def _idle_runner(self) -> Runner | None:
+    def idle_runner(self) -> Runner | None:
         """The idle runner that was used last: its caches are the warmest."""
         return max(self._idle(), key=lambda runner: runner.idle_since, default=None)
 
@@ -214,7 +214,7 @@ class Pool:
     async def _run_forced(self, assignment: Assignment, strategy: Strategy) -> None:
         """An input that asks for a strategy by name: exactly that, or an error."""
         if strategy is Strategy.WARM:
-            runner = self._idle_runner()
+            runner = self.idle_runner()
             if runner is None:
                 error = StrategyUnavailableError("warm: no idle runner is there")
                 self.host.done(assignment, outcome.start_failed(assignment, error))
@@ -235,7 +235,7 @@ class Pool:
             self.host.done(assignment, outcome.start_failed(assignment, failure))
             return
         runner.private = True
-        self._welcome(runner)
+        self.welcome(runner)
         runner.take()
         await self._run(runner, assignment)
         await self._measure(runner)
@@ -270,7 +270,7 @@ class Pool:
             if self.closed:
                 await runner.stop(self.exit_grace_s)
                 return
-            self._welcome(runner)
+            self.welcome(runner)
             self._freeze_when_due()
         self.pump()
 
@@ -282,7 +282,8 @@ class Pool:
             assignment = self.waiting.popleft()
             self.host.done(assignment, outcome.start_failed(assignment, error))
 
-    def _welcome(self, runner: Runner) -> None:
+    def welcome(self, runner: Runner) -> None:
+        """Take in a runner that is ready."""
         self.runners[runner.id] = runner
 
         def ended(_status: asyncio.Future[int]) -> None:
@@ -368,11 +369,9 @@ class Pool:
         """
         revision = self.revision
         snapshot = revision.frozen.snapshot
-        template = revision.live_template()
-        if template is not None and (template.mapped or not snapshot or not snapshot.is_mapped):
-            return
         if (
             self.closed
+            or revision.has_best_template()
             or snapshot is None
             or snapshot.manifest.threads > 1
             or revision.fork_unsafe
@@ -390,48 +389,6 @@ class Pool:
             log.warning("no template kept", extra=kv(function=self.revision.label, reason=error))
         finally:
             self.revision.restoring = False
-
-    # ---- bench -----------------------------------------------------------------------------
-
-    async def prepare(self, strategy: Strategy, timeout_s: float) -> None:
-        """Make sure that a strategy can be taken. Raises Error, UserCodeFailed or TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            if strategy is Strategy.WARM:
-                await self._ensure_idle()
-            elif strategy is Strategy.RESTORE:
-                await self._ensure_snapshot()
-            elif strategy is Strategy.FORK:
-                await self._ensure_template()
-
-    async def _ensure_idle(self) -> None:
-        if self._idle_runner() is None:
-            self._welcome(await self.starter.start(None, now_ns()))
-
-    async def _ensure_snapshot(self) -> None:
-        revision = self.revision
-        if not revision.snapshots_enabled:
-            raise StrategyUnavailableError(f"restore: {self.starter.why_no_restore()}")
-        await revision.frozen.look()
-        if revision.background:
-            await asyncio.gather(*revision.background, return_exceptions=True)
-        if revision.frozen.snapshot is None:
-            revision.frozen.not_before = 0.0
-            await freeze(self.starter.tools, revision, self.starter.say)
-        if revision.frozen.snapshot is None:
-            raise StrategyUnavailableError(f"restore: {self.starter.why_no_restore()}")
-
-    async def _ensure_template(self) -> None:
-        revision = self.revision
-        if not revision.snapshots_enabled or revision.fork_unsafe:
-            raise StrategyUnavailableError(f"fork: {self.starter.why_no_fork()}")
-        await revision.frozen.look()
-        template, snapshot = revision.live_template(), revision.frozen.snapshot
-        if template is not None and (template.mapped or not snapshot or not snapshot.is_mapped):
-            return
-        if snapshot is not None:
-            await self.starter.restore_template()
-        else:
-            await self.starter.boot_template()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

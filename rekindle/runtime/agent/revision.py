@@ -93,6 +93,13 @@ class Revision:
         template.last_used = time.monotonic()
         return template
 
+    def has_best_template(self) -> bool:
+        """Whether a template is live, and mapped from the snapshot where that can be."""
+        template, snapshot = self.live_template(), self.frozen.snapshot
+        if template is None:
+            return False
+        return template.mapped or snapshot is None or not snapshot.is_mapped
+
     def keep(self, template: LiveTemplate) -> None:
         """Keep a template for later forks; one that is there already is let go."""
         if self.template is not None and not self.template.gone.is_set():
