@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
+import mmap
 import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
 
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
 _CHUNK = 4 << 20
 
 
-def hash_file(path: Path, *, sync: bool = False) -> str:
+def hash_file(path: Path, *, sync: bool = False, direct: bool = False) -> str:
     """xxh3 (128 bits, hex) of a file's content; with ``sync`` it is on disk afterwards.
 
+    ``direct`` reads what is on the disk and leaves the page cache alone, where the file system can.
     Raises OSError.
     """
+    if direct:
+        try:
+            return _hash(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT))
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return _hash(fd, sync=sync)
+
+
+def _hash(fd: int, *, sync: bool = False) -> str:
     state = xxhash.xxh3_128()
-    buffer = memoryview(bytearray(_CHUNK))
-    with open(path, "rb", buffering=0) as source:
-        if sync:
-            os.fsync(source.fileno())
-        while count := source.readinto(buffer):
-            state.update(buffer[:count])
+    try:
+        # Anonymous memory, as it is aligned, which direct reads ask for.
+        with mmap.mmap(-1, _CHUNK) as buffer, memoryview(buffer) as view:
+            if sync:
+                os.fsync(fd)
+            while count := os.readv(fd, [view]):
+                with view[:count] as part:
+                    state.update(part)
+    finally:
+        os.close(fd)
     return state.hexdigest()
 
 
@@ -51,3 +76,35 @@ def write_durably(path: Path, text: str) -> None:
 def is_full(error: OSError) -> bool:
     """Whether an error means that there is no space, by disk or by quota."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def remove_tree(path: Path) -> None:
+    """Unlink everything in a directory, and it; what stays is logged.
+
+    Files are not written to on the way: processes go on with what they have mapped.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        log.warning("not removed", extra=kv(path=path))
+
+
+@dataclass(frozen=True)
+class Inode:
+    """A file in a tree, by whatever names."""
+
+    disk_bytes: int  # holes take none
+    names_here: int
+    names: int
+
+
+def inodes(path: Path) -> dict[int, Inode]:
+    """The files in a tree by inode number; what vanishes meanwhile is left out."""
+    found: dict[int, Inode] = {}
+    for directory, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                info = os.lstat(os.path.join(directory, name))
+                before = found.get(info.st_ino)
+                here = before.names_here if before else 0
+                found[info.st_ino] = Inode(info.st_blocks * 512, here + 1, info.st_nlink)
+    return found

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from pathlib import Path
 
 from rekindle.exception import CriuNotFoundError, SnapshotCreateError, SnapshotInvalidError
@@ -38,7 +37,6 @@ def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -
     ``libraries`` is a file that remembers what shared libraries carry. Raises SnapshotCreateError
     for an incomplete dump, OSError for a disk that does not take it.
     """
-    started = time.monotonic()
     images, mapped = directory / IMAGES, directory / MAPPED
     for name in {DUMP_LOG, *(path.name for path in images.glob("*.log"))}:
         if (images / name).exists():
@@ -60,7 +58,6 @@ def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -
             path.name for path in mapped.iterdir() if _is_same(path, images / path.name)
         )
         manifest.mapped_files = _describe(mapped, but=manifest.mapped_links)
-    manifest.commit_ms = (time.monotonic() - started) * 1e3
 
 
 def _map(directory: Path, final: Path, manifest: Manifest, libraries: Path) -> None:

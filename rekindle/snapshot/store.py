@@ -1,30 +1,40 @@
 """The snapshot store: drafts, commits, listing, removal. It outlives daemons and reboots.
 
-Layout, private to its user: ``KEY/{manifest.json,verified.json,dump.log,images/,mapped/}``,
-the last being images that map the page files in the one before; work in progress under names that
-begin with a dot. Several agents may share a store: a commit is one rename, made under a lock.
+Layout, private to its user: ``KEY/{manifest.json,verified.json,used,dump.log,images/,mapped/}``,
+the last being images that map the page files in the one before; ``.content/`` for files that
+several share; work in progress under other names that begin with a dot. Several agents may share a
+store: a commit is one rename, made under a lock.
 Knows nothing of CRIU's images but their names.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from rekindle.exception import NotFoundError, SnapshotCreateError, SnapshotInvalidError
-from rekindle.snapshot import files, key, seal, stamp
+from rekindle.exception import (
+    InvalidError,
+    NotFoundError,
+    SnapshotCreateError,
+    SnapshotInvalidError,
+)
+from rekindle.snapshot import budget, collect, content, extents, files, key, seal, stamp, use
+from rekindle.snapshot.draft import Draft
+from rekindle.snapshot.entry import Entry, Removal, Snapshot, Usage
+from rekindle.snapshot.files import Inode
 from rekindle.snapshot.key import Ingredients
-from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
+from rekindle.snapshot.lock import locked
+from rekindle.snapshot.manifest import MAPPED, Manifest
+from rekindle.snapshot.use import Pin
+from rekindle.wire.logs import kv
+
+__all__ = ["Draft", "Entry", "Pin", "Removal", "Snapshot", "SnapshotStore", "Usage"]
 
 log = logging.getLogger(__name__)
 
@@ -37,118 +47,8 @@ _TRASH = ".trash-"
 _LIBRARIES = ".libraries.json"
 #: For annotations: the store's own ``list`` hides the builtin one there.
 _Words = list[str]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A committed snapshot whose manifest can be read; ``validate`` tells whether it fits."""
-
-    key: str
-    path: Path
-    manifest: Manifest
-
-    @property
-    def images(self) -> Path:
-        """The images as CRIU dumped them; never written to."""
-        return self.path / IMAGES
-
-    @property
-    def mapped(self) -> Path:
-        """The images that map the page files in ``images``; there only if ``is_mapped``."""
-        return self.path / MAPPED
-
-    @property
-    def is_mapped(self) -> bool:
-        """Whether it can be restored by mapping its memory."""
-        return bool(self.manifest.mapping) and not self._moved
-
-    @property
-    def why_not_mapped(self) -> str:
-        """Why it is restored by copying; "" if it is mapped."""
-        if self._moved:
-            return "the store was moved since, and mapped images name the page files by their path"
-        return self.manifest.not_mapped
-
-    @property
-    def _moved(self) -> bool:
-        at = self.manifest.mapping.get("page_files_at")
-        return at is not None and Path(at).parents[1] != self.path
-
-    def images_for(self, mapped: bool) -> Path:
-        """The directory to restore from: the mapped images if asked for and there."""
-        return self.mapped if mapped and self.is_mapped else self.images
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the store lists: a snapshot, or the reason why one cannot be read."""
-
-    key: str
-    path: Path
-    size_bytes: int
-    created: float
-    snapshot: Snapshot | None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """How much the store holds, and how much more its disk can take; bytes."""
-
-    snapshots: int
-    size_bytes: int
-    free_bytes: int
-
-
-@dataclass
-class Draft:
-    """A snapshot being made: dump into ``images``, then ``commit``; else ``discard``.
-
-    As a context manager it discards what was not committed.
-    """
-
-    store: SnapshotStore
-    key: str
-    path: Path
-    _lock: int
-    started: float = field(default_factory=time.time)
-
-    @property
-    def images(self) -> Path:
-        """The directory to dump into."""
-        return self.path / IMAGES
-
-    def commit(self, manifest: Manifest) -> Snapshot:
-        """Hash and sync the images, write the manifest, and put the snapshot in its place.
-
-        Fills in ``manifest.files`` and, where missing, ``pages_bytes`` and ``made_because``. When
-        another agent has committed the same key since this draft began, that one is kept and
-        returned. Raises SnapshotCreateError; the draft is gone then, too.
-        """
-        try:
-            return self.store._commit(self, manifest)
-        except OSError as error:
-            raise self.store.create_error(error, "keep the snapshot") from error
-        finally:
-            self.discard()
-
-    def discard(self) -> None:
-        """Leave nothing of the draft. May be called again, and after ``commit``."""
-        if self._lock >= 0:
-            _remove_tree(self.path)
-            os.close(self._lock)
-            self._lock = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.discard()
+_Removals = list[Removal]
+_Scanned = list[tuple[Entry, dict[int, Inode]]]
 
 
 class SnapshotStore:
@@ -165,10 +65,16 @@ class SnapshotStore:
     # ---- making ----------------------------------------------------------------------------
 
     def draft(self, key: str, *, needs_bytes: int = 0) -> Draft:
-        """Begin a snapshot. Raises SnapshotCreateError when ``needs_bytes`` do not fit."""
+        """Begin a snapshot; if ``needs_bytes`` do not fit, remove others that are not in use.
+
+        Raises SnapshotCreateError when they do not fit then, either.
+        """
         _check_key(key)
         self.sweep()
         free = shutil.disk_usage(self.root).free
+        if needs_bytes > free:
+            self.gc(max(0, self.usage().size_bytes - (needs_bytes - free)))
+            free = shutil.disk_usage(self.root).free
         if needs_bytes > free:
             raise SnapshotCreateError(
                 f"no space left on {self.root}: the snapshot needs {needs_bytes >> 20} MiB, "
@@ -177,7 +83,7 @@ class SnapshotStore:
             )
         path = self.root / f"{_DRAFT}{key}-{_unique()}"
         try:
-            with self._locked():  # so that no sweep sees the directory before its own lock
+            with locked(self.root):  # so that no sweep sees the directory before its own lock
                 path.mkdir(mode=0o700)
                 # This lock goes with the process, so it tells live drafts from abandoned ones,
                 # even between agents that cannot see each other's PIDs.
@@ -203,22 +109,44 @@ class SnapshotStore:
         return SnapshotCreateError(f"cannot {doing} in {self.root}: {error.strerror or error}")
 
     def _commit(self, draft: Draft, manifest: Manifest) -> Snapshot:
+        started = time.monotonic()
         manifest.key = draft.key
         seal.seal(draft.path, self.root / draft.key, manifest, libraries=self.root / _LIBRARIES)
         if not manifest.made_because:
             manifest.made_because = self.reasons(manifest.ingredients)
+        content.share(self.root, draft.path, manifest)
+        self._share_pages(draft, manifest)
+        use.begin(draft.path)
+        manifest.commit_ms = (time.monotonic() - started) * 1e3
         files.write_durably(draft.path / MANIFEST, manifest.to_json())
-        stamp.write(draft.path, manifest.content)
+        stamp.write(draft.path, stamp.look(draft.path, manifest.content))
         files.sync_directory(draft.images)
         if manifest.mapping:
             files.sync_directory(draft.path / MAPPED)
         files.sync_directory(draft.path)
-        return self._put_in_place(draft, manifest)
+        snapshot = self._put_in_place(draft, manifest)
+        try:
+            self.gc(keep={draft.key})
+        except (OSError, InvalidError) as error:
+            log.warning("no room made after a commit", extra=kv(reason=error))
+        return snapshot
+
+    def _share_pages(self, draft: Draft, manifest: Manifest) -> None:
+        """Share pages with a snapshot of the same packages, where the file system can."""
+        if not extents.supported(self.root):
+            return
+        wanted = manifest.ingredients.packages
+        like = [e.snapshot for e in self.list() if e.snapshot and e.key != draft.key]
+        alike = [other for other in like if other.manifest.ingredients.packages == wanted]
+        for donor in alike[:1]:
+            for name in sorted(manifest.files.keys() & donor.manifest.files.keys()):
+                if name.startswith("pages-"):
+                    extents.share_pages(draft.images / name, donor.images / name)
 
     def _put_in_place(self, draft: Draft, manifest: Manifest) -> Snapshot:
         target = self.root / draft.key
         old: Path | None = None
-        with self._locked():
+        with locked(self.root):
             if target.exists():
                 rival = self._readable(draft.key)
                 if rival is not None and rival.manifest.created >= draft.started:
@@ -228,7 +156,7 @@ class SnapshotStore:
             os.rename(draft.path, target)
             files.sync_directory(self.root)
         if old is not None:
-            _remove_tree(old)
+            self.delete_tree(old)
         return Snapshot(draft.key, target, manifest)
 
     # ---- finding ---------------------------------------------------------------------------
@@ -259,7 +187,11 @@ class SnapshotStore:
 
     def list(self) -> list[Entry]:
         """Everything in the store, newest first, what cannot be read included."""
-        entries = []
+        return [entry for entry, _found in self.scan()]
+
+    def scan(self) -> _Scanned:
+        """The entries with the files of each, by inode number."""
+        scanned: _Scanned = []
         for path in self.root.iterdir():
             if not _KEY.match(path.name):
                 continue
@@ -271,8 +203,21 @@ class SnapshotStore:
                 created = snapshot.manifest.created
             except SnapshotInvalidError as error:
                 problem, created = str(error), _mtime(path)
-            entries.append(Entry(path.name, path, _tree_bytes(path), created, snapshot, problem))
-        return sorted(entries, key=lambda entry: entry.created, reverse=True)
+            found = files.inodes(path)
+            common = content.shared(self.root, found)
+            entry = Entry(
+                key=path.name,
+                path=path,
+                size_bytes=sum(inode.disk_bytes for inode in found.values()),
+                shared_bytes=sum(found[number].disk_bytes for number in common),
+                created=created,
+                last_used=use.last(path) or created,
+                in_use=use.is_pinned(path),
+                snapshot=snapshot,
+                problem=problem,
+            )
+            scanned.append((entry, found))
+        return sorted(scanned, key=lambda item: item[0].created, reverse=True)
 
     def resolve(self, prefix: str) -> str:
         """The one key that begins with ``prefix`` (``sn-`` may be left out).
@@ -309,31 +254,94 @@ class SnapshotStore:
         return key.differences(earlier.manifest.ingredients, ingredients) or ["made again"]
 
     def usage(self) -> Usage:
-        """How much is stored and how much fits."""
-        sizes = [_tree_bytes(p) for p in self.root.iterdir() if _KEY.match(p.name)]
-        return Usage(len(sizes), sum(sizes), shutil.disk_usage(self.root).free)
+        """How much is stored, may be stored, and fits. Raises InvalidError for a bad budget."""
+        scanned = self.scan()
+        inodes = {number: inode for _entry, found in scanned for number, inode in found.items()}
+        total = sum(inode.disk_bytes for inode in inodes.values())
+        return Usage(
+            snapshots=len(scanned),
+            size_bytes=total,
+            shared_bytes=sum(entry.size_bytes for entry, _found in scanned) - total,
+            budget_bytes=budget.of_store(self.root),
+            free_bytes=shutil.disk_usage(self.root).free,
+        )
+
+    # ---- using -----------------------------------------------------------------------------
+
+    def touch(self, key: str) -> None:
+        """Note that a snapshot is used now; nothing when it is gone. Cheap."""
+        _check_key(key)
+        use.touch(self.root / key)
+
+    def pin(self, key: str) -> Pin | None:
+        """Keep a snapshot from being removed to make room, as long as the pin is held. Cheap.
+
+        None when the snapshot is gone. The pin goes with this process at the latest.
+        """
+        _check_key(key)
+        return use.pin(self.root / key)
 
     # ---- removing --------------------------------------------------------------------------
 
     def remove(self, key: str) -> int:
-        """Remove a snapshot; bytes freed. Raises NotFoundError.
+        """Remove a snapshot, also one in use; bytes freed. Raises NotFoundError.
 
         Runners restored from it keep what they have mapped.
         """
         _check_key(key)
-        with self._locked():
+        with locked(self.root):
             path = self.root / key
             if not path.is_dir():
                 raise NotFoundError(f"no snapshot {key} in {self.root}")
             trash = self._to_trash(path)
-        freed = _tree_bytes(trash)
-        _remove_tree(trash)
-        self._manifests.pop(key, None)
-        return freed
+        return self.delete_tree(trash)
+
+    def gc(
+        self,
+        budget_bytes: int | None = None,
+        *,
+        dry_run: bool = False,
+        keep: Collection[str] = (),
+    ) -> _Removals:
+        """Remove snapshots, least recently used first, until the rest is within the budget.
+
+        The budget is the store's own unless given. None that is pinned or in ``keep`` goes; what
+        cannot be read goes first. ``dry_run`` tells what would go. Raises InvalidError for a bad
+        budget in the environment.
+        """
+        limit = budget.of_store(self.root) if budget_bytes is None else budget_bytes
+        if not dry_run:
+            self.sweep()
+        return collect.collect(self, limit, dry_run=dry_run, keep=keep)
+
+    def remove_unless_pinned(self, key: str) -> int | None:
+        """Remove a snapshot, unless somebody has pinned it: None then, else the bytes freed."""
+        path = self.root / key
+        with locked(self.root), use.claim(path) as free:
+            if not free:
+                return None
+            if not path.is_dir():
+                return 0  # another one was quicker
+            trash = self._to_trash(path)
+        return self.delete_tree(trash)
+
+    def delete_tree(self, trash: Path) -> int:
+        """Unlink what is in a draft or in the trash; bytes freed."""
+        found = files.inodes(trash)
+        common = content.shared(self.root, found)
+        if common:
+            # It changes the ctime of files that others hold, and their stamps must not break.
+            with locked(self.root), stamp.unbroken(stamp.holders(self.root, common)):
+                files.remove_tree(trash)
+        else:
+            files.remove_tree(trash)
+        with locked(self.root):
+            content.drop_unused(self.root)
+        return sum(found[number].disk_bytes for number in found.keys() - common)
 
     def sweep(self) -> None:
         """Remove what agents that died left half made or half removed."""
-        with self._locked():
+        with locked(self.root):
             leftovers = [
                 path
                 for path in self.root.iterdir()
@@ -342,7 +350,10 @@ class SnapshotStore:
             ]
         for path in leftovers:
             log.info("snapshot leftover removed path=%s", path)
-            _remove_tree(path)
+            self.delete_tree(path)
+        if not leftovers:
+            with locked(self.root):
+                content.drop_unused(self.root)
 
     def _to_trash(self, path: Path) -> Path:
         trash = self.root / f"{_TRASH}{path.name}-{_unique()}"
@@ -355,15 +366,6 @@ class SnapshotStore:
         except SnapshotInvalidError as error:
             log.info("snapshot replaced key=%s: %s", key, error)
             return None
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        fd = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
 
 def _unique() -> str:
@@ -404,23 +406,6 @@ def _is_abandoned(draft: Path) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def _remove_tree(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        log.warning("snapshot leftover not removed path=%s", path)
-
-
-def _tree_bytes(path: Path) -> int:
-    """Bytes of all files, each counted once however many names it has."""
-    sizes: dict[tuple[int, int], int] = {}
-    for directory, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                info = os.lstat(os.path.join(directory, name))
-                sizes[info.st_dev, info.st_ino] = info.st_size
-    return sum(sizes.values())
 
 
 def _mtime(path: Path) -> float:

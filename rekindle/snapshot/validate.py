@@ -12,10 +12,12 @@ import os
 
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot import files, key, stamp
+from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.key import Ingredients
+from rekindle.snapshot.lock import locked
 from rekindle.snapshot.machine import Machine
 from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
-from rekindle.snapshot.store import Snapshot
+from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
@@ -136,17 +138,49 @@ def changed_file(manifest: Manifest) -> str:
 
 
 def _check_content(snapshot: Snapshot) -> None:
-    manifest = snapshot.manifest
+    if _is_stamped(snapshot):
+        return
     try:
-        if stamp.holds(snapshot.path, manifest.content):
-            return
-        for path, wanted in manifest.content.items():
-            if files.hash_file(snapshot.path / path) != wanted.xxh3:
+        with locked(snapshot.path.parent):  # not while the store gives a file another name
+            if _is_stamped(snapshot):
+                return
+    except OSError as error:
+        log.warning("store cannot be locked", extra=kv(path=snapshot.path.parent, reason=error))
+    read_all(snapshot)
+
+
+def _is_stamped(snapshot: Snapshot) -> bool:
+    stamped = stamp.read(snapshot.path)
+    if stamped.bad:
+        raise _invalid(snapshot, stamped.bad)
+    try:
+        return stamped.covers(stamp.look(snapshot.path, snapshot.manifest.content))
+    except OSError as error:
+        raise _invalid(snapshot, f"image file cannot be read: {error}") from error
+
+
+def read_all(snapshot: Snapshot, *, direct: bool = False) -> int:
+    """Read and hash every file, whatever its stamp says, and stamp it anew; bytes read.
+
+    ``direct`` reads what is on the disk, past the page cache, where the file system can. Raises
+    SnapshotInvalidError; wrong content is remembered, and the snapshot not restored again.
+    """
+    _check_presence(snapshot)
+    content = snapshot.manifest.content
+    bad = ""
+    try:
+        looked = stamp.look(snapshot.path, content)
+        for path, wanted in content.items():
+            if files.hash_file(snapshot.path / path, direct=direct) != wanted.xxh3:
                 part, _, name = path.partition("/")
-                raise _invalid(snapshot, f"{_KIND[part]} {name} is corrupt: its content changed")
+                bad = f"{_KIND[part]} {name} is corrupt: its content changed"
+                break
     except OSError as error:
         raise _invalid(snapshot, f"image file cannot be read: {error}") from error
     try:
-        stamp.write(snapshot.path, manifest.content)
+        stamp.write(snapshot.path, looked, bad=bad)
     except OSError as error:  # a full disk: the next restore verifies again
         log.warning("verification not remembered snapshot=%s: %s", snapshot.key, error)
+    if bad:
+        raise _invalid(snapshot, bad)
+    return sum(item.size for item in content.values())

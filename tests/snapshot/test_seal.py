@@ -143,6 +143,7 @@ def test_what_cannot_be_mapped_is_kept_for_copying_with_the_reason(
         "dump.log",
         "images",
         "manifest.json",
+        "used",
         "verified.json",
     ]
     validate.validate_images(snapshot)

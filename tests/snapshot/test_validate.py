@@ -133,9 +133,9 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = files.hash_file
 
-    def counting(path: Path, *, sync: bool = False) -> str:
+    def counting(path: Path, **options: bool) -> str:
         names.append(path.name)
-        return real(path, sync=sync)
+        return real(path, **options)
 
     monkeypatch.setattr(files, "hash_file", counting)
     return names

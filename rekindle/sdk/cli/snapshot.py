@@ -1,7 +1,8 @@
-"""``rekindle snapshot``: list, inspect and remove the snapshots of this machine's store."""
+"""``rekindle snapshot``: list, inspect, verify and remove the snapshots of this machine's store."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ _WIDE = 1000
 
 @click.group()
 def snapshot() -> None:
-    """List, inspect and remove snapshots."""
+    """List, inspect, verify and remove snapshots."""
 
 
 @snapshot.command("ls")
@@ -83,6 +84,107 @@ def remove_snapshots(keys: tuple[str, ...], everything: bool) -> None:
         raise click.ClickException(str(error)) from error
 
 
+@snapshot.command("verify")
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Verify every snapshot.")
+def verify_snapshots(keys: tuple[str, ...], everything: bool) -> None:
+    """Read snapshots from disk as a whole, and compare them with what was written.
+
+    Exits with status 1 if one is damaged; such a one is not restored any more.
+    """
+    from rekindle.exception import Error
+    from rekindle.snapshot import verify
+
+    if bool(keys) == everything:
+        raise click.UsageError("name the snapshots to verify, or give --all")
+    store = _store()
+    try:
+        names = [entry.key for entry in store.list()] if everything else [*map(store.resolve, keys)]
+    except Error as error:
+        raise click.ClickException(str(error)) from error
+    bad = 0
+    for name in dict.fromkeys(names):
+        finding = verify.verify(store, name)
+        if finding is None:
+            click.echo(f"{name}  removed meanwhile")
+        elif finding.problem:
+            bad += 1
+            click.echo(f"{name}  bad: {finding.problem}")
+        else:
+            seconds = finding.elapsed_ms / 1e3
+            click.echo(f"{name}  good ({_size(finding.read_bytes)} in {seconds:.1f} s)")
+    if bad:
+        raise SystemExit(1)
+
+
+@snapshot.command("gc")
+@click.option("--budget", "size", metavar="SIZE", help="Keep this much, 10G say, this once.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+def collect_snapshots(size: str | None, dry_run: bool) -> None:
+    """Remove snapshots until the rest is within the budget, least recently used first.
+
+    None goes that a runner uses. The agent does the same after each snapshot that it makes.
+    """
+    from rekindle.exception import Error
+    from rekindle.snapshot.budget import parse_size
+
+    store = _store()
+    try:
+        removals = store.gc(parse_size(size) if size else None, dry_run=dry_run)
+        for gone in removals:
+            word = "would remove" if dry_run else "removed"
+            age = _age(time.time() - gone.last_used)
+            click.echo(
+                f"{word} {gone.key} {gone.app}.{gone.function} "
+                f"({_size(gone.freed_bytes)}, last used {age} ago)"
+            )
+        usage = store.usage()
+    except Error as error:
+        raise click.ClickException(str(error)) from error
+    limit = parse_size(size) if size else usage.budget_bytes
+    click.echo(f"{usage.snapshots} snapshots, {_size(usage.size_bytes)} of {_size(limit)}")
+    if usage.size_bytes > limit and not dry_run:
+        click.echo("what is left is in use")
+
+
+@snapshot.command("du")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def disk_usage(as_json: bool) -> None:
+    """Print what snapshots take on disk, the budget, and what is free."""
+    from rekindle.exception import Error
+
+    store = _store()
+    try:
+        entries, usage = store.list(), store.usage()
+    except Error as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        rows = [
+            {
+                "key": entry.key,
+                "size_bytes": entry.size_bytes,
+                "shared_bytes": entry.shared_bytes,
+                "last_used": entry.last_used,
+                "in_use": entry.in_use,
+            }
+            for entry in entries
+        ]
+        total = dataclasses.asdict(usage)
+        click.echo(json.dumps({"snapshots": rows, "total": total}, indent=2))
+        return
+    for entry in sorted(entries, key=lambda entry: entry.last_used, reverse=True):
+        notes = [f"used {_age(time.time() - entry.last_used)} ago"]
+        if entry.shared_bytes:
+            notes.append(f"{_size(entry.shared_bytes)} of it shared")
+        if entry.in_use:
+            notes.append("in use")
+        click.echo(f"{_size(entry.size_bytes):>10}  {entry.key}  {', '.join(notes)}")
+    shared = f", {_size(usage.shared_bytes)} saved by sharing" if usage.shared_bytes else ""
+    click.echo(f"{_size(usage.size_bytes):>10}  in all{shared}")
+    click.echo(f"{_size(usage.budget_bytes):>10}  budget")
+    click.echo(f"{_size(usage.free_bytes):>10}  free on the disk")
+
+
 def _store() -> SnapshotStore:
     from rekindle import paths
     from rekindle.snapshot.store import SnapshotStore
@@ -115,6 +217,8 @@ def _describe(
         "function": manifest.function if manifest else "",
         "size_bytes": entry.size_bytes,
         "created": entry.created,
+        "last_used": entry.last_used,
+        "in_use": entry.in_use,
         "mapped": mapped,
         "mapped_bytes": manifest.mapping["mapped_bytes"] if manifest and mapped else 0,
         "not_mapped_because": why_not,

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
 from rekindle.sdk.cli.snapshot import _age, _size, snapshot
-from rekindle.snapshot import criu, machine, seal
+from rekindle.snapshot import budget, criu, machine, seal, use
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.mapped.rewrite import Rewritten
 from rekindle.snapshot.store import SnapshotStore
-from tests.snapshot.conftest import commit, ingredients
+from tests.snapshot.conftest import commit, ingredients, manifest
 
 _CRIU = Criu(("criu",), (4, 1, 1), "4.1.1", "/usr/sbin/criu")
 
@@ -141,6 +141,74 @@ def test_removal_is_by_name_or_all(store: SnapshotStore) -> None:
     assert _run("rm", "--all", second.key).exit_code == 2
     assert _run("rm", "--all").exit_code == 0
     assert store.list() == []
+
+
+def test_gc_removes_the_least_recently_used_and_says_what(store: SnapshotStore) -> None:
+    first, second, third = (commit(store, ingredients(code_digest=str(n))) for n in range(3))
+    for seconds, made in enumerate((second, third, first), 1):
+        os.utime(made.path / use.NAME, (seconds, seconds))
+    pin = store.pin(third.key)
+    assert pin is not None
+    told = _run("gc", "--budget", "1", "--dry-run")
+    assert told.output.splitlines()[0].startswith(f"would remove {second.key} shop.Model (")
+    assert len(store.list()) == 3
+    done = _run("gc", "--budget", "1")
+    assert [line.split()[:2] for line in done.output.splitlines()[:2]] == [
+        ["removed", second.key],
+        ["removed", first.key],
+    ]
+    assert "1 snapshots" in done.output
+    assert done.output.endswith("what is left is in use\n")
+    assert _run("gc").output.count("removed") == 0
+    assert "no size" in _run("gc", "--budget", "lots").output
+    pin.release()
+    assert _run("gc", "--budget", "0").exit_code == 0
+    assert store.list() == []
+
+
+def test_du_counts_what_is_shared_once(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(budget.VARIABLE, "2G")
+    pages = os.urandom(1 << 20)
+    made = []
+    for name in "12":
+        made_from = ingredients(code_digest=name)
+        draft = store.draft(made_from.key())
+        (draft.images / "inventory.img").write_bytes(b"x")
+        (draft.images / "pages-1.img").write_bytes(pages)
+        made.append(draft.commit(manifest(made_from)))
+    with store.pin(made[0].key) or pytest.fail():
+        text = _run("du").output
+        known = json.loads(_run("du", "--json").output)
+    assert "1.0 MiB" in text or "1 MiB" in text
+    assert "in use" in next(line for line in text.splitlines() if made[0].key in line)
+    assert "1 MiB of it shared" in next(line for line in text.splitlines() if made[1].key in line)
+    assert "in all, 1 MiB saved by sharing" in text
+    assert "2.0 GiB  budget" in text
+    assert "free on the disk" in text
+    rows = {row["key"]: row for row in known["snapshots"]}
+    assert rows[made[0].key]["in_use"] is True
+    assert rows[made[1].key]["shared_bytes"] == 1 << 20
+    assert known["total"]["shared_bytes"] == 1 << 20
+    assert known["total"]["budget_bytes"] == 2 << 30
+    monkeypatch.setenv(budget.VARIABLE, "much")
+    assert budget.VARIABLE in _run("du").output
+
+
+def test_verify_reports_each_and_fails_if_one_is_bad(store: SnapshotStore) -> None:
+    good, bad = (commit(store, ingredients(code_digest=name)) for name in "12")
+    assert _run("verify", "--all").exit_code == 0
+    (bad.images / "pages-1.img").write_bytes(os.urandom(10_000))
+    done = _run("verify", "--all")
+    assert done.exit_code == 1
+    lines = {line.split()[0]: line for line in done.output.splitlines()}
+    assert "good (10 KiB in " in lines[good.key]
+    assert "bad: image file pages-1.img is corrupt" in lines[bad.key]
+    assert _run("verify", good.key[:12]).exit_code == 0
+    assert _run("verify", bad.key).exit_code == 1
+    assert _run("verify").exit_code == 2
+    assert "no snapshot sn-abc" in _run("verify", "sn-abc").output
 
 
 @pytest.mark.parametrize(
