@@ -16,7 +16,7 @@ from rekindle.snapshot.mapped.rewrite import IN_PLACE, SPARSE, Limits
 from tests.snapshot.mapped import frozen
 from tests.snapshot.mapped.memory_program import Area, program
 
-pytestmark = pytest.mark.criu
+pytestmark = [pytest.mark.criu, pytest.mark.slow]
 
 #: More of them make a longer search: REKINDLE_MEMORY_EXAMPLES=500, say.
 _EXAMPLES = int(os.environ.get("REKINDLE_MEMORY_EXAMPLES", "15"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.snapshot.criu import Criu
-from rekindle.snapshot.mapped import rewrite as rewrite_module
+from rekindle.snapshot.mapped import allocators
 from rekindle.snapshot.mapped.allocators import Verdict
 from rekindle.snapshot.mapped.rewrite import SPARSE, Limits
 from tests.snapshot.mapped import frozen
@@ -137,6 +137,30 @@ def test_what_malloc_mapped_can_be_reallocated(
     assert template.done.mapped_bytes > 20 << 20
     with template.restored(template.mapped) as copy:
         assert copy.inside.answer() == "[]"
+
+
+@pytest.mark.parametrize("map_huge_pages", [False, True])
+def test_large_arrays_advised_for_huge_pages_work_and_can_be_resized(
+    criu: Criu, tmp_path: Path, map_huge_pages: bool
+) -> None:
+    code = """
+import numpy, json
+arrays = [numpy.full((1 + n) << 20, n + 1, dtype=numpy.int64) for n in range(3)]
+def answer():
+    found = []
+    for one in arrays:
+        length = len(one)
+        found.append(int(one.sum()))
+        one.resize(9 << 20, refcheck=False)
+        found.append([int(one[:length].sum()), int(one[length:].sum())])
+        one += 1
+        found.append([int(one.sum()), int(numpy.zeros(4 << 20).sum())])
+    return json.dumps(found)
+"""
+    template = frozen.freeze(criu, tmp_path, code, map_huge_pages=map_huge_pages)
+    assert (template.done.mapped_bytes > 48 << 20) is map_huge_pages
+    copied, mapped = _both(template)
+    assert mapped == copied
 
 
 def test_the_heap_goes_on_growing_and_shrinks(criu: Criu, tmp_path: Path) -> None:
@@ -279,7 +303,7 @@ def test_polars_gets_zeros_as_its_memory_stays_anonymous(criu: Criu, tmp_path: P
 def test_polars_would_get_old_data_if_its_memory_were_mapped(
     criu: Criu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rewrite_module.allocators, "inspect", lambda *_, **__: Verdict())
+    monkeypatch.setattr(allocators, "inspect", lambda *_, **__: Verdict())
     template = frozen.freeze(criu, tmp_path, _POLARS)
     with template.restored(template.mapped) as copy:
         assert copy.inside.answer() != "0"
