@@ -43,6 +43,7 @@ class Subject:
     leash: str
     loaded_files: dict[str, list[int]]
     threads: int
+    memory_bytes: int  # of the template: about what the dump will take
 
 
 async def freeze(tools: Toolbox, revision: Revision, say: Callable[[str], None]) -> None:
@@ -84,13 +85,18 @@ async def _make(tools: Toolbox, revision: Revision, refused: str) -> Snapshot:
         _refuse_unfreezable(template.dump_unsafe)
         pid = await template.copy()
         subject = Subject(
-            template.sandbox, pid, _leash_of(template), template.loaded_files, threads=1
+            template.sandbox,
+            pid,
+            _leash_of(template),
+            template.loaded_files,
+            threads=1,
+            memory_bytes=_memory_of(template),
         )
         return await _dump(tools, revision, subject, refused)
     template = await _boot_parked(tools, revision)
     try:
         _refuse_unfreezable(template.dump_unsafe)
-        leash = _leash_of(template)
+        leash, memory_bytes = _leash_of(template), _memory_of(template)
         await template.park()
         subject = Subject(
             template.sandbox,
@@ -98,6 +104,7 @@ async def _make(tools: Toolbox, revision: Revision, refused: str) -> Snapshot:
             leash,
             template.loaded_files,
             threads=1 + len(template.inspection["threads"]),
+            memory_bytes=memory_bytes,
         )
         return await _dump(tools, revision, subject, refused)
     finally:
@@ -112,6 +119,15 @@ def _refuse_unfreezable(reasons: list[str]) -> None:
 def _leash_of(template: LiveTemplate) -> str:
     """The pipe that a template waits on, as CRIU names it: ``pipe:[12345]``."""
     return os.readlink(f"/proc/{template.channel.pid}/fd/3")
+
+
+def _memory_of(template: LiveTemplate) -> int:
+    """Anonymous memory of a template, bytes: what CRIU will write of it."""
+    with open(f"/proc/{template.channel.pid}/status") as status:
+        for line in status:
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 async def _boot_parked(tools: Toolbox, revision: Revision) -> LiveTemplate:
@@ -148,7 +164,9 @@ async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: s
     assert revision.frozen.ingredients is not None
     ingredients = revision.frozen.ingredients
     frozen = revision.frozen
-    draft = tools.store.draft(ingredients.key())
+    draft = await asyncio.to_thread(
+        tools.store.draft, ingredients.key(), needs_bytes=subject.memory_bytes
+    )
     frozen.making_step, frozen.making_dir = "writing memory", draft.images
     try:
         monotonic_ns, realtime_ns = time.monotonic_ns(), now_ns()

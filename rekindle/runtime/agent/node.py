@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from rekindle.exception import Error
+from rekindle.exception import Error, SnapshotError
 from rekindle.runtime.agent import outcome, sources
 from rekindle.runtime.agent.assignment import Assignment
 from rekindle.runtime.agent.frozen import FrozenTemplate
@@ -25,6 +25,7 @@ from rekindle.runtime.agent.revision import Revision, revision_key
 from rekindle.runtime.agent.runner import UserCodeFailed
 from rekindle.runtime.agent.starts import Starter
 from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.snapshot.verify import verify_one_in_background
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: How often pools are tended when nothing happens.
 TEND_S = 0.5
+#: How often a snapshot is read through in the background.
+VERIFY_EVERY_S = 3600.0
 #: A snapshot that is being written when its app closes is given this long.
 FREEZE_GRACE_S = 120.0
 
@@ -342,6 +345,23 @@ class Node:
         live.sort(key=lambda r: r.template.last_used if r.template else 0.0)
         for revision in live[: max(0, len(live) - settings.max_templates)]:
             revision.drop_template()
+
+    async def verify_forever(self) -> None:
+        """Read snapshots through, one now and then, when nobody wants the disk; until cancelled."""
+        while True:
+            await asyncio.sleep(VERIFY_EVERY_S)
+            try:
+                finding = await asyncio.to_thread(verify_one_in_background, self.tools.store)
+            except SnapshotError as error:
+                log.warning("verification failed", extra=kv(reason=error))
+                continue
+            if finding is None or not finding.problem:
+                continue
+            log.error("damaged snapshot", extra=kv(key=finding.key, problem=finding.problem))
+            for revision in self.revisions.values():
+                snapshot = revision.frozen.snapshot
+                if snapshot is not None and snapshot.key == finding.key:
+                    revision.frozen.refuse(finding.problem)
 
     async def close(self) -> None:
         """End everything, letting exit hooks run and snapshots be finished."""

@@ -63,9 +63,19 @@ class Restoring:
 
     async def _from(self, snapshot: Snapshot, images: Path, clock: PhaseClock) -> WaitingRestore:
         assert self.tools.waiting is not None
+        pin = self.tools.store.pin(snapshot.key)
+        if pin is None:
+            raise SnapshotRestoreError(f"snapshot {snapshot.key} was removed from the store")
+        self.tools.store.touch(snapshot.key)
         if images == snapshot.mapped:
             self._read_ahead(snapshot)
-        waiting = await self.tools.waiting.take()
+        try:
+            waiting = await self.tools.waiting.take()
+        except BaseException:
+            pin.release()
+            raise
+        # Until all that runs in the sandbox is gone, forks of a restored template included.
+        waiting.sandbox.gone.add_done_callback(lambda _gone: pin.release())
         clock.mark(Phase.ISOLATE)
         # CRIU gives the process a time namespace in which CLOCK_MONOTONIC goes on from the dump,
         # so it does not run backwards, not even after a reboot.

@@ -88,7 +88,7 @@ class Revision:
     def live_template(self) -> LiveTemplate | None:
         """A template that may be forked now."""
         template = self.template
-        if template is None or template.gone.is_set() or template.fork_unsafe:
+        if template is None or template.gone.is_set() or template.retired or template.fork_unsafe:
             return None
         template.last_used = time.monotonic()
         return template

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,9 @@ class LiveTemplate:
     #: nobody has written is paid for once.
     mapped: bool = False
     last_used: float = 0.0
+    #: Set once it was told to go, or is to go when the forks under way are done.
+    retired: bool = False
+    _forks_under_way: int = 0
     _children: dict[int, asyncio.Future[int]] = field(default_factory=dict)
     _forks: dict[str, asyncio.Future[asyncio.Future[int]]] = field(default_factory=dict)
     _copies: list[asyncio.Future[int]] = field(default_factory=list)
@@ -66,8 +70,23 @@ class LiveTemplate:
             self._order({"op": "prepare"})
         self._listening = asyncio.create_task(self._listen())
 
-    async def fork(self, door: Door, hostname: str) -> Forked:
-        """Fork an isolated child. Raises StartError."""
+    def fork(self, door: Door, hostname: str) -> Awaitable[Forked]:
+        """Fork an isolated child. Raises StartError.
+
+        From this call on, not from when it is awaited, the template does not retire.
+        """
+        self._forks_under_way += 1
+        return self._fork(door, hostname)
+
+    async def _fork(self, door: Door, hostname: str) -> Forked:
+        try:
+            return await self._fork_now(door, hostname)
+        finally:
+            self._forks_under_way -= 1
+            if self.retired and not self._forks_under_way:
+                self._send_away()
+
+    async def _fork_now(self, door: Door, hostname: str) -> Forked:
         token, arrival = door.expect()
         forked: asyncio.Future[asyncio.Future[int]] = asyncio.get_running_loop().create_future()
         self._forks[token] = forked
@@ -111,7 +130,12 @@ class LiveTemplate:
         return self._children.setdefault(pid, asyncio.get_running_loop().create_future())
 
     def retire(self) -> None:
-        """Tell it to go. Runners that were forked from it stay."""
+        """Have it go, once the forks under way are done. Runners that were forked from it stay."""
+        self.retired = True
+        if not self._forks_under_way:
+            self._send_away()
+
+    def _send_away(self) -> None:
         if not self.gone.is_set():
             try:
                 self.channel.send({"op": "exit"})

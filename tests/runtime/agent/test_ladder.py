@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Harness, run
 
@@ -277,6 +278,41 @@ def test_a_strategy_that_cannot_be_taken_is_an_error_not_another_strategy(home: 
             assert outcome.result.status == pb.START_FAILURE
             assert outcome.result.error_type == "rekindle.exception.StrategyUnavailableError"
             assert outcome.result.message.startswith(strategy)
+
+    run(home, scenario)
+
+
+def test_a_snapshot_in_use_is_not_removed_to_make_room_and_one_that_is_not_is(home: Path) -> None:
+    async def make(h: Harness) -> None:
+        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "restore")).ok
+
+    async def use(h: Harness) -> None:
+        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
+        assert (await h.call(counter, "total")).strategy == "restore"
+        store = h.node.tools.store
+        store.gc(budget_bytes=0)
+        assert [entry.problem for entry in store.list()] == [""]
+
+    run(home, make)
+    run(home, use)
+    store = SnapshotStore(home / "snapshots")
+    assert len(store.list()) == 1
+    store.gc(budget_bytes=0)
+    assert store.list() == []
+
+
+def test_many_forks_while_templates_change_all_succeed(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "fork")).ok
+        assert (await h.prepare(counter, "restore")).ok
+        for _round in range(5):
+            keys = [h.submit(counter, "total", n, strategy="fork") for n in range(4)]
+            assert (await h.prepare(counter, "fork")).ok
+            await h.node.pools[(counter, "")].starter.restore_template()
+            for n, key in enumerate(keys):
+                assert (await h.result(key)).value == 499500 + n
 
     run(home, scenario)
 
