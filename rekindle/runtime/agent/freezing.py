@@ -81,7 +81,8 @@ class _CannotBeFrozenError(SnapshotCreateError):
 
 async def _make(tools: Toolbox, revision: Revision, refused: str) -> Snapshot:
     template = revision.live_template()
-    if template is not None:
+    # One that is itself mapped from a snapshot would name that one's page file in its images.
+    if template is not None and not template.mapped:
         _refuse_unfreezable(template.dump_unsafe)
         pid = await template.copy()
         subject = Subject(
