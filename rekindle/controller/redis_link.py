@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
@@ -39,6 +40,9 @@ _AWAY = (
     TimeoutError,
     OSError,
 )
+#: Refusals that end when something outside does: a full disk, full memory, lost replicas, another
+#: server being promoted. A script that is refused has changed nothing; its error wraps the word.
+_REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY)\b")
 _FIRST_DELAY_S = 0.02
 _LONGEST_DELAY_S = 0.5
 
@@ -95,7 +99,9 @@ class RedisLink:
         while True:
             try:
                 value = await operation(self._redis)
-            except _AWAY as error:
+            except (*_AWAY, redis.exceptions.ResponseError) as error:
+                if not _will_pass(error):
+                    raise ServiceError(f"Redis refused a command: {error}") from error
                 if not self._lost:
                     self._lost = True
                     log.warning("redis is away", extra=kv(url=self.shown_url, reason=error))
@@ -103,7 +109,7 @@ class RedisLink:
                 if self._closing or (limit and waited + delay > limit):
                     raise ServiceError(
                         f"Redis at {self.shown_url} has not answered for {waited:.1f} s ({error}); "
-                        "see that it runs, then send the request again"
+                        "see that it runs and has room, then send the request again"
                     ) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_DELAY_S)
@@ -158,6 +164,11 @@ class RedisLink:
             return replies
 
         return await self.run(once, patience_s)
+
+
+def _will_pass(error: Exception) -> bool:
+    """Whether the same command may succeed later."""
+    return isinstance(error, _AWAY) or _REFUSES_FOR_NOW.search(str(error)) is not None
 
 
 async def _execute(client: Redis, *args: Any) -> Any:
