@@ -19,7 +19,7 @@ _STARTED_NS = now_ns()
 from rekindle.forkserver import park, sockets  # noqa: E402 - after the first time stamp
 from rekindle.forkserver.inspection import inspect_self  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
-from rekindle.runtime.runner import loaded, serve  # noqa: E402
+from rekindle.runtime.runner import loaded, serve, unique  # noqa: E402
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
 from rekindle.sdk import context  # noqa: E402
 from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
@@ -44,6 +44,7 @@ def main() -> int:
     if boot["park"]:
         service.drop_loop()
         sockets.untrack()
+        unique.warm_up()
         park.quiesce()
         own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
         found = inspect_self(own)
