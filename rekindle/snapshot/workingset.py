@@ -1,8 +1,9 @@
-"""The working set of a mapped snapshot: which parts of its page files the first calls touch.
+"""The working set of a mapped snapshot: which parts of which files the first calls touch.
 
-On a cold page cache each first touch is a disk read. What a runner touched in its first call is
-read off its page tables and kept beside the snapshot; the next restore reads it ahead, in file
-order. A hint, not data: a missing or broken one costs time, nothing else.
+On a cold page cache each first touch is a disk read: of the snapshot's page files, and of the
+libraries that the process has mapped. What runners touched in their first call is read off their
+page tables and kept beside the snapshot; the next restore reads it ahead, in file order. A hint,
+not data: a missing or broken one costs time, nothing else.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Range = tuple[int, int]  # offset and length in bytes
 
 @dataclass(frozen=True)
 class WorkingSet:
-    """Ranges in file order, by the page file's path in the snapshot's directory."""
+    """Ranges in file order, by file: a path in the snapshot's directory, or an absolute one."""
 
     ranges: dict[str, list[Range]]
 
@@ -47,9 +48,21 @@ class WorkingSet:
         """Bytes in all ranges."""
         return sum(length for ranges in self.ranges.values() for _offset, length in ranges)
 
+    def joined_with(self, other: WorkingSet) -> WorkingSet:
+        """What is in either."""
+        names = self.ranges.keys() | other.ranges.keys()
+        return WorkingSet(
+            {
+                name: _join(sorted([*self.ranges.get(name, []), *other.ranges.get(name, [])]))
+                for name in names
+            }
+        )
+
 
 def of_process(pid: int, directory: Path) -> WorkingSet:
-    """What a process has touched of the files under ``directory``. Raises OSError if it is gone.
+    """What a process has touched of the files that it maps. Raises OSError if it is gone.
+
+    Files of the snapshot in ``directory`` are named relative to it.
 
     Overestimates: the kernel maps cached neighbours of a touched page too, 64 KiB around it, or the
     whole 2 MiB where the page cache holds a huge page.
@@ -62,14 +75,16 @@ def of_process(pid: int, directory: Path) -> WorkingSet:
 
 
 def _mappings(pid: int, directory: Path) -> Iterator[tuple[int, int, int, str]]:
-    """Start, end, file offset and file of each mapping of a file of the snapshot."""
+    """Start, end, file offset and file of each mapping of a file."""
     prefix = f"{directory}/"
     with open(f"/proc/{pid}/maps") as maps:
         for line in maps:
             fields = line.rstrip("\n").split(maxsplit=5)
-            if len(fields) == 6 and fields[5].startswith(prefix):
+            # Not devices, and not what has no file behind it any more.
+            if len(fields) == 6 and fields[5].startswith("/") and os.path.isfile(fields[5]):
                 start, _, end = fields[0].partition("-")
-                yield int(start, 16), int(end, 16), int(fields[2], 16), fields[5][len(prefix) :]
+                name = fields[5].removeprefix(prefix)
+                yield int(start, 16), int(end, 16), int(fields[2], 16), name
 
 
 def _touched(pagemap: int, start: int, end: int, offset: int) -> Iterator[Range]:
@@ -134,8 +149,6 @@ def prefetch(directory: Path, working_set: WorkingSet) -> int:
     """
     asked = 0
     for name, ranges in sorted(working_set.ranges.items()):
-        if name.startswith("/") or ".." in Path(name).parts:
-            continue  # not one of ours
         try:
             fd = os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:

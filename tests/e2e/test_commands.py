@@ -91,4 +91,6 @@ def test_bench_writes_what_each_strategy_took(home: Home) -> None:
         assert len(entry["runs"]) == 2
         for run in entry["runs"]:
             assert mark[entry["strategy"]] in run["phases"]
-            assert abs(sum(run["phases"].values()) - run["total_ms"]) <= 0.05 * run["total_ms"]
+            unexplained_ms = abs(sum(run["phases"].values()) - run["total_ms"])
+            # Beyond 5 %, what a busy machine takes to schedule the caller once more.
+            assert unexplained_ms <= 0.05 * run["total_ms"] + 5

@@ -55,7 +55,8 @@ def test_touched_and_written_pages_are_found_in_file_order(images: Path) -> None
         assert any(begin <= at < begin + length for begin, length in ranges), page
     assert ranges == sorted(ranges)
     # With neighbours that the kernel maps, up to a huge page of 2 MiB each; not the whole file.
-    assert found.bytes < _PAGES * PAGE_BYTES / 2
+    assert sum(length for _offset, length in ranges) < _PAGES * PAGE_BYTES / 2
+    assert any(name.endswith(".so") or ".so." in name for name in found.ranges)
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 50)), max_size=50))
@@ -109,6 +110,14 @@ def test_only_what_is_not_cached_is_asked_for(images: Path) -> None:
         for offset in (0, 8 << 20):
             os.pread(file.fileno(), length, offset)  # waits for what was asked for
     assert workingset.prefetch(images, working_set) == 0
+
+
+def test_what_either_of_two_touched_is_in_both_joined() -> None:
+    one = WorkingSet({"pages-1.img": [(0, PAGE_BYTES)], "/lib/a.so": [(0, PAGE_BYTES)]})
+    other = WorkingSet({"pages-1.img": [(PAGE_BYTES, PAGE_BYTES), (1 << 30, PAGE_BYTES)]})
+    joined = one.joined_with(other)
+    assert joined.ranges["pages-1.img"] == [(0, 2 * PAGE_BYTES), (1 << 30, PAGE_BYTES)]
+    assert joined.ranges["/lib/a.so"] == [(0, PAGE_BYTES)]
 
 
 def test_a_page_file_that_is_gone_is_no_error(tmp_path: Path) -> None:

@@ -76,5 +76,6 @@ def stats(node: Node) -> dict[str, Any]:
             for revision in node.revisions.values()
             if revision.snapshots_enabled
         ],
+        "restores": dict(node.tools.restores),
         "measured_pss_bytes": dict(node.measured_pss),
     }

@@ -22,13 +22,15 @@ from rekindle.runtime.agent.waiting import WaitingRestore
 from rekindle.snapshot import diagnose, worker, workingset
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
-from rekindle.wire.phases import Phase, PhaseClock
+from rekindle.wire.phases import Phase, PhaseClock, now_ns
 
 log = logging.getLogger(__name__)
 
 #: A plain restore copies at about 2 GB/s; this is for large models on slow machines.
 RESTORE_TIMEOUT_S = 120.0
 _RESTORE_LOG = "restore.log"
+#: First calls, of different runners, whose working sets are joined.
+_RECORDINGS = 4
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Restoring:
         except BaseException:
             waiting.discard()
             raise
+        waiting.arrived_ns = now_ns()
         waiting.mapped = images == snapshot.mapped
         waiting.leash.drop()  # it has read its orders
         return waiting
@@ -132,17 +135,19 @@ class Restoring:
             )
 
     async def record_working_set(self, runner: Runner) -> None:
-        """Keep what a restored runner has touched after its first call, once for a snapshot."""
+        """Keep what a restored runner has touched after its first call: that of the first few."""
         revision, snapshot = self.revision, self.revision.frozen.snapshot
-        if snapshot is None or not snapshot.is_mapped or revision.working_set is not None:
+        if snapshot is None or not snapshot.is_mapped or revision.recordings >= _RECORDINGS:
             return
+        revision.recordings += 1
         try:
             found = await asyncio.to_thread(
                 workingset.of_process, runner.channel.pid, snapshot.path
             )
-            if found.ranges:  # else it was restored by copying
-                revision.working_set = found
-                await asyncio.to_thread(workingset.save, snapshot.path, found)
+            if revision.working_set is not None:
+                found = found.joined_with(revision.working_set)
+            revision.working_set = found
+            await asyncio.to_thread(workingset.save, snapshot.path, found)
         except OSError as error:
             log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
 

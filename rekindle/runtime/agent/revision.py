@@ -39,6 +39,8 @@ class Revision:
     served: asyncio.Event = field(default_factory=asyncio.Event)
     #: What the first calls touch of the snapshot, once it is known.
     working_set: WorkingSet | None = None
+    #: Runners whose working set was recorded.
+    recordings: int = 0
     #: Whether its template is being restored to be kept.
     restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)

@@ -175,7 +175,7 @@ class Starter:
             raise
         exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         _follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
-        return await self._become(
+        runner = await self._become(
             back.id,
             back.reported(),
             exit_status,
@@ -184,6 +184,8 @@ class Starter:
             Strategy.RESTORE,
             output,
         )
+        self.tools.note_restore(runner.id, restore_steps(clock, back.arrived_ns))
+        return runner
 
     def why_no_restore(self) -> str:
         """Why there is no snapshot to restore now."""
@@ -366,6 +368,20 @@ def _follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]
 
     sandbox.on_adopted_exit(ended)
     sandbox.gone.add_done_callback(all_gone)
+
+
+def restore_steps(clock: PhaseClock, arrived_ns: int) -> dict[str, float]:
+    """The steps of one restore in ms: ``spawn_criu`` (zero where one waited), ``criu`` (to the
+    first instruction of the process), ``resume`` (to its report) and ``reseed``."""
+    at = {"start": clock.start_ns, **dict(clock.marks)}
+    awake_ns = at[Phase.RESTORE.value]
+    steps = {
+        "spawn_criu": at[Phase.ISOLATE.value] - at["start"],
+        "criu": awake_ns - at[Phase.ISOLATE.value],
+        "resume": arrived_ns - awake_ns,
+        "reseed": at[Phase.RESEED.value] - arrived_ns,
+    }
+    return {name: max(0, ns) / 1e6 for name, ns in steps.items()}
 
 
 def _outputs_of_templates(template: LiveTemplate, output: Output) -> None:

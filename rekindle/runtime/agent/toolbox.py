@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle import paths
@@ -24,6 +24,8 @@ from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
+
+_MAX_RESTORES_NOTED = 64
 
 
 @dataclass
@@ -42,6 +44,15 @@ class Toolbox:
     no_criu: str
     #: One dump at a time on a node: two would only slow each other and the runners down.
     freezing: asyncio.Lock
+
+    #: Runner id -> the steps of its restore in ms, of the newest restores.
+    restores: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def note_restore(self, runner_id: str, steps: dict[str, float]) -> None:
+        """Remember how long the steps of a restore took."""
+        self.restores[runner_id] = steps
+        while len(self.restores) > _MAX_RESTORES_NOTED:
+            self.restores.pop(next(iter(self.restores)))
 
     @classmethod
     async def open(cls, settings: AgentSettings) -> Toolbox:

@@ -38,6 +38,7 @@ class WaitingRestore:
     job: WaitingJob
     leash: Leash
     channel: Channel | None = None  # of the restored process, once it has reported
+    arrived_ns: int = 0  # when it reported
     mapped: bool = False  # whether its memory was mapped
 
     def reported(self) -> Channel:

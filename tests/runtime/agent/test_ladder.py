@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rekindle.runtime.agent.report import stats
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Harness, run
@@ -75,6 +76,18 @@ def test_the_ladder_goes_from_cold_to_warm_to_fork_and_after_a_restart_to_restor
 
     run(home, first)
     run(home, after_restart)
+
+
+def test_the_steps_of_a_restore_are_told(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "restore")).ok
+        outcome = await h.call(counter, "total", strategy="restore")
+        steps = stats(h.node)["restores"][outcome.result.runner_id]
+        assert list(steps) == ["spawn_criu", "criu", "resume", "reseed"]
+        assert all(ms >= 0 for ms in steps.values()) and steps["criu"] > 0
+
+    run(home, scenario)
 
 
 def test_hooks_with_snap_false_run_once_in_each_runner(home: Path) -> None:
