@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rekindle.runtime.agent.frozen import FrozenState
 from rekindle.runtime.agent.report import stats
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
@@ -76,6 +77,31 @@ def test_the_ladder_goes_from_cold_to_warm_to_fork_and_after_a_restart_to_restor
 
     run(home, first)
     run(home, after_restart)
+
+
+class Heavy:
+    """Enough memory for a dump to take its time."""
+
+    def load(self) -> None:
+        self.memory = os.urandom(200 << 20)
+
+    def size(self) -> int:
+        return len(self.memory)
+
+
+def test_the_first_call_does_not_wait_for_its_snapshot_nor_do_calls_beside_it(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        heavy = h.add(Heavy, enable_memory_snapshot=True)
+        assert (await h.call(heavy, "size")).strategy == "cold"
+        frozen = h.revision(heavy).frozen
+        assert frozen.state in (FrozenState.ABSENT, FrozenState.MAKING)
+        beside = 0
+        while frozen.state is not FrozenState.READY:
+            assert (await h.call(heavy, "size")).value == 200 << 20
+            beside += frozen.state is FrozenState.MAKING
+        assert beside > 0  # calls were answered while it was being written
+
+    run(home, scenario)
 
 
 def test_the_steps_of_a_restore_are_told(home: Path) -> None:
