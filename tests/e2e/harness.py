@@ -203,6 +203,14 @@ class Home:
         found: list[dict[str, Any]] = json.loads(self.rekindle("snapshot", "ls", "--json").out)
         return found
 
+    def half_made(self) -> list[str]:
+        """What is in the snapshot store and belongs to no snapshot that is whole."""
+        store = self.path / "snapshots"
+        left = [path for pattern in (".draft-*", ".trash-*") for path in store.glob(pattern)]
+        left += store.rglob(".new-*")
+        left += [path for path in store.glob(".content/*") if path.stat().st_nlink == 1]
+        return [str(path) for path in left]
+
     def log(self, name: str) -> str:
         """The log of a process of what is up."""
         return (self.daemon / "logs" / f"{name}.log").read_text()
@@ -347,7 +355,7 @@ def _nothing_but_what_is_kept(home: Home) -> None:
     left = [str(path) for path in home.temporary.rglob("*")]
     run = home.path / "run"
     left += [str(path) for path in (run.iterdir() if run.exists() else ())]
-    left += [str(path) for path in (home.path / "snapshots").glob(".*") if path.is_dir()]
+    left += home.half_made()
     if home.daemon.exists():
         left += [str(path) for path in home.daemon.glob("agent-*")]
         left += [str(path) for path in home.daemon.glob("*.sock")]

@@ -94,7 +94,8 @@ class InFlight:
     def stats(self) -> dict[str, Any]:
         """What the agent told of itself last."""
         ended = self.home.rekindle("status", "--json", REKINDLE_DIR=str(self.directory))
-        stats: dict[str, Any] = json.loads(ended.out)["agents"][0]["stats"]
+        agents = json.loads(ended.out)["agents"]
+        stats: dict[str, Any] = agents[0]["stats"] if agents else {}
         return stats
 
     def template(self) -> psutil.Process:

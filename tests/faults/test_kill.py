@@ -142,6 +142,25 @@ def test_controller_and_redis_and_agent_killed_at_once(
     assert ended.out.endswith("got held\n" + NEXT)
 
 
+def test_a_supervisor_that_hears_late_of_a_death_survives_it(home: Home, gate: Gate) -> None:
+    """All that there is to hear of a dead agent then comes at once: its end, and its pipe's."""
+    with in_flight(home, gate, private=False) as flight:
+        supervisor, agent = flight.supervisor, flight.service("rekindle.runtime.agent")
+        below = agent.children(recursive=True)
+        supervisor.suspend()
+        try:
+            agent.kill()
+            _gone, left = psutil.wait_procs(below, timeout=10)
+            assert not left
+        finally:
+            supervisor.resume()
+        flight.waits_again(2)
+        assert flight.supervisor == supervisor
+        gate.open()
+        ended = flight.program.end()
+    assert (ended.status, ended.out) == (0, "waiting\nwaiting\ngot held\n" + NEXT), str(ended)
+
+
 def test_a_killed_supervisor_takes_its_private_instance_with_it(home: Home, gate: Gate) -> None:
     with in_flight(home, gate, private=True, REKINDLE_CONNECT_TIMEOUT_S="0.5") as flight:
         everything = flight.everything()

@@ -58,8 +58,11 @@ def test_a_map_outlives_the_death_of_everything_around_it(home: Home) -> None:
     program = home.start_rekindle("run", script, "--path", log, "--count", str(count))
 
     def runners() -> list[psutil.Process]:
-        stats = home.status()["agents"][0]["stats"]
-        return [psutil.Process(runner["pid"]) for runner in stats["runners"]]
+        agents = home.status()["agents"]  # none yet, or one that has not told of itself
+        told = [runner for agent in agents for runner in agent["stats"].get("runners", ())]
+        return [
+            psutil.Process(runner["pid"]) for runner in told if psutil.pid_exists(runner["pid"])
+        ]
 
     def victims(stage: int) -> list[psutil.Process]:
         if stage == 0:

@@ -50,10 +50,6 @@ def _dumping(program: Program) -> psutil.Process:
     return found
 
 
-def _drafts(home: Home) -> list[str]:
-    return [path.name for path in (home.path / "snapshots").glob(".*") if path.is_dir()]
-
-
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
@@ -115,7 +111,7 @@ def test_a_dump_that_is_killed_is_told_and_calls_go_on(home: Home) -> None:
     assert ended.status == 0, str(ended)
     assert f"then {256 * 200}\n" in ended.out
     assert "no snapshot of heavy.Heavy" in ended.err and "SIGKILL" in ended.err
-    assert _drafts(home) == []
+    assert home.half_made() == []
     assert home.snapshots() == []
 
 
@@ -132,7 +128,7 @@ def test_an_agent_that_is_killed_while_it_dumps_leaves_no_half_snapshot(home: Ho
     assert ended.status == 0, str(ended)
     assert f"then {256 * 200}\n" in ended.out
     assert all(entry["valid"] for entry in home.snapshots())
-    assert _drafts(home) == []
+    assert home.half_made() == []
 
 
 @pytest.mark.criu
@@ -147,7 +143,7 @@ def test_a_run_that_is_killed_while_it_dumps_leaves_nothing_that_the_next_does_n
     wait_until(lambda: not list((home.path / "run").iterdir()), "the instance to end")
     ended = home.run(script)
     assert ended.out.startswith("first 256\n")
-    assert _drafts(home) == []
+    assert home.half_made() == []
     assert [entry["valid"] for entry in home.snapshots()] == [True]
 
 

@@ -167,7 +167,9 @@ class Supervisor:
         log.info("started", extra=logs.kv(process=child.service.name, pid=child.process.pid))
 
     def _hear(self, child: Child) -> None:
-        assert child.process is not None and child.process.stdout is not None
+        if child.process is None or child.process.stdout is None:
+            # It was buried in this very turn: its children can hold its pipe open for longer.
+            return
         data = child.process.stdout.read()
         if not data:
             self._selector.unregister(child.process.stdout)
