@@ -244,8 +244,10 @@ def run(home: Path, scenario: Callable[[Harness], Awaitable[None]], **settings: 
             await scenario(harness)
 
     mounts = _mounts()
+    # Other tests' fixtures may keep processes of their own.
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
     asyncio.run(main())
-    left = psutil.Process().children(recursive=True)
+    left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
     _gone, left = psutil.wait_procs(left, timeout=10)
     assert not left, f"processes left: {left}"
     assert _mounts() == mounts
