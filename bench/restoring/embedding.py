@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from rekindle.bench.scaling import EmbedFigures
 from rekindle.bench.steps import Steps
-from rekindle.exception import StrategyUnavailableError
-from rekindle.sdk import records
-from rekindle.sdk.records import CallRecord
 from rekindle.wire.phases import Phase, Strategy
-from restoring.calls import forced, prepare
+from restoring.calls import forced, plain, prepare
 from restoring.instance import instance
 
 MODES = ("auto", "copied")
@@ -45,30 +41,15 @@ def _node(home: Path, mode: str, embed: Any, figures: EmbedFigures) -> None:
         method = embed.Embedder().embed
         prepare(method, Strategy.RESTORE)
         at.settle()
-        took, record = _plain_call(method, Strategy.RESTORE)
+        took, _value, record = plain(method, Strategy.RESTORE, TEXTS)
         figures.first_ms.append(took)
         figures.first_execute_ms.append(record.phases.get(Phase.EXECUTE.value, 0.0))
-        took, _record = _plain_call(method, Strategy.WARM)
+        took, _value, _record = plain(method, Strategy.WARM, TEXTS)
         figures.second_ms.append(took)
         again = forced(method, Strategy.RESTORE, TEXTS)
         for _ in range(AGAIN):
             at.settle()
             figures.again_ms.append(again().total_ms)
-
-
-def _plain_call(method: Any, expected: Strategy) -> tuple[float, CallRecord]:
-    """A call as any user makes it; raises where another strategy than the usual one served it."""
-    with records.collect() as finished:
-        began = time.perf_counter_ns()
-        method.remote(TEXTS)
-        took = (time.perf_counter_ns() - began) / 1e6
-    record = finished[-1]
-    if record.strategy != expected.value:
-        notes = f" ({'; '.join(record.notes)})" if record.notes else ""
-        raise StrategyUnavailableError(
-            f"{expected.value} was expected, {record.strategy} served{notes}"
-        )
-    return took, record
 
 
 def _example() -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rekindle.bench.records import StrategyResult
 from rekindle.bench.summary import median, percentile
+from rekindle.wire.phases import Phase
 
 # Names of the series of a size. What is called "small" is the smallest model, measured again
 # beside each size; what is called "floor" is a parked Python process without any model.
@@ -27,6 +28,9 @@ SMALL = "restore, smallest"
 SMALL_FORK = "fork, smallest"
 WARM = "warm, no model"
 BARE_FORK = "os.fork of an empty Python"
+
+#: Phases of a call that are no part of its runner's start.
+_ON_THE_WAY = (Phase.QUEUE, Phase.IMAGE, Phase.STORE_RESULT)
 
 # Names of the machine's limits.
 EXEC = "fork and exec of /bin/true"
@@ -75,6 +79,19 @@ class SizeFigures:
         """A phase of the median run of a series; NaN where there is none."""
         result = self.results.get(name)
         return result.phases_ms().get(phase, math.nan) if result is not None else math.nan
+
+    def start_ms(self, name: str) -> float:
+        """Median of the start alone: from its order on the node to the first completed no-op.
+
+        Without the call's way to the node and its result's way back, which a bare fork has not.
+        """
+        result = self.results.get(name)
+        return median(
+            [
+                sum(took for phase, took in run.phases.items() if phase not in _ON_THE_WAY)
+                for run in (result.runs if result is not None else [])
+            ]
+        )
 
     def ratio(self, name: str, other: str) -> float:
         """How many times longer ``name`` takes than ``other``; NaN where one is missing."""

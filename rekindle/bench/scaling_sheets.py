@@ -30,7 +30,7 @@ class Sheet:
         """For a terminal."""
         table = Table(title=self.title, title_justify="left", header_style="bold")
         for number, name in enumerate(self.header):
-            table.add_column(name, justify="right" if number else "left")
+            table.add_column(name, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
             table.add_row(*row)
         if self.note:
@@ -109,13 +109,17 @@ def starts(sizes: Sequence[SizeFigures]) -> Sheet:
         scaling.BARE_FORK,
     )
     rows = [[name, *(ms(size.p50_ms(name)) for size in sizes)] for name in series]
+    for name in (scaling.FORK, scaling.FLOOR, scaling.RESTORE):
+        alone = [ms(size.start_ms(name)) for size in sizes]
+        rows.insert(_row(rows, name) + 1, ["... of it the start alone", *alone])
     criu = [ms(size.phase_ms(scaling.RESTORE, Phase.RESTORE)) for size in sizes]
-    rows.insert(series.index(scaling.RESTORE) + 1, ["... of it CRIU", *criu])
+    rows.insert(_row(rows, scaling.RESTORE) + 2, ["... of it CRIU", *criu])
     return Sheet(
         "from a call to its first completed no-op, ms",
         _header(sizes),
         rows,
-        "What is not of the size was measured again beside each size.",
+        "What is not of the size was measured again beside each size. The start alone: from its "
+        "order on the node, without the call's way there and the result's way back.",
     )
 
 
@@ -126,10 +130,14 @@ def ratios(sizes: Sequence[SizeFigures]) -> Sheet:
         ("restore / restore, smallest", scaling.RESTORE, scaling.SMALL),
         ("restore, copied / restore", scaling.COPIED, scaling.RESTORE),
         ("cold / restore", scaling.COLD, scaling.RESTORE),
-        ("fork / os.fork of an empty Python", scaling.FORK, scaling.BARE_FORK),
+        ("fork / fork, no model", scaling.FORK, scaling.FLOOR_FORK),
         ("fork / fork, smallest", scaling.FORK, scaling.SMALL_FORK),
+        ("fork / os.fork of an empty Python", scaling.FORK, scaling.BARE_FORK),
     )
     rows = [[name, *(times(size.ratio(one, two)) for size in sizes)] for name, one, two in pairs]
+    rows.append(["... the start alone", *(times(_fork_alone(size)) for size in sizes)])
+    restores = [size.start_ms(scaling.RESTORE) / size.start_ms(scaling.FLOOR) for size in sizes]
+    rows.insert(1, ["... the start alone", *map(times, restores)])
     return Sheet("ratios of medians", _header(sizes), rows)
 
 
@@ -146,7 +154,7 @@ def snapshots(sizes: Sequence[SizeFigures]) -> Sheet:
     made = [(size, size.snapshot) for size in sizes if size.snapshot is not None]
     shown = [snapshot for _size, snapshot in made]
     rows = [
-        ["boot of the template, ms", *(ms(one.boot_ms) for one in shown)],
+        ["template booted, ms", *(ms(one.boot_ms) for one in shown)],
         ["dump, ms", *(ms(one.dump_ms) for one in shown)],
         ["map, ms", *(ms(one.map_ms) for one in shown)],
         ["hash and sync, ms", *(ms(one.commit_ms) for one in shown)],
@@ -158,13 +166,16 @@ def snapshots(sizes: Sequence[SizeFigures]) -> Sheet:
         for when in ("before", "during", "after"):
             cells = [_calls(getattr(one, when).get(name, [])) for one in shown]
             if any(cells):
-                rows.append([f"{name} call {when} it, p50 (longest) ms", *cells])
+                rows.append([f"{name} call {when} it, ms", *cells])
     notes = [
         f"{size.gigabytes:g} GB: {'mapped' if one.mapped else 'not mapped'}, {one.note}."
         for size, one in made
     ]
     return Sheet(
-        "making a snapshot", _header([size for size, _snapshot in made]), rows, " ".join(notes)
+        "making a snapshot (calls: median, and the longest)",
+        _header([size for size, _snapshot in made]),
+        rows,
+        " ".join(notes),
     )
 
 
@@ -231,7 +242,7 @@ def at_once(figures: Figures) -> Sheet:
     ]
     return Sheet(
         "starts at once",
-        ["", "at once", "starts", "failed", "p50 ms", "p95 ms", "cpu ms each"],
+        ["", "at once", "starts", "failed", "p50 ms", "p95 ms", "CPU ms"],
         rows,
     )
 
@@ -257,6 +268,14 @@ def times(ratio: float) -> str:
     if math.isnan(ratio):
         return "-"
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
+
+
+def _fork_alone(size: SizeFigures) -> float:
+    return size.start_ms(scaling.FORK) / size.p50_ms(scaling.BARE_FORK)
+
+
+def _row(rows: list[list[str]], name: str) -> int:
+    return next(number for number, row in enumerate(rows) if row[0] == name)
 
 
 def _megabytes(count: int) -> str:

@@ -21,7 +21,7 @@ def series(name: str, took_ms: float, runs: int = 3) -> StrategyResult:
     return StrategyResult(
         strategy=name,
         runs=[
-            Run(total_ms=total, phases={"restore": total / 2, "reseed": total / 2})
+            Run(total_ms=total, phases={"queue": 0.0, "restore": total / 2, "reseed": total / 2})
             for total in (took_ms + number - runs // 2 for number in range(runs))
         ],
     )

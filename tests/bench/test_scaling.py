@@ -6,6 +6,7 @@ import json
 import math
 
 from rekindle.bench import scaling
+from rekindle.bench.records import Run
 from rekindle.bench.scaling import Figures, SharedFigures
 from tests.bench.scales import figures, size
 
@@ -23,6 +24,20 @@ def test_what_was_not_measured_is_not_a_number() -> None:
     assert math.isnan(one.ratio(scaling.RESTORE, scaling.SMALL))
     assert math.isnan(one.p50_ms(scaling.COLD))
     assert math.isnan(one.phase_ms(scaling.RESTORE, "fork"))
+
+
+def test_the_start_alone_is_without_the_way_to_the_node_and_back() -> None:
+    one = size(4.0)
+    one.results[scaling.FORK].runs = [
+        Run(
+            total_ms=way + 6.0,
+            phases={"queue": way / 2, "fork": 4.0, "execute": 2.0, "store_result": way / 2},
+        )
+        for way in (1.0, 4.0, 9.0)
+    ]
+    assert one.p50_ms(scaling.FORK) == 10.0
+    assert one.start_ms(scaling.FORK) == 6.0
+    assert math.isnan(one.start_ms("nothing"))
 
 
 def test_memory_together_is_told_in_terms_of_one_runner() -> None:

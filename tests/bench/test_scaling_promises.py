@@ -85,6 +85,13 @@ def test_memory_counts_only_with_enough_runners() -> None:
     assert promises.memory_is_shared(whole).kept is None
 
 
+def test_a_slow_way_to_the_node_does_not_break_the_promise_of_forks() -> None:
+    whole = figures()
+    for run in whole.sizes[1].results[scaling.FORK].runs:
+        run.phases["queue"] = 100.0
+    assert promises.fork_is_flat(whole).kept is True
+
+
 def test_one_failed_restore_of_fifty_breaks_it_and_forks_do_not_count() -> None:
     whole = figures()
     whole.at_once[0].errors.append("StartError: no")
