@@ -164,15 +164,18 @@ def snapshots(sizes: Sequence[SizeFigures]) -> Sheet:
     ]
     for name in ("warm", "fork"):
         for when in ("before", "during", "after"):
-            cells = [_calls(getattr(one, when).get(name, [])) for one in shown]
-            if any(cells):
-                rows.append([f"{name} call {when} it, ms", *cells])
+            taken = [getattr(one, when).get(name, []) for one in shown]
+            if any(taken):
+                rows.append([f"{name} call {when}, ms", *(ms(median(some)) for some in taken)])
+                if when != "before":
+                    longest = [ms(max(some, default=math.nan)) for some in taken]
+                    rows.append(["... the longest, ms", *longest])
     notes = [
         f"{size.gigabytes:g} GB: {'mapped' if one.mapped else 'not mapped'}, {one.note}."
         for size, one in made
     ]
     return Sheet(
-        "making a snapshot (calls: median, and the longest)",
+        "making a snapshot, and calls before, during and after its dump",
         _header([size for size, _snapshot in made]),
         rows,
         " ".join(notes),
@@ -280,10 +283,6 @@ def _row(rows: list[list[str]], name: str) -> int:
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.0f}" if count >= 10e6 else f"{count / 1e6:.1f}"
-
-
-def _calls(taken: Sequence[float]) -> str:
-    return f"{ms(median(taken))} ({ms(max(taken))})" if taken else ""
 
 
 def _header(sizes: Sequence[SizeFigures]) -> list[str]:
