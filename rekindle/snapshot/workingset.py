@@ -8,10 +8,11 @@ not data: a missing or broken one costs time, nothing else.
 
 from __future__ import annotations
 
-import array
 import json
 import logging
 import os
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,9 @@ _READ_AHEAD_BYTES = 4 << 20
 _SAMPLES = 64
 
 # /proc/PID/pagemap: 64 bits a page (Documentation/admin-guide/mm/pagemap.rst).
-_PRESENT_OR_SWAPPED = (1 << 63) | (1 << 62)
+# Bit 63: present, bit 62: swapped.
+_PRESENT_OR_SWAPPED = re.compile(rb"[\x40-\xff]+")
+_HIGHEST_BYTE = 7 if sys.byteorder == "little" else 0
 _PAGEMAP_CHUNK = 1 << 17  # pages
 
 Range = tuple[int, int]  # offset and length in bytes
@@ -89,20 +92,16 @@ def _mappings(pid: int, directory: Path) -> Iterator[tuple[int, int, int, str]]:
 
 def _touched(pagemap: int, start: int, end: int, offset: int) -> Iterator[Range]:
     page, last = start // PAGE_BYTES, end // PAGE_BYTES
-    begun = -1  # first page of a run of present ones
     while page < last:
         count = min(_PAGEMAP_CHUNK, last - page)
-        entries = array.array("Q", os.pread(pagemap, count * 8, page * 8))
-        for number, entry in enumerate(entries, page):
-            present = entry & _PRESENT_OR_SWAPPED
-            if present and begun < 0:
-                begun = number
-            elif not present and begun >= 0:
-                yield _range(begun, number, start, offset)
-                begun = -1
+        entries = os.pread(pagemap, count * 8, page * 8)
+        if len(entries) < count * 8:
+            raise ProcessLookupError("the process ended while its page tables were read")
+        # The highest byte of each entry has the bits; a pattern finds the runs without a loop that
+        # would keep the agent from its other work.
+        for run in _PRESENT_OR_SWAPPED.finditer(entries[_HIGHEST_BYTE::8]):
+            yield _range(page + run.start(), page + run.end(), start, offset)
         page += count
-    if begun >= 0:
-        yield _range(begun, last, start, offset)
 
 
 def _range(first: int, after: int, start: int, offset: int) -> Range:

@@ -61,6 +61,8 @@ class Revision:
             # Runners share the cores: OpenMP threads that spin while they wait take them from
             # those that work (we measured a factor of five on two cores).
             "OMP_WAIT_POLICY": "passive",
+            # The same for OpenBLAS: it spins for two to the power of this, in processor cycles.
+            "OPENBLAS_THREAD_TIMEOUT": "4",
             **passed_on_environment(),
             **self.spec.env,
             "PYTHONUNBUFFERED": "1",

@@ -34,6 +34,7 @@ PASSED_ON = frozenset(
         "OMP_NUM_THREADS",
         "OMP_WAIT_POLICY",
         "OPENBLAS_NUM_THREADS",
+        "OPENBLAS_THREAD_TIMEOUT",
         "MKL_NUM_THREADS",
         "TOKENIZERS_PARALLELISM",
         "NO_PROXY",
