@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rekindle.forkserver import fork, park
@@ -32,8 +31,6 @@ class Template:
 
     channel: FrameSocket
     socket_path: str
-    #: Run in a child before it connects; the runtime's hook for its own state.
-    after_fork: Callable[[], None] = lambda: None
     _forker: fork.Forker = field(default_factory=fork.Forker)
     _children: dict[int, int] = field(default_factory=dict)  # pidfd -> pid
     #: Marks of what happened to this copy on its way (a fork, a restore).
@@ -155,7 +152,6 @@ class Template:
     def _leave_parent_behind(self) -> None:
         self.channel.close()
         self._close_children()
-        self.after_fork()
 
     def _close_children(self) -> None:
         for pidfd in self._children:

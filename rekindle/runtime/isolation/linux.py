@@ -88,11 +88,6 @@ def die_with_parent(expected_parent: int | None = None) -> None:
         os._exit(1)
 
 
-def outlive_parent() -> None:
-    """Undo ``die_with_parent``: a forked child inherits nothing of it, a restored one may."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
-
-
 def return_freed_memory() -> None:
     """Give the allocator's free pages back, so that they are not frozen into a snapshot."""
     trim = getattr(_libc, "malloc_trim", None)  # absent in musl
