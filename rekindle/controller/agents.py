@@ -23,6 +23,7 @@ from rekindle.controller.state import Agent, InputState, State
 from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
+from rekindle.wire.version import PROTOCOL
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Agents:
         outbox: asyncio.Queue[pb.ControllerMessage | None] = asyncio.Queue()
         outbox.put_nowait(
             pb.ControllerMessage(
-                welcome=pb.Welcome(instance_id=self._state.instance_id, protocol=1)
+                welcome=pb.Welcome(instance_id=self._state.instance_id, protocol=PROTOCOL)
             )
         )
         agent.outbox = outbox
@@ -85,7 +86,9 @@ class Agents:
         if back:  # what it missed
             for app_id in self._state.closed_apps:
                 agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
-        self._reconcile(agent, {(key.call_id, key.index) for key in hello.in_flight})
+        self._reconcile(
+            agent, {(one.call_id, index) for one in hello.in_flight for index in one.indexes}
+        )
         log.info(
             "agent joined",
             extra=kv(
@@ -128,7 +131,7 @@ class Agents:
                 known.move(InputState.ASSIGNED)
                 agent.add(known)
             else:  # completed, cancelled, or with another agent
-                stop = pb.CancelInput(call_id=key[0], index=key[1])
+                stop = pb.CancelInputs(call_id=key[0], indexes=[key[1]])
                 agent.send(pb.ControllerMessage(cancel=stop))
 
     # ---- messages
@@ -138,16 +141,18 @@ class Agents:
         agent.heard = time.monotonic()
         kind = message.WhichOneof("kind")
         if kind == "done":
-            result = message.done.result
-            result.log_seq = self._logbook.seq(self._app_of(message.done))
-            self._delivery.done(agent, result)
+            for raw in message.done.results:
+                result = pb.Result.FromString(raw)
+                result.log_seq = self._logbook.seq(self._app_of(message.done))
+                self._delivery.done(agent, result)
         elif kind == "log":
             self._logbook.add(message.log)
         elif kind == "heartbeat":
             self._heartbeat(agent, message.heartbeat.stats_json)
         elif kind == "returned":
             back = message.returned
-            self._delivery.returned(agent, (back.call_id, back.index), back.reason)
+            for index in back.indexes:
+                self._delivery.returned(agent, (back.call_id, index), back.reason)
         elif kind == "prepared":
             self._orders.prepared(message.prepared)
         elif kind == "app_closed":
@@ -155,10 +160,10 @@ class Agents:
         else:
             log.warning("unknown message", extra=kv(agent=agent.agent_id, kind=kind))
 
-    def _app_of(self, done: pb.InputDone) -> str:
+    def _app_of(self, done: pb.Done) -> str:
         if done.app_id:
             return done.app_id
-        item = self._state.inputs.get((done.result.call_id, done.result.index))
+        item = self._state.inputs.get((done.call_id, done.indexes[0]))
         return item.call.function.app.app_id if item is not None else ""
 
     def _heartbeat(self, agent: Agent, stats_json: str) -> None:

@@ -78,7 +78,8 @@ class Delivery:
             elif item.agent_id == agent.agent_id:
                 await self._retry(agent, item)
             # else a later delivery of it is under way, and decides
-        agent.send(pb.ControllerMessage(ack=pb.AckDone(call_id=result.call_id, index=result.index)))
+        ack = pb.AckDone(call_id=result.call_id, indexes=[result.index])
+        agent.send(pb.ControllerMessage(ack=ack))
         self._dispatcher.pump()
 
     def _limit(self, result: pb.Result) -> None:
@@ -135,7 +136,7 @@ class Delivery:
         if agent is not None:
             agent.drop(item)
             if agent is not source:
-                stop = pb.CancelInput(call_id=result.call_id, index=result.index)
+                stop = pb.CancelInputs(call_id=result.call_id, indexes=[result.index], kill=True)
                 agent.send(pb.ControllerMessage(cancel=stop))
         call = item.call
         ttl = self._settings.invoke_ttl_s if call.kind == "invoke" else self._settings.result_ttl_s

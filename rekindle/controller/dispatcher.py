@@ -100,7 +100,7 @@ class Dispatcher:
             pb.ControllerMessage(
                 assign=pb.Assign(
                     call_id=call.call_id,
-                    input=pb.Input(index=item.index, method=item.method, payload=item.payload),
+                    inputs=[pb.Input(index=item.index, method=item.method, payload=item.payload)],
                     function_id=call.function.function_id,
                     params=call.params,
                     strategy=call.strategy,

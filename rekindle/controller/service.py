@@ -24,6 +24,7 @@ from rekindle.controller.status import status_json
 from rekindle.controller.store import QueueStore
 from rekindle.exception import Error, InvalidError, RequestSizeError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.errors import to_status
 from rekindle.wire.phases import Strategy
 from rekindle.wire.version import PROTOCOL, __version__
@@ -66,7 +67,7 @@ def streamed(
     return handler
 
 
-class ControllerService:
+class ControllerService(pb_grpc.ControllerServicer):
     """Implements ``rekindle.v1.Controller``."""
 
     def __init__(
@@ -142,10 +143,10 @@ class ControllerService:
     @streamed
     async def Results(
         self, request: pb.ResultsRequest, context: Context
-    ) -> AsyncIterator[pb.Result]:
+    ) -> AsyncIterator[pb.ResultBatch]:
         names.check_call_id(request.call_id)
         async for result in self._results.stream(request.call_id, request.from_index, request.have):
-            yield result
+            yield pb.ResultBatch(results=[result.SerializeToString()])
 
     @answered
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareReply:

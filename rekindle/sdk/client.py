@@ -191,10 +191,12 @@ class Client:
                 have=sorted(i for i in got if i > from_index),
             )
             try:
-                async for result in self._stream("Results", request):
-                    if result.index >= from_index and result.index not in got:
-                        got.add(result.index)
-                        yield result
+                async for batch in self._stream("Results", request):
+                    for raw in batch.results:
+                        result = pb.Result.FromString(raw)
+                        if result.index >= from_index and result.index not in got:
+                            got.add(result.index)
+                            yield result
                 return
             except _LostError as lost:
                 await patience.wait(lost.error)

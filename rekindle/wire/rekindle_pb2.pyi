@@ -36,16 +36,20 @@ class HelloRequest(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., python_version: _Optional[str] = ...) -> None: ...
 
 class HelloReply(_message.Message):
-    __slots__ = ("protocol", "version", "instance_id", "agents")
+    __slots__ = ("protocol", "version", "instance_id", "agents", "blob_url", "blob_threshold_bytes")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     AGENTS_FIELD_NUMBER: _ClassVar[int]
+    BLOB_URL_FIELD_NUMBER: _ClassVar[int]
+    BLOB_THRESHOLD_BYTES_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     instance_id: str
     agents: int
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., instance_id: _Optional[str] = ..., agents: _Optional[int] = ...) -> None: ...
+    blob_url: str
+    blob_threshold_bytes: int
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., instance_id: _Optional[str] = ..., agents: _Optional[int] = ..., blob_url: _Optional[str] = ..., blob_threshold_bytes: _Optional[int] = ...) -> None: ...
 
 class FunctionDef(_message.Message):
     __slots__ = ("name", "spec_json", "code", "secrets")
@@ -133,14 +137,16 @@ class LookupRequest(_message.Message):
     def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Input(_message.Message):
-    __slots__ = ("index", "method", "payload")
+    __slots__ = ("index", "method", "payload", "blob")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
     index: int
     method: str
     payload: bytes
-    def __init__(self, index: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    blob: str
+    def __init__(self, index: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., blob: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
     __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns")
@@ -175,7 +181,7 @@ class PhaseMark(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., at_ns: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("call_id", "index", "status", "data", "error_type", "message", "traceback", "strategy", "runner_id", "function_id", "submitted_ns", "marks", "log_seq", "deliveries", "notes", "pss_bytes")
+    __slots__ = ("call_id", "index", "status", "data", "error_type", "message", "traceback", "strategy", "runner_id", "function_id", "submitted_ns", "marks", "log_seq", "deliveries", "notes", "pss_bytes", "blob")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -192,6 +198,7 @@ class Result(_message.Message):
     DELIVERIES_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     PSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     index: int
     status: ResultStatus
@@ -208,7 +215,14 @@ class Result(_message.Message):
     deliveries: int
     notes: _containers.RepeatedScalarFieldContainer[str]
     pss_bytes: int
-    def __init__(self, call_id: _Optional[str] = ..., index: _Optional[int] = ..., status: _Optional[_Union[ResultStatus, str]] = ..., data: _Optional[bytes] = ..., error_type: _Optional[str] = ..., message: _Optional[str] = ..., traceback: _Optional[str] = ..., strategy: _Optional[str] = ..., runner_id: _Optional[str] = ..., function_id: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., marks: _Optional[_Iterable[_Union[PhaseMark, _Mapping]]] = ..., log_seq: _Optional[int] = ..., deliveries: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ..., pss_bytes: _Optional[int] = ...) -> None: ...
+    blob: str
+    def __init__(self, call_id: _Optional[str] = ..., index: _Optional[int] = ..., status: _Optional[_Union[ResultStatus, str]] = ..., data: _Optional[bytes] = ..., error_type: _Optional[str] = ..., message: _Optional[str] = ..., traceback: _Optional[str] = ..., strategy: _Optional[str] = ..., runner_id: _Optional[str] = ..., function_id: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., marks: _Optional[_Iterable[_Union[PhaseMark, _Mapping]]] = ..., log_seq: _Optional[int] = ..., deliveries: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ..., pss_bytes: _Optional[int] = ..., blob: _Optional[str] = ...) -> None: ...
+
+class ResultBatch(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, results: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ResultsRequest(_message.Message):
     __slots__ = ("call_id", "from_index", "have")
@@ -219,6 +233,202 @@ class ResultsRequest(_message.Message):
     from_index: int
     have: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, call_id: _Optional[str] = ..., from_index: _Optional[int] = ..., have: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class GetCallRequest(_message.Message):
+    __slots__ = ("call_id",)
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    call_id: str
+    def __init__(self, call_id: _Optional[str] = ...) -> None: ...
+
+class CallInfo(_message.Message):
+    __slots__ = ("call_id", "function_id", "function", "app", "inputs", "submitted", "done", "running", "submitted_ns", "cancelled")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    APP_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_NS_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    call_id: str
+    function_id: str
+    function: str
+    app: str
+    inputs: int
+    submitted: bool
+    done: int
+    running: int
+    submitted_ns: int
+    cancelled: bool
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., inputs: _Optional[int] = ..., submitted: bool = ..., done: _Optional[int] = ..., running: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., cancelled: bool = ...) -> None: ...
+
+class CancelCallRequest(_message.Message):
+    __slots__ = ("call_id", "terminate_containers")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    TERMINATE_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    call_id: str
+    terminate_containers: bool
+    def __init__(self, call_id: _Optional[str] = ..., terminate_containers: bool = ...) -> None: ...
+
+class CancelCallReply(_message.Message):
+    __slots__ = ("queued", "running")
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    queued: int
+    running: int
+    def __init__(self, queued: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
+
+class LeaseRequest(_message.Message):
+    __slots__ = ("function_id", "params")
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    params: bytes
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ...) -> None: ...
+
+class LeaseReply(_message.Message):
+    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "host")
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    SOCKET_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    granted: bool
+    reason: str
+    lease_id: str
+    socket: str
+    token: str
+    runner_id: str
+    host: str
+    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
+
+class SetPoolRequest(_message.Message):
+    __slots__ = ("function_id", "params", "every_instance", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "policy", "policy_options_json", "app", "function")
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    EVERY_INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    MIN_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    SCALEDOWN_WINDOW_S_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    POLICY_OPTIONS_JSON_FIELD_NUMBER: _ClassVar[int]
+    APP_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    params: bytes
+    every_instance: bool
+    min_containers: int
+    max_containers: int
+    buffer_containers: int
+    scaledown_window_s: float
+    policy: str
+    policy_options_json: str
+    app: str
+    function: str
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options_json: _Optional[str] = ..., app: _Optional[str] = ..., function: _Optional[str] = ...) -> None: ...
+
+class SetPoolReply(_message.Message):
+    __slots__ = ("json",)
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    json: str
+    def __init__(self, json: _Optional[str] = ...) -> None: ...
+
+class DeadLettersRequest(_message.Message):
+    __slots__ = ("function_id", "limit", "after")
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    limit: int
+    after: str
+    def __init__(self, function_id: _Optional[str] = ..., limit: _Optional[int] = ..., after: _Optional[str] = ...) -> None: ...
+
+class DeadLetter(_message.Message):
+    __slots__ = ("id", "call_id", "index", "function_id", "app", "function", "reason", "error_type", "traceback", "deliveries", "at_ns", "payload_bytes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    APP_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TRACEBACK_FIELD_NUMBER: _ClassVar[int]
+    DELIVERIES_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    call_id: str
+    index: int
+    function_id: str
+    app: str
+    function: str
+    reason: str
+    error_type: str
+    traceback: str
+    deliveries: int
+    at_ns: int
+    payload_bytes: int
+    def __init__(self, id: _Optional[str] = ..., call_id: _Optional[str] = ..., index: _Optional[int] = ..., function_id: _Optional[str] = ..., app: _Optional[str] = ..., function: _Optional[str] = ..., reason: _Optional[str] = ..., error_type: _Optional[str] = ..., traceback: _Optional[str] = ..., deliveries: _Optional[int] = ..., at_ns: _Optional[int] = ..., payload_bytes: _Optional[int] = ...) -> None: ...
+
+class DeadLettersReply(_message.Message):
+    __slots__ = ("letters", "total")
+    LETTERS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    letters: _containers.RepeatedCompositeFieldContainer[DeadLetter]
+    total: int
+    def __init__(self, letters: _Optional[_Iterable[_Union[DeadLetter, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
+
+class DeadLetterSelection(_message.Message):
+    __slots__ = ("ids", "all", "function_id")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    all: bool
+    function_id: str
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., all: bool = ..., function_id: _Optional[str] = ...) -> None: ...
+
+class DeadLetterCount(_message.Message):
+    __slots__ = ("count", "calls", "note")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    calls: _containers.RepeatedScalarFieldContainer[str]
+    note: str
+    def __init__(self, count: _Optional[int] = ..., calls: _Optional[_Iterable[str]] = ..., note: _Optional[str] = ...) -> None: ...
+
+class RecordedRequest(_message.Message):
+    __slots__ = ("app", "function", "since_s")
+    APP_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    SINCE_S_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    function: str
+    since_s: float
+    def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., since_s: _Optional[float] = ...) -> None: ...
+
+class RecordedReply(_message.Message):
+    __slots__ = ("json",)
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    json: str
+    def __init__(self, json: _Optional[str] = ...) -> None: ...
+
+class MetricsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class MetricsReply(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
 
 class PrepareRequest(_message.Message):
     __slots__ = ("function_id", "params", "strategy", "timeout_s")
@@ -299,12 +509,12 @@ class FetchFunctionReply(_message.Message):
     def __init__(self, app_id: _Optional[str] = ..., function: _Optional[_Union[FunctionDef, _Mapping]] = ..., source: _Optional[_Union[SourceBundle, _Mapping]] = ...) -> None: ...
 
 class InFlight(_message.Message):
-    __slots__ = ("call_id", "index")
+    __slots__ = ("call_id", "indexes")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    INDEX_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
     call_id: str
-    index: int
-    def __init__(self, call_id: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
+    indexes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AgentHello(_message.Message):
     __slots__ = ("agent_id", "host", "protocol", "max_runners", "in_flight", "pid")
@@ -328,13 +538,23 @@ class Heartbeat(_message.Message):
     stats_json: str
     def __init__(self, stats_json: _Optional[str] = ...) -> None: ...
 
-class InputDone(_message.Message):
-    __slots__ = ("result", "app_id")
-    RESULT_FIELD_NUMBER: _ClassVar[int]
+class Done(_message.Message):
+    __slots__ = ("call_id", "function_id", "app_id", "indexes", "statuses", "results", "execute_ns")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     APP_ID_FIELD_NUMBER: _ClassVar[int]
-    result: Result
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    EXECUTE_NS_FIELD_NUMBER: _ClassVar[int]
+    call_id: str
+    function_id: str
     app_id: str
-    def __init__(self, result: _Optional[_Union[Result, _Mapping]] = ..., app_id: _Optional[str] = ...) -> None: ...
+    indexes: _containers.RepeatedScalarFieldContainer[int]
+    statuses: _containers.RepeatedScalarFieldContainer[ResultStatus]
+    results: _containers.RepeatedScalarFieldContainer[bytes]
+    execute_ns: int
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., statuses: _Optional[_Iterable[_Union[ResultStatus, str]]] = ..., results: _Optional[_Iterable[bytes]] = ..., execute_ns: _Optional[int] = ...) -> None: ...
 
 class PrepareDone(_message.Message):
     __slots__ = ("request_id", "ok", "reason")
@@ -352,18 +572,36 @@ class AppClosed(_message.Message):
     app_id: str
     def __init__(self, app_id: _Optional[str] = ...) -> None: ...
 
-class InputReturned(_message.Message):
-    __slots__ = ("call_id", "index", "reason")
+class InputsReturned(_message.Message):
+    __slots__ = ("call_id", "indexes", "reason", "begun")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    INDEX_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    BEGUN_FIELD_NUMBER: _ClassVar[int]
     call_id: str
-    index: int
+    indexes: _containers.RepeatedScalarFieldContainer[int]
     reason: str
-    def __init__(self, call_id: _Optional[str] = ..., index: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    begun: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., begun: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class LeaseGranted(_message.Message):
+    __slots__ = ("request_id", "ok", "reason", "socket", "token", "runner_id")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    OK_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SOCKET_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    ok: bool
+    reason: str
+    socket: str
+    token: str
+    runner_id: str
+    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed")
+    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
@@ -371,19 +609,21 @@ class AgentMessage(_message.Message):
     PREPARED_FIELD_NUMBER: _ClassVar[int]
     RETURNED_FIELD_NUMBER: _ClassVar[int]
     APP_CLOSED_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
     hello: AgentHello
     heartbeat: Heartbeat
-    done: InputDone
+    done: Done
     log: LogLine
     prepared: PrepareDone
-    returned: InputReturned
+    returned: InputsReturned
     app_closed: AppClosed
-    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[InputDone, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ...) -> None: ...
+    lease: LeaseGranted
+    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ...) -> None: ...
 
 class Assign(_message.Message):
-    __slots__ = ("call_id", "input", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id")
+    __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    INPUT_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
@@ -391,30 +631,56 @@ class Assign(_message.Message):
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     call_id: str
-    input: Input
+    inputs: _containers.RepeatedCompositeFieldContainer[Input]
     function_id: str
     params: bytes
     strategy: str
     submitted_ns: int
     delivery: int
     app_id: str
-    def __init__(self, call_id: _Optional[str] = ..., input: _Optional[_Union[Input, _Mapping]] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., delivery: _Optional[int] = ..., app_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, call_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., delivery: _Optional[int] = ..., app_id: _Optional[str] = ...) -> None: ...
 
 class AckDone(_message.Message):
-    __slots__ = ("call_id", "index")
+    __slots__ = ("call_id", "indexes")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    INDEX_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
     call_id: str
-    index: int
-    def __init__(self, call_id: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
+    indexes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ...) -> None: ...
 
-class CancelInput(_message.Message):
-    __slots__ = ("call_id", "index")
+class CancelInputs(_message.Message):
+    __slots__ = ("call_id", "indexes", "kill")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
-    INDEX_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
+    KILL_FIELD_NUMBER: _ClassVar[int]
     call_id: str
-    index: int
-    def __init__(self, call_id: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
+    indexes: _containers.RepeatedScalarFieldContainer[int]
+    kill: bool
+    def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: bool = ...) -> None: ...
+
+class GrantLease(_message.Message):
+    __slots__ = ("request_id", "function_id", "params", "lease_id")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    function_id: str
+    params: bytes
+    lease_id: str
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ...) -> None: ...
+
+class PlanPool(_message.Message):
+    __slots__ = ("function_id", "params", "every_instance", "plan_json")
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    EVERY_INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_JSON_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    params: bytes
+    every_instance: bool
+    plan_json: str
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., plan_json: _Optional[str] = ...) -> None: ...
 
 class CloseAppOnAgent(_message.Message):
     __slots__ = ("app_id",)
@@ -453,7 +719,7 @@ class Welcome(_message.Message):
     def __init__(self, instance_id: _Optional[str] = ..., protocol: _Optional[int] = ...) -> None: ...
 
 class ControllerMessage(_message.Message):
-    __slots__ = ("welcome", "assign", "ack", "cancel", "close_app", "open", "prepare")
+    __slots__ = ("welcome", "assign", "ack", "cancel", "close_app", "open", "prepare", "lease", "plan")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGN_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
@@ -461,11 +727,15 @@ class ControllerMessage(_message.Message):
     CLOSE_APP_FIELD_NUMBER: _ClassVar[int]
     OPEN_FIELD_NUMBER: _ClassVar[int]
     PREPARE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assign: Assign
     ack: AckDone
-    cancel: CancelInput
+    cancel: CancelInputs
     close_app: CloseAppOnAgent
     open: OpenFunction
     prepare: PrepareOnAgent
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInput, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ...) -> None: ...
+    lease: GrantLease
+    plan: PlanPool
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInputs, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ..., lease: _Optional[_Union[GrantLease, _Mapping]] = ..., plan: _Optional[_Union[PlanPool, _Mapping]] = ...) -> None: ...

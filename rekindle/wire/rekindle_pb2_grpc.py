@@ -74,7 +74,52 @@ class ControllerStub(object):
         self.Results = channel.unary_stream(
                 '/rekindle.v1.Controller/Results',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.ResultsRequest.SerializeToString,
-                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.Result.FromString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.ResultBatch.FromString,
+                _registered_method=True)
+        self.GetCall = channel.unary_unary(
+                '/rekindle.v1.Controller/GetCall',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.CallInfo.FromString,
+                _registered_method=True)
+        self.CancelCall = channel.unary_unary(
+                '/rekindle.v1.Controller/CancelCall',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.CancelCallRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.CancelCallReply.FromString,
+                _registered_method=True)
+        self.Lease = channel.unary_unary(
+                '/rekindle.v1.Controller/Lease',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.LeaseRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.LeaseReply.FromString,
+                _registered_method=True)
+        self.SetPool = channel.unary_unary(
+                '/rekindle.v1.Controller/SetPool',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SetPoolRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SetPoolReply.FromString,
+                _registered_method=True)
+        self.DeadLetters = channel.unary_unary(
+                '/rekindle.v1.Controller/DeadLetters',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLettersRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLettersReply.FromString,
+                _registered_method=True)
+        self.Replay = channel.unary_unary(
+                '/rekindle.v1.Controller/Replay',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLetterSelection.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLetterCount.FromString,
+                _registered_method=True)
+        self.Drop = channel.unary_unary(
+                '/rekindle.v1.Controller/Drop',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLetterSelection.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLetterCount.FromString,
+                _registered_method=True)
+        self.Recorded = channel.unary_unary(
+                '/rekindle.v1.Controller/Recorded',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.RecordedRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RecordedReply.FromString,
+                _registered_method=True)
+        self.Metrics = channel.unary_unary(
+                '/rekindle.v1.Controller/Metrics',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.MetricsRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.MetricsReply.FromString,
                 _registered_method=True)
         self.Prepare = channel.unary_unary(
                 '/rekindle.v1.Controller/Prepare',
@@ -153,6 +198,67 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCall(self, request, context):
+        """What is known of a call: its inputs, how many are done, and how.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelCall(self, request, context):
+        """Queued inputs never start; running ones get InputCancellation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Lease(self, request, context):
+        """A runner for one client's direct calls, while the lease lasts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPool(self, request, context):
+        """Pool sizes of a function, in force until it is registered anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeadLetters(self, request, context):
+        """Inputs that were given up: listed, put back on the queue, dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Replay(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drop(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recorded(self, request, context):
+        """Arrivals, service times and measured start costs of a function, as JSON for tuning.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Metrics(self, request, context):
+        """Prometheus text format.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Prepare(self, request, context):
         """Make sure that a strategy can be taken (bench): a template is live, a snapshot is there.
         """
@@ -213,7 +319,52 @@ def add_ControllerServicer_to_server(servicer, server):
             'Results': grpc.unary_stream_rpc_method_handler(
                     servicer.Results,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.ResultsRequest.FromString,
-                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.Result.SerializeToString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.ResultBatch.SerializeToString,
+            ),
+            'GetCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCall,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.CallInfo.SerializeToString,
+            ),
+            'CancelCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelCall,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.CancelCallRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.CancelCallReply.SerializeToString,
+            ),
+            'Lease': grpc.unary_unary_rpc_method_handler(
+                    servicer.Lease,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.LeaseRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.LeaseReply.SerializeToString,
+            ),
+            'SetPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPool,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SetPoolRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.SetPoolReply.SerializeToString,
+            ),
+            'DeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeadLetters,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLettersRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLettersReply.SerializeToString,
+            ),
+            'Replay': grpc.unary_unary_rpc_method_handler(
+                    servicer.Replay,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLetterSelection.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLetterCount.SerializeToString,
+            ),
+            'Drop': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drop,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLetterSelection.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLetterCount.SerializeToString,
+            ),
+            'Recorded': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recorded,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RecordedRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.RecordedReply.SerializeToString,
+            ),
+            'Metrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.Metrics,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.MetricsRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.MetricsReply.SerializeToString,
             ),
             'Prepare': grpc.unary_unary_rpc_method_handler(
                     servicer.Prepare,
@@ -448,7 +599,250 @@ class Controller(object):
             target,
             '/rekindle.v1.Controller/Results',
             rekindle_dot_wire_dot_rekindle__pb2.ResultsRequest.SerializeToString,
-            rekindle_dot_wire_dot_rekindle__pb2.Result.FromString,
+            rekindle_dot_wire_dot_rekindle__pb2.ResultBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/GetCall',
+            rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.CallInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/CancelCall',
+            rekindle_dot_wire_dot_rekindle__pb2.CancelCallRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.CancelCallReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Lease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Lease',
+            rekindle_dot_wire_dot_rekindle__pb2.LeaseRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.LeaseReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/SetPool',
+            rekindle_dot_wire_dot_rekindle__pb2.SetPoolRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.SetPoolReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/DeadLetters',
+            rekindle_dot_wire_dot_rekindle__pb2.DeadLettersRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeadLettersReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Replay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Replay',
+            rekindle_dot_wire_dot_rekindle__pb2.DeadLetterSelection.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeadLetterCount.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Drop',
+            rekindle_dot_wire_dot_rekindle__pb2.DeadLetterSelection.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeadLetterCount.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recorded(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Recorded',
+            rekindle_dot_wire_dot_rekindle__pb2.RecordedRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.RecordedReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Metrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Metrics',
+            rekindle_dot_wire_dot_rekindle__pb2.MetricsRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.MetricsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -266,7 +266,32 @@ class Client:
     async def results(self, call_id: str, **request: Any) -> list[pb.Result]:
         """All results of a call, in the order in which they come."""
         stream = self.call("Results", pb.ResultsRequest(call_id=call_id, **request))
-        return [result async for result in stream]
+        return [pb.Result.FromString(raw) async for batch in stream for raw in batch.results]
+
+    def reader(self, call_id: str) -> ResultReader:
+        """The same, read one by one."""
+        return ResultReader(self.call("Results", pb.ResultsRequest(call_id=call_id)))
+
+
+class ResultReader:
+    """Results of a stream one by one, however they travel."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._read: list[bytes] = []
+
+    async def read(self) -> Any:
+        """The next result, or EOF."""
+        while not self._read:
+            batch = await self._stream.read()
+            if batch is grpc.aio.EOF:
+                return batch
+            self._read.extend(batch.results)
+        return pb.Result.FromString(self._read.pop(0))
+
+    def cancel(self) -> None:
+        """Hang up."""
+        self._stream.cancel()
 
 
 class FakeAgent:
@@ -295,7 +320,7 @@ class FakeAgent:
         )
         self.assigned: asyncio.Queue[pb.Assign] = asyncio.Queue()
         self.acks: asyncio.Queue[pb.AckDone] = asyncio.Queue()
-        self.cancels: asyncio.Queue[pb.CancelInput] = asyncio.Queue()
+        self.cancels: asyncio.Queue[pb.CancelInputs] = asyncio.Queue()
         self.closes: asyncio.Queue[str] = asyncio.Queue()
         self.opens: asyncio.Queue[str] = asyncio.Queue()
         self.prepares: asyncio.Queue[pb.PrepareOnAgent] = asyncio.Queue()
@@ -317,7 +342,9 @@ class FakeAgent:
         hello = pb.AgentHello()
         hello.CopyFrom(self.hello)
         for assign in in_flight or ():
-            hello.in_flight.append(pb.InFlight(call_id=assign.call_id, index=assign.input.index))
+            hello.in_flight.append(
+                pb.InFlight(call_id=assign.call_id, indexes=[assign.inputs[0].index])
+            )
         await call.write(pb.AgentMessage(hello=hello))
         first = await call.read()
         if first is grpc.aio.EOF:
@@ -355,11 +382,12 @@ class FakeAgent:
                 return
             kind = message.WhichOneof("kind")
             if kind == "assign":
-                result = self._answer(message.assign) if self._answer else None
-                if result is not None:
-                    await self.send(done=pb.InputDone(result=result, app_id=message.assign.app_id))
-                else:
-                    self.assigned.put_nowait(message.assign)
+                for assign in one_by_one(message.assign):
+                    result = self._answer(assign) if self._answer else None
+                    if result is not None:
+                        await self.send(done=done_of(result, assign.app_id))
+                    else:
+                        self.assigned.put_nowait(assign)
             elif kind == "ack":
                 self.acks.put_nowait(message.ack)
             elif kind == "cancel":
@@ -387,7 +415,31 @@ class FakeAgent:
     ) -> None:
         """Report a result."""
         result = result_of(assign, data, status, message)
-        await self.send(done=pb.InputDone(result=result, app_id=assign.app_id))
+        await self.send(done=done_of(result, assign.app_id))
+
+
+def one_by_one(assign: pb.Assign) -> list[pb.Assign]:
+    """An order of one input for each of its inputs."""
+    orders = []
+    for item in assign.inputs:
+        order = pb.Assign()
+        order.CopyFrom(assign)
+        del order.inputs[:]
+        order.inputs.append(item)
+        orders.append(order)
+    return orders
+
+
+def done_of(result: pb.Result, app_id: str) -> pb.Done:
+    """The message with a result."""
+    return pb.Done(
+        call_id=result.call_id,
+        function_id=result.function_id,
+        app_id=app_id,
+        indexes=[result.index],
+        statuses=[result.status],
+        results=[result.SerializeToString()],
+    )
 
 
 def result_of(
@@ -399,7 +451,7 @@ def result_of(
     """A result as an agent makes it."""
     return pb.Result(
         call_id=assign.call_id,
-        index=assign.input.index,
+        index=assign.inputs[0].index,
         status=status,
         data=data,
         message=message,
@@ -412,7 +464,7 @@ def result_of(
 
 def echo(assign: pb.Assign) -> pb.Result:
     """An answer: the payload."""
-    return result_of(assign, assign.input.payload)
+    return result_of(assign, assign.inputs[0].payload)
 
 
 def spec(name: str = "double", **more: Any) -> FunctionSpec:

@@ -134,7 +134,7 @@ async def test_closing_ends_the_results_of_a_call_that_never_got_its_last_input(
         agent.answer(echo)
         app_id, [function_id] = await client.register("app", spec())
         call_id = await client.submit(function_id, {0: b"a"}, last=False)
-        stream = client.call("Results", pb.ResultsRequest(call_id=call_id))
+        stream = client.reader(call_id)
         assert (await stream.read()).index == 0
         await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
         assert await stream.read() is grpc.aio.EOF

@@ -29,7 +29,7 @@ async def test_invoke_runs_on_an_agent_and_returns_its_result(shared: Instance) 
         app_id, [function_id] = await client.register("app", spec())
         call = client.invoke(function_id, b"payload", strategy="fork")
         assign = await agent.assigned.get()
-        assert assign.input.payload == b"payload"
+        assert assign.inputs[0].payload == b"payload"
         assert (assign.function_id, assign.app_id) == (function_id, app_id)
         assert (assign.strategy, assign.delivery) == ("fork", 1)
         await agent.done(assign, b"answer")
@@ -37,7 +37,7 @@ async def test_invoke_runs_on_an_agent_and_returns_its_result(shared: Instance) 
         assert (result.status, result.data, result.deliveries) == (pb.SUCCESS, b"answer", 1)
         assert result.function_id == function_id
         ack = await agent.acks.get()
-        assert (ack.call_id, ack.index) == (assign.call_id, 0)
+        assert (ack.call_id, list(ack.indexes)) == (assign.call_id, [0])
 
 
 @in_loop
@@ -90,7 +90,7 @@ async def test_results_come_from_the_store_and_live_each_once(shared: Instance) 
         call_id = await client.submit(function_id, {0: b"0", 1: b"1"}, last=False)
         await agent.done(await agent.assigned.get(), b"r0")
         await agent.acks.get()
-        stream = client.call("Results", pb.ResultsRequest(call_id=call_id))
+        stream = client.reader(call_id)
         first = await stream.read()
         assert (first.index, first.data) == (0, b"r0")
         await agent.done(await agent.assigned.get(), b"r1")
@@ -107,7 +107,7 @@ async def test_a_results_stream_resumes_where_it_broke(shared: Instance) -> None
         agent.answer(echo)
         _, [function_id] = await client.register("app", spec())
         call_id = await client.submit(function_id, {i: str(i).encode() for i in range(40)})
-        stream = client.call("Results", pb.ResultsRequest(call_id=call_id))
+        stream = client.reader(call_id)
         seen = [(await stream.read()).index for _ in range(7)]
         stream.cancel()
         rest = await client.results(call_id, have=seen)
@@ -125,7 +125,7 @@ async def test_a_stream_ends_when_an_empty_last_submission_closes_the_call(
         agent.answer(echo)
         _, [function_id] = await client.register("app", spec())
         call_id = await client.submit(function_id, {0: b"a"}, last=False)
-        stream = client.call("Results", pb.ResultsRequest(call_id=call_id))
+        stream = client.reader(call_id)
         assert (await stream.read()).index == 0
         await client.submit(function_id, {}, call_id=call_id)
         assert await stream.read() is grpc.aio.EOF
@@ -152,13 +152,13 @@ async def test_more_inputs_than_memory_may_hold_wait_on_the_stream_in_order() ->
             order: list[int] = []
 
             def answer(assign: pb.Assign) -> pb.Result:
-                order.append(assign.input.index)
+                order.append(assign.inputs[0].index)
                 return echo(assign)
 
             agent.answer(answer)
             for _ in range(agent.assigned.qsize()):
                 assign = agent.assigned.get_nowait()
-                await agent.done(assign, assign.input.payload)
+                await agent.done(assign, assign.inputs[0].payload)
             results = await client.results(call_id)
             assert {r.index: r.data for r in results} == payloads
             assert order == sorted(order)
@@ -196,7 +196,7 @@ async def test_lookup_finds_a_function_by_name_or_names_the_nearest(shared: Inst
 @in_loop
 async def test_a_call_that_is_not_known_is_not_found(shared: Instance) -> None:
     async with Client(shared) as client:
-        stream = client.call("Results", pb.ResultsRequest(call_id=new_id("fc")))
+        stream = client.reader(new_id("fc"))
         error = await refused(stream.read())
         assert isinstance(error, exception.NotFoundError)
 
@@ -244,7 +244,7 @@ async def test_a_large_payload_arrives_whole(shared: Instance) -> None:
         payload = b"0123456789abcdef" * (2 * 1024 * 1024)  # 32 MiB
         call = client.invoke(function_id, payload)
         assign = await agent.assigned.get()
-        await agent.done(assign, assign.input.payload)
+        await agent.done(assign, assign.inputs[0].payload)
         assert (await call).data == payload
 
 
@@ -281,8 +281,8 @@ async def test_a_runner_that_dies_is_given_the_input_thrice(shared: Instance) ->
             assign = await agent.assigned.get()
             assert assign.delivery == number
             await agent.send(
-                returned=pb.InputReturned(
-                    call_id=assign.call_id, index=0, reason="killed by signal 9"
+                returned=pb.InputsReturned(
+                    call_id=assign.call_id, indexes=[0], reason="killed by signal 9", begun=[0]
                 )
             )
         result = await call

@@ -182,11 +182,11 @@ async def test_a_killed_controller_comes_back_with_queue_results_and_code(
         instance.start_controller()
         await agent.connect(in_flight=held[1:])
         for assign in held[1:]:
-            await agent.done(assign, assign.input.payload)
+            await agent.done(assign, assign.inputs[0].payload)
         agent.answer(echo)
         for _ in range(agent.assigned.qsize()):
             assign = agent.assigned.get_nowait()
-            await agent.done(assign, assign.input.payload)
+            await agent.done(assign, assign.inputs[0].payload)
         results = {r.index: r for r in await client.results(call_id)}
         assert sorted(results) == list(range(30))
         assert results[0].data == b"before"
@@ -214,7 +214,7 @@ async def test_inputs_that_nobody_had_run_after_a_restart_of_the_controller(
             order: list[int] = []
 
             def answer(assign: pb.Assign) -> pb.Result:
-                order.append(assign.input.index)
+                order.append(assign.inputs[0].index)
                 return echo(assign)
 
             agent.answer(answer)
@@ -289,14 +289,16 @@ async def test_lost_deliveries_are_counted_over_a_restart(instance: Instance) ->
         for number in (1, 2):
             assign = await agent.assigned.get()
             assert assign.delivery == number
-            back = pb.InputReturned(call_id=call_id, index=0, reason="died")
+            back = pb.InputsReturned(call_id=call_id, indexes=[0], reason="died", begun=[0])
             await agent.send(returned=back)
         held = await agent.assigned.get()
         instance.kill_controller()
         await agent.lost_connection()
         instance.start_controller()
         await agent.connect(in_flight=[held])
-        await agent.send(returned=pb.InputReturned(call_id=call_id, index=0, reason="died"))
+        await agent.send(
+            returned=pb.InputsReturned(call_id=call_id, indexes=[0], reason="died", begun=[0])
+        )
         [result] = await client.results(call_id)
         assert (result.status, result.deliveries) == (pb.RUNNER_LOST, 3)
 
@@ -330,13 +332,13 @@ async def test_a_killed_redis_loses_nothing_that_was_acknowledged(instance: Inst
         instance.kill_redis()
         running = [await agent.assigned.get() for _ in range(4)]
         for assign in running:  # results that come while Redis is away
-            await agent.done(assign, assign.input.payload)
+            await agent.done(assign, assign.inputs[0].payload)
         waiting = client.invoke(function_id, b"meanwhile")  # and a call
         instance.start_redis()
         agent.answer(echo)
         for _ in range(agent.assigned.qsize()):
             assign = agent.assigned.get_nowait()
-            await agent.done(assign, assign.input.payload)
+            await agent.done(assign, assign.inputs[0].payload)
         results = {r.index: r.data for r in await client.results(call_id)}
         assert results == {i: b"stored" if i == 0 else b"%d" % i for i in range(50)}
         assert (await waiting).data == b"meanwhile"

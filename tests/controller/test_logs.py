@@ -11,6 +11,7 @@ from tests.controller.harness import (
     Client,
     FakeAgent,
     Instance,
+    done_of,
     in_loop,
     new_id,
     running_instance,
@@ -57,12 +58,10 @@ async def test_a_result_that_is_sent_again_without_its_app_names_its_lines_too(
         call = client.invoke(function_id)
         assign = await agent.assigned.get()
         await say(agent, app_id, "a")
-        done = pb.InputDone(
-            result=pb.Result(
-                call_id=assign.call_id, status=pb.SUCCESS, function_id=assign.function_id
-            )
+        result = pb.Result(
+            call_id=assign.call_id, status=pb.SUCCESS, function_id=assign.function_id
         )
-        await agent.send(done=done)
+        await agent.send(done=done_of(result, ""))
         assert (await call).log_seq == 1
 
 

@@ -178,7 +178,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         call.complete = call.complete or request.last
         call.changed.set()
 
-    async def Results(self, request: Any, ctx: Any) -> AsyncIterator[pb.Result]:
+    async def Results(self, request: Any, ctx: Any) -> AsyncIterator[pb.ResultBatch]:
         call = self._calls.get(request.call_id)
         if call is None:
             await self._abort(ctx, NotFoundError(f"no call {request.call_id}"))
@@ -195,7 +195,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
                 if task.done():
                     given.add(index)
                     del open_ones[index]
-                    yield task.result()
+                    yield pb.ResultBatch(results=[task.result().SerializeToString()])
             if call.changed.is_set():
                 continue
             if call.complete and not open_ones:

@@ -16,6 +16,7 @@ import grpc.aio
 from rekindle import paths
 from rekindle.exception import ServiceError, VersionError
 from rekindle.runtime.agent.node import Node
+from rekindle.runtime.agent.outcome import done_message
 from rekindle.runtime.agent.report import stats_json
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
@@ -157,7 +158,7 @@ class Link:
             protocol=PROTOCOL,
             max_runners=self._max_runners,
             in_flight=[
-                pb.InFlight(call_id=call_id, index=index) for call_id, index in node.in_flight
+                pb.InFlight(call_id=call_id, indexes=[index]) for call_id, index in node.in_flight
             ],
             pid=os.getpid(),
         )
@@ -169,7 +170,7 @@ class Link:
             self._outbox.put_nowait(self._buffered.popleft())
         for result in node.in_flight.values():
             if result is not None:
-                self._outbox.put_nowait(pb.AgentMessage(done=pb.InputDone(result=result)))
+                self._outbox.put_nowait(pb.AgentMessage(done=done_message(result, "")))
 
     def _keep_unsent(self) -> None:
         while not self._outbox.empty():

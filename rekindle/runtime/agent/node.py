@@ -81,20 +81,24 @@ class Node:
     # ---- orders of the controller ----------------------------------------------------------
 
     def assign(self, order: pb.Assign) -> None:
-        """An input to run."""
-        key = (order.call_id, order.input.index)
+        """Inputs to run."""
+        for one in order.inputs:
+            self._assign(order, one)
+
+    def _assign(self, order: pb.Assign, one: pb.Input) -> None:
+        key = (order.call_id, one.index)
         if key in self.in_flight:
             log.info("assigned again", extra=kv(call=key[0], index=key[1]))
             return
         self.in_flight[key] = None
         assignment = Assignment(
             call_id=order.call_id,
-            index=order.input.index,
+            index=one.index,
             function_id=order.function_id,
             app_id=order.app_id,
-            method=order.input.method,
+            method=one.method,
             params=order.params,
-            payload=order.input.payload,
+            payload=one.payload,
             strategy=Strategy(order.strategy) if order.strategy else None,
             submitted_ns=order.submitted_ns,
             received_ns=now_ns(),
@@ -116,14 +120,16 @@ class Node:
 
     def acknowledged(self, order: pb.AckDone) -> None:
         """The controller has stored a result."""
-        self.in_flight.pop((order.call_id, order.index), None)
+        for index in order.indexes:
+            self.in_flight.pop((order.call_id, index), None)
 
-    def cancel(self, order: pb.CancelInput) -> None:
-        """Take an input back, or end the runner that has it."""
-        key = (order.call_id, order.index)
-        for pool in self.pools.values():
-            if pool.cancel(key) or pool.cancel_running(key):
-                return
+    def cancel(self, order: pb.CancelInputs) -> None:
+        """Take inputs back, or end the runners that have them."""
+        for index in order.indexes:
+            key = (order.call_id, index)
+            for pool in self.pools.values():
+                if pool.cancel(key) or pool.cancel_running(key):
+                    break
 
     def open(self, order: pb.OpenFunction) -> None:
         """An app was registered: get ready for its first call."""
@@ -297,9 +303,7 @@ class Node:
         if assignment.id not in self.in_flight:
             return  # a second result of an input that the controller has given up
         self.in_flight[assignment.id] = result
-        self.uplink.send(
-            pb.AgentMessage(done=pb.InputDone(result=result, app_id=assignment.app_id))
-        )
+        self.uplink.send(pb.AgentMessage(done=outcome.done_message(result, assignment.app_id)))
 
     def returned(self, assignment: Assignment, reason: str) -> None:
         """Its runner died under it."""
@@ -307,8 +311,11 @@ class Node:
         self.in_flight.pop(assignment.id, None)
         self.uplink.send(
             pb.AgentMessage(
-                returned=pb.InputReturned(
-                    call_id=assignment.call_id, index=assignment.index, reason=reason
+                returned=pb.InputsReturned(
+                    call_id=assignment.call_id,
+                    indexes=[assignment.index],
+                    reason=reason,
+                    begun=[assignment.index],
                 )
             )
         )

@@ -82,6 +82,18 @@ def start_failed(assignment: Assignment, error: exception.Error | UserCodeFailed
     return result
 
 
+def done_message(result: pb.Result, app_id: str) -> pb.Done:
+    """The message that takes a result to the controller."""
+    return pb.Done(
+        call_id=result.call_id,
+        function_id=result.function_id,
+        app_id=app_id,
+        indexes=[result.index],
+        statuses=[result.status],
+        results=[result.SerializeToString()],
+    )
+
+
 def cancelled(assignment: Assignment) -> pb.Result:
     """Its app was closed before it could run."""
     result = _blank(assignment)

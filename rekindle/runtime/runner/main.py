@@ -19,7 +19,7 @@ _STARTED_NS = now_ns()
 from rekindle.forkserver import park, sockets  # noqa: E402 - after the first time stamp
 from rekindle.forkserver.inspection import inspect_self  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
-from rekindle.runtime.runner import loaded, serve, unique  # noqa: E402
+from rekindle.runtime.runner import inputs, loaded, serve, unique  # noqa: E402
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
 from rekindle.sdk import context  # noqa: E402
 from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
@@ -78,7 +78,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
             service.run_hooks(service.enter_snap)
             marks.append((Phase.ENTER.value, now_ns()))
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
-        serve.send_failure(channel, {"op": "start_failed", "stage": stage, "marks": marks}, error)
+        inputs.send_failure(channel, {"op": "start_failed", "stage": stage, "marks": marks}, error)
         return None
     park.flush_output()
     return service

@@ -58,7 +58,7 @@ class RecordingUplink:
 
     functions: dict[str, pb.FetchFunctionReply] = field(default_factory=dict)
     results: dict[tuple[str, int], Outcome] = field(default_factory=dict)
-    returned: list[pb.InputReturned] = field(default_factory=list)
+    returned: list[pb.InputsReturned] = field(default_factory=list)
     lines: list[pb.LogLine] = field(default_factory=list)
     prepared: dict[str, pb.PrepareDone] = field(default_factory=dict)
     closed_apps: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class RecordingUplink:
     def send(self, message: pb.AgentMessage) -> None:
         kind = message.WhichOneof("kind")
         if kind == "done":
-            result = message.done.result
+            result = pb.Result.FromString(message.done.results[0])
             self.results[(result.call_id, result.index)] = Outcome(result, now_ns())
         elif kind == "returned":
             self.returned.append(message.returned)
@@ -164,9 +164,11 @@ class Harness:
         self.node.assign(
             pb.Assign(
                 call_id=call_id,
-                input=pb.Input(
-                    index=0, method=method, payload=serialize((args, kwargs), "a test's input")
-                ),
+                inputs=[
+                    pb.Input(
+                        index=0, method=method, payload=serialize((args, kwargs), "a test's input")
+                    )
+                ],
                 function_id=function_id,
                 strategy=strategy,
                 submitted_ns=now_ns(),
@@ -179,7 +181,7 @@ class Harness:
     async def result(self, key: tuple[str, int]) -> Outcome:
         """Wait for a result."""
         outcome: Outcome = await self.uplink.until(lambda: self.uplink.results.get(key))
-        self.node.acknowledged(pb.AckDone(call_id=key[0], index=key[1]))
+        self.node.acknowledged(pb.AckDone(call_id=key[0], indexes=[key[1]]))
         return outcome
 
     async def call(
