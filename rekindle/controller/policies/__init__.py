@@ -1,0 +1,55 @@
+"""Policies that size the pools of a node, behind one protocol (policy.py); the registry by name.
+
+Pure logic, used by the controller and by the simulator alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from rekindle.controller.policies.fixed import Fixed
+from rekindle.controller.policies.policy import (
+    GIB,
+    Policy,
+    PoolSettings,
+    PoolView,
+    Prices,
+    Sizer,
+)
+from rekindle.exception import InvalidError
+
+#: Name -> the policy; its fields are its parameters.
+REGISTRY: dict[str, type[Any]] = {"fixed": Fixed}
+
+
+def make(name: str, **parameters: Any) -> Policy:
+    """The policy of that name; InvalidError for an unknown name or parameter."""
+    kind = REGISTRY.get(name)
+    if kind is None:
+        raise InvalidError(f"no policy {name!r}; there are: {', '.join(REGISTRY)}")
+    known = parameters_of(name)
+    for parameter in parameters:
+        if parameter not in known:
+            has = ", ".join(known) if known else "none"
+            raise InvalidError(f"policy {name!r} has no parameter {parameter!r}; it has: {has}")
+    policy: Policy = kind(**parameters)
+    return policy
+
+
+def parameters_of(name: str) -> tuple[str, ...]:
+    """The names of a policy's parameters."""
+    return tuple(f.name for f in dataclasses.fields(REGISTRY[name]) if f.init and f.name != "name")
+
+
+__all__ = [
+    "GIB",
+    "REGISTRY",
+    "Policy",
+    "PoolSettings",
+    "PoolView",
+    "Prices",
+    "Sizer",
+    "make",
+    "parameters_of",
+]

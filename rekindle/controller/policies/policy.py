@@ -1,0 +1,133 @@
+"""What a sizing policy is, and what it may look at.
+
+A policy says what a node holds for each pool. It is pure: no clock of its own, no input or output;
+whoever runs it (the controller, the simulator) tells it what happens and asks for plans. What
+happens at every input must cost about a microsecond, so a pool's sizer only counts there; plans are
+made a few times a minute. Knows nothing of Redis, agents or traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
+
+GIB = 1024.0**3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """What the user has set for a function (docs/sdk.md)."""
+
+    min_containers: int = 0
+    max_containers: int | None = None
+    buffer_containers: int = 0
+    scaledown_window_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """What is paid for what is held; any currency.
+
+    The defaults are the published prices of AWS Fargate (Linux, x86, us-east-1) for memory and CPU,
+    of gp3 volumes for disk, and the seed figure of two dollars for an hour of an A100.
+    ``waiting_hour`` is what an hour of callers waiting is worth: a caller that waits has a core
+    of its own.
+    """
+
+    gib_hour: float = 0.004445
+    gpu_hour: float = 2.0
+    cpu_hour: float = 0.04048
+    disk_gib_hour: float = 0.08 / 730
+    waiting_hour: float = 0.04048
+
+    def holding(self, memory_bytes: float, disk_bytes: float = 0.0, gpus: float = 0.0) -> float:
+        """The price of holding that for a second."""
+        memory = memory_bytes / GIB * self.gib_hour
+        return (memory + disk_bytes / GIB * self.disk_gib_hour + gpus * self.gpu_hour) / 3600
+
+
+@dataclass(slots=True, kw_only=True)
+class PoolView:
+    """One pool at one moment, as a policy sees it."""
+
+    now: float  # seconds on any clock that never runs backwards; the same as of arrived()
+    settings: PoolSettings
+    #: The levels that this function can be held at, with what was measured; WARM and NONE are
+    #: always there. Without a snapshot there is no MAPPED, CACHED or DISK.
+    levels: Mapping[Level, Figures]
+    busy: int = 0  # runners that have an input
+    idle: int = 0
+    starting: int = 0
+    queued: int = 0
+    service_s: float = 0.0  # mean time that an input runs; 0 is not known yet
+    #: Input-seconds spent running or waiting since the pool was made: its growth over a time is
+    #: the mean number of inputs in flight.
+    demand_s: float = 0.0
+
+
+class Sizer(Protocol):
+    """One pool's part of a policy."""
+
+    def arrived(self, now: float) -> None:
+        """An input has arrived. Called for every one: counts, and no more."""
+
+    def quiet(self, now: float) -> None:
+        """The last input of the pool has ended: nothing runs or waits. Counts, and no more."""
+
+    def plan(self, view: PoolView) -> PoolPlan:
+        """What to hold from now on. The same object again means that nothing changes."""
+
+
+class Policy(Protocol):
+    """A way to size the pools of a node."""
+
+    @property
+    def name(self) -> str:
+        """As in the registry."""
+
+    def sizer(self) -> Sizer:
+        """The part for one more pool."""
+
+    def evicted(self, priority: float) -> None:
+        """A node that was short of memory gave up something of this priority."""
+
+
+def bottom(levels: Mapping[Level, Figures]) -> Level:
+    """Where a function rests that holds no memory: its snapshot on disk, if it has one."""
+    return Level.DISK if Level.DISK in levels else Level.NONE
+
+
+def plan_of(
+    view: PoolView,
+    *,
+    keep_s: float,
+    rest: tuple[Rest, ...] = (),
+    base: Level | None = None,
+    runners: int = 0,
+    buffer: int = 0,
+    patience_s: float = 0.0,
+    priority: Mapping[Level, float] | None = None,
+    again_s: float | None = None,
+    why: str = "",
+) -> PoolPlan:
+    """A plan within the user's settings: never less than min, never more than max."""
+    settings = view.settings
+    runners = max(runners, settings.min_containers)
+    if settings.max_containers is not None:
+        runners = min(runners, settings.max_containers)
+    low = bottom(view.levels)
+    return PoolPlan(
+        runners=runners,
+        buffer=max(buffer, settings.buffer_containers),
+        keep_s=keep_s,
+        max_runners=settings.max_containers,
+        patience_s=patience_s,
+        base=base or low,
+        rest=rest or (Rest(low),),
+        priority=priority or {},
+        again_s=again_s,
+        why=why,
+    )

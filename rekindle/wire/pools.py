@@ -1,0 +1,176 @@
+"""What the controller asks of a node for one pool: the levels between warm and cold, and the plan.
+
+A plan can be followed without asking again: it says what to hold while inputs run, and what to
+hold for how long once they have ended. The agent's pools and the simulator read it with the same
+methods. Travels as JSON. Standard library only; knows nothing of policies, which make plans.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rekindle.wire.phases import Strategy
+
+
+class Level(enum.Enum):
+    """What is held of a function, from the next runner's point of view; warmest first."""
+
+    WARM = "warm"  # an idle runner
+    BOOTED = "booted"  # a live template with memory of its own: the next runner is forked
+    MAPPED = "mapped"  # a live template restored from its snapshot, memory mapped: forked too
+    CACHED = "cached"  # a snapshot in the page cache: the next runner is restored
+    DISK = "disk"  # a snapshot on disk alone: restored, and read
+    NONE = "none"  # nothing: booted cold
+
+    @property
+    def strategy(self) -> Strategy:
+        """How a runner comes to be from here."""
+        return _STRATEGIES[self]
+
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether a runner at this level maps, or is made from, a snapshot."""
+        return self in (Level.MAPPED, Level.CACHED, Level.DISK)
+
+
+_STRATEGIES = {
+    Level.WARM: Strategy.WARM,
+    Level.BOOTED: Strategy.FORK,
+    Level.MAPPED: Strategy.FORK,
+    Level.CACHED: Strategy.RESTORE,
+    Level.DISK: Strategy.RESTORE,
+    Level.NONE: Strategy.COLD,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What was measured of one level of one function revision.
+
+    ``memory_bytes`` of WARM is what one more runner adds to the node (its private memory); of the
+    other levels, all that is held there, page cache included.
+    """
+
+    start_s: float  # from its order to a runner that is ready for an input
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    cpu_s: float = 0.0  # CPU time that such a start takes
+    gpus: float = 0.0  # held by a runner; nothing below WARM holds any
+
+
+@dataclass(frozen=True)
+class Rest:
+    """One step of what is held after the last input has ended: this level, this long."""
+
+    level: Level
+    for_s: float = math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolPlan:
+    """What a node is asked to hold for one pool.
+
+    Two things matter: ``busy`` is the number of runners that have an input, ``quiet_s`` for how
+    long no input has been running or waiting (0 while one is; since the pool was made where there
+    was none).
+    """
+
+    #: Runners wanted however quiet it is, busy ones included.
+    runners: int = 0
+    #: Idle runners wanted beside the busy ones while the pool is active: while inputs run or
+    #: wait, and for ``active_s`` after.
+    buffer: int = 0
+    active_s: float = 60.0
+    #: An idle runner that is not wanted is stopped once it has been idle this long.
+    keep_s: float = 60.0
+    #: Never more runners than this; None is no limit of the pool's own.
+    max_runners: int | None = None
+    #: A runner is started for a waiting input once it has waited this long (at once where the pool
+    #: has no runner at all): where inputs are shorter than a start, a busy runner is free sooner.
+    patience_s: float = 0.0
+    #: What is held beside runners while inputs run: the next runner is started from it. A level
+    #: that the node cannot have (no snapshot, say) means the best one below it.
+    base: Level = Level.DISK
+    #: What is held at each moment of the quiet time, in order, counted from its beginning; a
+    #: level may be warmer than the one before it (made ready ahead of time). WARM is one runner.
+    #: The last step stays.
+    rest: tuple[Rest, ...] = (Rest(Level.DISK),)
+    #: When memory is short, what has the lowest value goes first, over all pools of a node: an
+    #: idle runner at WARM, what is held below it at its level. Absent: 0. Among equals, what has
+    #: been idle longest.
+    priority: Mapping[Level, float] = field(default_factory=dict)
+    #: The policy wants to be asked again after this long, whatever happens; None: not by itself.
+    again_s: float | None = None
+    #: In words, for `rekindle pool ls`.
+    why: str = ""
+
+    def level_at(self, quiet_s: float) -> Level:
+        """What to hold when the pool has been quiet this long."""
+        for step in self.rest:
+            quiet_s -= step.for_s
+            if quiet_s < 0:
+                return step.level
+        return self.rest[-1].level if self.rest else Level.NONE
+
+    def next_change_s(self, quiet_s: float) -> float:
+        """How long from now, at ``quiet_s``, ``level_at`` will say something new; inf for never."""
+        left = -quiet_s
+        for step in self.rest[:-1]:
+            left += step.for_s
+            if left > 0:
+                return left
+        return math.inf
+
+    def wanted(self, busy: int, quiet_s: float) -> int:
+        """Runners to have now, busy ones included; missing ones are started."""
+        wanted = max(self.runners, busy)
+        if self.buffer and quiet_s < self.active_s:
+            wanted = max(wanted, busy + self.buffer)
+        if wanted == 0 and quiet_s > 0 and self.level_at(quiet_s) is Level.WARM:
+            wanted = 1
+        return wanted if self.max_runners is None else min(wanted, self.max_runners)
+
+    def priority_of(self, level: Level) -> float:
+        """Its value when memory is short; the lowest goes first."""
+        return self.priority.get(level, 0.0)
+
+    def to_json(self) -> str:
+        """JSON; what lasts for ever is null there."""
+        raw = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        raw["keep_s"] = _finite(self.keep_s)
+        raw["patience_s"] = _finite(self.patience_s)
+        raw["base"] = self.base.value
+        raw["rest"] = [[step.level.value, _finite(step.for_s)] for step in self.rest]
+        raw["priority"] = {level.value: value for level, value in self.priority.items()}
+        return json.dumps(raw, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> PoolPlan:
+        """The inverse of ``to_json``; unknown fields of a newer peer are ignored."""
+        raw: dict[str, Any] = json.loads(text)
+        known = {f.name for f in dataclasses.fields(cls)}
+        raw = {key: value for key, value in raw.items() if key in known}
+        for name in ("keep_s", "patience_s"):
+            if name in raw:
+                raw[name] = _for_ever(raw[name])
+        if "base" in raw:
+            raw["base"] = Level(raw["base"])
+        if "rest" in raw:
+            raw["rest"] = tuple(Rest(Level(name), _for_ever(s)) for name, s in raw["rest"])
+        if "priority" in raw:
+            raw["priority"] = {Level(name): value for name, value in raw["priority"].items()}
+        return cls(**raw)
+
+
+def _finite(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds
+
+
+def _for_ever(seconds: float | None) -> float:
+    return math.inf if seconds is None else float(seconds)
