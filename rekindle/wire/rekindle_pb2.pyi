@@ -451,14 +451,30 @@ class PrepareReply(_message.Message):
     def __init__(self, ok: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class LogsRequest(_message.Message):
-    __slots__ = ("app_id", "after_seq", "follow")
+    __slots__ = ("app_id", "after_seq", "follow", "app", "tail", "since_ns", "function", "call_id", "runner_id", "streams", "search")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQ_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    APP_FIELD_NUMBER: _ClassVar[int]
+    TAIL_FIELD_NUMBER: _ClassVar[int]
+    SINCE_NS_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     after_seq: int
     follow: bool
-    def __init__(self, app_id: _Optional[str] = ..., after_seq: _Optional[int] = ..., follow: bool = ...) -> None: ...
+    app: str
+    tail: int
+    since_ns: int
+    function: str
+    call_id: str
+    runner_id: str
+    streams: _containers.RepeatedScalarFieldContainer[str]
+    search: str
+    def __init__(self, app_id: _Optional[str] = ..., after_seq: _Optional[int] = ..., follow: bool = ..., app: _Optional[str] = ..., tail: _Optional[int] = ..., since_ns: _Optional[int] = ..., function: _Optional[str] = ..., call_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., streams: _Optional[_Iterable[str]] = ..., search: _Optional[str] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("seq", "app_id", "function", "runner_id", "call_id", "stream", "text", "partial", "at_ns")
