@@ -225,14 +225,18 @@ class ResultBatch(_message.Message):
     def __init__(self, results: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ResultsRequest(_message.Message):
-    __slots__ = ("call_id", "from_index", "have")
+    __slots__ = ("call_id", "from_index", "have", "stored", "end_index")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FROM_INDEX_FIELD_NUMBER: _ClassVar[int]
     HAVE_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    END_INDEX_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     from_index: int
     have: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, call_id: _Optional[str] = ..., from_index: _Optional[int] = ..., have: _Optional[_Iterable[int]] = ...) -> None: ...
+    stored: bool
+    end_index: int
+    def __init__(self, call_id: _Optional[str] = ..., from_index: _Optional[int] = ..., have: _Optional[_Iterable[int]] = ..., stored: bool = ..., end_index: _Optional[int] = ...) -> None: ...
 
 class GetCallRequest(_message.Message):
     __slots__ = ("call_id",)
