@@ -19,6 +19,7 @@ from rekindle.exception import Error, InternalFailure, RunnerLostError, Strategy
 from rekindle.runtime.agent import outcome
 from rekindle.runtime.agent.assignment import Assignment
 from rekindle.runtime.agent.freezing import freeze
+from rekindle.runtime.agent.plan import Sizing, declared_plan
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runner import Runner, RunnerState, UserCodeFailed
 from rekindle.runtime.agent.starts import Starter
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 _BACKOFF_S, _BACKOFF_MAX_S = 1.0, 60.0
 #: Share of memory that stays free of templates kept in advance.
 _SPARE_MEMORY = 0.15
-#: A pool counts as active, and keeps its buffer, this long after its last input.
-_ACTIVE_S = 60.0
 
 
 class Host(Protocol):
@@ -73,6 +72,10 @@ class Pool:
     _not_before: float = 0.0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        #: How many runners to have: the controller's plan, or what the function declares.
+        self.sizing = Sizing(declared_plan(self.revision.spec))
+
     # ---- inputs ----------------------------------------------------------------------------
 
     def submit(self, assignment: Assignment) -> None:
@@ -107,6 +110,7 @@ class Pool:
 
     def pump(self) -> None:
         """Give waiting inputs to idle runners, and start runners that are missing."""
+        self.sizing.see(bool(self.waiting) or self.busy() > 0)
         while self.waiting:
             runner = self.idle_runner()
             if runner is None:
@@ -126,31 +130,23 @@ class Pool:
         return [r for r in self.runners.values() if r.state is RunnerState.IDLE and not r.private]
 
     def _should_start(self) -> bool:
-        if self.size() + self.starting >= self._limit():
+        if self.size() + self.starting >= self.sizing.limit:
             return False
         missing = len(self.waiting) - self.starting
         if missing <= 0:
             if time.monotonic() < self._not_before:
                 return False
-            missing = self._target_idle() - len(self._idle()) - self.starting
+            busy = self.busy()
+            missing = self.sizing.wanted(busy) - busy - len(self._idle()) - self.starting
         return missing > 0 and self.host.room_for_runner(self)
-
-    def _limit(self) -> int:
-        limit = self.revision.spec.max_containers
-        return limit if limit is not None else 1 << 30
 
     def size(self) -> int:
         """Runners that are there, starting ones not counted."""
         return len(self.runners)
 
-    def _target_idle(self) -> int:
-        """Idle runners wished for: what min_containers lacks, and the buffer while active."""
-        spec = self.revision.spec
-        busy = sum(1 for r in self.runners.values() if r.state is RunnerState.BUSY)
-        target = max(0, spec.min_containers - busy)
-        if self.last_input and time.monotonic() - self.last_input < _ACTIVE_S:
-            target = max(target, spec.buffer_containers)
-        return target
+    def busy(self) -> int:
+        """Runners that have an input."""
+        return sum(1 for r in self.runners.values() if r.state is RunnerState.BUSY)
 
     # ---- running ---------------------------------------------------------------------------
 
@@ -315,16 +311,9 @@ class Pool:
 
     def tend(self) -> None:
         """Called now and then: stop what idles too long, start what is missing."""
-        spec = self.revision.spec
-        now = time.monotonic()
-        active = self.last_input and now - self.last_input < _ACTIVE_S
-        keep = max(spec.min_containers, spec.buffer_containers if active else 0)
-        idle = sorted(self._idle(), key=lambda r: r.idle_since)
-        spare = self.size() - keep
-        for runner in idle[: max(0, spare)]:
-            if now - runner.idle_since >= spec.scaledown_window_s:
-                self._forget(runner)
-                self._spawn(runner.stop(self.exit_grace_s))
+        for runner in self.sizing.surplus(self._idle(), self.busy(), time.monotonic()):
+            self._forget(runner)
+            self._spawn(runner.stop(self.exit_grace_s))
         self.pump()
 
     async def close(self) -> None:
