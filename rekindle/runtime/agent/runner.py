@@ -32,14 +32,22 @@ class RunnerState(Enum):
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
+    #: It serves one client's direct calls; its pool gives it nothing.
+    LENT = "lent"
     STOPPING = "stopping"
     GONE = "gone"
 
 
 _MOVES = {
     RunnerState.STARTING: {RunnerState.IDLE, RunnerState.GONE},
-    RunnerState.IDLE: {RunnerState.BUSY, RunnerState.STOPPING, RunnerState.GONE},
+    RunnerState.IDLE: {
+        RunnerState.BUSY,
+        RunnerState.LENT,
+        RunnerState.STOPPING,
+        RunnerState.GONE,
+    },
     RunnerState.BUSY: {RunnerState.IDLE, RunnerState.GONE},
+    RunnerState.LENT: {RunnerState.IDLE, RunnerState.GONE},
     RunnerState.STOPPING: {RunnerState.GONE},
     RunnerState.GONE: set(),
 }
@@ -142,6 +150,14 @@ class Runner:
     def take(self) -> None:
         """Reserve it for an input."""
         self._move(RunnerState.BUSY)
+
+    def lend(self) -> None:
+        """Give it to a client for direct calls."""
+        self._move(RunnerState.LENT)
+
+    def take_back(self) -> None:
+        """Its client has let go of it."""
+        self._move(RunnerState.IDLE)
 
     async def stop(self, grace_s: float) -> None:
         """Let the exit hooks run, then end it."""
