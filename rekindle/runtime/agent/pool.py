@@ -145,8 +145,24 @@ class Pool:
         return len(self.runners)
 
     def busy(self) -> int:
-        """Runners that have an input."""
-        return sum(1 for r in self.runners.values() if r.state is RunnerState.BUSY)
+        """Runners that have an input, or a client of their own."""
+        busy = (RunnerState.BUSY, RunnerState.LENT)
+        return sum(1 for r in self.runners.values() if r.state in busy)
+
+    # ---- lending ---------------------------------------------------------------------------
+
+    def lend(self) -> Runner | None:
+        """An idle runner for one client's direct calls; None when none is idle."""
+        runner = self.idle_runner()
+        if runner is not None:
+            runner.lend()
+        return runner
+
+    def take_back(self, runner: Runner) -> None:
+        """A lent runner is the pool's again. One that has gone meanwhile is left as it is."""
+        if runner.state is RunnerState.LENT:
+            runner.take_back()
+            self.pump()
 
     # ---- running ---------------------------------------------------------------------------
 
@@ -284,7 +300,7 @@ class Pool:
 
         def ended(_status: asyncio.Future[int]) -> None:
             # One that has an input finds out by its channel, and tells what became of the input.
-            if runner.state in (RunnerState.IDLE, RunnerState.GONE):
+            if runner.state in (RunnerState.IDLE, RunnerState.LENT, RunnerState.GONE):
                 runner.lost()
                 self._forget(runner)
                 self.pump()
