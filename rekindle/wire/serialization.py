@@ -1,11 +1,12 @@
 """Values and exceptions as bytes: cloudpickle, with errors that say what was wrong and where.
 
-Both ends of a call use it, so it imports the standard library and, when something is pickled,
-cloudpickle. Knows nothing of calls, functions or gRPC.
+Both ends of a call use it, so it imports the standard library and, when something beyond the
+built-in types is pickled, cloudpickle. Knows nothing of calls, functions or gRPC.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import traceback
@@ -16,6 +17,7 @@ from typing import Any
 from rekindle.exception import DeserializationError, RemoteError, SerializationError
 
 _PROTOCOL = 5
+_SCALARS = frozenset((int, float, str, bytes, bool, type(None)))
 _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Frames of these at the top of a traceback say nothing about the user's program.
 _MACHINERY = (_PACKAGE_DIR, "<frozen importlib")
@@ -34,6 +36,12 @@ def serialize(value: object, what: str) -> bytes:
 
 def serialize_input(args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> bytes:
     """Pickle ``(args, kwargs)``, the payload of an input; errors name the argument."""
+    if not kwargs:
+        for value in args:
+            if type(value) not in _SCALARS:
+                break
+        else:
+            return pickle.dumps((args, kwargs), _PROTOCOL)
     try:
         return _dumps((args, kwargs))
     except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
@@ -225,11 +233,27 @@ def _trim(text: traceback.TracebackException, skip: tuple[str, ...], seen: set[i
 _MAX_DEPTH = 30
 
 
-def _dumps(value: object) -> bytes:
-    import cloudpickle
+class _NotPlainError(Exception):
+    """There is more in a value than the built-in types, which pickle alike everywhere."""
 
-    data: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL)
-    return data
+
+class _PlainPickler(pickle.Pickler):
+    """Pickles the built-in types at the speed of C; asks for cloudpickle at anything else."""
+
+    def reducer_override(self, _: object) -> Any:
+        raise _NotPlainError
+
+
+def _dumps(value: object) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        _PlainPickler(buffer, _PROTOCOL).dump(value)
+    except _NotPlainError:
+        import cloudpickle
+
+        data: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL)
+        return data
+    return buffer.getvalue()
 
 
 def _failure(value: object) -> Exception | None:

@@ -185,3 +185,17 @@ def test_importing_it_loads_only_the_standard_library() -> None:
 
 def test_the_pickle_is_readable_by_plain_pickle() -> None:
     assert pickle.loads(serialize((1, {"a": 2}), "it")) == (1, {"a": 2})
+
+
+def test_plain_values_need_no_cloudpickle_and_others_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = {"a": [1, 2.5, None, True], "b": ("x", b"y", {3}), "c": bytearray(b"z")}
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "cloudpickle", None)  # an import of it would fail
+        assert deserialize(serialize(plain, "x"), "x") == plain
+        assert deserialize(serialize_input((1, "a"), {}, "x"), "x") == ((1, "a"), {})
+        assert deserialize(serialize_input((), {"k": [1]}, "x"), "x") == ((), {"k": [1]})
+    shared = [1]
+    _, (one, two) = deserialize(serialize([lambda: 7, (shared, shared)], "x"), "x")
+    assert one is two  # nothing is left of the attempt that stopped at the lambda
