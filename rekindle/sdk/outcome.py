@@ -33,20 +33,16 @@ _TYPE_OF: dict[int, type[exception.Error]] = {
 
 def settle(result: pb.Result, function: str, submitted_ns: int = 0) -> Any:
     """The value of a result, whose record is then complete; raises what the function raised."""
+    data = result.data  # read once: each reading copies it
     try:
-        value = value_of(result, function)
+        if result.status != pb.SUCCESS:
+            raise error_of(result, function)
+        value = deserialize(data, f"the result of {function}")
     except BaseException:
         records.add(result, function, ok=False, submitted_ns=submitted_ns)
         raise
-    records.add(result, function, ok=True, submitted_ns=submitted_ns)
+    records.add(result, function, ok=True, submitted_ns=submitted_ns, size=len(data))
     return value
-
-
-def value_of(result: pb.Result, function: str) -> Any:
-    """The value of a successful result; raises the exception of any other."""
-    if result.status == pb.SUCCESS:
-        return deserialize(result.data, f"the result of {function}")
-    raise error_of(result, function)
 
 
 def error_of(result: pb.Result, function: str) -> BaseException:

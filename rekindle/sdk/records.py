@@ -1,4 +1,8 @@
-"""What each finished call took, step by step: what ``--phases`` and the bench print."""
+"""What each finished call took, step by step: what ``--phases`` and the bench print.
+
+A program may finish many thousand calls a second and look at none of their records, so what came
+is kept as it came, without the value, and made a record when somebody looks.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
     from rekindle.wire import rekindle_pb2 as pb
 
 _KEPT = 10_000
+#: A result with more data than this is made a record at once: to keep it would keep the data.
+_SMALL_BYTES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +44,21 @@ class CallRecord:
     pss_bytes: int = 0
 
 
-_recent: deque[CallRecord] = deque(maxlen=_KEPT)
+#: A result, the function's name, whether it succeeded, when it was submitted and when unpickled.
+_Kept = tuple["pb.Result", str, bool, int, int]
+
+_recent: deque[_Kept | CallRecord] = deque(maxlen=_KEPT)
 _collectors: list[list[CallRecord]] = []
 
 
 def recent() -> list[CallRecord]:
     """The last calls of this process, oldest first (at most 10,000)."""
-    return list(_recent)
+    return [_record(kept) for kept in list(_recent)]
 
 
 def last() -> CallRecord | None:
     """The call that finished last."""
-    return _recent[-1] if _recent else None
+    return _record(_recent[-1]) if _recent else None
 
 
 @contextlib.contextmanager
@@ -64,13 +73,32 @@ def collect() -> Iterator[list[CallRecord]]:
         _collectors[:] = [known for known in _collectors if known is not records]
 
 
-def add(result: pb.Result, function: str, *, ok: bool, submitted_ns: int = 0) -> CallRecord:
-    """Record a result whose value has just been unpickled: this ends its last phase."""
-    start = submitted_ns or result.submitted_ns
+def add(
+    result: pb.Result, function: str, *, ok: bool, submitted_ns: int = 0, size: int | None = None
+) -> None:
+    """Record a result whose value has just been unpickled: this ends its last phase.
+
+    ``size``: of its data, where the caller knows it.
+    """
+    kept = (result, function, ok, submitted_ns, now_ns())
+    small = (len(result.data) if size is None else size) <= _SMALL_BYTES
+    if small and ok and not _collectors:
+        _recent.append(kept)
+        return
+    record = _record(kept)
+    _recent.append(record)
+    for collector in _collectors:
+        collector.append(record)
+
+
+def _record(kept: _Kept | CallRecord) -> CallRecord:
+    if isinstance(kept, CallRecord):
+        return kept
+    result, function, ok, submitted_ns, stored_ns = kept
     marks = [(mark.phase, mark.at_ns) for mark in result.marks]
-    marks.append((Phase.STORE_RESULT.value, now_ns()))
-    phases = durations_ms(start, marks)
-    record = CallRecord(
+    marks.append((Phase.STORE_RESULT.value, stored_ns))
+    phases = durations_ms(submitted_ns or result.submitted_ns, marks)
+    return CallRecord(
         call_id=result.call_id,
         index=result.index,
         function=function,
@@ -83,7 +111,3 @@ def add(result: pb.Result, function: str, *, ok: bool, submitted_ns: int = 0) ->
         deliveries=result.deliveries,
         pss_bytes=result.pss_bytes,
     )
-    _recent.append(record)
-    for collector in _collectors:
-        collector.append(record)
-    return record
