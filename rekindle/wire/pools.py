@@ -87,7 +87,8 @@ class PoolPlan:
     #: wait, and for ``active_s`` after.
     buffer: int = 0
     active_s: float = 60.0
-    #: An idle runner that is not wanted is stopped once it has been idle this long.
+    #: An idle runner that is not wanted is stopped once it has been idle this long. In a quiet
+    #: time ``rest`` decides: none that is not wanted is kept while it names a level below WARM.
     keep_s: float = 60.0
     #: Never more runners than this; None is no limit of the pool's own.
     max_runners: int | None = None
@@ -100,7 +101,7 @@ class PoolPlan:
     #: What is held at each moment of the quiet time, in order, counted from its beginning; a
     #: level may be warmer than the one before it (made ready ahead of time). WARM is one runner.
     #: The last step stays.
-    rest: tuple[Rest, ...] = (Rest(Level.DISK),)
+    rest: tuple[Rest, ...] = (Rest(Level.WARM, 60.0), Rest(Level.DISK))
     #: When memory is short, what has the lowest value goes first, over all pools of a node: an
     #: idle runner at WARM, what is held below it at its level. Absent: 0. Among equals, what has
     #: been idle longest.
@@ -135,6 +136,11 @@ class PoolPlan:
         if wanted == 0 and quiet_s > 0 and self.level_at(quiet_s) is Level.WARM:
             wanted = 1
         return wanted if self.max_runners is None else min(wanted, self.max_runners)
+
+    def idle_limit_s(self, quiet_s: float) -> float:
+        """How long a runner that is not wanted may have been idle, now."""
+        resting = quiet_s > 0 and self.level_at(quiet_s) is not Level.WARM
+        return 0.0 if resting else self.keep_s
 
     def priority_of(self, level: Level) -> float:
         """Its value when memory is short; the lowest goes first."""

@@ -66,6 +66,7 @@ class PoolView:
     #: Input-seconds spent running or waiting since the pool was made: its growth over a time is
     #: the mean number of inputs in flight.
     demand_s: float = 0.0
+    started: int = 0  # runners that were started since the pool was made
 
 
 class Sizer(Protocol):
@@ -113,12 +114,17 @@ def plan_of(
     again_s: float | None = None,
     why: str = "",
 ) -> PoolPlan:
-    """A plan within the user's settings: never less than min, never more than max."""
+    """A plan within the user's settings: never less than min, never more than max.
+
+    Without ``rest``, one runner is kept for ``keep_s`` too, and then what costs no memory.
+    """
     settings = view.settings
     runners = max(runners, settings.min_containers)
     if settings.max_containers is not None:
         runners = min(runners, settings.max_containers)
     low = bottom(view.levels)
+    if not rest:
+        rest = (Rest(Level.WARM, keep_s), Rest(low)) if keep_s > 0 else (Rest(low),)
     return PoolPlan(
         runners=runners,
         buffer=max(buffer, settings.buffer_containers),
@@ -126,7 +132,7 @@ def plan_of(
         max_runners=settings.max_containers,
         patience_s=patience_s,
         base=base or low,
-        rest=rest or (Rest(low),),
+        rest=rest,
         priority=priority or {},
         again_s=again_s,
         why=why,

@@ -1,0 +1,1 @@
+"""Traces replayed through the sizing policies: what each would have cost, and which to take."""

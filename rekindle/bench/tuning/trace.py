@@ -1,0 +1,90 @@
+"""What is replayed: functions, and when their inputs arrived. Knows no format and no policy."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rekindle.controller.policies.policy import PoolSettings
+from rekindle.exception import InvalidError
+from rekindle.wire.pools import Figures, Level
+
+#: Arrivals of one stretch of time, in order: when (seconds), of which function, run for how long.
+Chunk = tuple[Sequence[float], Sequence[int], Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracedFunction:
+    """A function of a trace: what starting and holding it costs, and what its user has set."""
+
+    label: str
+    levels: Mapping[Level, Figures]
+    settings: PoolSettings = field(default_factory=PoolSettings)
+
+    def __post_init__(self) -> None:
+        for level in (Level.WARM, Level.NONE):
+            if level not in self.levels:
+                raise InvalidError(
+                    f"{self.label}: no figures of level {level.value!r}: an idle runner and a cold "
+                    "start are always possible, so both must be given"
+                )
+        most, least = self.settings.max_containers, self.settings.min_containers
+        if most is not None and (most < 1 or least > most):
+            raise InvalidError(
+                f"{self.label}: max_containers is {most} and min_containers {least}: no input "
+                "could run, or more would be kept than may be"
+            )
+
+
+class Trace(Protocol):
+    """Arrivals of functions over ``duration_s``, in order, as often as one asks."""
+
+    @property
+    def functions(self) -> Sequence[TracedFunction]:
+        """What the arrivals are of; their index is what a chunk names."""
+
+    @property
+    def duration_s(self) -> float:
+        """What is held is paid for until then."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All arrivals, ordered by time; every call gives the same."""
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """A trace that is in memory."""
+
+    functions: Sequence[TracedFunction]
+    times: Sequence[float]
+    which: Sequence[int]
+    services: Sequence[float]
+    duration_s: float
+
+    def chunks(self) -> Iterator[Chunk]:
+        """One chunk of everything."""
+        yield self.times, self.which, self.services
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def in_memory(
+    functions: Sequence[TracedFunction],
+    arrivals: Iterable[tuple[float, int, float]],
+    *,
+    duration_s: float | None = None,
+) -> Arrivals:
+    """A trace from (time, function, service time) in any order; time begins at the earliest 0.
+
+    Without ``duration_s`` the trace ends with the last arrival's end.
+    """
+    ordered = sorted(arrivals)
+    times = array("d", (when for when, _, _ in ordered))
+    which = array("L", (function for _, function, _ in ordered))
+    services = array("d", (service for _, _, service in ordered))
+    if duration_s is None:
+        duration_s = max((when + service for when, _, service in ordered), default=0.0)
+    return Arrivals(functions, times, which, services, duration_s)
