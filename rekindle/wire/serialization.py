@@ -233,22 +233,22 @@ def _trim(text: traceback.TracebackException, skip: tuple[str, ...], seen: set[i
 _MAX_DEPTH = 30
 
 
-class _NotPlainError(Exception):
+class NotPlainError(Exception):
     """There is more in a value than the built-in types, which pickle alike everywhere."""
 
 
-class _PlainPickler(pickle.Pickler):
+class PlainPickler(pickle.Pickler):
     """Pickles the built-in types at the speed of C; asks for cloudpickle at anything else."""
 
     def reducer_override(self, _: object) -> Any:
-        raise _NotPlainError
+        raise NotPlainError
 
 
 def _dumps(value: object) -> bytes:
     buffer = io.BytesIO()
     try:
-        _PlainPickler(buffer, _PROTOCOL).dump(value)
-    except _NotPlainError:
+        PlainPickler(buffer, _PROTOCOL).dump(value)
+    except NotPlainError:
         import cloudpickle
 
         data: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL)
