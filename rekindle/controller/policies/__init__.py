@@ -8,7 +8,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from rekindle.controller.policies.concurrency import Concurrency
 from rekindle.controller.policies.fixed import Fixed
+from rekindle.controller.policies.greedy_dual import GreedyDual
+from rekindle.controller.policies.histogram import Histogram
 from rekindle.controller.policies.policy import (
     GIB,
     Policy,
@@ -20,7 +23,12 @@ from rekindle.controller.policies.policy import (
 from rekindle.exception import InvalidError
 
 #: Name -> the policy; its fields are its parameters.
-REGISTRY: dict[str, type[Any]] = {"fixed": Fixed}
+REGISTRY: dict[str, type[Any]] = {
+    "fixed": Fixed,
+    "histogram": Histogram,
+    "greedy-dual": GreedyDual,
+    "concurrency": Concurrency,
+}
 
 
 def make(name: str, **parameters: Any) -> Policy:
