@@ -16,6 +16,7 @@ from pathlib import Path
 from rekindle.controller.aof_sync import AofSync
 from rekindle.controller.embedded_redis import redis_url
 from rekindle.controller.instance import claim, instance_id, read_token
+from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.server import ControllerServer
 from rekindle.controller.settings import Settings
 from rekindle.exception import Error
@@ -55,6 +56,7 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
         token=read_token(directory),
         redis_url=url,
         settings=Settings.from_environ(),
+        metrics=MetricsSettings.from_environ(),
     )
     sync = AofSync(directory / "redis") if url == own else None
     if sync is not None:

@@ -11,6 +11,8 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rekindle.controller.delivery import Delivery
 from rekindle.controller.dispatcher import Dispatcher
@@ -51,6 +53,9 @@ class Agents:
         self._tasks = tasks
         self._settings = settings
         self._missing: asyncio.TimerHandle | None = None
+        #: Told of each message with results, and of each heartbeat; for metrics.
+        self.on_results: Callable[[pb.Done], None] = lambda done: None
+        self.on_heartbeat: Callable[[Agent, Mapping[str, Any]], None] = lambda agent, stats: None
 
     # ---- joining
 
@@ -141,6 +146,7 @@ class Agents:
         agent.heard = time.monotonic()
         kind = message.WhichOneof("kind")
         if kind == "done":
+            self.on_results(message.done)
             for raw in message.done.results:
                 result = pb.Result.FromString(raw)
                 result.log_seq = self._logbook.seq(self._app_of(message.done))
@@ -176,6 +182,7 @@ class Agents:
         if not isinstance(stats, dict):
             return
         agent.stats = stats
+        self.on_heartbeat(agent, stats)
         warm: set[str] = set()
         apps: set[str] = set()
         for kind in ("runners", "templates", "pools"):

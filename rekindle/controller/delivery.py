@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from rekindle.controller.dispatcher import Dispatcher
 from rekindle.controller.intake import Intake
@@ -54,6 +55,8 @@ class Delivery:
         self._tasks = tasks
         self._settings = settings
         intake.on_complete = self._wake_watchers
+        #: Told that an input of a function has its result: (function id, status). For metrics.
+        self.on_completed: Callable[[str, int], None] = lambda function_id, status: None
 
     # ---- completing
 
@@ -151,6 +154,8 @@ class Delivery:
         result.function_id = function_id
         data = result.SerializeToString()
         got = await self._store.complete(function_id, *key, data, ttl_s)
+        if got.outcome not in (UNKNOWN, DUPLICATE):
+            self.on_completed(function_id, result.status)
         if got.outcome == UNKNOWN:
             log.info("a result of an unknown input", extra=kv(call=key[0], index=key[1]))
         elif got.outcome == DUPLICATE and key in self._state.waiters:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,10 @@ from rekindle.controller.dispatcher import Dispatcher
 from rekindle.controller.gateway import AgentGateway
 from rekindle.controller.intake import Intake
 from rekindle.controller.logbook import Logbook
+from rekindle.controller.metrics.http import MetricsHttp
+from rekindle.controller.metrics.metrics import Metrics
+from rekindle.controller.metrics.scrape import Scrape
+from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.orders import Orders
 from rekindle.controller.redis_link import RedisLink
 from rekindle.controller.registry import Registry
@@ -29,6 +34,7 @@ from rekindle.controller.results import ResultStreams
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES, Settings
 from rekindle.controller.state import State
+from rekindle.controller.status import StatusReport
 from rekindle.controller.store import QueueStore
 from rekindle.controller.tasks import Tasks
 from rekindle.exception import SetupError
@@ -60,12 +66,27 @@ def _health_servicer() -> Any:
 class ControllerServer:
     """One controller: start it, wait, stop it."""
 
-    def __init__(self, *, instance_id: str, token: str, redis_url: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        *,
+        instance_id: str,
+        token: str,
+        redis_url: str,
+        settings: Settings,
+        metrics: MetricsSettings | None = None,
+    ) -> None:
         self.state = State(instance_id)
         self._settings = settings
         self._tasks = Tasks()
         self._link = RedisLink(redis_url, settings.redis_patience_s)
         self._store = QueueStore(self._link)
+        self._metrics_settings = metrics or MetricsSettings()
+        self.metrics = Metrics(self.state, self._metrics_settings)
+        self._status = StatusReport(
+            self.state, self._store, self._link, self.metrics, time.monotonic()
+        )
+        self._scrape = Scrape(self.metrics, self.state, self._status.make)
+        self._metrics_http = MetricsHttp(self._scrape.text)
         self._registry = Registry(self._link, instance_id)
         dispatcher = Dispatcher(self.state)
         self._logbook = Logbook(self._registry, self._tasks, settings)
@@ -90,6 +111,9 @@ class ControllerServer:
         self._apps.on_open = self._orders.open_function
         self._apps.close_on_agents = self._orders.close_app
         self._intake.on_no_agent = self._agents.missed
+        self._delivery.on_completed = self.metrics.completed
+        self._agents.on_results = self.metrics.results
+        self._agents.on_heartbeat = self.metrics.heartbeat
         self._link.on_return = self._redis_is_back
         self._health = _health_servicer()
         self._grpc = grpc.aio.server(interceptors=[TokenInterceptor(token)], options=_OPTIONS)
@@ -99,8 +123,8 @@ class ControllerServer:
         results = ResultStreams(self.state, self._store, self._intake)
         service = ControllerService(
             self.state,
-            self._store,
-            self._link,
+            self._status,
+            self._scrape,
             self._apps,
             self._orders,
             self._intake,
@@ -129,6 +153,9 @@ class ControllerServer:
 
         Raises SetupError when a socket cannot be bound, ServiceError when Redis does not answer.
         """
+        self._tasks.start(self.metrics.lag.run(), "measure the loop's lag")
+        if self._metrics_settings.listen:
+            await self._metrics_http.start(self._metrics_settings.listen)
         await self._recover()
         if socket_path is not None:
             self._bind_socket(socket_path)
@@ -196,6 +223,7 @@ class ControllerServer:
     async def stop(self) -> None:
         """End cleanly: requests get UNAVAILABLE, log lines are stored."""
         await self._health.enter_graceful_shutdown()
+        await self._metrics_http.stop()
         await self._grpc.stop(_END_GRACE_S)
         try:
             async with asyncio.timeout(2.0):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -15,13 +14,12 @@ from rekindle.controller.apps import Apps
 from rekindle.controller.intake import Intake
 from rekindle.controller.limits import payload_too_large
 from rekindle.controller.logbook import Logbook
+from rekindle.controller.metrics.scrape import Scrape
 from rekindle.controller.orders import Orders
-from rekindle.controller.redis_link import RedisLink
 from rekindle.controller.results import ResultStreams
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
-from rekindle.controller.status import status_json
-from rekindle.controller.store import QueueStore
+from rekindle.controller.status import StatusReport
 from rekindle.exception import Error, InvalidError, RequestSizeError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
@@ -73,8 +71,8 @@ class ControllerService(pb_grpc.ControllerServicer):
     def __init__(
         self,
         state: State,
-        store: QueueStore,
-        link: RedisLink,
+        status: StatusReport,
+        scrape: Scrape,
         apps: Apps,
         orders: Orders,
         intake: Intake,
@@ -83,15 +81,14 @@ class ControllerService(pb_grpc.ControllerServicer):
         settings: Settings,
     ) -> None:
         self._state = state
-        self._store = store
-        self._link = link
+        self._status = status
+        self._scrape = scrape
         self._apps = apps
         self._orders = orders
         self._intake = intake
         self._results = results
         self._logbook = logbook
         self._settings = settings
-        self._started = time.monotonic()
 
     @answered
     async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloReply:
@@ -162,8 +159,11 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     @answered
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
-        text = await status_json(self._state, self._store, self._link, self._started)
-        return pb.StatusReply(json=text)
+        return pb.StatusReply(json=await self._status.text())
+
+    @answered
+    async def Metrics(self, request: pb.MetricsRequest, context: Context) -> pb.MetricsReply:
+        return pb.MetricsReply(text=await self._scrape.text())
 
     def _check(self, request: pb.SubmitRequest) -> None:
         names.check_call_id(request.call_id)

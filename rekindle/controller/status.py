@@ -1,61 +1,114 @@
-"""What the controller knows, as JSON for ``rekindle status`` and for those who debug."""
+"""What the controller knows, as JSON for ``rekindle status``, ``top`` and those who debug.
+
+Cheap with a thousand functions, and answered while Redis is away: then without what only it knows.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import Sequence
+from typing import Any
 
+from rekindle.controller.metrics.metrics import Metrics
+from rekindle.controller.metrics.starts import Start
 from rekindle.controller.redis_link import RedisLink
 from rekindle.controller.state import Agent, Function, InputState, State
 from rekindle.controller.store import QueueStore
+from rekindle.exception import ServiceError
 from rekindle.wire.version import PROTOCOL, __version__
 
-
-async def status_json(state: State, store: QueueStore, link: RedisLink, started: float) -> str:
-    """Apps, functions with their queues, agents with their last heartbeat, Redis."""
-    functions = list(state.functions.values())
-    depths = await store.depth([function.function_id for function in functions])
-    depth_of = {f.function_id: depth for f, depth in zip(functions, depths, strict=True)}
-    delayed: dict[str, int] = {}
-    for item in state.inputs.values():
-        if item.state is InputState.DELAYED:
-            function_id = item.call.function.function_id
-            delayed[function_id] = delayed.get(function_id, 0) + 1
-    report = {
-        "instance_id": state.instance_id,
-        "version": __version__,
-        "protocol": PROTOCOL,
-        "uptime_s": round(time.monotonic() - started, 3),
-        "apps": [
-            {
-                "app_id": app.app_id,
-                "name": app.name,
-                "ephemeral": app.ephemeral,
-                "held": app.holders > 0,
-                "closing": app.closing,
-                "functions": [
-                    _function(f, depth_of.get(f.function_id, 0), delayed.get(f.function_id, 0))
-                    for f in app.functions.values()
-                ],
-            }
-            for app in state.apps.values()
-        ],
-        "agents": [_agent(agent) for agent in state.agents.values()],
-        "waiting_calls": len(state.waiters),
-        "redis": await _redis(link),
-    }
-    return json.dumps(report)
+#: How long a status waits for Redis.
+_PATIENCE_S = 1.0
 
 
-def _function(function: Function, depth: int, delayed: int) -> dict[str, object]:
-    return {
-        "function_id": function.function_id,
-        "name": function.name,
-        "undone": depth,
-        "queued": max(0, depth - function.outstanding - delayed),
-        "in_flight": function.outstanding,
-        "delayed": delayed,
-    }
+class StatusReport:
+    """Makes the report."""
+
+    def __init__(
+        self, state: State, store: QueueStore, link: RedisLink, metrics: Metrics, started: float
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._link = link
+        self._metrics = metrics
+        self._started = started
+
+    async def text(self) -> str:
+        """The report as JSON."""
+        return json.dumps(await self.make(), separators=(",", ":"))
+
+    async def make(self) -> dict[str, Any]:
+        """Apps, functions with their queues, agents with their last heartbeat, Redis."""
+        state = self._state
+        functions = list(state.functions.values())
+        redis, depths = await self._from_redis(functions)
+        delayed = self._delayed()
+        return {
+            "instance_id": state.instance_id,
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "uptime_s": round(time.monotonic() - self._started, 3),
+            "apps": [
+                {
+                    "app_id": app.app_id,
+                    "name": app.name,
+                    "ephemeral": app.ephemeral,
+                    "held": app.holders > 0,
+                    "closing": app.closing,
+                    "functions": [
+                        self._function(f, depths.get(f.function_id), delayed.get(f.function_id, 0))
+                        for f in app.functions.values()
+                    ],
+                }
+                for app in state.apps.values()
+            ],
+            "agents": [_agent(agent) for agent in state.agents.values()],
+            "waiting_calls": len(state.waiters),
+            "loop_lag_ms": round(1000 * self._metrics.lag.last, 3),
+            "recent_starts": [_start(*one) for one in self._metrics.recent_starts],
+            "redis": redis,
+        }
+
+    async def _from_redis(
+        self, functions: Sequence[Function]
+    ) -> tuple[dict[str, object], dict[str, int]]:
+        redis: dict[str, object] = {"url": self._link.shown_url, "up": True}
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                info = await self._link.command("INFO", patience_s=_PATIENCE_S / 2)
+                depths = await self._store.depth([one.function_id for one in functions])
+        except (ServiceError, TimeoutError) as error:
+            redis |= {"up": False, "reason": str(error) or "no answer within a second"}
+            return redis, {}
+        names = (
+            *("redis_version", "uptime_in_seconds", "used_memory", "maxmemory"),
+            *("connected_clients", "aof_enabled", "aof_last_write_status", "aof_current_size"),
+        )
+        redis |= {name: info[name] for name in names if name in info}
+        return redis, {f.function_id: depth for f, depth in zip(functions, depths, strict=True)}
+
+    def _delayed(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for item in self._state.inputs.values():
+            if item.state is InputState.DELAYED:
+                function_id = item.call.function.function_id
+                counts[function_id] = counts.get(function_id, 0) + 1
+        return counts
+
+    def _function(self, function: Function, depth: int | None, delayed: int) -> dict[str, object]:
+        # Without Redis: what is in memory, which is all unless a long queue waits on the stream.
+        undone = function.held if depth is None else depth
+        return {
+            "function_id": function.function_id,
+            "name": function.name,
+            "undone": undone,
+            "queued": max(0, undone - function.outstanding - delayed),
+            "in_flight": function.outstanding,
+            "delayed": delayed,
+            **self._metrics.report(function.function_id),
+        }
 
 
 def _agent(agent: Agent) -> dict[str, object]:
@@ -72,14 +125,15 @@ def _agent(agent: Agent) -> dict[str, object]:
     }
 
 
-async def _redis(link: RedisLink) -> dict[str, object]:
-    info: dict[str, object] = await link.command("INFO")
-    names = (
-        "redis_version",
-        "uptime_in_seconds",
-        "used_memory",
-        "connected_clients",
-        "aof_enabled",
-        "aof_last_write_status",
-    )
-    return {"url": link.shown_url, **{name: info[name] for name in names if name in info}}
+def _start(agent_id: str, start: Start) -> dict[str, object]:
+    return {
+        "agent_id": agent_id,
+        "function_id": start.function_id,
+        "runner_id": start.runner_id,
+        "strategy": start.strategy,
+        "ok": start.ok,
+        "reason": start.reason,
+        "at": start.ended_at,
+        "ms": round(1000 * start.seconds, 3),
+        "phases": {name: round(1000 * seconds, 3) for name, seconds in start.phases.items()},
+    }

@@ -1,0 +1,153 @@
+"""Where the other rooms tell what happened: a few additions each time, nothing that waits.
+
+What it costs: a message with results costs about a microsecond for each status in it; the phases
+of one of its results are looked at, which takes ten more, at most ``_LOOKS_PER_S`` times a second
+however many results come. Then that one speaks for all that were not looked at since.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from rekindle.controller.metrics.lag import LoopLag
+from rekindle.controller.metrics.recent import Recent
+from rekindle.controller.metrics.series import Book
+from rekindle.controller.metrics.settings import MetricsSettings
+from rekindle.controller.metrics.starts import Start, read
+from rekindle.controller.state import Agent, Function, State
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import Phase
+
+#: Phases of a call. The others are those of a start, and are counted with the start.
+_OF_CALLS = {Phase.QUEUE.value, Phase.LOAD_INPUT.value, Phase.EXECUTE.value}
+_LOOKS_PER_S = 500
+_RECENT_STARTS = 64
+_NAMES = {value: name.lower() for name, value in pb.ResultStatus.items()}
+
+
+class Metrics:
+    """The counts of one controller."""
+
+    def __init__(self, state: State, settings: MetricsSettings) -> None:
+        self._state = state
+        self.book = Book(settings.functions, self._label)
+        self.lag = LoopLag()
+        self.recent_starts: deque[tuple[str, Start]] = deque(maxlen=_RECENT_STARTS)
+        self._recent: dict[str, Recent] = {}
+        self._unseen: dict[str, int] = {}  # inputs that ended since one of theirs was looked at
+        self._looks = float(_LOOKS_PER_S)
+        self._looked_at = time.monotonic()
+        self._numbers: dict[str, int] = {}  # the last start of each agent that was counted
+        self._tidied = 0.0
+
+    def _label(self, function_id: str) -> str | None:
+        function = self._state.functions.get(function_id)
+        return f"{function.app.name}.{function.name}" if function is not None else None
+
+    # ---- what the other rooms say
+
+    def completed(self, function_id: str, status: int, count: int = 1) -> None:
+        """Inputs of a function have a result for good, all with this status."""
+        series = self.book.of(function_id)
+        if series is None:
+            return
+        name = _NAMES.get(status, "result_unspecified")
+        series.calls[name] = series.calls.get(name, 0) + count
+        self.recent(function_id).ended(time.monotonic(), count)
+
+    def results(self, done: pb.Done) -> None:
+        """A message with results came: now and then one of them is looked at."""
+        function_id = done.function_id
+        weight = self._unseen.pop(function_id, 0) + len(done.indexes)
+        now = time.monotonic()
+        self._looks = min(_LOOKS_PER_S, self._looks + (now - self._looked_at) * _LOOKS_PER_S)
+        self._looked_at = now
+        if self._looks < 1 or not done.results:
+            if function_id in self._state.functions:
+                self._unseen[function_id] = weight
+            return
+        self._looks -= 1
+        self._look(function_id, done.results[-1], weight, now)
+
+    def _look(self, function_id: str, raw: bytes, weight: int, now: float) -> None:
+        series = self.book.of(function_id)
+        if series is None:
+            return
+        result = pb.Result.FromString(raw)
+        last = began = result.submitted_ns
+        strategy = result.strategy or "none"
+        for mark in result.marks:
+            if mark.phase in _OF_CALLS:
+                took = max(0, mark.at_ns - last) / 1e9
+                series.phase(mark.phase, strategy, took, weight)
+            last = max(last, mark.at_ns)
+        if not result.marks:
+            return
+        home = max(time.time_ns(), last)
+        series.phase(Phase.STORE_RESULT.value, strategy, (home - last) / 1e9, weight)
+        if began:
+            series.call_seconds.add((home - began) / 1e9, weight)
+            self.recent(function_id).took(now, (home - began) / 1e9, weight)
+
+    def placed_again(self, function: Function) -> None:
+        """An input is delivered once more, as its runner or agent was lost."""
+        series = self.book.of(function.function_id)
+        if series is not None:
+            series.redeliveries += 1
+
+    def retried(self, function: Function) -> None:
+        """An input is to run once more, as its function asked for retries."""
+        series = self.book.of(function.function_id)
+        if series is not None:
+            series.retries += 1
+
+    def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
+        """An agent told of itself."""
+        now = time.monotonic()
+        if now - self._tidied > 5:
+            self._tidied = now
+            self._tidy(now)
+        after = self._numbers.get(agent.agent_id, 0)
+        for start in read(stats.get("starts"), after):
+            self._numbers[agent.agent_id] = max(start.number, self._numbers.get(agent.agent_id, 0))
+            self._started(agent.agent_id, start, now)
+
+    def _started(self, agent_id: str, start: Start, now: float) -> None:
+        self.recent_starts.append((agent_id, start))
+        series = self.book.of(start.function_id)
+        if series is None:
+            return
+        for strategy, reason in start.failures:
+            series.start_failed(strategy, reason)
+        if not start.ok:
+            return
+        series.started(start.strategy, start.seconds)
+        for phase, seconds in start.phases.items():
+            if phase not in _OF_CALLS:
+                series.phase(phase, start.strategy, seconds, 1)
+        self.recent(start.function_id).started(now, start.seconds, start.strategy)
+
+    # ---- for the status
+
+    def recent(self, function_id: str) -> Recent:
+        """The last minute of a function."""
+        found = self._recent.get(function_id)
+        if found is None:
+            found = self._recent[function_id] = Recent()
+        return found
+
+    def report(self, function_id: str) -> dict[str, object]:
+        """The last minute of a function in words; empty where nothing happened."""
+        found = self._recent.get(function_id)
+        return found.report(time.monotonic()) if found is not None else {}
+
+    def _tidy(self, now: float) -> None:
+        self.book.tidy(now)
+        for table in (self._recent, self._unseen):
+            for function_id in [one for one in table if one not in self._state.functions]:
+                del table[function_id]
+        for agent_id in [one for one in self._numbers if one not in self._state.agents]:
+            del self._numbers[agent_id]

@@ -1,0 +1,37 @@
+"""One scrape: the view is taken in the event loop, its text made in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rekindle.controller.metrics.metrics import Metrics
+from rekindle.controller.state import State
+
+
+class Scrape:
+    """Makes the text; those who ask at the same moment get the same one."""
+
+    def __init__(
+        self, metrics: Metrics, state: State, status: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> None:
+        self._metrics = metrics
+        self._state = state
+        self._status = status
+        self._running: asyncio.Task[str] | None = None
+
+    async def text(self) -> str:
+        """The metrics in Prometheus text format."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._make(), name="scrape")
+        return await asyncio.shield(self._running)
+
+    async def _make(self) -> str:
+        # Loaded here: most controllers are never asked.
+        from rekindle.controller.metrics.families import render
+        from rekindle.controller.metrics.view import view
+
+        status = await self._status()
+        tables = view(self._metrics, self._state, status, status.get("redis") or {})
+        return await asyncio.to_thread(render, tables)

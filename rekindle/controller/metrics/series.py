@@ -1,0 +1,105 @@
+"""What is counted of each function, by the name that users know it by.
+
+Bounded: only functions of open apps have series of their own (and those of apps that closed a
+moment ago, so that one more scrape sees their last counts), and only so many of them; the others
+are counted together. Knows nothing of Prometheus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from rekindle.controller.metrics.spread import Spread
+
+#: The series of all functions that have none of their own.
+OTHERS = "(others)"
+#: How long the series of a function stay after its app was closed, in seconds.
+KEPT_S = 300.0
+
+
+@dataclass(slots=True, eq=False)
+class Series:
+    """The counts of one function; every number only grows."""
+
+    label: str
+    #: Status of the result, in lower case -> inputs.
+    calls: dict[str, int] = field(default_factory=dict)
+    call_seconds: Spread = field(default_factory=Spread)
+    #: (phase, strategy) -> seconds.
+    phases: dict[tuple[str, str], Spread] = field(default_factory=dict)
+    #: Strategy -> seconds from the order to a runner that is ready.
+    starts: dict[str, Spread] = field(default_factory=dict)
+    #: (strategy, class of the reason) -> starts that failed or were passed over.
+    failed_starts: dict[tuple[str, str], int] = field(default_factory=dict)
+    retries: int = 0
+    redeliveries: int = 0
+    ids: set[str] = field(default_factory=set)  # functions that are counted here
+    closed_at: float = 0.0  # since when none of them is open; 0: one is
+
+    def phase(self, phase: str, strategy: str, seconds: float, weight: int) -> None:
+        """``weight`` times, a phase took so long."""
+        spread = self.phases.get((phase, strategy))
+        if spread is None:
+            spread = self.phases[(phase, strategy)] = Spread()
+        spread.add(seconds, weight)
+
+    def started(self, strategy: str, seconds: float) -> None:
+        """A runner was started."""
+        spread = self.starts.get(strategy)
+        if spread is None:
+            spread = self.starts[strategy] = Spread()
+        spread.add(seconds)
+
+    def start_failed(self, strategy: str, reason: str) -> None:
+        """A step of the ladder failed; ``reason`` is a class, not a text."""
+        key = (strategy, reason)
+        self.failed_starts[key] = self.failed_starts.get(key, 0) + 1
+
+
+class Book:
+    """The series of all functions."""
+
+    def __init__(self, limit: int, label_of: Callable[[str], str | None]) -> None:
+        self._limit = limit
+        self._label_of = label_of
+        self._by_id: dict[str, Series] = {}
+        self._by_label: dict[str, Series] = {}
+
+    def of(self, function_id: str) -> Series | None:
+        """Where a function is counted; None for one that was never open here."""
+        found = self._by_id.get(function_id)
+        if found is not None:
+            return found
+        label = self._label_of(function_id)
+        if label is None:
+            return None
+        series = self._by_label.get(label)
+        if series is None:
+            others = self._by_label.get(OTHERS)
+            own = len(self._by_label) - (others is not None)
+            series = others if own >= self._limit else Series(label)
+            if series is None:
+                series = Series(OTHERS)
+            self._by_label[series.label] = series
+        series.ids.add(function_id)
+        series.closed_at = 0.0
+        self._by_id[function_id] = series
+        return series
+
+    def tidy(self, now: float) -> None:
+        """Forget functions whose app is closed, and series that nobody has needed for a while."""
+        gone = [one for one in self._by_id if self._label_of(one) is None]
+        for function_id in gone:
+            series = self._by_id[function_id]
+            if len(series.ids) > 1 or series.label == OTHERS:
+                series.ids.discard(function_id)
+                del self._by_id[function_id]
+            elif not series.closed_at:
+                series.closed_at = now
+            elif now - series.closed_at > KEPT_S:
+                del self._by_id[function_id]
+                self._by_label.pop(series.label, None)
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self._by_label.values())

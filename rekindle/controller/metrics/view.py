@@ -1,0 +1,221 @@
+"""A view of everything that is measured, at one moment, as tables of numbers.
+
+Counts come from the series; what is held now comes from the state in memory and from what agents
+said in their last heartbeat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rekindle.controller.metrics.families import Spreads, Table
+from rekindle.controller.metrics.metrics import Metrics
+from rekindle.controller.state import Agent, State
+
+_FN = ("function",)
+
+
+def view(
+    metrics: Metrics, state: State, status: Mapping[str, Any], redis: Mapping[str, Any]
+) -> list[Table | Spreads]:
+    """The tables. ``status`` is what status.py reports; ``redis`` its INFO, empty when away."""
+    return [
+        *_counts(metrics),
+        *_queues(metrics, status),
+        *_pools(metrics, state),
+        *_nodes(state),
+        *_controller(metrics, state, status, redis),
+    ]
+
+
+def _counts(metrics: Metrics) -> list[Table | Spreads]:
+    done = Table(
+        "rekindle_inputs_total",
+        "Inputs that have a result for good, by the status of the result.",
+        ("function", "status"),
+        "counter",
+    )
+    retries = Table("rekindle_retries_total", "Inputs run once more for retries=.", _FN, "counter")
+    again = Table(
+        "rekindle_redeliveries_total",
+        "Inputs delivered once more because a runner or an agent was lost.",
+        _FN,
+        "counter",
+    )
+    started = Table(
+        "rekindle_starts_total", "Runners started.", ("function", "strategy"), "counter"
+    )
+    failed = Table(
+        "rekindle_start_failures_total",
+        "Steps of the ladder that failed; the next one was taken, or the start failed.",
+        ("function", "strategy", "reason"),
+        "counter",
+    )
+    calls = Spreads("rekindle_call_seconds", "Submitted to result stored.", _FN)
+    phases = Spreads(
+        "rekindle_phase_seconds",
+        "Phases of calls (queue, load_input, execute, store_result) and of starts (the others).",
+        ("function", "phase", "strategy"),
+    )
+    starts = Spreads(
+        "rekindle_start_seconds",
+        "From the order of a start to a runner that is ready.",
+        ("function", "strategy"),
+    )
+    for series in list(metrics.book):
+        label = series.label
+        for status, count in series.calls.items():
+            done.add((label, status), count)
+        if series.retries:
+            retries.add((label,), series.retries)
+        if series.redeliveries:
+            again.add((label,), series.redeliveries)
+        for (strategy, reason), count in series.failed_starts.items():
+            failed.add((label, strategy, reason), count)
+        for strategy, spread in series.starts.items():
+            starts.values[(label, strategy)] = spread.copy()
+            started.add((label, strategy), sum(spread.counts))
+        for (phase, strategy), spread in series.phases.items():
+            phases.values[(label, phase, strategy)] = spread.copy()
+        if series.calls:
+            calls.values[(label,)] = series.call_seconds.copy()
+    return [done, retries, again, started, failed, calls, phases, starts]
+
+
+def _queues(metrics: Metrics, status: Mapping[str, Any]) -> list[Table | Spreads]:
+    inputs = Table(
+        "rekindle_queue_inputs",
+        "Inputs that are not done: queued, in_flight (at an agent), delayed (before a retry).",
+        ("function", "state"),
+    )
+    oldest = Table(
+        "rekindle_queue_oldest_seconds", "Age of the oldest input that has not begun.", _FN
+    )
+    dead = Table("rekindle_dead_letters", "Inputs that were given up and are kept.", _FN)
+    for app in status["apps"]:
+        for function in app["functions"]:
+            series = metrics.book.of(function["function_id"])
+            if series is None:
+                continue
+            for name in ("queued", "in_flight", "delayed"):
+                inputs.add((series.label, name), function[name])
+            oldest.most((series.label,), function.get("oldest_s", 0.0))
+            dead.add((series.label,), function.get("dead", 0))
+    return [inputs, oldest, dead]
+
+
+def _pools(metrics: Metrics, state: State) -> list[Table | Spreads]:
+    runners = Table(
+        "rekindle_runners", "Runners by what they do.", ("function", "state", "strategy")
+    )
+    starting = Table("rekindle_runners_starting", "Runners that are being started.", _FN)
+    templates = Table("rekindle_templates", "Live templates.", _FN)
+    direct = Table(
+        "rekindle_direct_calls_total",
+        "Calls that went from client to runner without the controller.",
+        _FN,
+        "counter",
+    )
+    leases = Table("rekindle_leases", "Runners that are leased to clients.", _FN)
+    for agent in state.live_agents():
+        for table, name in ((runners, "runners"), (templates, "templates")):
+            for entry in _entries(agent, name):
+                series = metrics.book.of(str(entry.get("function_id", "")))
+                if series is None:
+                    continue
+                if table is runners:
+                    how = (str(entry.get("state", "?")), str(entry.get("strategy", "?")))
+                    runners.add((series.label, *how), 1)
+                    if entry.get("lease"):
+                        leases.add((series.label,), 1)
+                else:
+                    templates.add((series.label,), 1)
+        for entry in _entries(agent, "pools"):
+            series = metrics.book.of(str(entry.get("function_id", "")))
+            if series is not None:
+                starting.add((series.label,), _number(entry.get("starting")))
+                direct.add((series.label,), _number(entry.get("direct")))
+    return [runners, starting, templates, direct, leases]
+
+
+def _nodes(state: State) -> list[Table | Spreads]:
+    memory = Table(
+        "rekindle_node_memory_bytes",
+        "Memory of a node: rss (shared pages counted in each process), pss (shared pages "
+        "divided), mapped (the part of pss that lies in files), total and available.",
+        ("node", "kind"),
+    )
+    store = Table("rekindle_snapshot_store_bytes", "Snapshots on disk.", ("node",))
+    snapshots = Table(
+        "rekindle_snapshots", "Function revisions by the state of their snapshot.", ("state",)
+    )
+    room = Table("rekindle_node_max_runners", "Runners that a node may have.", ("node",))
+    evictions = Table(
+        "rekindle_evictions_total",
+        "What was given up because memory was short, by its level.",
+        ("node", "level"),
+        "counter",
+    )
+    for agent in state.live_agents():
+        node, stats = (agent.host,), agent.stats
+        room.add(node, agent.max_runners)
+        for kind in ("total", "available"):
+            memory.add((agent.host, kind), _number(stats.get(f"memory_{kind}_bytes")))
+        measured = stats.get("memory")
+        if isinstance(measured, dict):
+            for kind in ("rss", "pss", "mapped"):
+                memory.add((agent.host, kind), _number(measured.get(f"{kind}_bytes")))
+            store.add(node, _number(measured.get("snapshot_store_bytes")))
+        for entry in _entries(agent, "snapshots"):
+            snapshots.add((str(entry.get("state", "?")),), 1)
+        gone = stats.get("evictions")
+        if isinstance(gone, dict):
+            for level, count in gone.items():
+                evictions.add((agent.host, str(level)), _number(count))
+    return [memory, store, snapshots, room, evictions]
+
+
+def _controller(
+    metrics: Metrics, state: State, status: Mapping[str, Any], redis: Mapping[str, Any]
+) -> list[Table | Spreads]:
+    agents = Table("rekindle_agents", "Agents by the state of their connection.", ("state",))
+    live = len(state.live_agents())
+    agents.add(("connected",), live)
+    agents.add(("away",), len(state.agents) - live)
+    made: list[Table | Spreads] = [agents]
+
+    def gauge(name: str, text: str, value: float) -> None:
+        made.append(Table(name, text, (), "gauge", {(): value}))
+
+    gauge("rekindle_apps", "Open apps.", len(state.apps))
+    gauge("rekindle_waiting_calls", "Calls whose client waits.", len(state.waiters))
+    gauge("rekindle_uptime_seconds", "Since the controller started.", status["uptime_s"])
+    gauge("rekindle_redis_up", "1 when Redis answers.", float(bool(redis)))
+    if redis:
+        gauge("rekindle_redis_memory_bytes", "Redis: used_memory.", redis.get("used_memory", 0))
+        gauge(
+            "rekindle_redis_aof_ok",
+            "1 when its last write to the append-only file went well.",
+            float(redis.get("aof_last_write_status", "ok") == "ok"),
+        )
+    lag = "How late the controller's event loop was when it was to be woken."
+    made.append(
+        Spreads("rekindle_event_loop_lag_seconds", lag, (), {(): metrics.lag.spread.copy()})
+    )
+    heard = Table("rekindle_agent_heard_seconds", "Since an agent's last message.", ("node",))
+    now = time.monotonic()
+    for agent in state.agents.values():
+        heard.most((agent.host,), now - agent.heard)
+    made.append(heard)
+    return made
+
+
+def _entries(agent: Agent, name: str) -> list[Mapping[str, Any]]:
+    found = agent.stats.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
