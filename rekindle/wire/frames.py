@@ -1,8 +1,7 @@
 """Frames between an agent and its templates and runners, over a Unix stream socket.
 
 A frame is a JSON header and a body of bytes; file descriptors may ride along. Standard library
-only: templates and runners import this. The agent's asyncio side is ``read_frame`` and
-``pack_frame``.
+only: templates and runners import this. The agent's asyncio side is in runtime/agent/channel.py.
 """
 
 from __future__ import annotations
@@ -12,10 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import asyncio
+from typing import Any
 
 Header = dict[str, Any]
 
@@ -37,6 +33,12 @@ def pack_frame(header: Header, body_bytes: int = 0) -> bytes:
     """Everything of a frame but its body."""
     raw = json.dumps(header, separators=(",", ":")).encode()
     return _PREFIX.pack(len(raw), body_bytes) + raw
+
+
+def frame_prefix(data: bytes | bytearray) -> tuple[int, int]:
+    """The lengths of header and body, from the first twelve bytes of a frame."""
+    header_bytes, body_bytes = _PREFIX.unpack_from(data)
+    return header_bytes, body_bytes
 
 
 class FrameSocket:
@@ -101,23 +103,6 @@ class FrameSocket:
                 raise FrameError("the agent closed the connection inside a frame")
             view = view[got:]
         return bytes(buffer)
-
-
-async def read_frame(reader: asyncio.StreamReader) -> tuple[Header, bytes]:
-    """The agent's side of ``receive``. Raises FrameError at the end of the stream."""
-    import asyncio  # the agent has it loaded; a template must not pay for it
-
-    try:
-        header_bytes, body_bytes = _PREFIX.unpack(await reader.readexactly(_PREFIX.size))
-        if header_bytes > MAX_HEADER_BYTES:
-            raise FrameError(f"a frame header of {header_bytes} bytes: the ends are out of step")
-        header: Header = json.loads(await reader.readexactly(header_bytes))
-        body = await reader.readexactly(body_bytes) if body_bytes else b""
-    except FrameError:
-        raise
-    except (asyncio.IncompleteReadError, ConnectionError) as error:
-        raise FrameError("the process closed the connection") from error
-    return header, body
 
 
 async def receive_first(sock: socket.socket) -> Header:

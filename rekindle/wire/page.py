@@ -1,8 +1,9 @@
-"""RunnerPage: one page of memory that an agent and a runner of its node share.
+"""RunnerPage: memory that an agent and a runner of its node share.
 
-The runner writes what it runs and since when; the agent how much output it has taken. So an agent
-knows of a runner's work without a message for each input. Standard library only: runners import
-this. Each field is eight bytes, aligned, with one writer, and is written by one store.
+The runner writes what it runs and since when, and results that it has not sent yet; the agent how
+much output it has taken and which inputs it wants back. So an agent knows of a runner's work
+without a message for each input, and loses no result of a runner that dies or is stuck. Standard
+library only: runners import this. Each word has one writer and is written by one store.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ import mmap
 import os
 import struct
 
+#: Room for results that have not been sent.
+AREA_BYTES = 256 << 10
+
 _SIZE = mmap.PAGESIZE
-_WORD = struct.Struct("=q")
 _TEXT = struct.Struct("=B63s")
 
-# Written by the runner.
-_BEGAN_NS, _INDEX, _DONE, _BUSY_NS = 0, 8, 16, 24
-_CALL = 64
+# Words of eight bytes. Written by the runner.
+_BEGAN_NS, _INDEX, _DONE, _BUSY_NS, _FILLED, _EPOCH = 0, 1, 2, 3, 4, 5
+_CALL_OFFSET = 64
 # Written by the agent.
-_DRAINING, _DRAINED_BYTES = 128, 136
+_DRAINING, _DRAINED_BYTES, _RECALLED, _CANCELLED = 16, 17, 18, 19
+
+
+def cancel_token(slice_number: int, index: int) -> int:
+    """What names one run of one input on its runner; never 0."""
+    return (slice_number << 32 | index) + 1
 
 
 class RunnerPage:
@@ -27,84 +35,140 @@ class RunnerPage:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._map = mmap.mmap(fd, _SIZE)
+        self._map = mmap.mmap(fd, _SIZE + AREA_BYTES)
+        self._words = memoryview(self._map)[:_SIZE].cast("q")
+        self._area = memoryview(self._map)[_SIZE:]
 
     @classmethod
     def create(cls) -> RunnerPage:
         """A new page of zeros. Raises OSError."""
         fd = os.memfd_create("rekindle-runner", os.MFD_CLOEXEC)
-        os.ftruncate(fd, _SIZE)
+        os.ftruncate(fd, _SIZE + AREA_BYTES)
         return cls(fd)
 
+    @classmethod
+    def attach(cls, fd: int) -> RunnerPage:
+        """The runner's end; takes ``fd``."""
+        page = cls(fd)
+        page.handed_over()
+        return page
+
+    def handed_over(self) -> None:
+        """Close the descriptor; the memory stays."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
     def close(self) -> None:
-        """Give the page back; the other end keeps its own."""
+        """Give the memory back; the other end keeps its own."""
+        self._words.release()
+        self._area.release()
         self._map.close()
-        os.close(self.fd)
-
-    def _get(self, offset: int) -> int:
-        value: int = _WORD.unpack_from(self._map, offset)[0]
-        return value
-
-    def _set(self, offset: int, value: int) -> None:
-        _WORD.pack_into(self._map, offset, value)
+        self.handed_over()
 
     # ---- the runner's side
 
     def call(self, call_id: str) -> None:
         """The call whose inputs come next."""
         raw = call_id.encode()[:63]
-        _TEXT.pack_into(self._map, _CALL, len(raw), raw)
+        _TEXT.pack_into(self._map, _CALL_OFFSET, len(raw), raw)
 
     def begin(self, index: int, at_ns: int) -> None:
         """An input begins (CLOCK_REALTIME)."""
-        _WORD.pack_into(self._map, _INDEX, index)
-        _WORD.pack_into(self._map, _BEGAN_NS, at_ns)
+        words = self._words
+        words[_INDEX] = index
+        words[_BEGAN_NS] = at_ns
 
     def end(self, began_ns: int, at_ns: int) -> None:
         """It has ended."""
-        _WORD.pack_into(self._map, _BEGAN_NS, 0)
-        self._set(_DONE, self._get(_DONE) + 1)
-        self._set(_BUSY_NS, self._get(_BUSY_NS) + at_ns - began_ns)
+        words = self._words
+        words[_BEGAN_NS] = 0
+        words[_DONE] += 1
+        words[_BUSY_NS] += at_ns - began_ns
+
+    def keep(self, *pieces: bytes) -> bool:
+        """Put a finished record where the agent finds it, whatever happens; False: no room."""
+        at = self._words[_FILLED]
+        for piece in pieces:
+            end = at + len(piece)
+            if end > AREA_BYTES:
+                return False
+            self._area[at:end] = piece
+            at = end
+        self._words[_FILLED] = at
+        return True
+
+    def kept(self) -> memoryview:
+        """All records since the last ``sent``."""
+        return self._area[: self._words[_FILLED]]
+
+    def sent(self) -> None:
+        """They have gone to the agent in another way."""
+        self._words[_EPOCH] += 1
+        self._words[_FILLED] = 0
+
+    @property
+    def recalled(self) -> int:
+        """The agent wants what has not begun of this slice, and of those before it, back."""
+        return self._words[_RECALLED]
+
+    @property
+    def cancelled(self) -> int:
+        """The token of the run that is to be cancelled."""
+        return self._words[_CANCELLED]
+
+    @property
+    def output(self) -> tuple[bool, int]:
+        """Whether the agent is reading output now, and how many bytes it has taken."""
+        return bool(self._words[_DRAINING]), self._words[_DRAINED_BYTES]
 
     # ---- the agent's side
 
     @property
     def began_ns(self) -> int:
         """When the input that runs now began; 0 when none does."""
-        return self._get(_BEGAN_NS)
+        return self._words[_BEGAN_NS]
 
     @property
     def index(self) -> int:
         """The input that runs now, or ran last."""
-        return self._get(_INDEX)
+        return self._words[_INDEX]
 
     @property
     def done(self) -> int:
         """Inputs that have ended here, ever."""
-        return self._get(_DONE)
+        return self._words[_DONE]
 
     @property
     def busy_ns(self) -> int:
         """How long they ran, together."""
-        return self._get(_BUSY_NS)
+        return self._words[_BUSY_NS]
 
     @property
     def call_id(self) -> str:
         """The call of the input that runs now, or ran last."""
-        size, raw = _TEXT.unpack_from(self._map, _CALL)
+        size, raw = _TEXT.unpack_from(self._map, _CALL_OFFSET)
         return bytes(raw[:size]).decode(errors="replace")
+
+    def unsent(self) -> bytes:
+        """Records that were kept and not sent yet; empty where they are being sent just now."""
+        words = self._words
+        epoch, filled = words[_EPOCH], words[_FILLED]
+        data = bytes(self._area[:filled])
+        return data if words[_EPOCH] == epoch else b""
 
     def draining(self, now: bool) -> None:
         """Set before output is read, cleared once it is counted."""
-        self._set(_DRAINING, int(now))
+        self._words[_DRAINING] = int(now)
 
     def drained(self, count: int) -> None:
         """So many bytes of output were taken."""
-        self._set(_DRAINED_BYTES, self._get(_DRAINED_BYTES) + count)
+        self._words[_DRAINED_BYTES] += count
 
-    # ---- what the runner reads
+    def recall(self, slice_number: int) -> None:
+        """Ask for what has not begun of this slice, and of those before it."""
+        self._words[_RECALLED] = slice_number
 
-    @property
-    def output(self) -> tuple[bool, int]:
-        """Whether the agent is reading output now, and how many bytes it has taken."""
-        return bool(self._get(_DRAINING)), self._get(_DRAINED_BYTES)
+    def cancel(self, token: int) -> None:
+        """Name the run to be cancelled; the runner looks when it is signalled."""
+        self._words[_CANCELLED] = token

@@ -11,7 +11,7 @@ from typing import Any
 
 from rekindle.exception import RunnerLostError, StartError, StartupTimeoutError
 from rekindle.forkserver.park import LEASH_FD
-from rekindle.runtime.agent.door import Channel
+from rekindle.runtime.agent.channel import Channel
 from rekindle.runtime.agent.leash import Leash
 from rekindle.runtime.agent.output import Output
 from rekindle.runtime.agent.revision import Revision

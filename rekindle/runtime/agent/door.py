@@ -1,4 +1,4 @@
-"""The agent's Unix socket, where templates and runners report, and the channels that come of it.
+"""The agent's Unix socket, where templates and runners report.
 
 Whoever connects says a one-time token that the agent handed out; nobody else gets further.
 """
@@ -11,70 +11,17 @@ import logging
 import os
 import secrets
 import socket
-import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 from rekindle.exception import StartError
-from rekindle.wire.frames import (
-    FrameError,
-    Header,
-    pack_frame,
-    read_frame,
-    receive_first,
-    send_with_fds,
-)
+from rekindle.runtime.agent.channel import Channel
+from rekindle.wire.frames import FrameError, receive_first
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
-_UCRED = struct.Struct("3i")
 #: A process that connected has this long to say who it is.
 HELLO_TIMEOUT_S = 10.0
-#: The stream reader's buffer; larger bodies pass through it piece by piece.
-_READ_LIMIT = 1 << 20
-
-
-class Channel:
-    """A connected template or runner."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        #: The process as this agent sees it, from the kernel.
-        self.pid: int = _UCRED.unpack(
-            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        )[0]
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def open(self, first: Header | None = None, fds: Sequence[int] = ()) -> None:
-        """Send ``first`` with descriptors, then go on as a stream."""
-        if first is not None:
-            send_with_fds(self._sock, first, fds)
-        self._reader, self._writer = await asyncio.open_unix_connection(
-            sock=self._sock, limit=_READ_LIMIT
-        )
-
-    def send(self, header: Header, body: bytes = b"") -> None:
-        """Queue one frame. Raises FrameError when the process is known to be gone."""
-        if self._writer is None or self._writer.is_closing():
-            raise FrameError("the process closed the connection")
-        self._writer.write(pack_frame(header, len(body)))
-        if body:
-            self._writer.write(body)
-
-    async def receive(self) -> tuple[Header, bytes]:
-        """The next frame. Raises FrameError at the end."""
-        if self._reader is None:
-            raise FrameError("the channel is not open")
-        return await read_frame(self._reader)
-
-    def close(self) -> None:
-        """Close; the process reads the end of its stream."""
-        if self._writer is not None:
-            self._writer.close()
-        else:
-            self._sock.close()
 
 
 class Door:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 
 _CHUNK_BYTES = 1 << 16
@@ -29,6 +30,8 @@ class Output:
 
     def __init__(self, on_line: Callable[[Line], None]) -> None:
         self._on_line = on_line
+        #: Where to say what was taken, once its runner has one.
+        self.page: RunnerPage | None = None
         self._pending: dict[int, bytes] = {}
         self._streams: dict[int, str] = {}
         write_fds = []
@@ -67,6 +70,7 @@ class Output:
     def close(self) -> None:
         """Drain and close."""
         self.drain()
+        self.page = None
         for fd in list(self._streams):
             self._close_one(fd)
         for fd in self.write_fds:
@@ -75,17 +79,31 @@ class Output:
         self.write_fds = (-1, -1)
 
     def _read(self, fd: int) -> None:
+        page = self.page
+        if page is None:
+            self._take(fd)
+            return
+        page.draining(True)
+        taken = self._take(fd)
+        page.drained(taken)
+        page.draining(False)
+
+    def _take(self, fd: int) -> int:
+        """Read what is there; how many bytes it was."""
+        taken = 0
         # Bounded, so that a process that prints without end does not stop the agent.
         for _ in range(64):
             try:
                 data = os.read(fd, _CHUNK_BYTES)
             except BlockingIOError:
-                return
+                return taken
             if not data:
                 self._flush_partial(fd)
                 self._close_one(fd)
-                return
+                return taken
+            taken += len(data)
             self._split(fd, data)
+        return taken
 
     def _split(self, fd: int, data: bytes) -> None:
         *lines, rest = (self._pending[fd] + data).split(b"\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import SnapshotRestoreError
-from rekindle.runtime.agent.door import Channel
+from rekindle.runtime.agent.channel import Channel
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runner import Runner
 from rekindle.runtime.agent.toolbox import Toolbox

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from rekindle.exception import InternalFailure, RunnerLostError, StartupTimeoutError
-from rekindle.runtime.agent.door import Channel
+from rekindle.runtime.agent.channel import Channel
 from rekindle.runtime.agent.output import Output
 from rekindle.runtime.isolation.sandbox import describe_exit
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.logs import kv
+from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Mark, Strategy, now_ns
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Runner:
     strategy: Strategy
     channel: Channel
     output: Output
+    page: RunnerPage
     #: How its process ended: exit status, or minus a signal number.
     exit_status: asyncio.Future[int]
     #: Ends the process and all that it started, at once.
@@ -102,6 +104,10 @@ class Runner:
         self.state = to
         if to is RunnerState.IDLE:
             self.idle_since = time.monotonic()
+
+    def current_call(self) -> str:
+        """The call of what it runs, for its log lines."""
+        return self.call_id or self.page.call_id
 
     async def become_ready(self, timeout_s: float) -> None:
         """Wait until the hooks have run.
@@ -177,6 +183,7 @@ class Runner:
         self.end_process()
         self.channel.close()
         self.output.close()
+        self.page.close()
         self._move(RunnerState.GONE)
 
     def lost(self) -> None:

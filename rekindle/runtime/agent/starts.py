@@ -18,7 +18,7 @@ from rekindle.exception import (
     StrategyUnavailableError,
 )
 from rekindle.runtime.agent.boot import Booted, boot
-from rekindle.runtime.agent.door import Channel
+from rekindle.runtime.agent.channel import Channel
 from rekindle.runtime.agent.frozen import FrozenState
 from rekindle.runtime.agent.output import Line, Output
 from rekindle.runtime.agent.restoring import Restoring
@@ -28,6 +28,7 @@ from rekindle.runtime.agent.template import LiveTemplate, new_id
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire.logs import kv
+from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
@@ -328,23 +329,27 @@ class Starter:
         ``output`` goes to it with the order, unless it has had it since it booted.
         """
         order = {"op": "start", "env": {**self.runner_env, "REKINDLE_RUNNER_ID": runner_id}}
+        page = RunnerPage.create()
         runner = Runner(
             runner_id,
             strategy,
             channel,
             output,
+            page,
             exit_status,
             end_process,
             clock.start_ns,
             marks=clock.marks,
         )
-        runner.output.redirect(lambda line: self.on_line(line, runner_id, runner.call_id))
+        output.page = page
+        output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
         try:
             if output.is_handed_over:
-                channel.send(order)
+                channel.send_with_fds(order, [page.fd])
             else:
-                await channel.open(order, output.write_fds)
+                await channel.open(order, [*output.write_fds, page.fd])
                 output.handed_over()
+            page.handed_over()
             await runner.become_ready(self.revision.spec.startup_timeout_s)
         except OSError as error:
             runner.kill("start failed")

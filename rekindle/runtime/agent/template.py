@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.exception import StartError
-from rekindle.runtime.agent.door import Channel, Door
+from rekindle.runtime.agent.channel import Channel
+from rekindle.runtime.agent.door import Door
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.logs import kv

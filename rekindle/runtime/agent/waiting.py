@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.exception import Error, StartError
-from rekindle.runtime.agent.door import Channel
+from rekindle.runtime.agent.channel import Channel
 from rekindle.runtime.agent.leash import Leash
 from rekindle.runtime.agent.template import new_id
 from rekindle.runtime.isolation.sandbox import Sandbox, Spawner, WaitingJob

@@ -12,6 +12,7 @@ from rekindle.runtime.runner import unique
 from rekindle.runtime.runner.inputs import run_input, send_failure
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.frames import FrameError, FrameSocket
+from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, now_ns
 from rekindle.wire.serialization import record_exception
 
@@ -25,8 +26,10 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     channel, marks = become.channel, become.marks
     order = become.order
     try:
-        if become.fds:
-            park.take_output(become.fds[0], become.fds[1])
+        *output, page_fd = become.fds
+        page = RunnerPage.attach(page_fd)
+        if output:
+            park.take_output(output[0], output[1])
         os.environ.update(order["env"])
         unique.make_unique()
         if user_threads is not None:
@@ -41,12 +44,12 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     park.flush_output()
     channel.send({"op": "ready", "marks": marks})
     try:
-        return _serve(service, channel)
+        return _serve(service, channel, page)
     except FrameError:
         return 0  # the agent is gone, and with it whoever waits for a result
 
 
-def _serve(service: Service, channel: FrameSocket) -> int:
+def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
     while True:
         header, body, _fds = channel.receive()
         if header["op"] == "input":
