@@ -11,17 +11,20 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rekindle.controller.delivery import Delivery
 from rekindle.controller.dispatcher import Dispatcher
+from rekindle.controller.inputs import Batch, InputState, LoneInput, Slice
 from rekindle.controller.logbook import Logbook
 from rekindle.controller.orders import Orders
+from rekindle.controller.reaper import Reaper
 from rekindle.controller.records import StoredAgent
 from rekindle.controller.registry import Registry
+from rekindle.controller.setbacks import Setbacks
 from rekindle.controller.settings import Settings
-from rekindle.controller.state import Agent, InputState, State
+from rekindle.controller.state import Agent, State
 from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -38,6 +41,8 @@ class Agents:
         state: State,
         registry: Registry,
         delivery: Delivery,
+        setbacks: Setbacks,
+        reaper: Reaper,
         dispatcher: Dispatcher,
         orders: Orders,
         logbook: Logbook,
@@ -47,6 +52,8 @@ class Agents:
         self._state = state
         self._registry = registry
         self._delivery = delivery
+        self._setbacks = setbacks
+        self._reaper = reaper
         self._dispatcher = dispatcher
         self._orders = orders
         self._logbook = logbook
@@ -91,9 +98,7 @@ class Agents:
         if back:  # what it missed
             for app_id in self._state.closed_apps:
                 agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
-        self._reconcile(
-            agent, {(one.call_id, index) for one in hello.in_flight for index in one.indexes}
-        )
+        self._reconcile(agent, hello.in_flight)
         log.info(
             "agent joined",
             extra=kv(
@@ -113,31 +118,29 @@ class Agents:
         await self._orders.joined()
         return agent, session
 
-    def _reconcile(self, agent: Agent, in_flight: set[tuple[str, int]]) -> None:
+    def _reconcile(self, agent: Agent, in_flight: Iterable[pb.InFlight]) -> None:
         """Bring what the agent says it has and what we think it has together."""
-        for item in list(agent.inputs.values()):
-            if item.key in in_flight:
-                if item.state is InputState.ADRIFT:
-                    item.move(InputState.ASSIGNED)
-                continue
-            # The message with it was lost on the way: nothing ran, so nothing counts as lost.
-            if item.state is InputState.ASSIGNED:
-                item.move(InputState.ADRIFT)
-            agent.drop(item)
-            if item.state is InputState.ADRIFT:
-                self._dispatcher.place_again(item)
-        for key in in_flight - agent.inputs.keys():
-            known = self._state.inputs.get(key)
-            if known is not None and known.state in (InputState.QUEUED, InputState.ADRIFT):
-                if known.agent_id:
-                    former = self._state.agents.get(known.agent_id)
-                    if former is not None:
-                        former.drop(known)
-                known.move(InputState.ASSIGNED)
-                agent.add(known)
-            else:  # completed, cancelled, or with another agent
-                stop = pb.CancelInputs(call_id=key[0], indexes=[key[1]])
-                agent.send(pb.ControllerMessage(cancel=stop))
+        has: dict[str, set[int]] = {}
+        for one in in_flight:
+            has.setdefault(one.call_id, set()).update(one.indexes)
+        # The message with what it does not know was lost on the way: nothing ran, nothing counts.
+        self._setbacks.never_arrived(agent, has)
+        for call_id, indexes in has.items():
+            call = self._state.calls.get(call_id)
+            stop: list[int] = []
+            for index in sorted(indexes):
+                holder = call.undone.get(index) if call is not None else None
+                if isinstance(holder, Slice | LoneInput) and holder.agent is agent:
+                    if isinstance(holder, LoneInput) and holder.state is InputState.ADRIFT:
+                        holder.move(InputState.ASSIGNED)
+                elif isinstance(holder, Batch):
+                    pass  # its result is on the way to the store
+                elif not self._setbacks.came_back(agent, holder, index):
+                    stop.append(index)  # completed, cancelled, or with another agent
+            if call is not None and call.cancelled:
+                agent.stop(call_id, indexes, kill=call.cancelled > 1)
+            elif stop:
+                agent.stop(call_id, stop, kill=False)
 
     # ---- messages
 
@@ -147,18 +150,16 @@ class Agents:
         kind = message.WhichOneof("kind")
         if kind == "done":
             self.on_results(message.done)
-            for raw in message.done.results:
-                result = pb.Result.FromString(raw)
-                result.log_seq = self._logbook.seq(self._app_of(message.done))
-                self._delivery.done(agent, result)
+            log_seq = self._logbook.seq(self._app_of(message.done))
+            self._delivery.done(agent, message.done, log_seq)
         elif kind == "log":
             self._logbook.add(message.log)
         elif kind == "heartbeat":
             self._heartbeat(agent, message.heartbeat.stats_json)
+            beat = message.heartbeat
+            self._reaper.renew(agent, beat.in_flight, lists=beat.lists_in_flight)
         elif kind == "returned":
-            back = message.returned
-            for index in back.indexes:
-                self._delivery.returned(agent, (back.call_id, index), back.reason)
+            self._setbacks.returned(agent, message.returned)
         elif kind == "prepared":
             self._orders.prepared(message.prepared)
         elif kind == "app_closed":
@@ -169,8 +170,8 @@ class Agents:
     def _app_of(self, done: pb.Done) -> str:
         if done.app_id:
             return done.app_id
-        item = self._state.inputs.get((done.call_id, done.indexes[0]))
-        return item.call.function.app.app_id if item is not None else ""
+        call = self._state.calls.get(done.call_id)
+        return call.function.app.app_id if call is not None else ""
 
     def _heartbeat(self, agent: Agent, stats_json: str) -> None:
         agent.heartbeats += 1
@@ -220,15 +221,15 @@ class Agents:
         if agent.session != session or agent.outbox is None:
             return  # it is back already
         agent.outbox = None
-        for item in agent.inputs.values():
-            if item.state is InputState.ASSIGNED:
-                item.move(InputState.ADRIFT)
+        for holding in agent.holdings:
+            if isinstance(holding, LoneInput) and holding.state is InputState.ASSIGNED:
+                holding.move(InputState.ADRIFT)
         for function in self._state.functions.values():
             if function.opened_on == agent.agent_id:
                 function.opened_on = ""
         log.warning(
             "agent's connection ended",
-            extra=kv(agent=agent.agent_id, pid=agent.pid, inputs=len(agent.inputs)),
+            extra=kv(agent=agent.agent_id, pid=agent.pid, inputs=agent.count),
         )
         loop = asyncio.get_running_loop()
         agent.grace = loop.call_later(
@@ -254,9 +255,7 @@ class Agents:
             os.close(agent.pidfd)
             agent.pidfd = -1
         log.warning("agent is lost", extra=kv(agent=agent.agent_id, reason=reason))
-        for item in list(agent.inputs.values()):
-            agent.drop(item)
-            self._tasks.start(self._delivery.lost(item, reason), "place again")
+        self._setbacks.agent_lost(agent, reason)
         self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
         self._orders.lost(agent, reason)
 
@@ -287,14 +286,7 @@ class Agents:
         """All expected agents are back or given up: what none of them has is placed again."""
         if self._state.expected_agents:
             return
-        adrift = [
-            item
-            for item in self._state.inputs.values()
-            if item.state is InputState.ADRIFT and not item.agent_id
-        ]
-        for item in sorted(adrift, key=lambda item: _entry_order(item.entry), reverse=True):
-            self._dispatcher.place_again(item)  # to the front, so the oldest comes last
-        self._dispatcher.pump()
+        self._setbacks.release_adrift()
 
     # ---- when there is none
 
@@ -331,8 +323,3 @@ def _alive(pid: int) -> bool:
         return False
     os.close(pidfd)
     return True
-
-
-def _entry_order(entry: str) -> tuple[int, int]:
-    at_ms, _, count = entry.partition("-")
-    return int(at_ms), int(count or 0)

@@ -1,89 +1,160 @@
-"""The end of an input: completed once, or placed again when a runner or an agent is lost.
+"""The results of agents: stored as they are, or tried again where the function asks for that.
 
-Redis decides what counts (lua/complete.lua); this module moves the inputs that are in memory
-through the states of ``state.InputState`` accordingly.
+The plain case, a result of an input that travels in its group, is a few dictionary operations:
+nothing is parsed. All else takes the input out of its group first.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable
 
+from rekindle.controller.completion import BATCH_BYTES, BATCH_INPUTS, Completer
 from rekindle.controller.dispatcher import Dispatcher
-from rekindle.controller.intake import Intake
+from rekindle.controller.endings import Ending, Endings
+from rekindle.controller.events import Events
+from rekindle.controller.inputs import Batch, Holder, InputState, LoneInput, Lot, Slice
 from rekindle.controller.limits import payload_too_large
-from rekindle.controller.records import DUPLICATE, UNKNOWN, QueuedEntry
+from rekindle.controller.records import UNDONE, UNKNOWN
 from rekindle.controller.settings import Settings
-from rekindle.controller.state import (
-    Agent,
-    App,
-    Call,
-    Function,
-    HeldInput,
-    InputKey,
-    InputState,
-    State,
-)
-from rekindle.controller.store import QueueStore
+from rekindle.controller.state import Agent, Call, State
+from rekindle.controller.taking import Taking
 from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
-_CANCEL_INPUTS = 256
+_TRIED_AGAIN = (pb.FAILURE, pb.TIMEOUT)
+_PLAIN = (pb.SUCCESS, pb.CANCELLED)
 
 
 class Delivery:
-    """Completes inputs, retries them, places them again, cancels them."""
+    """Completes inputs with the results of agents, or tries them again."""
 
     def __init__(
         self,
         state: State,
-        store: QueueStore,
         dispatcher: Dispatcher,
-        intake: Intake,
+        completer: Completer,
+        endings: Endings,
+        taking: Taking,
         tasks: Tasks,
         settings: Settings,
+        events: Events,
     ) -> None:
         self._state = state
-        self._store = store
         self._dispatcher = dispatcher
-        self._intake = intake
+        self._completer = completer
+        self._endings = endings
+        self._taking = taking
         self._tasks = tasks
         self._settings = settings
-        intake.on_complete = self._wake_watchers
-        #: Told that an input of a function has its result: (function id, status). For metrics.
-        self.on_completed: Callable[[str, int], None] = lambda function_id, status: None
+        self._events = events
 
-    # ---- completing
+    # ---- results
 
-    def done(self, agent: Agent, result: pb.Result) -> None:
-        """An agent has a result; it is acknowledged when it is stored."""
-        self._tasks.start(self._done(agent, result), "store a result")
-
-    async def _done(self, agent: Agent, result: pb.Result) -> None:
-        key = (result.call_id, result.index)
-        item = self._state.inputs.get(key)
-        if item is None:  # completed before, or its app is closed: the store knows
-            if result.function_id:
-                await self._complete(result.function_id, result, self._settings.result_ttl_s)
-        elif item.state is InputState.DONE:  # the first result is on its way to the store
-            item.stored = item.stored or asyncio.Event()
-            await item.stored.wait()
-        else:
-            result.deliveries = item.lost + item.retries + 1
-            self._limit(result)
-            if not self._wants_retry(item, result):
-                await self.finish(item, result, source=agent)
-            elif item.agent_id == agent.agent_id:
-                await self._retry(agent, item)
-            # else a later delivery of it is under way, and decides
-        ack = pb.AckDone(call_id=result.call_id, indexes=[result.index])
-        agent.send(pb.ControllerMessage(ack=ack))
+    def done(self, agent: Agent, message: pb.Done, log_seq: int) -> None:
+        """An agent has results; they are acknowledged when they are stored."""
+        indexes = list(message.indexes)
+        call = self._state.calls.get(message.call_id)
+        if call is None:
+            self._tasks.start(self._unheld(agent, message, log_seq, indexes), "settle results")
+            return
+        function = call.function
+        function.learn(len(indexes), message.execute_ns)
+        suffix = pb.Result(log_seq=log_seq, deliveries=1).SerializeToString()
+        statuses: list[int] = list(message.statuses)
+        if len(statuses) != len(indexes):
+            statuses = [pb.Result.FromString(raw).status for raw in message.results]
+        plain: tuple[int, ...] = _PLAIN
+        if function.spec.retries is None:
+            plain = (*_PLAIN, *_TRIED_AGAIN)
+        batch = Batch(call, execute_ns=message.execute_ns)
+        mine: list[int] = []
+        unheld: list[int] = []
+        taken: dict[Slice, int] = {}
+        undone, large = call.undone, self._settings.max_payload_bytes
+        for index, status, raw in zip(indexes, statuses, message.results, strict=True):
+            holder = undone.get(index)
+            if (
+                type(holder) is Slice
+                and holder.agent is agent
+                and status in plain
+                and len(raw) <= large
+            ):
+                item = holder.out.pop(index)
+                taken[holder] = taken.get(holder, 0) + 1
+                ending = None
+                result, entry = raw + suffix, holder.entry
+            elif holder is None:
+                unheld.append(index)
+                continue
+            else:
+                ending = self._judge(agent, call, holder, index, status, raw, log_seq)
+                if ending is None:
+                    continue
+                item, entry = ending.item.input, ending.item.entry
+                result, status = ending.result, ending.status
+            if batch.count and (
+                batch.count >= BATCH_INPUTS or batch.size + len(result) > BATCH_BYTES
+            ):
+                batch = self._next(batch, agent, mine)
+                mine = []
+            batch.add(entry, index, result, status)
+            mine.append(index)
+            undone[index] = batch
+            if ending is not None:
+                self._endings.settle(batch, ending)
+            elif item.blob:
+                batch.blobs.append(item.blob)
+        for part, count in taken.items():
+            agent.drop(function, count, part.weight)
+            if not part.out:
+                agent.holdings.pop(part, None)
+        if batch.count:
+            self._next(batch, agent, mine)
+        if unheld:
+            work = self._unheld(agent, message, log_seq, unheld)
+            self._tasks.start(work, "settle results")
         self._dispatcher.pump()
+
+    def _next(self, batch: Batch, agent: Agent, indexes: list[int]) -> Batch:
+        batch.acks.append((agent, indexes))
+        self._completer.store(batch)
+        return Batch(batch.call)
+
+    def _judge(
+        self,
+        agent: Agent,
+        call: Call,
+        holder: Holder,
+        index: int,
+        status: int,
+        raw: bytes,
+        log_seq: int,
+    ) -> Ending | None:
+        """What a result means that is not plain; None when it is not stored (now)."""
+        if isinstance(holder, Batch):  # a first result is on its way to the store
+            holder.acks.append((agent, [index]))
+            return None
+        its_agent = None if isinstance(holder, Lot) else holder.agent
+        retries = call.function.spec.retries
+        used = holder.retries if isinstance(holder, LoneInput) else 0
+        if retries is not None and status in _TRIED_AGAIN and used < retries.max_retries:
+            if not call.cancelled:
+                if its_agent is agent:
+                    self._tasks.start(self._retry(agent, self._endings.alone(holder, index)), "retry")
+                else:  # a later delivery of it is under way, and decides
+                    agent.acknowledge(call.call_id, [index])
+                return None
+        if its_agent is not None and its_agent is not agent:
+            its_agent.stop(call.call_id, [index], kill=True)
+        item = self._endings.alone(holder, index)
+        result = pb.Result.FromString(raw)
+        result.log_seq, result.deliveries = log_seq, item.delivery
+        self._limit(result)
+        return self._endings.end(item, result)
 
     def _limit(self, result: pb.Result) -> None:
         limit = self._settings.max_payload_bytes
@@ -94,165 +165,46 @@ class Delivery:
         result.error_type = "rekindle.exception.RequestSizeError"
         result.message = payload_too_large("the result", size, limit)
 
-    @staticmethod
-    def _wants_retry(item: HeldInput, result: pb.Result) -> bool:
-        spec = item.call.function.spec.retries
-        return (
-            spec is not None
-            and result.status in (pb.FAILURE, pb.TIMEOUT)
-            and item.retries < spec.max_retries
-        )
+    async def _unheld(
+        self, agent: Agent, message: pb.Done, log_seq: int, indexes: list[int]
+    ) -> None:
+        """Results of inputs that are not in memory: completed before, nearly always."""
+        call_id = message.call_id
+        function = self._state.functions.get(message.function_id)
+        undone: set[int] = set()
+        if function is not None:
+            others = await self._completer.look_up(function, call_id, indexes)
+            undone = {index for index, outcome in others.items() if outcome == UNDONE}
+            unknown = sum(outcome == UNKNOWN for outcome in others.values())
+            if unknown:
+                log.info("results of unknown inputs", extra=kv(call=call_id, inputs=unknown))
+        if undone and function is not None:  # lost track of: take them up, then it counts
+            await self._taking.adopt(function)
+            call = self._state.calls.get(call_id)
+            undone &= call.undone.keys() if call is not None else set()
+        again = pb.Done(call_id=call_id, function_id=message.function_id, app_id=message.app_id)
+        statuses = list(message.statuses)
+        for at, index in enumerate(message.indexes):
+            if index in undone:
+                again.indexes.append(index)
+                again.results.append(message.results[at])
+                if len(statuses) == len(message.indexes):
+                    again.statuses.append(message.statuses[at])
+        if again.indexes:
+            self.done(agent, again, log_seq)
+        agent.acknowledge(call_id, [index for index in indexes if index not in undone])
 
-    async def _retry(self, agent: Agent, item: HeldInput) -> None:
+    # ---- trying again
+
+    async def _retry(self, agent: Agent, item: LoneInput) -> None:
         spec = item.call.function.spec.retries
         assert spec is not None
         item.move(InputState.DELAYED)
-        agent.drop(item)
         item.retries += 1
+        for listener in self._events.retried:
+            listener(item.call)
         due = time.time() + spec.delay_s(item.retries)
-        await self._keep(item, due_ms=int(due * 1000))
-        if item.state is InputState.DELAYED:
+        await self._endings.keep([item], int(due * 1000))
+        if item.state is InputState.DELAYED and item.timer is None:
             self._dispatcher.delay(item, due - time.time())
-
-    async def _keep(self, item: HeldInput, due_ms: int = 0) -> None:
-        call = item.call
-        await self._store.keep_progress(
-            call.function.function_id,
-            call.call_id,
-            item.index,
-            lost=item.lost,
-            retries=item.retries,
-            due_ms=due_ms,
-        )
-
-    async def finish(self, item: HeldInput, result: pb.Result, source: Agent | None = None) -> None:
-        """Complete an input that is held here, in whatever state it is.
-
-        An agent that has it, other than the ``source`` of the result, is told to stop it.
-        """
-        if item.state is InputState.DONE:
-            return
-        agent = self._state.agents.get(item.agent_id)
-        item.move(InputState.DONE)
-        if item.timer is not None:
-            item.timer.cancel()
-        if agent is not None:
-            agent.drop(item)
-            if agent is not source:
-                stop = pb.CancelInputs(call_id=result.call_id, indexes=[result.index], kill=True)
-                agent.send(pb.ControllerMessage(cancel=stop))
-        call = item.call
-        ttl = self._settings.invoke_ttl_s if call.kind == "invoke" else self._settings.result_ttl_s
-        await self._complete(call.function.function_id, result, ttl)
-        self._intake.release(item)
-        if item.stored is not None:
-            item.stored.set()
-        self._intake.take_more(call.function)
-
-    async def _complete(self, function_id: str, result: pb.Result, ttl_s: int) -> None:
-        key: InputKey = (result.call_id, result.index)
-        result.function_id = function_id
-        data = result.SerializeToString()
-        got = await self._store.complete(function_id, *key, data, ttl_s)
-        if got.outcome not in (UNKNOWN, DUPLICATE):
-            self.on_completed(function_id, result.status)
-        if got.outcome == UNKNOWN:
-            log.info("a result of an unknown input", extra=kv(call=key[0], index=key[1]))
-        elif got.outcome == DUPLICATE and key in self._state.waiters:
-            stored = await self._store.result(function_id, *key)
-            result = pb.Result.FromString(stored) if stored is not None else result
-        for waiter in self._state.waiters.get(key, ()):
-            if not waiter.done():
-                waiter.set_result(result)
-        call = self._state.calls.get(key[0])
-        if call is None:
-            return
-        call.counted(got.done, got.total)
-        if got.outcome != UNKNOWN:
-            for watcher in call.watchers:
-                # A slow reader gets the index alone, and reads the result from the store.
-                watcher.fresh.append((result.index, result if len(watcher.fresh) < 32 else None))
-        self._wake_watchers(call)
-
-    def wake_watchers_of(self, app: App) -> None:
-        """Let streams of a closed app's calls end, also where the last input never came."""
-        for call in list(self._state.calls.values()):
-            if call.function.app is app:
-                self._wake_watchers(call)
-
-    @staticmethod
-    def _wake_watchers(call: Call) -> None:
-        for watcher in call.watchers:
-            watcher.wake.set()
-
-    # ---- placing again
-
-    async def lost(self, item: HeldInput, reason: str) -> None:
-        """A delivery was lost with its runner or agent: place the input again, or give it up."""
-        item.lost += 1
-        if item.state is InputState.ASSIGNED:
-            item.move(InputState.ADRIFT)
-        agent = self._state.agents.get(item.agent_id)
-        if agent is not None:
-            agent.drop(item)
-        log.warning(
-            "a delivery was lost",
-            extra=kv(call=item.call.call_id, index=item.index, lost=item.lost, reason=reason),
-        )
-        if item.lost >= self._settings.max_deliveries:
-            await self.finish(
-                item,
-                verdict(
-                    item,
-                    pb.RUNNER_LOST,
-                    f"the runner was lost {item.lost} times while it had this input, "
-                    f"the last time because: {reason}",
-                ),
-            )
-            return
-        await self._keep(item)
-        if item.state is InputState.ADRIFT:
-            self._dispatcher.place_again(item)
-            self._dispatcher.pump()
-
-    def returned(self, agent: Agent, key: InputKey, reason: str) -> None:
-        """An agent gives an input back: its runner died."""
-        item = agent.inputs.get(key)
-        if item is not None and item.state is InputState.ASSIGNED:
-            self._tasks.start(self.lost(item, reason or "no reason given"), "place again")
-
-    async def cancel(self, function: Function, reason: str) -> None:
-        """Complete all undone inputs of a function as CANCELLED, those on the stream too."""
-        self._dispatcher.forget(function)
-        held = [
-            item
-            for item in self._state.inputs.values()
-            if item.call.function is function and item.state is not InputState.DONE
-        ]
-        await asyncio.gather(
-            *(self.finish(item, verdict(item, pb.CANCELLED, reason)) for item in held)
-        )
-        await function.taken.wait()  # no more than one take is on its way
-        while (await self._store.take(function.function_id, _CANCEL_INPUTS))[0]:
-            pass
-        async for entries in self._store.taken(function.function_id):
-            await asyncio.gather(*(self._cancel_entry(function, one, reason) for one in entries))
-
-    async def _cancel_entry(self, function: Function, entry: QueuedEntry, reason: str) -> None:
-        result = pb.Result(
-            call_id=entry.call_id, index=entry.index, status=pb.CANCELLED, message=reason
-        )
-        await self._complete(function.function_id, result, self._settings.result_ttl_s)
-
-
-def verdict(item: HeldInput, status: pb.ResultStatus, message: str) -> pb.Result:
-    """A result that the controller itself gives."""
-    return pb.Result(
-        call_id=item.call.call_id,
-        index=item.index,
-        status=status,
-        message=message,
-        function_id=item.call.function.function_id,
-        submitted_ns=item.call.submitted_ns,
-        deliveries=item.lost + item.retries,
-    )
+        agent.acknowledge(item.call.call_id, [item.index])

@@ -1,271 +1,262 @@
-"""How inputs get into memory: accepted from clients, or taken from the stream.
+"""How inputs are accepted from clients: a chunk at a time, durable before this room hands it on.
 
-An accepted input is durable before this room hands it on (lua/accept.lua). Memory holds a bounded
-number of undone inputs of a function; the others wait on the stream and are taken in their turn.
+A request with more inputs than a chunk may have is split. See lua/accept.lua.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
+from rekindle.controller.completion import Completer
 from rekindle.controller.dispatcher import Dispatcher
-from rekindle.controller.records import HAS_RESULT, NEW, CallMeta, InputProgress, QueuedEntry
+from rekindle.controller.events import Events
+from rekindle.controller.inputs import Lot
+from rekindle.controller.limits import over_limit
+from rekindle.controller.records import Acceptance, CallIndex, CallMeta
 from rekindle.controller.settings import MIB, Settings
-from rekindle.controller.state import Call, Function, HeldInput, InputState, State
-from rekindle.controller.store import NewInput, QueueStore
+from rekindle.controller.state import Call, Function, State
+from rekindle.controller.store import QueueStore
+from rekindle.controller.taking import Taking
 from rekindle.controller.tasks import Tasks
-from rekindle.exception import ExecutionError, ServiceError
+from rekindle.exception import ExecutionError, ResourceExhaustedError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 
-_TAKE_BYTES = 16 * MIB
-_TAKE_INPUTS = 256
+#: What one entry of the queue takes at most; a single larger input travels alone.
+CHUNK_INPUTS, CHUNK_BYTES = 512, 4 * MIB
 
 
 class Intake:
-    """Accepts inputs, and takes those that wait on the stream."""
+    """Accepts inputs."""
 
     def __init__(
         self,
         state: State,
         store: QueueStore,
         dispatcher: Dispatcher,
+        taking: Taking,
+        completer: Completer,
         tasks: Tasks,
         settings: Settings,
+        events: Events,
     ) -> None:
         self._state = state
         self._store = store
         self._dispatcher = dispatcher
+        self._taking = taking
+        self._completer = completer
         self._tasks = tasks
         self._settings = settings
-        dispatcher.on_low = self.take_more
+        self._events = events
+        taking.on_orphan = self._watch_for_caller
         #: Called when inputs were accepted and no agent is connected.
         self.on_no_agent: Callable[[], None] = lambda: None
-        #: Called when a call turned out to be complete already.
-        self.on_complete: Callable[[Call], None] = lambda call: None
+        #: Called with a call whose caller is gone for good.
+        self.on_hung_up: Callable[[Call], None] = lambda call: None
 
-    # ---- accepting
+    # ---- requests
 
-    async def invoke(self, function: Function, request: pb.SubmitRequest) -> pb.Result:
-        """Accept the request's one input and wait for its result.
+    async def invoke(self, function: Function, request: pb.SubmitRequest) -> bytes:
+        """Accept the request's one input and wait for its result, as bytes.
 
         The same (call, index) again waits for the input that is there, or gets its result.
         """
+        limit = self._settings.max_waiting
         key = (request.call_id, request.inputs[0].index)
-        waiter: asyncio.Future[pb.Result] = asyncio.get_running_loop().create_future()
-        waiters = self._state.waiters.setdefault(key, [])
+        waiters = self._state.waiters.get(key)
+        if waiters is None:
+            if function.waiting >= limit:
+                what = f"{function.waiting:,} calls of {function.name!r} are being waited for"
+                raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_WAITING"))
+            waiters = self._state.waiters[key] = []
+            function.waiting += 1
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         waiters.append(waiter)
         try:
-            codes = await self._accept(function, request, "invoke")
-            if codes[0] == HAS_RESULT and not waiter.done():
+            got = await self._accept(function, request, "invoke", last=True)
+            if got.over and not waiter.done():
                 raw = await self._store.result(function.function_id, *key)
                 if raw is not None:
-                    return pb.Result.FromString(raw)
+                    return raw
                 raise ServiceError(f"the result of {key[0]} was kept for its time and is gone")
             return await waiter
         finally:
             waiters.remove(waiter)
             if not waiters and self._state.waiters.get(key) is waiters:
                 del self._state.waiters[key]
+                function.waiting -= 1
+                call = self._state.calls.get(request.call_id)
+                if call is not None and call.undone:
+                    self._watch_for_caller(call)
 
     async def submit(self, function: Function, request: pb.SubmitRequest) -> int:
         """Accept inputs; they are durable when this returns. Returns how many were new."""
-        ttl = self._settings.result_ttl_s
-        await self._store.index_call(request.call_id, function.function_id, ttl)
-        codes = await self._accept(function, request, "submit")
-        return sum(code == NEW for code in codes)
+        at = CallIndex(function.function_id, function.app.name, function.name)
+        await self._store.index_call(request.call_id, at)
+        new = 0
+        for piece in _pieces(request):
+            got = await self._accept(function, piece, "submit", last=piece.last)
+            new += len(got.new)
+        return new
 
-    async def _accept(self, function: Function, request: pb.SubmitRequest, kind: str) -> list[int]:
+    # ---- accepting
+
+    async def _accept(
+        self, function: Function, request: pb.SubmitRequest, kind: str, *, last: bool
+    ) -> Acceptance:
+        data = request.SerializeToString()
+        indexes = [item.index for item in request.inputs]
         meta = CallMeta(
             app_id=function.app.app_id,
             params=request.params,
             strategy=request.strategy,
             submitted_ns=request.submitted_ns,
             kind=kind,
-            accepted=0,
-            done=0,
-            total=-1,
         )
-        call = self.call(request.call_id, function, meta)
-        size = sum(len(item.payload) for item in request.inputs)
-        settings = self._settings
-        take = function.held + len(
-            request.inputs
-        ) <= settings.held_inputs and function.held_bytes + size <= max(settings.held_bytes, size)
-        app = function.app
+        settings, app, state = self._settings, function.app, self._state
+        if state.accepting_bytes and state.accepting_bytes + len(data) > settings.max_accepting_bytes:
+            what = f"{state.accepting_bytes:,} bytes of requests are on their way to Redis"
+            limit = settings.max_accepting_bytes
+            raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_ACCEPTING_BYTES"))
+        call = self._taking.call(request.call_id, function, meta)
+        take = self._taking.fits(function, len(indexes), len(data))
+        coming = (len(indexes), len(data)) if take else (0, 0)
         app.accepting += 1
         call.held += 1  # keeps the call in memory while its inputs are on their way
+        state.accepting_bytes += len(data)
+        function.coming += coming[0]
+        function.coming_bytes += coming[1]
         try:
             if app.closing:
                 raise app_closed(app.name)
-            got = await self._store.accept(
-                function.function_id,
-                request.call_id,
-                meta,
-                request.inputs,
-                take=take,
-                last=kind == "invoke" or request.last,
-                ttl_s=0 if kind == "invoke" else settings.result_ttl_s,
-            )
-            call.counted(got.done, got.total)
-            self._hold_accepted(function, call, request.inputs, got.inputs, got.taken)
-            if call.complete:
-                self.on_complete(call)
+            with function.fence.reading():
+                got = await self._store.accept(
+                    function.function_id,
+                    request.call_id,
+                    meta,
+                    data,
+                    indexes,
+                    take=take,
+                    last=last,
+                    limit=settings.max_pending,
+                    ttl_s=self._completer.ttl(call),
+                )
+                self._note(function, call, request, got, len(data))
         finally:
+            function.coming -= coming[0]
+            function.coming_bytes -= coming[1]
+            state.accepting_bytes -= len(data)
             call.held -= 1
-            self.reap(call)
+            self._completer.reap(call)
             app.accepting -= 1
             if not app.accepting:
                 app.quiet.set()
-        return [code for code, _ in got.inputs]
+        return got
 
-    def _hold_accepted(
+    def _note(
         self,
         function: Function,
         call: Call,
-        inputs: Sequence[NewInput],
-        answers: Sequence[tuple[int, str]],
-        taken: bool,
+        request: pb.SubmitRequest,
+        got: Acceptance,
+        size: int,
     ) -> None:
-        unknown = False
-        for item, (code, entry) in zip(inputs, answers, strict=True):
-            if code == NEW and taken:
-                entry_ = QueuedEntry(entry, call.call_id, item.index, item.method, item.payload)
-                if (held := self._hold(call, entry_)) is not None:
-                    self._dispatcher.enqueue(held)
-            elif code == NEW:
+        """Take over what Redis says of a request."""
+        function.undone = got.undone
+        if got.full:
+            limit = self._settings.max_pending
+            what = f"{got.undone:,} inputs of {function.name!r} wait or run"
+            raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_PENDING"))
+        call.counted(got.done, got.total, got.batches)
+        call.accepted = max(call.accepted, got.accepted)
+        call.cancelled = max(call.cancelled, got.cancelled)
+        lost = any(index not in call.undone for index in got.pending)
+        if got.new:
+            if got.taken:
+                self._hold(function, call, request, got, size)
+            else:
                 function.backlog = True
-            elif code != HAS_RESULT and (call.call_id, item.index) not in self._state.inputs:
-                unknown = True
-        if unknown:  # accepted by a request whose reply was lost, or it waits on the stream
-            self._tasks.start(self.adopt_taken(function), "adopt inputs")
+            for listener in self._events.accepted:
+                listener(function, len(got.new), call.params)
+            if call.cancelled:
+                self._tasks.start(
+                    self._taking.cancel(call, got.new)
+                    if got.taken
+                    else self._taking.hold(function, [got.entry]),
+                    "cancel inputs",
+                )
+        if lost:  # accepted by a request whose reply was lost, or it waits on the stream
+            self._tasks.start(self._taking.adopt(function), "adopt inputs")
+        if call.complete:
+            call.wake_watchers()
         self._dispatcher.pump()
-        self.take_more(function)
+        self._taking.take_more(function)
         if not any(agent.outbox is not None for agent in self._state.agents.values()):
             self.on_no_agent()
 
-    def call(self, call_id: str, function: Function, meta: CallMeta) -> Call:
-        """The call in memory, made from ``meta`` where it is not there."""
-        call = self._state.calls.get(call_id)
-        if call is None:
-            call = self._state.calls[call_id] = Call(
-                call_id=call_id,
-                function=function,
-                params=meta.params,
-                strategy=meta.strategy,
-                submitted_ns=meta.submitted_ns,
-                kind=meta.kind,
-                done=meta.done,
-                total=meta.total,
-            )
-        return call
-
-    def reap(self, call: Call) -> None:
-        """Drop a call from memory when nothing here needs it; Redis has it."""
-        if not call.held and not call.watchers:
-            self._state.calls.pop(call.call_id, None)
-
-    def _hold(self, call: Call, entry: QueuedEntry) -> HeldInput | None:
-        """Take an input into memory; None when it is there already."""
-        key = (entry.call_id, entry.index)
-        if key in self._state.inputs:
-            return None
-        item = HeldInput(call, entry.index, entry.method, entry.payload, entry.entry)
-        self._state.inputs[key] = item
-        function = call.function
-        call.held += 1
-        function.held += 1
-        function.held_bytes += len(item.payload)
-        function.mean_bytes += (len(item.payload) - function.mean_bytes) / 32
-        return item
-
-    def release(self, item: HeldInput) -> None:
-        """Drop a completed input from memory."""
-        if self._state.inputs.pop(item.key, None) is None:
-            return
-        function = item.call.function
-        item.call.held -= 1
-        function.held -= 1
-        function.held_bytes -= len(item.payload)
-        self.reap(item.call)
-
-    # ---- taking inputs from the stream
-
-    def take_more(self, function: Function) -> None:
-        """Take inputs that wait on the stream, where memory has room for them."""
-        if not function.backlog or function.taking or function.app.closing:
-            return
-        if self._room(function) <= 0:
-            return
-        function.taking = True
-        function.taken.clear()
-        self._tasks.start(self._take(function), "take inputs")
-
-    def _room(self, function: Function) -> int:
-        settings = self._settings
-        if function.held and function.held_bytes >= settings.held_bytes:
-            return 0
-        by_size = max(1, int(_TAKE_BYTES / max(1.0, function.mean_bytes)))
-        return min(settings.held_inputs - function.held, _TAKE_INPUTS, by_size)
-
-    async def _take(self, function: Function) -> None:
-        try:
-            while function.backlog and not function.app.closing:
-                count = self._room(function)
-                if count <= 0:
-                    return
-                function.backlog = False  # an accept that comes in meanwhile sets it again
-                entries, left = await self._store.take(function.function_id, count)
-                function.backlog = function.backlog or left
-                await self._hold_entries(function, entries)
-        finally:
-            function.taking = False
-            function.taken.set()
-
-    async def adopt_taken(self, function: Function) -> None:
-        """Hold inputs that are taken but not in memory (a reply was lost, a restart)."""
-        async for entries in self._store.taken(function.function_id):
-            fresh = [e for e in entries if (e.call_id, e.index) not in self._state.inputs]
-            await self._hold_entries(function, fresh)
-
-    async def _hold_entries(
-        self, function: Function, entries: Sequence[QueuedEntry], *, adrift: bool = False
+    def _hold(
+        self,
+        function: Function,
+        call: Call,
+        request: pb.SubmitRequest,
+        got: Acceptance,
+        size: int,
     ) -> None:
-        if not entries:
+        """Take new inputs into memory, unless somebody has found them there already."""
+        if got.entry in function.entries or function.fence.is_gone(got.entry):
             return
-        function_id = function.function_id
-        call_ids = list({entry.call_id for entry in entries})
-        metas = await self._store.call_metas(function_id, call_ids)
-        kept = await self._store.progress(function_id, [(e.call_id, e.index) for e in entries])
-        for entry, progress in zip(entries, kept, strict=True):
-            meta = metas[entry.call_id]
-            if meta is None or progress is None or progress.entry != entry.entry:
-                continue  # completed while we were reading
-            if function.app.closing:
-                break  # cancel() completes what is taken
-            call = self.call(entry.call_id, function, meta)
-            item = self._hold(call, entry)
-            if item is not None:
-                self._resume(item, progress, adrift)
-        self._dispatcher.pump()
-
-    def _resume(self, item: HeldInput, progress: InputProgress, adrift: bool) -> None:
-        item.lost, item.retries = progress.lost, progress.retries
-        wait_s = progress.due_ms / 1000 - time.time()
-        if progress.due_ms and wait_s > 0:
-            item.state = InputState.DELAYED
-            self._dispatcher.delay(item, wait_s)
-        elif adrift:
-            item.state = InputState.ADRIFT  # an agent may come back with it
+        inputs = list(request.inputs)
+        if len(got.new) != len(inputs):
+            new = {item.index: item for item in inputs}
+            inputs = [new[index] for index in got.new]
+        entry = self._taking.enter(call, got.entry, len(inputs), size)
+        lot = Lot(entry, inputs)
+        if call.cancelled:  # never to be ready
+            call.undone.update(dict.fromkeys(got.new, lot))
         else:
-            self._dispatcher.enqueue(item)
+            self._dispatcher.enqueue(lot)
 
-    async def recover(self, function: Function, *, adrift: bool) -> None:
-        """Read back what the controller before this one had taken."""
-        async for entries in self._store.taken(function.function_id):
-            await self._hold_entries(function, entries, adrift=adrift)
-        function.backlog = True  # whether it is so, the first take tells
+    # ---- callers that hang up
+
+    def _watch_for_caller(self, call: Call) -> None:
+        """Cancel a call that is waited for, unless its caller comes (back) soon."""
+
+        def look() -> None:
+            waited = any((call.call_id, index) in self._state.waiters for index in call.undone)
+            if call.undone and not waited and not call.function.app.closing:
+                self.on_hung_up(call)
+
+        asyncio.get_running_loop().call_later(self._settings.caller_grace_s, look)
+
+
+def _pieces(request: pb.SubmitRequest) -> Iterator[pb.SubmitRequest]:
+    """The request in chunks; the request itself where it is one."""
+    inputs = request.inputs
+    if len(inputs) <= CHUNK_INPUTS and (len(inputs) <= 1 or request.ByteSize() <= CHUNK_BYTES):
+        yield request
+        return
+    chunk: list[pb.Input] = []
+    size = 0
+    for item in inputs:
+        length = len(item.payload) + 64
+        if chunk and (len(chunk) >= CHUNK_INPUTS or size + length > CHUNK_BYTES):
+            yield _piece(request, chunk, last=False)
+            chunk, size = [], 0
+        chunk.append(item)
+        size += length
+    yield _piece(request, chunk, last=request.last)
+
+
+def _piece(request: pb.SubmitRequest, inputs: list[pb.Input], *, last: bool) -> pb.SubmitRequest:
+    return pb.SubmitRequest(
+        call_id=request.call_id,
+        function_id=request.function_id,
+        params=request.params,
+        inputs=inputs,
+        last=last,
+        strategy=request.strategy,
+        submitted_ns=request.submitted_ns,
+    )
 
 
 def app_closed(name: str) -> ExecutionError:

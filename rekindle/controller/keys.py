@@ -45,18 +45,38 @@ def backlog(function_id: str) -> str:
     return f"rk:backlog:{{{function_id}}}"
 
 
+def undone(function_id: str) -> str:
+    """Integer: accepted inputs of a function that are not done."""
+    return f"rk:undone:{{{function_id}}}"
+
+
+def calls(function_id: str) -> str:
+    """What the keys of a function's calls begin with."""
+    return f"rk:call:{{{function_id}}}:"
+
+
 def call(function_id: str, call_id: str) -> str:
     """Hash: a call and its undone inputs (fields in lua/accept.lua)."""
-    return f"rk:call:{{{function_id}}}:{call_id}"
+    return calls(function_id) + call_id
 
 
 def results(function_id: str, call_id: str) -> str:
-    """Hash: index -> Result message of a call."""
+    """Hash: index -> Result message of a call; o<number> -> indexes of a batch of results."""
     return f"rk:results:{{{function_id}}}:{call_id}"
 
 
+def dead(function_id: str) -> str:
+    """Stream: inputs of a function that were given up."""
+    return f"rk:dead:{{{function_id}}}"
+
+
+def dead_index(instance: str) -> str:
+    """Set: functions of an instance that have, or had, dead letters."""
+    return f"rk:dead-of:{instance}"
+
+
 def call_index(call_id: str) -> str:
-    """String: the function of a submitted call."""
+    """String: function id, app name and function name of a submitted call, by lines."""
     return f"rk:function-of:{call_id}"
 
 

@@ -12,3 +12,11 @@ def payload_too_large(what: str, size: int, limit: int) -> str:
         f"({size} > {limit} bytes); pass large data by file, or raise "
         "REKINDLE_MAX_PAYLOAD_BYTES where the controller is started"
     )
+
+
+def over_limit(what: str, limit: int, variable: str) -> str:
+    """The message of a request that is refused because there is too much of something already."""
+    return (
+        f"{what}, the limit is {limit:,}; wait until some are done and send the request again, or "
+        f"raise {variable} where the controller is started"
+    )

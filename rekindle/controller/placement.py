@@ -1,14 +1,24 @@
-"""Which function's input goes next, and to which agent. Pure functions, no I/O.
+"""Which function's inputs go next, and to which agent. Pure functions, no I/O.
 
 An agent is preferred that has the function warm, then one that had it (its snapshot or imports
 are in the page cache), then the least loaded. Between functions the one with the fewest inputs at
 agents goes first, so that one with a long queue cannot starve the others.
+
+Inputs are counted in units: one unit is an input that takes long, or of which nothing is known
+yet. Of inputs that take little time an agent may have many, so that its runners do not wait for
+the next message; each of them is the smaller a part of a unit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
+
+#: Work that an agent may have waiting for each runner.
+AHEAD_NS = 50_000_000
+#: However short inputs are: this many for each runner, and for one function at one agent.
+MOST_PER_RUNNER = 512
+MOST_PER_AGENT = 4096
 
 
 class AgentView(Protocol):
@@ -19,7 +29,7 @@ class AgentView(Protocol):
     @property
     def max_runners(self) -> int: ...
     @property
-    def room(self) -> int: ...
+    def room(self) -> float: ...
     @property
     def load(self) -> float: ...
     def holds(self, function_id: str) -> int: ...
@@ -32,7 +42,7 @@ class FunctionView(Protocol):
     @property
     def function_id(self) -> str: ...
     @property
-    def outstanding(self) -> int: ...
+    def units(self) -> float: ...
     @property
     def served(self) -> int: ...
 
@@ -41,16 +51,29 @@ AgentT = TypeVar("AgentT", bound=AgentView)
 FunctionT = TypeVar("FunctionT", bound=FunctionView)
 
 
-def share(max_runners: int, max_containers: int | None) -> int:
-    """How many inputs of one function an agent may hold: enough to keep its runners busy."""
+def share(max_runners: int, max_containers: int | None, mean_ns: float = 0.0) -> int:
+    """How many inputs of one function an agent may hold: enough to keep its runners busy.
+
+    ``mean_ns`` is what an input takes, 0 where that is not known.
+    """
     runners = max_runners if max_containers is None else min(max_containers, max_runners)
-    return 2 * max(1, runners) + 8
+    runners = max(1, runners)
+    few = 2 * runners + 8
+    if mean_ns <= 0:
+        return few
+    many = min(int(AHEAD_NS / mean_ns), MOST_PER_RUNNER) * runners
+    return max(few, min(many, MOST_PER_AGENT))
+
+
+def weight(max_runners: int, max_containers: int | None, mean_ns: float) -> float:
+    """The part of a unit that an input of a function is at an agent."""
+    return share(max_runners, max_containers) / share(max_runners, max_containers, mean_ns)
 
 
 def choose_agent(
-    agents: Iterable[AgentT], function_id: str, max_containers: int | None
+    agents: Iterable[AgentT], function_id: str, max_containers: int | None, mean_ns: float = 0.0
 ) -> AgentT | None:
-    """The agent that gets the next input of a function; None when none has room for it.
+    """The agent that gets the next inputs of a function; None when none has room for one.
 
     Warmth counts only while the agent has a runner's worth of capacity left: a queue behind a
     warm agent is slower than a start at an idle one.
@@ -60,7 +83,7 @@ def choose_agent(
     for agent in agents:
         if agent.room <= 0:
             continue
-        if agent.holds(function_id) >= share(agent.max_runners, max_containers):
+        if agent.holds(function_id) >= share(agent.max_runners, max_containers, mean_ns):
             continue
         saturated = agent.load >= 1.0
         rank = (saturated, -agent.warmth(function_id), agent.load, agent.agent_id)
@@ -69,6 +92,13 @@ def choose_agent(
     return best
 
 
+def portion(agent: AgentView, function_id: str, max_containers: int | None, mean_ns: float) -> int:
+    """How many inputs of a function a chosen agent gets at once: about one unit."""
+    most = share(agent.max_runners, max_containers, mean_ns)
+    each = share(agent.max_runners, max_containers) / most
+    return max(1, min(int(min(1.0, agent.room) / each), most - agent.holds(function_id)))
+
+
 def choose_function(functions: Iterable[FunctionT]) -> FunctionT | None:
-    """The function whose turn it is: fewest inputs at agents, then longest not served."""
-    return min(functions, key=lambda f: (f.outstanding, f.served, f.function_id), default=None)
+    """The function whose turn it is: fewest units at agents, then longest not served."""
+    return min(functions, key=lambda f: (f.units, f.served, f.function_id), default=None)

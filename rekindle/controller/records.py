@@ -49,61 +49,95 @@ class StoredAgent:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedEntry:
-    """One entry of a function's queue."""
-
-    entry: str
-    call_id: str
-    index: int
-    method: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class InputProgress:
-    """What is kept of an undone input besides its entry on the queue."""
+    """What is kept of an undone input that had a bad time."""
 
-    entry: str
     lost: int
     retries: int
+    vague: int
     due_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class CallMeta:
-    """A call without its inputs."""
+    """A call without its inputs. ``cancelled``: 0, 1, or 2 when its runners are to end."""
 
     app_id: str
     params: bytes
     strategy: str
     submitted_ns: int
     kind: str
-    accepted: int
-    done: int
-    total: int
+    accepted: int = 0
+    done: int = 0
+    total: int = -1
+    batches: int = 0
+    cancelled: int = 0
 
 
-NEW, PENDING, HAS_RESULT = 0, 1, 2
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """One entry of a function's queue: a chunk of a call's inputs.
+
+    ``request`` is a serialized SubmitRequest, of whose inputs ``indexes`` count. ``meta`` is None
+    when the call is gone.
+    """
+
+    entry: str
+    call_id: str
+    request: bytes
+    indexes: list[int]
+    done: frozenset[int]
+    progress: dict[int, InputProgress]
+    meta: CallMeta | None
 
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """The answer of ``accept``: for each input NEW, PENDING or HAS_RESULT, and its entry."""
+    """The answer of ``accept``."""
 
-    taken: bool
-    accepted: int
+    full: bool  # over the limit of undone inputs; nothing was changed
+    taken: bool  # the new inputs are ours; otherwise they wait on the stream
+    undone: int  # of the function, in all
+    accepted: int  # of the call
     done: int
     total: int
-    inputs: list[tuple[int, str]]
+    batches: int
+    cancelled: int
+    entry: str  # of the new inputs; "" when there are none
+    new: list[int]
+    pending: list[int]  # accepted before and not done
+    over: int  # accepted before and done
 
 
-STORED, DUPLICATE, UNKNOWN = 1, 0, -1
+#: What becomes of a result: stored; there was one; no such input; its entry has to be given.
+STORED, DUPLICATE, UNKNOWN, UNDONE = 1, 0, -1, -2
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The answer of ``complete``: STORED, DUPLICATE or UNKNOWN, and the call's counts."""
+    """The answer of ``complete``: counts of the call, and each index that was not STORED."""
 
-    outcome: int
     done: int
     total: int
+    batches: int
+    batch: int  # the number of this one; 0 where nothing was stored or nobody asks for the order
+    undone: int
+    others: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CallIndex:
+    """Where a submitted call belongs."""
+
+    function_id: str
+    app: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A dead letter: a serialized DeadLetter and the request that brings its input back."""
+
+    entry: str
+    letter: bytes
+    request: bytes

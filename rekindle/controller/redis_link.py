@@ -48,12 +48,14 @@ _LONGEST_DELAY_S = 0.5
 
 
 class Script:
-    """A Lua script of ``lua/`` and its digest."""
+    """A Lua script of ``lua/``, behind what all share (common.lua), and its digest."""
 
     def __init__(self, name: str) -> None:
-        path = resources.files("rekindle.controller") / "lua" / f"{name}.lua"
+        folder = resources.files("rekindle.controller") / "lua"
         self.name = name
-        self.text = path.read_text(encoding="utf-8")
+        self.text = "".join(
+            (folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name)
+        )
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

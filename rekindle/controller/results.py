@@ -1,113 +1,138 @@
-"""The stream of a call's results: what is stored first, then each as it is completed."""
+"""The stream of a call's results: what is stored first, then each as it is completed.
+
+Results are listed in the order of their completion, in numbered batches. A stream remembers the
+number up to which it was read, so one that is slow costs no memory here: it reads from the store.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 
-from rekindle.controller.intake import Intake
+from rekindle.controller.completion import BATCH_BYTES, BATCH_INPUTS, Completer
+from rekindle.controller.records import CallMeta
 from rekindle.controller.state import Call, ResultWatcher, State
 from rekindle.controller.store import QueueStore
+from rekindle.controller.taking import Taking
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 
-_PAGE = 16
+_BATCHES = 64  # of the listing, read at once
 
 
 class ResultStreams:
     """Delivers the results of submitted calls."""
 
-    def __init__(self, state: State, store: QueueStore, intake: Intake) -> None:
+    def __init__(
+        self, state: State, store: QueueStore, taking: Taking, completer: Completer
+    ) -> None:
         self._state = state
         self._store = store
-        self._intake = intake
+        self._taking = taking
+        self._completer = completer
 
-    async def stream(
-        self, call_id: str, from_index: int, have: Iterable[int]
-    ) -> AsyncIterator[pb.Result]:
-        """Each result from ``from_index`` on once, except those in ``have``.
+    async def stream(self, request: pb.ResultsRequest) -> AsyncIterator[list[bytes]]:
+        """Each result that is asked for once, serialized, some at a time.
 
         Ends when the last input was submitted and all results were delivered.
         Raises NotFoundError for a call that is not known, or whose results are gone.
         """
-        function_id = await self._function_of(call_id)
-        sent = set(have)
+        function_id = await self._function_of(request.call_id)
+        wanted = _Wanted(request)
         watcher = ResultWatcher()
-        call = await self._watch(call_id, function_id, watcher)
+        call, meta = await self._watch(request.call_id, function_id, watcher)
+        sent = 0  # the number of the last batch that was sent
         try:
-            async for result in self._stored(function_id, call_id, from_index, sent):
-                yield result
             while True:
-                if call is None:  # its app is closed: no result can come any more
-                    return
                 watcher.wake.clear()
-                complete = call.ended
-                while watcher.fresh:
-                    index, live = watcher.fresh.popleft()
-                    if index < from_index or index in sent:
+                last = call.batches if call is not None else meta.batches if meta else 0
+                ended = call is None or call.ended or request.stored
+                while sent < last or sent + 1 in watcher.live:
+                    live = watcher.live.pop(sent + 1, None)
+                    if live is not None:
+                        watcher.size -= sum(len(result) for _, result in live)
+                        sent += 1
+                        fresh = [result for index, result in live if wanted.is_wanted(index)]
+                        if fresh:
+                            yield fresh
                         continue
-                    found = live or await self._fetch(function_id, call_id, index)
-                    if found is not None:
-                        sent.add(index)
-                        yield found
-                        complete = call.ended
-                if complete:
+                    until = min([last, sent + _BATCHES, *(n - 1 for n in watcher.live if n > sent)])
+                    async for page in self._stored(function_id, request.call_id, sent + 1, until):
+                        yield [result for index, result in page if wanted.is_wanted(index)]
+                    sent = until
+                if ended:
                     return
                 await watcher.wake.wait()
         finally:
             if call is not None:
                 call.watchers.remove(watcher)
-                self._intake.reap(call)
+                self._completer.reap(call)
 
     async def _function_of(self, call_id: str) -> str:
         call = self._state.calls.get(call_id)
         if call is not None:
             return call.function.function_id
-        function_id = await self._store.function_of(call_id)
-        if function_id is None:
+        at = await self._store.index_of(call_id)
+        if at is None:
             raise NotFoundError(
                 f"no call {call_id!r}: it was not submitted here, or its results were kept for "
                 "their time (REKINDLE_RESULT_TTL_S) and are gone"
             )
-        return function_id
+        return at.function_id
 
-    async def _watch(self, call_id: str, function_id: str, watcher: ResultWatcher) -> Call | None:
-        """Register the watcher before anything stored is read, so that no result falls between."""
+    async def _watch(
+        self, call_id: str, function_id: str, watcher: ResultWatcher
+    ) -> tuple[Call | None, CallMeta | None]:
+        """Register the watcher, then read how far the call is, so that no batch falls between."""
+        function = self._state.functions.get(function_id)
         call = self._state.calls.get(call_id)
+        if call is not None:
+            call.watchers.append(watcher)
+        meta = await self._store.call_meta(function_id, call_id)
+        if meta is None:
+            return call, None
         if call is None:
-            function = self._state.functions.get(function_id)
-            if function is None:
-                return None
-            metas = await self._store.call_metas(function_id, [call_id])
-            meta = metas[call_id]
-            call = self._state.calls.get(call_id)
-            if call is None:
-                if meta is None:
-                    return None
-                call = self._intake.call(call_id, function, meta)
-            if meta is not None:
-                call.counted(meta.done, meta.total)
-        call.watchers.append(watcher)
-        if not call.complete:
-            # Counts may have moved between their reading and this registration.
-            metas = await self._store.call_metas(function_id, [call_id])
-            meta = metas[call_id]
-            if meta is not None:
-                call.counted(meta.done, meta.total)
-        return call
+            if function is None or function.app.closed.is_set():
+                return None, meta
+            call = self._taking.call(call_id, function, meta)
+            call.watchers.append(watcher)
+            # It may have gone on between the reading and this registration.
+            meta = await self._store.call_meta(function_id, call_id) or meta
+        call.counted(meta.done, meta.total, meta.batches)
+        return call, meta
 
     async def _stored(
-        self, function_id: str, call_id: str, from_index: int, sent: set[int]
-    ) -> AsyncIterator[pb.Result]:
-        indexes = await self._store.result_indexes(function_id, call_id)
-        wanted = [i for i in indexes if i >= from_index and i not in sent]
-        for start in range(0, len(wanted), _PAGE):
-            page = wanted[start : start + _PAGE]
-            replies = await self._store.results(function_id, call_id, page)
-            for index, raw in zip(page, replies, strict=True):
-                if raw is not None:
-                    sent.add(index)
-                    yield pb.Result.FromString(raw)
+        self, function_id: str, call_id: str, first: int, last: int
+    ) -> AsyncIterator[list[tuple[int, bytes]]]:
+        """The results of some batches, in pages of bounded size."""
+        page: list[int] = []
+        size = 0
+        for more, indexes in await self._store.batches(function_id, call_id, first, last):
+            if page and (size + more > BATCH_BYTES or len(page) + len(indexes) > BATCH_INPUTS):
+                yield await self._read(function_id, call_id, page)
+                page, size = [], 0
+            page += indexes
+            size += more
+        if page:
+            yield await self._read(function_id, call_id, page)
 
-    async def _fetch(self, function_id: str, call_id: str, index: int) -> pb.Result | None:
-        raw = await self._store.result(function_id, call_id, index)
-        return pb.Result.FromString(raw) if raw is not None else None
+    async def _read(
+        self, function_id: str, call_id: str, indexes: list[int]
+    ) -> list[tuple[int, bytes]]:
+        found = await self._store.results(function_id, call_id, indexes)
+        return [(i, raw) for i, raw in zip(indexes, found, strict=True) if raw is not None]
+
+
+class _Wanted:
+    """Which results a request asks for."""
+
+    def __init__(self, request: pb.ResultsRequest) -> None:
+        self._first = request.from_index
+        self._end = request.end_index
+        self._have = frozenset(request.have)
+
+    def is_wanted(self, index: int) -> bool:
+        return (
+            index >= self._first
+            and (not self._end or index < self._end)
+            and index not in self._have
+        )

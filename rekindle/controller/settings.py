@@ -37,14 +37,33 @@ class Settings:
     #: REKINDLE_REDIS_PATIENCE_S: a request waits so long for a Redis that is away.
     redis_patience_s: float = 30.0
     #: REKINDLE_MAX_DELIVERIES: an input whose runner dies is placed so often.
-    max_deliveries: int = 3
+    max_deliveries: int = 5
+    #: REKINDLE_CRASH_BACKOFF_S: the wait before the third delivery; it doubles with each, up to a
+    #: minute. The second one is made at once.
+    crash_backoff_s: float = 1.0
+    #: REKINDLE_LEASE_MARGIN_S: an agent may have an input without saying so for its startup_timeout,
+    #: its timeout and this.
+    lease_margin_s: float = 60.0
+    #: REKINDLE_REAP_S: how often leases are looked at.
+    reap_s: float = 15.0
+    #: REKINDLE_CALLER_GRACE_S: a call that is waited for is cancelled when its caller hung up and
+    #: is not back within this.
+    caller_grace_s: float = 30.0
+    #: REKINDLE_MAX_PENDING: undone inputs of one function; more are refused.
+    max_pending: int = 1_000_000
+    #: REKINDLE_MAX_WAITING: calls of one function that are waited for; more are refused.
+    max_waiting: int = 2_000
+    #: REKINDLE_MAX_ACCEPTING_BYTES: requests that are on their way to Redis; more are refused.
+    max_accepting_bytes: int = 512 * MIB
+    #: REKINDLE_DEAD_LETTERS: about so many inputs of a function that were given up are kept.
+    dead_letters: int = 10_000
     #: REKINDLE_AGENT_PREFETCH: inputs that an agent may hold beyond its runners.
     agent_prefetch: int = 8
     #: REKINDLE_LOG_LINES: about so many log lines are kept for an app.
     log_lines: int = 10_000
     #: REKINDLE_HELD_INPUTS: undone inputs of one function in the controller's memory; the others
     #: wait on the stream.
-    held_inputs: int = 2048
+    held_inputs: int = 8192
     #: REKINDLE_HELD_BYTES: the same as a limit on their payloads.
     held_bytes: int = 64 * MIB
 
@@ -74,6 +93,14 @@ class Settings:
             no_agent_s=seconds("REKINDLE_NO_AGENT_S", base.no_agent_s),
             redis_patience_s=seconds("REKINDLE_REDIS_PATIENCE_S", base.redis_patience_s),
             max_deliveries=integer("REKINDLE_MAX_DELIVERIES", base.max_deliveries),
+            crash_backoff_s=seconds("REKINDLE_CRASH_BACKOFF_S", base.crash_backoff_s),
+            lease_margin_s=seconds("REKINDLE_LEASE_MARGIN_S", base.lease_margin_s),
+            reap_s=seconds("REKINDLE_REAP_S", base.reap_s),
+            caller_grace_s=seconds("REKINDLE_CALLER_GRACE_S", base.caller_grace_s),
+            max_pending=integer("REKINDLE_MAX_PENDING", base.max_pending),
+            max_waiting=integer("REKINDLE_MAX_WAITING", base.max_waiting),
+            max_accepting_bytes=integer("REKINDLE_MAX_ACCEPTING_BYTES", base.max_accepting_bytes),
+            dead_letters=integer("REKINDLE_DEAD_LETTERS", base.dead_letters),
             agent_prefetch=integer("REKINDLE_AGENT_PREFETCH", base.agent_prefetch),
             log_lines=integer("REKINDLE_LOG_LINES", base.log_lines),
             held_inputs=integer("REKINDLE_HELD_INPUTS", base.held_inputs),

@@ -8,76 +8,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any
 
+from rekindle.controller.fence import Fence
+from rekindle.controller.inputs import Entry, Holder, Holding, LoneInput, Lot
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 
-
-class InputState(Enum):
-    """Where an accepted input is.
-
-    QUEUED -> ASSIGNED -> DONE is the plain way. ASSIGNED -> ADRIFT when its agent is away, then
-    back to ASSIGNED (the agent came back with it) or QUEUED (placed again). ASSIGNED -> DELAYED
-    -> QUEUED is a retry. Every state may go to DONE: the first result wins.
-    """
-
-    QUEUED = auto()
-    ASSIGNED = auto()
-    ADRIFT = auto()
-    DELAYED = auto()
-    DONE = auto()
-
-
-_ALLOWED = {
-    InputState.QUEUED: {InputState.ASSIGNED, InputState.DONE},
-    InputState.ASSIGNED: {
-        InputState.ADRIFT,
-        InputState.QUEUED,
-        InputState.DELAYED,
-        InputState.DONE,
-    },
-    InputState.ADRIFT: {
-        InputState.ASSIGNED,
-        InputState.QUEUED,
-        InputState.DELAYED,
-        InputState.DONE,
-    },
-    InputState.DELAYED: {InputState.QUEUED, InputState.DONE},
-    InputState.DONE: set(),
-}
-
 InputKey = tuple[str, int]
-
-
-@dataclass(slots=True, eq=False)
-class HeldInput:
-    """An undone input in memory."""
-
-    call: Call
-    index: int
-    method: str
-    payload: bytes
-    entry: str
-    state: InputState = InputState.QUEUED
-    agent_id: str = ""
-    lost: int = 0  # deliveries that were lost with a runner or an agent
-    retries: int = 0  # retries after FAILURE or TIMEOUT so far
-    timer: asyncio.TimerHandle | None = None  # of a DELAYED input
-    stored: asyncio.Event | None = None  # for who waits until the result of a DONE one is stored
-
-    @property
-    def key(self) -> InputKey:
-        """What the input is known by."""
-        return (self.call.call_id, self.index)
-
-    def move(self, state: InputState) -> None:
-        """Change the state; AssertionError for a step that must not happen."""
-        if state not in _ALLOWED[self.state]:
-            raise AssertionError(f"input {self.key}: {self.state.name} -> {state.name}")
-        self.state = state
 
 
 @dataclass(slots=True, eq=False)
@@ -90,9 +30,13 @@ class Call:
     strategy: str
     submitted_ns: int
     kind: str  # "invoke" | "submit"
+    accepted: int = 0
     done: int = 0
     total: int = -1  # -1: more inputs may come
-    held: int = 0
+    batches: int = 0  # batches of results so far, numbered from 1
+    cancelled: int = 0  # 2: and its runners are to end
+    undone: dict[int, Holder] = field(default_factory=dict)  # those in memory
+    held: int = 0  # who else needs the call in memory
     watchers: list[ResultWatcher] = field(default_factory=list)
 
     @property
@@ -105,17 +49,27 @@ class Call:
         """Whether no more results can come."""
         return self.complete or self.function.app.closed.is_set()
 
-    def counted(self, done: int, total: int) -> None:
+    def counted(self, done: int, total: int, batches: int) -> None:
         """Take over counts that Redis returned; replies may arrive in another order."""
         self.done = max(self.done, done)
         self.total = max(self.total, total)
+        self.batches = max(self.batches, batches)
+
+    def wake_watchers(self) -> None:
+        """Let the call's Results streams look."""
+        for watcher in self.watchers:
+            watcher.wake.set()
 
 
 @dataclass(slots=True, eq=False)
 class ResultWatcher:
-    """One Results stream: indexes with results that it has not fetched yet."""
+    """One Results stream, with batches of results that it has not sent yet.
 
-    fresh: deque[tuple[int, pb.Result | None]] = field(default_factory=deque)
+    One that is slow gets no more of them, and reads from the store.
+    """
+
+    live: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
+    size: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -133,16 +87,34 @@ class Function:
     name: str
     app: App
     spec: FunctionSpec
-    ready: deque[HeldInput] = field(default_factory=deque)
-    held: int = 0  # undone inputs in memory, in any state
+    ready: deque[Lot | LoneInput] = field(default_factory=deque)
+    entries: dict[str, Entry] = field(default_factory=dict)  # in memory, by their ids
+    fence: Fence = field(default_factory=Fence)
+    undone: int = 0  # accepted and not done, on the stream or here, as Redis last said
+    held: int = 0  # undone inputs in memory, wherever they are
     held_bytes: int = 0
+    coming: int = 0  # inputs that are being accepted, and will be held
+    coming_bytes: int = 0
+    delayed: int = 0  # inputs that wait for their time
+    waiting: int = 0  # requests that wait for their result
     outstanding: int = 0  # inputs at agents
+    units: float = 0.0  # the same in shares of agents' room
+    mean_ns: float = 0.0  # what an input takes; 0: not known yet
     backlog: bool = False  # inputs may wait on the stream
     taking: bool = False
     taken: asyncio.Event = field(default_factory=_set_event)  # set while not taking
     served: int = 0  # turn of its last assignment, for fairness
-    mean_bytes: float = 1024.0  # of payloads, to bound what is taken at once
     opened_on: str = ""  # the agent that keeps min_containers
+
+    def learn(self, count: int, execute_ns: int) -> None:
+        """Note what inputs took to run."""
+        if execute_ns <= 0:
+            return
+        each = execute_ns / count
+        if not self.mean_ns:
+            self.mean_ns = each
+        else:
+            self.mean_ns += (each - self.mean_ns) * min(0.5, count / 32)
 
 
 @dataclass(slots=True, eq=False)
@@ -172,7 +144,9 @@ class Agent:
     max_runners: int
     room_total: int
     outbox: asyncio.Queue[pb.ControllerMessage | None] | None = None
-    inputs: dict[InputKey, HeldInput] = field(default_factory=dict)
+    holdings: dict[Holding, None] = field(default_factory=dict)  # oldest first
+    count: int = 0  # inputs that it has
+    units: float = 0.0  # the room that they take
     by_function: dict[str, int] = field(default_factory=dict)
     known_functions: set[str] = field(default_factory=set)  # had an input or a template here
     stats: dict[str, Any] = field(default_factory=dict)
@@ -182,19 +156,20 @@ class Agent:
     grace: asyncio.TimerHandle | None = None
     pidfd: int = -1  # of a local agent: tells at once that the process is gone
     heartbeats: int = 0
+    lists: bool = False  # its heartbeats say which inputs it has
     session: int = 0  # counts connections; an ended older one must not end a newer one
 
     # The view that placement takes (placement.AgentView).
 
     @property
-    def room(self) -> int:
-        """How many more inputs it may hold."""
-        return 0 if self.outbox is None else self.room_total - len(self.inputs)
+    def room(self) -> float:
+        """How many more inputs it may hold, of a function whose inputs take long."""
+        return 0.0 if self.outbox is None else self.room_total - self.units
 
     @property
     def load(self) -> float:
-        """Inputs per runner that it may have."""
-        return len(self.inputs) / max(1, self.max_runners)
+        """Room that is taken, per runner that it may have."""
+        return self.units / max(1, self.max_runners)
 
     def holds(self, function_id: str) -> int:
         """Inputs of a function that it holds."""
@@ -211,27 +186,37 @@ class Agent:
         if self.outbox is not None:
             self.outbox.put_nowait(message)
 
-    def add(self, item: HeldInput) -> None:
-        """Note that it holds an input."""
-        function_id = item.call.function.function_id
-        self.inputs[item.key] = item
-        self.by_function[function_id] = self.by_function.get(function_id, 0) + 1
-        self.known_functions.add(function_id)
-        item.call.function.outstanding += 1
-        item.agent_id = self.agent_id
+    def acknowledge(self, call_id: str, indexes: Iterable[int]) -> None:
+        """Results of these inputs are stored, or not wanted."""
+        self.send(pb.ControllerMessage(ack=pb.AckDone(call_id=call_id, indexes=indexes)))
 
-    def drop(self, item: HeldInput) -> None:
-        """Note that it holds an input no longer."""
-        if self.inputs.pop(item.key, None) is None:
-            return
-        function_id = item.call.function.function_id
-        left = self.by_function[function_id] - 1
+    def stop(self, call_id: str, indexes: Iterable[int], *, kill: bool) -> None:
+        """Have it drop inputs, and with ``kill`` end the runners that have them."""
+        order = pb.CancelInputs(call_id=call_id, indexes=indexes, kill=kill)
+        self.send(pb.ControllerMessage(cancel=order))
+
+    def add(self, function: Function, count: int, weight: float) -> None:
+        """Note that it has inputs."""
+        function_id = function.function_id
+        self.by_function[function_id] = self.by_function.get(function_id, 0) + count
+        self.known_functions.add(function_id)
+        self.count += count
+        self.units += count * weight
+        function.outstanding += count
+        function.units += count * weight
+
+    def drop(self, function: Function, count: int, weight: float) -> None:
+        """Note that it has them no longer."""
+        function_id = function.function_id
+        left = self.by_function[function_id] - count
         if left:
             self.by_function[function_id] = left
         else:
             del self.by_function[function_id]
-        item.call.function.outstanding -= 1
-        item.agent_id = ""
+        self.count -= count
+        self.units = self.units - count * weight if self.count else 0.0
+        function.outstanding -= count
+        function.units = function.units - count * weight if function.outstanding else 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -242,10 +227,11 @@ class State:
     apps: dict[str, App] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
-    inputs: dict[InputKey, HeldInput] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
-    waiters: dict[InputKey, list[asyncio.Future[pb.Result]]] = field(default_factory=dict)
+    waiters: dict[InputKey, list[asyncio.Future[bytes]]] = field(default_factory=dict)
+    adrift: dict[Holding, None] = field(default_factory=dict)  # an agent may come back with them
     expected_agents: set[str] = field(default_factory=set)  # of the controller before this one
+    accepting_bytes: int = 0  # of requests that are on their way to Redis
     closed_apps: deque[str] = field(default_factory=lambda: deque(maxlen=256))
 
     def live_agents(self) -> list[Agent]:

@@ -6,36 +6,35 @@ by sending it again. Payloads and results are bytes that this room never looks i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rekindle.controller import keys
 from rekindle.controller.records import (
     Acceptance,
+    CallIndex,
     CallMeta,
     Completion,
     InputProgress,
-    QueuedEntry,
+    StoredEntry,
 )
 from rekindle.controller.redis_link import RedisLink, Script
+from rekindle.controller.runs import from_runs, to_runs
 
 #: The name under which this controller takes inputs. One controller serves an instance at a time
-#: (a lock in its directory sees to it), so its successor finds them under the same name.
+#: (a lock in its directory sees to it), so its successor finds them under the same name. Entries
+#: that are pending under any other name are claimed by the reaper.
 CONSUMER = "controller"
 
 _FOREVER = 0.0
-_META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n")
+_META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
+_TAKE_ENTRIES = 256
 
+#: The id of a stream's first entry, without its payload.
+_OLDEST = "local e = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1] return e and e[1]"
 
-class NewInput(Protocol):
-    """What ``accept`` needs of an input (the wire's Input has it)."""
-
-    @property
-    def index(self) -> int: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def payload(self) -> bytes: ...
+#: An entry ("" where it is not known) and its (index, result) pairs.
+Results = Sequence[tuple[str, Sequence[tuple[int, bytes]]]]
 
 
 class QueueStore:
@@ -46,34 +45,25 @@ class QueueStore:
         self._accept = Script("accept")
         self._complete = Script("complete")
         self._take = Script("take")
+        self._load = Script("load")
+        self._cancel = Script("cancel")
+
+    # ---- accepting and completing
 
     async def accept(
         self,
         function_id: str,
         call_id: str,
         meta: CallMeta,
-        inputs: Sequence[NewInput],
+        request: bytes,
+        indexes: Sequence[int],
         *,
         take: bool,
         last: bool,
+        limit: int,
         ttl_s: int,
     ) -> Acceptance:
         """Make inputs durable, each (call, index) once; see lua/accept.lua."""
-        args: list[Any] = [
-            keys.GROUP,
-            CONSUMER,
-            "1" if take else "0",
-            ttl_s,
-            "1" if last else "0",
-            call_id,
-            meta.app_id,
-            meta.params,
-            meta.strategy,
-            meta.submitted_ns,
-            meta.kind,
-        ]
-        for item in inputs:
-            args += (item.index, item.method, item.payload)
         reply = await self._link.script(
             self._accept,
             [
@@ -81,102 +71,168 @@ class QueueStore:
                 keys.call(function_id, call_id),
                 keys.results(function_id, call_id),
                 keys.backlog(function_id),
+                keys.undone(function_id),
             ],
-            args,
+            [
+                *(keys.GROUP, CONSUMER, "1" if take else "0", "1" if last else "0"),
+                *(limit, ttl_s, call_id, meta.app_id, meta.params, meta.strategy),
+                *(meta.submitted_ns, meta.kind, request, to_runs(indexes)),
+            ],
         )
-        states = [(reply[i], reply[i + 1].decode()) for i in range(4, len(reply), 2)]
-        return Acceptance(reply[0] == 1, reply[1], reply[2], reply[3], states)
-
-    async def index_call(self, call_id: str, function_id: str, ttl_s: int) -> None:
-        """Remember which function a submitted call is of."""
-        await self._link.command("SET", keys.call_index(call_id), function_id, "EX", ttl_s)
-
-    async def function_of(self, call_id: str) -> str | None:
-        """The function of a submitted call; None when the call is not known (any more)."""
-        raw = await self._link.command("GET", keys.call_index(call_id))
-        return raw.decode() if raw else None
+        return Acceptance(
+            reply[0] == 0,
+            reply[1] == 1,
+            *reply[2:8],
+            reply[8].decode(),
+            from_runs(reply[9]),
+            from_runs(reply[10]),
+            reply[11],
+        )
 
     async def complete(
-        self, function_id: str, call_id: str, index: int, result: bytes, ttl_s: int
+        self,
+        function_id: str,
+        call_id: str,
+        results: Results,
+        *,
+        ordered: bool,
+        ttl_s: int,
+        kept: Sequence[int] = (),
+        letters: Mapping[int, tuple[bytes, bytes]] | None = None,
+        most_letters: int = 0,
     ) -> Completion:
-        """Store a result unless the input has one, and take the input off the queue.
+        """Store results unless their inputs have some, and take what is done off the queue.
 
-        Waits for a Redis that is away as long as it takes: an agent waits for the outcome.
+        ``kept`` are those of the inputs for which there may be progress; ``letters`` are dead
+        letters, by index. Waits for a Redis that is away as long as it takes: an agent waits for
+        the outcome.
         """
+        args: list[Any] = [keys.GROUP, ttl_s, "1" if ordered else "0", to_runs(kept)]
+        args += (most_letters, len(letters or ()))
+        for index, (letter, request) in (letters or {}).items():
+            args += (index, letter, request)
+        for entry, pairs in results:
+            args += (entry, len(pairs))
+            for pair in pairs:
+                args += pair
         reply = await self._link.script(
             self._complete,
             [
                 keys.queue(function_id),
                 keys.call(function_id, call_id),
                 keys.results(function_id, call_id),
+                keys.backlog(function_id),
+                keys.undone(function_id),
+                keys.dead(function_id),
             ],
-            [keys.GROUP, index, result, ttl_s],
+            args,
             _FOREVER,
         )
-        return Completion(*reply)
+        others = dict(zip(reply[5::2], reply[6::2], strict=True))
+        return Completion(*reply[:5], others)
 
-    async def take(self, function_id: str, count: int) -> tuple[list[QueuedEntry], bool]:
-        """Take up to ``count`` inputs that wait on the stream, and say whether more are left."""
+    async def cancel(self, function_id: str, call_id: str, mode: int) -> list[str] | None:
+        """Mark a call cancelled; the entries with undone inputs of it, None when it is gone."""
+        reply = await self._link.script(
+            self._cancel, [keys.call(function_id, call_id)], [mode], _FOREVER
+        )
+        return [raw.decode() for raw in reply[1:]] if reply[0] else None
+
+    async def keep_progress(
+        self, function_id: str, call_id: str, kept: Mapping[int, InputProgress]
+    ) -> None:
+        """Note lost deliveries, retries and when the next delivery of inputs is due."""
+        fields: list[Any] = ["pf", 1]
+        for index, at in kept.items():
+            fields += (f"p{index}", f"{at.lost}:{at.retries}:{at.vague}:{at.due_ms}")
+        key = keys.call(function_id, call_id)
+        await self._link.command("HSET", key, *fields, patience_s=_FOREVER)
+
+    # ---- taking
+
+    async def take(
+        self, function_id: str, inputs: int, size: int
+    ) -> tuple[list[StoredEntry], bool]:
+        """Take what waits on the stream, about so many inputs and bytes; whether more is left."""
         reply = await self._link.script(
             self._take,
             [keys.queue(function_id), keys.backlog(function_id)],
-            [keys.GROUP, CONSUMER, count],
+            [keys.GROUP, CONSUMER, inputs, size, _TAKE_ENTRIES, keys.calls(function_id)],
             _FOREVER,
         )
         return [_entry(raw) for raw in reply[1:]], reply[0] > 0
 
-    async def taken(self, function_id: str) -> AsyncIterator[list[QueuedEntry]]:
-        """The inputs that this controller, or the one before it, took and did not complete."""
-        after = "0"
+    async def pending(self, function_id: str) -> list[str]:
+        """Ids of all entries that somebody took and that are not completed."""
+        found: list[str] = []
+        after = "-"
         while True:
             reply = await self._link.command(
-                *("XREADGROUP", "GROUP", keys.GROUP, CONSUMER, "COUNT", 64),
-                *("STREAMS", keys.queue(function_id), after),
+                *("XPENDING", keys.queue(function_id), keys.GROUP, after, "+", 1000),
                 patience_s=_FOREVER,
             )
-            entries = reply[0][1] if reply else []
-            if not entries:
-                return
-            after = entries[-1][0].decode()
-            yield [_entry(raw) for raw in entries if raw[1]]
+            page = [_pending_id(raw) for raw in reply]
+            found += page
+            if len(page) < 1000:
+                return found
+            after = f"({page[-1]}"
 
-    async def call_metas(
-        self, function_id: str, call_ids: Sequence[str]
-    ) -> dict[str, CallMeta | None]:
-        """The calls of a function by id; None for one that is not there."""
-        replies = await self._link.commands(
-            [("HMGET", keys.call(function_id, call_id), *_META_FIELDS) for call_id in call_ids],
-            patience_s=_FOREVER,
-        )
-        return {call_id: _meta(raw) for call_id, raw in zip(call_ids, replies, strict=True)}
+    async def claim(self, function_id: str, idle_ms: int) -> list[str]:
+        """Take over entries that are pending for so long, whoever took them; their ids."""
+        found: list[str] = []
+        cursor = "0-0"
+        while True:
+            reply = await self._link.command(
+                *("XAUTOCLAIM", keys.queue(function_id), keys.GROUP, CONSUMER, idle_ms, cursor),
+                *("COUNT", 100, "JUSTID"),
+                patience_s=_FOREVER,
+            )
+            cursor = reply[0].decode()
+            found += [raw.decode() for raw in reply[1] if raw]
+            if cursor == "0-0":
+                return found
 
-    async def progress(
-        self, function_id: str, inputs: Sequence[tuple[str, int]]
-    ) -> list[InputProgress | None]:
-        """For each (call, index) what is kept of it; None when it is done or not known."""
-        replies = await self._link.commands(
-            [
-                ("HMGET", keys.call(function_id, call_id), *(f"{name}{index}" for name in "ilrw"))
-                for call_id, index in inputs
-            ],
-            patience_s=_FOREVER,
+    async def load(self, function_id: str, entries: Sequence[str]) -> list[StoredEntry]:
+        """Entries by their ids; those that are gone are left out."""
+        reply = await self._link.script(
+            self._load,
+            [keys.queue(function_id)],
+            [keys.calls(function_id), *entries],
+            _FOREVER,
         )
-        return [
-            InputProgress(raw[0].decode(), int(raw[1] or 0), int(raw[2] or 0), int(raw[3] or 0))
-            if raw[0]
-            else None
-            for raw in replies
-        ]
+        return [_entry(raw) for raw in reply]
 
-    async def keep_progress(
-        self, function_id: str, call_id: str, index: int, *, lost: int, retries: int, due_ms: int
-    ) -> None:
-        """Note lost deliveries, retries and the due time of the next one (0: at once)."""
-        await self._link.command(
-            *("HSET", keys.call(function_id, call_id)),
-            *(f"l{index}", lost, f"r{index}", retries, f"w{index}", due_ms),
-            patience_s=_FOREVER,
+    async def discard(self, function_id: str, entry: str) -> None:
+        """Drop an entry that nobody can make sense of."""
+        queue = keys.queue(function_id)
+        await self._link.commands(
+            [("XACK", queue, keys.GROUP, entry), ("XDEL", queue, entry)], patience_s=_FOREVER
         )
+
+    # ---- calls
+
+    async def index_call(self, call_id: str, at: CallIndex) -> None:
+        """Remember where a submitted call belongs, until ``expire_index``."""
+        text = f"{at.function_id}\n{at.app}\n{at.function}"
+        await self._link.command("SET", keys.call_index(call_id), text)
+
+    async def expire_index(self, call_id: str, ttl_s: int) -> None:
+        """Forget it after so many seconds: the call has no undone inputs."""
+        await self._link.command("EXPIRE", keys.call_index(call_id), ttl_s, patience_s=_FOREVER)
+
+    async def index_of(self, call_id: str) -> CallIndex | None:
+        """Where a submitted call belongs; None when it is not known (any more)."""
+        raw = await self._link.command("GET", keys.call_index(call_id))
+        return CallIndex(*raw.decode().split("\n")) if raw else None
+
+    async def call_meta(self, function_id: str, call_id: str) -> CallMeta | None:
+        """A call; None when it is not there."""
+        raw = await self._link.command(
+            "HMGET", keys.call(function_id, call_id), *_META_FIELDS, patience_s=_FOREVER
+        )
+        return _meta(raw)
+
+    # ---- results
 
     async def result(self, function_id: str, call_id: str, index: int) -> bytes | None:
         """One stored result."""
@@ -185,11 +241,6 @@ class QueueStore:
         )
         return found
 
-    async def result_indexes(self, function_id: str, call_id: str) -> list[int]:
-        """Indexes of the stored results of a call, in order."""
-        found = await self._link.command("HKEYS", keys.results(function_id, call_id))
-        return sorted(int(name) for name in found)
-
     async def results(
         self, function_id: str, call_id: str, indexes: Sequence[int]
     ) -> list[bytes | None]:
@@ -197,19 +248,49 @@ class QueueStore:
         found = await self._link.command("HMGET", keys.results(function_id, call_id), *indexes)
         return list(found)
 
+    async def batches(
+        self, function_id: str, call_id: str, first: int, last: int
+    ) -> list[tuple[int, list[int]]]:
+        """The size in bytes and the indexes of each batch of results, by their numbers."""
+        names = [f"o{number}" for number in range(first, last + 1)]
+        found = await self._link.command("HMGET", keys.results(function_id, call_id), *names)
+        out: list[tuple[int, list[int]]] = []
+        for raw in found:
+            size, _, runs = (raw or b"0:").partition(b":")
+            out.append((int(size), from_runs(runs)))
+        return out
+
     async def depth(self, function_ids: Sequence[str]) -> list[int]:
         """Undone inputs of each function."""
-        return await self._link.commands([("XLEN", keys.queue(one)) for one in function_ids])
+        raw = await self._link.commands([("GET", keys.undone(one)) for one in function_ids])
+        return [int(one or 0) for one in raw]
+
+    async def oldest(self, function_ids: Iterable[str]) -> list[float | None]:
+        """When the oldest chunk that is not done was accepted (seconds, by Redis's clock)."""
+        replies = await self._link.commands(
+            [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids]
+        )
+        return [int(raw.split(b"-")[0]) / 1000 if raw else None for raw in replies]
 
 
-def _entry(raw: Any) -> QueuedEntry:
-    fields = raw[1] if isinstance(raw[1], dict) else dict(zip(*[iter(raw[1])] * 2, strict=True))
-    return QueuedEntry(
+def _pending_id(raw: Any) -> str:
+    found = raw["message_id"] if isinstance(raw, dict) else raw[0]
+    return str(found.decode())
+
+
+def _entry(raw: Any) -> StoredEntry:
+    progress: dict[int, InputProgress] = {}
+    for text in raw[5].decode().split(",") if raw[5] else ():
+        index, *kept = map(int, text.split(":"))
+        progress[index] = InputProgress(*kept)
+    return StoredEntry(
         entry=raw[0].decode(),
-        call_id=fields[b"c"].decode(),
-        index=int(fields[b"x"]),
-        method=fields[b"m"].decode(),
-        payload=fields[b"p"],
+        call_id=raw[1].decode(),
+        request=raw[2],
+        indexes=from_runs(raw[3]),
+        done=frozenset(from_runs(raw[4])),
+        progress=progress,
+        meta=_meta(raw[6]),
     )
 
 
@@ -225,4 +306,6 @@ def _meta(raw: Any) -> CallMeta | None:
         accepted=int(raw[5]),
         done=int(raw[6]),
         total=int(raw[7]),
+        batches=int(raw[8] or 0),
+        cancelled=int(raw[9] or 0),
     )

@@ -1,64 +1,69 @@
--- Accept inputs of a call, each (call, index) once, and take them from the queue right away when
--- nothing waits before them: one round trip, after which they are durable.
+-- Accept inputs of a call as one entry of the queue, each (call, index) once, and take the entry
+-- right away when nothing waits before it: one round trip, after which they are durable.
 --
--- KEYS: queue stream, call hash, result hash, backlog counter
--- ARGV: group, consumer, take ("1"|"0"), ttl in seconds ("0": none), last ("1"|"0"),
---       call id, app id, params, strategy, submitted_ns, kind ("invoke"|"submit"),
---       then index, method, payload for each input
--- Returns: {taken, accepted, done, total, code, entry, code, entry, ...}
---       code 0: new; 1: accepted before, not done; 2: has its result
---       taken 1: the new entries are pending for the consumer; 0: they wait on the stream
+-- KEYS: queue stream, call hash, result hash, backlog counter, counter of undone inputs
+-- ARGV: group, consumer, take ("1"|"0"), last ("1"|"0"), limit of undone inputs, ttl in seconds,
+--       call id, app id, params, strategy, submitted_ns, kind ("invoke"|"submit"), request, runs
+-- Returns: {state, taken, undone, accepted, done, total, batches, cancelled,
+--           entry, runs of the new, runs of those accepted before and not done, done before}
+--       state 1: accepted; 0: over the limit, nothing was changed
+--       taken 1: the entry is pending for the consumer; 0: it waits on the stream
 --
 -- Call hash: a app, p params, s strategy, t submitted_ns, k kind, acc accepted, d done,
---       n total (-1: more may come), and for each undone input i<index> entry id,
---       l<index> lost deliveries, r<index> retries so far, w<index> due time of its retry in ms
-local queue, call, results, backlog = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local group, consumer, ttl = ARGV[1], ARGV[2], tonumber(ARGV[4])
+--       n total (-1: more may come), o batches of results, x cancelled (1, or 2 with its runners),
+--       a<page>, d<page> bitmaps, u<entry> undone inputs of an entry of the queue,
+--       p<index> lost:retries:vague:due_ms of an input that had a bad time (pf: there are such)
+-- Queue entry: c call id, b the request, r runs of the indexes that count
+local queue, call, results, backlog, undone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local group, consumer = ARGV[1], ARGV[2]
+
+local accepted, finished, new, pending, over = {}, {}, {}, {}, 0
+for _, index in ipairs(from_runs(ARGV[14])) do
+  if not has(accepted, call, 'a', index) then
+    new[#new + 1] = index
+    mark(accepted, call, 'a', index)
+  elseif has(finished, call, 'd', index) then
+    over = over + 1
+  else
+    pending[#pending + 1] = index
+  end
+end
+
+local waiting = tonumber(redis.call('GET', undone) or '0')
+if #new > 0 and waiting + #new > tonumber(ARGV[5]) then
+  return {0, 0, waiting, 0, 0, -1, 0, 0, '', '', '', 0}
+end
 
 if redis.call('EXISTS', call) == 0 then
-  redis.call('HSET', call, 'a', ARGV[7], 'p', ARGV[8], 's', ARGV[9], 't', ARGV[10], 'k', ARGV[11],
-             'acc', 0, 'd', 0, 'n', -1)
+  redis.call('HSET', call, 'a', ARGV[8], 'p', ARGV[9], 's', ARGV[10], 't', ARGV[11], 'k', ARGV[12],
+             'acc', 0, 'd', 0, 'n', -1, 'o', 0)
 end
 
-local out, new = {0, 0, 0, 0}, {}
-for i = 12, #ARGV, 3 do
-  local index = ARGV[i]
-  local entry = redis.call('HGET', call, 'i' .. index)
-  if entry then
-    out[#out + 1] = 1
-    out[#out + 1] = entry
-  elseif redis.call('HEXISTS', results, index) == 1 then
-    out[#out + 1] = 2
-    out[#out + 1] = ''
-  else
-    entry = redis.call('XADD', queue, '*', 'c', ARGV[6], 'x', index, 'm', ARGV[i + 1],
-                       'p', ARGV[i + 2])
-    redis.call('HSET', call, 'i' .. index, entry)
-    new[#new + 1] = entry
-    out[#out + 1] = 0
-    out[#out + 1] = entry
-  end
-end
-
-local accepted = redis.call('HINCRBY', call, 'acc', #new)
-if ARGV[5] == '1' and redis.call('HGET', call, 'n') == '-1' then
-  redis.call('HSET', call, 'n', accepted)
-end
-if ttl > 0 then
-  redis.call('EXPIRE', call, ttl)
-end
-
+local entry, taken = '', 0
 if #new > 0 then
+  entry = redis.call('XADD', queue, '*', 'c', ARGV[7], 'r', to_runs(new), 'b', ARGV[13])
+  save(accepted, call, 'a')
+  redis.call('HSET', call, 'u' .. entry, #new)
+  redis.call('HINCRBY', call, 'acc', #new)
+  waiting = redis.call('INCRBY', undone, #new)
+  -- What is not done is kept for as long as it takes.
+  redis.call('PERSIST', call)
+  redis.call('PERSIST', results)
   if ARGV[3] == '1' and tonumber(redis.call('GET', backlog) or '0') == 0 then
-    redis.call('XGROUP', 'SETID', queue, group, new[#new])
-    for _, entry in ipairs(new) do
-      redis.call('XCLAIM', queue, group, consumer, 0, entry, 'FORCE', 'JUSTID')
-    end
-    out[1] = 1
+    redis.call('XGROUP', 'SETID', queue, group, entry)
+    redis.call('XCLAIM', queue, group, consumer, 0, entry, 'FORCE', 'JUSTID')
+    taken = 1
   else
-    redis.call('INCRBY', backlog, #new)
+    redis.call('INCR', backlog)
   end
 end
-local meta = redis.call('HMGET', call, 'd', 'n')
-out[2], out[3], out[4] = accepted, tonumber(meta[1]), tonumber(meta[2])
-return out
+local meta = redis.call('HMGET', call, 'acc', 'd', 'n', 'o', 'x')
+if ARGV[4] == '1' and meta[3] == '-1' then
+  redis.call('HSET', call, 'n', meta[1])
+  meta[3] = meta[1]
+end
+if meta[1] == meta[2] then
+  redis.call('EXPIRE', call, ARGV[6])
+end
+return {1, taken, waiting, tonumber(meta[1]), tonumber(meta[2]), tonumber(meta[3]),
+        tonumber(meta[4]), tonumber(meta[5] or '0'), entry, to_runs(new), to_runs(pending), over}

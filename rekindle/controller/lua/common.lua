@@ -1,0 +1,88 @@
+-- What the other scripts share; it is put in front of each of them.
+--
+-- A call knows its inputs by bitmaps in its hash, 4096 indexes to a page: a<page> accepted,
+-- d<page> done. So an index is accepted once and completed once, whichever entry it came in.
+
+local function page_of(cache, call, kind, index)
+  local number = math.floor(index / 4096)
+  local page = cache[number]
+  if not page then
+    local raw = redis.call('HGET', call, kind .. number)
+    page = {bytes = raw and {string.byte(raw, 1, -1)} or {}, dirty = false}
+    cache[number] = page
+  end
+  return page
+end
+
+local function has(cache, call, kind, index)
+  local page = page_of(cache, call, kind, index)
+  local byte = page.bytes[math.floor(index % 4096 / 8) + 1] or 0
+  return bit.band(byte, bit.lshift(1, index % 8)) ~= 0
+end
+
+local function mark(cache, call, kind, index)
+  local page = page_of(cache, call, kind, index)
+  local bytes, at = page.bytes, math.floor(index % 4096 / 8) + 1
+  for i = #bytes + 1, at do
+    bytes[i] = 0
+  end
+  bytes[at] = bit.bor(bytes[at], bit.lshift(1, index % 8))
+  page.dirty = true
+end
+
+local function save(cache, call, kind)
+  for number, page in pairs(cache) do
+    if page.dirty then
+      redis.call('HSET', call, kind .. number, string.char(unpack(page.bytes)))
+    end
+  end
+end
+
+-- Indexes as text: runs "first-last" with commas between them.
+local function to_runs(indexes)
+  local out, i = {}, 1
+  while i <= #indexes do
+    local j = i
+    while j < #indexes and indexes[j + 1] == indexes[j] + 1 do
+      j = j + 1
+    end
+    out[#out + 1] = string.format('%d-%d', indexes[i], indexes[j])
+    i = j + 1
+  end
+  return table.concat(out, ',')
+end
+
+local function from_runs(runs)
+  local out = {}
+  for first, last in string.gmatch(runs, '(%d+)%-(%d+)') do
+    for index = tonumber(first), tonumber(last) do
+      out[#out + 1] = index
+    end
+  end
+  return out
+end
+
+-- A stream entry with all that is needed to go on with it:
+-- {entry, call id, request, runs of its indexes, runs of those that are done,
+--  "index:lost:retries:vague:due_ms" with commas between, call's fields}
+local function describe(prefix, raw)
+  local fields = {}
+  for i = 1, #raw[2], 2 do
+    fields[raw[2][i]] = raw[2][i + 1]
+  end
+  local call = prefix .. (fields['c'] or '')
+  local meta = redis.call('HMGET', call, 'a', 'p', 's', 't', 'k', 'acc', 'd', 'n', 'o', 'x', 'pf')
+  local cache, done, progress = {}, {}, {}
+  for _, index in ipairs(from_runs(fields['r'] or '')) do
+    if has(cache, call, 'd', index) then
+      done[#done + 1] = index
+    elseif meta[11] then
+      local kept = redis.call('HGET', call, 'p' .. index)
+      if kept then
+        progress[#progress + 1] = index .. ':' .. kept
+      end
+    end
+  end
+  return {raw[1], fields['c'] or '', fields['b'] or '', fields['r'] or '', to_runs(done),
+          table.concat(progress, ','), meta}
+end
