@@ -24,6 +24,8 @@ from rekindle.bench.steps import Steps
 from rekindle.bench.versus import OURS
 
 _RATE, _TOP = 200, 12
+#: Functions that wait: what is sampled in them takes no time.
+_WAITS = ("EpollSelector.select", "Condition.wait", "recv_fds", "acquire")
 
 
 @dataclass
@@ -127,6 +129,8 @@ def _sample(
         with contextlib.suppress(FileNotFoundError):  # py-spy may not look at it
             for line in (peer.scratch / f"{pid}.folded").read_text().splitlines():
                 stack, _, times = line.rpartition(" ")
+                if stack.rpartition(";")[2].startswith(_WAITS):
+                    continue
                 kind = processes[pid][0]
                 samples.setdefault(kind, Counter())[tuple(stack.split(";"))] += int(times)
     for kind, stacks in samples.items():

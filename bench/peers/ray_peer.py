@@ -1,4 +1,4 @@
-"""Ray on this machine, in the ways in which its documentation would have a program do each thing."""
+"""Ray on this machine, in the ways in which its documentation has a program do each thing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures as a table, for a terminal or for a document, and the targets that they are held to."""
+"""The figures as a table, for a terminal or a document, and the targets that they are held to."""
 
 from __future__ import annotations
 

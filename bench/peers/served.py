@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-#: What one system can be asked: measurement -> form (how a user of it would write that) -> function.
+#: What a system can be asked: measurement -> form (how its user would write that) -> function.
 Measures = Mapping[str, Mapping[str, Callable[..., Any]]]
 
 
