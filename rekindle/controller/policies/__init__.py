@@ -20,6 +20,7 @@ from rekindle.controller.policies.policy import (
     Prices,
     Sizer,
 )
+from rekindle.controller.policies.snapshot_aware import SnapshotAware
 from rekindle.exception import InvalidError
 
 #: Name -> the policy; its fields are its parameters.
@@ -28,6 +29,7 @@ REGISTRY: dict[str, type[Any]] = {
     "histogram": Histogram,
     "greedy-dual": GreedyDual,
     "concurrency": Concurrency,
+    "snapshot-aware": SnapshotAware,
 }
 
 
