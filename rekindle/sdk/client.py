@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import grpc.aio
 
 from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
+from rekindle.sdk.arrivals import Seen, Sized
 from rekindle.sdk.background import Background, background
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
@@ -176,30 +177,44 @@ class Client:
         await self._unary("Submit", request)
 
     async def results(
-        self, call_id: str, from_index: int = 0, have: Iterable[int] = ()
-    ) -> AsyncIterator[pb.Result]:
-        """Results of a call as they complete, each once, through lost connections."""
-        got = set(have)
+        self, call_id: str, seen: Seen, *, end_index: int = 0, stored: bool = False
+    ) -> AsyncGenerator[list[Sized], None]:
+        """Results of a call as they complete, with their sizes, through lost connections.
+
+        Those below ``end_index`` (0: all) that are not in ``seen``, to which the caller adds what
+        it takes: after a lost connection one can come again. ``stored``: those alone that are
+        there now.
+        """
         patience = _Patience(self._patience_s, self.instance)
+        parse = pb.Result.FromString
         while True:
-            while from_index in got:
-                got.discard(from_index)
-                from_index += 1
+            start, have = seen.to_ask()
             request = pb.ResultsRequest(
-                call_id=call_id,
-                from_index=from_index,
-                have=sorted(i for i in got if i > from_index),
+                call_id=call_id, from_index=start, have=have, end_index=end_index, stored=stored
             )
             try:
                 async for batch in self._stream("Results", request):
-                    for raw in batch.results:
-                        result = pb.Result.FromString(raw)
-                        if result.index >= from_index and result.index not in got:
-                            got.add(result.index)
-                            yield result
+                    yield [(parse(raw), len(raw)) for raw in batch.results]
                 return
             except _LostError as lost:
                 await patience.wait(lost.error)
+
+    async def get_call(self, call_id: str) -> pb.CallInfo:
+        """What is known of a call."""
+        info: pb.CallInfo = await self._unary("GetCall", pb.GetCallRequest(call_id=call_id))
+        return info
+
+    async def cancel_call(
+        self,
+        call_id: str,
+        *,
+        terminate_containers: bool = False,
+        patience_s: float | None = None,
+    ) -> pb.CancelCallReply:
+        """Cancel what is not done of a call; how many inputs that was."""
+        request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
+        reply: pb.CancelCallReply = await self._unary("CancelCall", request, patience_s)
+        return reply
 
     async def logs(self, app_id: str, after_seq: int, follow: bool) -> AsyncIterator[pb.LogLine]:
         """Log lines of an app, each once and in order, through lost connections."""
@@ -213,6 +228,12 @@ class Client:
                 return
             except _LostError as lost:
                 await patience.wait(lost.error)
+
+    async def lease(self, function_id: str, params: bytes) -> pb.LeaseReply:
+        """Ask for a runner for direct calls; asked once, since all works without."""
+        request = pb.LeaseRequest(function_id=function_id, params=params)
+        reply: pb.LeaseReply = await self._unary("Lease", request, patience_s=0.0)
+        return reply
 
     async def prepare(self, request: pb.PrepareRequest) -> pb.PrepareReply:
         """Make a strategy possible."""
