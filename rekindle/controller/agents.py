@@ -161,6 +161,8 @@ class Agents:
                 self._delivery.returned(agent, (back.call_id, index), back.reason)
         elif kind == "prepared":
             self._orders.prepared(message.prepared)
+        elif kind == "lease":
+            self._orders.leasing.answered(message.lease)
         elif kind == "app_closed":
             self._orders.app_closed(message.app_closed.app_id, agent)
         else:

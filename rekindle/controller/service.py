@@ -151,6 +151,11 @@ class ControllerService(pb_grpc.ControllerServicer):
         function = self._apps.function(request.function_id)
         return await self._orders.prepare(function, request)
 
+    @answered
+    async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
+        function = self._apps.function(request.function_id)
+        return await self._orders.leasing.lease(function, request)
+
     @streamed
     async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
         names.check_app_id(request.app_id)
