@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +56,8 @@ class Budget:
     #: What went last, newest at the end; ``seq`` grows by one with each.
     evictions: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     seq: int = 0
+    #: Level -> how many times something at it went.
+    counts: Counter[str] = field(default_factory=Counter)
     #: What went, and what was started, since the last look: bytes, as far as they are known.
     _since: int = 0
 
@@ -135,6 +137,7 @@ class Budget:
             "reason": reason,
         }
         self.evictions.append(told)
+        self.counts[candidate.level.value] += 1
         log.warning("given up for memory", extra=kv(**told))
         return True
 
@@ -204,7 +207,7 @@ def _priority(pools: list[Pool], level: Level) -> float:
     return max([highest, *idle])
 
 
-def report(node: Node, budget: Budget) -> dict[str, Any]:
+def report(budget: Budget) -> dict[str, Any]:
     """The node's memory, for its heartbeat; bytes."""
     total = budget.memory.total()
     return {
@@ -212,10 +215,10 @@ def report(node: Node, budget: Budget) -> dict[str, Any]:
         "held_bytes": budget.held(),
         "rss_bytes": total.rss,
         "pss_bytes": total.pss,
-        # Pages of snapshots that are in memory, each counted once however many map it.
-        "mapped_bytes": budget.memory.cached_bytes(),
-        "evicted": budget.seq,
-        "evictions": list(budget.evictions)[-8:],
+        "mapped_bytes": total.mapped,
+        "cached_bytes": budget.memory.cached_bytes(),
+        "snapshot_store_bytes": budget.memory.store_bytes,
+        "evicted": list(budget.evictions)[-8:],
     }
 
 

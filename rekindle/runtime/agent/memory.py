@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rekindle.exception import SnapshotError
 from rekindle.runtime.agent.pool import Pool
 from rekindle.runtime.agent.resting import live
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runner import Runner, RunnerState
 from rekindle.runtime.agent.template import LiveTemplate
 from rekindle.snapshot import residency
+from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Share(NamedTuple):
 
     rss: int = 0
     pss: int = 0
+    mapped: int = 0  # the part of its pss that lies in files
     private: int = 0  # what is its own alone: freed when it ends
 
 
@@ -60,8 +63,10 @@ class Memory:
     cached: dict[str, int] = field(default_factory=dict)
     #: Of those, snapshots that no process of this node maps.
     unmapped: set[str] = field(default_factory=set)
+    store_bytes: int = 0  # of all snapshots, on disk
     took_s: float = 0.0
     passes: int = 0
+    _store_at: float = -1e9
 
     def runner_share(self, pool: Pool, runner: Runner) -> Share:
         """Of a runner; what its siblings hold where it was not measured yet."""
@@ -90,7 +95,7 @@ class Memory:
     def total(self) -> Share:
         """Of all processes."""
         readings = [*self.runners.values(), *self.templates.values()]
-        return Share(*(sum(r.share[i] for r in readings) for i in range(3)))
+        return Share(*map(sum, zip(*(r.share for r in readings), strict=True)))
 
     def cached_bytes(self) -> int:
         """Of all snapshots, in the page cache."""
@@ -140,6 +145,9 @@ class Memory:
             if share is not None:
                 kept[name] = _Reading(share, now, inputs)
         self.cached, self.unmapped = cached, set(snapshots) - used
+        if now - self._store_at > STALE_S:
+            self._store_at = now
+            self.store_bytes = await asyncio.to_thread(_store_bytes, node.tools.store)
         self.took_s = time.monotonic() - now
         self.passes += 1
 
@@ -175,6 +183,14 @@ def _read(pids: list[int], snapshots: dict[str, Path]) -> tuple[list[Share | Non
     return [share_of(pid) for pid in pids], cached
 
 
+def _store_bytes(store: SnapshotStore) -> int:
+    try:
+        return store.usage().size_bytes
+    except (OSError, SnapshotError) as error:
+        log.debug("store not looked at", extra=kv(reason=error))
+        return 0
+
+
 def share_of(pid: int) -> Share | None:
     """What a process holds now; None when it is gone."""
     fields: dict[bytes, int] = {}
@@ -187,4 +203,4 @@ def share_of(pid: int) -> Share | None:
     except (OSError, StopIteration):
         return None
     private = fields.get(b"Private_Clean", 0) + fields.get(b"Private_Dirty", 0)
-    return Share(fields.get(b"Rss", 0), fields.get(b"Pss", 0), private)
+    return Share(fields.get(b"Rss", 0), fields.get(b"Pss", 0), fields.get(b"Pss_File", 0), private)

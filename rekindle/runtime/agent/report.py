@@ -77,7 +77,8 @@ def stats(node: Node) -> dict[str, Any]:
             for revision in node.revisions.values()
             if revision.snapshots_enabled
         ],
-        "memory": report(node, node.budget),
+        "memory": report(node.budget),
+        "evictions": dict(node.budget.counts),
         "held": report_pools(node, node.budget.memory),
         "restores": dict(node.tools.restores),
         "measured_pss_bytes": dict(node.measured_pss),
