@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 from rekindle.controller.policies.concurrency import Concurrency
+from rekindle.controller.policies.declared import Declared
 from rekindle.controller.policies.fixed import Fixed
 from rekindle.controller.policies.greedy_dual import GreedyDual
 from rekindle.controller.policies.histogram import Histogram
@@ -25,6 +26,7 @@ from rekindle.exception import InvalidError
 
 #: Name -> the policy; its fields are its parameters.
 REGISTRY: dict[str, type[Any]] = {
+    "declared": Declared,
     "fixed": Fixed,
     "histogram": Histogram,
     "greedy-dual": GreedyDual,
