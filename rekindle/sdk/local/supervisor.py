@@ -208,8 +208,8 @@ class Supervisor:
         log.error("died", extra=logs.kv(process=name, status=status, lived_s=lived_s))
         if child.quick_deaths >= MAX_QUICK_DEATHS:
             self._failed = (
-                f"the {name} died {child.quick_deaths} times within {self._quick_s:g} s of its start "
-                f"(exit status {status}); its log, {name}.log, ends:\n"
+                f"the {name} died {child.quick_deaths} times within {self._quick_s:g} s of its "
+                f"start (exit status {status}); its log, {name}.log, ends:\n"
                 f"{instance.tail(self._directory, name)}"
             )
             self._stop_reason = f"giving up: the {name} does not stay up"
