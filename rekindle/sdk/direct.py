@@ -75,14 +75,14 @@ class Held:
         _all[id(held)] = held
         return held
 
-    def call(self, call_id: str, method: str, packed: Packed, followed: bool) -> wire.Reply | None:
+    def call(self, call_id: str, method: str, packed: Packed) -> wire.Reply | None:
         """Run a call and wait. None where the runner is gone. Raises NotRunError.
 
         Whatever else is raised here (an interrupt) ends the lease, and with it the call.
         """
         try:
             try:
-                wire.send_call(self._sock, call_id, method, packed, followed=followed)
+                wire.send_call(self._sock, call_id, method, packed)
             except OSError as error:
                 raise NotRunError from error
             reply = _reply_or_none(self._sock)
@@ -93,13 +93,11 @@ class Held:
             self.close()
         return reply
 
-    async def call_aio(
-        self, call_id: str, method: str, packed: Packed, followed: bool
-    ) -> wire.Reply | None:
+    async def call_aio(self, call_id: str, method: str, packed: Packed) -> wire.Reply | None:
         """The same on an event loop."""
         try:
             try:
-                wire.send_call(self._sock, call_id, method, packed, followed=followed)
+                wire.send_call(self._sock, call_id, method, packed)
             except OSError as error:
                 raise NotRunError from error
             reply = await _await_reply(self._sock)

@@ -41,7 +41,7 @@ def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str
             held = background().run(slot.ask())
         while held is not None and (value := call.packed()) is not None:
             try:
-                reply = held.call(call.call_id, function._method, value, call.followed)
+                reply = held.call(call.call_id, function._method, value)
             except direct.NotRunError:
                 held = slot.take()  # this one was taken back; another may be there
                 continue
@@ -51,7 +51,7 @@ def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str
                 call.lost(held.runner_id, held.fate())
                 break
             slot.give_back(held)
-            if reply.printed:
+            if reply.printed and call.followed:
                 background().run(call.printed())
             return call.settle(held.runner_id, reply)
     request = call.request()
@@ -71,7 +71,7 @@ async def remote_aio(
             held = await background().arun(slot.ask())
         while held is not None and (value := call.packed()) is not None:
             try:
-                reply = await held.call_aio(call.call_id, function._method, value, call.followed)
+                reply = await held.call_aio(call.call_id, function._method, value)
             except direct.NotRunError:
                 held = slot.take()
                 continue
@@ -81,7 +81,7 @@ async def remote_aio(
                 call.lost(held.runner_id, await asyncio.to_thread(held.fate))
                 break
             slot.give_back(held)
-            if reply.printed:
+            if reply.printed and call.followed:
                 await background().arun(call.printed())
             return call.settle(held.runner_id, reply)
     request = call.request()
