@@ -136,10 +136,10 @@ class FunctionCall:
 
         return self._app.client if self._app is not None else _client(self._instance)
 
-    def _settle(self, result: pb.Result) -> Any:
+    def _settle(self, result: pb.Result, data: bytes | None = None) -> Any:
         from rekindle.sdk.outcome import settle
 
-        return settle(result, self._function or self._call_id, self._submitted_ns)
+        return settle(result, self._function or self._call_id, self._submitted_ns, data)
 
     async def _fetch(self, timeout: float | None, index: int) -> pb.Result:
         import asyncio
@@ -162,6 +162,9 @@ class FunctionCall:
                     f"{self!r} has no result after {timeout:g} s; it goes on, "
                     f"get() can be called again"
                 )
+        if result.blob:
+            result.data = await self._client().blob(result.blob)
+            result.ClearField("blob")
         self._got = result
         await self._printed(result)
         return result

@@ -24,6 +24,7 @@ from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
 from rekindle.sdk.arrivals import Seen, Sized
 from rekindle.sdk.background import Background, background
+from rekindle.sdk.beside import Beside, put_aside
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.errors import from_rpc_error, is_connection_loss
@@ -66,6 +67,7 @@ class Client:
         self._channel: Any = None
         self._stub_now: Any = None
         self._metadata: tuple[tuple[str, str], ...] = ()
+        self._beside: Beside | None = None
 
     # ---- the channel ---------------------------------------------------------------------------
 
@@ -140,7 +142,19 @@ class Client:
                 f"(rekindle {reply.version}), this program {PROTOCOL} (rekindle {__version__}): "
                 f"restart it with `rekindle down` and `rekindle up`"
             )
+        self._beside = Beside(reply.blob_url, reply.blob_threshold_bytes)
         return reply
+
+    async def beside(self) -> Beside:
+        """Where large payloads and results go."""
+        if self._beside is None:
+            await self.hello()
+        assert self._beside is not None
+        return self._beside
+
+    async def blob(self, key: str) -> bytes:
+        """What is in the store under a key of a result. Raises InternalFailure, ServiceError."""
+        return await (await self.beside()).get(key)
 
     async def register(self, request: pb.RegisterAppRequest) -> dict[str, str]:
         """Make an app and its functions known; function ids by name."""
@@ -168,12 +182,20 @@ class Client:
         return str(reply.function_id)
 
     async def invoke(self, request: pb.SubmitRequest) -> pb.Result:
-        """Submit one input and wait for its result."""
+        """Submit one input and wait for its result, with its data."""
+        await put_aside(self, request)
         result: pb.Result = await self._unary("Invoke", request)
+        if result.blob:
+            result.data = await self.blob(result.blob)
         return result
 
-    async def submit(self, request: pb.SubmitRequest) -> None:
-        """Put inputs on the queue; they are durable when this returns."""
+    async def submit(self, request: pb.SubmitRequest, *, put_by: bool = False) -> None:
+        """Put inputs on the queue; they are durable when this returns.
+
+        ``put_by``: what is large in it is in the blob store already.
+        """
+        if not put_by:
+            await put_aside(self, request)
         await self._unary("Submit", request)
 
     async def results(

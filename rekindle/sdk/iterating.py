@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import InvalidError
 from rekindle.sdk.arrivals import Arrivals
 from rekindle.sdk.background import background
+from rekindle.sdk.beside import fetched
 from rekindle.sdk.reading import read_all
 from rekindle.sdk.signals import AioSignal, Signal
 
@@ -31,8 +32,8 @@ def values(call: FunctionCall, start: int, end: int | None) -> Iterator[Any]:
                 due = arrivals.take()
                 if due is None:
                     return
-                for result, _ in due:
-                    yield call._settle(result)
+                for (result, _), data in fetched(call._client(), due):
+                    yield call._settle(result, data.result() if data is not None else None)
                 if not due:
                     arrived.wait()
         finally:
@@ -54,8 +55,10 @@ def values_aio(call: FunctionCall, start: int, end: int | None) -> AsyncIterator
                 due = arrivals.take()
                 if due is None:
                     return
-                for result, _ in due:
-                    yield call._settle(result)
+                for (result, _), data in fetched(call._client(), due):
+                    if data is not None:
+                        await asyncio.wait((asyncio.wrap_future(data),))
+                    yield call._settle(result, data.result() if data is not None else None)
                 if not due:
                     await arrived.wait()
         finally:

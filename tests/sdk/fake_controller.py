@@ -25,6 +25,7 @@ from rekindle.exception import AuthError, Error, NotFoundError
 from rekindle.sdk import context
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
+from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.errors import to_status
 from rekindle.wire.phases import Phase, now_ns
 from rekindle.wire.serialization import deserialize, record_exception, serialize
@@ -61,6 +62,8 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self.edit: Callable[[pb.Result], None] | None = None
         self.refuse: Callable[[pb.SubmitRequest], Error | None] | None = None
         self.batch = 64
+        self.blob_url = ""
+        self.blob_threshold_bytes = 0
         self.asked: list[pb.ResultsRequest] = []
         self._running = 0
         self._services: dict[tuple[str, bytes], Any] = {}
@@ -127,7 +130,13 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
 
     async def Hello(self, request: Any, ctx: Any) -> pb.HelloReply:
         await self._authenticate(ctx)
-        return pb.HelloReply(protocol=self.protocol, version=__version__, agents=1)
+        return pb.HelloReply(
+            protocol=self.protocol,
+            version=__version__,
+            agents=1,
+            blob_url=self.blob_url,
+            blob_threshold_bytes=self.blob_threshold_bytes,
+        )
 
     async def RegisterApp(self, request: Any, ctx: Any) -> pb.RegisterAppReply:
         await self._authenticate(ctx)
@@ -319,12 +328,18 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         token = context.set_current(f"{request.call_id}:{one.index}", request.call_id)
         try:
             function = self._function(request.function_id, request.params, one.method)
-            args, kwargs = deserialize(one.payload, "arguments")
+            payload = open_store(self.blob_url).get(one.blob) if one.blob else one.payload
+            args, kwargs = deserialize(payload, "arguments")
             marks.append((Phase.LOAD_INPUT.value, now_ns()))
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
-            result.data = serialize(value, "the result")
+            data = serialize(value, "the result")
+            if 0 < self.blob_threshold_bytes < len(data):
+                result.blob = new_key(request.call_id, one.index, data)
+                open_store(self.blob_url).put(result.blob, data)
+            else:
+                result.data = data
             result.status = pb.SUCCESS
         except BaseException as error:  # noqa: BLE001
             record = record_exception(error, skip_frames_in=(__file__,))

@@ -80,8 +80,10 @@ async def _iterate(
             due = call.take()
             if due is None:
                 return
-            for sized in due:
-                yield call.given(sized)
+            for sized, data in call.taken(due):
+                if data is not None:
+                    await asyncio.wait((asyncio.wrap_future(data),))
+                yield call.given(sized, data)
             if not due:
                 await arrived.wait()
     finally:

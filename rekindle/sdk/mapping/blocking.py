@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 from rekindle.sdk.background import background
@@ -85,8 +86,10 @@ def _iterate(
             due = call.take()
             if due is None:
                 return
-            for sized in due:
-                yield call.given(sized)
+            for sized, data in call.taken(due):
+                if data is not None:
+                    futures.wait((data,))
+                yield call.given(sized, data)
             if not due:
                 arrived.wait()
     finally:

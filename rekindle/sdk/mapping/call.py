@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import Error, InternalFailure, InvalidError
 from rekindle.sdk.arrivals import Arrivals, Sized
 from rekindle.sdk.background import background
+from rekindle.sdk.beside import fetched
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.mapping.submission import Submission
 from rekindle.sdk.mapping.window import Window
@@ -20,6 +21,7 @@ from rekindle.sdk.reading import read_all
 from rekindle.sdk.signals import AioSignal, Signal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
     from rekindle.sdk.function import Function
@@ -71,13 +73,21 @@ class MapCall:
         if not self._over:
             background().loop.call_soon_threadsafe(self._begin_cancel)
 
-    def given(self, sized: Sized) -> Any:
-        """The value of a result that was taken, or its exception; raises it where asked to."""
+    def taken(self, due: list[Sized]) -> Iterator[tuple[Sized, Future[bytes] | None]]:
+        """What was taken, each with the future of data that is in the blob store."""
+        return fetched(self._submission.client, due)
+
+    def given(self, sized: Sized, data: Future[bytes] | None) -> Any:
+        """The value of a result that was taken, or its exception; raises it where asked to.
+
+        ``data`` is done.
+        """
         result = sized[0]
         submitted_ns, size = self._submission.offered.pop(result.index)
         self.window.give_back(size)
         try:
-            return settle(result, self._name, submitted_ns)
+            came = data.result() if data is not None else None
+            return settle(result, self._name, submitted_ns, came)
         except Exception as error:
             if self._options.return_exceptions:
                 return error

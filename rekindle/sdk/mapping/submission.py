@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import RequestSizeError, ResourceExhaustedError
 from rekindle.sdk.background import background
+from rekindle.sdk.beside import inputs_of
 from rekindle.sdk.ids import new_call_id
 from rekindle.sdk.inputs import packed
 from rekindle.sdk.mapping.window import Window
@@ -167,7 +168,8 @@ class Submission:
         """Submit; where the controller has no room, in halves, again and again."""
         began = asyncio.get_running_loop().time()
         wait_s, warned = _FIRST_WAIT_S, False
-        pending = deque([batch])
+        method = self.function._method
+        pending = deque([await inputs_of(self.client, self.call_id, method, batch)])
         while pending:
             try:
                 await self._submit(pending[0], last=last and len(pending) == 1)
@@ -186,26 +188,26 @@ class Submission:
             else:
                 wait_s = _FIRST_WAIT_S
                 pending.popleft()
+        if self._on_durable is not None:
+            self._on_durable(len(batch), sum(len(payload) for _, payload in batch))
 
-    async def _submit(self, batch: list[tuple[int, bytes]], *, last: bool) -> None:
-        method = self.function._method
-        first_ns = self.offered[batch[0][0]][0] if batch and self.offered else now_ns()
+    async def _submit(self, inputs: list[pb.Input], *, last: bool) -> None:
+        first_ns = self.offered[inputs[0].index][0] if inputs and self.offered else now_ns()
         self.submitted = True
         await self.client.submit(
             pb.SubmitRequest(
                 call_id=self.call_id,
                 function_id=self.function_id,
                 params=self._params,
-                inputs=[pb.Input(index=i, method=method, payload=data) for i, data in batch],
+                inputs=inputs,
                 last=last,
                 strategy=self._strategy,
                 submitted_ns=first_ns,
-            )
+            ),
+            put_by=True,
         )
         self.begun.set()
         self._last_sent = self._last_sent or last
-        if self._on_durable is not None and batch:
-            self._on_durable(len(batch), sum(len(data) for _, data in batch))
 
     def _warn(self, waited_s: float, full: ResourceExhaustedError) -> None:
         warnings.warn(
