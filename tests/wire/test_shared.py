@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import threading
@@ -119,7 +120,7 @@ def test_memory_that_is_not_sealed_or_not_whole_is_refused() -> None:
         unpack(b"", fd)
     fd = os.memfd_create("other", os.MFD_ALLOW_SEALING)
     os.write(fd, b"\xff" * 100)
-    shared.fcntl.fcntl(fd, shared.fcntl.F_ADD_SEALS, shared._SEALS)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, shared._SEALS)
     with pytest.raises(pickle.UnpicklingError, match="not whole"):
         unpack(b"", fd)
 
