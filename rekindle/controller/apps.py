@@ -43,6 +43,8 @@ class Apps:
         self._settings = settings
         #: Stops an app's runners everywhere; returns when their exit hooks have run.
         self.close_on_agents: Callable[[str], Awaitable[None]]
+        #: Called with an app whose log is complete, before the app is forgotten.
+        self.on_closing: Callable[[App], Awaitable[None]]
         #: Called with each function of a new app, so that an agent gets ready for it.
         self.on_open: Callable[[Function], None] = lambda function: None
 
@@ -201,6 +203,7 @@ class Apps:
         self._state.closed_apps.append(app_id)
         await self.close_on_agents(app_id)
         await self._logbook.flush()
+        await self.on_closing(app)
         await self._registry.forget_app(app_id, list(app.functions), self._settings.result_ttl_s)
         for function_id in app.functions:
             self._state.functions.pop(function_id, None)

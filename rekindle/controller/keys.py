@@ -8,6 +8,8 @@ from __future__ import annotations
 
 #: The consumer group of every queue.
 GROUP = "rk"
+#: Set: functions ("app.function") whose arrivals are recorded.
+RECORDED = "rk:recorded"
 
 
 def apps(instance: str) -> str:

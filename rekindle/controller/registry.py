@@ -171,6 +171,13 @@ class Registry:
         )
         return [bytes(fields[b"l"]) for _, fields in reply]
 
+    async def logs_before(self, app_id: str, seq: int, count: int) -> list[bytes]:
+        """Stored LogLine messages before ``seq``, the newest first."""
+        reply = await self._link.command(
+            "XREVRANGE", keys.logs(app_id), f"({seq}-0", "-", "COUNT", count
+        )
+        return [bytes(fields[b"l"]) for _, fields in reply]
+
     async def last_log_seq(self, app_id: str) -> int:
         """The highest sequence number that is stored for an app; 0 when there is none."""
         reply = await self._link.command(

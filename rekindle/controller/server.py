@@ -16,6 +16,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from rekindle.controller.agents import Agents
+from rekindle.controller.appnames import AppNames
 from rekindle.controller.apps import Apps
 from rekindle.controller.auth import TokenInterceptor
 from rekindle.controller.delivery import Delivery
@@ -110,6 +111,8 @@ class ControllerServer:
         )
         self._apps.on_open = self._orders.open_function
         self._apps.close_on_agents = self._orders.close_app
+        self._app_names = AppNames(self.state, self._link, settings.result_ttl_s)
+        self._apps.on_closing = self._app_names.closed
         self._intake.on_no_agent = self._agents.missed
         self._delivery.on_completed = self.metrics.completed
         self._agents.on_results = self.metrics.results
@@ -130,6 +133,7 @@ class ControllerServer:
             self._intake,
             results,
             self._logbook,
+            self._app_names,
             self._settings,
         )
         gateway = AgentGateway(self._agents, self._apps, self._registry)

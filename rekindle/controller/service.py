@@ -10,10 +10,12 @@ import grpc
 import grpc.aio
 
 from rekindle.controller import names
+from rekindle.controller.appnames import AppNames
 from rekindle.controller.apps import Apps
 from rekindle.controller.intake import Intake
 from rekindle.controller.limits import payload_too_large
 from rekindle.controller.logbook import Logbook
+from rekindle.controller.logfilter import LogFilter
 from rekindle.controller.metrics.scrape import Scrape
 from rekindle.controller.orders import Orders
 from rekindle.controller.results import ResultStreams
@@ -78,6 +80,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         intake: Intake,
         results: ResultStreams,
         logbook: Logbook,
+        app_names: AppNames,
         settings: Settings,
     ) -> None:
         self._state = state
@@ -88,6 +91,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         self._intake = intake
         self._results = results
         self._logbook = logbook
+        self._app_names = app_names
         self._settings = settings
 
     @answered
@@ -158,8 +162,16 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     @streamed
     async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
-        names.check_app_id(request.app_id)
-        async for line in self._logbook.follow(request.app_id, request.after_seq, request.follow):
+        app_id = request.app_id
+        if request.app:
+            app_id = await self._app_names.find(request.app)
+        names.check_app_id(app_id)
+        wanted, after = LogFilter.of(request), request.after_seq
+        if request.tail > 0:
+            lines, after = await self._logbook.tail(app_id, request.tail, wanted)
+            for line in lines:
+                yield line
+        async for line in self._logbook.follow(app_id, after, request.follow, wanted):
             yield line
 
     @answered
