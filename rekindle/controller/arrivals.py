@@ -108,10 +108,10 @@ class Arrivals:
             series.service.add(execute_s / count, count)
             series.dirty = True
 
-    def service_s(self, name: Name) -> float:
-        """The mean time that an input runs; 0 where none has."""
+    def service(self, name: Name) -> Service:
+        """How long inputs run, as far as it is in memory."""
         series = self._series.get(name)
-        return series.service.mean_s if series is not None else 0.0
+        return series.service if series is not None else Service()
 
     def _get(self, name: Name) -> Series | None:
         series = self._series.get(name)
@@ -179,6 +179,7 @@ class Arrivals:
             ("EXPIRE", key, _TTL_S),
             ("SADD", keys.arrivals_of(series.name[0]), series.name[1]),
             ("EXPIRE", keys.arrivals_of(series.name[0]), _TTL_S),
+            ("SADD", keys.RECORDED, series.name[0]),
         ]
         try:
             await self._link.commands(commands)
@@ -209,6 +210,15 @@ class Arrivals:
             raw.decode() for raw in await self._link.command("SMEMBERS", keys.arrivals_of(label))
         }
         return [await self.record((label, digest)) for digest in sorted(digests)]
+
+    async def labels(self) -> list[str]:
+        """The functions that there is a record of; those whose record has gone are forgotten."""
+        known = [raw.decode() for raw in await self._link.command("SMEMBERS", keys.RECORDED)]
+        there = await self._link.commands([("EXISTS", keys.arrivals_of(one)) for one in known])
+        gone = [label for label, found in zip(known, there, strict=True) if not found]
+        if gone:
+            await self._link.command("SREM", keys.RECORDED, *gone)
+        return [label for label in known if label not in gone]
 
     async def record(self, name: Name) -> Record:
         """One series, from Redis."""

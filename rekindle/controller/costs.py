@@ -133,6 +133,11 @@ class Costs:
             )
         return made
 
+    def measured(self) -> dict[str, bool]:
+        """For each kind of start and each size, whether it was measured or is a default."""
+        starts = {kind: bool(self.starts.get(kind)) for kind in KINDS}
+        return {**starts, **{name: name in self.sizes for name in SIZES}}
+
     def report(self) -> dict[str, Any]:
         """For people and for tuning: milliseconds, bytes."""
         starts = {

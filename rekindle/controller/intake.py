@@ -44,6 +44,9 @@ class Intake:
         self.on_no_agent: Callable[[], None] = lambda: None
         #: Called when a call turned out to be complete already.
         self.on_complete: Callable[[Call], None] = lambda call: None
+        #: Told of new inputs, and of inputs that are done with: (function, params, how many).
+        self.on_accepted: Callable[[Function, bytes, int], None] = lambda function, params, n: None
+        self.on_released: Callable[[Function, bytes, int], None] = lambda function, params, n: None
 
     # ---- accepting
 
@@ -110,6 +113,8 @@ class Intake:
             )
             call.counted(got.done, got.total)
             self._hold_accepted(function, call, request.inputs, got.inputs, got.taken)
+            new = sum(code == NEW for code, _ in got.inputs)
+            self.on_accepted(function, request.params, new)
             if call.complete:
                 self.on_complete(call)
         finally:
@@ -188,6 +193,7 @@ class Intake:
         item.call.held -= 1
         function.held -= 1
         function.held_bytes -= len(item.payload)
+        self.on_released(function, item.call.params, 1)
         self.reap(item.call)
 
     # ---- taking inputs from the stream

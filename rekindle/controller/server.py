@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,17 +29,19 @@ from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.scrape import Scrape
 from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.orders import Orders
+from rekindle.controller.pooling import Pooling
 from rekindle.controller.redis_link import RedisLink
 from rekindle.controller.registry import Registry
 from rekindle.controller.results import ResultStreams
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES, Settings
-from rekindle.controller.state import State
+from rekindle.controller.state import Agent, Function, State
 from rekindle.controller.status import StatusReport
 from rekindle.controller.store import QueueStore
 from rekindle.controller.tasks import Tasks
 from rekindle.exception import SetupError
 from rekindle.paths import MAX_SOCKET_PATH
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
 
@@ -86,6 +88,8 @@ class ControllerServer:
         self._status = StatusReport(
             self.state, self._store, self._link, self.metrics, time.monotonic()
         )
+        self._pooling = Pooling(self.state, self._link, self._tasks)
+        self._status.pool_of = self._pooling.scaler.report
         self._scrape = Scrape(self.metrics, self.state, self._status.make)
         self._metrics_http = MetricsHttp(self._scrape.text)
         self._registry = Registry(self._link, instance_id)
@@ -109,14 +113,17 @@ class ControllerServer:
             self._tasks,
             settings,
         )
-        self._apps.on_open = self._orders.open_function
+        self._apps.on_open = self._opened
         self._apps.close_on_agents = self._orders.close_app
         self._app_names = AppNames(self.state, self._link, settings.result_ttl_s)
         self._apps.on_closing = self._app_names.closed
         self._intake.on_no_agent = self._agents.missed
         self._delivery.on_completed = self.metrics.completed
-        self._agents.on_results = self.metrics.results
-        self._agents.on_heartbeat = self.metrics.heartbeat
+        self._agents.on_results = self._results
+        self._agents.on_heartbeat = self._heartbeat
+        self._agents.on_joined = self._pooling.scaler.joined
+        self._intake.on_accepted = self._pooling.scaler.accepted
+        self._intake.on_released = self._pooling.scaler.ended
         self._link.on_return = self._redis_is_back
         self._health = _health_servicer()
         self._grpc = grpc.aio.server(interceptors=[TokenInterceptor(token)], options=_OPTIONS)
@@ -134,6 +141,7 @@ class ControllerServer:
             results,
             self._logbook,
             self._app_names,
+            self._pooling,
             self._settings,
         )
         gateway = AgentGateway(self._agents, self._apps, self._registry)
@@ -144,6 +152,18 @@ class ControllerServer:
         ):
             # The generated functions are not typed.
             cast(Callable[[object, grpc.aio.Server], None], add)(servicer, self._grpc)
+
+    def _opened(self, function: Function) -> None:
+        self._orders.open_function(function)
+        self._pooling.scaler.opened(function)
+
+    def _results(self, done: pb.Done) -> None:
+        self.metrics.results(done)
+        self._pooling.results(done)
+
+    def _heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
+        self.metrics.heartbeat(agent, stats)
+        self._pooling.scaler.heartbeat(agent, stats)
 
     def _redis_is_back(self) -> None:
         """A reply may have been lost with the connection: read what is taken, and take more."""
@@ -161,6 +181,7 @@ class ControllerServer:
         if self._metrics_settings.listen:
             await self._metrics_http.start(self._metrics_settings.listen)
         await self._recover()
+        self._pooling.start()
         if socket_path is not None:
             self._bind_socket(socket_path)
         port = 0
@@ -200,6 +221,8 @@ class ControllerServer:
         adrift = bool(self.state.expected_agents)
         half_closed: list[str] = []
         for stored in await self._registry.load_apps():
+            for known in stored.functions:
+                await self._pooling.book.load(known.function_id)
             app = await self._apps.restore(stored)
             for function in app.functions.values():
                 await self._intake.recover(function, adrift=adrift)
@@ -232,6 +255,7 @@ class ControllerServer:
         try:
             async with asyncio.timeout(2.0):
                 await self._logbook.flush()
+                await self._pooling.flush()
         except TimeoutError:
             log.warning("log lines were not stored: redis is away")
         await self._tasks.close()

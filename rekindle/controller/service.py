@@ -18,6 +18,7 @@ from rekindle.controller.logbook import Logbook
 from rekindle.controller.logfilter import LogFilter
 from rekindle.controller.metrics.scrape import Scrape
 from rekindle.controller.orders import Orders
+from rekindle.controller.pooling import Pooling
 from rekindle.controller.results import ResultStreams
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
@@ -81,6 +82,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         results: ResultStreams,
         logbook: Logbook,
         app_names: AppNames,
+        pooling: Pooling,
         settings: Settings,
     ) -> None:
         self._state = state
@@ -92,6 +94,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         self._results = results
         self._logbook = logbook
         self._app_names = app_names
+        self._pooling = pooling
         self._settings = settings
 
     @answered
@@ -148,6 +151,14 @@ class ControllerService(pb_grpc.ControllerServicer):
         names.check_call_id(request.call_id)
         async for result in self._results.stream(request.call_id, request.from_index, request.have):
             yield pb.ResultBatch(results=[result.SerializeToString()])
+
+    @answered
+    async def SetPool(self, request: pb.SetPoolRequest, context: Context) -> pb.SetPoolReply:
+        return await self._pooling.set_pool(request)
+
+    @answered
+    async def Recorded(self, request: pb.RecordedRequest, context: Context) -> pb.RecordedReply:
+        return await self._pooling.recorded(request)
 
     @answered
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareReply:

@@ -143,6 +143,8 @@ class Function:
     served: int = 0  # turn of its last assignment, for fairness
     mean_bytes: float = 1024.0  # of payloads, to bound what is taken at once
     opened_on: str = ""  # the agent that keeps min_containers
+    #: Agent id -> how many runners it may have for a pool, where there is a limit (scaler.py).
+    limits: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)

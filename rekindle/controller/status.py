@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rekindle.controller.metrics.metrics import Metrics
@@ -34,6 +34,8 @@ class StatusReport:
         self._link = link
         self._metrics = metrics
         self._started = started
+        #: Settings, plans and measured costs of a function's pools.
+        self.pool_of: Callable[[Function], Mapping[str, Any]] = lambda function: {}
 
     async def text(self) -> str:
         """The report as JSON."""
@@ -108,6 +110,7 @@ class StatusReport:
             "in_flight": function.outstanding,
             "delayed": delayed,
             **self._metrics.report(function.function_id),
+            "pool": dict(self.pool_of(function)),
         }
 
 
