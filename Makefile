@@ -31,7 +31,7 @@ help:
 	@echo "make bench      run every script in bench/ (ARGS=--quick for a short run)"
 	@echo "make doctor     say what this machine can do, and what to do where it cannot"
 	@echo "make clean      remove what builds, tests and runs left behind"
-	@echo "make distclean  remove that, and .venv with all that was set up"
+	@echo "make distclean  remove that, and .venv and .venv-peers with all that was set up"
 
 demo: $(STAMPS)/demo-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "the demo: one model, four strategies"
@@ -107,7 +107,7 @@ $(STAMPS)/criu-$(KEY)-$(KERNEL): $(STAMPS)/base-$(KEY)
 
 clean:
 	rm -rf build dist demo-results .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) *.egg-info
+	rm -rf $(VENV) .venv-peers *.egg-info

@@ -69,6 +69,11 @@ def agent_socket(instance: Path) -> Path:
     return instance / "agent.sock"
 
 
+def direct_socket(instance: Path) -> Path:
+    """Where clients take up leases on runners of the node."""
+    return instance / "direct.sock"
+
+
 def token_file(instance: Path) -> Path:
     """The shared secret of an instance (mode 0600)."""
     return instance / "token"

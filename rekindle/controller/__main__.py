@@ -22,7 +22,7 @@ from rekindle.controller.settings import Settings
 from rekindle.exception import Error
 from rekindle.paths import controller_socket
 from rekindle.runtime.isolation.linux import die_with_parent
-from rekindle.wire import logs
+from rekindle.wire import blobs, logs
 
 log = logging.getLogger("rekindle.controller")
 
@@ -57,6 +57,8 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
         redis_url=url,
         settings=Settings.from_environ(),
         metrics=MetricsSettings.from_environ(),
+        blob_url=blobs.store_url(directory),
+        blob_threshold_bytes=blobs.threshold_bytes(),
     )
     sync = AofSync(directory / "redis") if url == own else None
     if sync is not None:

@@ -63,6 +63,8 @@ class Agents:
         #: Told of each message with results, and of each heartbeat; for metrics.
         self.on_results: Callable[[pb.Done], None] = lambda done: None
         self.on_heartbeat: Callable[[Agent, Mapping[str, Any]], None] = lambda agent, stats: None
+        #: Told of an agent that is connected, also when it is so again.
+        self.on_joined: Callable[[Agent], None] = lambda agent: None
 
     # ---- joining
 
@@ -111,6 +113,7 @@ class Agents:
         )
         self._state.expected_agents.discard(agent.agent_id)
         self._release_adrift()
+        self.on_joined(agent)
         self._dispatcher.pump()
         stored = StoredAgent(agent.agent_id, agent.host, agent.pid, agent.local)
         self._tasks.start(self._registry.save_agent(stored), "save agent")
@@ -162,6 +165,8 @@ class Agents:
             self._setbacks.returned(agent, message.returned)
         elif kind == "prepared":
             self._orders.prepared(message.prepared)
+        elif kind == "lease":
+            self._orders.leasing.answered(message.lease)
         elif kind == "app_closed":
             self._orders.app_closed(message.app_closed.app_id, agent)
         else:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from rekindle.controller import names
-from rekindle.controller.delivery import Delivery
+from rekindle.controller.cancelling import Cancelling
 from rekindle.controller.logbook import Logbook
 from rekindle.controller.records import FunctionCode, StoredApp
 from rekindle.controller.registry import Registry
@@ -30,19 +30,21 @@ class Apps:
         self,
         state: State,
         registry: Registry,
-        delivery: Delivery,
+        cancelling: Cancelling,
         logbook: Logbook,
         tasks: Tasks,
         settings: Settings,
     ) -> None:
         self._state = state
         self._registry = registry
-        self._delivery = delivery
+        self._cancelling = cancelling
         self._logbook = logbook
         self._tasks = tasks
         self._settings = settings
         #: Stops an app's runners everywhere; returns when their exit hooks have run.
         self.close_on_agents: Callable[[str], Awaitable[None]]
+        #: Called with an app whose log is complete, before the app is forgotten.
+        self.on_closing: Callable[[App], Awaitable[None]]
         #: Called with each function of a new app, so that an agent gets ready for it.
         self.on_open: Callable[[Function], None] = lambda function: None
 
@@ -197,16 +199,19 @@ class Apps:
             app.quiet.clear()
             await app.quiet.wait()
         for function in app.functions.values():
-            await self._delivery.cancel(function, reason)
+            await self._cancelling.function(function, reason)
         self._state.closed_apps.append(app_id)
         await self.close_on_agents(app_id)
         await self._logbook.flush()
+        await self.on_closing(app)
         await self._registry.forget_app(app_id, list(app.functions), self._settings.result_ttl_s)
         for function_id in app.functions:
             self._state.functions.pop(function_id, None)
         self._state.apps.pop(app_id, None)
         app.closed.set()
-        self._delivery.wake_watchers_of(app)
+        for call in list(self._state.calls.values()):  # streams end, also without a last input
+            if call.function.app is app:
+                call.wake_watchers()
         self._logbook.close(app_id)
         log.info("app closed", extra=kv(app=app_id, name=app.name, reason=reason))
 

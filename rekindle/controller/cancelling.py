@@ -85,9 +85,7 @@ class Cancelling:
         )
         return reply
 
-    async def _cancel_held(
-        self, call: Call, reply: pb.CancelCallReply, *, terminate: bool
-    ) -> None:
+    async def _cancel_held(self, call: Call, reply: pb.CancelCallReply, *, terminate: bool) -> None:
         queued: list[int] = []
         running: dict[Agent, list[int]] = {}
         for index, holder in call.undone.items():
@@ -115,10 +113,7 @@ class Cancelling:
         self._dispatcher.forget(function)
         calls = [call for call in self._state.calls.values() if call.function is function]
         await asyncio.gather(
-            *(
-                self._endings.finish(call, list(call.undone), pb.CANCELLED, reason)
-                for call in calls
-            )
+            *(self._endings.finish(call, list(call.undone), pb.CANCELLED, reason) for call in calls)
         )
         await self._taking.drain(function)
         for call in calls:  # what was on its way to the store meanwhile

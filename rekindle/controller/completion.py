@@ -134,9 +134,7 @@ class Completer:
         if not call.undone and not call.held and not call.watchers:
             self._state.calls.pop(call.call_id, None)
 
-    async def look_up(
-        self, function: Function, call_id: str, indexes: list[int]
-    ) -> dict[int, int]:
+    async def look_up(self, function: Function, call_id: str, indexes: list[int]) -> dict[int, int]:
         """What is known of inputs that are not in memory: DUPLICATE, UNKNOWN or UNDONE of each."""
         got = await self._store.complete(
             function.function_id,

@@ -15,6 +15,7 @@ from rekindle.controller.letter_store import LetterStore
 from rekindle.controller.records import StoredLetter
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Function, State
+from rekindle.controller.store import QueueStore
 from rekindle.exception import Error, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
@@ -26,9 +27,12 @@ _MOST_LISTED = 1000
 class DeadLetters:
     """The dead letters of an instance."""
 
-    def __init__(self, state: State, store: LetterStore, settings: Settings) -> None:
+    def __init__(
+        self, state: State, store: LetterStore, queue: QueueStore, settings: Settings
+    ) -> None:
         self._state = state
         self._store = store
+        self._queue = queue
         self._settings = settings
         #: Accepts a request; how many of its inputs were new.
         self.submit: Callable[[Function, pb.SubmitRequest], Awaitable[int]]
@@ -76,7 +80,7 @@ class DeadLetters:
 
     # ---- looked at
 
-    async def list(self, request: pb.DeadLettersRequest) -> pb.DeadLettersReply:
+    async def listed(self, request: pb.DeadLettersRequest) -> pb.DeadLettersReply:
         """Letters of one function or of all, oldest first, behind ``after``."""
         reply = pb.DeadLettersReply()
         limit = min(request.limit or _PAGE, _MOST_LISTED)
@@ -117,6 +121,8 @@ class DeadLetters:
                 calls.setdefault(_letter(stored).call_id, []).append(stored)
             for call_id, group in calls.items():
                 made = _request(function_id, call_id, group)
+                if any(item.blob for item in made.inputs):  # blobs live as long as their call
+                    await self._queue.expire_index(call_id, self._settings.result_ttl_s)
                 try:
                     await self.submit(function, made)
                 except Error as error:

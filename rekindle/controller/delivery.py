@@ -141,13 +141,13 @@ class Delivery:
         its_agent = None if isinstance(holder, Lot) else holder.agent
         retries = call.function.spec.retries
         used = holder.retries if isinstance(holder, LoneInput) else 0
-        if retries is not None and status in _TRIED_AGAIN and used < retries.max_retries:
-            if not call.cancelled:
-                if its_agent is agent:
-                    self._tasks.start(self._retry(agent, self._endings.alone(holder, index)), "retry")
-                else:  # a later delivery of it is under way, and decides
-                    agent.acknowledge(call.call_id, [index])
-                return None
+        tries = retries.max_retries if retries is not None and not call.cancelled else 0
+        if status in _TRIED_AGAIN and used < tries:
+            if its_agent is agent:
+                self._tasks.start(self._retry(agent, self._endings.alone(holder, index)), "retry")
+            else:  # a later delivery of it is under way, and decides
+                agent.acknowledge(call.call_id, [index])
+            return None
         if its_agent is not None and its_agent is not agent:
             its_agent.stop(call.call_id, [index], kill=True)
         item = self._endings.alone(holder, index)

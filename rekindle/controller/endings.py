@@ -57,7 +57,7 @@ class Endings:
         return item
 
     async def keep(self, items: list[LoneInput], due_ms: int = 0) -> None:
-        """Have Redis know of deliveries and retries of inputs of one call, and when they are due."""
+        """Have Redis know of the deliveries of inputs of one call, and when the next is due."""
         call = items[0].call
         kept = {}
         for item in items:

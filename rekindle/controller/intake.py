@@ -114,7 +114,10 @@ class Intake:
             kind=kind,
         )
         settings, app, state = self._settings, function.app, self._state
-        if state.accepting_bytes and state.accepting_bytes + len(data) > settings.max_accepting_bytes:
+        if (
+            state.accepting_bytes
+            and state.accepting_bytes + len(data) > settings.max_accepting_bytes
+        ):
             what = f"{state.accepting_bytes:,} bytes of requests are on their way to Redis"
             limit = settings.max_accepting_bytes
             raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_ACCEPTING_BYTES"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 #: The consumer group of every queue.
 GROUP = "rk"
+#: Set: functions ("app.function") whose arrivals are recorded.
+RECORDED = "rk:recorded"
 
 
 def apps(instance: str) -> str:
@@ -80,6 +82,31 @@ def call_index(call_id: str) -> str:
     return f"rk:function-of:{call_id}"
 
 
+def closed_apps(instance: str) -> str:
+    """Hash: app id -> name and time, of closed apps whose log is kept."""
+    return f"rk:closed:{instance}"
+
+
 def logs(app_id: str) -> str:
     """Stream: log lines of an app; the entry id is ``<seq>-0``."""
     return f"rk:logs:{app_id}"
+
+
+def arrivals(label: str, digest: str) -> str:
+    """Hash: when inputs of a pool arrived (arrivals.py); named by app and function."""
+    return f"rk:arrivals:{{{label}}}:{digest}"
+
+
+def arrivals_of(label: str) -> str:
+    """Set: digests of the parameters of a function's pools that have a record."""
+    return f"rk:arrivals-of:{{{label}}}"
+
+
+def costs(label: str) -> str:
+    """String: what starts of a function took, and what it holds at each level (costs.py)."""
+    return f"rk:costs:{{{label}}}"
+
+
+def pool(function_id: str) -> str:
+    """Hash: digest of parameters, or ``*``, -> settings that were changed since (pools.py)."""
+    return f"rk:pool:{{{function_id}}}"

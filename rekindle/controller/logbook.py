@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from rekindle.controller.logfilter import LogFilter
 from rekindle.controller.registry import Registry
 from rekindle.controller.settings import Settings
 from rekindle.controller.tasks import Tasks
@@ -22,6 +23,8 @@ _BATCH = 500
 _READ = 500
 #: Numbers that a restart skips: more than can be unstored, so that none is given twice.
 _SKIP = 100_000
+#: Lines of several runners come in another order than they were written, by no more than this.
+_OUT_OF_ORDER_NS = 60 * 10**9
 #: Lines that may wait for a Redis that is away; beyond it the oldest are dropped, and it is said.
 _UNSTORED = 50_000
 
@@ -75,12 +78,14 @@ class Logbook:
         book.seq += 1
         line.seq = book.seq
         book.recent.append(line)
+        for wake in book.wakes:
+            wake.set()
+        if line.stream == "mark":  # tells who follows that a call's lines have come; not kept
+            return
         if len(self._unstored) >= _UNSTORED:
             self._unstored.popleft()
             self._dropped += 1
         self._unstored.append((line.app_id, line.seq, line.SerializeToString()))
-        for wake in book.wakes:
-            wake.set()
         if not self._storing:
             self._storing = True
             self._tasks.start(self._store(), "store log lines")
@@ -113,10 +118,38 @@ class Logbook:
         finally:
             self._storing = False
 
-    async def follow(self, app_id: str, after: int, live: bool) -> AsyncIterator[pb.LogLine]:
+    async def tail(
+        self, app_id: str, count: int, wanted: LogFilter | None
+    ) -> tuple[list[pb.LogLine], int]:
+        """The last ``count`` lines that are wanted, and the number behind which to go on."""
+        book = self._books.get(app_id)
+        found: deque[pb.LogLine] = deque()
+        recent = list(book.recent) if book is not None else []
+        before = recent[0].seq if recent else 1 << 62
+        last = recent[-1].seq if recent else 0
+        lines = recent[::-1]
+        while True:
+            for line in lines:
+                last = max(last, line.seq)
+                before = min(before, line.seq)
+                if wanted is not None and 0 < line.at_ns < wanted.since_ns - _OUT_OF_ORDER_NS:
+                    return list(found), last
+                if wanted is None or wanted.matches(line):
+                    found.appendleft(line)
+                    if len(found) == count:
+                        return list(found), last
+            raw = await self._registry.logs_before(app_id, before, _READ)
+            if not raw:
+                return list(found), last
+            lines = [pb.LogLine.FromString(one) for one in raw]
+
+    async def follow(
+        self, app_id: str, after: int, live: bool, wanted: LogFilter | None = None
+    ) -> AsyncIterator[pb.LogLine]:
         """The lines behind number ``after``: stored ones, then, if ``live``, as they come.
 
-        Lines that were dropped from store and memory are passed over. Ends when the app closes.
+        Only those that are ``wanted``. Lines that were dropped from store and memory are passed
+        over. Ends when the app closes.
         """
         book = self._books.get(app_id)
         position = after
@@ -133,13 +166,15 @@ class Logbook:
                     for raw in stored:
                         line = pb.LogLine.FromString(raw)
                         position = line.seq
-                        yield line
+                        if wanted is None or wanted.matches(line):
+                            yield line
                     if len(stored) == _READ:
                         continue
                 if book is not None:
-                    for line in [line for line in book.recent if line.seq > position]:
+                    for line in _behind(book.recent, position):
                         position = line.seq
-                        yield line
+                        if wanted is None or wanted.matches(line):
+                            yield line
                     if book.recent and book.recent[-1].seq > position:
                         continue  # came while these were sent
                 if not live or book is None or book.closed:
@@ -148,3 +183,14 @@ class Logbook:
         finally:
             if book is not None:
                 book.wakes.discard(wake)
+
+
+def _behind(lines: deque[pb.LogLine], seq: int) -> list[pb.LogLine]:
+    """The lines with higher numbers; looks at few when few are new."""
+    found: list[pb.LogLine] = []
+    for line in reversed(lines):
+        if line.seq <= seq:
+            break
+        found.append(line)
+    found.reverse()
+    return found

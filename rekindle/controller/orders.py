@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 
+from rekindle.controller.leasing import Leasing
 from rekindle.controller.placement import choose_agent
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Function, State
@@ -22,6 +23,8 @@ class Orders:
         self._state = state
         self._settings = settings
         self._joined = asyncio.Condition()
+        #: What agents are asked to lend.
+        self.leasing = Leasing(state, settings)
         self._closing: dict[tuple[str, str], asyncio.Event] = {}  # (app, agent) -> its word
         self._prepares: dict[str, tuple[str, asyncio.Future[pb.PrepareReply]]] = {}
 
@@ -33,6 +36,7 @@ class Orders:
 
     def lost(self, agent: Agent, reason: str) -> None:
         """An agent is gone for good: nobody waits for it any longer."""
+        self.leasing.lost(agent.agent_id)
         for agent_id, future in self._prepares.values():
             if agent_id == agent.agent_id and not future.done():
                 future.set_result(pb.PrepareReply(ok=False, reason=reason))

@@ -61,7 +61,7 @@ def share(max_runners: int, max_containers: int | None, mean_ns: float = 0.0) ->
     few = 2 * runners + 8
     if mean_ns <= 0:
         return few
-    many = min(int(AHEAD_NS / mean_ns), MOST_PER_RUNNER) * runners
+    many = int(min(AHEAD_NS / mean_ns, MOST_PER_RUNNER)) * runners
     return max(few, min(many, MOST_PER_AGENT))
 
 

@@ -121,7 +121,7 @@ class Registry:
         commands: list[Command] = [
             ("UNLINK", key(function_id))
             for function_id in function_ids
-            for key in (keys.queue, keys.backlog, keys.function)
+            for key in (keys.queue, keys.backlog, keys.undone, keys.function)
         ]
         commands += [("UNLINK", keys.source(app_id, digest)) for digest in digests if digest]
         commands += [
@@ -168,6 +168,13 @@ class Registry:
         """Stored LogLine messages behind ``seq``, oldest first."""
         reply = await self._link.command(
             "XRANGE", keys.logs(app_id), f"{seq + 1}-0", "+", "COUNT", count
+        )
+        return [bytes(fields[b"l"]) for _, fields in reply]
+
+    async def logs_before(self, app_id: str, seq: int, count: int) -> list[bytes]:
+        """Stored LogLine messages before ``seq``, the newest first."""
+        reply = await self._link.command(
+            "XREVRANGE", keys.logs(app_id), f"({seq}-0", "-", "COUNT", count
         )
         return [bytes(fields[b"l"]) for _, fields in reply]
 

@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,29 +16,29 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from rekindle.controller.agents import Agents
+from rekindle.controller.appnames import AppNames
 from rekindle.controller.apps import Apps
 from rekindle.controller.auth import TokenInterceptor
-from rekindle.controller.delivery import Delivery
-from rekindle.controller.dispatcher import Dispatcher
+from rekindle.controller.calls import Calls
 from rekindle.controller.gateway import AgentGateway
-from rekindle.controller.intake import Intake
 from rekindle.controller.logbook import Logbook
 from rekindle.controller.metrics.http import MetricsHttp
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.scrape import Scrape
 from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.orders import Orders
+from rekindle.controller.pooling import Pooling
 from rekindle.controller.redis_link import RedisLink
 from rekindle.controller.registry import Registry
-from rekindle.controller.results import ResultStreams
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES, Settings
-from rekindle.controller.state import State
+from rekindle.controller.state import Agent, Call, Function, State
 from rekindle.controller.status import StatusReport
 from rekindle.controller.store import QueueStore
 from rekindle.controller.tasks import Tasks
 from rekindle.exception import SetupError
 from rekindle.paths import MAX_SOCKET_PATH
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
 
@@ -74,6 +74,8 @@ class ControllerServer:
         redis_url: str,
         settings: Settings,
         metrics: MetricsSettings | None = None,
+        blob_url: str = "",
+        blob_threshold_bytes: int = 0,
     ) -> None:
         self.state = State(instance_id)
         self._settings = settings
@@ -85,51 +87,70 @@ class ControllerServer:
         self._status = StatusReport(
             self.state, self._store, self._link, self.metrics, time.monotonic()
         )
+        self._pooling = Pooling(self.state, self._link, self._tasks)
+        self._status.pool_of = self._pooling.scaler.report
         self._scrape = Scrape(self.metrics, self.state, self._status.make)
         self._metrics_http = MetricsHttp(self._scrape.text)
         self._registry = Registry(self._link, instance_id)
-        dispatcher = Dispatcher(self.state)
         self._logbook = Logbook(self._registry, self._tasks, settings)
-        self._intake = Intake(self.state, self._store, dispatcher, self._tasks, settings)
-        self._delivery = Delivery(
-            self.state, self._store, dispatcher, self._intake, self._tasks, settings
+        calls = self._calls = Calls(
+            self.state,
+            self._link,
+            self._store,
+            self._tasks,
+            settings,
+            blob_url=blob_url,
+            blob_threshold_bytes=blob_threshold_bytes,
         )
         self._apps = Apps(
-            self.state, self._registry, self._delivery, self._logbook, self._tasks, settings
+            self.state, self._registry, calls.cancelling, self._logbook, self._tasks, settings
         )
         self._orders = Orders(self.state, settings)
         self._agents = Agents(
             self.state,
             self._registry,
-            self._delivery,
-            dispatcher,
+            calls.delivery,
+            calls.setbacks,
+            calls.reaper,
+            calls.dispatcher,
             self._orders,
             self._logbook,
             self._tasks,
             settings,
         )
-        self._apps.on_open = self._orders.open_function
+        self._apps.on_open = self._opened
         self._apps.close_on_agents = self._orders.close_app
-        self._intake.on_no_agent = self._agents.missed
-        self._delivery.on_completed = self.metrics.completed
-        self._agents.on_results = self.metrics.results
-        self._agents.on_heartbeat = self.metrics.heartbeat
-        self._link.on_return = self._redis_is_back
+        self._app_names = AppNames(self.state, self._link, settings.result_ttl_s)
+        self._apps.on_closing = self._app_names.closed
+        calls.intake.on_no_agent = self._agents.missed
+        calls.events.completed.append(self._completed)
+        calls.events.placed_again.append(self._placed_again)
+        calls.events.retried.append(lambda call: self.metrics.retried(call.function))
+        self._agents.on_results = self._results
+        self._agents.on_heartbeat = self._heartbeat
+        self._agents.on_joined = self._pooling.scaler.joined
+        calls.events.accepted.append(
+            lambda function, count, params: self._pooling.scaler.accepted(function, params, count)
+        )
+        self._status.dead_letters = calls.letters.counts
+        self._link.on_return = calls.redis_is_back
         self._health = _health_servicer()
         self._grpc = grpc.aio.server(interceptors=[TokenInterceptor(token)], options=_OPTIONS)
         self._add_services()
 
     def _add_services(self) -> None:
-        results = ResultStreams(self.state, self._store, self._intake)
         service = ControllerService(
             self.state,
             self._status,
             self._scrape,
             self._apps,
             self._orders,
-            self._intake,
-            results,
+            self._calls.intake,
+            self._calls,
+            self._calls.results,
             self._logbook,
+            self._app_names,
+            self._pooling,
             self._settings,
         )
         gateway = AgentGateway(self._agents, self._apps, self._registry)
@@ -141,12 +162,26 @@ class ControllerServer:
             # The generated functions are not typed.
             cast(Callable[[object, grpc.aio.Server], None], add)(servicer, self._grpc)
 
-    def _redis_is_back(self) -> None:
-        """A reply may have been lost with the connection: read what is taken, and take more."""
-        for function in self.state.functions.values():
-            function.backlog = True
-            self._tasks.start(self._intake.adopt_taken(function), "adopt inputs")
-            self._intake.take_more(function)
+    def _opened(self, function: Function) -> None:
+        self._orders.open_function(function)
+        self._pooling.scaler.opened(function)
+
+    def _results(self, done: pb.Done) -> None:
+        self.metrics.results(done)
+        self._pooling.results(done)
+
+    def _heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
+        self.metrics.heartbeat(agent, stats)
+        self._pooling.scaler.heartbeat(agent, stats)
+
+    def _completed(self, call: Call, statuses: Mapping[int, int], execute_ns: int) -> None:
+        for status, count in statuses.items():
+            self.metrics.completed(call.function.function_id, status, count)
+        self._pooling.scaler.ended(call.function, call.params, sum(statuses.values()))
+
+    def _placed_again(self, call: Call, count: int) -> None:
+        for _ in range(count):
+            self.metrics.placed_again(call.function)
 
     async def start(self, socket_path: Path | None, listen: str | None) -> int:
         """Read the state back, then serve. Returns the TCP port (0 without ``listen``).
@@ -157,6 +192,8 @@ class ControllerServer:
         if self._metrics_settings.listen:
             await self._metrics_http.start(self._metrics_settings.listen)
         await self._recover()
+        self._pooling.start()
+        self._calls.start()
         if socket_path is not None:
             self._bind_socket(socket_path)
         port = 0
@@ -196,22 +233,24 @@ class ControllerServer:
         adrift = bool(self.state.expected_agents)
         half_closed: list[str] = []
         for stored in await self._registry.load_apps():
+            for known in stored.functions:
+                await self._pooling.book.load(known.function_id)
             app = await self._apps.restore(stored)
             for function in app.functions.values():
-                await self._intake.recover(function, adrift=adrift)
+                await self._calls.taking.recover(function, adrift=adrift)
             if stored.closed:
                 half_closed.append(app.app_id)
             else:
                 self._apps.start_grace(app)
                 for function in app.functions.values():
-                    self._intake.take_more(function)
+                    self._calls.taking.take_more(function)
         for app_id in half_closed:
             self._tasks.start(self._apps.close(app_id), "close app")
         log.info(
             "state read back",
             extra=kv(
                 apps=len(self.state.apps),
-                inputs=len(self.state.inputs),
+                inputs=sum(function.held for function in self.state.functions.values()),
                 agents=len(self.state.expected_agents),
             ),
         )
@@ -228,6 +267,7 @@ class ControllerServer:
         try:
             async with asyncio.timeout(2.0):
                 await self._logbook.flush()
+                await self._pooling.flush()
         except TimeoutError:
             log.warning("log lines were not stored: redis is away")
         await self._tasks.close()

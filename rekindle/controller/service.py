@@ -10,12 +10,16 @@ import grpc
 import grpc.aio
 
 from rekindle.controller import names
+from rekindle.controller.appnames import AppNames
 from rekindle.controller.apps import Apps
+from rekindle.controller.calls import Calls
 from rekindle.controller.intake import Intake
 from rekindle.controller.limits import payload_too_large
 from rekindle.controller.logbook import Logbook
+from rekindle.controller.logfilter import LogFilter
 from rekindle.controller.metrics.scrape import Scrape
 from rekindle.controller.orders import Orders
+from rekindle.controller.pooling import Pooling
 from rekindle.controller.results import ResultStreams
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
@@ -23,6 +27,7 @@ from rekindle.controller.status import StatusReport
 from rekindle.exception import Error, InvalidError, RequestSizeError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
+from rekindle.wire.blobs import size_of
 from rekindle.wire.errors import to_status
 from rekindle.wire.phases import Strategy
 from rekindle.wire.version import PROTOCOL, __version__
@@ -76,8 +81,11 @@ class ControllerService(pb_grpc.ControllerServicer):
         apps: Apps,
         orders: Orders,
         intake: Intake,
+        calls: Calls,
         results: ResultStreams,
         logbook: Logbook,
+        app_names: AppNames,
+        pooling: Pooling,
         settings: Settings,
     ) -> None:
         self._state = state
@@ -86,8 +94,11 @@ class ControllerService(pb_grpc.ControllerServicer):
         self._apps = apps
         self._orders = orders
         self._intake = intake
+        self._calls = calls
         self._results = results
         self._logbook = logbook
+        self._app_names = app_names
+        self._pooling = pooling
         self._settings = settings
 
     @answered
@@ -98,6 +109,8 @@ class ControllerService(pb_grpc.ControllerServicer):
             version=__version__,
             instance_id=self._state.instance_id,
             agents=len(self._state.live_agents()),
+            blob_url=self._calls.blob_url,
+            blob_threshold_bytes=self._calls.blob_threshold_bytes,
         )
 
     @answered
@@ -129,7 +142,7 @@ class ControllerService(pb_grpc.ControllerServicer):
             raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")
         self._check(request)
         function = self._apps.function(request.function_id)
-        return await self._intake.invoke(function, request)
+        return pb.Result.FromString(await self._intake.invoke(function, request))
 
     @answered
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
@@ -142,8 +155,45 @@ class ControllerService(pb_grpc.ControllerServicer):
         self, request: pb.ResultsRequest, context: Context
     ) -> AsyncIterator[pb.ResultBatch]:
         names.check_call_id(request.call_id)
-        async for result in self._results.stream(request.call_id, request.from_index, request.have):
-            yield pb.ResultBatch(results=[result.SerializeToString()])
+        async for results in self._results.stream(request):
+            if results:
+                yield pb.ResultBatch(results=results)
+
+    @answered
+    async def GetCall(self, request: pb.GetCallRequest, context: Context) -> pb.CallInfo:
+        names.check_call_id(request.call_id)
+        return await self._calls.info(request.call_id)
+
+    @answered
+    async def CancelCall(
+        self, request: pb.CancelCallRequest, context: Context
+    ) -> pb.CancelCallReply:
+        names.check_call_id(request.call_id)
+        return await self._calls.cancelling.call(
+            request.call_id, terminate=request.terminate_containers
+        )
+
+    @answered
+    async def DeadLetters(
+        self, request: pb.DeadLettersRequest, context: Context
+    ) -> pb.DeadLettersReply:
+        return await self._calls.letters.listed(request)
+
+    @answered
+    async def Replay(self, request: pb.DeadLetterSelection, context: Context) -> pb.DeadLetterCount:
+        return await self._calls.letters.replay(request)
+
+    @answered
+    async def Drop(self, request: pb.DeadLetterSelection, context: Context) -> pb.DeadLetterCount:
+        return await self._calls.letters.drop(request)
+
+    @answered
+    async def SetPool(self, request: pb.SetPoolRequest, context: Context) -> pb.SetPoolReply:
+        return await self._pooling.set_pool(request)
+
+    @answered
+    async def Recorded(self, request: pb.RecordedRequest, context: Context) -> pb.RecordedReply:
+        return await self._pooling.recorded(request)
 
     @answered
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareReply:
@@ -151,10 +201,23 @@ class ControllerService(pb_grpc.ControllerServicer):
         function = self._apps.function(request.function_id)
         return await self._orders.prepare(function, request)
 
+    @answered
+    async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
+        function = self._apps.function(request.function_id)
+        return await self._orders.leasing.lease(function, request)
+
     @streamed
     async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
-        names.check_app_id(request.app_id)
-        async for line in self._logbook.follow(request.app_id, request.after_seq, request.follow):
+        app_id = request.app_id
+        if request.app:
+            app_id = await self._app_names.find(request.app)
+        names.check_app_id(app_id)
+        wanted, after = LogFilter.of(request), request.after_seq
+        if request.tail > 0:
+            lines, after = await self._logbook.tail(app_id, request.tail, wanted)
+            for line in lines:
+                yield line
+        async for line in self._logbook.follow(app_id, after, request.follow, wanted):
             yield line
 
     @answered
@@ -172,7 +235,10 @@ class ControllerService(pb_grpc.ControllerServicer):
         for item in request.inputs:
             if item.index < 0:
                 raise InvalidError(f"input index {item.index} is negative")
-            size = len(item.payload) + len(request.params)  # they travel together
+            # They travel together. The size of a blob is in its key, which is checked here: it
+            # becomes a path.
+            size = len(item.payload) + len(request.params)
+            size += size_of(item.blob) if item.blob else 0
             if size > limit:
                 what = f"the arguments of input {item.index}"
                 raise RequestSizeError(payload_too_large(what, size, limit))

@@ -41,8 +41,8 @@ class Settings:
     #: REKINDLE_CRASH_BACKOFF_S: the wait before the third delivery; it doubles with each, up to a
     #: minute. The second one is made at once.
     crash_backoff_s: float = 1.0
-    #: REKINDLE_LEASE_MARGIN_S: an agent may have an input without saying so for its startup_timeout,
-    #: its timeout and this.
+    #: REKINDLE_LEASE_MARGIN_S: an agent may have an input without saying so for startup_timeout,
+    #: timeout and this.
     lease_margin_s: float = 60.0
     #: REKINDLE_REAP_S: how often leases are looked at.
     reap_s: float = 15.0

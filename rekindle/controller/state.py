@@ -105,6 +105,8 @@ class Function:
     taken: asyncio.Event = field(default_factory=_set_event)  # set while not taking
     served: int = 0  # turn of its last assignment, for fairness
     opened_on: str = ""  # the agent that keeps min_containers
+    #: Agent id -> how many runners it may have for a pool, where there is a limit (scaler.py).
+    limits: dict[str, int] = field(default_factory=dict)
 
     def learn(self, count: int, execute_ns: int) -> None:
         """Note what inputs took to run."""

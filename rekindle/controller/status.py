@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.starts import Start
 from rekindle.controller.redis_link import RedisLink
-from rekindle.controller.state import Agent, Function, InputState, State
+from rekindle.controller.state import Agent, Function, State
 from rekindle.controller.store import QueueStore
 from rekindle.exception import ServiceError
 from rekindle.wire.version import PROTOCOL, __version__
@@ -34,6 +34,10 @@ class StatusReport:
         self._link = link
         self._metrics = metrics
         self._started = started
+        #: How many dead letters each function has.
+        self.dead_letters: Callable[[], Awaitable[dict[str, int]]]
+        #: Settings, plans and measured costs of a function's pools.
+        self.pool_of: Callable[[Function], Mapping[str, Any]] = lambda function: {}
 
     async def text(self) -> str:
         """The report as JSON."""
@@ -43,8 +47,7 @@ class StatusReport:
         """Apps, functions with their queues, agents with their last heartbeat, Redis."""
         state = self._state
         functions = list(state.functions.values())
-        redis, depths = await self._from_redis(functions)
-        delayed = self._delayed()
+        redis, depths, dead = await self._from_redis(functions)
         return {
             "instance_id": state.instance_id,
             "version": __version__,
@@ -58,7 +61,7 @@ class StatusReport:
                     "held": app.holders > 0,
                     "closing": app.closing,
                     "functions": [
-                        self._function(f, depths.get(f.function_id), delayed.get(f.function_id, 0))
+                        self._function(f, depths.get(f.function_id), dead.get(f.function_id, 0))
                         for f in app.functions.values()
                     ],
                 }
@@ -73,41 +76,42 @@ class StatusReport:
 
     async def _from_redis(
         self, functions: Sequence[Function]
-    ) -> tuple[dict[str, object], dict[str, int]]:
+    ) -> tuple[dict[str, object], dict[str, tuple[int, float | None]], dict[str, int]]:
         redis: dict[str, object] = {"url": self._link.shown_url, "up": True}
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 info = await self._link.command("INFO", patience_s=_PATIENCE_S / 2)
-                depths = await self._store.depth([one.function_id for one in functions])
+                ids = [one.function_id for one in functions]
+                depths = await self._store.depth(ids)
+                oldest = await self._store.oldest(ids)
+                dead = await self.dead_letters()
         except (ServiceError, TimeoutError) as error:
             redis |= {"up": False, "reason": str(error) or "no answer within a second"}
-            return redis, {}
+            return redis, {}, {}
         names = (
             *("redis_version", "uptime_in_seconds", "used_memory", "maxmemory"),
             *("connected_clients", "aof_enabled", "aof_last_write_status", "aof_current_size"),
         )
         redis |= {name: info[name] for name in names if name in info}
-        return redis, {f.function_id: depth for f, depth in zip(functions, depths, strict=True)}
+        return redis, dict(zip(ids, zip(depths, oldest, strict=True), strict=True)), dead
 
-    def _delayed(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for item in self._state.inputs.values():
-            if item.state is InputState.DELAYED:
-                function_id = item.call.function.function_id
-                counts[function_id] = counts.get(function_id, 0) + 1
-        return counts
-
-    def _function(self, function: Function, depth: int | None, delayed: int) -> dict[str, object]:
-        # Without Redis: what is in memory, which is all unless a long queue waits on the stream.
-        undone = function.held if depth is None else depth
+    def _function(
+        self, function: Function, depth: tuple[int, float | None] | None, dead: int
+    ) -> dict[str, object]:
+        # Without Redis: what it last said.
+        undone, since = (function.undone, None) if depth is None else depth
         return {
             "function_id": function.function_id,
             "name": function.name,
             "undone": undone,
-            "queued": max(0, undone - function.outstanding - delayed),
+            "queued": max(0, undone - function.outstanding - function.delayed),
             "in_flight": function.outstanding,
-            "delayed": delayed,
+            "delayed": function.delayed,
+            "oldest_s": round(max(0.0, time.time() - since), 3) if since else 0.0,
+            "dead": dead,
+            "mean_execute_ms": round(function.mean_ns / 1e6, 3),
             **self._metrics.report(function.function_id),
+            "pool": dict(self.pool_of(function)),
         }
 
 
@@ -119,7 +123,7 @@ def _agent(agent: Agent) -> dict[str, object]:
         "connected": agent.outbox is not None,
         "joined": agent.joined,
         "max_runners": agent.max_runners,
-        "in_flight": len(agent.inputs),
+        "in_flight": agent.count,
         "last_heard_s": round(time.monotonic() - agent.heard, 3),
         "stats": agent.stats,
     }

@@ -46,6 +46,7 @@ class QueueStore:
         self._complete = Script("complete")
         self._take = Script("take")
         self._load = Script("load")
+        self._pending = Script("pending")
         self._cancel = Script("cancel")
 
     # ---- accepting and completing
@@ -79,14 +80,20 @@ class QueueStore:
                 *(meta.submitted_ns, meta.kind, request, to_runs(indexes)),
             ],
         )
+        undone, accepted, done, total, batches, cancelled = reply[2:8]
         return Acceptance(
-            reply[0] == 0,
-            reply[1] == 1,
-            *reply[2:8],
-            reply[8].decode(),
-            from_runs(reply[9]),
-            from_runs(reply[10]),
-            reply[11],
+            full=reply[0] == 0,
+            taken=reply[1] == 1,
+            undone=undone,
+            accepted=accepted,
+            done=done,
+            total=total,
+            batches=batches,
+            cancelled=cancelled,
+            entry=reply[8].decode(),
+            new=from_runs(reply[9]),
+            pending=from_runs(reply[10]),
+            over=reply[11],
         )
 
     async def complete(
@@ -128,8 +135,9 @@ class QueueStore:
             args,
             _FOREVER,
         )
+        done, total, batches, batch, undone = reply[:5]
         others = dict(zip(reply[5::2], reply[6::2], strict=True))
-        return Completion(*reply[:5], others)
+        return Completion(done, total, batches, batch, undone, others)
 
     async def cancel(self, function_id: str, call_id: str, mode: int) -> list[str] | None:
         """Mark a call cancelled; the entries with undone inputs of it, None when it is gone."""
@@ -162,35 +170,18 @@ class QueueStore:
         )
         return [_entry(raw) for raw in reply[1:]], reply[0] > 0
 
-    async def pending(self, function_id: str) -> list[str]:
-        """Ids of all entries that somebody took and that are not completed."""
-        found: list[str] = []
-        after = "-"
-        while True:
-            reply = await self._link.command(
-                *("XPENDING", keys.queue(function_id), keys.GROUP, after, "+", 1000),
-                patience_s=_FOREVER,
-            )
-            page = [_pending_id(raw) for raw in reply]
-            found += page
-            if len(page) < 1000:
-                return found
-            after = f"({page[-1]}"
+    async def pending(self, function_id: str, idle_ms: int = -1) -> list[str]:
+        """Ids of entries that somebody took and that are not completed.
 
-    async def claim(self, function_id: str, idle_ms: int) -> list[str]:
-        """Take over entries that are pending for so long, whoever took them; their ids."""
-        found: list[str] = []
-        cursor = "0-0"
-        while True:
-            reply = await self._link.command(
-                *("XAUTOCLAIM", keys.queue(function_id), keys.GROUP, CONSUMER, idle_ms, cursor),
-                *("COUNT", 100, "JUSTID"),
-                patience_s=_FOREVER,
-            )
-            cursor = reply[0].decode()
-            found += [raw.decode() for raw in reply[1] if raw]
-            if cursor == "0-0":
-                return found
+        With ``idle_ms``: those that were not touched for so long, which become this controller's.
+        """
+        reply = await self._link.script(
+            self._pending,
+            [keys.queue(function_id)],
+            [keys.GROUP, CONSUMER, idle_ms],
+            _FOREVER,
+        )
+        return [raw.decode() for raw in reply]
 
     async def load(self, function_id: str, entries: Sequence[str]) -> list[StoredEntry]:
         """Entries by their ids; those that are gone are left out."""
@@ -224,6 +215,11 @@ class QueueStore:
         """Where a submitted call belongs; None when it is not known (any more)."""
         raw = await self._link.command("GET", keys.call_index(call_id))
         return CallIndex(*raw.decode().split("\n")) if raw else None
+
+    async def known_calls(self, call_ids: Sequence[str]) -> set[str]:
+        """Those of some calls that were submitted and are not forgotten."""
+        found = await self._link.commands([("EXISTS", keys.call_index(one)) for one in call_ids])
+        return {call_id for call_id, there in zip(call_ids, found, strict=True) if there}
 
     async def call_meta(self, function_id: str, call_id: str) -> CallMeta | None:
         """A call; None when it is not there."""
@@ -271,11 +267,6 @@ class QueueStore:
             [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids]
         )
         return [int(raw.split(b"-")[0]) / 1000 if raw else None for raw in replies]
-
-
-def _pending_id(raw: Any) -> str:
-    found = raw["message_id"] if isinstance(raw, dict) else raw[0]
-    return str(found.decode())
 
 
 def _entry(raw: Any) -> StoredEntry:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from rekindle.controller.dispatcher import Dispatcher
 from rekindle.controller.inputs import Entry, InputState, LoneInput, Lot, Slice
@@ -46,7 +47,7 @@ class Taking:
         self._settings = settings
         dispatcher.on_low = self.take_more
         #: Completes the given inputs of a call that is cancelled, or whose app is closing.
-        self.cancel: Callable[[Call, Iterable[int]], Awaitable[None]]
+        self.cancel: Callable[[Call, Iterable[int]], Coroutine[Any, Any, None]]
         #: Called with a call that was waited for, read back after a restart.
         self.on_orphan: Callable[[Call], None] = lambda call: None
 
@@ -97,9 +98,7 @@ class Taking:
         await function.taken.wait()  # no more than one take is on its way
         with function.fence.reading():
             while True:
-                entries, _ = await self._store.take(
-                    function.function_id, _TAKE_INPUTS, _TAKE_BYTES
-                )
+                entries, _ = await self._store.take(function.function_id, _TAKE_INPUTS, _TAKE_BYTES)
                 if not entries:
                     break
                 await self._hold(function, entries)
@@ -115,7 +114,7 @@ class Taking:
     async def claim(self, function: Function, idle_s: float) -> None:
         """Take over entries that are pending for too long, under whatever name."""
         with function.fence.reading():
-            found = await self._store.claim(function.function_id, int(idle_s * 1000))
+            found = await self._store.pending(function.function_id, int(idle_s * 1000))
             missing = self._missing(function, found)
             if missing:
                 log.warning(

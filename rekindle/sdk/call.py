@@ -5,19 +5,17 @@ Standard library only until one of its methods is used.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import ExecutionError, InvalidError
+from rekindle.exception import InvalidError
 from rekindle.sdk.dual import Dual
 
 if TYPE_CHECKING:
     from rekindle.sdk.client import Client
     from rekindle.sdk.running import RunningApp
     from rekindle.wire import rekindle_pb2 as pb
-
-#: A poll (``timeout=0``) gives a result that is stored this long to arrive.
-_POLL_S = 0.25
 
 
 class FunctionCall:
@@ -41,7 +39,7 @@ class FunctionCall:
         self._instance = instance
         self._app = app
         self._submitted_ns = submitted_ns
-        self._results: dict[int, pb.Result] = {}
+        self._got: pb.Result | None = None  # the last that was asked for
 
     @classmethod
     def from_id(cls, function_call_id: str) -> FunctionCall:
@@ -61,14 +59,55 @@ class FunctionCall:
         instance = str(self._client().instance)
         return _handle, (self._call_id, self._function, self._inputs, instance)
 
-    def num_inputs(self) -> int:
-        """How many inputs it has. Raises ExecutionError where only the id is known."""
-        if self._inputs is None:
-            raise ExecutionError(
-                f"how many inputs {self._call_id} has is known to the handle that made it; "
-                f"keep that handle (it can be pickled), or count what iter() gives"
-            )
-        return self._inputs
+    @property
+    def num_inputs(self) -> Dual[[], int, Awaitable[int]]:
+        """``num_inputs()``: how many inputs it has; so far, while they are being submitted.
+
+        Asks the controller where only the id is known. Raises NotFoundError.
+        """
+        return Dual(self._num_inputs, self._num_inputs_aio)
+
+    def _num_inputs(self) -> int:
+        from rekindle.sdk.background import background
+
+        return background().run(self._count())
+
+    async def _num_inputs_aio(self) -> int:
+        from rekindle.sdk.background import background
+
+        return await background().arun(self._count())
+
+    async def _count(self) -> int:
+        if self._inputs is not None:
+            return self._inputs
+        info = await self._client().get_call(self._call_id)
+        if info.submitted:
+            self._inputs = info.inputs
+        return info.inputs
+
+    @property
+    def cancel(self) -> Dual[..., None, Awaitable[None]]:
+        """``cancel(terminate_containers=False)``: end what is not done of it.
+
+        Inputs that wait never start; those that run get ``rekindle.exception.InputCancellation``
+        (async functions ``asyncio.CancelledError``) and are not retried; ``get()`` of each raises
+        RemoteError. With ``terminate_containers`` their runners are ended instead of asked; other
+        inputs of these runners are placed again. What is done stays done. Raises NotFoundError.
+        """
+        return Dual(self._cancel, self._cancel_aio)
+
+    def _cancel(self, terminate_containers: bool = False) -> None:
+        from rekindle.sdk.background import background
+
+        background().run(self._end(terminate_containers))
+
+    async def _cancel_aio(self, terminate_containers: bool = False) -> None:
+        from rekindle.sdk.background import background
+
+        await background().arun(self._end(terminate_containers))
+
+    async def _end(self, terminate_containers: bool) -> None:
+        await self._client().cancel_call(self._call_id, terminate_containers=terminate_containers)
 
     # ---- one result ----------------------------------------------------------------------------
 
@@ -97,37 +136,52 @@ class FunctionCall:
 
         return self._app.client if self._app is not None else _client(self._instance)
 
-    def _settle(self, result: pb.Result) -> Any:
+    def _settle(self, result: pb.Result, data: bytes | None = None) -> Any:
         from rekindle.sdk.outcome import settle
 
-        return settle(result, self._function or self._call_id, self._submitted_ns)
+        return settle(result, self._function or self._call_id, self._submitted_ns, data)
 
     async def _fetch(self, timeout: float | None, index: int) -> pb.Result:
         import asyncio
 
         self._check_index(index)
-        if index in self._results:
-            return self._results[index]
-        waits = None if timeout is None else max(float(timeout), _POLL_S)
-        try:
-            async with asyncio.timeout(waits):
-                return await self._first(index)
-        except TimeoutError:
-            raise TimeoutError(
-                f"{self!r} has no result after {timeout:g} s; it goes on, get() can be called again"
-            ) from None
+        if self._got is not None and self._got.index == index:
+            return self._got
+        if timeout is None:
+            result = await self._one(index)
+            if result is None:
+                raise InvalidError(f"{self!r} has no input {index}")
+        else:
+            result = await self._one(index, stored=True)
+            if result is None and timeout > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        result = await self._one(index)
+            if result is None:
+                raise TimeoutError(
+                    f"{self!r} has no result after {timeout:g} s; it goes on, "
+                    f"get() can be called again"
+                )
+        if result.blob:
+            result.data = await self._client().blob(result.blob)
+            result.ClearField("blob")
+        self._got = result
+        await self._printed(result)
+        return result
 
-    async def _first(self, index: int) -> pb.Result:
-        stream = self._client().results(self._call_id, from_index=index)
-        try:
-            async for result in stream:
-                self._results[result.index] = result
-                if result.index == index:
-                    await self._printed(result)
-                    return result
-        finally:
-            await stream.aclose()  # type: ignore[attr-defined]
-        raise InvalidError(f"{self!r} has no input {index}")
+    async def _one(self, index: int, *, stored: bool = False) -> pb.Result | None:
+        """The result of one input; None where there is none, or none yet."""
+        from rekindle.sdk.arrivals import Seen
+
+        stream = self._client().results(
+            self._call_id, Seen(index), end_index=index + 1, stored=stored
+        )
+        async with contextlib.aclosing(stream):
+            async for batch in stream:
+                for result, _ in batch:
+                    if result.index == index:
+                        return result
+        return None
 
     async def _printed(self, result: pb.Result) -> None:
         if self._app is not None and self._app.logs is not None:
@@ -141,19 +195,21 @@ class FunctionCall:
 
     @property
     def iter(self) -> Dual[..., Iterator[Any], AsyncIterator[Any]]:
-        """``iter(*, start=0, end=None)``: values of its inputs in order, as they complete."""
+        """``iter(*, start=0, end=None)``: values of its inputs in order, as they complete.
+
+        From ``start`` on, those before ``end`` (None: to the last). Raises what ``get`` raises.
+        """
         return Dual(self._iter, self._iter_aio)
 
-    def _last(self, end: int | None) -> int:
-        return self.num_inputs() if end is None else end
-
     def _iter(self, *, start: int = 0, end: int | None = None) -> Iterator[Any]:
-        for index in range(start, self._last(end)):
-            yield self._get(index=index)
+        from rekindle.sdk import iterating
 
-    async def _iter_aio(self, *, start: int = 0, end: int | None = None) -> AsyncIterator[Any]:
-        for index in range(start, self._last(end)):
-            yield await self._get_aio(index=index)
+        return iterating.values(self, start, end)
+
+    def _iter_aio(self, *, start: int = 0, end: int | None = None) -> AsyncIterator[Any]:
+        from rekindle.sdk import iterating
+
+        return iterating.values_aio(self, start, end)
 
     # ---- several calls -------------------------------------------------------------------------
 

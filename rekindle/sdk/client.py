@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ import grpc.aio
 
 from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
+from rekindle.sdk.arrivals import Seen, Sized
 from rekindle.sdk.background import Background, background
+from rekindle.sdk.beside import Beside, put_aside
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.errors import from_rpc_error, is_connection_loss
@@ -65,6 +67,7 @@ class Client:
         self._channel: Any = None
         self._stub_now: Any = None
         self._metadata: tuple[tuple[str, str], ...] = ()
+        self._beside: Beside | None = None
 
     # ---- the channel ---------------------------------------------------------------------------
 
@@ -139,7 +142,19 @@ class Client:
                 f"(rekindle {reply.version}), this program {PROTOCOL} (rekindle {__version__}): "
                 f"restart it with `rekindle down` and `rekindle up`"
             )
+        self._beside = Beside(reply.blob_url, reply.blob_threshold_bytes)
         return reply
+
+    async def beside(self) -> Beside:
+        """Where large payloads and results go."""
+        if self._beside is None:
+            await self.hello()
+        assert self._beside is not None
+        return self._beside
+
+    async def blob(self, key: str) -> bytes:
+        """What is in the store under a key of a result. Raises InternalFailure, ServiceError."""
+        return await (await self.beside()).get(key)
 
     async def register(self, request: pb.RegisterAppRequest) -> dict[str, str]:
         """Make an app and its functions known; function ids by name."""
@@ -167,39 +182,61 @@ class Client:
         return str(reply.function_id)
 
     async def invoke(self, request: pb.SubmitRequest) -> pb.Result:
-        """Submit one input and wait for its result."""
+        """Submit one input and wait for its result, with its data."""
+        await put_aside(self, request)
         result: pb.Result = await self._unary("Invoke", request)
+        if result.blob:
+            result.data = await self.blob(result.blob)
         return result
 
-    async def submit(self, request: pb.SubmitRequest) -> None:
-        """Put inputs on the queue; they are durable when this returns."""
+    async def submit(self, request: pb.SubmitRequest, *, put_by: bool = False) -> None:
+        """Put inputs on the queue; they are durable when this returns.
+
+        ``put_by``: what is large in it is in the blob store already.
+        """
+        if not put_by:
+            await put_aside(self, request)
         await self._unary("Submit", request)
 
     async def results(
-        self, call_id: str, from_index: int = 0, have: Iterable[int] = ()
-    ) -> AsyncIterator[pb.Result]:
-        """Results of a call as they complete, each once, through lost connections."""
-        got = set(have)
+        self, call_id: str, seen: Seen, *, end_index: int = 0, stored: bool = False
+    ) -> AsyncGenerator[list[Sized], None]:
+        """Results of a call as they complete, with their sizes, through lost connections.
+
+        Those below ``end_index`` (0: all) that are not in ``seen``, to which the caller adds what
+        it takes: after a lost connection one can come again. ``stored``: those alone that are
+        there now.
+        """
         patience = _Patience(self._patience_s, self.instance)
+        parse = pb.Result.FromString
         while True:
-            while from_index in got:
-                got.discard(from_index)
-                from_index += 1
+            start, have = seen.to_ask()
             request = pb.ResultsRequest(
-                call_id=call_id,
-                from_index=from_index,
-                have=sorted(i for i in got if i > from_index),
+                call_id=call_id, from_index=start, have=have, end_index=end_index, stored=stored
             )
             try:
                 async for batch in self._stream("Results", request):
-                    for raw in batch.results:
-                        result = pb.Result.FromString(raw)
-                        if result.index >= from_index and result.index not in got:
-                            got.add(result.index)
-                            yield result
+                    yield [(parse(raw), len(raw)) for raw in batch.results]
                 return
             except _LostError as lost:
                 await patience.wait(lost.error)
+
+    async def get_call(self, call_id: str) -> pb.CallInfo:
+        """What is known of a call."""
+        info: pb.CallInfo = await self._unary("GetCall", pb.GetCallRequest(call_id=call_id))
+        return info
+
+    async def cancel_call(
+        self,
+        call_id: str,
+        *,
+        terminate_containers: bool = False,
+        patience_s: float | None = None,
+    ) -> pb.CancelCallReply:
+        """Cancel what is not done of a call; how many inputs that was."""
+        request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
+        reply: pb.CancelCallReply = await self._unary("CancelCall", request, patience_s)
+        return reply
 
     async def logs(self, app_id: str, after_seq: int, follow: bool) -> AsyncIterator[pb.LogLine]:
         """Log lines of an app, each once and in order, through lost connections."""
@@ -213,6 +250,12 @@ class Client:
                 return
             except _LostError as lost:
                 await patience.wait(lost.error)
+
+    async def lease(self, function_id: str, params: bytes) -> pb.LeaseReply:
+        """Ask for a runner for direct calls; asked once, since all works without."""
+        request = pb.LeaseRequest(function_id=function_id, params=params)
+        reply: pb.LeaseReply = await self._unary("Lease", request, patience_s=0.0)
+        return reply
 
     async def prepare(self, request: pb.PrepareRequest) -> pb.PrepareReply:
         """Make a strategy possible."""

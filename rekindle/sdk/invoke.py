@@ -1,22 +1,31 @@
 """One input: from the arguments in the caller's hands to the value, or to a FunctionCall.
 
-Arguments are pickled and values unpickled on the caller's thread; only bytes go to the background.
+Arguments are pickled and values unpickled on the caller's thread. A call is made directly where
+this process holds a lease on a warm runner (sdk/direct.py), and through the controller otherwise:
+a function's first call, one whose strategy is asked for, one that no runner is free for, and one
+whose runner was lost.
 """
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import StrategyUnavailableError
+from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
+from rekindle.sdk import direct, records
 from rekindle.sdk.background import background
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.client import Client
 from rekindle.sdk.ids import new_call_id
-from rekindle.sdk.inputs import packed
+from rekindle.sdk.inputs import MAX_PAYLOAD_BYTES, packed
 from rekindle.sdk.outcome import settle
 from rekindle.sdk.running import RunningApp, ask_strategy, asked_strategy
+from rekindle.wire import direct as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
+from rekindle.wire.serialization import ExceptionRecord, rebuild_exception, unpickling_error
+from rekindle.wire.shared import Packed, pack_input, unpack
 
 if TYPE_CHECKING:
     from rekindle.sdk.function import Function
@@ -24,36 +33,80 @@ if TYPE_CHECKING:
 
 def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call and wait."""
-    client, running, request = _request(function, args, kwargs)
-    result = background().run(_invoke(client, running, request))
-    return settle(result, function.name, request.submitted_ns)
+    call = _Call.begin(function, args, kwargs)
+    slot = call.slot()
+    if slot is not None:
+        held = slot.take()
+        if held is None and slot.may_ask():
+            held = background().run(slot.ask())
+        while held is not None and (value := call.packed()) is not None:
+            try:
+                reply = held.call(call.call_id, function._method, value)
+            except direct.NotRunError:
+                held = slot.take()  # this one was taken back; another may be there
+                continue
+            finally:
+                value.close()
+            if reply is None:
+                call.lost(held.runner_id, held.fate())
+                break
+            slot.give_back(held)
+            if reply.printed and call.followed:
+                background().run(call.printed())
+            return call.settle(held.runner_id, reply)
+    request = call.request()
+    result = background().run(_invoke(call.client, call.running, request))
+    return settle(result, function.name, call.submitted_ns)
 
 
 async def remote_aio(
     function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Call and await."""
-    client, running, request = _request(function, args, kwargs)
-    result = await background().arun(_invoke(client, running, request))
-    return settle(result, function.name, request.submitted_ns)
+    call = _Call.begin(function, args, kwargs)
+    slot = call.slot()
+    if slot is not None:
+        held = slot.take()
+        if held is None and slot.may_ask():
+            held = await background().arun(slot.ask())
+        while held is not None and (value := call.packed()) is not None:
+            try:
+                reply = await held.call_aio(call.call_id, function._method, value)
+            except direct.NotRunError:
+                held = slot.take()
+                continue
+            finally:
+                value.close()
+            if reply is None:
+                call.lost(held.runner_id, await asyncio.to_thread(held.fate))
+                break
+            slot.give_back(held)
+            if reply.printed and call.followed:
+                await background().arun(call.printed())
+            return call.settle(held.runner_id, reply)
+    request = call.request()
+    result = await background().arun(_invoke(call.client, call.running, request))
+    return settle(result, function.name, call.submitted_ns)
 
 
 def spawn(
     function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FunctionCall:
     """Submit."""
-    client, running, request = _request(function, args, kwargs)
-    background().run(client.submit(request))
-    return handle(function, request, running, client, inputs=1)
+    call = _Call.begin(function, args, kwargs)
+    request = call.request()
+    background().run(call.client.submit(request))
+    return handle(function, request, call.running, call.client, inputs=1)
 
 
 async def spawn_aio(
     function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FunctionCall:
     """Submit, awaited."""
-    client, running, request = _request(function, args, kwargs)
-    await background().arun(client.submit(request))
-    return handle(function, request, running, client, inputs=1)
+    call = _Call.begin(function, args, kwargs)
+    request = call.request()
+    await background().arun(call.client.submit(request))
+    return handle(function, request, call.running, call.client, inputs=1)
 
 
 def prepare(function: Function[..., Any], strategy: str, timeout: float) -> None:
@@ -87,22 +140,109 @@ def handle(
     )
 
 
-def _request(
-    function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Client, RunningApp | None, pb.SubmitRequest]:
-    submitted_ns = now_ns()
-    client, function_id, running = function._declaration.resolve()
-    payload = packed(function, args, kwargs)
-    request = pb.SubmitRequest(
-        call_id=new_call_id(),
-        function_id=function_id,
-        params=function.params,
-        inputs=[pb.Input(index=0, method=function._method, payload=payload)],
-        last=True,
-        strategy=asked_strategy(),
-        submitted_ns=submitted_ns,
-    )
-    return client, running, request
+@dataclass(slots=True)
+class _Call:
+    """One call of one input on its way."""
+
+    function: Function[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    submitted_ns: int
+    call_id: str
+    client: Client
+    function_id: str
+    running: RunningApp | None
+
+    @classmethod
+    def begin(
+        cls, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> _Call:
+        submitted_ns = now_ns()
+        client, function_id, running = function._declaration.resolve()
+        return cls(
+            function, args, kwargs, submitted_ns, new_call_id(), client, function_id, running
+        )
+
+    # ---- through the controller
+
+    def request(self) -> pb.SubmitRequest:
+        """What the controller gets. Raises SerializationError, RequestSizeError."""
+        function = self.function
+        payload = packed(function, self.args, self.kwargs)
+        return pb.SubmitRequest(
+            call_id=self.call_id,
+            function_id=self.function_id,
+            params=function.params,
+            inputs=[pb.Input(index=0, method=function._method, payload=payload)],
+            last=True,
+            strategy=asked_strategy(),
+            submitted_ns=self.submitted_ns,
+        )
+
+    # ---- directly
+
+    def slot(self) -> direct.Slot | None:
+        """Where leases for it are; None where it has to go through the controller."""
+        if asked_strategy():
+            return None
+        return direct.slot_of(self.client, self.function_id, self.function.params)
+
+    @property
+    def followed(self) -> bool:
+        """Whether this process shows what the call prints."""
+        return self.running is not None and self.running.logs is not None
+
+    def packed(self) -> Packed | None:
+        """The arguments. None for those that cannot travel: ``request`` says why."""
+        try:
+            return pack_input(self.args, self.kwargs, MAX_PAYLOAD_BYTES)
+        except Exception:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+            return None
+
+    async def printed(self) -> None:
+        """Wait until what it printed is shown."""
+        if self.running is not None and self.running.logs is not None:
+            await self.running.logs.marked(self.call_id)
+
+    def settle(self, runner_id: str, reply: wire.Reply) -> Any:
+        """The value; raises what the function raised. The record is complete then."""
+        ok = False
+        try:
+            what = self.function.name
+            try:
+                value = unpack(reply.data, reply.fd)
+            except Exception as error:
+                raise unpickling_error(f"the result of {what}", error) from error
+            if reply.status != wire.OK:
+                raise rebuild_exception(ExceptionRecord(*value))
+            ok = True
+            return value
+        finally:
+            self._record(runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns)
+
+    def lost(self, runner_id: str, fate: direct.Fate) -> None:
+        """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
+        if fate.kind == "timeout":
+            now = now_ns()
+            self._record(runner_id, False, self.submitted_ns, self.submitted_ns, now)
+            raise FunctionTimeoutError(fate.message)
+
+    def _record(
+        self, runner_id: str, ok: bool, received_ns: int, loaded_ns: int, executed_ns: int
+    ) -> None:
+        records.add_unmade(
+            direct.DirectRecord(
+                self.call_id,
+                self.function.name,
+                runner_id,
+                ok,
+                self.submitted_ns,
+                received_ns,
+                loaded_ns,
+                executed_ns,
+                now_ns(),
+            )
+        )
 
 
 async def _invoke(

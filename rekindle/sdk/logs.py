@@ -19,6 +19,8 @@ from rekindle.wire import rekindle_pb2 as pb
 _REACH_S = 0.5
 #: What may still come when the app has been closed (exit hooks) is waited for so long.
 _DRAIN_S = 5.0
+#: Marks kept for calls that have not come to ask for them.
+_MARKS = 1000
 
 #: Whether rekindle's own notes are shown (``rekindle run -q`` leaves them out).
 show_notes = True
@@ -33,6 +35,7 @@ class LogPrinter:
         self._printed = 0
         self._missing = 0  # the highest line that did not come in time
         self._news = asyncio.Event()
+        self._marks: dict[str, None] = {}  # calls whose lines have all been printed, newest last
         self._task: asyncio.Task[None] | None = None
         self._ended = False
         self._owner = os.getpid()  # a forked child has no part in the printing
@@ -53,6 +56,19 @@ class LogPrinter:
         except TimeoutError:
             self._missing = max(self._missing, seq)  # nor are the results after this one
 
+    async def marked(self, call_id: str) -> None:
+        """Return when all lines of a direct call are printed, or when half a second is over."""
+        if os.getpid() != self._owner:
+            return
+        try:
+            async with asyncio.timeout(_REACH_S):
+                while call_id not in self._marks and not self._ended:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return
+        self._marks.pop(call_id, None)
+
     async def drain(self) -> None:
         """Print what comes until the stream ends, which it does when its app is closed."""
         if self._task is None:
@@ -61,10 +77,17 @@ class LogPrinter:
         if not done:
             self._task.cancel()
 
+    def _marked(self, call_id: str) -> None:
+        self._marks[call_id] = None
+        while len(self._marks) > _MARKS:
+            del self._marks[next(iter(self._marks))]
+
     async def _follow(self) -> None:
         try:
             async for line in self._client.logs(self._app_id, self._printed, follow=True):
                 show(line)
+                if line.stream == "mark":
+                    self._marked(line.call_id)
                 self._printed = line.seq
                 self._news.set()
         except Error as error:
@@ -76,6 +99,8 @@ class LogPrinter:
 
 def show(line: pb.LogLine) -> None:
     """Write one line where it belongs."""
+    if line.stream == "mark":  # says that all lines of a direct call have come before it
+        return
     if line.stream == "system":
         if show_notes:
             write_note(line.text)

@@ -31,9 +31,15 @@ _TYPE_OF: dict[int, type[exception.Error]] = {
 }
 
 
-def settle(result: pb.Result, function: str, submitted_ns: int = 0) -> Any:
-    """The value of a result, whose record is then complete; raises what the function raised."""
-    data = result.data  # read once: each reading copies it
+def settle(
+    result: pb.Result, function: str, submitted_ns: int = 0, data: bytes | None = None
+) -> Any:
+    """The value of a result, whose record is then complete; raises what the function raised.
+
+    ``data``: what came from the blob store for it.
+    """
+    if data is None:
+        data = result.data  # read once: each reading copies it
     try:
         if result.status != pb.SUCCESS:
             raise error_of(result, function)

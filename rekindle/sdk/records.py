@@ -10,7 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rekindle.wire.phases import Phase, durations_ms, now_ns
 
@@ -44,10 +44,17 @@ class CallRecord:
     pss_bytes: int = 0
 
 
+class Unmade(Protocol):
+    """A record that is made when somebody looks."""
+
+    def record(self) -> CallRecord:
+        """The record."""
+
+
 #: A result, the function's name, whether it succeeded, when it was submitted and when unpickled.
 _Kept = tuple["pb.Result", str, bool, int, int]
 
-_recent: deque[_Kept | CallRecord] = deque(maxlen=_KEPT)
+_recent: deque[_Kept | CallRecord | Unmade] = deque(maxlen=_KEPT)
 _collectors: list[list[CallRecord]] = []
 
 
@@ -91,9 +98,22 @@ def add(
         collector.append(record)
 
 
-def _record(kept: _Kept | CallRecord) -> CallRecord:
+def add_unmade(kept: Unmade) -> None:
+    """Record a call that went another way than by a Result."""
+    if not _collectors:
+        _recent.append(kept)
+        return
+    record = kept.record()
+    _recent.append(record)
+    for collector in _collectors:
+        collector.append(record)
+
+
+def _record(kept: _Kept | CallRecord | Unmade) -> CallRecord:
     if isinstance(kept, CallRecord):
         return kept
+    if not isinstance(kept, tuple):
+        return kept.record()
     result, function, ok, submitted_ns, stored_ns = kept
     marks = [(mark.phase, mark.at_ns) for mark in result.marks]
     marks.append((Phase.STORE_RESULT.value, stored_ns))

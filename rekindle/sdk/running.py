@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +36,8 @@ class RunningApp:
 
 
 _stack: list[RunningApp] = []
+#: Told of an app that ends.
+on_ended: list[Callable[[RunningApp], None]] = []
 
 
 def active() -> RunningApp | None:
@@ -52,6 +54,8 @@ def ended(app: RunningApp) -> None:
     """Note that an app has ended."""
     if app in _stack:
         _stack.remove(app)
+    for tell in on_ended:
+        tell(app)
 
 
 _strategies: list[str] = []

@@ -23,7 +23,6 @@ _REPLY = struct.Struct("=IBBqqq")
 
 #: Flags of a call.
 SHARED = 1  # its value is in the memfd that rides along
-FOLLOWED = 2  # the caller shows what is printed, and waits for it
 #: Flag of a reply, beside SHARED.
 PRINTED = 2  # something was printed: a mark in the log tells when all of it has come
 
@@ -44,7 +43,6 @@ class Call:
     method: str
     data: memoryview
     fd: int
-    followed: bool
 
 
 @dataclass(slots=True)
@@ -60,12 +58,10 @@ class Reply:
     fd: int
 
 
-def send_call(
-    sock: socket.socket, call_id: str, method: str, packed: Packed, *, followed: bool
-) -> None:
+def send_call(sock: socket.socket, call_id: str, method: str, packed: Packed) -> None:
     """Send a call. Raises OSError when not all of it was accepted: then it will not run."""
     raw_id, raw_method = call_id.encode(), method.encode()
-    flags = (FOLLOWED if followed else 0) | (SHARED if packed.fd >= 0 else 0)
+    flags = SHARED if packed.fd >= 0 else 0
     data = packed.data
     size = len(raw_id) + len(raw_method) + len(data)
     _send(
@@ -81,7 +77,7 @@ def receive_call(sock: socket.socket) -> Call | None:
     if got is None:
         return None
     data, fd = got
-    _size, flags, id_bytes, method_bytes = _CALL.unpack_from(data)
+    _size, _flags, id_bytes, method_bytes = _CALL.unpack_from(data)
     method_at = _CALL.size + id_bytes
     value_at = method_at + method_bytes
     return Call(
@@ -89,7 +85,6 @@ def receive_call(sock: socket.socket) -> Call | None:
         str(data[method_at:value_at], "utf-8"),
         data[value_at:],
         fd,
-        bool(flags & FOLLOWED),
     )
 
 

@@ -311,7 +311,7 @@ class LeaseReply(_message.Message):
     def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
 
 class SetPoolRequest(_message.Message):
-    __slots__ = ("function_id", "params", "every_instance", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "policy", "policy_options_json", "app", "function")
+    __slots__ = ("function_id", "params", "every_instance", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "policy", "policy_options_json", "app", "function", "reset")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     EVERY_INSTANCE_FIELD_NUMBER: _ClassVar[int]
@@ -323,6 +323,7 @@ class SetPoolRequest(_message.Message):
     POLICY_OPTIONS_JSON_FIELD_NUMBER: _ClassVar[int]
     APP_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     every_instance: bool
@@ -334,7 +335,8 @@ class SetPoolRequest(_message.Message):
     policy_options_json: str
     app: str
     function: str
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options_json: _Optional[str] = ..., app: _Optional[str] = ..., function: _Optional[str] = ...) -> None: ...
+    reset: bool
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options_json: _Optional[str] = ..., app: _Optional[str] = ..., function: _Optional[str] = ..., reset: bool = ...) -> None: ...
 
 class SetPoolReply(_message.Message):
     __slots__ = ("json",)
@@ -553,10 +555,14 @@ class AgentHello(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., host: _Optional[str] = ..., protocol: _Optional[int] = ..., max_runners: _Optional[int] = ..., in_flight: _Optional[_Iterable[_Union[InFlight, _Mapping]]] = ..., pid: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("stats_json",)
+    __slots__ = ("stats_json", "in_flight", "lists_in_flight")
     STATS_JSON_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    LISTS_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     stats_json: str
-    def __init__(self, stats_json: _Optional[str] = ...) -> None: ...
+    in_flight: _containers.RepeatedCompositeFieldContainer[InFlight]
+    lists_in_flight: bool
+    def __init__(self, stats_json: _Optional[str] = ..., in_flight: _Optional[_Iterable[_Union[InFlight, _Mapping]]] = ..., lists_in_flight: bool = ...) -> None: ...
 
 class Done(_message.Message):
     __slots__ = ("call_id", "function_id", "app_id", "indexes", "statuses", "results", "execute_ns")

@@ -62,9 +62,14 @@ def deserialize(data: bytes, what: str) -> Any:
     try:
         return pickle.loads(data)
     except Exception as error:
-        raise DeserializationError(
-            f"{what} cannot be unpickled here: {type(error).__name__}: {error}. {_hint(error)}"
-        ) from error
+        raise unpickling_error(what, error) from error
+
+
+def unpickling_error(what: str, error: Exception) -> DeserializationError:
+    """The error to raise for one that unpickling raised; ``what`` names what was unpickled."""
+    return DeserializationError(
+        f"{what} cannot be unpickled here: {type(error).__name__}: {error}. {_hint(error)}"
+    )
 
 
 def _hint(error: Exception) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: A value whose pickle is larger than this goes through a memfd: below it, two copies through a
 #: socket are quicker than making, sealing and mapping one.
-INLINE_BYTES = 128 * 1024
+INLINE_BYTES = 192 * 1024
 #: A buffer smaller than this stays inside the pickle.
 _BUFFER_BYTES = INLINE_BYTES
 _ALIGN = 64

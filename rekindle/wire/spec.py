@@ -22,9 +22,9 @@ class RetrySpec:
     max_delay_s: float = 60.0
 
     def delay_s(self, attempt: int) -> float:
-        """Delay before retry number ``attempt`` (1 is the first retry)."""
+        """Delay before retry number ``attempt`` (1 is the first retry); one second at least."""
         delay = self.initial_delay_s * self.backoff_coefficient ** (attempt - 1)
-        return min(delay, self.max_delay_s)
+        return max(1.0, min(delay, self.max_delay_s))
 
 
 @dataclass(frozen=True, kw_only=True)

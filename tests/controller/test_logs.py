@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import grpc
+import pytest
 
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.harness import (
@@ -151,3 +152,116 @@ async def test_who_waits_for_an_agent_is_told() -> None:
             line = await stream.read()
             assert line.stream == "system"
             assert "no agent is connected" in line.text
+
+
+async def say_as(agent: FakeAgent, app_id: str, text: str, **fields: object) -> None:
+    """Send a line with more than its text."""
+    line = pb.LogLine(app_id=app_id, text=text, **({"stream": "stdout"} | fields))  # type: ignore[arg-type]
+    await agent.send(log=line)
+
+
+async def texts(client: Client, **request: object) -> list[str]:
+    """The texts of the lines of a request that does not follow."""
+    stream = client.call("Logs", pb.LogsRequest(**request))  # type: ignore[arg-type]
+    return [line.text async for line in stream]
+
+
+@in_loop
+async def test_lines_are_found_by_what_wrote_them_when_and_what_they_say(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("filtered", spec())
+        now = 1_700_000_000 * 10**9
+        await say_as(agent, app_id, "one", function="f", call_id="fc-1", at_ns=now)
+        await say_as(agent, app_id, "two", function="f", runner_id="ru-1", at_ns=now + 10**9)
+        await say_as(
+            agent, app_id, "Three", function="Model", stream="stderr", at_ns=now + 2 * 10**9
+        )
+        await say_as(
+            agent, app_id, "four", function="Model", stream="system", at_ns=now + 3 * 10**9
+        )
+        call = client.invoke(function_id)
+        await agent.done(await agent.assigned.get())
+        await call  # the lines before it are there
+        for wanted, expected in (
+            ({}, ["one", "two", "Three", "four"]),
+            ({"function": "f"}, ["one", "two"]),
+            ({"function": "Model.predict"}, ["Three", "four"]),
+            ({"call_id": "fc-1"}, ["one"]),
+            ({"runner_id": "ru-1"}, ["two"]),
+            ({"streams": ["stderr", "system"]}, ["Three", "four"]),
+            ({"search": "THREE"}, ["Three"]),
+            ({"since_ns": now + 10**9}, ["two", "Three", "four"]),
+            ({"function": "f", "search": "t"}, ["two"]),
+            ({"tail": 2}, ["Three", "four"]),
+            ({"tail": 1, "function": "f"}, ["two"]),
+            ({"tail": 9, "since_ns": now + 2 * 10**9}, ["Three", "four"]),
+        ):
+            for by in ({"app_id": app_id}, {"app": "filtered"}, {"app": app_id}):
+                assert await texts(client, **by, **wanted) == expected, wanted
+
+
+@in_loop
+async def test_a_tail_is_found_in_what_is_stored_and_in_what_is_not(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("long", spec())
+        call = client.invoke(function_id)
+        assign = await agent.assigned.get()
+        await say(
+            agent, app_id, *(f"{i} {'even' if i % 2 == 0 else 'odd'}" for i in range(1, 5001))
+        )
+        await agent.done(assign)
+        await call
+        found = await texts(client, app_id=app_id, tail=3000)
+        assert found[0] == "2001 odd"
+        assert len(found) == 3000
+        assert await texts(client, app_id=app_id, tail=2, search="odd") == ["4997 odd", "4999 odd"]
+        assert (await texts(client, app_id=app_id, tail=9000, search="even"))[0] == "2 even"
+        assert await texts(client, app_id=app_id, tail=5, search="nowhere") == []
+
+
+@in_loop
+async def test_a_tail_is_followed_without_a_gap(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, _ = await client.register("followed", spec())
+        await say(agent, app_id, "one", "two", "no", "three")
+        first = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        for _ in range(4):
+            await first.read()
+        stream = client.call(
+            "Logs", pb.LogsRequest(app="followed", tail=2, search="t", follow=True)
+        )
+        assert [(await stream.read()).text for _ in range(2)] == ["two", "three"]
+        await say(agent, app_id, "four", "ten")
+        assert (await stream.read()).text == "ten"
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        assert await stream.read() is grpc.aio.EOF
+
+
+@in_loop
+async def test_a_closed_app_is_found_by_name_also_after_a_restart(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        for text in ("first", "second"):
+            app_id, [function_id] = await client.register("bygone", spec())
+            await say(agent, app_id, text)
+            call = client.invoke(function_id)
+            await agent.done(await agent.assigned.get())
+            await call
+            await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        assert await texts(client, app="bygone") == ["second"]
+        assert instance.end_controller() == 0
+        instance.start_controller()
+        assert await texts(client, app="bygone", tail=5) == ["second"]
+        assert await texts(client, app=app_id) == ["second"]
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await texts(client, app="bygon")
+        assert "did you mean 'bygone'?" in (raised.value.details() or "")
+
+
+@in_loop
+async def test_of_two_open_apps_of_a_name_one_is_asked_for_by_its_id(shared: Instance) -> None:
+    async with Client(shared) as client:
+        ids = [(await client.register("twins", spec()))[0] for _ in range(2)]
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await texts(client, app="twins")
+        assert all(app_id in (raised.value.details() or "") for app_id in ids)
+        assert await texts(client, app=ids[0]) == []

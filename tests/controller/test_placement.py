@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.controller.placement import choose_agent, choose_function, share
+from rekindle.controller.placement import (
+    MOST_PER_AGENT,
+    MOST_PER_RUNNER,
+    choose_agent,
+    choose_function,
+    portion,
+    share,
+    weight,
+)
 
 
 @dataclass
@@ -40,7 +49,7 @@ class FunctionStub:
     """A function as placement sees it."""
 
     function_id: str
-    outstanding: int
+    units: float
     served: int
 
 
@@ -110,6 +119,30 @@ def test_a_share_keeps_the_runners_busy_and_is_bounded(runners: int, limit: int 
     assert used < share(runners, limit) <= 2 * runners + 8
 
 
+@given(st.integers(1, 64), LIMIT, st.floats(1.0, 1e12))
+def test_the_shorter_inputs_are_the_more_of_them_an_agent_may_have(
+    runners: int, limit: int | None, mean_ns: float
+) -> None:
+    used = runners if limit is None else min(runners, limit)
+    most = share(runners, limit, mean_ns)
+    assert share(runners, limit) <= most <= max(MOST_PER_AGENT, share(runners, limit))
+    assert most <= max(MOST_PER_RUNNER * used, share(runners, limit))
+    assert most >= share(runners, limit, 2 * mean_ns)
+    assert most * weight(runners, limit, mean_ns) == pytest.approx(share(runners, limit))
+
+
+@given(AGENTS, LIMIT, st.floats(0.0, 1e10))
+def test_a_portion_is_about_one_unit_and_within_the_share(
+    agents: list[AgentStub], limit: int | None, mean_ns: float
+) -> None:
+    agent = choose_agent(agents, "f", limit, mean_ns)
+    if agent is not None:
+        count = portion(agent, "f", limit, mean_ns)
+        assert count >= 1
+        assert count == 1 or count * weight(agent.max_runners, limit, mean_ns) <= 1.0 + 1e-9
+        assert agent.holds("f") + count <= share(agent.max_runners, limit, mean_ns)
+
+
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(1, 40))
 def test_no_function_waits_while_others_hold_more(queues: list[int], slots: int) -> None:
     functions = [FunctionStub(f"f{i}", 0, 0) for i in range(len(queues))]
@@ -118,12 +151,12 @@ def test_no_function_waits_while_others_hold_more(queues: list[int], slots: int)
         chosen = choose_function(f for f in functions if left[f.function_id])
         if chosen is None:
             break
-        chosen.outstanding += 1
+        chosen.units += 1
         chosen.served = turn
         left[chosen.function_id] -= 1
-    waiting = [f.outstanding for f in functions if left[f.function_id]]
+    waiting = [f.units for f in functions if left[f.function_id]]
     if waiting:
-        assert max(f.outstanding for f in functions) <= min(waiting) + 1
+        assert max(f.units for f in functions) <= min(waiting) + 1
 
 
 def test_no_function_is_chosen_from_none() -> None:

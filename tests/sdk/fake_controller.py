@@ -25,6 +25,7 @@ from rekindle.exception import AuthError, Error, NotFoundError
 from rekindle.sdk import context
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
+from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.errors import to_status
 from rekindle.wire.phases import Phase, now_ns
 from rekindle.wire.serialization import deserialize, record_exception, serialize
@@ -35,7 +36,10 @@ TOKEN = "the-token"
 
 
 class _Call:
-    def __init__(self) -> None:
+    def __init__(self, function_id: str) -> None:
+        self.function_id = function_id
+        self.cancelled = False
+        self.killed = False
         self.inputs: dict[int, asyncio.Task[pb.Result]] = {}
         self.complete = False
         self.changed = asyncio.Event()
@@ -56,6 +60,11 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self.max_running = 0
         self.before_run: Callable[[], None] | None = None
         self.edit: Callable[[pb.Result], None] | None = None
+        self.refuse: Callable[[pb.SubmitRequest], Error | None] | None = None
+        self.batch = 64
+        self.blob_url = ""
+        self.blob_threshold_bytes = 0
+        self.asked: list[pb.ResultsRequest] = []
         self._running = 0
         self._services: dict[tuple[str, bytes], Any] = {}
         self._calls: dict[str, _Call] = {}
@@ -121,7 +130,13 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
 
     async def Hello(self, request: Any, ctx: Any) -> pb.HelloReply:
         await self._authenticate(ctx)
-        return pb.HelloReply(protocol=self.protocol, version=__version__, agents=1)
+        return pb.HelloReply(
+            protocol=self.protocol,
+            version=__version__,
+            agents=1,
+            blob_url=self.blob_url,
+            blob_threshold_bytes=self.blob_threshold_bytes,
+        )
 
     async def RegisterApp(self, request: Any, ctx: Any) -> pb.RegisterAppReply:
         await self._authenticate(ctx)
@@ -170,40 +185,83 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
     async def _accept(self, request: Any, ctx: Any) -> None:
         if request.function_id not in self.payloads:
             await self._abort(ctx, NotFoundError(f"no function {request.function_id}"))
+        if self.refuse is not None and (error := self.refuse(request)) is not None:
+            await self._abort(ctx, error)
         self.submitted.append(request)
-        call = self._calls.setdefault(request.call_id, _Call())
+        call = self._calls.setdefault(request.call_id, _Call(request.function_id))
         for one in request.inputs:
             if one.index not in call.inputs:
                 call.inputs[one.index] = asyncio.ensure_future(self._run(request, one))
         call.complete = call.complete or request.last
         call.changed.set()
 
-    async def Results(self, request: Any, ctx: Any) -> AsyncIterator[pb.ResultBatch]:
-        call = self._calls.get(request.call_id)
+    async def _call(self, call_id: str, ctx: Any) -> _Call:
+        call = self._calls.get(call_id)
         if call is None:
-            await self._abort(ctx, NotFoundError(f"no call {request.call_id}"))
-            return
+            await self._abort(ctx, NotFoundError(f"no call {call_id}"))
+            raise AssertionError
+        return call
+
+    async def Results(self, request: Any, ctx: Any) -> AsyncIterator[pb.ResultBatch]:
+        call = await self._call(request.call_id, ctx)
+        self.asked.append(request)
         given = set(request.have)
+        end = request.end_index or (1 << 31)
         while True:
             call.changed.clear()
             open_ones = {
                 i: task
-                for i, task in call.inputs.items()
-                if i >= request.from_index and i not in given
+                for i, task in sorted(call.inputs.items())
+                if request.from_index <= i < end and i not in given
             }
-            for index, task in list(open_ones.items()):
-                if task.done():
-                    given.add(index)
-                    del open_ones[index]
-                    yield pb.ResultBatch(results=[task.result().SerializeToString()])
+            ready = [i for i, task in open_ones.items() if task.done()]
+            for start in range(0, len(ready), self.batch):
+                indexes = ready[start : start + self.batch]
+                given.update(indexes)
+                yield pb.ResultBatch(
+                    results=[call.inputs[i].result().SerializeToString() for i in indexes]
+                )
+            for index in ready:
+                del open_ones[index]
+            if request.stored:
+                return
             if call.changed.is_set():
                 continue
-            if call.complete and not open_ones:
+            whole = (
+                all(i in call.inputs for i in range(request.from_index, end))
+                if (request.end_index)
+                else False
+            )
+            if (call.complete or whole) and not open_ones:
                 return
             changed = asyncio.ensure_future(call.changed.wait())
             tasks = [changed, *open_ones.values()]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
+
+    async def GetCall(self, request: Any, ctx: Any) -> pb.CallInfo:
+        call = await self._call(request.call_id, ctx)
+        return pb.CallInfo(
+            call_id=request.call_id,
+            function_id=call.function_id,
+            inputs=len(call.inputs),
+            submitted=call.complete,
+            done=sum(task.done() for task in call.inputs.values()),
+            cancelled=call.cancelled,
+        )
+
+    async def CancelCall(self, request: Any, ctx: Any) -> pb.CancelCallReply:
+        call = await self._call(request.call_id, ctx)
+        call.cancelled, call.killed = True, request.terminate_containers
+        for task in call.inputs.values():
+            task.cancel()  # those that run in a thread end there, and nobody takes their result
+        call.changed.set()
+        return pb.CancelCallReply()
+
+    def cancelled(self, call_id: str) -> _Call | None:
+        """The call, if it was cancelled."""
+        call = self._calls.get(call_id)
+        return call if call is not None and call.cancelled else None
 
     async def Prepare(self, request: Any, ctx: Any) -> pb.PrepareReply:
         if request.strategy == "restore":
@@ -236,10 +294,19 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self._running += 1
         self.max_running = max(self.max_running, self._running)
         marks = [(Phase.QUEUE.value, now_ns())]
-        result: pb.Result = await self._loop.run_in_executor(
-            self._pool, self._execute, request, one, marks
-        )
-        self._running -= 1
+        try:
+            result: pb.Result = await self._loop.run_in_executor(
+                self._pool, self._execute, request, one, marks
+            )
+        except asyncio.CancelledError:
+            return pb.Result(
+                call_id=request.call_id,
+                index=one.index,
+                status=pb.CANCELLED,
+                message="the call was cancelled",
+            )
+        finally:
+            self._running -= 1
         app_id = self.payloads[request.function_id][0]
         result.log_seq = len(self._logs.get(app_id, []))
         if self.edit is not None:
@@ -261,12 +328,18 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         token = context.set_current(f"{request.call_id}:{one.index}", request.call_id)
         try:
             function = self._function(request.function_id, request.params, one.method)
-            args, kwargs = deserialize(one.payload, "arguments")
+            payload = open_store(self.blob_url).get(one.blob) if one.blob else one.payload
+            args, kwargs = deserialize(payload, "arguments")
             marks.append((Phase.LOAD_INPUT.value, now_ns()))
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
-            result.data = serialize(value, "the result")
+            data = serialize(value, "the result")
+            if 0 < self.blob_threshold_bytes < len(data):
+                result.blob = new_key(request.call_id, one.index, data)
+                open_store(self.blob_url).put(result.blob, data)
+            else:
+                result.data = data
             result.status = pb.SUCCESS
         except BaseException as error:  # noqa: BLE001
             record = record_exception(error, skip_frames_in=(__file__,))

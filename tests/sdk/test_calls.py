@@ -24,7 +24,7 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.sdk import records
+from rekindle.sdk import arrivals, records
 from rekindle.sdk.running import ask_strategy
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Phase
@@ -260,9 +260,69 @@ def test_an_unknown_call_is_not_found(controller: FakeController) -> None:
         rekindle.FunctionCall.from_id("ap-x")
 
 
-def test_how_many_inputs_is_not_known_from_an_id() -> None:
-    with pytest.raises(ExecutionError, match="keep that handle"):
-        rekindle.FunctionCall.from_id("fc-x").num_inputs()
+def test_how_many_inputs_a_call_has_is_found_by_its_id(controller: FakeController) -> None:
+    async def count(call_id: str) -> int:
+        return await rekindle.FunctionCall.from_id(call_id).num_inputs.aio()
+
+    with app.run():
+        call = double.spawn_map(range(7))
+        found = rekindle.FunctionCall.from_id(call.object_id)
+        assert found.num_inputs() == 7
+        assert asyncio.run(count(call.object_id)) == 7
+        assert list(found.iter()) == [2 * i for i in range(7)]
+        assert list(found.iter(start=5)) == [10, 12]
+        with pytest.raises(NotFoundError):
+            rekindle.FunctionCall.from_id("fc-nothing").num_inputs()
+
+
+def test_a_poll_looks_once_and_waits_for_nothing(controller: FakeController) -> None:
+    gate.clear()
+    with app.run():
+        call = wait_for_gate.spawn()
+        with pytest.raises(TimeoutError, match="after 0 s"):
+            call.get(timeout=0)
+        assert [request.stored for request in controller.asked] == [True]
+        gate.set()
+        assert call.get() == "through"
+        found = rekindle.FunctionCall.from_id(call.object_id)
+        assert found.get(timeout=0) == "through"  # however short the time, what is there is given
+        assert [request.stored for request in controller.asked] == [True, False, True]
+
+
+def test_a_cancelled_call_says_so(controller: FakeController) -> None:
+    async def cancel(call: rekindle.FunctionCall) -> None:
+        await call.cancel.aio()
+
+    gate.clear()
+    with app.run():
+        for begin in (wait_for_gate.spawn, wait_for_gate.spawn):
+            call = begin()
+            rekindle.FunctionCall.from_id(call.object_id).cancel()
+            with pytest.raises(RemoteError, match="cancelled"):
+                call.get()
+            asyncio.run(cancel(call))  # once more changes nothing
+        call = wait_for_gate.spawn()
+        call.cancel(terminate_containers=True)
+        known = controller.cancelled(call.object_id)
+        assert known is not None
+        assert known.killed
+        with pytest.raises(NotFoundError):
+            rekindle.FunctionCall.from_id("fc-nothing").cancel()
+        gate.set()
+
+
+def test_iter_reads_ahead_within_bounds(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "MAX_BYTES", 4096)
+    with app.run():
+        call = double.spawn_map(range(300))
+        assert list(call.iter()) == [2 * i for i in range(300)]
+        assert list(call.iter(start=10, end=12)) == [20, 22]
+        assert list(call.iter(start=3, end=3)) == []
+        for wrong in ({"start": -1}, {"start": 5, "end": 4}, {"end": 301}):
+            with pytest.raises(InvalidError, match="start="):
+                call.iter(**wrong)
 
 
 def test_ids_are_there_during_an_input_only(controller: FakeController) -> None:

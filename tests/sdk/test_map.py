@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 import rekindle
-from rekindle.exception import InvalidError, SerializationError
-from rekindle.sdk import mapping
+from rekindle.exception import (
+    Error,
+    InvalidError,
+    RequestSizeError,
+    ResourceExhaustedError,
+    SerializationError,
+)
+from rekindle.sdk import arrivals
+from rekindle.sdk.mapping import submission, window
+from rekindle.wire import rekindle_pb2 as pb
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("maps")
@@ -43,6 +51,27 @@ def first_is_last(x: int) -> int:
     elif x == 3:
         first_may_end.set()
     return x
+
+
+@app.function()
+def first_waits(x: int) -> bytes:
+    if x == 0:
+        first_may_end.wait(20)
+    return bytes(1000)
+
+
+@app.function()
+def size_of(x: bytes) -> int:
+    return len(x)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Return when it is so: what ends on the background thread gives the caller no event."""
+    for _ in range(1000):
+        if true():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it did not come to be")
 
 
 def test_values_come_in_the_order_of_the_inputs(controller: FakeController) -> None:
@@ -94,7 +123,7 @@ def test_or_exceptions_take_the_place_of_values(controller: FakeController) -> N
 def test_inputs_are_taken_lazily_and_no_further_than_the_bound(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapping, "MAX_OUTSTANDING", 10)
+    monkeypatch.setattr(window, "MAX_OUTSTANDING", 10)
     taken = 0
 
     def endless() -> Iterator[int]:
@@ -186,6 +215,171 @@ def test_the_asyncio_forms(controller: FakeController) -> None:
                 await collect(odd_only.map.aio([2]))
 
     asyncio.run(main())
+
+
+def test_what_comes_behind_a_slow_input_takes_bounded_room(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results in order while the first is missing: those far behind are let go and come again."""
+    monkeypatch.setattr(arrivals, "MAX_BYTES", 20_000)
+    held: list[int] = []
+    add = arrivals.Arrivals.add
+
+    def spy(self: arrivals.Arrivals, batch: list[arrivals.Sized]) -> None:
+        add(self, batch)
+        held.append(self._bytes)
+
+    monkeypatch.setattr(arrivals.Arrivals, "add", spy)
+    first_may_end.clear()
+    controller.batch = 8
+    seen: list[int] = []
+
+    def watch(result: pb.Result) -> None:
+        seen.append(result.index)
+        if len(seen) == 499:
+            first_may_end.set()
+
+    controller.edit = watch
+    with app.run():
+        assert list(first_waits.map(range(500))) == [bytes(1000)] * 500
+    assert max(held) < 20_000 + 8 * 2000  # the bound and one message
+    assert any(request.end_index for request in controller.asked)
+
+
+def test_a_slow_caller_holds_the_reading_back(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "MAX_BYTES", 20_000)
+    controller.batch = 8
+    first_may_end.set()
+    for ordered in (True, False):
+        with app.run():
+            values = first_waits.map(range(300), order_outputs=ordered)
+            assert next(values) == bytes(1000)
+            assert list(values) == [bytes(1000)] * 299
+
+
+def test_arguments_on_their_way_are_bounded_by_bytes(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "MAX_OUTSTANDING_BYTES", 10_000)
+    taken = 0
+
+    def large() -> Iterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield bytes(1000)
+
+    with app.run():
+        values = size_of.map(large())
+        for count in range(1, 30):
+            assert next(values) == 1000
+            assert taken <= count + 10
+        values.close()  # type: ignore[attr-defined]
+
+
+def test_inputs_travel_together_the_first_ones_few(controller: FakeController) -> None:
+    with app.run():
+        assert list(square.map(range(3000))) == [x * x for x in range(3000)]
+    sizes = [len(request.inputs) for request in controller.submitted]
+    assert sum(sizes) == 3000
+    assert sizes[0] <= 16
+    assert max(sizes) == 512
+    assert len(sizes) < 20
+    assert [request.last for request in controller.submitted] == [False] * (len(sizes) - 1) + [True]
+
+
+def test_a_slow_iterator_is_not_waited_for(controller: FakeController) -> None:
+    """An input is on its way as soon as it is there, however few there are."""
+    got = threading.Semaphore(0)
+
+    def answered() -> Iterator[int]:
+        for i in range(5):
+            yield i
+            assert got.acquire(timeout=20)  # the next one is made from the answer to this one
+
+    with app.run():
+        values = []
+        for value in square.map(answered()):
+            values.append(value)
+            got.release()
+    assert values == [0, 1, 4, 9, 16]
+
+
+def test_a_map_that_ends_early_cancels_the_rest(controller: FakeController) -> None:
+    with app.run():
+        values = odd_only.map(range(1, 100))
+        with pytest.raises(ValueError, match="2 is even"):
+            list(values)
+        wait_until(lambda: controller.cancelled(controller.submitted[0].call_id) is not None)
+        closed = square.map(range(10**9))
+        assert next(closed) == 0
+        closed.close()  # type: ignore[attr-defined]
+        wait_until(lambda: controller.cancelled(controller.submitted[-1].call_id) is not None)
+        whole = square.map(range(10))
+        assert len(list(whole)) == 10
+        assert controller.cancelled(controller.submitted[-1].call_id) is None
+
+
+def test_a_controller_that_is_full_is_waited_for(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it has no room for is sent in smaller pieces."""
+    monkeypatch.setattr(submission, "WARN_AFTER_S", 0.0)
+    monkeypatch.setattr(submission, "_LONGEST_WAIT_S", 0.01)
+
+    def refuse(request: pb.SubmitRequest) -> Error | None:
+        if len(request.inputs) > 10:
+            return ResourceExhaustedError("a queue holds 10 inputs (REKINDLE_MAX_QUEUE)")
+        return None
+
+    controller.refuse = refuse
+    with app.run():
+        with pytest.warns(UserWarning, match=r"square.*wait on: .*REKINDLE_MAX_QUEUE"):
+            assert list(square.map(range(200))) == [x * x for x in range(200)]
+        with pytest.warns(UserWarning, match="REKINDLE_MAX_QUEUE"):
+            assert square.spawn_map(range(100)).get(index=99) == 99 * 99
+        controller.refuse = lambda _: ResourceExhaustedError("full (REKINDLE_MAX_QUEUE)")
+        with pytest.raises(ResourceExhaustedError, match="REKINDLE_MAX_QUEUE"):
+            square.spawn(1)
+        controller.refuse = lambda _: RequestSizeError("too large")
+        with pytest.raises(RequestSizeError):
+            list(square.map([1]))
+
+
+def test_spawn_map_takes_its_inputs_as_they_are_accepted(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "MAX_OUTSTANDING", 100)
+    accepted, most = 0, 0
+
+    def count(request: pb.SubmitRequest) -> None:
+        nonlocal accepted
+        accepted += len(request.inputs)
+
+    def inputs() -> Iterator[int]:
+        nonlocal most
+        for i in range(5000):
+            most = max(most, i - accepted)
+            yield i
+
+    controller.refuse = count
+    with app.run():
+        call = square.spawn_map(inputs())
+        assert call.num_inputs() == 5000 == accepted
+    assert most <= 101
+
+
+def test_a_spawn_map_whose_iterator_fails_is_cancelled(controller: FakeController) -> None:
+    def inputs() -> Iterator[int]:
+        yield from range(5000)
+        raise OSError("the file ended")
+
+    with app.run():
+        with pytest.raises(OSError, match="the file ended"):
+            square.spawn_map(inputs())
+        assert controller.cancelled(controller.submitted[0].call_id) is not None
 
 
 def test_two_maps_at_once(controller: FakeController) -> None:

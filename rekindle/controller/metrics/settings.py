@@ -32,7 +32,7 @@ class MetricsSettings:
         return cls(functions=int(text), listen=env.get("REKINDLE_METRICS", "").strip())
 
 
-def parse_address(text: str, what: str = "REKINDLE_METRICS") -> tuple[str, int]:
+def parse_address(text: str, what: str = "REKINDLE_METRICS=") -> tuple[str, int]:
     """Host and port of ``host:port``, ``:port`` or ``port``; IPv6 in brackets.
 
     Without a host: this machine alone. Raises InvalidError.
@@ -41,6 +41,6 @@ def parse_address(text: str, what: str = "REKINDLE_METRICS") -> tuple[str, int]:
     host = host.strip("[]") or "127.0.0.1"
     if not port.isdigit() or int(port) > 65535:
         raise InvalidError(
-            f"{what}={text!r} is no address to listen on; write host:port, as in 127.0.0.1:9464"
+            f"{what}{text!r} is no address to listen on; write host:port, as in 127.0.0.1:9464"
         )
     return host, int(port)

@@ -20,7 +20,7 @@ _FN = ("function",)
 def view(
     metrics: Metrics, state: State, status: Mapping[str, Any], redis: Mapping[str, Any]
 ) -> list[Table | Spreads]:
-    """The tables. ``status`` is what status.py reports; ``redis`` its INFO, empty when away."""
+    """The tables. ``status`` is what status.py reports; ``redis`` what it says of Redis."""
     return [
         *_counts(metrics),
         *_queues(metrics, status),
@@ -192,8 +192,9 @@ def _controller(
     gauge("rekindle_apps", "Open apps.", len(state.apps))
     gauge("rekindle_waiting_calls", "Calls whose client waits.", len(state.waiters))
     gauge("rekindle_uptime_seconds", "Since the controller started.", status["uptime_s"])
-    gauge("rekindle_redis_up", "1 when Redis answers.", float(bool(redis)))
-    if redis:
+    up = bool(redis.get("up"))
+    gauge("rekindle_redis_up", "1 when Redis answers.", float(up))
+    if up:
         gauge("rekindle_redis_memory_bytes", "Redis: used_memory.", redis.get("used_memory", 0))
         gauge(
             "rekindle_redis_aof_ok",

@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 from rekindle.controller.policies.concurrency import Concurrency
+from rekindle.controller.policies.declared import Declared
 from rekindle.controller.policies.fixed import Fixed
 from rekindle.controller.policies.greedy_dual import GreedyDual
 from rekindle.controller.policies.histogram import Histogram
@@ -20,14 +21,17 @@ from rekindle.controller.policies.policy import (
     Prices,
     Sizer,
 )
+from rekindle.controller.policies.snapshot_aware import SnapshotAware
 from rekindle.exception import InvalidError
 
 #: Name -> the policy; its fields are its parameters.
 REGISTRY: dict[str, type[Any]] = {
+    "declared": Declared,
     "fixed": Fixed,
     "histogram": Histogram,
     "greedy-dual": GreedyDual,
     "concurrency": Concurrency,
+    "snapshot-aware": SnapshotAware,
 }
 
 

@@ -32,7 +32,8 @@ class Prices:
     """What is paid for what is held; any currency.
 
     The defaults are the published prices of AWS Fargate (Linux, x86, us-east-1) for memory and CPU,
-    of gp3 volumes for disk, and the seed figure of two dollars for an hour of an A100.
+    and two dollars for an hour of an A100. Disk is taken to be there anyway: 0.08 / 730 would be
+    that of AWS's gp3 volumes.
     ``waiting_hour`` is what an hour of callers waiting is worth: a caller that waits has a core
     of its own.
     """
@@ -40,7 +41,7 @@ class Prices:
     gib_hour: float = 0.004445
     gpu_hour: float = 2.0
     cpu_hour: float = 0.04048
-    disk_gib_hour: float = 0.08 / 730
+    disk_gib_hour: float = 0.0
     waiting_hour: float = 0.04048
 
     def holding(self, memory_bytes: float, disk_bytes: float = 0.0, gpus: float = 0.0) -> float:

@@ -54,6 +54,7 @@ async def _run(settings: AgentSettings) -> int:
     background = [
         asyncio.create_task(link.run(node)),
         asyncio.create_task(node.tend_forever()),
+        asyncio.create_task(node.keep_budget_forever()),
         asyncio.create_task(node.verify_forever()),
         asyncio.create_task(tools.warm_feature_cache()),
     ]

@@ -216,5 +216,7 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
         node.open(order.open)
     elif kind == "prepare":
         node.prepare(order.prepare)
+    elif kind == "plan":
+        node.plan(order.plan)
     else:
         log.warning("unknown order", extra=kv(kind=kind))

@@ -17,10 +17,13 @@ from typing import Any, Protocol
 from rekindle.exception import Error, SnapshotError
 from rekindle.runtime.agent import outcome, sources
 from rekindle.runtime.agent.assignment import Assignment
+from rekindle.runtime.agent.budget import Budget
 from rekindle.runtime.agent.frozen import FrozenTemplate
 from rekindle.runtime.agent.output import Line
+from rekindle.runtime.agent.plans import EVERY, Plans
 from rekindle.runtime.agent.pool import Pool
 from rekindle.runtime.agent.preparing import prepare
+from rekindle.runtime.agent.resting import Resting
 from rekindle.runtime.agent.revision import Revision, revision_key
 from rekindle.runtime.agent.runner import UserCodeFailed
 from rekindle.runtime.agent.starts import Starter
@@ -29,6 +32,7 @@ from rekindle.snapshot.verify import verify_one_in_background
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns
+from rekindle.wire.pools import PoolPlan
 from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
@@ -76,7 +80,12 @@ class Node:
     in_flight: dict[tuple[str, int], pb.Result | None] = field(default_factory=dict)
     #: Runners by id -> share of memory, of calls that asked for a strategy by name.
     measured_pss: dict[str, int] = field(default_factory=dict)
+    plans: Plans = field(default_factory=Plans)
+    resting: Resting = field(default_factory=Resting)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.budget = Budget(self.tools.settings.memory_budget_bytes)
 
     # ---- orders of the controller ----------------------------------------------------------
 
@@ -148,6 +157,25 @@ class Node:
                 self.tools.waiting.refill(after_s=0)
         pool.tend()
 
+    def plan(self, order: pb.PlanPool) -> None:
+        """What to hold of a pool, or of all pools of a function, from now on."""
+        plan = PoolPlan.from_json(order.plan_json)
+        digest = EVERY if order.every_instance else _digest(order.params)
+        self.plans.keep(order.function_id, digest, plan)
+        for key, pool in self.pools.items():
+            if key[0] == order.function_id and (found := self.plans.find(key)) is not None:
+                pool.sizing.order(found)
+                pool.tend()
+        key = (order.function_id, digest)
+        if not order.every_instance and plan.runners and key not in self.pools:
+            self._spawn(self._open_planned(order.function_id, order.params))
+
+    async def _open_planned(self, function_id: str, params: bytes) -> None:
+        try:
+            (await self._pool(function_id, params)).tend()
+        except Error as error:
+            log.warning("plan not followed", extra=kv(function=function_id, reason=error))
+
     def close_app(self, order: pb.CloseAppOnAgent) -> None:
         """An app is closed: its pools go; tells the controller when they are gone."""
         self._spawn(self._close_app(order.app_id))
@@ -161,6 +189,7 @@ class Node:
         for function_id, task in list(self.functions.items()):
             if _result_of(task) is not None and task.result().app_id == app_id:
                 del self.functions[function_id]
+                self.plans.forget(function_id)
         self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
 
     async def _finish_background(self, revisions: list[Revision]) -> None:
@@ -234,6 +263,8 @@ class Node:
                 host=self,
                 exit_grace_s=self.tools.settings.exit_grace_s,
             )
+            if (plan := self.plans.find(key)) is not None:
+                pool.sizing.order(plan)
             if revision.snapshots_enabled and not await revision.frozen.refresh():
                 # A package or a file changed under a template that is alive.
                 revision.drop_template()
@@ -290,13 +321,22 @@ class Node:
 
     # ---- what pools ask --------------------------------------------------------------------
 
-    def room_for_runner(self, pool: Pool) -> bool:
-        """Whether one more runner fits; where not, an idle one of another pool makes room."""
+    def room_for_runner(self, pool: Pool, *, ahead: bool) -> bool:
+        """Whether one more runner fits; where not, an idle one of another pool makes room.
+
+        For one that no input waits for, ``ahead``, only if its plan keeps it in any case, and only
+        a runner that no plan keeps.
+        """
         live = sum(p.size() + p.starting for p in self.pools.values())
-        if live < self.tools.settings.max_runners:
-            return True
-        others = (p for p in self.pools.values() if p is not pool)
-        return any(other.stop_idle() for other in others)
+        if live >= self.tools.settings.max_runners:
+            kept = pool.size() + pool.starting < pool.sizing.plan.runners
+            others = [p for p in self.pools.values() if p is not pool]
+            spare = [p for p in others if p.size() > p.sizing.plan.runners]
+            if ahead:
+                others = spare if kept else []
+            if not any(other.stop_idle() for other in [*spare, *others]):
+                return False
+        return self.budget.room_for(self, pool, ahead=ahead)
 
     def done(self, assignment: Assignment, result: pb.Result) -> None:
         """An input has its result."""
@@ -334,7 +374,14 @@ class Node:
             await asyncio.sleep(TEND_S)
             for pool in list(self.pools.values()):
                 pool.tend()
+            self.resting.tend(self.pools.values())
             self._let_templates_go()
+
+    async def keep_budget_forever(self) -> None:
+        """Measure what is held, and give up what is over the memory budget; until cancelled."""
+        while True:
+            await asyncio.sleep(self.budget.memory.pause_s())
+            await self.budget.look(self)
 
     def _let_templates_go(self) -> None:
         settings = self.tools.settings

@@ -6,8 +6,6 @@ Until the controller has sent a plan, the function's own settings are the plan.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -38,7 +36,7 @@ def declared_plan(spec: FunctionSpec) -> PoolPlan:
         keep_s=spec.scaledown_window_s,
         max_runners=spec.max_containers,
         base=Level.BOOTED,
-        rest=(Rest(Level.BOOTED),),
+        rest=(Rest(Level.WARM, spec.scaledown_window_s), Rest(Level.BOOTED)),
         why=f"idle runners are kept for {spec.scaledown_window_s:g} s",
     )
 
@@ -78,36 +76,35 @@ class Sizing:
         return 1 << 30 if self.plan.max_runners is None else self.plan.max_runners
 
     def wanted(self, busy: int) -> int:
-        """Runners to have now, busy ones included."""
-        plan = self.plan
-        if plan.buffer and not self.used:
-            plan = dataclasses.replace(plan, buffer=0)
-        return plan.wanted(busy, self.quiet_s())
+        """Runners to have now, busy ones included.
+
+        A pool that has not been used keeps nothing warm *from its last input on*: no buffer, and
+        no runner for the first step of its rest. What a plan asks for later than that, it gets.
+        """
+        quiet_s = self.quiet_s()
+        if not self.used and quiet_s < self._first_step_s():
+            return min(self.plan.runners, self.limit)
+        return self.plan.wanted(busy, quiet_s if self.used else max(quiet_s, self.plan.active_s))
+
+    def _first_step_s(self) -> float:
+        rest = self.plan.rest
+        return rest[0].for_s if rest and rest[0].level is Level.WARM else 0.0
 
     def surplus(self, idle: Iterable[IdlerT], busy: int, now: float) -> list[IdlerT]:
         """Idle runners to stop: those over the limit at once, others when their time is over."""
         oldest_first = sorted(idle, key=lambda runner: runner.idle_since)
         spare = max(0, len(oldest_first) + busy - self.wanted(busy))
         over = max(0, len(oldest_first) + busy - self.limit)
+        limit_s = self.plan.idle_limit_s(self.quiet_s())
         return [
             runner
             for i, runner in enumerate(oldest_first[:spare])
-            if i < over or now - runner.idle_since >= self.plan.keep_s
+            if i < over or now - runner.idle_since >= limit_s
         ]
 
-    def level(self) -> Level:
-        """What to hold below runners now. Beside runners that are kept it is the base."""
-        if self.active:
+    def level(self, runners: int) -> Level:
+        """What to hold below the runners now; beside any that is there it is the base."""
+        if self.active or runners:
             return self.plan.base
         level = self.plan.level_at(self.quiet_s())
         return self.plan.base if level is Level.WARM else level
-
-    def next_change_s(self) -> float:
-        """How long until the plan, by itself, asks for something else; inf for never."""
-        if self.active:
-            return math.inf
-        quiet = self.quiet_s()
-        changes = [self.plan.next_change_s(quiet)]
-        if self.plan.buffer and quiet < self.plan.active_s:
-            changes.append(self.plan.active_s - quiet)
-        return min(changes)

@@ -25,6 +25,7 @@ from rekindle.runtime.agent.runner import Runner, RunnerState, UserCodeFailed
 from rekindle.runtime.agent.starts import Starter
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Mark, Strategy, now_ns
+from rekindle.wire.pools import Level
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,11 @@ _SPARE_MEMORY = 0.15
 class Host(Protocol):
     """What a pool asks of its node."""
 
-    def room_for_runner(self, pool: Pool) -> bool:
-        """Whether one more runner fits; may stop an idle one of another pool."""
+    def room_for_runner(self, pool: Pool, *, ahead: bool) -> bool:
+        """Whether one more runner fits; ``ahead``: no input waits for it.
+
+        Else others may be stopped for it.
+        """
 
     def done(self, assignment: Assignment, result: outcome.Result) -> None:
         """An input has its result."""
@@ -124,21 +128,23 @@ class Pool:
 
     def idle_runner(self) -> Runner | None:
         """The idle runner that was used last: its caches are the warmest."""
-        return max(self._idle(), key=lambda runner: runner.idle_since, default=None)
+        return max(self.idle(), key=lambda runner: runner.idle_since, default=None)
 
-    def _idle(self) -> list[Runner]:
+    def idle(self) -> list[Runner]:
+        """Runners that have nothing to do."""
         return [r for r in self.runners.values() if r.state is RunnerState.IDLE and not r.private]
 
     def _should_start(self) -> bool:
         if self.size() + self.starting >= self.sizing.limit:
             return False
         missing = len(self.waiting) - self.starting
-        if missing <= 0:
+        ahead = missing <= 0
+        if ahead:
             if time.monotonic() < self._not_before:
                 return False
             busy = self.busy()
-            missing = self.sizing.wanted(busy) - busy - len(self._idle()) - self.starting
-        return missing > 0 and self.host.room_for_runner(self)
+            missing = self.sizing.wanted(busy) - busy - len(self.idle()) - self.starting
+        return missing > 0 and self.host.room_for_runner(self, ahead=ahead)
 
     def size(self) -> int:
         """Runners that are there, starting ones not counted."""
@@ -318,8 +324,14 @@ class Pool:
 
     def stop_idle(self) -> bool:
         """Stop the runner that has been idle longest; False when none is idle."""
-        runner = min(self._idle(), key=lambda r: r.idle_since, default=None)
+        runner = min(self.idle(), key=lambda r: r.idle_since, default=None)
         if runner is None:
+            return False
+        return self.stop_runner(runner)
+
+    def stop_runner(self, runner: Runner) -> bool:
+        """Stop an idle runner; False when it is not idle any more."""
+        if runner.state is not RunnerState.IDLE or runner.id not in self.runners:
             return False
         self._forget(runner)  # at once: its place is given away
         self._spawn(runner.stop(self.exit_grace_s))
@@ -327,9 +339,8 @@ class Pool:
 
     def tend(self) -> None:
         """Called now and then: stop what idles too long, start what is missing."""
-        for runner in self.sizing.surplus(self._idle(), self.busy(), time.monotonic()):
-            self._forget(runner)
-            self._spawn(runner.stop(self.exit_grace_s))
+        for runner in self.sizing.surplus(self.idle(), self.busy(), time.monotonic()):
+            self.stop_runner(runner)
         self.pump()
 
     async def close(self) -> None:
@@ -376,6 +387,7 @@ class Pool:
         snapshot = revision.frozen.snapshot
         if (
             self.closed
+            or self.sizing.level(self.size()) not in (Level.BOOTED, Level.MAPPED)
             or revision.has_best_template()
             or snapshot is None
             or snapshot.manifest.threads > 1
@@ -384,7 +396,11 @@ class Pool:
             or not memory_to_spare()
         ):
             return
-        revision.restoring = True
+        self.keep_template()
+
+    def keep_template(self) -> None:
+        """Restore the template, to fork from, in the background."""
+        self.revision.restoring = True
         self._spawn(self._keep_template())
 
     async def _keep_template(self) -> None:

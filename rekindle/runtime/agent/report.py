@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 
+from rekindle.runtime.agent.budget import report, report_pools
 from rekindle.runtime.agent.node import Node
 
 
@@ -76,6 +77,9 @@ def stats(node: Node) -> dict[str, Any]:
             for revision in node.revisions.values()
             if revision.snapshots_enabled
         ],
+        "memory": report(node.budget),
+        "evictions": dict(node.budget.counts),
+        "held": report_pools(node, node.budget.memory),
         "restores": dict(node.tools.restores),
         "measured_pss_bytes": dict(node.measured_pss),
     }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from rekindle.exception import InvalidError
 
@@ -76,6 +79,36 @@ def restore_mode() -> str:
     return mode
 
 
+#: Share of the machine's memory that is the budget, unless set.
+DEFAULT_SHARE = 0.8
+
+
+def budget_bytes(environ: Mapping[str, str] | None = None) -> int:
+    """``$REKINDLE_MEMORY_BUDGET_BYTES``, or a share of the memory that there is.
+
+    Raises InvalidError for what is no positive number.
+    """
+    text = (os.environ if environ is None else environ).get("REKINDLE_MEMORY_BUDGET_BYTES", "")
+    if not text:
+        return int(DEFAULT_SHARE * _memory_limit())
+    if not text.isdigit() or int(text) == 0:
+        raise InvalidError(
+            f"REKINDLE_MEMORY_BUDGET_BYTES={text!r} is not a positive number of bytes; unset it "
+            f"for {DEFAULT_SHARE:.0%} of the memory"
+        )
+    return int(text)
+
+
+def _memory_limit() -> int:
+    """The machine's memory, or the container's where that is less."""
+    total = int(psutil.virtual_memory().total)
+    try:
+        text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(text)) if text.isdigit() else total
+
+
 @dataclass(frozen=True)
 class AgentSettings:
     """One agent's settings."""
@@ -86,6 +119,8 @@ class AgentSettings:
     exit_grace_s: float = 30.0
     #: "auto": mapped where the snapshot can be, copied otherwise; "mapped" or "copied": that only.
     restore_mode: str = field(default_factory=restore_mode)
+    #: Memory of runners, templates and cached snapshots together; budget.py.
+    memory_budget_bytes: int = field(default_factory=budget_bytes)
     #: A live template that no open app uses is kept this long.
     template_keep_s: float = 300.0
     #: Live templates kept at most; the least recently used goes first.

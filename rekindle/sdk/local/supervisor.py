@@ -9,6 +9,7 @@ die-with-parent signal means this process.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import selectors
@@ -22,13 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from rekindle.exception import Error
+from rekindle.exception import Error, InvalidError
 from rekindle.sdk.local import directory as instance
 from rekindle.wire import logs
 
 log = logging.getLogger("rekindle.supervisor")
 
-#: A process that lived shorter than this died quickly.
+#: A process that lived shorter than this died quickly; REKINDLE_QUICK_DEATH_S sets another time.
 QUICK_S = 10.0
 #: So many quick deaths in a row, and the instance is given up.
 MAX_QUICK_DEATHS = 5
@@ -81,12 +82,18 @@ class Supervisor:
     """The loop: wait for a signal, the parent's end, a child's word or end, a time to restart."""
 
     def __init__(
-        self, directory: Path, wanted: Sequence[Service], parent_pid: int | None, out: IO[str]
+        self,
+        directory: Path,
+        wanted: Sequence[Service],
+        parent_pid: int | None,
+        out: IO[str],
+        quick_s: float = QUICK_S,
     ) -> None:
         self._directory = directory
         self._children = [Child(service, ready=not service.says_ready) for service in wanted]
         self._parent_pid = parent_pid
         self._out = out
+        self._quick_s = quick_s
         self._selector = selectors.DefaultSelector()
         self._stop_reason = ""
         self._failed = ""
@@ -105,6 +112,8 @@ class Supervisor:
             log.info("ending", extra=logs.kv(reason=self._stop_reason))
             for child in reversed(self._children):
                 self._end(child)
+            for left in self._directory.glob("*.sock"):  # of one that was killed and not yet back
+                left.unlink(missing_ok=True)
         return 1 if self._failed else 0
 
     # ---- events --------------------------------------------------------------------------------
@@ -195,12 +204,12 @@ class Supervisor:
         """A child has ended by itself: start it again, later each time, or give up."""
         name, status = child.service.name, self._forget(child)
         lived_s = time.monotonic() - child.started_at
-        child.quick_deaths = child.quick_deaths + 1 if lived_s < QUICK_S else 1
+        child.quick_deaths = child.quick_deaths + 1 if lived_s < self._quick_s else 1
         log.error("died", extra=logs.kv(process=name, status=status, lived_s=lived_s))
         if child.quick_deaths >= MAX_QUICK_DEATHS:
             self._failed = (
-                f"the {name} died {child.quick_deaths} times within {QUICK_S:g} s of its start "
-                f"(exit status {status}); its log, {name}.log, ends:\n"
+                f"the {name} died {child.quick_deaths} times within {self._quick_s:g} s of its "
+                f"start (exit status {status}); its log, {name}.log, ends:\n"
                 f"{instance.tail(self._directory, name)}"
             )
             self._stop_reason = f"giving up: the {name} does not stay up"
@@ -236,6 +245,14 @@ class Supervisor:
         self._forget(child)
 
 
+def _quick_death_s() -> float:
+    text = os.environ.get("REKINDLE_QUICK_DEATH_S") or f"{QUICK_S:g}"
+    with contextlib.suppress(ValueError):
+        if float(text) >= 0:
+            return float(text)
+    raise InvalidError(f"REKINDLE_QUICK_DEATH_S={text!r} is no number of seconds; unset it")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Supervise until told to end. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rekindle.sdk.local.supervisor")
@@ -246,11 +263,14 @@ def main(argv: list[str] | None = None) -> int:
     logs.configure("supervisor")
     try:
         instance.prepare(directory)
+        quick_s = _quick_death_s()
         lock = instance.claim(directory)
     except (Error, OSError) as error:
         sys.stdout.write(f"failed: {error}\n")
         return 1
-    supervisor = Supervisor(directory, services(directory), arguments.parent_pid, sys.stdout)
+    supervisor = Supervisor(
+        directory, services(directory), arguments.parent_pid, sys.stdout, quick_s
+    )
     try:
         return supervisor.run()
     finally:

@@ -1,0 +1,64 @@
+"""Calls of rekindle beside Ray, the standard library's ProcessPoolExecutor and Celery with Redis.
+
+    .venv/bin/python bench/calls.py [--quick] [--json FILE] [--check] [--results DIR]
+    .venv/bin/python bench/calls.py --profile [--quick]
+
+Warm calls, fan-out, slots, large arguments and results, a fresh process for every input, memory:
+all systems in one run, in rounds, each system started, measured and ended in its turn. The others
+live in .venv-peers, which is made on first use (pip, about 2 GB). With --check it ends with 1 where
+a promise of SPECIFICATION.md is not kept. With --profile nothing is compared: it shows where the
+time of rekindle's warm call and of its fan-out goes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from peers import environment, plan, profile, report
+from rich.console import Console
+
+from rekindle.bench import script
+from rekindle.bench.steps import steps
+from rekindle.bench.versus import Versus
+from rekindle.exception import Error
+from rekindle.sdk.bench_machine import describe_machine
+
+#: What each peer's process logs.
+LOGS = script.SCRATCH / "calls-logs"
+
+
+def main() -> int:
+    """Measure and show; 1 for a failed measurement, or with --check for a promise not kept."""
+    words = [word for word in sys.argv[1:] if word != "--profile"]
+    options = script.options("calls", __doc__.splitlines()[0], words)
+    console = Console()
+    environment.make(console)
+    if len(words) < len(sys.argv[1:]):
+        with steps(console) as progress:
+            found = profile.measure(options.quick, LOGS.absolute(), progress)
+        console.print(profile.render(found))
+        options.file("calls_profile.md").write_text(profile.markdown(found), encoding="utf-8")
+        return 0
+
+    versus = Versus(machine=describe_machine())
+    with steps(console) as progress:
+        plan.run(plan.roles(options.quick), list(plan.SYSTEMS), LOGS.absolute(), progress, versus)
+    console.print(report.render(versus))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    whole = {"quick": options.quick, **versus.to_dict()}
+    options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    options.file("calls.md").write_text(report.markdown(versus), encoding="utf-8")
+    console.print(f"[dim]figures: {options.json} and {options.results}/calls.md[/]\n")
+    promises = [
+        script.Promise(number, target.text, target.kept)
+        for number, target in zip(("S11", "S12", "S13"), report.targets(versus), strict=True)
+    ]
+    return script.verdict(console, promises, check=options.check)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Error as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -1,0 +1,153 @@
+"""Our side of a peer: start its process, ask it, end it and all that it started, by their ids."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from peers import environment
+from rekindle.controller.embedded_redis import find_server
+from rekindle.exception import ServiceError
+
+_BENCH = Path(__file__).resolve().parent.parent
+_PR_SET_CHILD_SUBREAPER = 36
+START_S, MEASURE_S, END_S = 300.0, 600.0, 30.0
+
+
+class MeasureError(ServiceError):
+    """A peer could not do what it was asked to; the text says why."""
+
+
+@dataclass
+class Peer:
+    """A running peer in one role."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    scratch: Path
+    log: IO[bytes]
+    version: str = ""
+    #: Measurement -> forms of it.
+    forms: dict[str, list[str]] = field(default_factory=dict)
+
+    def ask(self, measure: str, form: str, **arguments: Any) -> Any:
+        """Have it measure. Raises MeasureError."""
+        asked = {"measure": measure, "form": form, "arguments": arguments}
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise MeasureError(f"{self.name} has ended; {self.last_words()}") from None
+        return self.answer(MEASURE_S)["value"]
+
+    def answer(self, patience_s: float) -> dict[str, Any]:
+        """Its next line. Raises MeasureError."""
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(patience_s):
+                raise MeasureError(f"{self.name} did not answer within {patience_s:g} s")
+        line = self.process.stdout.readline()  # it writes whole lines
+        if not line:
+            raise MeasureError(f"{self.name} has ended; {self.last_words()}")
+        found: dict[str, Any] = json.loads(line)
+        if "error" in found:
+            raise MeasureError(f"{self.name}: {found['error']}")
+        return found
+
+    def last_words(self) -> str:
+        """The end of what it logged."""
+        lines = Path(self.log.name).read_text(errors="replace").splitlines()
+        return "it said last: " + " | ".join(line.strip() for line in lines[-4:])
+
+    def below(self) -> list[psutil.Process]:
+        """What it started and what those started, in this order."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+
+@contextlib.contextmanager
+def started(name: str, role: str, *, logs: Path) -> Iterator[Peer]:
+    """A peer in a role: "rekindle", "ray", "pool" or "celery". Raises MeasureError."""
+    _adopt_orphans()
+    before = set(psutil.Process().children(recursive=True))
+    interpreter = sys.executable if name == "rekindle" else str(environment.python())
+    scratch = Path(tempfile.mkdtemp(prefix="rk-peer-", dir="/var/tmp"))
+    logs.mkdir(parents=True, exist_ok=True)
+    with open(logs / f"{name}-{role}.log", "ab") as log:
+        process = subprocess.Popen(
+            [interpreter, "-m", f"peers.{name}_peer", role],
+            cwd=scratch,
+            env=_environment(scratch),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+        peer = Peer(name, process, scratch, log)
+        try:
+            hello = peer.answer(START_S)
+            peer.version, peer.forms = hello["version"], hello["forms"]
+            yield peer
+        finally:
+            _end(peer, before)
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REKINDLE_")}
+    for name in ("REKINDLE_CRIU",):
+        if name in os.environ:
+            kept[name] = os.environ[name]
+    path = os.pathsep.join([str(_BENCH), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return kept | {
+        "PYTHONPATH": path,
+        "TMPDIR": str(scratch),
+        "REKINDLE_HOME": str(scratch / "home"),
+        "REKINDLE_MAX_RUNNERS": "80",  # 64 slots, and some
+        "PEER_REDIS_SERVER": str(find_server()),
+    }
+
+
+def _end(peer: Peer, before: set[psutil.Process]) -> None:
+    """Let it end by itself; what is left then is killed, each by its id."""
+    assert peer.process.stdin is not None and peer.process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        peer.process.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        peer.process.wait(END_S)
+    deadline = time.monotonic() + END_S
+    while time.monotonic() < deadline:
+        # Orphans have become our children: they are found by that.
+        left = set(psutil.Process().children(recursive=True)) - before
+        if not left:
+            break
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(list(left), timeout=5)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        peer.process.wait(END_S)
+    peer.process.stdout.close()
+
+
+def _adopt_orphans() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")

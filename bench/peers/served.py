@@ -1,0 +1,46 @@
+"""The side of a peer: it measures what it is asked to on one line of JSON, and answers on another.
+
+Standard library alone: this runs in the environment of the peers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+#: What a system can be asked: measurement -> form (how its user would write that) -> function.
+Measures = Mapping[str, Mapping[str, Callable[..., Any]]]
+
+
+def main(version: str, roles: Mapping[str, Callable[[], AbstractContextManager[Measures]]]) -> None:
+    """Start the system for the role named on the command line, answer until the input ends.
+
+    A role is a context manager: the system runs within it. Whatever is printed meanwhile goes to
+    standard error.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def say(**answer: Any) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        with roles[sys.argv[1]]() as measures:
+            say(version=version, forms={name: list(forms) for name, forms in measures.items()})
+            for line in sys.stdin:
+                asked = json.loads(line)
+                measure = measures[asked["measure"]][asked["form"]]
+                try:
+                    say(value=measure(**asked["arguments"]))
+                except Exception as error:  # noqa: BLE001 - told, and the next one is asked
+                    traceback.print_exc()
+                    say(error=f"{type(error).__name__}: {error}"[:500])
+    except Exception as error:  # noqa: BLE001 - the reason is told before it ends
+        traceback.print_exc()
+        say(error=f"{type(error).__name__}: {error}"[:500])

@@ -1,0 +1,301 @@
+"""``snapshot-aware``: the cheapest way to meet a latency target, over all levels from warm to cold.
+
+When a restore takes 20 ms, keeping a runner warm for a minute may be waste; when a cold start takes
+ten seconds, it may be a bargain. Which it is follows from what was measured of this function: what
+a start from each level takes and what holding each level costs (worth.py), and when its inputs come
+(gaps.py). Four decisions:
+
+- **Quiet times.** While little is known, down the ladder along the lower envelope. From eight quiet
+  times on, each stretch of the quiet time is held at the level that is cheapest there; then, where
+  more starts than the target allows would be late, stretches are raised to a level that is in time,
+  the cheapest late input first. So a timer's function is made ready just before it fires.
+- **Idle runners beside busy ones** are kept as long as their memory costs what a start costs.
+- **Load.** Where a start from what lies below the runners is in time, one is started when an input
+  has waited for as long as such a start takes: with short inputs a busy runner is free sooner.
+  Where it is not, spare runners are kept by Little's law: inputs in flight are Poisson distributed
+  around arrival rate times service time, and so many are had that late ones are rare enough.
+- **Short memory.** The value of a level is what it saves, times the rate of inputs, per byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rekindle.controller.policies import worth
+from rekindle.controller.policies.gaps import Gaps
+from rekindle.controller.policies.policy import PoolSettings, PoolView, Prices, bottom, plan_of
+from rekindle.exception import InvalidError
+from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
+
+#: Quiet times after which their distribution is believed.
+_KNOWN_FROM = 8
+#: A new schedule when the quiet times have grown by this share.
+_GROWN = 0.25
+#: Load is averaged over this long.
+_WINDOW_S = 60.0
+#: Starts a second are averaged over this long.
+_STARTS_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotAware:
+    """``quantile`` of the starts of each function are to take at most ``target_ms``.
+
+    Nothing is held for longer than ``longest_s`` after the last input, target or not.
+    """
+
+    name: str = "snapshot-aware"
+    target_ms: float = 500.0
+    quantile: float = 0.95
+    longest_s: float = 4 * 3600.0
+    prices: Prices = field(default_factory=Prices)
+
+    def __post_init__(self) -> None:
+        if self.target_ms < 0 or not 0 < self.quantile < 1 or self.longest_s < 0:
+            raise InvalidError(
+                f"snapshot-aware: target_ms={self.target_ms:g} and longest_s={self.longest_s:g} "
+                f"must not be negative, quantile={self.quantile:g} lies between 0 and 1"
+            )
+
+    def sizer(self) -> SnapshotAwareSizer:
+        """The part for one more pool."""
+        return SnapshotAwareSizer(self)
+
+    def evicted(self, priority: float) -> None:
+        """Nothing is learnt from it."""
+
+
+@dataclass(slots=True)
+class SnapshotAwareSizer:
+    """One pool: its quiet times, its load, and the schedule that follows."""
+
+    policy: SnapshotAware
+    gaps: Gaps = field(default_factory=Gaps)
+    arrivals: int = 0
+    first_arrival: float = 0.0
+    last_arrival: float = 0.0
+    quiet_since: float | None = None
+    _schedule: _Schedule | None = None
+    _load: float = 0.0
+    _start_rate: float = 0.0
+    _seen: tuple[float, float, int] = (0.0, 0.0, 0)  # time, demand, starts at the last plan
+    _plan: PoolPlan | None = None
+    _made_of: tuple[object, ...] = ()
+
+    def arrived(self, now: float) -> None:
+        """An input has arrived; with it a quiet time may end."""
+        self.arrivals += 1
+        self.last_arrival = now
+        if self.quiet_since is not None:
+            self.gaps.add(now - self.quiet_since)
+            self.quiet_since = None
+
+    def quiet(self, now: float) -> None:
+        """A quiet time begins."""
+        self.quiet_since = now
+
+    def plan(self, view: PoolView) -> PoolPlan:
+        """What pays."""
+        if not self.arrivals:
+            self.first_arrival = view.now
+            return self._never_used(view)
+        self._measure(view)
+        schedule = self._scheduled(view)
+        spare = self._spare(view, schedule)
+        base = schedule.base(self._start_rate)
+        made_of = (schedule, spare, base, view.settings, self._patience(view, schedule, base))
+        if self._plan is not None and made_of == self._made_of:
+            return self._plan
+        self._made_of = made_of
+        self._plan = plan_of(
+            view,
+            keep_s=schedule.keep_s,
+            rest=schedule.rest,
+            base=base,
+            buffer=spare,
+            patience_s=self._patience(view, schedule, base),
+            priority=self._priorities(view, schedule),
+            # Load falls without an event that says so.
+            again_s=_WINDOW_S / 2 if spare else None,
+            why=schedule.why,
+        )
+        return self._plan
+
+    # ---- quiet times -----------------------------------------------------------------------
+
+    def _never_used(self, view: PoolView) -> PoolPlan:
+        low = bottom(view.levels)
+        if self._plan is None or self._made_of != (view.settings,):
+            self._made_of = (view.settings,)
+            rest = (Rest(low),)
+            self._plan = plan_of(view, keep_s=0.0, rest=rest, base=low, why="no input yet")
+        return self._plan
+
+    def _scheduled(self, view: PoolView) -> _Schedule:
+        """The schedule; made anew when the quiet times, or what was measured, have changed."""
+        before = self._schedule
+        if (
+            before is not None
+            and before.levels == view.levels
+            and before.settings is view.settings
+            and (self.gaps.total < _KNOWN_FROM) == (before.gaps < _KNOWN_FROM)
+            and self.gaps.total <= before.gaps * (1 + _GROWN)
+        ):
+            return before
+        policy = self.policy
+        choice = worth.options(view.levels, policy.prices)
+        target_s = policy.target_ms / 1000
+        if self.gaps.total < _KNOWN_FROM:
+            rest = worth.down_the_ladder(
+                choice, target_s=target_s, unsure_s=view.settings.scaledown_window_s
+            )
+            why = f"{self.gaps.total} quiet times, too few to know more: ski rental"
+        else:
+            rest = worth.best_schedule(
+                choice,
+                self.gaps.segments(),
+                target_s=target_s,
+                may_be_late=self._may_be_late(),
+                longest_s=policy.longest_s,
+            )
+            why = f"cheapest for {self.gaps.total} quiet times and {policy.target_ms:g} ms"
+        self._schedule = _Schedule(
+            gaps=self.gaps.total,
+            levels=view.levels,
+            settings=view.settings,
+            choice=choice,
+            rest=tuple(rest),
+            prices=policy.prices,
+            target_s=target_s,
+            why=why,
+        )
+        return self._schedule
+
+    def _may_be_late(self) -> float:
+        """Share of the inputs after a quiet time that may be late.
+
+        Half of what the target allows of all inputs; the other half is left to rising load.
+        """
+        after_quiet = self.gaps.total / max(1, self.arrivals)
+        return (1 - self.policy.quantile) / 2 / max(after_quiet, 1e-9)
+
+    # ---- load ------------------------------------------------------------------------------
+
+    def _measure(self, view: PoolView) -> None:
+        """Inputs in flight (Little's law: arrival rate times service time) and starts a second."""
+        then, demand, starts = self._seen
+        lasted = view.now - then
+        if lasted <= 0:
+            return
+        mean = (view.demand_s - demand) / lasted
+        self._load += (mean - self._load) * (1 - math.exp(-lasted / _WINDOW_S))
+        rate = (view.started - starts) / lasted
+        self._start_rate += (rate - self._start_rate) * (1 - math.exp(-lasted / _STARTS_S))
+        self._seen = (view.now, view.demand_s, view.started)
+
+    def _spare(self, view: PoolView, schedule: _Schedule) -> int:
+        """Idle runners to have beside the busy ones, where a start would be late."""
+        base = schedule.base(self._start_rate)
+        if view.levels[base].start_s <= schedule.target_s or self._load <= 0.0:
+            return 0
+        needed = runners_for(self._load, (1 - self.policy.quantile) / 2)
+        return max(0, needed - max(1, math.ceil(self._load)))
+
+    def _patience(self, view: PoolView, schedule: _Schedule, base: Level) -> float:
+        """How long an input waits for a busy runner before one is started for it."""
+        start_s = view.levels[base].start_s
+        if not 0 < view.service_s < start_s:
+            return 0.0
+        if start_s > schedule.target_s:
+            return min(start_s, schedule.target_s / 2)
+        return min(start_s, (schedule.target_s - start_s) / 2)
+
+    # ---- short memory ----------------------------------------------------------------------
+
+    def _priorities(self, view: PoolView, schedule: _Schedule) -> Mapping[Level, float]:
+        """What each level saves a second, in money, per byte that it takes."""
+        lasted = max(view.now - self.first_arrival, 1.0)
+        rate = self.arrivals / lasted
+        low = schedule.choice[-1]
+        base = view.levels[schedule.base(self._start_rate)]
+        found = {}
+        for option in schedule.choice[:-1]:
+            size = view.levels[option.level].memory_bytes
+            from_below = low.start
+            if option.level is Level.WARM:
+                # Beside what lies below, which stays.
+                from_below = next(
+                    (o.start for o in schedule.choice if o.start_s >= base.start_s), low.start
+                )
+            found[option.level] = rate * (from_below - option.start) / max(size, 1)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Schedule:
+    """What follows from the quiet times; made again only when they have changed."""
+
+    gaps: int
+    levels: Mapping[Level, Figures]
+    settings: PoolSettings
+    choice: Sequence[worth.Option]
+    rest: tuple[Rest, ...]
+    prices: Prices
+    target_s: float
+    why: str
+
+    @property
+    def keep_s(self) -> float:
+        """For how long an idle runner beside busy ones pays."""
+        warm = self.levels[Level.WARM]
+        holding = self.prices.holding(warm.memory_bytes, gpus=warm.gpus)
+        below = self.base(0.0)
+        start = next((o for o in self.choice if o.level is below), self.choice[-1])
+        return worth.break_even_s(start, holding)
+
+    def base(self, start_rate: float) -> Level:
+        """What to hold below runners: the warmest level that so many starts a second pay for.
+
+        A snapshot's pages are there anyway while a runner maps them.
+        """
+        here = Level.CACHED if Level.CACHED in self.levels else bottom(self.levels)
+        for option in reversed(self.choice):
+            if option.level is Level.WARM:
+                continue
+            found = next((o for o in self.choice if o.level is here), None)
+            if found is None or option.start >= found.start:
+                continue
+            dearer = option.holding - found.holding
+            late = found.start_s > self.target_s >= option.start_s
+            if late or start_rate * (found.start - option.start) > dearer:
+                here = option.level
+        return here
+
+
+def runners_for(load: float, late: float) -> int:
+    """So many runners that an input finds them all busy with at most the probability ``late``.
+
+    Inputs in flight are taken as Poisson distributed around ``load``.
+    """
+    if load > 200:
+        # Normal enough; 1.96 of its deviations for one in forty.
+        return math.ceil(load + _deviations(late) * math.sqrt(load))
+    term = math.exp(-load)
+    below = 0.0
+    runners = 0
+    while runners < 1000:
+        below += term  # P(fewer than runners + 1 in flight)
+        runners += 1
+        if 1.0 - below <= late:
+            break
+        term *= load / runners
+    return runners
+
+
+def _deviations(late: float) -> float:
+    """Standard deviations beyond which a share ``late`` lies (an approximation good to 0.01)."""
+    late = min(max(late, 1e-9), 0.5)
+    t = math.sqrt(-2 * math.log(late))
+    return t - (2.30753 + 0.27061 * t) / (1 + 0.99229 * t + 0.04481 * t * t)

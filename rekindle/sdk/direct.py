@@ -1,0 +1,308 @@
+"""Direct calls: the runners that this process leases, and calls on them past the controller.
+
+A lease is a socket to one runner, held for one caller at a time and kept for the next one. Nothing
+here decides what a call that could not be made directly becomes; sdk/invoke.py does. A forked
+child has no part in its parent's leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rekindle.exception import Error
+from rekindle.sdk.records import CallRecord
+from rekindle.sdk.running import on_ended
+from rekindle.wire import direct as wire
+from rekindle.wire.frames import FrameSocket, pack_frame
+from rekindle.wire.phases import Phase, Strategy, durations_ms
+from rekindle.wire.shared import Packed
+
+if TYPE_CHECKING:
+    from rekindle.sdk.client import Client
+    from rekindle.sdk.running import RunningApp
+    from rekindle.wire import rekindle_pb2 as pb
+
+#: After a refusal no lease is asked for, for this long; doubled up to the maximum.
+_PAUSE_S, _PAUSE_MAX_S = 0.02, 1.0
+#: A controller that cannot lease this function, or answers at all: look again after this long.
+_NEVER_S = 30.0
+#: What became of a lease is asked for this long: an agent answers at once.
+_FATE_S = 10.0
+
+
+class NotRunError(Exception):
+    """The call was not accepted by the runner: it has not run, and will not."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """Why a runner gave no answer: ``timeout`` or ``lost``, in words."""
+
+    kind: str
+    message: str
+
+
+class Held:
+    """A lease that this process holds."""
+
+    __slots__ = ("__weakref__", "_lease_id", "_path", "_sock", "_token", "runner_id")
+
+    def __init__(self, sock: socket.socket, reply: pb.LeaseReply) -> None:
+        self._sock = sock
+        self._path = reply.socket
+        self._token = reply.token
+        self._lease_id = reply.lease_id
+        self.runner_id = reply.runner_id
+
+    @classmethod
+    def connect(cls, reply: pb.LeaseReply) -> Held:
+        """Take up a lease that was granted. Raises OSError."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(reply.socket)
+            sock.sendall(pack_frame({"lease": reply.lease_id, "token": reply.token}))
+        except BaseException:
+            sock.close()
+            raise
+        held = cls(sock, reply)
+        _all[id(held)] = held
+        return held
+
+    def call(self, call_id: str, method: str, packed: Packed) -> wire.Reply | None:
+        """Run a call and wait. None where the runner is gone. Raises NotRunError.
+
+        Whatever else is raised here (an interrupt) ends the lease, and with it the call.
+        """
+        try:
+            try:
+                wire.send_call(self._sock, call_id, method, packed)
+            except OSError as error:
+                raise NotRunError from error
+            reply = _reply_or_none(self._sock)
+        except BaseException:
+            self.close()
+            raise
+        if reply is None:
+            self.close()
+        return reply
+
+    async def call_aio(self, call_id: str, method: str, packed: Packed) -> wire.Reply | None:
+        """The same on an event loop."""
+        try:
+            try:
+                wire.send_call(self._sock, call_id, method, packed)
+            except OSError as error:
+                raise NotRunError from error
+            reply = await _await_reply(self._sock)
+        except BaseException:
+            self.close()
+            raise
+        if reply is None:
+            self.close()
+        return reply
+
+    def fate(self) -> Fate:
+        """What became of the runner, from its agent."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_FATE_S)
+            try:
+                sock.connect(self._path)
+                asked = FrameSocket(sock)
+                asked.send({"fate": self._lease_id, "token": self._token})
+                header, _body, _fds = asked.receive()
+            except OSError as error:  # a FrameError is one too
+                return Fate("lost", f"its agent is gone ({error})")
+        return Fate(str(header.get("fate", "lost")), str(header.get("message", "")))
+
+    def close(self) -> None:
+        """Give the lease back; a call that runs is cancelled."""
+        with contextlib.suppress(OSError):
+            # Not only closed: a process that was forked meanwhile may hold a copy.
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the descriptor alone: the lease is another process's."""
+        self._sock.close()
+        _all.pop(id(self), None)
+
+
+def _reply_or_none(sock: socket.socket) -> wire.Reply | None:
+    try:
+        return wire.receive_reply(sock)
+    except OSError:
+        return None  # its end was closed under what it had not read
+
+
+async def _await_reply(sock: socket.socket) -> wire.Reply | None:
+    loop = asyncio.get_running_loop()
+    frame, fd, size = bytearray(), -1, 0
+    while not size or len(frame) < size:
+        readable: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(sock.fileno(), _wake, readable)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(sock.fileno())
+        try:
+            piece, came = wire.read_some(sock, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            continue
+        except OSError:
+            piece, came = b"", -1
+        fd = came if came >= 0 else fd
+        if not piece:
+            if fd >= 0:
+                os.close(fd)
+            return None
+        frame += piece
+        size = wire.reply_bytes(frame)
+    return wire.parse_reply(memoryview(frame), fd)
+
+
+def _wake(readable: asyncio.Future[None]) -> None:
+    if not readable.done():
+        readable.set_result(None)
+
+
+# ---- the leases of this process ----------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One function (and parameters) of one instance: its idle leases, and when to ask for more."""
+
+    client: Client
+    function_id: str
+    params: bytes
+    #: Used from several threads: list.append and list.pop are all that is done with it.
+    idle: list[Held] = field(default_factory=list)
+    _ask_at: float = 0.0
+    _pause_s: float = _PAUSE_S
+
+    def take(self) -> Held | None:
+        """An idle lease."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return None
+
+    def give_back(self, held: Held) -> None:
+        """Keep a lease for the next caller."""
+        self.idle.append(held)
+
+    def refused(self) -> None:
+        """No lease for a while."""
+        self._ask_at = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
+
+    def may_ask(self) -> bool:
+        """Whether it is time to ask the controller for a lease."""
+        return time.monotonic() >= self._ask_at
+
+    async def ask(self) -> Held | None:
+        """Ask for a lease; runs on the background thread."""
+        try:
+            reply = await self.client.lease(self.function_id, self.params)
+        except Error:
+            # A function that cannot be leased, or no controller: it all works without.
+            self._ask_at = time.monotonic() + _NEVER_S
+            return None
+        if not reply.granted:
+            self.refused()
+            return None
+        try:
+            held = Held.connect(reply)
+        except OSError:
+            self.refused()  # another machine's, or an agent that just went
+            return None
+        self._pause_s = _PAUSE_S
+        return held
+
+
+_slots: dict[tuple[Any, ...], Slot] = {}
+#: Every lease that is held, in use or idle.
+_all: dict[int, Held] = {}
+
+
+def slot_of(client: Client, function_id: str, params: bytes) -> Slot | None:
+    """Where leases of a function are; None at its first call, which starts its first runner."""
+    key = (client, function_id, params)
+    slot = _slots.get(key)
+    if slot is None:
+        _slots[key] = Slot(client, function_id, params)
+    return slot
+
+
+def _give_back(app: RunningApp) -> None:
+    """An app ends: nobody will call its functions again."""
+    function_ids = set(app.function_ids.values())
+    for key, slot in list(_slots.items()):
+        if slot.client is app.client and slot.function_id in function_ids:
+            del _slots[key]
+            while (held := slot.take()) is not None:
+                held.close()
+
+
+def _forget_in_child() -> None:
+    for held in list(_all.values()):
+        held.abandon()
+    _all.clear()
+    _slots.clear()
+
+
+def _close_at_exit() -> None:
+    for held in list(_all.values()):
+        held.close()
+
+
+on_ended.append(_give_back)
+os.register_at_fork(after_in_child=_forget_in_child)
+atexit.register(_close_at_exit)
+
+
+# ---- records -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class DirectRecord:
+    """What a direct call took; a CallRecord when somebody looks (sdk/records.py)."""
+
+    call_id: str
+    function: str
+    runner_id: str
+    ok: bool
+    submitted_ns: int
+    received_ns: int
+    loaded_ns: int
+    executed_ns: int
+    stored_ns: int
+
+    def record(self) -> CallRecord:
+        """The same as every call's record."""
+        phases = durations_ms(
+            self.submitted_ns,
+            [
+                (Phase.QUEUE.value, self.received_ns),
+                (Phase.LOAD_INPUT.value, self.loaded_ns),
+                (Phase.EXECUTE.value, self.executed_ns),
+                (Phase.STORE_RESULT.value, self.stored_ns),
+            ],
+        )
+        return CallRecord(
+            call_id=self.call_id,
+            index=0,
+            function=self.function,
+            strategy=Strategy.WARM.value,
+            runner_id=self.runner_id,
+            ok=self.ok,
+            total_ms=sum(phases.values()),
+            phases=phases,
+        )

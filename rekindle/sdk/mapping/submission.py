@@ -1,0 +1,217 @@
+"""The inputs of one call on their way to the controller: many in a request, several at a time.
+
+The feeder's side pickles and notes; the background thread's side submits. The first requests are
+small, so that the first results come soon; they grow while the feeder is ahead. Where a limit of
+the controller is reached it waits and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rekindle.exception import RequestSizeError, ResourceExhaustedError
+from rekindle.sdk.background import background
+from rekindle.sdk.beside import inputs_of
+from rekindle.sdk.ids import new_call_id
+from rekindle.sdk.inputs import packed
+from rekindle.sdk.mapping.window import Window
+from rekindle.sdk.running import asked_strategy
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import now_ns
+
+if TYPE_CHECKING:
+    from rekindle.sdk.function import Function
+
+#: Inputs, and about so many bytes, in one request; the first has fewer.
+BATCH = 512
+FIRST_BATCH = 16
+BATCH_BYTES = 4 * 1024 * 1024
+#: Requests on their way at a time.
+IN_FLIGHT = 3
+#: A controller that is full is asked again after so long, twice as long each time.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
+#: That it stays full is worth a warning after this.
+WARN_AFTER_S = 10.0
+
+#: No number of inputs is so large: do not wake the submitter.
+_NEVER = 1 << 62
+
+
+class Submission:
+    """One call's inputs. ``offer`` and ``complete`` are the feeder's, ``run`` the background's."""
+
+    def __init__(
+        self,
+        function: Function[..., Any],
+        kwargs: dict[str, Any] | None,
+        window: Window,
+        on_durable: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.function = function
+        self.call_id = new_call_id()
+        self.client, self.function_id, self.running = function._declaration.resolve()
+        self.window = window
+        self.count = 0  # inputs offered
+        self.completed = False  # no more will be offered
+        #: When an input was offered, and its size; by index.
+        self.offered: dict[int, tuple[int, int]] = {}
+        self.begun = asyncio.Event()  # the controller knows the call, or there is none
+        self.submitted = False  # something was sent
+        self._kwargs = dict(kwargs or {})
+        self._on_durable = on_durable
+        self._strategy = asked_strategy()
+        self._params = function.params
+        self._outbox: deque[tuple[int, bytes]] = deque()
+        self._outbox_bytes = 0
+        self._loop = background().loop
+        self._wake = asyncio.Event()
+        self._wake_at = _NEVER  # wake the submitter when so many inputs are in the outbox
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._target = FIRST_BATCH
+        self._last_sent = False
+
+    # ---- the feeder's side ---------------------------------------------------------------------
+
+    def offer(self, args: tuple[Any, ...]) -> None:
+        """Pickle an input and have it submitted. Raises SerializationError, RequestSizeError."""
+        index = self.count
+        at_ns = now_ns()
+        payload = packed(self.function, args, self._kwargs, index)
+        size = len(payload)
+        if self._on_durable is None:
+            self.offered[index] = (at_ns, size)
+        self.window.take(size)
+        self._outbox.append((index, payload))
+        self.count = index + 1
+        if len(self._outbox) >= self._wake_at:
+            self._kick()
+
+    def complete(self) -> None:
+        """There are no more inputs."""
+        self.completed = True
+        self._kick()
+
+    def _kick(self) -> None:
+        self._wake_at = _NEVER
+        self._loop.call_soon_threadsafe(self._wake.set)
+
+    # ---- the background thread's side ----------------------------------------------------------
+
+    async def run(self) -> None:
+        """Return when all inputs are durable. Raises what the controller answered."""
+        try:
+            while True:
+                completed = self.completed  # before the outbox is looked at
+                if self._outbox and self._may_send(completed):
+                    self._start(self._next_batch(), completed)
+                elif completed and not self._outbox and not self._in_flight:
+                    break
+                else:
+                    await self._something()
+            if self.submitted and not self._last_sent:
+                await self._submit([], last=True)
+            self.begun.set()
+        finally:
+            for task in self._in_flight:
+                task.cancel()
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
+
+    def _may_send(self, completed: bool) -> bool:
+        """Small ones wait for company while others are on their way."""
+        waiting = len(self._in_flight)
+        return waiting == 0 or (
+            waiting < IN_FLIGHT and (completed or len(self._outbox) >= self._target)
+        )
+
+    async def _something(self) -> None:
+        """Return when there are inputs to send or a request has its answer."""
+        self._wake.clear()
+        room = len(self._in_flight) < IN_FLIGHT
+        self._wake_at = (self._target if self._in_flight else 1) if room else _NEVER
+        if len(self._outbox) >= self._wake_at or (self.completed and room):
+            # It came between the look at the outbox and the wish to be woken.
+            self._wake_at = _NEVER
+            if self._outbox or not self._in_flight:
+                return
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            done, _ = await asyncio.wait(
+                (woken, *self._in_flight), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            woken.cancel()
+        for task in done & self._in_flight:
+            self._in_flight.discard(task)
+            task.result()
+
+    def _next_batch(self) -> list[tuple[int, bytes]]:
+        outbox = self._outbox
+        batch = [outbox.popleft()]
+        size = len(batch[0][1])
+        while outbox and len(batch) < self._target and size + len(outbox[0][1]) <= BATCH_BYTES:
+            batch.append(outbox.popleft())
+            size += len(batch[-1][1])
+        if len(outbox) >= self._target:
+            self._target = min(2 * self._target, BATCH)
+        return batch
+
+    def _start(self, batch: list[tuple[int, bytes]], completed: bool) -> None:
+        # Requests overtake each other: the last one is sent when the others are answered.
+        last = completed and not self._outbox and not self._in_flight
+        self._in_flight.add(asyncio.ensure_future(self._submit_patiently(batch, last)))
+
+    async def _submit_patiently(self, batch: list[tuple[int, bytes]], last: bool) -> None:
+        """Submit; where the controller has no room, in halves, again and again."""
+        began = asyncio.get_running_loop().time()
+        wait_s, warned = _FIRST_WAIT_S, False
+        method = self.function._method
+        pending = deque([await inputs_of(self.client, self.call_id, method, batch)])
+        while pending:
+            try:
+                await self._submit(pending[0], last=last and len(pending) == 1)
+            except RequestSizeError:
+                raise
+            except ResourceExhaustedError as full:
+                waited = asyncio.get_running_loop().time() - began
+                if waited >= WARN_AFTER_S and not warned:
+                    self._warn(waited, full)
+                    warned = True
+                if len(pending[0]) > 1:
+                    whole = pending.popleft()
+                    pending.extendleft((whole[len(whole) // 2 :], whole[: len(whole) // 2]))
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            else:
+                wait_s = _FIRST_WAIT_S
+                pending.popleft()
+        if self._on_durable is not None:
+            self._on_durable(len(batch), sum(len(payload) for _, payload in batch))
+
+    async def _submit(self, inputs: list[pb.Input], *, last: bool) -> None:
+        first_ns = self.offered[inputs[0].index][0] if inputs and self.offered else now_ns()
+        self.submitted = True
+        await self.client.submit(
+            pb.SubmitRequest(
+                call_id=self.call_id,
+                function_id=self.function_id,
+                params=self._params,
+                inputs=inputs,
+                last=last,
+                strategy=self._strategy,
+                submitted_ns=first_ns,
+            ),
+            put_by=True,
+        )
+        self.begun.set()
+        self._last_sent = self._last_sent or last
+
+    def _warn(self, waited_s: float, full: ResourceExhaustedError) -> None:
+        warnings.warn(
+            f"{self.function.name}: its inputs have waited {waited_s:.0f} s for room, and wait "
+            f"on: {full}",
+            stacklevel=2,
+        )

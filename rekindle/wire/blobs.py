@@ -1,0 +1,310 @@
+"""The blob store: where large payloads and results go instead of through controller and Redis.
+
+A local folder by default, with the standard library alone; any URL that fsspec knows otherwise.
+Clients and agents put and get, the controller deletes. A key says what its blob must be, so that a
+truncated or damaged one is noticed. Knows nothing of calls but their ids; blocks, so it is not for
+event loops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from rekindle.exception import InternalFailure, InvalidError, ServiceError, SetupError
+
+#: Payloads and results up to this travel inline, unless REKINDLE_BLOB_THRESHOLD_BYTES says else.
+DEFAULT_THRESHOLD_BYTES = 1024 * 1024
+
+_KEY = re.compile(r"(fc-[0-9A-Za-z]{1,64})/[0-9]{1,10}-[0-9a-f]{16}-([0-9a-f]{1,12})-([0-9a-f]{8})")
+
+
+class BlobStore(Protocol):
+    """Bytes by key. All methods may be called from any thread."""
+
+    url: str
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep ``data``, durably, when this returns; again is no error. Raises ServiceError."""
+
+    def get(self, key: str) -> bytes:
+        """The bytes.
+
+        Raises InternalFailure where they are missing or not what was put, ServiceError where the
+        store does not answer.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove it; one that is not there is no error. Raises ServiceError."""
+
+    def older_than(self, age_s: float) -> Iterator[str]:
+        """Keys of what was put more than ``age_s`` seconds ago. Raises ServiceError."""
+
+
+def store_url(instance: Path, environ: Mapping[str, str] | None = None) -> str:
+    """``$REKINDLE_BLOB_URL``, or the folder of an instance directory."""
+    environ = os.environ if environ is None else environ
+    return environ.get("REKINDLE_BLOB_URL") or (instance.absolute() / "blobs").as_uri()
+
+
+def threshold_bytes(environ: Mapping[str, str] | None = None) -> int:
+    """``$REKINDLE_BLOB_THRESHOLD_BYTES``; 0: everything travels inline. Raises InvalidError."""
+    environ = os.environ if environ is None else environ
+    text = environ.get("REKINDLE_BLOB_THRESHOLD_BYTES") or str(DEFAULT_THRESHOLD_BYTES)
+    if not text.isdecimal():
+        raise InvalidError(f"REKINDLE_BLOB_THRESHOLD_BYTES={text!r} must be bytes, 0 or more")
+    return int(text)
+
+
+@functools.lru_cache(maxsize=8)
+def open_store(url: str) -> BlobStore:
+    """The store at a URL: a path or ``file://`` URL is a folder, the rest is fsspec's.
+
+    Raises SetupError, with what to install, and InvalidError for a URL that is none.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in ("", "file"):
+        path = Path(unquote(parts.path) if parts.scheme else url)
+        if parts.netloc not in ("", "localhost") or not path.is_absolute():
+            raise InvalidError(
+                f"the blob store {url!r} is not an absolute path: write file:///where/it/is"
+            )
+        return FolderStore(path)
+    return FsspecStore(url)
+
+
+# ---- keys --------------------------------------------------------------------------------------
+
+
+def new_key(call_id: str, index: int, data: bytes) -> str:
+    """A key of its own for the payload, or for one result, of an input."""
+    return f"{call_id}/{index}-{secrets.token_hex(8)}-{len(data):x}-{zlib.crc32(data):08x}"
+
+
+def size_of(key: str) -> int:
+    """How many bytes a key's blob has. Raises InvalidError."""
+    return int(_parse(key)[2], 16)
+
+
+def _parse(key: str) -> re.Match[str]:
+    match = _KEY.fullmatch(key)
+    if match is None:  # keys come from clients, and become paths
+        raise InvalidError(f"{key[:200]!r} is not the key of a blob")
+    return match
+
+
+def _checked(key: str, data: bytes, url: str) -> bytes:
+    match = _parse(key)
+    size = int(match[2], 16)
+    if len(data) != size:
+        raise InternalFailure(
+            f"blob {key} in {url} has {len(data)} bytes of {size}: it was truncated or overwritten"
+        )
+    if zlib.crc32(data) != int(match[3], 16):
+        raise InternalFailure(
+            f"blob {key} in {url} is damaged: its bytes are not those that were put there"
+        )
+    return data
+
+
+def _missing(key: str, url: str) -> InternalFailure:
+    return InternalFailure(
+        f"blob {key} is not in {url}: it was removed, or it was put into another store "
+        f"(is REKINDLE_BLOB_URL the same everywhere?)"
+    )
+
+
+# ---- a folder ----------------------------------------------------------------------------------
+
+
+class FolderStore:
+    """A folder that is private to its user; a file for each blob, written whole or not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = root.as_uri()
+
+    def put(self, key: str, data: bytes) -> None:
+        """See BlobStore."""
+        path = self._path(key)
+        try:
+            self._write(path, data)
+        except OSError as error:
+            raise ServiceError(
+                f"blob store {self.url} cannot take {len(data)} bytes ({error.strerror}); make "
+                f"room there, or set REKINDLE_BLOB_URL"
+            ) from error
+
+    def _write(self, path: Path, data: bytes) -> None:
+        drafts = self.root / "drafts"
+        for folder in (self.root, drafts):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = drafts / secrets.token_hex(8)
+        try:
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(fd, "wb", buffering=0) as file:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(fd)
+            for _ in range(100):  # the folder goes with the last blob in it, maybe just now
+                path.parent.mkdir(exist_ok=True, mode=0o700)
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(draft, path)
+                    break
+            else:
+                os.rename(draft, path)
+            _sync(path.parent)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+    def get(self, key: str) -> bytes:
+        """See BlobStore."""
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise _missing(key, self.url) from None
+        except OSError as error:
+            raise ServiceError(
+                f"blob {key} cannot be read from {self.url}: {error.strerror}"
+            ) from error
+        return _checked(key, data, self.url)
+
+    def delete(self, key: str) -> None:
+        """See BlobStore."""
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others are in it
+                path.parent.rmdir()
+        except OSError as error:
+            raise ServiceError(
+                f"blob {key} cannot be removed from {self.url}: {error.strerror}"
+            ) from error
+
+    def older_than(self, age_s: float) -> Iterator[str]:
+        """See BlobStore; drafts of writers that were killed are removed on the way."""
+        before = time.time() - age_s
+        for folder in _entries(self.root):
+            for entry in _entries(Path(folder.path)):
+                with contextlib.suppress(FileNotFoundError):  # it has just gone
+                    if entry.stat().st_mtime >= before:
+                        continue
+                    if folder.name == "drafts":
+                        os.unlink(entry.path)
+                    elif _KEY.fullmatch(key := f"{folder.name}/{entry.name}"):
+                        yield key
+
+    def _path(self, key: str) -> Path:
+        _parse(key)
+        return self.root / key
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ServiceError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Make names in a folder durable."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # its blob was deleted already
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# ---- the rest ----------------------------------------------------------------------------------
+
+
+class FsspecStore:
+    """What fsspec makes of a URL: an object store, another machine, this process's memory."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        try:
+            from fsspec.core import url_to_fs
+        except ImportError:
+            raise SetupError(
+                f"the blob store {url} needs fsspec: pip install 'rekindle[blobs]'"
+            ) from None
+        try:
+            self._fs, self._root = url_to_fs(self.url)
+        except ImportError as error:  # fsspec has it, but not what it needs
+            raise SetupError(f"the blob store {url} cannot be opened: {error}") from error
+        except ValueError as error:
+            raise InvalidError(f"the blob store {url!r} cannot be opened: {error}") from error
+        except Exception as error:
+            raise self._unwell("opened", error) from error
+
+    def put(self, key: str, data: bytes) -> None:
+        """See BlobStore."""
+        path = self._path(key)
+        try:
+            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.pipe_file(path, data)
+        except Exception as error:
+            raise self._unwell(f"given {len(data)} bytes", error) from error
+
+    def get(self, key: str) -> bytes:
+        """See BlobStore."""
+        path = self._path(key)
+        try:
+            data: bytes = self._fs.cat_file(path)
+        except FileNotFoundError:
+            raise _missing(key, self.url) from None
+        except Exception as error:
+            raise self._unwell(f"asked for {key}", error) from error
+        return _checked(key, data, self.url)
+
+    def delete(self, key: str) -> None:
+        """See BlobStore."""
+        path = self._path(key)
+        try:
+            self._fs.rm_file(path)
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise self._unwell(f"asked to remove {key}", error) from error
+
+    def older_than(self, age_s: float) -> Iterator[str]:
+        """See BlobStore."""
+        before = time.time() - age_s
+        try:
+            found = self._fs.find(self._root, detail=True)
+            for path in found:
+                key = "/".join(path.rsplit("/", 2)[-2:])
+                if _KEY.fullmatch(key) and self._fs.modified(path).timestamp() < before:
+                    yield key
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise self._unwell("listed", error) from error
+
+    def _path(self, key: str) -> str:
+        _parse(key)
+        return f"{self._root}/{key}"
+
+    def _unwell(self, what: str, error: Exception) -> ServiceError:
+        """Backends raise types of their own."""
+        reason: Any = str(error) or type(error).__name__
+        return ServiceError(f"blob store {self.url} could not be {what}: {reason}")

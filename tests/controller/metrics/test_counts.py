@@ -1,0 +1,221 @@
+"""What is counted, and that it stays bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from rekindle.controller.metrics import reasons, starts
+from rekindle.controller.metrics.metrics import Metrics
+from rekindle.controller.metrics.recent import Recent
+from rekindle.controller.metrics.series import KEPT_S, OTHERS, Book
+from rekindle.controller.metrics.settings import MetricsSettings, parse_address
+from rekindle.controller.metrics.spread import BOUNDS, Spread
+from rekindle.controller.state import App, Function, State
+from rekindle.exception import InvalidError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.spec import FunctionSpec
+
+
+def state_with(*names: str) -> State:
+    """A state with one app and functions of these names; their ids are ``fu-<name>``."""
+    state = State("instance")
+    app = state.apps["ap-1"] = App("ap-1", "app", False)
+    for name in names:
+        function = Function(f"fu-{name}", name, app, FunctionSpec(app_name="app", name=name))
+        state.functions[function.function_id] = app.functions[function.function_id] = function
+    return state
+
+
+def done(count: int = 1, *, strategy: str = "warm", execute_ms: int = 4) -> pb.Done:
+    """Results of a function ``f``, each a millisecond in the queue."""
+    result = pb.Result(strategy=strategy, submitted_ns=10**9)
+    result.marks.add(phase="queue", at_ns=10**9 + 10**6)
+    result.marks.add(phase="import", at_ns=10**9 + 10**8)
+    result.marks.add(phase="execute", at_ns=10**9 + 10**8 + execute_ms * 10**6)
+    raw = result.SerializeToString()
+    return pb.Done(function_id="fu-f", indexes=range(count), results=[raw] * count)
+
+
+def test_a_spread_counts_each_value_under_its_bound() -> None:
+    spread = Spread()
+    for value in (0.0, BOUNDS[0], 0.003, 10_000.0):
+        spread.add(value)
+    spread.add(0.003, 5)
+    buckets = dict(spread.cumulative())
+    assert buckets["0.0001"] == 2
+    assert buckets["0.002"] == 2
+    assert buckets["0.005"] == 8
+    assert buckets["300.0"] == 8
+    assert buckets["+Inf"] == 9
+    assert spread.total == pytest.approx(10_000 + 6 * 0.003 + BOUNDS[0])
+
+
+def test_series_are_shared_by_the_functions_of_a_name_and_bounded_in_number() -> None:
+    labels = {f"fu-{i}": f"app.f{i}" for i in range(5)} | {"fu-again": "app.f0"}
+    book = Book(3, labels.get)
+    found = [book.of(f"fu-{i}") for i in range(5)]
+    assert [one.label for one in found if one] == ["app.f0", "app.f1", "app.f2", OTHERS, OTHERS]
+    assert book.of("fu-again") is found[0]
+    assert book.of("fu-unknown") is None
+    assert len(list(book)) == 4
+
+
+def test_series_of_a_closed_app_go_after_a_while_and_come_back_with_it() -> None:
+    labels = {"fu-1": "app.f"}
+    book = Book(3, labels.get)
+    series = book.of("fu-1")
+    assert series is not None
+    labels.clear()
+    book.tidy(100.0)
+    book.tidy(100.0 + KEPT_S)
+    assert list(book) == [series], "one more scrape sees the last counts"
+    labels["fu-2"] = "app.f"  # the same program runs again
+    assert book.of("fu-2") is series
+    book.tidy(100.0 + 2 * KEPT_S)
+    assert list(book) == [series]
+    labels.clear()
+    book.tidy(1000.0)
+    book.tidy(1001.0 + KEPT_S)
+    assert list(book) == []
+    assert book.of("fu-2") is None
+
+
+def test_every_result_is_counted_and_one_of_a_message_speaks_for_its_phases() -> None:
+    metrics = Metrics(state_with("f"), MetricsSettings())
+    metrics.completed("fu-f", pb.SUCCESS, 40)
+    metrics.completed("fu-f", pb.FAILURE)
+    metrics.results(done(40))
+    metrics.results(done(1, strategy="cold"))
+    [series] = list(metrics.book)
+    assert series.label == "app.f"
+    assert series.calls == {"success": 40, "failure": 1}
+    assert sum(series.phases[("execute", "warm")].counts) == 40
+    assert series.phases[("execute", "warm")].total == pytest.approx(40 * 0.004)
+    assert sum(series.phases[("queue", "cold")].counts) == 1
+    assert ("import", "cold") not in series.phases, "phases of starts are counted with the start"
+    assert sum(series.call_seconds.counts) == 41
+
+
+def test_results_that_were_not_looked_at_weigh_with_the_next_that_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("rekindle.controller.metrics.metrics.time.monotonic", lambda: clock[0])
+    metrics = Metrics(state_with("f"), MetricsSettings())
+    for _ in range(2000):
+        metrics.results(done())
+    [series] = list(metrics.book)
+    seen = sum(series.phases[("execute", "warm")].counts)
+    assert 400 < seen < 1000
+    clock[0] = 1.0
+    metrics.results(done())
+    assert sum(series.phases[("execute", "warm")].counts) == 2001
+
+
+def test_nothing_is_kept_of_functions_that_are_not_open() -> None:
+    state = state_with("f")
+    metrics = Metrics(state, MetricsSettings())
+    metrics.completed("fu-gone", pb.SUCCESS)
+    metrics.results(pb.Done(function_id="fu-gone", indexes=[0], results=[b""]))
+    assert list(metrics.book) == []
+
+
+def start(seq: int, **more: object) -> dict[str, object]:
+    """A start as an agent tells of it."""
+    return {
+        "seq": seq,
+        "function_id": "fu-f",
+        "runner_id": f"ru-{seq}",
+        "strategy": "restore",
+        "ok": True,
+        "ms": 25.0,
+        "at": 1.0,
+        "phases": {"isolate": 5.0, "restore": 20.0},
+        **more,
+    }
+
+
+def test_starts_are_counted_once_however_often_they_are_told() -> None:
+    from rekindle.controller.state import Agent
+
+    metrics = Metrics(state_with("f"), MetricsSettings())
+    agent = Agent("ag-1", "host", 1, True, 4, 12)
+    metrics.heartbeat(agent, {"starts": [start(1), start(2)]})
+    metrics.heartbeat(agent, {"starts": [start(1), start(2), start(3, strategy="cold")]})
+    [series] = list(metrics.book)
+    assert {name: sum(spread.counts) for name, spread in series.starts.items()} == {
+        "restore": 2,
+        "cold": 1,
+    }
+    assert series.phases[("restore", "restore")].total == pytest.approx(0.040)
+    assert [one.runner_id for _, one in metrics.recent_starts] == ["ru-1", "ru-2", "ru-3"]
+
+
+def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
+    from rekindle.controller.state import Agent
+
+    metrics = Metrics(state_with("f"), MetricsSettings())
+    agent = Agent("ag-1", "host", 1, True, 4, 12)
+    notes = ["restore passed over: snapshot sn-1: pages-1.img has 3 bytes, is truncated"]
+    metrics.heartbeat(
+        agent,
+        {
+            "starts": [
+                start(1, strategy="cold", notes=notes),
+                start(2, strategy="cold", ok=False, reason="not ready within startup_timeout=1 s"),
+            ]
+        },
+    )
+    [series] = list(metrics.book)
+    assert series.failed_starts == {("restore", "corrupt"): 1, ("cold", "timeout"): 1}
+    assert sum(series.starts["cold"].counts) == 1
+
+
+def test_a_heartbeat_that_cannot_be_read_is_left_out() -> None:
+    for raw in (None, "x", [1], [{}], [start("x")], [start(1, ms="much")], [start(1, phases=3)]):  # type: ignore[arg-type]
+        assert list(starts.read(raw, 0)) == []
+
+
+def test_reasons_fall_into_few_classes() -> None:
+    assert reasons.class_of("startup_timeout=3 s") == "timeout"
+    assert reasons.class_of("snapshot sn-1: kernel changed") == "foreign"
+    assert reasons.class_of("something nobody thought of") == "other"
+
+
+def test_the_last_minute_of_a_function() -> None:
+    recent = Recent()
+    assert recent.report(0.0) == {}
+    for second in range(10):
+        recent.ended(100.5 + second, 20)
+    recent.took(105.0, 0.010, 90)
+    recent.took(105.0, 0.500, 10)
+    recent.started(106.0, 0.030, "restore")
+    report = recent.report(110.0)
+    assert report == {
+        "calls_per_s": 20.0,
+        "call_ms": {"p50": 10.0, "p95": 500.0},
+        "start_ms": {"p50": 30.0, "p95": 30.0},
+        "starts": {"restore": 1},
+    }
+    assert recent.report(1000.0) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        (":9464", ("127.0.0.1", 9464)),
+        ("9464", ("127.0.0.1", 9464)),
+        ("[::1]:0", ("::1", 0)),
+    ],
+)
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+def test_a_wrong_setting_is_named() -> None:
+    for text in ("nowhere", "host:", "host:99999"):
+        with pytest.raises(InvalidError, match="host:port"):
+            parse_address(text)
+    with pytest.raises(InvalidError, match="REKINDLE_METRICS_FUNCTIONS"):
+        MetricsSettings.from_environ({"REKINDLE_METRICS_FUNCTIONS": "-1"})

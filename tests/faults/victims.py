@@ -1,0 +1,94 @@
+"""The processes of an instance that can be killed, found among its supervisor's descendants."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+
+from rekindle.paths import controller_socket
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc as pb_grpc
+from tests.faults.schedule import Kind
+
+#: So long may a victim take to be there: everything may be coming up again.
+_PATIENCE_S, _LOOK_S = 60.0, 0.02
+_MODULES = {Kind.AGENT: "rekindle.runtime.agent", Kind.CONTROLLER: "rekindle.controller"}
+
+
+class Victims:
+    """Finds who is to be killed."""
+
+    def __init__(self, supervisor: psutil.Process, directory: Path) -> None:
+        self._supervisor = supervisor
+        self._directory = directory
+        self._channel = grpc.insecure_channel(
+            f"unix:{controller_socket(directory)}",
+            options=[
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 200),
+            ],
+        )
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._channel.close()
+
+    def kill(self, kind: Kind, rank: int) -> int:
+        """SIGKILL to the one of that rank, of those that are there; its process id."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            found = sorted(self._there(kind), key=lambda process: process.pid)
+            if found:
+                victim = found[rank % len(found)]
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    victim.kill()
+                    return int(victim.pid)
+            assert time.monotonic() < deadline, f"there is no {kind.value} to kill"
+            time.sleep(_LOOK_S)  # a process that comes up tells nobody
+
+    def status(self) -> dict[str, Any]:
+        """What the controller tells of itself; nothing while it is away."""
+        token = (self._directory / "token").read_text().strip()
+        stub = pb_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
+        with contextlib.suppress(grpc.RpcError):
+            reply = stub.Status(
+                pb.StatusRequest(), metadata=(("authorization", f"Bearer {token}"),), timeout=5
+            )
+            told: dict[str, Any] = json.loads(reply.json)
+            return told
+        return {}
+
+    def _there(self, kind: Kind) -> list[psutil.Process]:
+        below = self._below()
+        if kind is Kind.REDIS:
+            return [p for p in below if _is_redis(p)]
+        if kind in _MODULES:
+            return [p for p in below if _runs(p, _MODULES[kind])]
+        told = [agent.get("stats", {}) for agent in self.status().get("agents", ())]
+        pids = {one["pid"] for stats in told for one in stats.get(f"{kind.value}s", ())}
+        return [process for process in below if process.pid in pids]
+
+    def _below(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # one ended while they were counted
+            return self._supervisor.children(recursive=True)
+        return []
+
+
+def _runs(process: psutil.Process, module: str) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return module in process.cmdline()
+    return False
+
+
+def _is_redis(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        words = [process.name(), *process.cmdline()[:1]]
+        return any("redis-server" in word or "valkey-server" in word for word in words)
+    return False

@@ -1,0 +1,147 @@
+"""Values by shared memory: whole, writable, private to the receiver, and gone when they die."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rekindle.wire import shared
+from rekindle.wire.shared import INLINE_BYTES, TooLargeError, pack, pack_input, unpack
+
+BIG = 4 * INLINE_BYTES
+
+
+def there_and_back(value: Any) -> Any:
+    packed = pack(value)
+    return unpack(packed.data, packed.fd)
+
+
+def mappings() -> int:
+    return Path("/proc/self/maps").read_text().count("rekindle-value")
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        0,
+        "text",
+        (1, {"a": [2.5, b"bytes"]}),
+        {1, 2},
+        b"x" * (INLINE_BYTES - 100),
+        b"x" * BIG,
+        "é" * BIG,
+        [b"y" * BIG, "z" * BIG, bytearray(b"w" * BIG)],
+        list(range(200_000)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_come_as_they_were(value: Any) -> None:
+    assert there_and_back(value) == value
+
+
+def test_what_is_small_needs_no_memory_file() -> None:
+    before = descriptors()
+    packed = pack([np.zeros(100), b"x" * 1000])
+    assert packed.fd < 0 and descriptors() == before
+
+
+def test_arrays_are_mapped_not_copied_and_can_be_written() -> None:
+    sent = [np.arange(BIG, dtype=np.int64), np.ones((300, 300)), np.zeros(3)]
+    packed = pack(sent)
+    assert packed.fd >= 0
+    other = os.dup(packed.fd)
+    first, second = unpack(packed.data, packed.fd), unpack(packed.data, other)
+    assert mappings() == 2
+    for got, want in zip(first, sent, strict=True):
+        assert np.array_equal(got, want)
+        assert got.flags.writeable
+        got += 1
+    assert all(np.array_equal(got, want) for got, want in zip(second, sent, strict=True))
+    assert all(got.ctypes.data % 16 == 0 for got in second)
+
+
+def test_memory_is_free_when_the_last_array_dies() -> None:
+    before = descriptors()
+    first, second = there_and_back((np.zeros(BIG), np.ones(BIG)))
+    assert mappings() == 1
+    assert descriptors() == before, "a mapping holds no descriptor"
+    del first
+    assert mappings() == 1 and second[0] == 1
+    del second
+    assert mappings() == 0
+
+
+def test_an_array_that_is_read_only_stays_so() -> None:
+    sent = np.arange(BIG)
+    sent.flags.writeable = False
+    assert not there_and_back(sent).flags.writeable
+
+
+def test_arrays_that_are_not_contiguous_and_views_arrive_right() -> None:
+    base = np.arange(BIG, dtype=np.float64).reshape(-1, 4)
+    for sent in (base[::2], base.T, np.asfortranarray(base), base[:, 1]):
+        assert np.array_equal(there_and_back(sent), sent)
+
+
+def test_functions_and_classes_of_scripts_travel_by_value() -> None:
+    factor = 3
+
+    def times(x: int) -> int:
+        return factor * x
+
+    assert there_and_back((times, b"x" * BIG))[0](2) == 6
+
+
+def test_nobody_can_change_what_was_packed() -> None:
+    packed = pack(b"x" * BIG)
+    with pytest.raises(PermissionError):
+        os.pwrite(packed.fd, b"y", 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(packed.fd, 10)
+    packed.close()
+
+
+def test_memory_that_is_not_sealed_or_not_whole_is_refused() -> None:
+    fd = os.memfd_create("other")
+    os.write(fd, b"x" * 100)
+    with pytest.raises(pickle.UnpicklingError, match="not sealed"):
+        unpack(b"", fd)
+    fd = os.memfd_create("other", os.MFD_ALLOW_SEALING)
+    os.write(fd, b"\xff" * 100)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, shared._SEALS)
+    with pytest.raises(pickle.UnpicklingError, match="not whole"):
+        unpack(b"", fd)
+
+
+def test_a_limit_stops_before_everything_is_written() -> None:
+    before = descriptors()
+    for value in (b"x" * BIG, np.zeros(BIG), [b"x" * 1000] * 1000):
+        with pytest.raises(TooLargeError) as caught:
+            pack(value, 1000)
+        assert caught.value.limit == 1000 < caught.value.size
+    assert descriptors() == before
+
+
+def test_what_cannot_be_pickled_leaves_no_descriptor() -> None:
+    before = descriptors()
+    with pytest.raises(TypeError):
+        pack([b"x" * BIG, np.zeros(BIG), threading.Lock()])
+    assert descriptors() == before
+
+
+def test_arguments_are_a_tuple_and_a_dict() -> None:
+    for args, kwargs in (((), {}), ((1,), {}), ((), {"a": np.zeros(BIG).sum()})):
+        packed = pack_input(args, kwargs)
+        assert unpack(packed.data, packed.fd) == (args, kwargs)
