@@ -69,7 +69,9 @@ class Dispatcher:
             if item is None:
                 continue
             agent = choose_agent(
-                self._state.agents.values(), function.function_id, function.spec.max_containers
+                filter(function.may_run_on, self._state.agents.values()),
+                function.function_id,
+                function.max_containers,
             )
             if agent is None:
                 blocked.add(function.function_id)

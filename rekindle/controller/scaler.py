@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rekindle.controller import policies, pools
-from rekindle.controller.allotment import Node, settled, shares
+from rekindle.controller.allotment import Node, Share, settled, shares
 from rekindle.controller.arrivals import Arrivals
 from rekindle.controller.costs import CostBook, kind_of
 from rekindle.controller.metrics import starts
@@ -78,6 +78,7 @@ class Scaler:
 
     def opened(self, function: Function) -> None:
         """A function is registered, or was restored: its plan goes to the agents."""
+        function.limit = self.in_force(function).settings.max_containers or 0
         self._pool(function, "", b"")
         self._tasks.start(self._know(function), "costs of a function")
 
@@ -112,10 +113,11 @@ class Scaler:
         self.arrivals.served((pool.label, pool.digest), count, execute_ns / 1e9)
 
     def joined(self, agent: Agent) -> None:
-        """An agent is connected, for the first time or again: it gets all plans."""
+        """An agent is connected, for the first time or again: it gets all plans, at once."""
         for pool in list(self._pools.values()):
             pool.sent.pop(agent.agent_id, None)
             self._touch(pool, now=True)
+        self.tick()
 
     def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
         """An agent told of itself."""
@@ -197,6 +199,7 @@ class Scaler:
         )
         if not every:
             self._pool_of(function, params)
+        function.limit = self.in_force(function).settings.max_containers or 0
         for pool in self._of(function):
             self._resettle(pool)
             self._touch(pool, now=True)
@@ -206,10 +209,6 @@ class Scaler:
     def in_force(self, function: Function, digest: str = "") -> InForce:
         """What holds for a pool of a function."""
         return self.book.in_force(function.function_id, function.spec, digest or EVERY)
-
-    def max_containers(self, function: Function) -> int | None:
-        """What holds for each pool of a function."""
-        return self.in_force(function).settings.max_containers
 
     def _resettle(self, pool: SizedPool) -> None:
         before, pool.force = pool.force, self._in_force(pool.function, pool.digest)
@@ -386,6 +385,8 @@ class Scaler:
         )
         for agent_id, share in shares(plan.runners, plan.max_runners, nodes).items():
             agent = self._state.agents[agent_id]
+            if not pool.digest:
+                _limit(pool.function, agent_id, share)
             own = dataclasses.replace(plan, runners=share.runners, max_runners=share.most)
             text = own.to_json()
             if agent.outbox is None or pool.sent.get(agent_id) == text:
@@ -395,11 +396,6 @@ class Scaler:
             if unused:  # of a class with parameters: its instances have pools of their own
                 nothing = dataclasses.replace(own, runners=0, buffer=0)
                 self._order_plan(agent, pool, nothing, every=False)
-            limits = pool.function.limits
-            if share.most is None:
-                limits.pop(agent_id, None)
-            else:
-                limits[agent_id] = share.most
 
     @staticmethod
     def _order_plan(agent: Agent, pool: SizedPool, plan: PoolPlan, *, every: bool) -> None:
@@ -442,6 +438,14 @@ class Scaler:
             "service_ms": round(1000 * service.mean_s, 3),
             "service_p95_ms": round(1000 * service.quantile_s(0.95), 3),
         }
+
+
+def _limit(function: Function, agent_id: str, share: Share) -> None:
+    """For placement: an agent without a share gets no inputs."""
+    if share.most is None:
+        function.limits.pop(agent_id, None)
+    else:
+        function.limits[agent_id] = share.most
 
 
 def _clock() -> Callable[[], float]:

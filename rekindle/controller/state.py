@@ -143,8 +143,19 @@ class Function:
     served: int = 0  # turn of its last assignment, for fairness
     mean_bytes: float = 1024.0  # of payloads, to bound what is taken at once
     opened_on: str = ""  # the agent that keeps min_containers
-    #: Agent id -> how many runners it may have for a pool, where there is a limit (scaler.py).
+    #: Runners that each of its pools may have, over all agents; 0 is no limit, None as declared.
+    limit: int | None = None
+    #: Agent id -> its share of that, where there is a limit (scaler.py).
     limits: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def max_containers(self) -> int | None:
+        """Runners that each of its pools may have, as it is in force; None is no limit."""
+        return self.spec.max_containers if self.limit is None else (self.limit or None)
+
+    def may_run_on(self, agent: Agent) -> bool:
+        """Whether an agent has a share of its runners at all."""
+        return self.limits.get(agent.agent_id, 1) > 0
 
 
 @dataclass(slots=True, eq=False)
