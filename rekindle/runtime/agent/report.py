@@ -26,7 +26,9 @@ def stats(node: Node) -> dict[str, Any]:
         "pid": os.getpid(),
         "max_runners": node.tools.settings.max_runners,
         "criu": node.tools.criu.version_text if node.tools.criu else "",
-        "in_flight": sum(1 for result in node.in_flight.values() if result is None),
+        "in_flight": node.in_flight.running,
+        "unconfirmed": node.in_flight.unconfirmed,
+        "unconfirmed_bytes": node.in_flight.unconfirmed_bytes,
         "memory_total_bytes": memory.total,
         "memory_available_bytes": memory.available,
         "runners": [
@@ -51,6 +53,8 @@ def stats(node: Node) -> dict[str, Any]:
                 "app_id": pool.app_id,
                 "waiting": len(pool.waiting),
                 "starting": pool.starting,
+                "service_s": pool.dealer.pace.service_s,
+                **pool.backoff.report(),
             }
             for pool in node.pools.values()
         ],
@@ -80,6 +84,8 @@ def stats(node: Node) -> dict[str, Any]:
         "memory": report(node.budget),
         "evictions": dict(node.budget.counts),
         "held": report_pools(node, node.budget.memory),
+        "starts": node.history.news(),
+        "counters": node.history.counters(),
         "restores": dict(node.tools.restores),
         "measured_pss_bytes": dict(node.measured_pss),
     }

@@ -67,8 +67,11 @@ class RecordingUplink:
     def send(self, message: pb.AgentMessage) -> None:
         kind = message.WhichOneof("kind")
         if kind == "done":
-            result = pb.Result.FromString(message.done.results[0])
-            self.results[(result.call_id, result.index)] = Outcome(result, now_ns())
+            for raw in message.done.results:
+                result = pb.Result.FromString(raw)
+                key = (result.call_id, result.index)
+                assert key not in self.results, f"{key} has two results"
+                self.results[key] = Outcome(result, now_ns())
         elif kind == "returned":
             self.returned.append(message.returned)
         elif kind == "log":
