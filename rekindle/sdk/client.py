@@ -274,16 +274,6 @@ class Client:
         reply = await self._unary("Recorded", request)
         return str(reply.json)
 
-    async def set_pool(self, request: pb.SetPoolRequest) -> str:
-        """Change a pool's settings; what is in force then, as JSON."""
-        reply = await self._unary("SetPool", request)
-        return str(reply.json)
-
-    async def recorded(self, request: pb.RecordedRequest) -> str:
-        """Arrivals and costs of a function, as JSON."""
-        reply = await self._unary("Recorded", request)
-        return str(reply.json)
-
     async def status(self) -> str:
         """What the controller knows of itself, as JSON."""
         reply = await self._unary("Status", pb.StatusRequest())
