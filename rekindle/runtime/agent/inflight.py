@@ -7,7 +7,7 @@ that may take is bounded (``full``): runners get no more inputs until confirmati
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rekindle.runtime.agent.assignment import Assignment, InputState, Order
 from rekindle.wire import rekindle_pb2 as pb
@@ -30,6 +30,8 @@ class InFlight:
         self.unconfirmed = 0
         self.unconfirmed_bytes = 0
         self.inputs = 0
+        #: Told of each input whose payload is needed no more, where that came from the blob store.
+        self.release: Callable[[Assignment], None] = lambda one: None
 
     @property
     def full(self) -> bool:
@@ -69,6 +71,8 @@ class InFlight:
         assignment.move(InputState.DONE)
         assignment.status, assignment.result = status, result
         assignment.payload = b""
+        if assignment.blob:
+            self.release(assignment)
         assignment.runner = None
         self.unconfirmed += 1
         self.unconfirmed_bytes += len(result)
@@ -88,6 +92,8 @@ class InFlight:
         if not call:
             del self.calls[assignment.order.call_id]
         self.inputs -= 1
+        if assignment.blob:
+            self.release(assignment)
         if assignment.state is InputState.DONE:
             self.unconfirmed -= 1
             self.unconfirmed_bytes -= len(assignment.result)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from rekindle.exception import Error, SnapshotError
 from rekindle.runtime.agent import outcome, sources
 from rekindle.runtime.agent.assignment import Assignment, InputState, Order
+from rekindle.runtime.agent.blobs import Blobs, unfetched
 from rekindle.runtime.agent.budget import Budget
 from rekindle.runtime.agent.frozen import FrozenTemplate
 from rekindle.runtime.agent.history import History, Start
@@ -89,6 +90,8 @@ class Node:
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.tools.settings.memory_budget_bytes)
+        self.blobs = Blobs(self.tools.settings.instance_dir)
+        self.in_flight.release = self.blobs.release
 
     # ---- orders of the controller ----------------------------------------------------------
 
@@ -109,9 +112,28 @@ class Node:
             return
         pool = self.pool_of(order.function_id, order.params)
         if pool is not None:
-            pool.submit(inputs)
+            self._submit(pool, inputs)
         else:
             self._spawn(self._submit_to_new_pool(order, inputs))
+
+    def _submit(self, pool: Pool, inputs: list[Assignment]) -> None:
+        beside = [one for one in inputs if one.blob]
+        if len(beside) < len(inputs):
+            pool.submit([one for one in inputs if not one.blob] if beside else inputs)
+        for one in beside:
+            self._spawn(self._submit_fetched(pool, one))
+
+    async def _submit_fetched(self, pool: Pool, one: Assignment) -> None:
+        try:
+            await self.blobs.fetch(one)
+        except Error as error:
+            if one.state is InputState.WAITING:
+                self.done(outcome.of_one(one, unfetched(one, error)))
+            return
+        if one.state is InputState.WAITING:
+            pool.submit([one])
+        else:  # it was cancelled meanwhile
+            self.blobs.release(one)
 
     def pool_of(self, function_id: str, params: bytes) -> Pool | None:
         """The pool of a function on this node, where there is one."""
@@ -127,7 +149,7 @@ class Node:
         # Some may have been cancelled meanwhile.
         inputs = [one for one in inputs if one.state is InputState.WAITING]
         if pool is not None:
-            pool.submit(inputs)
+            self._submit(pool, inputs)
         elif failure is not None:
             for one in inputs:
                 self.done(outcome.of_one(one, outcome.start_failed(one, failure)))
@@ -356,6 +378,16 @@ class Node:
 
     def done(self, batch: Batch) -> None:
         """Inputs of one call have their results."""
+        if self.blobs.large(batch):
+            self._spawn(self._put_aside(batch))
+        else:
+            self._done(batch)
+
+    async def _put_aside(self, batch: Batch) -> None:
+        await self.blobs.put_aside(batch)
+        self._done(batch)
+
+    def _done(self, batch: Batch) -> None:
         message = pb.AgentMessage()
         done = message.done
         settle = self.in_flight.settle

@@ -39,7 +39,4 @@ def frame(number: int, inputs: list[Assignment]) -> tuple[Header, list[bytes]]:
         "indexes": [one.index for one in inputs],
         "sizes": [len(payload) for payload in payloads],
     }
-    blobs = {str(one.index): one.blob for one in inputs if one.blob}
-    if blobs:
-        header["blobs"] = blobs
     return header, payloads
