@@ -190,6 +190,8 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
         node.open(order.open)
     elif kind == "prepare":
         node.prepare(order.prepare)
+    elif kind == "lease":
+        node.leases.grant(order.lease)
     elif kind == "plan":
         node.plan(order.plan)
     else:

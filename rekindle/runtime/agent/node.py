@@ -22,6 +22,7 @@ from rekindle.runtime.agent.budget import Budget
 from rekindle.runtime.agent.frozen import FrozenTemplate
 from rekindle.runtime.agent.history import History, Start
 from rekindle.runtime.agent.inflight import InFlight
+from rekindle.runtime.agent.leases import Leases
 from rekindle.runtime.agent.outcome import Batch
 from rekindle.runtime.agent.output import Line
 from rekindle.runtime.agent.plans import EVERY, Plans
@@ -90,6 +91,8 @@ class Node:
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.tools.settings.memory_budget_bytes)
+        #: Runners that clients call directly.
+        self.leases = Leases(self)
         self.blobs = Blobs(self.tools.settings.instance_dir)
         self.in_flight.release = self.blobs.release
 
@@ -369,6 +372,8 @@ class Node:
             if ahead:
                 others = spare if kept else []
             if not any(other.stop_idle() for other in [*spare, *others]):
+                if not ahead:
+                    self.leases.make_room(pool)
                 return False
         return self.budget.room_for(self, pool, ahead=ahead)
 
@@ -497,6 +502,7 @@ class Node:
         """End everything, letting exit hooks run and snapshots be finished."""
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
         await self._finish_background(list(self.revisions.values()))
+        await self.leases.close()
         for revision in self.revisions.values():
             revision.drop_template()
         for task in [*self._tasks, *self.functions.values()]:

@@ -26,6 +26,7 @@ def stats(node: Node) -> dict[str, Any]:
         "pid": os.getpid(),
         "max_runners": node.tools.settings.max_runners,
         "criu": node.tools.criu.version_text if node.tools.criu else "",
+        "direct": node.leases.stats(),
         "in_flight": node.in_flight.running,
         "unconfirmed": node.in_flight.unconfirmed,
         "unconfirmed_bytes": node.in_flight.unconfirmed_bytes,

@@ -61,6 +61,7 @@ class RecordingUplink:
     returned: list[pb.InputsReturned] = field(default_factory=list)
     lines: list[pb.LogLine] = field(default_factory=list)
     prepared: dict[str, pb.PrepareDone] = field(default_factory=dict)
+    leases: dict[str, pb.LeaseGranted] = field(default_factory=dict)
     closed_apps: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -78,6 +79,8 @@ class RecordingUplink:
             self.lines.append(message.log)
         elif kind == "prepared":
             self.prepared[message.prepared.request_id] = message.prepared
+        elif kind == "lease":
+            self.leases[message.lease.request_id] = message.lease
         elif kind == "app_closed":
             self.closed_apps.append(message.app_closed.app_id)
         self.changed.set()
