@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import NotFoundError
+from rekindle.sdk import inside
 from rekindle.wire.serialization import deserialize
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def load(name: str, code: bytes, params: bytes) -> Service:
         values.update(deserialize(params, f"the parameters of {name}"))
     for key, value in values.items():
         setattr(instance, key, value)
+    inside.offer(instance, name, payload["methods"], values)
     return Service(
         name,
         {public: getattr(instance, attr) for public, attr in payload["methods"].items()},
