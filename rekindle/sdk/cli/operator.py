@@ -27,9 +27,9 @@ T = TypeVar("T")
 class OperatorClient(Client):
     """A client with the requests of operators."""
 
-    async def report(self) -> dict[str, Any]:
+    async def report(self, patience_s: float = PATIENCE_S) -> dict[str, Any]:
         """What the controller knows of itself."""
-        reply: pb.StatusReply = await self._unary("Status", pb.StatusRequest(), PATIENCE_S)
+        reply: pb.StatusReply = await self._unary("Status", pb.StatusRequest(), patience_s)
         report: dict[str, Any] = json.loads(reply.json)
         return report
 
