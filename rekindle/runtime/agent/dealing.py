@@ -19,7 +19,7 @@ from rekindle.runtime.agent import outcome
 from rekindle.runtime.agent.assignment import Assignment, Cancel, InputState
 from rekindle.runtime.agent.outcome import Batch
 from rekindle.runtime.agent.pace import MAX_SLICE, Pace
-from rekindle.runtime.agent.runner import Runner
+from rekindle.runtime.agent.runner import Runner, RunnerState
 from rekindle.runtime.agent.slices import MAX_SLICE_BYTES, Slice, frame
 from rekindle.runtime.agent.watching import Watch
 from rekindle.wire import finished
@@ -60,6 +60,9 @@ class Crew(Protocol):
 
     def coming(self) -> int:
         """Runners that will be there soon, and can take inputs then."""
+
+    def size(self) -> int:
+        """Runners that are there."""
 
     def pump(self) -> None:
         """Go on: something has changed."""
@@ -119,6 +122,15 @@ class Dealer:
 
     # ---- handing out -----------------------------------------------------------------------
 
+    def deal_to(self, runner: Runner) -> None:
+        """Hand what waits to a runner that has just ended a slice."""
+        if not self.waiting or not self.sink.may_run() or runner.dying or runner.private:
+            return
+        if runner.state is RunnerState.IDLE:
+            self.hand(runner, self._cut(1 + self.crew.coming()))
+        if self.waiting and self._goes_ahead(runner):
+            self.hand(runner, self._cut(self.crew.size()))
+
     def deal(self) -> None:
         """Hand what waits to runners that are idle, and ahead to busy ones where that pays."""
         while self.waiting and self.sink.may_run():
@@ -128,22 +140,20 @@ class Dealer:
             # The one that was used last: its caches are the warmest.
             runner = max(idle, key=lambda one: one.idle_since)
             self.hand(runner, self._cut(len(idle) + self.crew.coming()))
-        if self.waiting and self.pace.ahead and not self.single_use and self.sink.may_run():
-            self._deal_ahead()
+        if self.waiting and self.pace.ahead and self.sink.may_run():
+            for runner in self.crew.busy_runners():
+                if self.waiting and self._goes_ahead(runner):
+                    self.hand(runner, self._cut(self.crew.size()))
 
-    def _deal_ahead(self) -> None:
-        busy = [one for one in self.crew.busy_runners() if not one.dying]
-        for runner in busy:
-            if not self.waiting:
-                return
+    def _goes_ahead(self, runner: Runner) -> bool:
+        """Whether a busy runner is handed its next slice before it has ended the one it has."""
+        return (
+            len(runner.slices) == 1
+            and self.pace.ahead
+            and not (self.single_use or runner.private or runner.recalled_at or runner.dying)
             # Of one call only, so that it is known which one a runner prints for.
-            if (
-                len(runner.slices) == 1
-                and not runner.private
-                and not runner.recalled_at
-                and runner.slices[0].order.call_id == self.waiting[0].order.call_id
-            ):
-                self.hand(runner, self._cut(len(busy)))
+            and runner.slices[0].order.call_id == self.waiting[0].order.call_id
+        )
 
     def _cut(self, takers: int) -> list[Assignment]:
         """The next slice: inputs of one call and method, in order."""
@@ -219,6 +229,7 @@ class Dealer:
                 values = outcome.Values(piece.order, runner.id, Strategy.WARM)
                 found[piece.number] = (piece, Batch(piece.order), values)
             _piece, batch, values = found[piece.number]
+            one.runner = None
             count += 1
             took_ns += record.ended_ns - record.began_ns
             if (

@@ -438,9 +438,6 @@ class Node:
             )
         )
 
-    def short(self, pool: Pool, *, stuck: bool) -> None:
-        """Inputs wait in a pool some of whose runners are lent; ``stuck``: none can be started."""
-
     def measured(self, runner_id: str, pss_bytes: int) -> None:
         """Remember what a runner of a call with a named strategy took."""
         self.measured_pss[runner_id] = pss_bytes

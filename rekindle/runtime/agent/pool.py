@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rekindle.exception import Error, InternalFailure, StrategyUnavailableError
 from rekindle.runtime.agent import outcome
@@ -27,6 +27,9 @@ from rekindle.runtime.agent.starts import Starter
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns
 
+if TYPE_CHECKING:
+    from rekindle.runtime.agent.leases import Leases
+
 log = logging.getLogger(__name__)
 
 #: While it is not known how long inputs take, the first one is given this long to show it before
@@ -38,14 +41,13 @@ _CLOSED = "the app was closed before the input could run"
 class Host(Sink, Protocol):
     """What a pool asks of its node."""
 
+    leases: Leases
+
     def room_for_runner(self, pool: Pool, *, ahead: bool) -> bool:
         """Whether one more runner fits; ``ahead``: no input waits for it.
 
         Else others may be stopped for it.
         """
-
-    def short(self, pool: Pool, *, stuck: bool) -> None:
-        """Inputs wait in a pool some of whose runners are lent; ``stuck``: none is starting."""
 
     def measured(self, runner_id: str, pss_bytes: int) -> None:
         """A runner's share of memory after a call that asked for a strategy."""
@@ -112,11 +114,13 @@ class Pool:
         """Give waiting inputs to idle runners, and start runners that are missing."""
         self.dealer.deal()
         self.sizing.see(bool(self.waiting) or self.busy() > 0)
+        if self.waiting:
+            self.host.leases.short(self, stuck=False)
         while not self.closed and self._should_start():
             self.starting += 1
             self._spawn(self._start_one())
-        if self.waiting and any(r.state is RunnerState.LENT for r in self.runners.values()):
-            self.host.short(self, stuck=not self.starting and not self.closed)
+        if self.waiting and not self.starting:
+            self.host.leases.short(self, stuck=True)
 
     # ---- how many runners ------------------------------------------------------------------
 
@@ -166,9 +170,10 @@ class Pool:
             r for r in self.runners.values() if not r.private and r.state is not RunnerState.LENT
         ]
         pace = self.dealer.pace
-        missing = pace.runners_for(len(self.waiting)) - self.starting
+        coming = self.starting + self.returning
+        missing = pace.runners_for(len(self.waiting)) - coming
         if not serving:
-            return max(missing, 1 - self.starting)
+            return max(missing, 1 - coming)
         if pace.service_s is None:
             probed = time.monotonic() - _PROBE_S
             if any(r.seen_at > probed for r in serving if r.state is RunnerState.BUSY):
@@ -208,7 +213,9 @@ class Pool:
             elif self.revision.spec.single_use_containers:
                 self.stop_runner(runner)
         self.keeping.freeze_when_due(waiting=bool(self.waiting))
-        self.pump()
+        self.dealer.deal_to(runner)
+        if not self.waiting or self.size() + self.starting < self.sizing.limit:
+            self.pump()
 
     def lost(self, runner: Runner, tell: Callable[[str], None] | None) -> None:
         """A runner is gone."""
@@ -227,7 +234,7 @@ class Pool:
     async def _run_forced(self, one: Assignment, strategy: Strategy) -> None:
         """An input that asks for a strategy by name: exactly that, or an error."""
         if strategy is Strategy.WARM:
-            runner = self.idle_runner()
+            runner = self.idle_runner() or await self.host.leases.borrow_back(self)
             if runner is None:
                 error = StrategyUnavailableError("warm: no idle runner is there")
                 self.host.done(outcome.of_one(one, outcome.start_failed(one, error)))
@@ -351,6 +358,7 @@ class Pool:
         """Fail what waits, kill what runs, let exit hooks run in idle runners."""
         self.closed = self.keeping.closed = True
         self.dealer.fail_waiting(lambda one: outcome.cancelled(one, _CLOSED), len(self.waiting))
+        await self.host.leases.close_pool(self)
         stops = []
         for runner in list(self.runners.values()):
             if runner.state is RunnerState.BUSY:
