@@ -324,6 +324,7 @@ class FakeAgent:
         self.closes: asyncio.Queue[str] = asyncio.Queue()
         self.opens: asyncio.Queue[str] = asyncio.Queue()
         self.prepares: asyncio.Queue[pb.PrepareOnAgent] = asyncio.Queue()
+        self.plans: asyncio.Queue[pb.PlanPool] = asyncio.Queue()
         self.log_lines: list[str] = []
         self.confirms_closing = True
 
@@ -400,6 +401,8 @@ class FakeAgent:
                 self.opens.put_nowait(message.open.function_id)
             elif kind == "prepare":
                 self.prepares.put_nowait(message.prepare)
+            elif kind == "plan":
+                self.plans.put_nowait(message.plan)
 
     async def send(self, **message: Any) -> None:
         """Send one AgentMessage."""
