@@ -11,6 +11,7 @@ import psutil
 
 from rekindle.runtime.agent.budget import report, report_pools
 from rekindle.runtime.agent.node import Node
+from rekindle.wire.phases import now_ns
 
 
 def stats_json(node: Node) -> str:
@@ -43,6 +44,8 @@ def stats(node: Node) -> dict[str, Any]:
                 "inputs": runner.inputs_done,
                 "pid": runner.channel.pid,
                 "idle_s": round(now - runner.idle_since, 1) if runner.state.value == "idle" else 0,
+                "age_s": round((now_ns() - runner.began_ns) / 1e9, 1),
+                "pss_bytes": node.budget.memory.runner_share(pool, runner).pss,
             }
             for pool in node.pools.values()
             for runner in pool.runners.values()
