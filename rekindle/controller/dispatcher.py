@@ -88,9 +88,12 @@ class Dispatcher:
             work = self._next(function)
             if work is None:
                 continue
-            most = function.spec.max_containers
+            most = function.max_containers
             agent = choose_agent(
-                self._state.agents.values(), function.function_id, most, function.mean_ns
+                filter(function.may_run_on, self._state.agents.values()),
+                function.function_id,
+                most,
+                function.mean_ns,
             )
             if agent is None:
                 blocked.add(function.function_id)
@@ -129,7 +132,7 @@ class Dispatcher:
         """Move inputs of a lot to what an agent is going to get."""
         inputs = lot.inputs[:count]
         del lot.inputs[:count]
-        each = weight(agent.max_runners, function.spec.max_containers, function.mean_ns)
+        each = weight(agent.max_runners, function.max_containers, function.mean_ns)
         key = (agent, id(lot))
         found = orders.get(key)
         if found is None:

@@ -85,7 +85,7 @@ class Orders:
             agent = choose_agent(
                 self._state.live_agents(),
                 function.function_id,
-                function.spec.max_containers,
+                function.max_containers,
             )
         if agent is None:
             return  # the next agent that joins gets it
@@ -132,7 +132,7 @@ class Orders:
     async def _agent_for(self, function: Function) -> Agent:
         def choose() -> Agent | None:
             live = self._state.live_agents()
-            chosen = choose_agent(live, function.function_id, function.spec.max_containers)
+            chosen = choose_agent(live, function.function_id, function.max_containers)
             return chosen or min(live, key=lambda agent: agent.load, default=None)
 
         async with self._joined:

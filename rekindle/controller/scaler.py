@@ -9,28 +9,26 @@ waits for this room, and nothing stops when it does.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import heapq
 import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rekindle.controller import policies, pools
-from rekindle.controller.allotment import Node, settled, shares
+from rekindle.controller.agentnews import AgentNews, entries
 from rekindle.controller.arrivals import Arrivals
 from rekindle.controller.costs import CostBook, kind_of
-from rekindle.controller.metrics import starts
+from rekindle.controller.metrics.starts import Start
+from rekindle.controller.planorders import PlanOrders
 from rekindle.controller.policies.policy import Policy
 from rekindle.controller.pools import EVERY, InForce, SettingsBook
 from rekindle.controller.sized import SizedPool, tell_past
 from rekindle.controller.state import Agent, Function, State
 from rekindle.controller.tasks import Tasks
-from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
-from rekindle.wire.pools import PoolPlan
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +64,8 @@ class Scaler:
         self._due: list[tuple[float, int, SizedPool]] = []
         self._order = itertools.count()
         self._clock = _clock()
-        self._start_numbers: dict[str, int] = {}
-        self._eviction_numbers: dict[str, int] = {}
+        self._news = AgentNews()
+        self._orders = PlanOrders(state)
         self._tidied = 0.0
 
     # ---- what the other rooms say ----------------------------------------------------------
@@ -78,6 +76,7 @@ class Scaler:
 
     def opened(self, function: Function) -> None:
         """A function is registered, or was restored: its plan goes to the agents."""
+        function.limit = self.in_force(function).settings.max_containers or 0
         self._pool(function, "", b"")
         self._tasks.start(self._know(function), "costs of a function")
 
@@ -112,15 +111,16 @@ class Scaler:
         self.arrivals.served((pool.label, pool.digest), count, execute_ns / 1e9)
 
     def joined(self, agent: Agent) -> None:
-        """An agent is connected, for the first time or again: it gets all plans."""
+        """An agent is connected, for the first time or again: it gets all plans, at once."""
         for pool in list(self._pools.values()):
             pool.sent.pop(agent.agent_id, None)
             self._touch(pool, now=True)
+        self.tick()
 
     def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
         """An agent told of itself."""
         now = self._clock()
-        for entry in _entries(stats, "held"):
+        for entry in entries(stats, "held"):
             pool = self._pools.get((str(entry.get("function_id")), str(entry.get("params", ""))))
             if pool is None:
                 continue
@@ -130,58 +130,36 @@ class Scaler:
             levels = costs.levels(snapshots=_snapshots(pool))
             costs.held(entry)
             changed = costs.levels(snapshots=_snapshots(pool)) is not levels
-            if changed or (before is None and pool.sent) or self._over_share(pool):
+            if changed or (before is None and pool.sent) or self._orders.over_share(pool):
                 self._touch(pool)
-        self._starts(agent, stats)
-        self._evictions(agent, stats)
-        for entry in _entries(stats, "direct_calls"):
-            self._direct(entry, now)
-
-    def _starts(self, agent: Agent, stats: Mapping[str, Any]) -> None:
-        after = self._start_numbers.get(agent.agent_id, 0)
-        raw = {int(e.get("seq") or 0): e for e in _entries(stats, "starts")}
-        for start in starts.read(stats.get("starts"), after):
-            after = max(after, start.number)
+        for start, raw in self._news.starts(agent.agent_id, stats):
             function = self._state.functions.get(start.function_id)
-            if function is None or not start.ok:
-                continue
-            entry = raw.get(start.number, {})
-            costs = self.costs.of(f"{function.app.name}.{function.name}")
-            costs.started(kind_of(start, entry), start.seconds)
-            key = (start.function_id, str(entry.get("params", "")))
-            pool = self._pools.get(key) or self._pools.get((start.function_id, ""))
-            if pool is not None:
-                pool.started += 1
-        self._start_numbers[agent.agent_id] = after
-
-    def _evictions(self, agent: Agent, stats: Mapping[str, Any]) -> None:
-        """What an agent gave up for memory: some policies learn from it."""
-        memory = stats.get("memory")
-        after = self._eviction_numbers.get(agent.agent_id, 0)
-        for entry in _entries(memory if isinstance(memory, dict) else {}, "evicted"):
-            number = int(entry.get("seq") or 0)
-            if number <= after:
-                continue
-            self._eviction_numbers[agent.agent_id] = max(
-                number, self._eviction_numbers.get(agent.agent_id, 0)
-            )
+            if function is not None and start.ok:
+                self._started(function, start, raw)
+        for entry in self._news.evictions(agent.agent_id, stats):
             pool = self._pools.get((str(entry.get("function_id")), ""))
-            if pool is not None:
+            if pool is not None:  # some policies learn from it
                 self._policy(pool.force).evicted(float(entry.get("priority") or 0.0))
+        for function_id, calls, seconds in self._news.direct(agent.agent_id, stats):
+            function = self._state.functions.get(function_id)
+            if function is not None:
+                self._called_directly(function, calls, seconds, now)
 
-    def _direct(self, entry: Mapping[str, Any], now: float) -> None:
-        function = self._state.functions.get(str(entry.get("function_id")))
-        count = int(entry.get("count") or 0)
-        if function is None or count <= 0:
-            return
-        pool = self._pools.get((function.function_id, str(entry.get("params", ""))))
-        if pool is None:
-            pool = self._pool(function, "", b"")
-        seconds = float(entry.get("execute_s") or 0.0)
-        pool.direct(count, seconds, now)
+    def _started(self, function: Function, start: Start, raw: Mapping[str, Any]) -> None:
+        costs = self.costs.of(f"{function.app.name}.{function.name}")
+        costs.started(kind_of(start, raw), start.seconds)
+        key = (start.function_id, str(raw.get("params", "")))
+        pool = self._pools.get(key) or self._pools.get((start.function_id, ""))
+        if pool is not None:
+            pool.started += 1
+
+    def _called_directly(self, function: Function, count: int, seconds: float, now: float) -> None:
+        known = [p for p in self._of(function) if p.digest]
+        pool = known[0] if len(known) == 1 else self._pool(function, "", b"")
+        pool.direct(count, max(0.0, seconds), now)
         name = (pool.label, pool.digest)
         self.arrivals.arrived(name, count, now)
-        self.arrivals.served(name, count, seconds)
+        self.arrivals.served(name, count, max(0.0, seconds))
         if pool.replan_at <= now:
             self._touch(pool)
 
@@ -197,6 +175,7 @@ class Scaler:
         )
         if not every:
             self._pool_of(function, params)
+        function.limit = self.in_force(function).settings.max_containers or 0
         for pool in self._of(function):
             self._resettle(pool)
             self._touch(pool, now=True)
@@ -207,19 +186,12 @@ class Scaler:
         """What holds for a pool of a function."""
         return self.book.in_force(function.function_id, function.spec, digest or EVERY)
 
-    def max_containers(self, function: Function) -> int | None:
-        """What holds for each pool of a function."""
-        return self.in_force(function).settings.max_containers
-
     def _resettle(self, pool: SizedPool) -> None:
-        before, pool.force = pool.force, self._in_force(pool.function, pool.digest)
+        before, pool.force = pool.force, self.in_force(pool.function, pool.digest)
         if (before.policy, before.options) != (pool.force.policy, pool.force.options):
             pool.sizer = self._policy(pool.force).sizer()
             pool.plan = None
             self._prime(pool)
-
-    def _in_force(self, function: Function, digest: str) -> InForce:
-        return self.book.in_force(function.function_id, function.spec, digest or EVERY)
 
     def _policy(self, force: InForce) -> Policy:
         """One object for all pools that have the same policy with the same options."""
@@ -244,7 +216,7 @@ class Scaler:
         key = (function.function_id, digest)
         pool = self._pools.get(key)
         if pool is None:
-            force = self._in_force(function, digest)
+            force = self.in_force(function, digest)
             now = self._clock()
             pool = self._pools[key] = SizedPool(
                 function, digest, params, force, self._policy(force).sizer(), now, demand_at=now
@@ -354,65 +326,8 @@ class Scaler:
                     why=plan.why,
                 ),
             )
-        self._send(pool, plan)
-
-    def _nodes(self, pool: SizedPool) -> list[Node]:
-        """The agents, the one that keeps min_containers first."""
-        agents = self._state.agents
-        home = pool.function.opened_on or pool.home
-        if home not in agents:
-            live = self._state.live_agents()
-            home = live[0].agent_id if live else ""
-        pool.home = home
-        for gone in pool.reported.keys() - agents.keys():
-            del pool.reported[gone]
-            pool.sent.pop(gone, None)
-        ordered = sorted(agents.values(), key=lambda a: (a.agent_id != home, a.joined))
-        return [
-            Node(a.agent_id, a.max_runners, _present(pool.reported.get(a.agent_id)))
-            for a in ordered
-        ]
-
-    def _over_share(self, pool: SizedPool) -> bool:
-        most = pool.force.settings.max_containers
-        return len(self._state.agents) > 1 and not settled(most, self._nodes(pool))
-
-    def _send(self, pool: SizedPool, plan: PoolPlan) -> None:
-        nodes = self._nodes(pool)
-        unused = (
-            not pool.digest
-            and not pool.arrivals
-            and bool(self._instances.get(pool.function.function_id))
-        )
-        for agent_id, share in shares(plan.runners, plan.max_runners, nodes).items():
-            agent = self._state.agents[agent_id]
-            own = dataclasses.replace(plan, runners=share.runners, max_runners=share.most)
-            text = own.to_json()
-            if agent.outbox is None or pool.sent.get(agent_id) == text:
-                continue
-            pool.sent[agent_id] = text
-            self._order_plan(agent, pool, own, every=not pool.digest)
-            if unused:  # of a class with parameters: its instances have pools of their own
-                nothing = dataclasses.replace(own, runners=0, buffer=0)
-                self._order_plan(agent, pool, nothing, every=False)
-            limits = pool.function.limits
-            if share.most is None:
-                limits.pop(agent_id, None)
-            else:
-                limits[agent_id] = share.most
-
-    @staticmethod
-    def _order_plan(agent: Agent, pool: SizedPool, plan: PoolPlan, *, every: bool) -> None:
-        agent.send(
-            pb.ControllerMessage(
-                plan=pb.PlanPool(
-                    function_id=pool.function.function_id,
-                    params=pool.params,
-                    every_instance=every,
-                    plan_json=plan.to_json(),
-                )
-            )
-        )
+        of_instances = bool(self._instances.get(pool.function.function_id))
+        self._orders.send(pool, plan, has_instances=of_instances)
 
     def _tidy(self) -> None:
         """Forget the pools of closed apps, and agents that are gone."""
@@ -424,9 +339,7 @@ class Scaler:
         for function_id in gone:
             self._instances.pop(function_id, None)
             self._tasks.start(self.book.forget(function_id), "forget pool settings")
-        for table in (self._start_numbers, self._eviction_numbers):
-            for agent_id in [one for one in table if one not in agents]:
-                del table[agent_id]
+        self._news.forget_but(agents)
 
     # ---- for people ------------------------------------------------------------------------
 
@@ -450,17 +363,5 @@ def _clock() -> Callable[[], float]:
     return lambda: ahead + time.monotonic()
 
 
-def _entries(stats: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
-    found = stats.get(name)
-    if isinstance(found, list):
-        yield from (entry for entry in found if isinstance(entry, dict))
-
-
 def _snapshots(pool: SizedPool) -> bool:
     return pool.function.spec.enable_memory_snapshot
-
-
-def _present(entry: Mapping[str, Any] | None) -> int:
-    if entry is None:
-        return 0
-    return sum(int(entry.get(name) or 0) for name in ("busy", "idle", "starting"))

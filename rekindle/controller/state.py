@@ -105,7 +105,9 @@ class Function:
     taken: asyncio.Event = field(default_factory=_set_event)  # set while not taking
     served: int = 0  # turn of its last assignment, for fairness
     opened_on: str = ""  # the agent that keeps min_containers
-    #: Agent id -> how many runners it may have for a pool, where there is a limit (scaler.py).
+    #: Runners that each of its pools may have, over all agents; 0 is no limit, None as declared.
+    limit: int | None = None
+    #: Agent id -> its share of that, where there is a limit (scaler.py).
     limits: dict[str, int] = field(default_factory=dict)
 
     def learn(self, count: int, execute_ns: int) -> None:
@@ -117,6 +119,15 @@ class Function:
             self.mean_ns = each
         else:
             self.mean_ns += (each - self.mean_ns) * min(0.5, count / 32)
+
+    @property
+    def max_containers(self) -> int | None:
+        """Runners that each of its pools may have, as it is in force; None is no limit."""
+        return self.spec.max_containers if self.limit is None else (self.limit or None)
+
+    def may_run_on(self, agent: Agent) -> bool:
+        """Whether an agent has a share of its runners at all."""
+        return self.limits.get(agent.agent_id, 1) > 0
 
 
 @dataclass(slots=True, eq=False)

@@ -129,9 +129,10 @@ def _agent(agent: Agent) -> dict[str, object]:
     }
 
 
-def _start(agent_id: str, start: Start) -> dict[str, object]:
+def _start(agent_id: str, label: str, start: Start) -> dict[str, object]:
     return {
         "agent_id": agent_id,
+        "function": label,
         "function_id": start.function_id,
         "runner_id": start.runner_id,
         "strategy": start.strategy,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class Client:
         self._stub_now: Any = None
         self._metadata: tuple[tuple[str, str], ...] = ()
         self._beside: Beside | None = None
+        #: Whether the instance can come back; False as soon as nobody is there to restart it.
+        self.alive: Callable[[], bool] = lambda: True
 
     # ---- the channel ---------------------------------------------------------------------------
 
@@ -106,7 +108,7 @@ class Client:
             await channel.close(None)
 
     async def _unary(self, method: str, request: Any, patience_s: float | None = None) -> Any:
-        patience = _Patience(self._patience_s if patience_s is None else patience_s, self.instance)
+        patience = _Patience(self._patience_s if patience_s is None else patience_s, self)
         while True:
             try:
                 return await getattr(self._stub(), method)(request, metadata=self._metadata)
@@ -163,7 +165,7 @@ class Client:
 
     async def hold(self, app_id: str) -> None:
         """Keep an ephemeral app alive until cancelled, through lost connections."""
-        patience = _Patience(self._patience_s, self.instance)
+        patience = _Patience(self._patience_s, self)
         while True:
             try:
                 async for _event in self._stream("HoldApp", pb.HoldAppRequest(app_id=app_id)):
@@ -207,7 +209,7 @@ class Client:
         it takes: after a lost connection one can come again. ``stored``: those alone that are
         there now.
         """
-        patience = _Patience(self._patience_s, self.instance)
+        patience = _Patience(self._patience_s, self)
         parse = pb.Result.FromString
         while True:
             start, have = seen.to_ask()
@@ -240,7 +242,7 @@ class Client:
 
     async def logs(self, app_id: str, after_seq: int, follow: bool) -> AsyncIterator[pb.LogLine]:
         """Log lines of an app, each once and in order, through lost connections."""
-        patience = _Patience(self._patience_s, self.instance)
+        patience = _Patience(self._patience_s, self)
         while True:
             request = pb.LogsRequest(app_id=app_id, after_seq=after_seq, follow=follow)
             try:
@@ -262,6 +264,16 @@ class Client:
         reply: pb.PrepareReply = await self._unary("Prepare", request)
         return reply
 
+    async def set_pool(self, request: pb.SetPoolRequest) -> str:
+        """Change a pool's settings; what is in force then, as JSON."""
+        reply = await self._unary("SetPool", request)
+        return str(reply.json)
+
+    async def recorded(self, request: pb.RecordedRequest) -> str:
+        """Arrivals and costs of a function, as JSON."""
+        reply = await self._unary("Recorded", request)
+        return str(reply.json)
+
     async def status(self) -> str:
         """What the controller knows of itself, as JSON."""
         reply = await self._unary("Status", pb.StatusRequest())
@@ -282,20 +294,28 @@ class _Patience:
     #: An attempt that lasted longer than this had a controller; the count starts anew.
     _CONTACT_S = 2.0
 
-    def __init__(self, total_s: float, instance: Path) -> None:
+    def __init__(self, total_s: float, client: Client) -> None:
         self._total_s = total_s
-        self._instance = instance
+        self._client = client
         self._away_since: float | None = None
         self._last = 0.0
         self._delay_s = 0.02
 
     async def wait(self, error: grpc.aio.AioRpcError) -> None:
-        """Sleep before the next attempt. Raises ConnectionError when the time is over."""
+        """Sleep before the next attempt.
+
+        Raises ConnectionError when the time is over, or when nobody restarts the controller.
+        """
+        if not self._client.alive():
+            raise ConnectionError(
+                f"the instance in {self._client.instance} has ended while it was in use: the "
+                f"process that kept it up (its supervisor) was killed"
+            ) from None
         now = asyncio.get_running_loop().time()
         if self._away_since is None or now - self._last > self._CONTACT_S:
             self._away_since, self._delay_s = now, 0.02
         if now - self._away_since >= self._total_s:
-            raise _no_controller(self._instance, self._total_s, error) from None
+            raise _no_controller(self._client.instance, self._total_s, error) from None
         await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
         self._delay_s = min(self._delay_s * 2, 0.5)
         self._last = asyncio.get_running_loop().time()

@@ -6,11 +6,13 @@ import inspect
 import io
 import pickle
 import threading
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.dual import Dual
 from rekindle.sdk.hooks import Parameter, mark_of
 
 if TYPE_CHECKING:
@@ -116,6 +118,35 @@ class Instance:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Instance, (self._cls, self._parameters)
+
+    @property
+    def update_autoscaler(self) -> Dual[..., None, Awaitable[None]]:
+        """As of a function (sdk/function.py), for the pool of this instance's parameters."""
+        return Dual(self._update_autoscaler, self._update_autoscaler_aio)
+
+    def _update_autoscaler(
+        self,
+        *,
+        min_containers: int | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: float | None = None,
+    ) -> None:
+        from rekindle.sdk import pools
+
+        pools.update(
+            self._cls._declaration,
+            self._params_bytes(),
+            min_containers=min_containers,
+            max_containers=max_containers,
+            buffer_containers=buffer_containers,
+            scaledown_window=scaledown_window,
+        )
+
+    async def _update_autoscaler_aio(self, **given: Any) -> None:
+        from rekindle.sdk import pools
+
+        await pools.update_aio(self._cls._declaration, self._params_bytes(), **given)
 
     def _params_bytes(self) -> bytes:
         """What names this instance's runners: equal bytes for equal values."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _PAUSE_S, _PAUSE_MAX_S = 0.02, 1.0
 #: A controller that cannot lease this function, or answers at all: look again after this long.
 _NEVER_S = 30.0
+#: A lease that was granted is there at once, or its agent is in trouble.
+_TAKE_UP_S = 2.0
 #: What became of a lease is asked for this long: an agent answers at once.
 _FATE_S = 10.0
 
@@ -62,12 +64,19 @@ class Held:
         self.runner_id = reply.runner_id
 
     @classmethod
-    def connect(cls, reply: pb.LeaseReply) -> Held:
-        """Take up a lease that was granted. Raises OSError."""
+    async def take_up(cls, reply: pb.LeaseReply) -> Held:
+        """Connect to the runner of a lease that was granted. Raises OSError where it is gone."""
+        loop = asyncio.get_running_loop()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.connect(reply.socket)
-            sock.sendall(pack_frame({"lease": reply.lease_id, "token": reply.token}))
+            sock.setblocking(False)
+            async with asyncio.timeout(_TAKE_UP_S):
+                await loop.sock_connect(sock, reply.socket)
+                hello = pack_frame({"lease": reply.lease_id, "token": reply.token})
+                await loop.sock_sendall(sock, hello)
+                if await loop.sock_recv(sock, 1) != wire.WELCOME:
+                    raise ConnectionRefusedError("the lease has ended")
+            sock.setblocking(True)
         except BaseException:
             sock.close()
             raise
@@ -219,7 +228,7 @@ class Slot:
             self.refused()
             return None
         try:
-            held = Held.connect(reply)
+            held = await Held.take_up(reply)
         except OSError:
             self.refused()  # another machine's, or an agent that just went
             return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from rekindle.exception import ExecutionError
+from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.dual import Dual
 
@@ -248,6 +248,53 @@ class Function(Generic[P, R]):
         from rekindle.sdk import inputs, mapping
 
         return await mapping.spawn_aio(self, inputs.zipped_aio(self, iterators), kwargs)
+
+    # ---- its pool ------------------------------------------------------------------------------
+
+    @property
+    def update_autoscaler(self) -> Dual[..., None, Awaitable[None]]:
+        """``update_autoscaler(*, min_containers=None, max_containers=None, ...)``.
+
+        Changes the pool while its app runs: also ``buffer_containers`` and ``scaledown_window``.
+        What is not given stays as it is; ``max_containers=0`` is no limit. Holds until the app is
+        run anew. Raises InvalidError for what cannot be, and for a method: its class's instance
+        has the pool.
+        """
+        return Dual(self._update_autoscaler, self._update_autoscaler_aio)
+
+    def _check_has_pool(self) -> None:
+        if self._method:
+            own = self._declaration.name
+            raise InvalidError(
+                f"{self.name} is a method: the runners are those of its class. "
+                f"Use {own}().update_autoscaler(...)"
+            )
+
+    def _update_autoscaler(
+        self,
+        *,
+        min_containers: int | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: float | None = None,
+    ) -> None:
+        from rekindle.sdk import pools
+
+        self._check_has_pool()
+        pools.update(
+            self._declaration,
+            b"",
+            min_containers=min_containers,
+            max_containers=max_containers,
+            buffer_containers=buffer_containers,
+            scaledown_window=scaledown_window,
+        )
+
+    async def _update_autoscaler_aio(self, **given: Any) -> None:
+        from rekindle.sdk import pools
+
+        self._check_has_pool()
+        await pools.update_aio(self._declaration, b"", **given)
 
     # ---- for the bench -------------------------------------------------------------------------
 

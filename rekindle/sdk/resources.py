@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from rekindle.wire.spec import RetrySpec
 
 
+#: No retry is sooner.
+_MIN_DELAY_S = 1.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retries:
     """How a failed input runs again, by the controller.
 
     ``max_retries``: 0 to 10. Retry *n* starts ``initial_delay * backoff_coefficient ** (n - 1)``
-    seconds after the failure, at most ``max_delay``; coefficient 1 to 10, initial delay 0 to 60,
-    longest delay 1 to 60 seconds. Raises InvalidError for values outside.
+    seconds after the failure, at least 1 and at most ``max_delay``; coefficient 1 to 10, initial
+    delay 0 to 60, longest delay 1 to 60 seconds. Exceptions and timeouts are retried,
+    cancellation is not. Raises InvalidError for values outside.
     """
 
     max_retries: int
@@ -49,11 +54,12 @@ def retry_spec(retries: int | Retries | None) -> RetrySpec | None:
             backoff_coefficient=float(retries.backoff_coefficient),
             initial_delay_s=float(retries.initial_delay),
             max_delay_s=float(retries.max_delay),
+            min_delay_s=_MIN_DELAY_S,
         )
     if isinstance(retries, bool) or not isinstance(retries, int):
         raise InvalidError(f"retries={retries!r} must be a whole number or rekindle.Retries(...)")
     checks.number("retries", retries, 0, 10, whole=True)
-    return RetrySpec(max_retries=retries)
+    return RetrySpec(max_retries=retries, initial_delay_s=_MIN_DELAY_S)
 
 
 class Secret:

@@ -80,6 +80,7 @@ class AppRun:
         request = registration.request_for(self._app, name, app_id, script)
         instance = self._session.wait()
         client = client_for(instance)
+        client.alive = self._session.alive
         shown = output.is_enabled()
 
         async def make_known() -> RunningApp:

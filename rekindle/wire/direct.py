@@ -21,6 +21,9 @@ _CALL = struct.Struct("=IBBH")
 #: Length of what follows, status, flags; when the call arrived, was unpickled, had run.
 _REPLY = struct.Struct("=IBBqqq")
 
+#: What a client reads once its connection is its runner's.
+WELCOME = b"+"
+
 #: Flags of a call.
 SHARED = 1  # its value is in the memfd that rides along
 #: Flag of a reply, beside SHARED.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-_HEAD = struct.Struct("=iBxxxqqqI")  # index, ending, three times, bytes of data
+_HEAD = struct.Struct("=iBxxxqqqI")  # number, ending, three times, bytes of data
 _LENGTH = struct.Struct("=I")
 HEAD_BYTES = _HEAD.size
 
@@ -28,7 +28,7 @@ class Ending(IntEnum):
 class Finished(NamedTuple):
     """One record. Times are CLOCK_REALTIME in nanoseconds."""
 
-    index: int
+    number: int  # the input's index in its call
     ending: int
     began_ns: int
     loaded_ns: int  # its arguments were there
@@ -37,20 +37,20 @@ class Finished(NamedTuple):
 
 
 def head(
-    index: int, ending: int, began_ns: int, loaded_ns: int, ended_ns: int, data_bytes: int
+    number: int, ending: int, began_ns: int, loaded_ns: int, ended_ns: int, data_bytes: int
 ) -> bytes:
     """Everything of a record but its data."""
-    return _HEAD.pack(index, ending, began_ns, loaded_ns, ended_ns, data_bytes)
+    return _HEAD.pack(number, ending, began_ns, loaded_ns, ended_ns, data_bytes)
 
 
 def read(records: bytes) -> Iterator[Finished]:
     """The records of a frame or of a page."""
     at, total = 0, len(records)
     while at < total:
-        index, ending, began_ns, loaded_ns, ended_ns, size = _HEAD.unpack_from(records, at)
+        number, ending, began_ns, loaded_ns, ended_ns, size = _HEAD.unpack_from(records, at)
         start = at + HEAD_BYTES
         at = start + size
-        yield Finished(index, ending, began_ns, loaded_ns, ended_ns, records[start:at])
+        yield Finished(number, ending, began_ns, loaded_ns, ended_ns, records[start:at])
 
 
 def failure(description: dict[str, Any], data: bytes) -> bytes:

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import struct
 
+#: Tells a runner to look at ``cancelled``. A real-time signal far from those that C libraries use.
+CANCEL_SIGNAL = signal.SIGRTMIN + 5
 #: Room for results that have not been sent.
 AREA_BYTES = 256 << 10
 
@@ -19,7 +22,7 @@ _SIZE = mmap.PAGESIZE
 _TEXT = struct.Struct("=B63s")
 
 # Words of eight bytes. Written by the runner.
-_BEGAN_NS, _INDEX, _DONE, _BUSY_NS, _FILLED, _EPOCH = 0, 1, 2, 3, 4, 5
+_BEGAN_NS, _INDEX, _DONE, _BUSY_NS, _FAILED, _FILLED, _EPOCH = 0, 1, 2, 3, 4, 5, 6
 _CALL_OFFSET = 64
 # Written by the agent.
 _DRAINING, _DRAINED_BYTES, _RECALLED, _CANCELLED = 16, 17, 18, 19
@@ -86,6 +89,10 @@ class RunnerPage:
         words[_DONE] += 1
         words[_BUSY_NS] += at_ns - began_ns
 
+    def fail(self) -> None:
+        """The input that runs now has failed; said before its end."""
+        self._words[_FAILED] += 1
+
     def keep(self, *pieces: bytes) -> bool:
         """Put a finished record where the agent finds it, whatever happens; False: no room."""
         at = self._words[_FILLED]
@@ -138,6 +145,11 @@ class RunnerPage:
     def done(self) -> int:
         """Inputs that have ended here, ever."""
         return self._words[_DONE]
+
+    @property
+    def failed(self) -> int:
+        """Those of them that failed."""
+        return self._words[_FAILED]
 
     @property
     def busy_ns(self) -> int:

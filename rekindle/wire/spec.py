@@ -20,11 +20,12 @@ class RetrySpec:
     backoff_coefficient: float = 1.0
     initial_delay_s: float = 1.0
     max_delay_s: float = 60.0
+    min_delay_s: float = 0.0
 
     def delay_s(self, attempt: int) -> float:
-        """Delay before retry number ``attempt`` (1 is the first retry); one second at least."""
+        """Delay before retry number ``attempt`` (1 is the first retry)."""
         delay = self.initial_delay_s * self.backoff_coefficient ** (attempt - 1)
-        return max(1.0, min(delay, self.max_delay_s))
+        return min(max(delay, self.min_delay_s), self.max_delay_s)
 
 
 @dataclass(frozen=True, kw_only=True)

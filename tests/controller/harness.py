@@ -325,6 +325,7 @@ class FakeAgent:
         self.closes: asyncio.Queue[str] = asyncio.Queue()
         self.opens: asyncio.Queue[str] = asyncio.Queue()
         self.prepares: asyncio.Queue[pb.PrepareOnAgent] = asyncio.Queue()
+        self.plans: asyncio.Queue[pb.PlanPool] = asyncio.Queue()
         self.log_lines: list[str] = []
         self.confirms_closing = True
 
@@ -401,6 +402,8 @@ class FakeAgent:
                 self.opens.put_nowait(message.open.function_id)
             elif kind == "prepare":
                 self.prepares.put_nowait(message.prepare)
+            elif kind == "plan":
+                self.plans.put_nowait(message.plan)
 
     async def send(self, **message: Any) -> None:
         """Send one AgentMessage."""

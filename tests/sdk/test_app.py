@@ -23,6 +23,8 @@ def make() -> rekindle.App:
         ({"timeout": "5"}, ["timeout='5'"]),
         ({"timeout": True}, ["timeout=True"]),
         ({"startup_timeout": 0.5}, ["startup_timeout=0.5"]),
+        ({"startup_timeout": 86_401}, ["startup_timeout=86401", "1 to 86400"]),
+        ({"timeout": float("nan")}, ["timeout=nan"]),
         ({"scaledown_window": 1}, ["scaledown_window=1", "2 to 3600"]),
         ({"scaledown_window": 3601}, ["scaledown_window=3601"]),
         ({"min_containers": -1}, ["min_containers=-1", "at least 0"]),

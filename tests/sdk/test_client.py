@@ -87,6 +87,21 @@ def test_a_controller_that_stays_away_is_a_connection_error(
         controller.start()
 
 
+def test_an_instance_that_nobody_brings_back_is_not_waited_for(
+    controller: FakeController,
+) -> None:
+    with app.run() as running:
+        assert running.client.alive()
+        running.client.alive = lambda: False
+        assert add_one.remote(1) == 2  # it is asked for when no controller answers
+        controller.stop()
+        with pytest.raises(ConnectionError, match="was killed"):
+            add_one.remote(1)
+        with pytest.raises(ConnectionError, match="was killed"):
+            list(add_one.map([1]))
+        controller.start()
+
+
 @pytest.mark.parametrize("value", ["soon", "-1", "inf", "nan"])
 def test_a_bad_connect_timeout_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("REKINDLE_CONNECT_TIMEOUT_S", value)

@@ -36,7 +36,17 @@ def test_a_number_of_retries_means_one_second_apart() -> None:
     backoff = retry_spec(rekindle.Retries(max_retries=5, initial_delay=2.0, max_delay=7))
     assert backoff is not None
     assert [backoff.delay_s(n) for n in (1, 2, 3)] == [2.0, 4.0, 7.0]
+    early = retry_spec(rekindle.Retries(max_retries=5, initial_delay=0.3))
+    assert early is not None
+    assert [early.delay_s(n) for n in (1, 2, 3, 4, 9)] == [1.0, 1.0, 1.2, 2.4, 60.0]
     assert retry_spec(None) is None
+
+
+def test_the_defaults_of_retries() -> None:
+    retries = rekindle.Retries(max_retries=3)
+    assert (retries.backoff_coefficient, retries.initial_delay, retries.max_delay) == (2, 1, 60)
+    with pytest.raises(TypeError):
+        rekindle.Retries()  # type: ignore[call-arg]
 
 
 def test_a_secret_never_shows_its_values() -> None:

@@ -33,6 +33,7 @@ from dataclasses import dataclass, replace
 
 from rekindle.bench.tuning.costs import levels
 from rekindle.bench.tuning.trace import Arrivals, TracedFunction, in_memory
+from rekindle.wire.pools import Level
 
 _DAY_S = 86400.0
 _MB = 1_000_000
@@ -83,8 +84,6 @@ def without_snapshots(trace: Arrivals) -> Arrivals:
 
 
 def _plain(function: TracedFunction) -> TracedFunction:
-    from rekindle.wire.pools import Level
-
     held = function.levels
     plain = levels(
         snapshot_bytes=held[Level.CACHED].memory_bytes,
@@ -114,7 +113,7 @@ def _function(index: int, trigger: str, rng: random.Random, *, snapshots: bool) 
 
 def _burr(rng: random.Random, *, c: float, k: float, scale: float) -> float:
     """Burr XII by inversion: F(x) = 1 - (1 + (x / scale)^c)^-k."""
-    return scale * ((1 - rng.random()) ** (-1 / k) - 1) ** (1 / c)
+    return float(scale * ((1 - rng.random()) ** (-1 / k) - 1) ** (1 / c))
 
 
 def _times(trigger: str, per_s: float, workload: Workload, rng: random.Random) -> Iterator[float]:

@@ -128,6 +128,9 @@ class SimPool:
 
     def lowered(self, level: Level) -> Level:
         """That level, or the best one below it that this function can be held at."""
+        return level if level in self.figures else self._lowered(level)
+
+    def _lowered(self, level: Level) -> Level:
         order = (Level.BOOTED, Level.MAPPED, Level.CACHED, Level.DISK, Level.NONE)
         place = order.index(level)
         return next((low for low in order[place:] if low in self.figures), Level.NONE)

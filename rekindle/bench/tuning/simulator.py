@@ -195,7 +195,7 @@ class Simulation:
         pool.set_base(pool.base, 0.0)
         return pool
 
-    def _replan(self, pool: SimPool, now: float) -> None:
+    def _replan(self, pool: SimPool, now: float, *, look: bool = True) -> None:
         served = pool.counted()
         plan = pool.sizer.plan(
             PoolView(
@@ -219,31 +219,39 @@ class Simulation:
             pool.look_after_s = _LATER_S
             if plan.level_at(0.0) is Level.WARM:
                 pool.look_after_s = min(plan.keep_s, plan.next_change_s(0.0))
-            self._look(pool, now)
-        self._look(pool, pool.again_at)
+            if look:
+                self._look(pool, now)
+        if look:
+            self._look(pool, pool.again_at)
 
     def _tend(self, pool: SimPool, now: float) -> None:
         """Bring the pool to its plan, and note when to look again."""
         if pool.again_at <= now:
-            self._replan(pool, now)
+            self._replan(pool, now, look=False)
         plan = pool.plan
         quiet_s = pool.quiet_for(now)
         wanted = plan.wanted(pool.busy, quiet_s)
-        while pool.total() < wanted and self._start(pool, now, make_room=False):
-            pass
         idle = pool.idle
-        limit_s = plan.idle_limit_s(quiet_s)
-        while idle and pool.total() > wanted and idle[0].idle_since + limit_s <= now:
-            self._stop(pool, now)
-        self._follow_base(pool, now)
+        total = len(idle) + pool.busy + pool.starting
+        while total < wanted and self._start(pool, now, make_room=False):
+            total += 1
         when = pool.again_at
-        if idle and pool.total() > wanted:
-            when = min(when, idle[0].idle_since + limit_s)
+        spare = total - pool.starting - wanted  # one that is still starting replaces none
+        if idle and spare > 0:
+            limit_s = plan.idle_limit_s(quiet_s)
+            while idle and spare > 0 and idle[0].idle_since + limit_s <= now:
+                self._stop(pool, now)
+                spare -= 1
+                total -= 1
+            if idle and spare > 0:
+                when = min(when, idle[0].idle_since + limit_s)
+        if not total:
+            self._follow_base(pool, now)
         if not pool.in_flight:
             when = min(when, now + plan.next_change_s(quiet_s) + _LATER_S)
             if plan.buffer and quiet_s < plan.active_s:
                 when = min(when, pool.quiet_since + plan.active_s + _LATER_S)
-        if when < math.inf:
+        if when < pool.tend_at:
             self._look(pool, max(when, now + _LATER_S))
 
     # ---- what is held below the runners ----------------------------------------------------
@@ -256,14 +264,13 @@ class Simulation:
         return pool.lowered(level)
 
     def _follow_base(self, pool: SimPool, now: float) -> None:
-        """Give up at once what is not wanted; make ready what is, which takes its time."""
+        """Of a pool without runners: give up at once what is not wanted; make ready what is."""
         wanted = self._base_wanted(pool, now)
         if wanted is pool.base or pool.raising is wanted:
             return
         here, there = pool.figures[pool.base], pool.figures[wanted]
-        if there.start_s >= here.start_s or pool.total():
-            if not pool.total():
-                self._rebase(pool, wanted, now)
+        if there.start_s >= here.start_s:
+            self._rebase(pool, wanted, now)
             return
         pool.raising = wanted
         self._push(now + here.start_s - there.start_s, _RAISED, pool, None)

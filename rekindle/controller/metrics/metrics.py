@@ -35,12 +35,15 @@ class Metrics:
         self._state = state
         self.book = Book(settings.functions, self._label)
         self.lag = LoopLag()
-        self.recent_starts: deque[tuple[str, Start]] = deque(maxlen=_RECENT_STARTS)
+        #: (agent, "app.function", start), the newest last.
+        self.recent_starts: deque[tuple[str, str, Start]] = deque(maxlen=_RECENT_STARTS)
         self._recent: dict[str, Recent] = {}
         self._unseen: dict[str, int] = {}  # inputs that ended since one of theirs was looked at
         self._looks = float(_LOOKS_PER_S)
         self._looked_at = time.monotonic()
         self._numbers: dict[str, int] = {}  # the last start of each agent that was counted
+        #: (agent, function) -> direct calls that were counted, and their seconds.
+        self._direct_before: dict[tuple[str, str], tuple[int, float]] = {}
         self._tidied = 0.0
 
     def _label(self, function_id: str) -> str | None:
@@ -110,13 +113,15 @@ class Metrics:
         if now - self._tidied > 5:
             self._tidied = now
             self._tidy(now)
+        self._direct(agent.agent_id, stats.get("direct"), now)
         after = self._numbers.get(agent.agent_id, 0)
         for start in read(stats.get("starts"), after):
             self._numbers[agent.agent_id] = max(start.number, self._numbers.get(agent.agent_id, 0))
             self._started(agent.agent_id, start, now)
 
     def _started(self, agent_id: str, start: Start, now: float) -> None:
-        self.recent_starts.append((agent_id, start))
+        label = self._label(start.function_id) or start.function_id
+        self.recent_starts.append((agent_id, label, start))
         series = self.book.of(start.function_id)
         if series is None:
             return
@@ -129,6 +134,27 @@ class Metrics:
             if phase not in _OF_CALLS:
                 series.phase(phase, start.strategy, seconds, 1)
         self.recent(start.function_id).started(now, start.seconds, start.strategy)
+
+    def _direct(self, agent_id: str, told: object, now: float) -> None:
+        """Calls between clients and runners: totals of each function since the agent started."""
+        if not isinstance(told, dict):
+            return
+        for function_id, counts in told.items():
+            if not isinstance(counts, dict) or function_id not in self._state.functions:
+                continue
+            calls, busy = int(counts.get("calls") or 0), float(counts.get("busy_s") or 0.0)
+            key = (agent_id, function_id)
+            before_calls, before_busy = self._direct_before.get(key, (0, 0.0))
+            self._direct_before[key] = (calls, busy)
+            new = calls - before_calls
+            series = self.book.of(function_id)
+            if new <= 0 or series is None:
+                continue
+            series.direct_calls += new
+            series.direct_seconds += max(0.0, busy - before_busy)
+            recent = self.recent(function_id)
+            recent.ended(now, new)
+            recent.took(now, max(0.0, busy - before_busy) / new, new)
 
     # ---- for the status
 
@@ -149,5 +175,7 @@ class Metrics:
         for table in (self._recent, self._unseen):
             for function_id in [one for one in table if one not in self._state.functions]:
                 del table[function_id]
+        for key in [one for one in self._direct_before if one[1] not in self._state.functions]:
+            del self._direct_before[key]
         for agent_id in [one for one in self._numbers if one not in self._state.agents]:
             del self._numbers[agent_id]

@@ -32,6 +32,8 @@ class Series:
     starts: dict[str, Spread] = field(default_factory=dict)
     #: (strategy, class of the reason) -> starts that failed or were passed over.
     failed_starts: dict[tuple[str, str], int] = field(default_factory=dict)
+    direct_calls: int = 0
+    direct_seconds: float = 0.0  # that runners spent on them
     retries: int = 0
     redeliveries: int = 0
     ids: set[str] = field(default_factory=set)  # functions that are counted here
@@ -86,6 +88,10 @@ class Book:
         series.closed_at = 0.0
         self._by_id[function_id] = series
         return series
+
+    def of_label(self, label: str) -> Series | None:
+        """Where the functions of a name are counted; None where none was open."""
+        return self._by_label.get(label) or self._by_label.get(OTHERS)
 
     def tidy(self, now: float) -> None:
         """Forget functions whose app is closed, and series that nobody has needed for a while."""

@@ -55,19 +55,24 @@ def read(raw: object, after: int) -> Iterator[Start]:
 
 def _start(raw: Mapping[str, Any]) -> Start | None:
     try:
-        strategy = str(raw["strategy"])
-        phases = {str(name): float(ms) / 1000 for name, ms in dict(raw.get("phases") or {}).items()}
-        seconds = float(raw.get("ms", 1000 * sum(phases.values()))) / 1000
+        strategy, error = (
+            str(raw.get("strategy", "")),
+            str(raw.get("error") or raw.get("reason", "")),
+        )
+        told = dict(raw.get("phases_ms") or {})
+        phases = {str(name): float(ms) / 1000 for name, ms in told.items()}
+        seconds = sum(phases.values())
         start = Start(
             number=int(raw["seq"]),
             function_id=str(raw["function_id"]),
             runner_id=str(raw.get("runner_id", "")),
+            # The last step of the ladder is the one that fails.
             strategy=strategy if strategy in _STRATEGIES else Strategy.COLD.value,
-            ok=bool(raw.get("ok", True)),
+            ok=not error,
             seconds=seconds,
-            ended_at=float(raw.get("at", 0.0)),
+            ended_at=float(raw.get("at") or float(raw.get("at_ns", 0)) / 1e9 + seconds),
             phases=phases,
-            reason=str(raw.get("reason", "")),
+            reason=error,
             passed_over=tuple(passed_over(raw.get("notes") or ())),
         )
     except (KeyError, TypeError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any
 
 from rekindle.controller.metrics.families import Spreads, Table
 from rekindle.controller.metrics.metrics import Metrics
+from rekindle.controller.metrics.series import Series
 from rekindle.controller.state import Agent, State
 
 _FN = ("function",)
@@ -44,6 +45,18 @@ def _counts(metrics: Metrics) -> list[Table | Spreads]:
         _FN,
         "counter",
     )
+    direct = Table(
+        "rekindle_direct_calls_total",
+        "Calls that went from client to runner by a lease, without the controller.",
+        _FN,
+        "counter",
+    )
+    busy = Table(
+        "rekindle_direct_busy_seconds_total",
+        "What runners spent on direct calls.",
+        _FN,
+        "counter",
+    )
     started = Table(
         "rekindle_starts_total", "Runners started.", ("function", "strategy"), "counter"
     )
@@ -68,6 +81,9 @@ def _counts(metrics: Metrics) -> list[Table | Spreads]:
         label = series.label
         for status, count in series.calls.items():
             done.add((label, status), count)
+        if series.direct_calls:
+            direct.add((label,), series.direct_calls)
+            busy.add((label,), series.direct_seconds)
         if series.retries:
             retries.add((label,), series.retries)
         if series.redeliveries:
@@ -81,7 +97,7 @@ def _counts(metrics: Metrics) -> list[Table | Spreads]:
             phases.values[(label, phase, strategy)] = spread.copy()
         if series.calls:
             calls.values[(label,)] = series.call_seconds.copy()
-    return [done, retries, again, started, failed, calls, phases, starts]
+    return [done, direct, busy, retries, again, started, failed, calls, phases, starts]
 
 
 def _queues(metrics: Metrics, status: Mapping[str, Any]) -> list[Table | Spreads]:
@@ -112,39 +128,35 @@ def _pools(metrics: Metrics, state: State) -> list[Table | Spreads]:
     )
     starting = Table("rekindle_runners_starting", "Runners that are being started.", _FN)
     templates = Table("rekindle_templates", "Live templates.", _FN)
-    direct = Table(
-        "rekindle_direct_calls_total",
-        "Calls that went from client to runner without the controller.",
-        _FN,
-        "counter",
-    )
     leases = Table("rekindle_leases", "Runners that are leased to clients.", _FN)
     for agent in state.live_agents():
         for table, name in ((runners, "runners"), (templates, "templates")):
             for entry in _entries(agent, name):
-                series = metrics.book.of(str(entry.get("function_id", "")))
+                series = _series(metrics, entry)
                 if series is None:
                     continue
                 if table is runners:
                     how = (str(entry.get("state", "?")), str(entry.get("strategy", "?")))
                     runners.add((series.label, *how), 1)
-                    if entry.get("lease"):
-                        leases.add((series.label,), 1)
                 else:
                     templates.add((series.label,), 1)
         for entry in _entries(agent, "pools"):
             series = metrics.book.of(str(entry.get("function_id", "")))
             if series is not None:
                 starting.add((series.label,), _number(entry.get("starting")))
-                direct.add((series.label,), _number(entry.get("direct")))
-    return [runners, starting, templates, direct, leases]
+        for function_id, counts in _dict(agent.stats.get("direct")).items():
+            series = metrics.book.of(str(function_id))
+            if series is not None:
+                leases.add((series.label,), _number(_dict(counts).get("leases")))
+    return [runners, starting, templates, leases]
 
 
 def _nodes(state: State) -> list[Table | Spreads]:
     memory = Table(
         "rekindle_node_memory_bytes",
-        "Memory of a node: rss (shared pages counted in each process), pss (shared pages "
-        "divided), mapped (the part of pss that lies in files), total and available.",
+        "Memory of a node. Of its templates and runners: rss (shared pages counted in each), pss "
+        "(shared pages divided), mapped (of snapshots' page files). cached: snapshots in the page "
+        "cache. held: what counts against budget. total and available: the machine's.",
         ("node", "kind"),
     )
     store = Table("rekindle_snapshot_store_bytes", "Snapshots on disk.", ("node",))
@@ -154,8 +166,14 @@ def _nodes(state: State) -> list[Table | Spreads]:
     room = Table("rekindle_node_max_runners", "Runners that a node may have.", ("node",))
     evictions = Table(
         "rekindle_evictions_total",
-        "What was given up because memory was short, by its level.",
-        ("node", "level"),
+        "What was given up because memory was short: idle runners, templates, page cache.",
+        ("node", "what"),
+        "counter",
+    )
+    lost = Table(
+        "rekindle_runners_lost_total",
+        "Runners that ended while they were wanted, by how.",
+        ("node", "how"),
         "counter",
     )
     for agent in state.live_agents():
@@ -163,18 +181,18 @@ def _nodes(state: State) -> list[Table | Spreads]:
         room.add(node, agent.max_runners)
         for kind in ("total", "available"):
             memory.add((agent.host, kind), _number(stats.get(f"memory_{kind}_bytes")))
-        measured = stats.get("memory")
-        if isinstance(measured, dict):
-            for kind in ("rss", "pss", "mapped"):
-                memory.add((agent.host, kind), _number(measured.get(f"{kind}_bytes")))
-            store.add(node, _number(measured.get("snapshot_store_bytes")))
+        measured = _dict(stats.get("memory"))
+        for kind in ("rss", "pss", "mapped", "cached", "held", "budget"):
+            memory.add((agent.host, kind), _number(measured.get(f"{kind}_bytes")))
+        store.add(node, _number(measured.get("snapshot_store_bytes")))
         for entry in _entries(agent, "snapshots"):
             snapshots.add((str(entry.get("state", "?")),), 1)
-        gone = stats.get("evictions")
-        if isinstance(gone, dict):
-            for level, count in gone.items():
-                evictions.add((agent.host, str(level)), _number(count))
-    return [memory, store, snapshots, room, evictions]
+        for level, count in _dict(stats.get("evictions")).items():
+            evictions.add((agent.host, str(level)), _number(count))
+        for counts in _dict(_dict(stats.get("counters")).get("runners_lost")).values():
+            for how, count in _dict(counts).items():
+                lost.add((agent.host, str(how)), _number(count))
+    return [memory, store, snapshots, room, evictions, lost]
 
 
 def _controller(
@@ -216,6 +234,17 @@ def _controller(
 def _entries(agent: Agent, name: str) -> list[Mapping[str, Any]]:
     found = agent.stats.get(name)
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _series(metrics: Metrics, entry: Mapping[str, Any]) -> Series | None:
+    """Of an agent's word on a function: by id, or, of a template, by name."""
+    if entry.get("function_id"):
+        return metrics.book.of(str(entry["function_id"]))
+    return metrics.book.of_label(f"{entry.get('app')}.{entry.get('function')}")
+
+
+def _dict(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _number(value: object) -> float:

@@ -45,6 +45,12 @@ def make(name: str, **parameters: Any) -> Policy:
         if parameter not in known:
             has = ", ".join(known) if known else "none"
             raise InvalidError(f"policy {name!r} has no parameter {parameter!r}; it has: {has}")
+    numbers = {f.name for f in dataclasses.fields(kind) if str(f.type).startswith("float")}
+    for parameter, value in parameters.items():
+        if parameter not in numbers or value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            raise InvalidError(f"policy {name!r}: {parameter} is a number, not {value!r}")
     policy: Policy = kind(**parameters)
     return policy
 

@@ -111,14 +111,15 @@ class ConcurrencySizer:
     def _mean(self, view: PoolView, window_s: float) -> float:
         """Mean number of inputs in flight over the window, or since there is a pool."""
         since = view.now - window_s
-        before = self.samples[0]
-        for sample in self.samples:
-            if sample[0] > since:
-                if before[0] < since:
-                    share = (since - before[0]) / (sample[0] - before[0])
-                    before = (since, before[1] + share * (sample[1] - before[1]))
-                break
+        after = before = self.samples[-1]
+        for sample in reversed(self.samples):
             before = sample
+            if sample[0] <= since:
+                break
+            after = sample
+        if before[0] < since < after[0]:
+            share = (since - before[0]) / (after[0] - before[0])
+            before = (since, before[1] + share * (after[1] - before[1]))
         lasted = view.now - before[0]
         if lasted <= 0:
             return float(view.busy + view.queued)

@@ -34,15 +34,15 @@ class Prices:
     The defaults are the published prices of AWS Fargate (Linux, x86, us-east-1) for memory and CPU,
     and two dollars for an hour of an A100. Disk is taken to be there anyway: 0.08 / 730 would be
     that of AWS's gp3 volumes.
-    ``waiting_hour`` is what an hour of callers waiting is worth: a caller that waits has a core
-    of its own.
+    ``waiting_hour`` is what an hour of callers waiting is worth, to weigh waiting against holding;
+    it is not a part of any cost that is shown.
     """
 
     gib_hour: float = 0.004445
     gpu_hour: float = 2.0
     cpu_hour: float = 0.04048
     disk_gib_hour: float = 0.0
-    waiting_hour: float = 0.04048
+    waiting_hour: float = 1.0
 
     def holding(self, memory_bytes: float, disk_bytes: float = 0.0, gpus: float = 0.0) -> float:
         """The price of holding that for a second."""

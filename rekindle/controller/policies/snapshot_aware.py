@@ -19,6 +19,8 @@ a start from each level takes and what holding each level costs (worth.py), and 
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,19 +40,26 @@ _WINDOW_S = 60.0
 #: Starts a second are averaged over this long.
 _STARTS_S = 600.0
 
+_PRICES = Prices()
+
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotAware:
     """``quantile`` of the starts of each function are to take at most ``target_ms``.
 
-    Nothing is held for longer than ``longest_s`` after the last input, target or not.
+    Nothing is held for longer than ``longest_s`` after the last input, target or not. The prices
+    are those of ``Prices``.
     """
 
     name: str = "snapshot-aware"
     target_ms: float = 500.0
     quantile: float = 0.95
     longest_s: float = 4 * 3600.0
-    prices: Prices = field(default_factory=Prices)
+    waiting_hour: float = _PRICES.waiting_hour
+    gib_hour: float = _PRICES.gib_hour
+    gpu_hour: float = _PRICES.gpu_hour
+    cpu_hour: float = _PRICES.cpu_hour
+    disk_gib_hour: float = _PRICES.disk_gib_hour
 
     def __post_init__(self) -> None:
         if self.target_ms < 0 or not 0 < self.quantile < 1 or self.longest_s < 0:
@@ -58,6 +67,19 @@ class SnapshotAware:
                 f"snapshot-aware: target_ms={self.target_ms:g} and longest_s={self.longest_s:g} "
                 f"must not be negative, quantile={self.quantile:g} lies between 0 and 1"
             )
+        if min(dataclasses.astuple(self.prices)) < 0:
+            raise InvalidError("snapshot-aware: a price cannot be negative")
+
+    @property
+    def prices(self) -> Prices:
+        """What is paid for what is held, and what waiting is worth."""
+        return Prices(
+            gib_hour=self.gib_hour,
+            gpu_hour=self.gpu_hour,
+            cpu_hour=self.cpu_hour,
+            disk_gib_hour=self.disk_gib_hour,
+            waiting_hour=self.waiting_hour,
+        )
 
     def sizer(self) -> SnapshotAwareSizer:
         """The part for one more pool."""
@@ -103,9 +125,10 @@ class SnapshotAwareSizer:
             return self._never_used(view)
         self._measure(view)
         schedule = self._scheduled(view)
-        spare = self._spare(view, schedule)
         base = schedule.base(self._start_rate)
-        made_of = (schedule, spare, base, view.settings, self._patience(view, schedule, base))
+        spare = self._spare(view, schedule, base)
+        patience_s = self._patience(view, schedule, base)
+        made_of = (schedule, spare, base, patience_s)
         if self._plan is not None and made_of == self._made_of:
             return self._plan
         self._made_of = made_of
@@ -115,8 +138,8 @@ class SnapshotAwareSizer:
             rest=schedule.rest,
             base=base,
             buffer=spare,
-            patience_s=self._patience(view, schedule, base),
-            priority=self._priorities(view, schedule),
+            patience_s=patience_s,
+            priority=self._priorities(view, schedule, base),
             # Load falls without an event that says so.
             again_s=_WINDOW_S / 2 if spare else None,
             why=schedule.why,
@@ -138,8 +161,8 @@ class SnapshotAwareSizer:
         before = self._schedule
         if (
             before is not None
-            and before.levels == view.levels
-            and before.settings is view.settings
+            and (before.levels is view.levels or before.levels == view.levels)
+            and before.settings == view.settings
             and (self.gaps.total < _KNOWN_FROM) == (before.gaps < _KNOWN_FROM)
             and self.gaps.total <= before.gaps * (1 + _GROWN)
         ):
@@ -161,14 +184,20 @@ class SnapshotAwareSizer:
                 longest_s=policy.longest_s,
             )
             why = f"cheapest for {self.gaps.total} quiet times and {policy.target_ms:g} ms"
+        warm = view.levels[Level.WARM]
+        below = bases(view.levels, choice, target_s)
+        start = next((o for o in choice if o.level is below[0][1]), choice[-1])
         self._schedule = _Schedule(
             gaps=self.gaps.total,
             levels=view.levels,
             settings=view.settings,
             choice=choice,
             rest=tuple(rest),
-            prices=policy.prices,
             target_s=target_s,
+            keep_s=worth.break_even_s(
+                start, policy.prices.holding(warm.memory_bytes, gpus=warm.gpus)
+            ),
+            bases=below,
             why=why,
         )
         return self._schedule
@@ -195,12 +224,13 @@ class SnapshotAwareSizer:
         self._start_rate += (rate - self._start_rate) * (1 - math.exp(-lasted / _STARTS_S))
         self._seen = (view.now, view.demand_s, view.started)
 
-    def _spare(self, view: PoolView, schedule: _Schedule) -> int:
+    def _spare(self, view: PoolView, schedule: _Schedule, base: Level) -> int:
         """Idle runners to have beside the busy ones, where a start would be late."""
-        base = schedule.base(self._start_rate)
         if view.levels[base].start_s <= schedule.target_s or self._load <= 0.0:
             return 0
-        needed = runners_for(self._load, (1 - self.policy.quantile) / 2)
+        needed = runners_for(
+            round(self._load, 2 if self._load < 10 else 0), (1 - self.policy.quantile) / 2
+        )
         return max(0, needed - max(1, math.ceil(self._load)))
 
     def _patience(self, view: PoolView, schedule: _Schedule, base: Level) -> float:
@@ -214,12 +244,14 @@ class SnapshotAwareSizer:
 
     # ---- short memory ----------------------------------------------------------------------
 
-    def _priorities(self, view: PoolView, schedule: _Schedule) -> Mapping[Level, float]:
+    def _priorities(
+        self, view: PoolView, schedule: _Schedule, base: Level
+    ) -> Mapping[Level, float]:
         """What each level saves a second, in money, per byte that it takes."""
         lasted = max(view.now - self.first_arrival, 1.0)
         rate = self.arrivals / lasted
         low = schedule.choice[-1]
-        base = view.levels[schedule.base(self._start_rate)]
+        start_s = view.levels[base].start_s
         found = {}
         for option in schedule.choice[:-1]:
             size = view.levels[option.level].memory_bytes
@@ -227,7 +259,7 @@ class SnapshotAwareSizer:
             if option.level is Level.WARM:
                 # Beside what lies below, which stays.
                 from_below = next(
-                    (o.start for o in schedule.choice if o.start_s >= base.start_s), low.start
+                    (o.start for o in schedule.choice if o.start_s >= start_s), low.start
                 )
             found[option.level] = rate * (from_below - option.start) / max(size, 1)
         return found
@@ -242,38 +274,44 @@ class _Schedule:
     settings: PoolSettings
     choice: Sequence[worth.Option]
     rest: tuple[Rest, ...]
-    prices: Prices
     target_s: float
+    #: For how long an idle runner beside busy ones pays.
+    keep_s: float
+    #: What is held below runners, from so many starts a second on.
+    bases: Sequence[tuple[float, Level]]
     why: str
 
-    @property
-    def keep_s(self) -> float:
-        """For how long an idle runner beside busy ones pays."""
-        warm = self.levels[Level.WARM]
-        holding = self.prices.holding(warm.memory_bytes, gpus=warm.gpus)
-        below = self.base(0.0)
-        start = next((o for o in self.choice if o.level is below), self.choice[-1])
-        return worth.break_even_s(start, holding)
-
     def base(self, start_rate: float) -> Level:
-        """What to hold below runners: the warmest level that so many starts a second pay for.
-
-        A snapshot's pages are there anyway while a runner maps them.
-        """
-        here = Level.CACHED if Level.CACHED in self.levels else bottom(self.levels)
-        for option in reversed(self.choice):
-            if option.level is Level.WARM:
-                continue
-            found = next((o for o in self.choice if o.level is here), None)
-            if found is None or option.start >= found.start:
-                continue
-            dearer = option.holding - found.holding
-            late = found.start_s > self.target_s >= option.start_s
-            if late or start_rate * (found.start - option.start) > dearer:
-                here = option.level
-        return here
+        """What to hold below runners: the warmest level that so many starts a second pay for."""
+        found = self.bases[0][1]
+        for rate, level in self.bases:
+            if start_rate >= rate:
+                found = level
+        return found
 
 
+def bases(
+    levels: Mapping[Level, Figures], choice: Sequence[worth.Option], target_s: float
+) -> list[tuple[float, Level]]:
+    """From how many starts a second on each level below runners pays, coldest first.
+
+    A snapshot's pages are there anyway while a runner maps them, so CACHED costs nothing more.
+    """
+    first = Level.CACHED if Level.CACHED in levels else bottom(levels)
+    found = [(0.0, first)]
+    here = next((option for option in choice if option.level is first), None)
+    if here is None:
+        return found
+    for option in reversed(choice):
+        if option.level is not Level.WARM and option.start < here.start:
+            in_time = here.start_s > target_s >= option.start_s
+            dearer = option.holding - here.holding
+            rate = 0.0 if in_time else dearer / (here.start - option.start)
+            found.append((rate, option.level))
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
 def runners_for(load: float, late: float) -> int:
     """So many runners that an input finds them all busy with at most the probability ``late``.
 

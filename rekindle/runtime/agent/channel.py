@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 
 _UCRED = struct.Struct("3i")
 _PREFIX_BYTES = 12
-_PIECE = 1 << 18
+#: Where bytes arrive, of any channel: they are taken out before the next ones come.
+_ARRIVAL = memoryview(bytearray(1 << 18))
 
 
-class Channel(asyncio.Protocol):
+class Channel(asyncio.BufferedProtocol):
     """One connection. Frames go to ``receive``, or to whoever has subscribed."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -124,16 +125,19 @@ class Channel(asyncio.Protocol):
         if self._ended or self._sock.fileno() < 0:
             return
         try:
-            while piece := self._sock.recv(_PIECE):
-                self.data_received(piece)
+            while count := self._sock.recv_into(_ARRIVAL):
+                self.buffer_updated(count)
         except OSError:
             return  # nothing is there, or nothing more will come
 
-    # ---- asyncio.Protocol
+    # ---- asyncio.BufferedProtocol
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return _ARRIVAL
+
+    def buffer_updated(self, nbytes: int) -> None:
         incoming = self._incoming
-        incoming += data
+        incoming += _ARRIVAL[:nbytes]
         while len(incoming) >= self._needed:
             header_bytes, body_bytes = frame_prefix(incoming)
             if header_bytes > MAX_HEADER_BYTES:

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import socket
-from collections import deque
 from pathlib import Path
 
 import grpc
@@ -16,7 +15,7 @@ import grpc.aio
 from rekindle import paths
 from rekindle.exception import ServiceError, VersionError
 from rekindle.runtime.agent.node import Node
-from rekindle.runtime.agent.outcome import done_message
+from rekindle.runtime.agent.outbox import Outbox
 from rekindle.runtime.agent.report import stats_json
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
@@ -27,8 +26,6 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 _RECONNECT_FIRST_S, _RECONNECT_MAX_S = 0.05, 1.0
-#: Log lines kept while there is no connection; older ones are dropped.
-_MAX_BUFFERED_LINES = 10_000
 _MAX_MESSAGE_BYTES = 256 << 20
 
 
@@ -51,9 +48,7 @@ class Link:
             ],
         )
         self._stub = rpc.AgentGatewayStub(self._channel)  # type: ignore[no-untyped-call]
-        self._outbox: asyncio.Queue[pb.AgentMessage] = asyncio.Queue()
-        self._buffered: deque[pb.AgentMessage] = deque(maxlen=_MAX_BUFFERED_LINES)
-        self._connected = False
+        self._outbox = Outbox()
         #: Set once the controller has welcomed this agent.
         self.welcomed = asyncio.Event()
 
@@ -62,13 +57,10 @@ class Link:
     def send(self, message: pb.AgentMessage) -> None:
         """Send now, or after the next connection.
 
-        Results are not buffered here: the node has them until they are confirmed, and ``_resume``
-        sends them all.
+        Results are not kept for it here: the node has them until they are confirmed, and
+        ``_resume`` sends them all.
         """
-        if self._connected:
-            self._outbox.put_nowait(message)
-        elif message.WhichOneof("kind") != "done":
-            self._buffered.append(message)
+        self._outbox.put(message)
 
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         """Code and specification of a function. Raises ServiceError."""
@@ -103,17 +95,15 @@ class Link:
                 if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                     raise VersionError(error.details() or "the controller refused") from error
                 log.info("no controller", extra=kv(code=error.code().name))
-            finally:
-                self._connected = False
             await asyncio.sleep(delay)
             delay = min(2 * delay, _RECONNECT_MAX_S)
 
     async def close(self) -> None:
         """Send what is left, and hang up."""
-        if self._connected:
+        if self._outbox.open:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
-                    await self._outbox.join()
+                    await self._outbox.emptied()
         await self._channel.close(None)
 
     async def _session(self, node: Node) -> None:
@@ -141,14 +131,13 @@ class Link:
                 else:
                     _obey(node, order)
         finally:
-            self._connected = False
             for task in (sending, beating):
                 if task is not None:
                     task.cancel()
             await asyncio.gather(
                 *(t for t in (sending, beating) if t is not None), return_exceptions=True
             )
-            self._keep_unsent()
+            self._outbox.disconnected()
             call.cancel()
 
     def _hello(self, node: Node) -> pb.AgentHello:
@@ -157,48 +146,33 @@ class Link:
             host=socket.gethostname(),
             protocol=PROTOCOL,
             max_runners=self._max_runners,
-            in_flight=[
-                pb.InFlight(call_id=call_id, indexes=[index]) for call_id, index in node.in_flight
-            ],
+            in_flight=node.in_flight.hello(),
             pid=os.getpid(),
         )
 
     def _resume(self, node: Node) -> None:
         """After the hello: what was kept, then every result that was not confirmed."""
-        self._connected = True
-        while self._buffered:
-            self._outbox.put_nowait(self._buffered.popleft())
-        for result in node.in_flight.values():
-            if result is not None:
-                self._outbox.put_nowait(pb.AgentMessage(done=done_message(result, "")))
-
-    def _keep_unsent(self) -> None:
-        while not self._outbox.empty():
-            message = self._outbox.get_nowait()
-            self._outbox.task_done()
-            if message.WhichOneof("kind") not in ("done", "heartbeat"):
-                self._buffered.append(message)
+        self._outbox.connected()
+        for done in node.in_flight.unconfirmed_results():
+            self._outbox.put(pb.AgentMessage(done=done))
+        node.history.tell_again()
 
     async def _send_forever(
         self, call: grpc.aio.StreamStreamCall[pb.AgentMessage, pb.ControllerMessage]
     ) -> None:
         while True:
-            message = await self._outbox.get()
+            message = await self._outbox.next()
             try:
                 await call.write(message)
-            except grpc.aio.AioRpcError:
-                if message.WhichOneof("kind") not in ("done", "heartbeat"):
-                    self._buffered.append(message)
-                return  # the reading side sees the same and ends the session
-            except asyncio.InvalidStateError:
-                return  # the call is over
-            finally:
-                self._outbox.task_done()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                # The reading side sees the same and ends the session.
+                self._outbox.disconnected(message)
+                return
 
     async def _beat_forever(self, node: Node) -> None:
         while True:
             beat = pb.Heartbeat(stats_json=stats_json(node))
-            self._outbox.put_nowait(pb.AgentMessage(heartbeat=beat))
+            self._outbox.put(pb.AgentMessage(heartbeat=beat))
             await asyncio.sleep(HEARTBEAT_S)
 
 
@@ -216,6 +190,8 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
         node.open(order.open)
     elif kind == "prepare":
         node.prepare(order.prepare)
+    elif kind == "lease":
+        node.leases.grant(order.lease)
     elif kind == "plan":
         node.plan(order.plan)
     else:

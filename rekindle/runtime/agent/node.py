@@ -16,22 +16,27 @@ from typing import Any, Protocol
 
 from rekindle.exception import Error, SnapshotError
 from rekindle.runtime.agent import outcome, sources
-from rekindle.runtime.agent.assignment import Assignment
+from rekindle.runtime.agent.assignment import Assignment, InputState, Order
+from rekindle.runtime.agent.blobs import Blobs, unfetched
 from rekindle.runtime.agent.budget import Budget
 from rekindle.runtime.agent.frozen import FrozenTemplate
+from rekindle.runtime.agent.history import History, Start
+from rekindle.runtime.agent.inflight import InFlight
+from rekindle.runtime.agent.leases import Leases
+from rekindle.runtime.agent.outcome import Batch
 from rekindle.runtime.agent.output import Line
 from rekindle.runtime.agent.plans import EVERY, Plans
 from rekindle.runtime.agent.pool import Pool
 from rekindle.runtime.agent.preparing import prepare
 from rekindle.runtime.agent.resting import Resting
 from rekindle.runtime.agent.revision import Revision, revision_key
-from rekindle.runtime.agent.runner import UserCodeFailed
+from rekindle.runtime.agent.runner import Runner, UserCodeFailed
 from rekindle.runtime.agent.starts import Starter
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.snapshot.verify import verify_one_in_background
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
-from rekindle.wire.phases import Strategy, now_ns
+from rekindle.wire.phases import Strategy, durations_ms, now_ns
 from rekindle.wire.pools import PoolPlan
 from rekindle.wire.spec import FunctionSpec
 
@@ -76,8 +81,8 @@ class Node:
     functions: dict[str, asyncio.Task[OpenFunction]] = field(default_factory=dict)
     pools: dict[tuple[str, str], Pool] = field(default_factory=dict)
     revisions: dict[str, Revision] = field(default_factory=dict)
-    #: Inputs given to this node whose result the controller has not confirmed.
-    in_flight: dict[tuple[str, int], pb.Result | None] = field(default_factory=dict)
+    in_flight: InFlight = field(default_factory=InFlight)
+    history: History = field(default_factory=History)
     #: Runners by id -> share of memory, of calls that asked for a strategy by name.
     measured_pss: dict[str, int] = field(default_factory=dict)
     plans: Plans = field(default_factory=Plans)
@@ -86,59 +91,91 @@ class Node:
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.tools.settings.memory_budget_bytes)
+        #: Runners that clients call directly.
+        self.leases = Leases(self)
+        self.blobs = Blobs(self.tools.settings.instance_dir)
+        self.in_flight.release = self.blobs.release
 
     # ---- orders of the controller ----------------------------------------------------------
 
-    def assign(self, order: pb.Assign) -> None:
+    def assign(self, message: pb.Assign) -> None:
         """Inputs to run."""
-        for one in order.inputs:
-            self._assign(order, one)
-
-    def _assign(self, order: pb.Assign, one: pb.Input) -> None:
-        key = (order.call_id, one.index)
-        if key in self.in_flight:
-            log.info("assigned again", extra=kv(call=key[0], index=key[1]))
-            return
-        self.in_flight[key] = None
-        assignment = Assignment(
-            call_id=order.call_id,
-            index=one.index,
-            function_id=order.function_id,
-            app_id=order.app_id,
-            method=one.method,
-            params=order.params,
-            payload=one.payload,
-            strategy=Strategy(order.strategy) if order.strategy else None,
-            submitted_ns=order.submitted_ns,
+        order = Order(
+            call_id=message.call_id,
+            function_id=message.function_id,
+            app_id=message.app_id,
+            params=message.params,
+            strategy=Strategy(message.strategy) if message.strategy else None,
+            submitted_ns=message.submitted_ns,
             received_ns=now_ns(),
-            delivery=order.delivery,
+            delivery=message.delivery,
         )
-        pool = self.pools.get((order.function_id, _digest(order.params)))
-        if pool is not None:
-            pool.submit(assignment)
-        else:
-            self._spawn(self._submit_to_new_pool(assignment))
-
-    async def _submit_to_new_pool(self, assignment: Assignment) -> None:
-        try:
-            pool = await self._pool(assignment.function_id, assignment.params)
-        except Error as error:
-            self.done(assignment, outcome.start_failed(assignment, error))
+        inputs = self.in_flight.add(order, message.inputs)
+        if not inputs:
             return
-        pool.submit(assignment)
+        pool = self.pool_of(order.function_id, order.params)
+        if pool is not None:
+            self._submit(pool, inputs)
+        else:
+            self._spawn(self._submit_to_new_pool(order, inputs))
+
+    def _submit(self, pool: Pool, inputs: list[Assignment]) -> None:
+        beside = [one for one in inputs if one.blob]
+        if len(beside) < len(inputs):
+            pool.submit([one for one in inputs if not one.blob] if beside else inputs)
+        for one in beside:
+            self._spawn(self._submit_fetched(pool, one))
+
+    async def _submit_fetched(self, pool: Pool, one: Assignment) -> None:
+        try:
+            await self.blobs.fetch(one)
+        except Error as error:
+            if one.state is InputState.WAITING:
+                self.done(outcome.of_one(one, unfetched(one, error)))
+            return
+        if one.state is InputState.WAITING:
+            pool.submit([one])
+        else:  # it was cancelled meanwhile
+            self.blobs.release(one)
+
+    def pool_of(self, function_id: str, params: bytes) -> Pool | None:
+        """The pool of a function on this node, where there is one."""
+        return self.pools.get((function_id, _digest(params)))
+
+    async def _submit_to_new_pool(self, order: Order, inputs: list[Assignment]) -> None:
+        pool: Pool | None = None
+        failure: Error | None = None
+        try:
+            pool = await self._pool(order.function_id, order.params)
+        except Error as error:
+            failure = error
+        # Some may have been cancelled meanwhile.
+        inputs = [one for one in inputs if one.state is InputState.WAITING]
+        if pool is not None:
+            self._submit(pool, inputs)
+        elif failure is not None:
+            for one in inputs:
+                self.done(outcome.of_one(one, outcome.start_failed(one, failure)))
 
     def acknowledged(self, order: pb.AckDone) -> None:
-        """The controller has stored a result."""
-        for index in order.indexes:
-            self.in_flight.pop((order.call_id, index), None)
+        """The controller has stored results."""
+        was_full = self.in_flight.full
+        self.in_flight.confirm(order.call_id, order.indexes)
+        if was_full and self.may_run():
+            for pool in list(self.pools.values()):
+                pool.pump()
 
     def cancel(self, order: pb.CancelInputs) -> None:
-        """Take inputs back, or end the runners that have them."""
-        for index in order.indexes:
-            key = (order.call_id, index)
-            for pool in self.pools.values():
-                if pool.cancel(key) or pool.cancel_running(key):
-                    break
+        """Inputs that nobody wants any more; all of them get a result, CANCELLED."""
+        by_pool: dict[int, tuple[Pool, list[Assignment]]] = {}
+        for one in self.in_flight.find(order.call_id, order.indexes):
+            pool = self.pool_of(one.order.function_id, one.order.params)
+            if pool is not None:
+                by_pool.setdefault(id(pool), (pool, []))[1].append(one)
+            elif one.state is InputState.WAITING:  # its pool is being opened
+                self.done(outcome.of_one(one, outcome.cancelled(one, "the input was cancelled")))
+        for pool, inputs in by_pool.values():
+            pool.dealer.cancel(inputs, kill=order.kill)
 
     def open(self, order: pb.OpenFunction) -> None:
         """An app was registered: get ready for its first call."""
@@ -335,28 +372,69 @@ class Node:
             if ahead:
                 others = spare if kept else []
             if not any(other.stop_idle() for other in [*spare, *others]):
+                if not ahead:
+                    self.leases.make_room(pool)
                 return False
         return self.budget.room_for(self, pool, ahead=ahead)
 
-    def done(self, assignment: Assignment, result: pb.Result) -> None:
-        """An input has its result."""
-        if assignment.id not in self.in_flight:
-            return  # a second result of an input that the controller has given up
-        self.in_flight[assignment.id] = result
-        self.uplink.send(pb.AgentMessage(done=outcome.done_message(result, assignment.app_id)))
+    def may_run(self) -> bool:
+        """Whether inputs may be run: no, while too many results are unconfirmed."""
+        return not self.in_flight.full
+
+    def done(self, batch: Batch) -> None:
+        """Inputs of one call have their results."""
+        if self.blobs.large(batch):
+            self._spawn(self._put_aside(batch))
+        else:
+            self._done(batch)
+
+    async def _put_aside(self, batch: Batch) -> None:
+        await self.blobs.put_aside(batch)
+        self._done(batch)
+
+    def _done(self, batch: Batch) -> None:
+        message = pb.AgentMessage()
+        done = message.done
+        settle = self.in_flight.settle
+        for one, status, result in zip(batch.inputs, batch.statuses, batch.results, strict=True):
+            if settle(one, status, result):
+                done.indexes.append(one.index)
+                done.statuses.append(status)  # type: ignore[arg-type]
+                done.results.append(result)
+        if not done.indexes:
+            return  # second results of inputs that the controller has given up
+        order = batch.order
+        done.call_id, done.function_id, done.app_id = order.call_id, order.function_id, order.app_id
+        done.execute_ns = batch.execute_ns
+        self.uplink.send(message)
 
     def returned(self, assignment: Assignment, reason: str) -> None:
         """Its runner died under it."""
         log.warning("runner lost", extra=kv(input=assignment.input_id, reason=reason))
-        self.in_flight.pop(assignment.id, None)
+        self.in_flight.give_up(assignment)
         self.uplink.send(
             pb.AgentMessage(
                 returned=pb.InputsReturned(
-                    call_id=assignment.call_id,
+                    call_id=assignment.order.call_id,
                     indexes=[assignment.index],
                     reason=reason,
                     begun=[assignment.index],
                 )
+            )
+        )
+
+    def started(self, pool: Pool, runner: Runner | None, began_ns: int, error: str) -> None:
+        """A start ended: it is recorded."""
+        self.history.note(
+            Start(
+                at_ns=began_ns,
+                function=pool.revision.label,
+                function_id=pool.function_id,
+                runner_id=runner.id if runner is not None else "",
+                strategy=runner.strategy.value if runner is not None else "",
+                phases_ms=durations_ms(began_ns, runner.marks) if runner is not None else {},
+                notes=list(runner.notes) if runner is not None else [],
+                error=error,
             )
         )
 
@@ -421,6 +499,7 @@ class Node:
         """End everything, letting exit hooks run and snapshots be finished."""
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
         await self._finish_background(list(self.revisions.values()))
+        await self.leases.close()
         for revision in self.revisions.values():
             revision.drop_template()
         for task in [*self._tasks, *self.functions.values()]:

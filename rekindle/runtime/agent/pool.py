@@ -1,6 +1,7 @@
-"""The runners of one function revision of one app on this node, and the inputs that wait for them.
+"""The runners of one function revision of one app on this node: how many there are.
 
-Decides when to start a runner and when to stop one; how it starts is the ladder's (starts.py).
+Decides when to start a runner and when to stop one. How it starts is the ladder's (starts.py), what
+inputs it gets the dealer's (dealing.py), what is kept beside runners keeping.py's.
 """
 
 from __future__ import annotations
@@ -9,34 +10,38 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import psutil
-
-from rekindle.exception import Error, InternalFailure, RunnerLostError, StrategyUnavailableError
+from rekindle.exception import Error, InternalFailure, StrategyUnavailableError
 from rekindle.runtime.agent import outcome
-from rekindle.runtime.agent.assignment import Assignment
-from rekindle.runtime.agent.freezing import freeze
+from rekindle.runtime.agent.assignment import Assignment, InputState
+from rekindle.runtime.agent.backoff import Backoff
+from rekindle.runtime.agent.dealing import Dealer, Sink
+from rekindle.runtime.agent.keeping import Keeping
 from rekindle.runtime.agent.plan import Sizing, declared_plan
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runner import Runner, RunnerState, UserCodeFailed
 from rekindle.runtime.agent.starts import Starter
 from rekindle.wire.logs import kv
-from rekindle.wire.phases import Mark, Strategy, now_ns
-from rekindle.wire.pools import Level
+from rekindle.wire.phases import Strategy, now_ns
+
+if TYPE_CHECKING:
+    from rekindle.runtime.agent.leases import Leases
 
 log = logging.getLogger(__name__)
 
-#: After a failed start nothing waits for, this long; doubled up to the maximum.
-_BACKOFF_S, _BACKOFF_MAX_S = 1.0, 60.0
-#: Share of memory that stays free of templates kept in advance.
-_SPARE_MEMORY = 0.15
+#: While it is not known how long inputs take, the first one is given this long to show it before
+#: more runners are started for those behind it.
+_PROBE_S = 0.01
+_CLOSED = "the app was closed before the input could run"
 
 
-class Host(Protocol):
+class Host(Sink, Protocol):
     """What a pool asks of its node."""
+
+    leases: Leases
 
     def room_for_runner(self, pool: Pool, *, ahead: bool) -> bool:
         """Whether one more runner fits; ``ahead``: no input waits for it.
@@ -44,14 +49,11 @@ class Host(Protocol):
         Else others may be stopped for it.
         """
 
-    def done(self, assignment: Assignment, result: outcome.Result) -> None:
-        """An input has its result."""
-
-    def returned(self, assignment: Assignment, reason: str) -> None:
-        """An input did not run to its end; it may be given to a runner again."""
-
     def measured(self, runner_id: str, pss_bytes: int) -> None:
         """A runner's share of memory after a call that asked for a strategy."""
+
+    def started(self, pool: Pool, runner: Runner | None, began_ns: int, error: str) -> None:
+        """A start ended: with a runner, or with an error."""
 
 
 @dataclass
@@ -64,67 +66,63 @@ class Pool:
     starter: Starter
     host: Host
     exit_grace_s: float = 30.0
-    waiting: deque[Assignment] = field(default_factory=deque)
     runners: dict[str, Runner] = field(default_factory=dict)
     starting: int = 0
     closed: bool = False
+    backoff: Backoff = field(default_factory=Backoff)
+    #: When a client called one of its runners directly, last (monotonic seconds).
     last_input: float = 0.0
-    #: Runner id -> the input that it has.
-    _has: dict[str, tuple[str, int]] = field(default_factory=dict)
-    _cancelled: set[tuple[str, int]] = field(default_factory=set)
-    _backoff_s: float = 0.0
-    _not_before: float = 0.0
+    #: Lent runners that have been asked back.
+    returning: int = 0
+    #: Runner id -> set when it has ended what it was handed; of runners that somebody waits for.
+    _awaited: dict[str, asyncio.Event] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        spec = self.revision.spec
         #: How many runners to have: the controller's plan, or what the function declares.
-        self.sizing = Sizing(declared_plan(self.revision.spec))
+        self.sizing = Sizing(declared_plan(spec))
+        self.dealer = Dealer(
+            self, self.host, self.revision.label, spec.timeout_s, spec.single_use_containers
+        )
+        self.keeping = Keeping(
+            self.revision, self.starter, self._spawn, self._keep_template_when_due
+        )
 
     # ---- inputs ----------------------------------------------------------------------------
 
-    def submit(self, assignment: Assignment) -> None:
-        """Take an input; its result goes to the host."""
-        self.last_input = time.monotonic()
+    @property
+    def waiting(self) -> deque[Assignment]:
+        """Inputs that no runner has."""
+        return self.dealer.waiting
+
+    def submit(self, inputs: list[Assignment]) -> None:
+        """Take inputs of one order; their results go to the host."""
         if self.closed:
-            self.host.done(assignment, outcome.cancelled(assignment))
+            for one in inputs:
+                self.host.done(outcome.of_one(one, outcome.cancelled(one, _CLOSED)))
             return
-        if assignment.strategy is not None:
-            self._spawn(self._run_forced(assignment, assignment.strategy))
+        strategy = inputs[0].order.strategy if inputs else None
+        if strategy is not None:
+            for one in inputs:
+                self._spawn(self._run_forced(one, strategy))
             return
-        self.waiting.append(assignment)
+        self.waiting.extend(inputs)
         self.pump()
-
-    def cancel(self, assignment_id: tuple[str, int]) -> bool:
-        """Take back a waiting input; False when it is not waiting here."""
-        for assignment in self.waiting:
-            if assignment.id == assignment_id:
-                self.waiting.remove(assignment)
-                self.host.done(assignment, outcome.cancelled(assignment))
-                return True
-        return False
-
-    def cancel_running(self, assignment_id: tuple[str, int]) -> bool:
-        """End the runner that has an input; False when none has it."""
-        for runner in self.runners.values():
-            if self._has.get(runner.id) == assignment_id:
-                self._cancelled.add(assignment_id)
-                runner.kill("its input was cancelled")
-                return True
-        return False
 
     def pump(self) -> None:
         """Give waiting inputs to idle runners, and start runners that are missing."""
+        self.dealer.deal()
         self.sizing.see(bool(self.waiting) or self.busy() > 0)
-        while self.waiting:
-            runner = self.idle_runner()
-            if runner is None:
-                break
-            assignment = self.waiting.popleft()
-            runner.take()
-            self._spawn(self._run(runner, assignment))
+        if self.waiting:
+            self.host.leases.short(self, stuck=False)
         while not self.closed and self._should_start():
             self.starting += 1
             self._spawn(self._start_one())
+        if self.waiting and not self.starting:
+            self.host.leases.short(self, stuck=True)
+
+    # ---- how many runners ------------------------------------------------------------------
 
     def idle_runner(self) -> Runner | None:
         """The idle runner that was used last: its caches are the warmest."""
@@ -134,26 +132,56 @@ class Pool:
         """Runners that have nothing to do."""
         return [r for r in self.runners.values() if r.state is RunnerState.IDLE and not r.private]
 
-    def _should_start(self) -> bool:
-        if self.size() + self.starting >= self.sizing.limit:
-            return False
-        missing = len(self.waiting) - self.starting
-        ahead = missing <= 0
-        if ahead:
-            if time.monotonic() < self._not_before:
-                return False
-            busy = self.busy()
-            missing = self.sizing.wanted(busy) - busy - len(self.idle()) - self.starting
-        return missing > 0 and self.host.room_for_runner(self, ahead=ahead)
-
-    def size(self) -> int:
-        """Runners that are there, starting ones not counted."""
-        return len(self.runners)
+    def busy_runners(self) -> Iterable[Runner]:
+        """Runners that have inputs."""
+        return [r for r in self.runners.values() if r.state is RunnerState.BUSY]
 
     def busy(self) -> int:
         """Runners that have an input, or a client of their own."""
         busy = (RunnerState.BUSY, RunnerState.LENT)
         return sum(1 for r in self.runners.values() if r.state in busy)
+
+    def size(self) -> int:
+        """Runners that are there, starting ones not counted."""
+        return len(self.runners)
+
+    def coming(self) -> int:
+        """Runners that are starting, or that the inputs which wait are worth."""
+        room = self.sizing.limit - self.size() - self.starting
+        return self.starting + max(0, min(room, self.dealer.pace.runners_for(len(self.waiting))))
+
+    def _should_start(self) -> bool:
+        if self.size() + self.starting >= self.sizing.limit:
+            return False
+        missing = self._missing_for_inputs()
+        ahead = missing <= 0
+        if ahead:
+            if self.backoff.left_s() > 0:
+                return False
+            busy = self.busy()
+            missing = self.sizing.wanted(busy) - busy - len(self.idle()) - self.starting
+        return missing > 0 and self.host.room_for_runner(self, ahead=ahead)
+
+    def _missing_for_inputs(self) -> int:
+        """Runners to start for the inputs that wait."""
+        if not self.waiting or (self.backoff.is_loop and self.backoff.left_s() > 0):
+            return 0
+        serving = [
+            r for r in self.runners.values() if not r.private and r.state is not RunnerState.LENT
+        ]
+        pace = self.dealer.pace
+        coming = self.starting + self.returning
+        missing = pace.runners_for(len(self.waiting)) - coming
+        if not serving:
+            return max(missing, 1 - coming)
+        if pace.service_s is None:
+            probed = time.monotonic() - _PROBE_S
+            if any(r.seen_at > probed for r in serving if r.state is RunnerState.BUSY):
+                return 0
+        patience_s = self.sizing.plan.patience_s
+        if patience_s and now_ns() - self.waiting[0].order.received_ns < patience_s * 1e9:
+            return 0
+        return missing
 
     # ---- lending ---------------------------------------------------------------------------
 
@@ -170,95 +198,79 @@ class Pool:
             runner.take_back()
             self.pump()
 
-    # ---- running ---------------------------------------------------------------------------
+    # ---- what the dealer tells -------------------------------------------------------------
 
-    async def _run(self, runner: Runner, assignment: Assignment) -> None:
-        spec = self.revision.spec
-        handed_ns = now_ns()
-        # Whether it was started for an input that was there already, so that its start is a part
-        # of what the caller waits for.
-        first = runner.inputs_done == 0 and assignment.received_ns <= runner.ready_ns
-        strategy = runner.strategy if first else Strategy.WARM
-        self._has[runner.id] = assignment.id
-        try:
-            reply = await runner.run(
-                {
-                    "op": "input",
-                    "input_id": assignment.input_id,
-                    "call_id": assignment.call_id,
-                    "method": assignment.method,
-                },
-                assignment.payload,
-                assignment.call_id,
-                spec.timeout_s,
-            )
-        except TimeoutError:
-            self._forget(runner)
-            self.host.done(
-                assignment,
-                outcome.timed_out(
-                    assignment,
-                    runner.id,
-                    strategy,
-                    _marks_before(runner, handed_ns, first=first),
-                    self.revision.label,
-                    spec.timeout_s,
-                ),
-            )
-        except RunnerLostError as error:
-            self._forget(runner)
-            if self.closed or assignment.id in self._cancelled:
-                self.host.done(assignment, outcome.cancelled(assignment))
-            else:
-                self.host.returned(assignment, str(error))
-        else:
-            marks = _marks_before(runner, handed_ns, first=first)
-            result = outcome.of_reply(assignment, runner.id, strategy, marks, reply)
-            if first:
-                result.notes.extend(runner.notes)
-            self.host.done(assignment, result)
-            self.revision.served.set()
-            if first and runner.strategy is Strategy.RESTORE:
-                self._spawn(self.starter.record_working_set(runner))
-            self._keep_template_when_due()
-            if spec.single_use_containers and runner.state is RunnerState.IDLE:
-                await self._stop(runner)
-            self._freeze_when_due()
-        finally:
-            self._has.pop(runner.id, None)
-            self._cancelled.discard(assignment.id)
-        self.pump()
+    def served(self, runner: Runner, *, first: bool) -> None:
+        """A runner has ended a slice."""
+        self.backoff.served()
+        self.revision.served.set()
+        if first and runner.strategy is Strategy.RESTORE and not runner.dying:
+            self._spawn(self.starter.record_working_set(runner))
+        self._keep_template_when_due()
+        if not runner.slices:
+            if event := self._awaited.pop(runner.id, None):
+                event.set()
+            elif self.revision.spec.single_use_containers:
+                self.stop_runner(runner)
+        self.keeping.freeze_when_due(waiting=bool(self.waiting))
+        self.dealer.deal_to(runner)
+        if not self.waiting or self.size() + self.starting < self.sizing.limit:
+            self.pump()
 
-    async def _run_forced(self, assignment: Assignment, strategy: Strategy) -> None:
+    def lost(self, runner: Runner, tell: Callable[[str], None] | None) -> None:
+        """A runner is gone."""
+        self._forget(runner)
+        if event := self._awaited.pop(runner.id, None):
+            event.set()
+        if not runner.kill_reason and (tell is not None or not runner.inputs_done):
+            self.backoff.died()
+        if tell is not None:
+            self._spawn(_tell_fate(runner, tell))
+        if not self.closed:
+            self.pump()
+
+    # ---- inputs that ask for a strategy ----------------------------------------------------
+
+    async def _run_forced(self, one: Assignment, strategy: Strategy) -> None:
         """An input that asks for a strategy by name: exactly that, or an error."""
         if strategy is Strategy.WARM:
-            runner = self.idle_runner()
+            runner = self.idle_runner() or await self.host.leases.borrow_back(self)
             if runner is None:
                 error = StrategyUnavailableError("warm: no idle runner is there")
-                self.host.done(assignment, outcome.start_failed(assignment, error))
+                self.host.done(outcome.of_one(one, outcome.start_failed(one, error)))
                 return
-            runner.take()
-            await self._run(runner, assignment)
+            await self._run_alone(runner, one)
             await self._measure(runner)
             return
+        began_ns = now_ns()
         try:
-            runner = await self.starter.start(strategy, now_ns())
-        except (Error, UserCodeFailed) as error:
-            self.host.done(assignment, outcome.start_failed(assignment, error))
+            runner = await self.starter.start(strategy, began_ns)
+        except (Error, UserCodeFailed) as failure:
+            self.host.started(self, None, began_ns, str(failure))
+            self.host.done(outcome.of_one(one, outcome.start_failed(one, failure)))
             return
-        except Exception as error:
+        except Exception as bug:
             # A bug of ours: the caller must not wait for ever, and the log must show it.
             log.exception("bug", extra=kv(function=self.revision.label))
-            failure = InternalFailure(f"{type(error).__name__}: {error}")
-            self.host.done(assignment, outcome.start_failed(assignment, failure))
+            lapse = InternalFailure(f"{type(bug).__name__}: {bug}")
+            self.host.done(outcome.of_one(one, outcome.start_failed(one, lapse)))
             return
+        self.host.started(self, runner, began_ns, "")
         runner.private = True
         self.welcome(runner)
-        runner.take()
-        await self._run(runner, assignment)
+        await self._run_alone(runner, one)
         await self._measure(runner)
         if runner.state is RunnerState.IDLE:
             await self._stop(runner)
+
+    async def _run_alone(self, runner: Runner, one: Assignment) -> None:
+        if one.state is not InputState.WAITING or runner.state is not RunnerState.IDLE:
+            if one.state is InputState.WAITING:
+                self.host.returned(one, f"runner {runner.id}: it ended before it had the input")
+            return
+        self._awaited[runner.id] = ended = asyncio.Event()
+        self.dealer.hand(runner, [one])
+        await ended.wait()
 
     async def _measure(self, runner: Runner) -> None:
         """Its share of memory, after the caller has its answer: reading it takes milliseconds."""
@@ -269,49 +281,50 @@ class Pool:
 
     async def _start_one(self) -> None:
         """Start a runner; what fails is told to the input that waits longest."""
+        began_ns = now_ns()
+        failure: Error | UserCodeFailed | None = None
         try:
-            runner = await self.starter.start(None, now_ns())
-        except UserCodeFailed as error:
-            self.starting -= 1
-            self._start_failed(error, fail=len(self.waiting))
-        except Error as error:
-            self.starting -= 1
-            self._start_failed(error, fail=1)
+            runner = await self.starter.start(None, began_ns)
+        except (Error, UserCodeFailed) as error:
+            failure = error
         except Exception as error:
             # A bug of ours: the caller must not wait for ever, and the log must show it.
             log.exception("bug", extra=kv(function=self.revision.label))
+            failure = InternalFailure(f"{type(error).__name__}: {error}")
+        finally:
             self.starting -= 1
-            self._start_failed(InternalFailure(f"{type(error).__name__}: {error}"), fail=1)
+        if failure is not None:
+            self._start_failed(failure, began_ns)
         else:
-            self.starting -= 1
-            self._backoff_s = 0.0
+            self.backoff.started()
+            self.host.started(self, runner, began_ns, "")
+            self.dealer.pace.started((runner.ready_ns - began_ns) / 1e9)
             if self.closed:
                 await runner.stop(self.exit_grace_s)
                 return
             self.welcome(runner)
-            self._freeze_when_due()
+            self.keeping.freeze_when_due(waiting=bool(self.waiting))
         self.pump()
 
-    def _start_failed(self, error: Error | UserCodeFailed, fail: int) -> None:
+    def _start_failed(self, error: Error | UserCodeFailed, began_ns: int) -> None:
         log.warning("start failed", extra=kv(function=self.revision.label, reason=error))
-        self._backoff_s = min(max(_BACKOFF_S, 2 * self._backoff_s), _BACKOFF_MAX_S)
-        self._not_before = time.monotonic() + self._backoff_s
-        for _ in range(min(fail, len(self.waiting))):
-            assignment = self.waiting.popleft()
-            self.host.done(assignment, outcome.start_failed(assignment, error))
+        self.backoff.start_failed()
+        self.host.started(self, None, began_ns, str(error))
+        # User code that raises will raise again; another error may have been this start's alone.
+        every = isinstance(error, UserCodeFailed) or self.backoff.is_loop
+        self.dealer.fail_waiting(
+            lambda one: outcome.start_failed(one, error), len(self.waiting) if every else 1
+        )
 
     def welcome(self, runner: Runner) -> None:
         """Take in a runner that is ready."""
         self.runners[runner.id] = runner
-
-        def ended(_status: asyncio.Future[int]) -> None:
-            # One that has an input finds out by its channel, and tells what became of the input.
-            if runner.state in (RunnerState.IDLE, RunnerState.LENT, RunnerState.GONE):
-                runner.lost()
-                self._forget(runner)
-                self.pump()
-
-        runner.exit_status.add_done_callback(ended)
+        runner.handlers["results"] = lambda header, body: self.dealer.results(runner, header, body)
+        runner.on_gone.append(lambda: self.dealer.ended(runner))
+        if runner.state is RunnerState.GONE:  # already
+            self.dealer.ended(runner)
+            return
+        runner.exit_status.add_done_callback(lambda _status: runner.lost())
 
     def _forget(self, runner: Runner) -> None:
         self.runners.pop(runner.id, None)
@@ -325,9 +338,7 @@ class Pool:
     def stop_idle(self) -> bool:
         """Stop the runner that has been idle longest; False when none is idle."""
         runner = min(self.idle(), key=lambda r: r.idle_since, default=None)
-        if runner is None:
-            return False
-        return self.stop_runner(runner)
+        return runner is not None and self.stop_runner(runner)
 
     def stop_runner(self, runner: Runner) -> bool:
         """Stop an idle runner; False when it is not idle any more."""
@@ -345,10 +356,9 @@ class Pool:
 
     async def close(self) -> None:
         """Fail what waits, kill what runs, let exit hooks run in idle runners."""
-        self.closed = True
-        while self.waiting:
-            assignment = self.waiting.popleft()
-            self.host.done(assignment, outcome.cancelled(assignment))
+        self.closed = self.keeping.closed = True
+        self.dealer.fail_waiting(lambda one: outcome.cancelled(one, _CLOSED), len(self.waiting))
+        await self.host.leases.close_pool(self)
         stops = []
         for runner in list(self.runners.values()):
             if runner.state is RunnerState.BUSY:
@@ -360,56 +370,18 @@ class Pool:
 
     def abort(self) -> None:
         """Kill every runner, now."""
-        self.closed = True
-        for runner in self.runners.values():
+        self.closed = self.keeping.closed = True
+        for runner in list(self.runners.values()):
             runner.kill("the agent is stopping")
 
-    # ---- snapshots -------------------------------------------------------------------------
-
-    def _freeze_when_due(self) -> None:
-        """Begin the snapshot once an input has been answered, so that it delays none."""
-        revision = self.revision
-        if not revision.snapshots_enabled or not revision.frozen.wanted() or revision.background:
-            return
-        if not revision.served.is_set() and self.waiting:
-            return
-        task = asyncio.create_task(freeze(self.starter.tools, revision, self.starter.say))
-        revision.background.add(task)
-        task.add_done_callback(revision.background.discard)
-        task.add_done_callback(lambda _task: self._keep_template_when_due())
+    # ---- beside runners --------------------------------------------------------------------
 
     def _keep_template_when_due(self) -> None:
-        """Restore the template too, so that the next runners are forked from mapped memory.
-
-        Also in place of one that was booted: its own memory is free then, and forks are quicker.
-        """
-        revision = self.revision
-        snapshot = revision.frozen.snapshot
-        if (
-            self.closed
-            or self.sizing.level(self.size()) not in (Level.BOOTED, Level.MAPPED)
-            or revision.has_best_template()
-            or snapshot is None
-            or snapshot.manifest.threads > 1
-            or revision.fork_unsafe
-            or revision.restoring
-            or not memory_to_spare()
-        ):
-            return
-        self.keep_template()
+        self.keeping.keep_template_when_due(self.sizing.level(self.size()))
 
     def keep_template(self) -> None:
         """Restore the template, to fork from, in the background."""
-        self.revision.restoring = True
-        self._spawn(self._keep_template())
-
-    async def _keep_template(self) -> None:
-        try:
-            await self.starter.restore_template()
-        except Error as error:
-            log.warning("no template kept", extra=kv(function=self.revision.label, reason=error))
-        finally:
-            self.revision.restoring = False
+        self.keeping.keep_template()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -422,14 +394,5 @@ class Pool:
             log.error("bug", extra=kv(function=self.revision.label), exc_info=task.exception())
 
 
-def memory_to_spare() -> bool:
-    """Whether the node may keep a template that nobody has asked for yet."""
-    memory = psutil.virtual_memory()
-    return bool(memory.available > _SPARE_MEMORY * memory.total)
-
-
-def _marks_before(runner: Runner, handed_ns: int, *, first: bool) -> list[Mark]:
-    """The marks of a call up to the hand-over of its input to the runner."""
-    if not first:
-        return [("queue", handed_ns)]
-    return [("queue", runner.began_ns), *runner.marks]
+async def _tell_fate(runner: Runner, tell: Callable[[str], None]) -> None:
+    tell(await runner.fate())

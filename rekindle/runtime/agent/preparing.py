@@ -25,7 +25,7 @@ async def prepare(pool: Pool, strategy: Strategy, timeout_s: float) -> None:
 
 
 async def _ensure_idle(pool: Pool) -> None:
-    if pool.idle_runner() is None:
+    if pool.idle_runner() is None and await pool.host.leases.borrow_back(pool) is None:
         pool.welcome(await pool.starter.start(None, now_ns()))
 
 

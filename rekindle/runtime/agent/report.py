@@ -11,6 +11,7 @@ import psutil
 
 from rekindle.runtime.agent.budget import report, report_pools
 from rekindle.runtime.agent.node import Node
+from rekindle.wire.phases import now_ns
 
 
 def stats_json(node: Node) -> str:
@@ -26,7 +27,10 @@ def stats(node: Node) -> dict[str, Any]:
         "pid": os.getpid(),
         "max_runners": node.tools.settings.max_runners,
         "criu": node.tools.criu.version_text if node.tools.criu else "",
-        "in_flight": sum(1 for result in node.in_flight.values() if result is None),
+        "direct": node.leases.stats(),
+        "in_flight": node.in_flight.running,
+        "unconfirmed": node.in_flight.unconfirmed,
+        "unconfirmed_bytes": node.in_flight.unconfirmed_bytes,
         "memory_total_bytes": memory.total,
         "memory_available_bytes": memory.available,
         "runners": [
@@ -40,6 +44,8 @@ def stats(node: Node) -> dict[str, Any]:
                 "inputs": runner.inputs_done,
                 "pid": runner.channel.pid,
                 "idle_s": round(now - runner.idle_since, 1) if runner.state.value == "idle" else 0,
+                "age_s": round((now_ns() - runner.began_ns) / 1e9, 1),
+                "pss_bytes": node.budget.memory.runner_share(pool, runner).pss,
             }
             for pool in node.pools.values()
             for runner in pool.runners.values()
@@ -51,6 +57,8 @@ def stats(node: Node) -> dict[str, Any]:
                 "app_id": pool.app_id,
                 "waiting": len(pool.waiting),
                 "starting": pool.starting,
+                "service_s": pool.dealer.pace.service_s,
+                **pool.backoff.report(),
             }
             for pool in node.pools.values()
         ],
@@ -80,6 +88,8 @@ def stats(node: Node) -> dict[str, Any]:
         "memory": report(node.budget),
         "evictions": dict(node.budget.counts),
         "held": report_pools(node, node.budget.memory),
+        "starts": node.history.news(),
+        "counters": node.history.counters(),
         "restores": dict(node.tools.restores),
         "measured_pss_bytes": dict(node.measured_pss),
     }

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.frozen import FrozenState
-from rekindle.runtime.agent.pool import Pool, memory_to_spare
+from rekindle.runtime.agent.keeping import memory_to_spare
+from rekindle.runtime.agent.pool import Pool
 from rekindle.runtime.agent.revision import Revision
 from rekindle.snapshot import residency, workingset
 from rekindle.wire.logs import kv

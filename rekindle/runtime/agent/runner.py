@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +16,7 @@ from enum import Enum
 from rekindle.exception import InternalFailure, RunnerLostError, StartupTimeoutError
 from rekindle.runtime.agent.channel import Channel
 from rekindle.runtime.agent.output import Output
+from rekindle.runtime.agent.slices import Slice
 from rekindle.runtime.isolation.sandbox import describe_exit
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.logs import kv
@@ -64,12 +66,13 @@ class UserCodeFailed(Exception):  # an outcome, not an error of ours
         self.data = data
 
 
-@dataclass
-class Reply:
-    """What a runner answered to an input."""
+@dataclass(frozen=True)
+class LastWords:
+    """What its page said when it ended."""
 
-    header: Header
-    data: bytes
+    unsent: bytes = b""
+    #: The input that it was running; None when none was.
+    index: int | None = None
 
 
 @dataclass
@@ -94,9 +97,29 @@ class Runner:
     private: bool = False
     inputs_done: int = 0
     idle_since: float = 0.0
-    #: The call whose input it has, for its log lines.
-    call_id: str = ""
     kill_reason: str = ""
+    #: It was killed because its input ran longer than it may.
+    timed_out: bool = False
+    _fate: asyncio.Future[str] | None = None
+    #: It is being ended: it gets nothing any more.
+    dying: bool = False
+    #: What it has been handed and has not ended: two slices at most.
+    slices: deque[Slice] = field(default_factory=deque)
+    #: Slices that it was handed, ever.
+    handed: int = 0
+    #: Takes the frames that it sends, by their ``op``.
+    handlers: dict[str, Callable[[Header, bytes], None]] = field(default_factory=dict)
+    #: Called once, when it is gone.
+    on_gone: list[Callable[[], None]] = field(default_factory=list)
+    last_words: LastWords = LastWords()
+    #: What its agent saw last of the input that runs: when it began, and since when we know.
+    seen_began_ns: int = 0
+    seen_at: float = 0.0
+    #: When what waits behind that input was called back; 0 when it was not.
+    recalled_at: float = 0.0
+    #: The run that it was signalled to cancel, and when.
+    cancel_token: int = 0
+    cancel_at: float = 0.0
 
     def _move(self, to: RunnerState) -> None:
         if to not in _MOVES[self.state]:
@@ -107,7 +130,7 @@ class Runner:
 
     def current_call(self) -> str:
         """The call of what it runs, for its log lines."""
-        return self.call_id or self.page.call_id
+        return self.slices[0].order.call_id if self.slices else self.page.call_id
 
     async def become_ready(self, timeout_s: float) -> None:
         """Wait until the hooks have run.
@@ -122,7 +145,8 @@ class Runner:
                 f"the runner was not ready within startup_timeout={timeout_s:g} s"
             ) from error
         except FrameError as error:
-            raise RunnerLostError(f"the runner died while it started: {await self._fate()}") from (
+            self.lost()
+            raise RunnerLostError(f"the runner died while it started: {await self.fate()}") from (
                 error
             )
         if header["op"] == "start_failed":
@@ -132,29 +156,27 @@ class Runner:
         self.marks.extend((name, at) for name, at in header["marks"])
         self.ready_ns = now_ns()
         self._move(RunnerState.IDLE)
+        self.channel.subscribe(self._on_frame, self.lost)
 
-    async def run(self, header: Header, payload: bytes, call_id: str, timeout_s: float) -> Reply:
-        """Run one input. Raises TimeoutError (killed) or RunnerLostError."""
-        self.call_id = call_id
-        try:
-            self.channel.send(header, payload)
-            async with asyncio.timeout(timeout_s):
-                answer, data = await self.channel.receive()
-        except TimeoutError:
-            self.kill(f"the input ran longer than timeout={timeout_s:g} s")
-            raise
-        except FrameError as error:
-            raise RunnerLostError(await self._fate()) from error
-        finally:
-            self.output.drain()
-            self.call_id = ""
-        self.inputs_done += 1
-        if self.state is RunnerState.BUSY:
-            self._move(RunnerState.IDLE)
-        return Reply(answer, data)
+    def _on_frame(self, header: Header, body: bytes) -> None:
+        handler = self.handlers.get(header["op"])
+        if handler is None:
+            log.warning("unexpected frame", extra=kv(runner=self.id, op=header["op"]))
+            return
+        handler(header, body)
+
+    def hand(self, piece: Slice) -> None:
+        """Note a slice that it is sent."""
+        if self.state is RunnerState.IDLE:
+            self._move(RunnerState.BUSY)
+        self.slices.append(piece)
+
+    def rest(self) -> None:
+        """It has ended all that it was handed."""
+        self._move(RunnerState.IDLE)
 
     def take(self) -> None:
-        """Reserve it for an input."""
+        """Reserve it, for an input that follows."""
         self._move(RunnerState.BUSY)
 
     def lend(self) -> None:
@@ -169,37 +191,62 @@ class Runner:
         """Let the exit hooks run, then end it."""
         if self.state is RunnerState.IDLE:
             self._move(RunnerState.STOPPING)
+            stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def over(*_what: object) -> None:
+                if not stopped.done():
+                    stopped.set_result(None)
+
+            self.handlers["stopped"] = over
+            self.on_gone.append(over)
             with contextlib.suppress(FrameError, TimeoutError):
                 self.channel.send({"op": "stop"})
                 async with asyncio.timeout(grace_s):
-                    await self.channel.receive()
+                    await stopped
         self.kill("stopped")
 
     def kill(self, reason: str) -> None:
-        """End it now, whatever it does."""
-        if self.state is RunnerState.GONE:
+        """End it now, whatever it does; what it had finished is taken in first."""
+        if self.dying:
             return
         self.kill_reason = reason
         self.end_process()
-        self.channel.close()
-        self.output.close()
-        self.page.close()
-        self._move(RunnerState.GONE)
+        self._end()
 
     def lost(self) -> None:
-        """Its process ended by itself."""
-        self.kill("its process ended")
+        """Its process ended by itself, or is about to."""
+        if self.dying:
+            return
+        # What is left of its namespaces ends once it is known how it ended.
+        self._fate = asyncio.ensure_future(self._find_fate())
+        self._end()
 
-    async def _fate(self) -> str:
-        """How the process ended, in words; it is gone afterwards."""
+    def _end(self) -> None:
+        self.dying = True
+        self.channel.drain()
+        self._move(RunnerState.GONE)
+        self.channel.close()
+        self.output.close()
+        began_ns = self.page.began_ns
+        self.last_words = LastWords(self.page.unsent(), self.page.index if began_ns else None)
+        self.page.close()
+        for tell in list(self.on_gone):
+            tell()
+
+    async def fate(self) -> str:
+        """How it ended, in words; waits until that is known."""
+        words = self.kill_reason
+        if self._fate is not None:
+            words = await asyncio.shield(self._fate)
+        return f"runner {self.id}: {words}"
+
+    async def _find_fate(self) -> str:
         words = "it closed its connection"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STATUS_WAIT_S):
                 words = describe_exit(await asyncio.shield(self.exit_status))
-        if self.kill_reason:
-            words = self.kill_reason
-        self.lost()
-        return f"runner {self.id}: {words}"
+        self.end_process()
+        return words
 
     def pss_bytes(self) -> int:
         """Proportional set size: its share of memory, pages that it shares counted in parts."""
@@ -213,10 +260,12 @@ class Runner:
         return 0
 
 
-def kill_process(pid: int) -> Callable[[], None]:
+def kill_process(pid: int, exit_status: asyncio.Future[int]) -> Callable[[], None]:
     """Ends one process (PID 1 of its namespace, so with it all that it started)."""
 
     def end() -> None:
+        if exit_status.done():
+            return  # the number may be somebody else's by now
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

@@ -140,7 +140,7 @@ class Starter:
             runner_id,
             forked.channel,
             forked.exit_status,
-            kill_process(forked.channel.pid),
+            kill_process(forked.channel.pid, forked.exit_status),
             clock,
             strategy,
             output,

@@ -1,48 +1,167 @@
-"""Inputs in a runner: unpickled, run, their results pickled and sent."""
+"""Inputs in a runner: unpickled, run, their results pickled, kept in the page and sent.
+
+Inputs come in slices. Each one is for itself: it succeeds, raises or is cancelled alone. Between
+two of them the agent can call the rest of a slice back.
+"""
 
 from __future__ import annotations
 
-from rekindle.exception import ExecutionError
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rekindle.exception import ExecutionError, InputCancellation
 from rekindle.forkserver import park
+from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
 from rekindle.sdk import context
+from rekindle.wire import finished
+from rekindle.wire.finished import Ending
 from rekindle.wire.frames import FrameSocket, Header
-from rekindle.wire.phases import Mark, Phase, now_ns
+from rekindle.wire.page import RunnerPage, cancel_token
+from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import deserialize, record_exception, serialize
 
+#: Results are sent at least this often while a slice goes on.
+_SEND_EVERY_NS = 20_000_000
 
-def run_input(service: Service, channel: FrameSocket, header: Header, body: bytes) -> None:
-    """Run one input and send its result."""
-    marks: list[Mark] = []
-    reply: Header = {"op": "result", "ok": True, "marks": marks}
-    method = header["method"]
-    what = f"{service.name}.{method}" if method else service.name
-    data = b""
-    token = context.set_current(header["input_id"], header["call_id"])
-    failure: BaseException | None = None
-    try:
-        args, kwargs = deserialize(body, f"the arguments of {what}")
-        body = b""
-        marks.append((Phase.LOAD_INPUT.value, now_ns()))
-        value = service.call(method, args, kwargs)
-        marks.append((Phase.EXECUTE.value, now_ns()))
-        data = serialize(value, f"the result of {what}")
-        del value, args, kwargs
-    except SystemExit as error:
-        failure = ExecutionError(
-            f"{what} called sys.exit({error.code!r}); a function ends by returning or raising"
-        )
-    except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
-        failure = error
-    finally:
-        context.reset_current(token)
-    if failure is not None and (not marks or marks[-1][0] != Phase.EXECUTE.value):
-        marks.append((Phase.EXECUTE.value, now_ns()))
-    park.flush_output()
-    if failure is not None:
-        send_failure(channel, {**reply, "ok": False}, failure)
-    else:
-        channel.send(reply, data)
+
+class Attempt:
+    """One run of one input, and what came of it."""
+
+    __slots__ = ("began_ns", "cancelled", "ended_ns", "failure", "loaded_ns", "value")
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.failure: BaseException | None = None
+        self.cancelled = False
+        self.began_ns = self.loaded_ns = self.ended_ns = 0
+
+
+class Inputs:
+    """Runs slices on a service."""
+
+    def __init__(self, service: Service, channel: FrameSocket, page: RunnerPage) -> None:
+        self._service = service
+        self._channel = channel
+        self._page = page
+        self._canceller = Canceller(page)
+        self._canceller.install()
+        service.canceller = self._canceller
+
+    def what(self, method: str) -> str:
+        """How errors name what is run."""
+        return f"{self._service.name}.{method}" if method else self._service.name
+
+    def run(self, header: Header, body: bytes) -> None:
+        """Run a slice, in order, and send the results; what was called back is left out."""
+        page, number, call_id = self._page, header["slice"], header["call_id"]
+        method = header["method"]
+        arguments = f"the arguments of {self.what(method)}"
+        page.call(call_id)
+        sent_ns = now_ns()
+        at = 0
+        for index, size in zip(header["indexes"], header["sizes"], strict=True):
+            if page.recalled >= number:
+                break
+            payload = body if size == len(body) else body[at : at + size]
+            at += size
+            load = partial(deserialize, payload, arguments)
+            done = self.attempt(f"{call_id}:{index}", call_id, method, (number, index), load)
+            self._keep(number, index, method, done)
+            if done.ended_ns - sent_ns > _SEND_EVERY_NS:
+                self._send(number, last=False)
+                sent_ns = done.ended_ns
+        self._send(number, last=True)
+
+    def attempt(
+        self,
+        input_id: str,
+        call_id: str,
+        method: str,
+        run: tuple[int, int],
+        load: Callable[[], Any],
+    ) -> Attempt:
+        """Run one input; whatever happens is in what is returned.
+
+        ``run``, slice and index, names the run in the page and in a cancellation. ``load`` gives
+        ``(args, kwargs)``. The caller says in the page when the run has ended.
+        """
+        canceller = self._canceller
+        done = Attempt()
+        current = context.set_current(input_id, call_id)
+        done.began_ns = done.loaded_ns = now_ns()
+        canceller.hit = False
+        try:
+            try:
+                # Armed before the agent can see that it began.
+                canceller.armed = cancel_token(*run)
+                self._page.begin(run[1], done.began_ns)
+                args, kwargs = load()
+                done.loaded_ns = now_ns()
+                done.value = self._service.call(method, args, kwargs)
+                del args, kwargs
+            finally:
+                # From here on the signal does nothing; before, it raises once at most, so the
+                # outer handlers see whatever it raised, wherever that was.
+                canceller.armed = 0
+        except SystemExit as error:
+            done.failure = ExecutionError(
+                f"{self.what(method)} called sys.exit({error.code!r}); "
+                "a function ends by returning or raising"
+            )
+        except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+            done.failure = error
+        done.ended_ns = now_ns()
+        context.reset_current(current)
+        if canceller.hit:
+            # Whatever the function made of it.
+            done.cancelled, done.value = True, None
+            done.failure = done.failure or InputCancellation("the input was cancelled")
+        return done
+
+    def _keep(self, number: int, index: int, method: str, done: Attempt) -> None:
+        """Pickle what came of an input, and keep it until it is sent."""
+        page = self._page
+        ending, data = Ending.RETURNED, b""
+        if done.failure is None:
+            try:
+                data = serialize(done.value, f"the result of {self.what(method)}")
+            except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+                done.failure = error
+        if done.cancelled:
+            ending = Ending.CANCELLED
+        elif done.failure is not None:
+            ending, data = Ending.RAISED, _describe(done.failure)
+            page.fail()
+        head = finished.head(index, ending, done.began_ns, done.loaded_ns, done.ended_ns, len(data))
+        if not page.keep(head, data):
+            self._send(number, last=False)
+            if not page.keep(head, data):
+                self._channel.send(_results(number, last=False), head + data)
+        page.end(done.began_ns, done.ended_ns)
+
+    def _send(self, number: int, *, last: bool) -> None:
+        park.flush_output()
+        self._channel.send(_results(number, last=last), self._page.kept())
+        self._page.sent()
+
+
+def _results(number: int, *, last: bool) -> Header:
+    return {"op": "results", "slice": number, "last": last}
+
+
+def _describe(error: BaseException) -> bytes:
+    if isinstance(error, InputCancellation):
+        # Raised by the user's own code; the type is not for callers to catch.
+        error = ExecutionError(f"the function raised {type(error).__name__}: {error}")
+    record = record_exception(error)
+    description = {
+        "error_type": record.type_name,
+        "message": record.message,
+        "traceback": record.traceback,
+    }
+    return finished.failure(description, record.data)
 
 
 def send_failure(channel: FrameSocket, header: Header, error: BaseException) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from rekindle.forkserver import limits, park
 from rekindle.forkserver.template import Become
 from rekindle.runtime.runner import unique
-from rekindle.runtime.runner.inputs import run_input, send_failure
+from rekindle.runtime.runner.direct import DirectCalls
+from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.frames import FrameError, FrameSocket
 from rekindle.wire.page import RunnerPage
@@ -50,10 +51,14 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
 
 
 def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
+    inputs = Inputs(service, channel, page)
+    direct = DirectCalls(inputs, channel, page)
     while True:
-        header, body, _fds = channel.receive()
-        if header["op"] == "input":
-            run_input(service, channel, header, body)
+        header, body, fds = channel.receive()
+        if header["op"] == "inputs":
+            inputs.run(header, body)
+        elif header["op"] == "lease":
+            direct.serve(fds[0])
         elif header["op"] == "stop":
             return _stop(service, channel)
         else:

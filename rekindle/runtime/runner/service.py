@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import NotFoundError
+from rekindle.sdk import inside
 from rekindle.wire.serialization import deserialize
 
 if TYPE_CHECKING:
     import asyncio
+
+    from rekindle.runtime.runner.cancelling import Canceller
 
 
 @dataclass
@@ -27,6 +30,8 @@ class Service:
     enter_snap: list[Callable[[], Any]] = field(default_factory=list)
     enter: list[Callable[[], Any]] = field(default_factory=list)
     exit: list[Callable[[], Any]] = field(default_factory=list)
+    #: Told of the task of an async function, in a runner.
+    canceller: Canceller | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -54,7 +59,14 @@ class Service:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
-        return self._loop.run_until_complete(coroutine)
+        if self.canceller is None:
+            return self._loop.run_until_complete(coroutine)
+        task = self._loop.create_task(coroutine)
+        self.canceller.task = (self._loop, task)
+        try:
+            return self._loop.run_until_complete(task)
+        finally:
+            self.canceller.task = None
 
     def drop_loop(self) -> None:
         """Before a process is frozen or forked: a loop's epoll and wake-up pipe are not shared."""
@@ -81,6 +93,7 @@ def load(name: str, code: bytes, params: bytes) -> Service:
         values.update(deserialize(params, f"the parameters of {name}"))
     for key, value in values.items():
         setattr(instance, key, value)
+    inside.offer(instance, name, payload["methods"], values)
     return Service(
         name,
         {public: getattr(instance, attr) for public, attr in payload["methods"].items()},

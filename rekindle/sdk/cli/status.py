@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rekindle.sdk.cli.tables import duration, table
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -81,7 +83,7 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _agents(agents: list[dict[str, Any]]) -> Table:
-    made = _table("agent", "host", "state", ">runners", ">in flight", ">heard")
+    made = table("agent", "host", "state", ">runners", ">in flight", ">heard")
     for agent in agents:
         stats = agent.get("stats") or {}
         runners = stats.get("runners")
@@ -100,7 +102,7 @@ def _agents(agents: list[dict[str, Any]]) -> Table:
 
 
 def _functions(functions: list[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
-    made = _table("app", "function", ">queued", ">in flight", ">delayed", "id")
+    made = table("app", "function", ">queued", ">in flight", ">delayed", "id")
     for app, function in functions:
         name = app.get("name", "?") + (" (closing)" if app.get("closing") else "")
         made.add_row(
@@ -125,7 +127,7 @@ def _templates(report: dict[str, Any]) -> set[tuple[str, str, str]]:
 
 def _snapshots(entries: list[tuple[str, dict[str, Any]]], live: set[tuple[str, str, str]]) -> Table:
     """How the next runner of each function would come to be."""
-    made = _table("function", "template", "snapshot", "note")
+    made = table("function", "template", "snapshot", "note")
     for agent_id, entry in entries:
         app, function = entry.get("app", ""), entry.get("function", "")
         progress = entry.get("progress") or {}
@@ -142,25 +144,3 @@ def _snapshots(entries: list[tuple[str, dict[str, Any]]], live: set[tuple[str, s
             note,
         )
     return made
-
-
-def _table(*columns: str) -> Table:
-    """A plain table; a column whose name starts with ``>`` is right-aligned."""
-    from rich.table import Table
-
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        made.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
-    return made
-
-
-def duration(seconds: float) -> str:
-    """``3 d 4 h``, ``5 min 2 s``: the two largest units."""
-    left = int(seconds)
-    parts: list[str] = []
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
-        count, left = divmod(left, size)
-        if count or parts or unit == "s":
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 import click
 
 
@@ -9,19 +12,59 @@ import click
 @click.option(
     "--wait", "wait_s", default=60.0, show_default=True, help="Seconds that it may take to come up."
 )
-def up(wait_s: float) -> None:
+@click.option(
+    "--metrics",
+    "address",
+    metavar="HOST:PORT",
+    help="Serve Prometheus metrics there (GET /metrics); REKINDLE_METRICS does the same.",
+)
+def up(wait_s: float, address: str | None) -> None:
     """Start Redis, the controller and the agent, and leave them running.
 
     Programs and `rekindle run` of this user find the instance by themselves.
+
+    \b
+    rekindle up
+    rekindle up --metrics 127.0.0.1:9464
     """
     from rekindle import paths
     from rekindle.sdk.local import daemon
     from rekindle.sdk.local import directory as instance
 
+    address = address or os.environ.get("REKINDLE_METRICS", "")
     directory = paths.daemon_dir()
     pid = instance.supervisor_pid(directory)
     if pid is not None:
         click.echo(f"An instance is up already: {directory} (pid {pid}).")
+        if address:
+            click.echo("What it serves is not changed: `rekindle down`, then `rekindle up` again.")
         return
+    if address:
+        check_address(address)
+        os.environ["REKINDLE_METRICS"] = address
     pid = daemon.start(directory, wait_s)
     click.echo(f"An instance is up: {directory} (pid {pid}). `rekindle down` ends it.")
+    if address:
+        click.echo(f"Metrics: http://{address}/metrics")
+
+
+def check_address(address: str) -> None:
+    """See that metrics can be served there, before anything is started.
+
+    Raises InvalidError or SetupError.
+    """
+    from rekindle.controller.metrics.settings import parse_address
+    from rekindle.exception import SetupError
+
+    host, port = parse_address(address, "--metrics ")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, where in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(where)
+    except OSError as error:
+        raise SetupError(
+            f"metrics cannot be served on {address}: {error.strerror or error}; "
+            f"choose another HOST:PORT, or end what listens there"
+        ) from error

@@ -38,6 +38,10 @@ class Session:
         """Whether the instance is this session's own."""
         return self._process is not None
 
+    def alive(self) -> bool:
+        """Whether somebody keeps it up; of an instance that is not its own: True, as it seems."""
+        return not self.private or instance.supervisor_pid(self.directory) is not None
+
     def wait(self, timeout_s: float = START_S) -> Path:
         """The instance directory, once the instance serves. Raises ConnectionError."""
         if self._process is not None:
@@ -101,6 +105,7 @@ def start_supervisor(directory: Path, parent_pid: int | None) -> subprocess.Pope
     command = [sys.executable, "-P", "-m", "rekindle.sdk.local.supervisor", "--dir", str(directory)]
     if parent_pid is not None:
         command += ["--parent-pid", str(parent_pid)]
+        environ.pop("REKINDLE_METRICS", None)  # that address is for the one that is up
     with open(instance.logs_dir(directory) / "supervisor.log", "ab") as log:
         return subprocess.Popen(
             command,

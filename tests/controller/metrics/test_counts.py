@@ -127,10 +127,9 @@ def start(seq: int, **more: object) -> dict[str, object]:
         "function_id": "fu-f",
         "runner_id": f"ru-{seq}",
         "strategy": "restore",
-        "ok": True,
-        "ms": 25.0,
-        "at": 1.0,
-        "phases": {"isolate": 5.0, "restore": 20.0},
+        "error": "",
+        "at_ns": 10**9,
+        "phases_ms": {"isolate": 5.0, "restore": 20.0},
         **more,
     }
 
@@ -148,7 +147,7 @@ def test_starts_are_counted_once_however_often_they_are_told() -> None:
         "cold": 1,
     }
     assert series.phases[("restore", "restore")].total == pytest.approx(0.040)
-    assert [one.runner_id for _, one in metrics.recent_starts] == ["ru-1", "ru-2", "ru-3"]
+    assert [one.runner_id for _, _, one in metrics.recent_starts] == ["ru-1", "ru-2", "ru-3"]
 
 
 def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
@@ -162,7 +161,7 @@ def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
         {
             "starts": [
                 start(1, strategy="cold", notes=notes),
-                start(2, strategy="cold", ok=False, reason="not ready within startup_timeout=1 s"),
+                start(2, strategy="", error="not ready within startup_timeout=1 s"),
             ]
         },
     )
@@ -171,8 +170,32 @@ def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
     assert sum(series.starts["cold"].counts) == 1
 
 
+def test_direct_calls_are_counted_by_what_is_new_of_their_totals() -> None:
+    from rekindle.controller.state import Agent
+
+    metrics = Metrics(state_with("f"), MetricsSettings())
+    agent, other = (Agent(name, "host", 1, True, 4, 12) for name in ("ag-1", "ag-2"))
+    metrics.heartbeat(agent, {"direct": {"fu-f": {"calls": 10, "busy_s": 1.0}}})
+    metrics.heartbeat(agent, {"direct": {"fu-f": {"calls": 30, "busy_s": 1.2}}})
+    metrics.heartbeat(
+        other, {"direct": {"fu-f": {"calls": 5, "busy_s": 0.0}, "fu-g": {"calls": 1}}}
+    )
+    [series] = list(metrics.book)
+    assert series.direct_calls == 35
+    assert series.direct_seconds == pytest.approx(1.2)
+    metrics.heartbeat(agent, {"direct": "nonsense"})
+
+
 def test_a_heartbeat_that_cannot_be_read_is_left_out() -> None:
-    for raw in (None, "x", [1], [{}], [start("x")], [start(1, ms="much")], [start(1, phases=3)]):  # type: ignore[arg-type]
+    for raw in (
+        None,
+        "x",
+        [1],
+        [{}],
+        [start("x")],
+        [start(1, at_ns="now")],
+        [start(1, phases_ms=3)],
+    ):  # type: ignore[arg-type]
         assert list(starts.read(raw, 0)) == []
 
 

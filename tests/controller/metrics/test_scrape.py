@@ -117,15 +117,16 @@ async def test_traffic_is_seen_by_a_scrape(scraped: tuple[Instance, int]) -> Non
                 {**entry, "id": "ru-1", "state": "idle", "strategy": "fork"},
                 {**entry, "id": "ru-2", "state": "busy", "strategy": "fork"},
             ],
+            "direct": {function_id: {"calls": 7, "busy_s": 0.5, "leases": 1}},
+            "evictions": {"warm": 2},
+            "counters": {"runners_lost": {function_id: {"died": 1}}},
             "starts": [
                 {
                     **entry,
                     "seq": 1,
                     "runner_id": "ru-1",
                     "strategy": "fork",
-                    "ok": True,
-                    "ms": 12.0,
-                    "phases": {"isolate": 4.0, "fork": 8.0},
+                    "phases_ms": {"isolate": 4.0, "fork": 8.0},
                     "notes": ["restore passed over: snapshot sn-1: kernel changed"],
                 }
             ],
@@ -155,6 +156,10 @@ async def test_traffic_is_seen_by_a_scrape(scraped: tuple[Instance, int]) -> Non
         for kind, value in (("rss", 30), ("pss", 20), ("mapped", 10), ("total", 1000)):
             assert of(found, "rekindle_node_memory_bytes", node="test", kind=kind) == value
         assert of(found, "rekindle_snapshot_store_bytes", node="test") == 7
+        assert of(found, "rekindle_direct_calls_total", function=label) == 7
+        assert of(found, "rekindle_leases", function=label) == 1
+        assert of(found, "rekindle_evictions_total", node="test", what="warm") == 2
+        assert of(found, "rekindle_runners_lost_total", node="test", how="died") == 1
         assert of(found, "rekindle_agents", state="connected") == 1
         assert of(found, "rekindle_redis_up") == 1
         assert of(found, "rekindle_redis_memory_bytes") > 0
@@ -203,9 +208,8 @@ async def test_the_status_tells_the_last_minute_and_the_last_starts(shared: Inst
             "function_id": function_id,
             "runner_id": "ru-9",
             "strategy": "restore",
-            "ms": 30.0,
-            "phases": {"restore": 20.0},
-            "at": 5.0,
+            "phases_ms": {"isolate": 10.0, "restore": 20.0},
+            "at_ns": 5 * 10**9,
         }
         await agent.send(heartbeat=pb.Heartbeat(stats_json=json.dumps({"starts": [start]})))
         await client.invoke(function_id, b"1")
@@ -220,7 +224,8 @@ async def test_the_status_tells_the_last_minute_and_the_last_starts(shared: Inst
         assert function["starts"] == {"restore": 1}
         assert function["call_ms"]["p50"] > 0
         [told] = [one for one in report["recent_starts"] if one["runner_id"] == "ru-9"]
-        assert told["phases"] == {"restore": 20.0}
+        assert told["phases"] == {"isolate": 10.0, "restore": 20.0}
+        assert told["function"] == "recent.f"
         assert told["ms"] == 30.0
 
 

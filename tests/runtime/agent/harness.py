@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import cloudpickle
 import psutil
 
 from rekindle.runtime.agent.node import Node
+from rekindle.runtime.agent.report import stats
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.wire import rekindle_pb2 as pb
@@ -61,20 +62,28 @@ class RecordingUplink:
     returned: list[pb.InputsReturned] = field(default_factory=list)
     lines: list[pb.LogLine] = field(default_factory=list)
     prepared: dict[str, pb.PrepareDone] = field(default_factory=dict)
+    leases: dict[str, pb.LeaseGranted] = field(default_factory=dict)
     closed_apps: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    done_messages: int = 0
 
     def send(self, message: pb.AgentMessage) -> None:
         kind = message.WhichOneof("kind")
         if kind == "done":
-            result = pb.Result.FromString(message.done.results[0])
-            self.results[(result.call_id, result.index)] = Outcome(result, now_ns())
+            self.done_messages += 1
+            for raw in message.done.results:
+                result = pb.Result.FromString(raw)
+                key = (result.call_id, result.index)
+                assert key not in self.results, f"{key} has two results"
+                self.results[key] = Outcome(result, now_ns())
         elif kind == "returned":
             self.returned.append(message.returned)
         elif kind == "log":
             self.lines.append(message.log)
         elif kind == "prepared":
             self.prepared[message.prepared.request_id] = message.prepared
+        elif kind == "lease":
+            self.leases[message.lease.request_id] = message.lease
         elif kind == "app_closed":
             self.closed_apps.append(message.app_closed.app_id)
         self.changed.set()
@@ -178,6 +187,39 @@ class Harness:
         )
         return (call_id, 0)
 
+    def submit_many(
+        self, function_id: str, method: str, arguments: Iterable[tuple[Any, ...]]
+    ) -> list[tuple[str, int]]:
+        """Give the node many inputs in one order; returns what names their results."""
+        self._calls += 1
+        call_id = f"fc-{self._calls}"
+        inputs = [
+            pb.Input(index=i, method=method, payload=serialize((args, {}), "a test's input"))
+            for i, args in enumerate(arguments)
+        ]
+        self.node.assign(
+            pb.Assign(
+                call_id=call_id,
+                inputs=inputs,
+                function_id=function_id,
+                submitted_ns=now_ns(),
+                delivery=1,
+                app_id="ap-test",
+            )
+        )
+        return [(call_id, one.index) for one in inputs]
+
+    async def results(self, keys: list[tuple[str, int]]) -> list[Outcome]:
+        """Wait for all of these results."""
+        await self.uplink.until(lambda: all(key in self.uplink.results for key in keys))
+        self.node.acknowledged(pb.AckDone(call_id=keys[0][0], indexes=[key[1] for key in keys]))
+        return [self.uplink.results[key] for key in keys]
+
+    def cancel(self, keys: list[tuple[str, int]], *, kill: bool = False) -> None:
+        """What the controller sends for a cancelled call."""
+        indexes = [key[1] for key in keys]
+        self.node.cancel(pb.CancelInputs(call_id=keys[0][0], indexes=indexes, kill=kill))
+
     async def result(self, key: tuple[str, int]) -> Outcome:
         """Wait for a result."""
         outcome: Outcome = await self.uplink.until(lambda: self.uplink.results.get(key))
@@ -215,6 +257,12 @@ class Harness:
             if wanted == function_id
             for runner in pool.runners.values()
         ]
+
+    def stats(self, function_id: str) -> dict[str, Any]:
+        """What the heartbeat says of a function's pool."""
+        pools = stats(self.node)["pools"]
+        found: dict[str, Any] = next((p for p in pools if p["function_id"] == function_id), {})
+        return found
 
     def revision(self, function_id: str) -> Any:
         """The revision behind a function without parameters."""

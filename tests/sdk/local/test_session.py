@@ -15,6 +15,7 @@ import pytest
 
 from rekindle.exception import ConnectionError
 from rekindle.sdk.local import session
+from rekindle.sdk.local.directory import supervisor_pid
 from tests.sdk.local.test_supervisor import until
 
 
@@ -65,6 +66,20 @@ def test_an_instance_that_cannot_come_up_says_why(
     finally:
         one.end()
     assert left_over(home) == []
+
+
+def test_a_session_sees_that_its_supervisor_was_killed(home: Path) -> None:
+    one = session.begin()
+    try:
+        directory = one.wait()
+        assert one.alive()
+        pid = supervisor_pid(directory)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not one.alive())
+    finally:
+        one.end()
+    assert session.Session(Path("/not/ours"), None).alive()
 
 
 _PROGRAM = """

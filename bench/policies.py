@@ -1,0 +1,156 @@
+"""The sizing policies over a generated trace with the published statistics of Azure Functions.
+
+.venv/bin/python bench/policies.py [--quick] [--json FILE] [--check] [--results DIR]
+
+The parameters of the trace, each with its source, are in rekindle/bench/tuning/generate.py; what a
+start from each level costs is what rekindle measured (rekindle/bench/tuning/costs.py).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+from rich.console import Console
+
+from rekindle.bench import machine as machines
+from rekindle.bench import script
+from rekindle.bench.tuning import plot
+from rekindle.bench.tuning.generate import Workload, generate, without_snapshots
+from rekindle.bench.tuning.search import Tried, pareto, try_all
+from rekindle.bench.tuning.settings import KEEP_S, Setting, snapshot_aware
+from rekindle.bench.tuning.simulator import Node
+from rekindle.bench.tuning.table import LEGEND, as_json, markdown, table
+from rekindle.controller.policies import GIB, Prices
+from rekindle.exception import Error
+from rekindle.sdk.bench_machine import describe_machine
+
+#: Promised in SPECIFICATION.md.
+ARRIVALS_PER_S = 100_000
+#: The front is of cost against this percentile of the start latency, over all calls.
+PERCENTILE = 99
+#: So much memory that keeping everything does not fit: eviction decides.
+SHORT_OF_MEMORY_GIB = 12.0
+
+#: What an hour of callers waiting is worth, from hardly anything to much.
+WAITING = (0.05, 0.2, 1.0, 4.0, 20.0)
+TARGETS_MS = (1000.0, 100.0)
+
+
+def settings() -> list[Setting]:
+    """Every policy; those with a knob at several places of it."""
+    prices = Prices()
+    found = [Setting("fixed", {"keep_s": keep_s}) for keep_s in KEEP_S]
+    found += [Setting(name) for name in ("histogram", "greedy-dual", "concurrency")]
+    for target_ms in TARGETS_MS:
+        found += [snapshot_aware(target_ms, 0.95, prices, waiting) for waiting in WAITING]
+    found.append(snapshot_aware(1.0, 0.99, prices, prices.waiting_hour))
+    return found
+
+
+def short_settings() -> list[Setting]:
+    """Fewer, for the node that is short of memory."""
+    return [
+        Setting("fixed", {"keep_s": 600.0}),
+        Setting("histogram"),
+        Setting("greedy-dual"),
+        Setting("concurrency"),
+        snapshot_aware(1000.0, 0.95, Prices(), 1.0),
+        snapshot_aware(100.0, 0.95, Prices(), 1.0),
+    ]
+
+
+def main() -> int:
+    """Replay and show; 1 for a promise not kept."""
+    options = script.options("policies", __doc__.splitlines()[0])
+    console = Console()
+    workload = Workload(functions=40, duration_s=4 * 3600.0) if options.quick else Workload()
+    trace = generate(workload)
+    prices = Prices()
+    machine = describe_machine()
+
+    with console.status("") as status:
+
+        def progress(label: str) -> None:
+            status.update(f"replaying {len(trace):,} arrivals: {label}")
+
+        tried = try_all(trace, settings(), prices, Node(), progress)
+        plain = [Setting("fixed", {"keep_s": 600.0}), Setting("histogram")]
+        cold = try_all(without_snapshots(trace), plain, prices, Node(), progress)
+        node = Node(memory_bytes=SHORT_OF_MEMORY_GIB * GIB)
+        short = try_all(trace, short_settings(), prices, node, progress)
+
+    front = pareto(tried, PERCENTILE)
+    title = (
+        f"{workload.functions} functions, {workload.duration_s / 3600:g} h, {len(trace):,} arrivals"
+    )
+    sheets: list[tuple[str, list[Tried], list[Tried]]] = [
+        (f"{title}: memory is not short", tried, front),
+        ("the same without snapshots: warm and cold alone", cold, []),
+        (f"the same on a node with {SHORT_OF_MEMORY_GIB:g} GiB", short, pareto(short, PERCENTILE)),
+    ]
+    for name, rows, its_front in sheets:
+        console.print(table(rows, its_front, title=name, even=True))
+    speeds = {one.label: one.outcome.calls / one.took_s for one in tried}
+    slowest = min(speeds, key=speeds.__getitem__)
+    mean = sum(one.outcome.calls for one in tried) / sum(one.took_s for one in tried)
+    speed = (
+        f"simulated {mean:,.0f} arrivals a second on average, {speeds[slowest]:,.0f} with "
+        f"{slowest}, the slowest"
+    )
+    console.print(f"[dim]{LEGEND}; even: every function counts alike, however often called[/]")
+    console.print(f"{speed}\n[dim]{machines.line(machine)}[/]", highlight=False)
+
+    plot.save(
+        tried,
+        front,
+        options.file("policies.png"),
+        title=f"Sizing policies on a day of Azure-like load ({title})",
+        percentile=PERCENTILE,
+        note=f"prices: {prices.gib_hour:g} a GiB-hour, {prices.cpu_hour:g} a CPU-hour (of starts)",
+    )
+    with options.file("policies.md").open("w", encoding="utf-8") as file:
+        for name, rows, its_front in sheets:
+            file.write(f"**{name}**\n\n{markdown(rows, its_front, even=True)}\n")
+        file.write(f"{LEGEND[0].upper()}{LEGEND[1:]}; even: every function counts alike.\n\n")
+        file.write(f"{speed[0].upper()}{speed[1:]}. {machines.line(machine)}\n")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    whole = {
+        "machine": machine,
+        "workload": asdict(workload),
+        "arrivals": len(trace),
+        "prices": asdict(prices),
+        "percentile": PERCENTILE,
+        "settings": as_json(tried, front),
+        "without_snapshots": as_json(cold, []),
+        "short_of_memory_gib": SHORT_OF_MEMORY_GIB,
+        "short_of_memory": as_json(short, sheets[2][2]),
+        "arrivals_per_s": {"mean": round(mean), "slowest": round(speeds[slowest])},
+    }
+    options.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    console.print(f"[dim]figures: {options.json} and {options.results}/policies.{{md,png}}[/]\n")
+
+    ours = [one for one in front if one.setting.policy == "snapshot-aware"]
+    promises = [
+        script.Promise(
+            "P1",
+            f"snapshot-aware is on the Pareto front of cost and p{PERCENTILE} of the start latency "
+            f"({len(ours)} of {len(front)} settings there)",
+            bool(ours),
+        ),
+        script.Promise(
+            "P2",
+            f"the simulator replays at least {ARRIVALS_PER_S:,} arrivals a second, with the code "
+            f"of the policies ({mean:,.0f})",
+            mean >= ARRIVALS_PER_S,
+        ),
+    ]
+    return script.verdict(console, promises, check=options.check)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Error as error:
+        sys.exit(f"{type(error).__name__}: {error}")

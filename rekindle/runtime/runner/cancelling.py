@@ -1,0 +1,51 @@
+"""Cancellation in a runner: a signal that reaches the one input that it is meant for, or nobody.
+
+The agent names the run (slice and index) in the page and sends the signal. The handler compares
+that with the run that is armed, so a signal that comes late does nothing. In synchronous code it
+raises InputCancellation in the main thread, as Ctrl-C raises KeyboardInterrupt; for an async
+function it cancels the task. Code that never gets back to the interpreter is not reached: the agent
+ends the runner after a grace time.
+
+The signal is a real-time one that nobody uses for anything else, installed when a process becomes
+a runner, so that templates, snapshots and the user's own handlers know nothing of it.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from rekindle.exception import InputCancellation
+from rekindle.wire.page import CANCEL_SIGNAL, RunnerPage
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Canceller:
+    """What the handler looks at. ``armed`` is set while user code runs, and only then."""
+
+    def __init__(self, page: RunnerPage) -> None:
+        self._page = page
+        #: The token of the run that may be cancelled; 0 for none.
+        self.armed = 0
+        #: Whether the run that was armed last was cancelled.
+        self.hit = False
+        #: What runs an async function, while one runs.
+        self.task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    def install(self) -> None:
+        """Must be called on the main thread."""
+        signal.signal(CANCEL_SIGNAL, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.armed or self._page.cancelled != self.armed:
+            return
+        # Once for each run: what the user's code does to clean up is not interrupted again.
+        self.armed = 0
+        self.hit = True
+        if self.task is None:
+            raise InputCancellation("the input was cancelled")
+        loop, task = self.task
+        loop.call_soon_threadsafe(task.cancel)

@@ -1,0 +1,137 @@
+"""Direct calls in a runner: one client's calls, straight from its connection.
+
+While a client has this runner, the runner does nothing but wait for its next call: an order of the
+agent reaches it by what the agent does to the connection (it shuts it for reading), to its page and
+by signals. It goes back to the agent's orders when the connection is at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import pickle
+import socket
+import struct
+import termios
+from typing import Any
+
+from rekindle.exception import RequestSizeError
+from rekindle.forkserver import park
+from rekindle.runtime.runner.inputs import Inputs
+from rekindle.wire import direct as wire
+from rekindle.wire.frames import FrameSocket
+from rekindle.wire.page import RunnerPage
+from rekindle.wire.phases import now_ns
+from rekindle.wire.serialization import record_exception, serialize, unpickling_error
+from rekindle.wire.shared import Packed, TooLargeError, pack, unpack
+
+#: The same limit as for arguments, on the caller's side.
+MAX_RESULT_BYTES = 240 << 20
+#: Direct calls are numbered, in place of a slice and an index in it.
+_NO_SLICE = 0
+_INT = struct.Struct("=i")
+_FOUR_BYTES = bytes(_INT.size)
+
+
+class DirectCalls:
+    """Serves leases, one after the other."""
+
+    def __init__(self, inputs: Inputs, channel: FrameSocket, page: RunnerPage) -> None:
+        self._inputs = inputs
+        self._channel = channel
+        self._page = page
+        self._number = 0
+        self._written = -1  # by all calls up to now; -1: not known
+
+    def serve(self, fd: int) -> None:
+        """Serve one client until its connection ends. Raises FrameError: the agent is gone."""
+        self._written = self._total_written()
+        with socket.socket(fileno=fd) as sock:
+            try:
+                while (call := wire.receive_call(sock)) is not None:
+                    self._run(sock, call)
+            except OSError:
+                pass  # the client is gone, and nobody waits for an answer
+            with contextlib.suppress(OSError):
+                # The agent has a copy of this end: to close ours would tell the client nothing.
+                sock.shutdown(socket.SHUT_RDWR)
+        self._channel.send({"op": "returned"})
+
+    def _run(self, sock: socket.socket, call: wire.Call) -> None:
+        received_ns = now_ns()
+        self._number += 1
+        page = self._page
+        page.call(call.call_id)
+
+        def load() -> Any:
+            try:
+                return unpack(call.data, call.fd)
+            except Exception as error:
+                what = self._inputs.what(call.method)
+                raise unpickling_error(f"the arguments of {what}", error) from error
+
+        run = (_NO_SLICE, self._number)
+        done = self._inputs.attempt(f"{call.call_id}:0", call.call_id, call.method, run, load)
+        failure = done.failure
+        packed = Packed(b"")
+        status = wire.OK
+        if failure is None:
+            try:
+                packed = self._pack(done.value, call.method)
+            except Exception as error:  # noqa: BLE001 - goes to the caller, whatever it is
+                failure = error
+        done.value = None
+        if failure is not None:
+            status = wire.CANCELLED if done.cancelled else wire.FAILED
+            record = record_exception(failure)
+            fields = (record.data, record.type_name, record.message, record.traceback)
+            packed = Packed(pickle.dumps(fields, 5))
+            page.fail()
+        printed = self._printed()
+        page.end(done.began_ns, now_ns())
+        if printed:
+            # Before the answer: the mark is on its way when the caller begins to wait for it.
+            self._channel.send({"op": "mark", "call_id": call.call_id})
+        try:
+            times = (received_ns, done.loaded_ns, done.ended_ns)
+            wire.send_reply(sock, status, times, packed, printed=printed)
+        finally:
+            packed.close()
+
+    def _pack(self, value: Any, method: str) -> Packed:
+        what = f"the result of {self._inputs.what(method)}"
+        try:
+            return pack(value, MAX_RESULT_BYTES)
+        except TooLargeError as error:
+            raise RequestSizeError(
+                f"{what} takes more than {error.limit >> 20} MiB; write it to a file and return "
+                f"its name, or return it in parts"
+            ) from None
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            return Packed(serialize(value, what))  # says what part of it cannot be pickled
+
+    # ---- output
+
+    def _printed(self) -> bool:
+        """Whether anything was written since the last call."""
+        park.flush_output()
+        before, self._written = self._written, self._total_written()
+        return self._written < 0 or self._written != before
+
+    def _total_written(self) -> int:
+        """Bytes written to the output pipes, ever: what the agent took, and what is in them.
+
+        -1 while that cannot be told: the agent is taking some now, or a pipe is not ours.
+        """
+        draining, drained = self._page.output
+        if draining:
+            return -1
+        try:
+            waiting = sum(
+                _INT.unpack(fcntl.ioctl(fd, termios.FIONREAD, _FOUR_BYTES))[0] for fd in (1, 2)
+            )
+        except OSError:
+            return -1  # closed, or replaced by something that is no pipe
+        return drained + waiting if self._page.output == (False, drained) else -1
