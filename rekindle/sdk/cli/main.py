@@ -27,6 +27,7 @@ _COMMANDS = {
     "setup": ("setup", "Get what rekindle needs (CRIU) onto this machine."),
     "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
     "snapshot": ("snapshot", "List, inspect and remove snapshots."),
+    "tune": ("tune", "Replay arrivals through the sizing policies; recommend a setting."),
     "bench": ("bench", "Compare the strategies of a call, phase by phase."),
 }
 
