@@ -67,6 +67,7 @@ class Scaler:
         self._news = AgentNews()
         self._orders = PlanOrders(state)
         self._tidied = 0.0
+        self._agents: dict[str, bool] = {}  # whether each is connected
 
     # ---- what the other rooms say ----------------------------------------------------------
 
@@ -280,6 +281,11 @@ class Scaler:
             _, _, pool = heapq.heappop(self._due)
             if pool.again_at <= now and self._is_open(pool):
                 pool.again_at = float("inf")
+                self._touch(pool, now=True)
+        agents = {a.agent_id: a.outbox is not None for a in self._state.agents.values()}
+        if agents != self._agents:  # what one kept is another's to keep
+            self._agents = agents
+            for pool in self._pools.values():
                 self._touch(pool, now=True)
         if now - self._tidied > _TIDY_S:
             self._tidied = now

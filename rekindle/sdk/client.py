@@ -218,7 +218,8 @@ class Client:
             )
             try:
                 async for batch in self._stream("Results", request):
-                    yield [(parse(raw), len(raw)) for raw in batch.results]
+                    if batch.results:
+                        yield [(parse(raw), len(raw)) for raw in batch.results]
                 return
             except _LostError as lost:
                 await patience.wait(lost.error)

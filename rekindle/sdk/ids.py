@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import string
 
+from rekindle.wire.callid import new_call_id
+
+__all__ = ["function_id", "new_app_id", "new_call_id"]
+
 _ALPHABET = string.digits + string.ascii_letters
 
 
@@ -20,11 +24,6 @@ def _random(length: int) -> str:
 def new_app_id() -> str:
     """``ap-`` and 22 characters."""
     return f"ap-{_random(22)}"
-
-
-def new_call_id() -> str:
-    """``fc-`` and 22 characters."""
-    return f"fc-{_random(22)}"
 
 
 def function_id(revision: str, app_id: str) -> str:

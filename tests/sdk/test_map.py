@@ -322,6 +322,18 @@ def test_a_map_that_ends_early_cancels_the_rest(controller: FakeController) -> N
         assert controller.cancelled(controller.submitted[-1].call_id) is None
 
 
+def test_so_does_an_asynchronous_one(controller: FakeController) -> None:
+    async def main() -> None:
+        async with app.run():
+            values = square.map.aio(range(10**9))
+            assert await anext(values) == 0
+            await values.aclose()  # type: ignore[attr-defined]
+            call_id = controller.submitted[-1].call_id
+            await asyncio.to_thread(wait_until, lambda: controller.cancelled(call_id) is not None)
+
+    asyncio.run(main())
+
+
 def test_a_controller_that_is_full_is_waited_for(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:

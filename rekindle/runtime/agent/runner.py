@@ -166,8 +166,8 @@ class Runner:
         handler(header, body)
 
     def hand(self, piece: Slice) -> None:
-        """Note a slice that it is sent."""
-        if self.state is RunnerState.IDLE:
+        """Note a slice that it is sent. Raises InternalFailure where it can run none."""
+        if self.state is not RunnerState.BUSY:
             self._move(RunnerState.BUSY)
         self.slices.append(piece)
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "up": ("up", "Keep an instance up: Redis, controller and agent."),
     "down": ("down", "End the instance that `rekindle up` keeps."),
     "status": ("status", "Show apps, queues and agents of an instance."),
+    "top": ("top", "Watch functions, runners and starts, live."),
     "logs": ("logs", "Show what an app printed, or follow it."),
     "queue": ("queue", "Look at queues, cancel calls, replay dead letters."),
     "pool": ("pool", "Look at pools; set their sizes and policies."),
@@ -27,6 +28,7 @@ _COMMANDS = {
     "setup": ("setup", "Get what rekindle needs (CRIU) onto this machine."),
     "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
     "snapshot": ("snapshot", "List, inspect and remove snapshots."),
+    "tune": ("tune", "Replay arrivals through the sizing policies; recommend a setting."),
     "bench": ("bench", "Compare the strategies of a call, phase by phase."),
 }
 

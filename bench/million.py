@@ -1,0 +1,238 @@
+"""A map over a million inputs: how fast it streams, and what it takes of each process's memory.
+
+.venv/bin/python bench/million.py [--quick] [--json FILE] [--check] [--results DIR]
+
+Each way to go through them has a client and an instance of its own: values in order, values as they
+come, values in order behind a first input that is slow, and inputs that are only submitted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+import rekindle
+from rekindle.bench import machine as machines
+from rekindle.bench import script
+from rekindle.bench.steps import steps
+from rekindle.exception import Error
+from rekindle.sdk.bench_machine import describe_machine
+from rekindle.sdk.local.directory import supervisor_pid
+
+INPUTS, QUICK_INPUTS = 1_000_000, 20_000
+#: Before the measurement: they start runners and fill caches.
+FIRST_INPUTS = 2_000
+WAYS = {
+    "ordered": "in order",
+    "unordered": "as they come",
+    "slow_first": "in order, the first input slow",
+    "spawn_map": "submitted only",
+}
+#: How long the slow first input takes.
+SLOW_S, QUICK_SLOW_S = 10.0, 2.0
+#: Promised in SPECIFICATION.md: growth of the resident memory of each process, MiB.
+GROWS_BY_MIB = 192
+#: Of Redis: it keeps results for their time, so it grows with the inputs. Bytes an input.
+REDIS_BYTES = 1024
+PROCESSES = ("client", "controller", "agent", "redis")
+_SAMPLE_S = 0.05
+
+app = rekindle.App("million")
+
+
+@app.function(timeout=3600)
+def same(n: int, slow_s: float = 0.0) -> int:
+    """Give the input back; the first one after a while."""
+    if n == 0 and slow_s:
+        time.sleep(slow_s)
+    return n
+
+
+# ---- one way, in a process of its own ----------------------------------------------------------
+
+
+def processes(supervisor: int) -> dict[str, psutil.Process]:
+    """The processes that are measured, by name."""
+    found = {"client": psutil.Process()}
+    for child in psutil.Process(supervisor).children():
+        words = " ".join(child.cmdline())
+        for name, sign in (
+            ("controller", "rekindle.controller "),
+            ("agent", "rekindle.runtime.agent "),
+            ("redis", "redis"),
+        ):
+            if sign in words:
+                found[name] = child
+                break
+    return found
+
+
+@contextmanager
+def watched(found: dict[str, psutil.Process]) -> Iterator[dict[str, tuple[int, int]]]:
+    """Resident bytes of each process: before, and at most within."""
+    over = threading.Event()
+    before = {name: process.memory_info().rss for name, process in found.items()}
+    peak = dict(before)
+    out: dict[str, tuple[int, int]] = {}
+
+    def watch() -> None:
+        while not over.wait(_SAMPLE_S):
+            for name, process in found.items():
+                peak[name] = max(peak[name], process.memory_info().rss)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield out
+    finally:
+        over.set()
+        thread.join()
+        out.update({name: (before[name], peak[name]) for name in found})
+
+
+def measure(way: str, inputs: int, slow_s: float) -> dict[str, Any]:
+    """Go through so many inputs."""
+    with app.run() as running:
+        for _ in same.map(range(1, FIRST_INPUTS)):
+            pass
+        supervisor = supervisor_pid(running.client.instance)
+        assert supervisor is not None
+        found = processes(supervisor)
+        with watched(found) as memory:
+            began = time.perf_counter()
+            go(way, inputs, slow_s)
+            took = time.perf_counter() - began
+    return {
+        "way": way,
+        "inputs": inputs,
+        "seconds": round(took, 3),
+        "inputs_per_second": round(inputs / took, 1),
+        "processes": {
+            name: {"before_bytes": before, "peak_bytes": peak, "grew_bytes": peak - before}
+            for name, (before, peak) in memory.items()
+        },
+    }
+
+
+def go(way: str, inputs: int, slow_s: float) -> None:
+    """Go through them, and check that each came back once."""
+    if way == "spawn_map":
+        call = same.spawn_map(range(inputs))
+        assert call.num_inputs() == inputs
+        return
+    kwargs = {"slow_s": slow_s} if way == "slow_first" else {}
+    total = count = 0
+    for value in same.map(range(inputs), kwargs=kwargs, order_outputs=way != "unordered"):
+        if way != "unordered" and value != count:
+            raise AssertionError(f"input {count} gave {value}")
+        total += value
+        count += 1
+    assert (count, total) == (inputs, inputs * (inputs - 1) // 2)
+
+
+def apart(way: str, quick: bool) -> dict[str, Any]:
+    """Measure in a process, and in a home, of its own."""
+    with tempfile.TemporaryDirectory(prefix="rk-", ignore_cleanup_errors=True) as home:
+        env = {name: value for name, value in os.environ.items() if name != "REKINDLE_DIR"}
+        done = subprocess.run(
+            [sys.executable, __file__, "--way", way, *(["--quick"] if quick else [])],
+            env={**env, "REKINDLE_HOME": home},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    if done.returncode != 0:
+        raise Error(f"{way}: the process that measured ended with {done.returncode}")
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+# ---- all of them -------------------------------------------------------------------------------
+
+
+def grew_mib(measured: dict[str, Any], name: str) -> float:
+    """By how much the memory of a process grew."""
+    return float(measured["processes"][name]["grew_bytes"]) / 2**20
+
+
+def table(found: list[dict[str, Any]]) -> Table:
+    """What is printed."""
+    shown = Table(
+        title=f"a map over {found[0]['inputs']:,} inputs: peak of resident memory, and growth, MiB",
+        title_justify="left",
+    )
+    shown.add_column("values")
+    shown.add_column("inputs/s", justify="right")
+    for name in PROCESSES:
+        shown.add_column(name, justify="right")
+    for measured in found:
+        cells = []
+        for name in PROCESSES:
+            peak = measured["processes"][name]["peak_bytes"] / 2**20
+            cells.append(f"{peak:,.0f} (+{grew_mib(measured, name):,.0f})")
+        rate = f"{measured['inputs_per_second']:,.0f}"
+        shown.add_row(WAYS[measured["way"]], rate, *cells)
+    return shown
+
+
+def promises(found: list[dict[str, Any]]) -> list[script.Promise]:
+    """What SPECIFICATION.md says of it."""
+    ours = [name for name in PROCESSES if name != "redis"]
+    most = max((grew_mib(measured, name), name) for measured in found for name in ours)
+    redis = max(m["processes"]["redis"]["grew_bytes"] / m["inputs"] for m in found)
+    return [
+        script.Promise(
+            "B1",
+            f"client, controller and agent each grow by at most {GROWS_BY_MIB} MiB "
+            f"(the most: {most[1]}, {most[0]:.0f} MiB)",
+            most[0] <= GROWS_BY_MIB,
+        ),
+        script.Promise(
+            "B2",
+            f"Redis grows by at most {REDIS_BYTES} bytes an input ({redis:.0f} bytes)",
+            redis <= REDIS_BYTES,
+        ),
+    ]
+
+
+def main() -> int:
+    """Measure and show; with --check, 1 for a promise not kept."""
+    if "--way" in sys.argv:
+        quick = "--quick" in sys.argv
+        way = sys.argv[sys.argv.index("--way") + 1]
+        inputs, slow_s = (QUICK_INPUTS, QUICK_SLOW_S) if quick else (INPUTS, SLOW_S)
+        print(json.dumps(measure(way, inputs, slow_s)))
+        return 0
+    options = script.options("million", __doc__.splitlines()[0])
+    console = Console()
+    found = []
+    with steps(console) as progress:
+        for way, words in WAYS.items():
+            progress.part(words)
+            found.append(apart(way, options.quick))
+    machine = describe_machine()
+    console.print(table(found))
+    console.print(f"[dim]{machines.line(machine)}[/]")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    whole = {"machine": machine, "quick": options.quick, "runs": found}
+    options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    console.print(f"[dim]figures: {options.json}[/]\n")
+    return script.verdict(console, promises(found), check=options.check)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Error as error:
+        sys.exit(f"{type(error).__name__}: {error}")

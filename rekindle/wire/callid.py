@@ -1,0 +1,48 @@
+"""Names of calls: made by the client, so that a request can be sent twice, and dated.
+
+The date tells a call whose results were kept for their time from one that never was. Standard
+library only.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+import time
+
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_DATE, _RANDOM = 6, 16
+_PREFIX = "fc-"
+#: A random byte as a character; that some come a little more often costs less than a bit in all.
+_CHARACTERS = bytes(ord(_ALPHABET[byte % len(_ALPHABET)]) for byte in range(256))
+#: The last second, and how names begin in it: made once a second, not once a call.
+_now = (0, "")
+
+
+def new_call_id() -> str:
+    """``fc-`` and 22 characters: the second that it was made in, and 94 random bits."""
+    global _now
+    second, begin = _now
+    if (now := int(time.time())) != second:
+        begin = _PREFIX + _digits(now)
+        _now = (now, begin)
+    return begin + os.urandom(_RANDOM).translate(_CHARACTERS).decode()
+
+
+def made_at(call_id: str) -> float | None:
+    """When it was made, in seconds since the epoch; None for what is not such a name."""
+    text = call_id.removeprefix(_PREFIX)
+    if len(text) != _DATE + _RANDOM or not set(text) <= set(_ALPHABET):
+        return None
+    seconds = 0
+    for character in text[:_DATE]:
+        seconds = seconds * len(_ALPHABET) + _ALPHABET.index(character)
+    return float(seconds)
+
+
+def _digits(number: int) -> str:
+    out = []
+    for _ in range(_DATE):
+        number, digit = divmod(number, len(_ALPHABET))
+        out.append(_ALPHABET[digit])
+    return "".join(reversed(out))

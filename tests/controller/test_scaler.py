@@ -1,0 +1,369 @@
+"""Plans, settings and records of a real controller, with agents that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.pools import Level, PoolPlan
+from rekindle.wire.spec import FunctionSpec
+from tests.controller.harness import (
+    PATIENCE_S,
+    Client,
+    FakeAgent,
+    Instance,
+    in_loop,
+    running_instance,
+)
+
+
+async def plan_for(agent: FakeAgent, function_id: str) -> PoolPlan:
+    """The next plan that an agent is sent for a function."""
+    return (await order_for(agent, function_id))[1]
+
+
+async def order_for(agent: FakeAgent, function_id: str) -> tuple[pb.PlanPool, PoolPlan]:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            order = await agent.plans.get()
+            if order.function_id == function_id:
+                return order, PoolPlan.from_json(order.plan_json)
+
+
+def spec(name: str = "f", **given: Any) -> FunctionSpec:
+    return FunctionSpec(app_name="app", name=name, **given)
+
+
+async def set_pool(client: Client, function_id: str, **given: Any) -> dict[str, Any]:
+    given.setdefault("every_instance", not given.get("params"))
+    reply = await client.call("SetPool", pb.SetPoolRequest(function_id=function_id, **given))
+    report: dict[str, Any] = json.loads(reply.json)
+    return report
+
+
+async def recorded(client: Client, function: str) -> dict[str, Any]:
+    reply = await client.call("Recorded", pb.RecordedRequest(function=function))
+    report: dict[str, Any] = json.loads(reply.json)
+    return report
+
+
+async def until(look: Callable[[], Any]) -> Any:
+    """Ask again until the answer is true."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (found := await look()):
+            await asyncio.sleep(0.05)
+        return found
+
+
+def held(function_id: str, **numbers: Any) -> dict[str, Any]:
+    return {"function_id": function_id, "params": "", "busy": 0, "idle": 0, **numbers}
+
+
+async def beat(agent: FakeAgent, **stats: Any) -> None:
+    await agent.send(heartbeat=pb.Heartbeat(stats_json=json.dumps(stats)))
+
+
+@in_loop
+async def test_an_agent_is_sent_what_a_function_declares(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register(
+            "declared",
+            spec(min_containers=1, max_containers=3, buffer_containers=2, scaledown_window_s=9),
+        )
+        order, plan = await order_for(agent, function_id)
+        assert order.every_instance
+        assert (plan.runners, plan.max_runners, plan.buffer, plan.keep_s) == (1, 3, 2, 9)
+        assert plan.base is Level.BOOTED, "a template that is there stays"
+
+
+@in_loop
+async def test_an_agent_that_joins_later_gets_all_plans(shared: Instance) -> None:
+    async with Client(shared) as client:
+        _, [function_id] = await client.register("later", spec(min_containers=1))
+        async with FakeAgent(shared) as agent:
+            assert (await plan_for(agent, function_id)).runners == 1
+
+
+@in_loop
+async def test_a_setting_is_followed_at_once_and_the_others_stay(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("set", spec(scaledown_window_s=9))
+        await plan_for(agent, function_id)
+        report = await set_pool(client, function_id, min_containers=2, max_containers=4)
+        plan = await plan_for(agent, function_id)
+        assert (plan.runners, plan.max_runners, plan.keep_s) == (2, 4, 9)
+        assert report["min_containers"] == 2 and report["scaledown_window"] == 9
+        await set_pool(client, function_id, max_containers=0)
+        plan = await plan_for(agent, function_id)
+        assert (plan.runners, plan.max_runners) == (2, None)
+        report = await set_pool(client, function_id, reset=True)
+        assert (await plan_for(agent, function_id)).runners == 0
+        assert report["changed"] == {}
+
+
+@in_loop
+async def test_a_setting_of_one_instance_is_not_that_of_others(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("cls", spec("C", kind="cls"))
+        await plan_for(agent, function_id)
+        await set_pool(client, function_id, params=b"one", min_containers=3)
+        order, plan = await order_for(agent, function_id)
+        while order.params != b"one" or not plan.runners:
+            order, plan = await order_for(agent, function_id)
+        assert plan.runners == 3 and not order.every_instance
+        await set_pool(client, function_id, params=b"two", scaledown_window_s=5)
+        order, plan = await order_for(agent, function_id)
+        while order.params != b"two" or plan.keep_s != 5:
+            order, plan = await order_for(agent, function_id)
+        assert plan.runners == 0
+
+
+@in_loop
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"min_containers": 5, "max_containers": 2}, "must not be more than max_containers=2"),
+        ({"min_containers": -1}, "min_containers=-1"),
+        ({"scaledown_window_s": 1.0}, "from 2 to 3600"),
+        ({"policy": "histogramm"}, "histogram"),
+        ({"policy": "fixed", "policy_options_json": '{"kep_s": 3}'}, "keep_s"),
+        ({"policy": "fixed", "policy_options_json": "{"}, "not JSON"),
+        ({"policy_options_json": '{"keep_s": 3}'}, "need the policy"),
+    ],
+)
+async def test_a_setting_that_cannot_be_is_refused_and_changes_nothing(
+    shared: Instance, given: dict[str, Any], said: str
+) -> None:
+    async with Client(shared) as client:
+        _, [function_id] = await client.register("refused", spec())
+        with pytest.raises(grpc.aio.AioRpcError, match=said):
+            await set_pool(client, function_id, **given)
+        report = await set_pool(client, function_id, buffer_containers=1)
+        assert report["changed"] == {"buffer_containers": 1}
+
+
+@in_loop
+async def test_a_function_that_is_not_running_is_named_with_the_nearest(shared: Instance) -> None:
+    async with Client(shared) as client:
+        await client.register("nearby", spec("embed"))
+        with pytest.raises(grpc.aio.AioRpcError, match=r"did you mean .*nearby\.embed"):
+            await client.call("SetPool", pb.SetPoolRequest(function="nearby.embedd"))
+
+
+@in_loop
+async def test_settings_and_plans_survive_a_restart_of_the_controller(instance: Instance) -> None:
+    async with Client(instance) as client:
+        _, [function_id] = await client.register("kept", spec())
+        await set_pool(
+            client,
+            function_id,
+            min_containers=2,
+            policy="fixed",
+            policy_options_json='{"keep_s": 33}',
+        )
+        instance.kill_controller()
+        instance.start_controller()
+        async with FakeAgent(instance) as agent:
+            plan = await plan_for(agent, function_id)
+            assert (plan.runners, plan.keep_s) == (2, 33)
+        report = await set_pool(client, function_id, buffer_containers=1)
+        assert report["policy"] == "fixed" and report["min_containers"] == 2
+
+
+@in_loop
+async def test_another_policy_takes_effect_and_a_new_registration_forgets_it(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("again", spec(scaledown_window_s=60))
+        assert (await plan_for(agent, function_id)).keep_s == 60
+        await set_pool(client, function_id, policy="fixed", policy_options_json='{"keep_s": 3}')
+        plan = await plan_for(agent, function_id)
+        assert plan.keep_s == 3 and plan.base is Level.NONE
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        _, [second] = await client.register("again", spec(scaledown_window_s=60))
+        assert second != function_id
+        assert (await plan_for(agent, second)).keep_s == 60
+
+
+def test_the_default_policy_is_that_of_the_instance() -> None:
+    with running_instance(REKINDLE_POOL_POLICY="snapshot-aware") as instance:
+
+        @in_loop
+        async def look() -> None:
+            async with Client(instance) as client, FakeAgent(instance) as agent:
+                _, [function_id] = await client.register("default", spec())
+                assert "no input yet" in (await plan_for(agent, function_id)).why
+
+        look()
+
+
+@in_loop
+async def test_max_containers_is_shared_among_agents(instance: Instance) -> None:
+    async with (
+        Client(instance) as client,
+        FakeAgent(instance, max_runners=2) as one,
+        FakeAgent(instance, max_runners=2) as two,
+    ):
+        _, [function_id] = await client.register("shared", spec(min_containers=3, max_containers=3))
+        plans = [await plan_for(agent, function_id) for agent in (one, two)]
+        assert sorted((plan.runners, plan.max_runners) for plan in plans) == [(1, 1), (2, 2)]
+
+
+@in_loop
+async def test_an_agent_without_a_share_gets_no_inputs(instance: Instance) -> None:
+    async with (
+        Client(instance) as client,
+        FakeAgent(instance, max_runners=4) as one,
+        FakeAgent(instance, max_runners=4) as two,
+    ):
+        _, [function_id] = await client.register("alone", spec(max_containers=1))
+        plans = {agent: await plan_for(agent, function_id) for agent in (one, two)}
+        [home] = [agent for agent, plan in plans.items() if plan.max_runners == 1]
+        other = two if home is one else one
+        await client.submit(function_id, dict.fromkeys(range(20), b"x"))
+        async with asyncio.timeout(PATIENCE_S):
+            await home.assigned.get()
+        assert other.assigned.empty()
+
+
+@in_loop
+async def test_min_containers_move_to_another_agent_when_theirs_is_gone(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as one:
+        _, [function_id] = await client.register("moves", spec(min_containers=2))
+        assert (await plan_for(one, function_id)).runners == 2
+        async with FakeAgent(instance) as two:
+            assert (await plan_for(two, function_id)).runners == 0
+            await one.disconnect()
+            assert (await plan_for(two, function_id)).runners == 2
+
+
+@in_loop
+async def test_arrivals_and_service_times_are_recorded_across_restarts(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("seen", spec())
+
+        def answer(assign: pb.Assign) -> pb.Result:
+            return pb.Result(
+                call_id=assign.call_id, index=assign.inputs[0].index, status=pb.SUCCESS
+            )
+
+        agent.answer(answer)
+        await client.invoke(function_id)
+        call_id = await client.submit(function_id, dict.fromkeys(range(7), b"x"))
+        assert len(await client.results(call_id)) == 7
+        report = await recorded(client, "seen.f")
+        [series] = report["series"]
+        assert sum(count for _, count in series["arrivals"]) == 8
+        assert sum(count for _, count in series["minutes"]) == 8
+        assert series["arrivals"][0][0] == pytest.approx(report["now"], abs=60)
+        instance.kill_controller()
+        instance.start_controller()
+        report = await recorded(client, "seen.f")
+        [series] = report["series"]
+        assert sum(count for _, count in series["arrivals"]) == 8
+        assert report["running"]
+
+
+@in_loop
+async def test_the_record_of_a_function_outlives_its_app(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("gone", spec())
+        await client.submit(function_id, {0: b"x"})
+        async with asyncio.timeout(PATIENCE_S):
+            await agent.assigned.get()
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        report = await recorded(client, "gone.f")
+        assert not report["running"]
+        assert sum(count for _, count in report["series"][0]["arrivals"]) == 1
+        with pytest.raises(grpc.aio.AioRpcError, match=r"did you mean .*gone\.f"):
+            await recorded(client, "gone.ff")
+
+
+@in_loop
+async def test_heartbeats_tell_what_starts_and_levels_cost(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("costs", spec(enable_memory_snapshot=True))
+        starts = [
+            {
+                "seq": i + 1,
+                "function_id": function_id,
+                "runner_id": f"ru-{i}",
+                "strategy": strategy,
+                "phases_ms": {strategy if strategy != "cold" else "import": ms},
+                "notes": [],
+                "error": "",
+                "at_ns": 1,
+            }
+            for i, (strategy, ms) in enumerate([("cold", 4000.0), ("restore", 40.0), ("fork", 9.0)])
+        ]
+        pool = held(
+            function_id,
+            idle=1,
+            runner_bytes=50 << 20,
+            snapshot_bytes=900 << 20,
+            mapped=True,
+            threads=1,
+        )
+        for _ in range(2):  # a heartbeat repeats itself
+            await beat(agent, starts=starts, held=[pool])
+
+        async def measured() -> dict[str, Any] | None:
+            report = await recorded(client, "costs.f")
+            return report if report["starts"].get("fork") else None
+
+        report = await until(measured)
+        levels = report["levels"]
+        assert levels["none"]["start_s"] == pytest.approx(4.0)
+        assert levels["cached"]["start_s"] == pytest.approx(0.04)
+        assert levels["mapped"]["start_s"] == pytest.approx(0.009)
+        assert levels["warm"]["memory_bytes"] == 50 << 20
+        assert report["starts"]["cold"]["count"] == 1
+        assert report["measured"]["fork"] and not report["measured"]["template_bytes"]
+
+
+@in_loop
+async def test_direct_calls_that_agents_tell_of_are_arrivals(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("direct", spec())
+        total = {"calls": 10, "failures": 0, "busy_s": 1.0, "leases": 1}
+        await beat(agent, direct={function_id: total})  # from before this controller's time
+        await beat(agent, direct={function_id: {**total, "calls": 14, "busy_s": 1.4}})
+
+        async def counted() -> Any:
+            report = await recorded(client, "direct.f")
+            return report["series"]
+
+        [series] = await until(counted)
+        assert sum(count for _, count in series["arrivals"]) == 4
+        assert series["service"]["mean_s"] == pytest.approx(0.1)
+
+
+@in_loop
+async def test_the_status_tells_settings_plans_and_costs(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("told", spec(min_containers=1))
+        await plan_for(agent, function_id)
+        await beat(agent, held=[held(function_id, idle=1, level="warm")])
+
+        async def told() -> dict[str, Any] | None:
+            report = json.loads((await client.call("Status", pb.StatusRequest())).json)
+            [function] = [
+                f for app in report["apps"] for f in app["functions"] if app["name"] == "told"
+            ]
+            pool: dict[str, Any] = function["pool"]
+            return pool if pool["pools"][0]["idle"] else None
+
+        pool = await until(told)
+        assert pool["policy"] == "declared" and pool["min_containers"] == 1
+        assert pool["pools"][0]["agents"][0]["level"] == "warm"
