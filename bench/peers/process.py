@@ -25,6 +25,8 @@ from rekindle.exception import ServiceError
 
 _BENCH = Path(__file__).resolve().parent.parent
 _PR_SET_CHILD_SUBREAPER = 36
+#: Peers that need no environment of their own.
+_OURS = ("rekindle", "pool")
 START_S, MEASURE_S, END_S = 300.0, 600.0, 30.0
 
 
@@ -58,11 +60,13 @@ class Peer:
     def answer(self, patience_s: float) -> dict[str, Any]:
         """Its next line. Raises MeasureError."""
         assert self.process.stdout is not None
-        with selectors.DefaultSelector() as selector:
+        with selectors.DefaultSelector() as selector, _pidfd(self.process.pid) as ended:
             selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(patience_s):
-                raise MeasureError(f"{self.name} did not answer within {patience_s:g} s")
-        line = self.process.stdout.readline()  # it writes whole lines
+            selector.register(ended, selectors.EVENT_READ)  # its workers may hold the pipe open
+            ready = {key.fileobj for key, _ in selector.select(patience_s)}
+        if not ready:
+            raise MeasureError(f"{self.name} did not answer within {patience_s:g} s")
+        line = self.process.stdout.readline() if self.process.stdout in ready else b""
         if not line:
             raise MeasureError(f"{self.name} has ended; {self.last_words()}")
         found: dict[str, Any] = json.loads(line)
@@ -83,11 +87,21 @@ class Peer:
 
 
 @contextlib.contextmanager
+def _pidfd(pid: int) -> Iterator[int]:
+    """A descriptor that can be read once our child has ended."""
+    fd = os.pidfd_open(pid)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
 def started(name: str, role: str, *, logs: Path) -> Iterator[Peer]:
     """A peer in a role: "rekindle", "ray", "pool" or "celery". Raises MeasureError."""
     _adopt_orphans()
     before = set(psutil.Process().children(recursive=True))
-    interpreter = sys.executable if name == "rekindle" else str(environment.python())
+    interpreter = sys.executable if name in _OURS else str(environment.python())
     scratch = Path(tempfile.mkdtemp(prefix="rk-peer-", dir="/var/tmp"))
     logs.mkdir(parents=True, exist_ok=True)
     with open(logs / f"{name}-{role}.log", "ab") as log:

@@ -35,8 +35,8 @@ def main(version: str, roles: Mapping[str, Callable[[], AbstractContextManager[M
             say(version=version, forms={name: list(forms) for name, forms in measures.items()})
             for line in sys.stdin:
                 asked = json.loads(line)
-                measure = measures[asked["measure"]][asked["form"]]
                 try:
+                    measure = measures[asked["measure"]][asked["form"]]
                     say(value=measure(**asked["arguments"]))
                 except Exception as error:  # noqa: BLE001 - told, and the next one is asked
                     traceback.print_exc()

@@ -109,8 +109,7 @@ class Pooling:
         known = [_label(f) for f in self._state.functions.values() if not f.app.closing]
         hint = names.nearest(wanted, known, "no app is running")
         raise NotFoundError(
-            f"no function {wanted!r} is running here; {hint}. Settings hold for a running app: "
-            "those of its next run are in its code"
+            f"no function {wanted!r} is running here (settings are those of a running app); {hint}"
         )
 
     async def recorded(self, request: pb.RecordedRequest) -> pb.RecordedReply:

@@ -13,6 +13,7 @@ import contextlib
 import os
 import socket
 import time
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,15 @@ class Held:
                 return Fate("lost", f"its agent is gone ({error})")
         return Fate(str(header.get("fate", "lost")), str(header.get("message", "")))
 
+    def is_over(self) -> bool:
+        """Whether an idle lease was taken back meanwhile."""
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def close(self) -> None:
         """Give the lease back; a call that runs is cancelled."""
         with contextlib.suppress(OSError):
@@ -205,7 +215,21 @@ class Slot:
 
     def give_back(self, held: Held) -> None:
         """Keep a lease for the next caller."""
-        self.idle.append(held)
+        idle = self.idle
+        if idle:
+            self._look_at_oldest()
+        idle.append(held)
+
+    def _look_at_oldest(self) -> None:
+        """Let go of a lease that fewer callers than before have left unused, once it is over."""
+        try:
+            oldest = self.idle.pop(0)
+        except IndexError:
+            return
+        if oldest.is_over():
+            oldest.close()
+        else:
+            self.idle.insert(0, oldest)
 
     def refused(self) -> None:
         """No lease for a while."""
@@ -238,7 +262,7 @@ class Slot:
 
 _slots: dict[tuple[Any, ...], Slot] = {}
 #: Every lease that is held, in use or idle.
-_all: dict[int, Held] = {}
+_all: weakref.WeakValueDictionary[int, Held] = weakref.WeakValueDictionary()
 
 
 def slot_of(client: Client, function_id: str, params: bytes) -> Slot | None:

@@ -39,7 +39,11 @@ def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str
         held = slot.take()
         if held is None and slot.may_ask():
             held = background().run(slot.ask())
-        while held is not None and (value := call.packed()) is not None:
+        while held is not None:
+            value = call.packed()
+            if value is None:
+                slot.give_back(held)
+                break
             try:
                 reply = held.call(call.call_id, function._method, value)
             except direct.NotRunError:
@@ -56,6 +60,7 @@ def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str
             return call.settle(held.runner_id, reply)
     request = call.request()
     result = background().run(_invoke(call.client, call.running, request))
+    result.deliveries += call.lost_runners
     return settle(result, function.name, call.submitted_ns)
 
 
@@ -69,7 +74,11 @@ async def remote_aio(
         held = slot.take()
         if held is None and slot.may_ask():
             held = await background().arun(slot.ask())
-        while held is not None and (value := call.packed()) is not None:
+        while held is not None:
+            value = call.packed()
+            if value is None:
+                slot.give_back(held)
+                break
             try:
                 reply = await held.call_aio(call.call_id, function._method, value)
             except direct.NotRunError:
@@ -86,6 +95,7 @@ async def remote_aio(
             return call.settle(held.runner_id, reply)
     request = call.request()
     result = await background().arun(_invoke(call.client, call.running, request))
+    result.deliveries += call.lost_runners
     return settle(result, function.name, call.submitted_ns)
 
 
@@ -152,6 +162,8 @@ class _Call:
     client: Client
     function_id: str
     running: RunningApp | None
+    #: Runners that were lost under it.
+    lost_runners: int = 0
 
     @classmethod
     def begin(
@@ -226,6 +238,7 @@ class _Call:
             now = now_ns()
             self._record(runner_id, False, self.submitted_ns, self.submitted_ns, now)
             raise FunctionTimeoutError(fate.message)
+        self.lost_runners += 1
 
     def _record(
         self, runner_id: str, ok: bool, received_ns: int, loaded_ns: int, executed_ns: int

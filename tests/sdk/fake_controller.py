@@ -55,6 +55,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self.registered: list[pb.RegisterAppRequest] = []
         self.submitted: list[pb.SubmitRequest] = []
         self.closed: list[str] = []
+        self.pools: list[pb.SetPoolRequest] = []
         self.held: set[str] = set()
         self.payloads: dict[str, tuple[str, FunctionSpec, bytes]] = {}
         self.max_running = 0
@@ -267,6 +268,10 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         if request.strategy == "restore":
             return pb.PrepareReply(ok=False, reason="there is no snapshot")
         return pb.PrepareReply(ok=True)
+
+    async def SetPool(self, request: Any, ctx: Any) -> pb.SetPoolReply:
+        self.pools.append(request)
+        return pb.SetPoolReply(json="{}")
 
     async def Logs(self, request: Any, ctx: Any) -> AsyncIterator[pb.LogLine]:
         after = request.after_seq

@@ -71,11 +71,11 @@ def save(
                 fontsize=8,
             )
         _panel(axes[1], tried, (), _not_warm, chosen)
-        axes[1].set_ylabel("calls that waited for a start, %")
+        axes[1].set_ylabel("calls that waited for a\ncold start, a restore or a fork, %")
         axes[1].set_ylim(bottom=0)
         axes[0].set_title(title, loc="left")
         axes[1].set_xlabel("cost a day" + (f"\n{note}" if note else ""))
-        _legend(axes[0], tried, chosen)
+        _legend(figure, tried, chosen)
         _labels(figure, axes[0], tried, front, latency)
         _labels(figure, axes[1], tried, front, _not_warm)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,6 +129,7 @@ def _panel(
             zorder=4,
         )
     axis.set_xscale("log")
+    axis.margins(x=0.08)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.xaxis.set_minor_formatter(lambda value, _: _minor(value))
     axis.tick_params(axis="x", which="minor", labelsize=7)
@@ -143,7 +144,7 @@ def _minor(value: float) -> str:
     return f"{value:g}" if first in "25" else ""
 
 
-def _legend(axis: Any, tried: Sequence[Tried], chosen: Recommendation | None) -> None:
+def _legend(figure: Any, tried: Sequence[Tried], chosen: Recommendation | None) -> None:
     from matplotlib.lines import Line2D
 
     names = list(dict.fromkeys(one.setting.policy for one in tried))
@@ -165,7 +166,14 @@ def _legend(axis: Any, tried: Sequence[Tried], chosen: Recommendation | None) ->
                 label="to take",
             )
         )
-    axis.legend(handles=marks, frameon=False, fontsize=8, loc="upper right")
+    figure.legend(
+        handles=marks, frameon=False, fontsize=9, loc="outside upper center", ncols=len(marks)
+    )
+
+
+def _short(one: Tried) -> str:
+    """Without the policy, which its colour says, where something else is left."""
+    return one.label.removeprefix(one.setting.policy).strip() or one.label
 
 
 def _labels(
@@ -185,7 +193,7 @@ def _labels(
         at = (one.outcome.cost_per_day, y(one))
         for dx, dy in _PLACES:
             label = axis.annotate(
-                one.label,
+                _short(one),
                 at,
                 xytext=(dx, dy),
                 textcoords="offset points",

@@ -82,13 +82,15 @@ class Metrics:
         result = pb.Result.FromString(raw)
         last = began = result.submitted_ns
         strategy = result.strategy or "none"
+        took: dict[str, int] = {}  # a phase that is marked twice is one
         for mark in result.marks:
             if mark.phase in _OF_CALLS:
-                took = max(0, mark.at_ns - last) / 1e9
-                series.phase(mark.phase, strategy, took, weight)
+                took[mark.phase] = took.get(mark.phase, 0) + max(0, mark.at_ns - last)
             last = max(last, mark.at_ns)
-        if not result.marks:
+        if not took:
             return
+        for phase, spent in took.items():
+            series.phase(phase, strategy, spent / 1e9, weight)
         home = max(time.time_ns(), last)
         series.phase(Phase.STORE_RESULT.value, strategy, (home - last) / 1e9, weight)
         if began:

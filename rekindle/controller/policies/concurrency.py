@@ -122,7 +122,7 @@ class ConcurrencySizer:
             before = (since, before[1] + share * (after[1] - before[1]))
         lasted = view.now - before[0]
         if lasted <= 0:
-            return float(view.busy + view.queued)
+            return 0.0  # the first look: nothing has lasted yet
         return (view.demand_s - before[1]) / lasted
 
     def _wanted(self, view: PoolView) -> int:

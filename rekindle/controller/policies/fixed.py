@@ -28,6 +28,8 @@ class Fixed:
         levels = [level.value for level in Level if level is not Level.WARM]
         if self.rest is not None and self.rest not in levels:
             raise InvalidError(f"rest={self.rest!r}: it is one of {', '.join(levels)}")
+        if self.keep_s is not None and self.keep_s < 0:
+            raise InvalidError(f"fixed: keep_s={self.keep_s:g} must not be negative")
 
     def sizer(self) -> FixedSizer:
         """The part for one more pool."""

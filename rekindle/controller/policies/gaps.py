@@ -90,15 +90,15 @@ class Gaps:
                 low, high = self.shortest[place], self.longest[place]
                 wider = _WIDER * (high - low) + _WIDER_S
                 low, high = max(begins, low - wider), min(ends, high + wider)
-                stretches.append((begins, low, spread / 2))
-                stretches.append((low, high, count))
-                stretches.append((high, ends, spread / 2))
+                around = [(begins, low, spread / 2), (high, ends, spread / 2)]
+                around = [stretch for stretch in around if stretch[0] < stretch[1]]
+                left = spread - sum(mass for _, _, mass in around)
+                stretches += sorted([*around, (low, high, count + left)])
             begins = ends
         total = self.weight + 1.0
         left = total
         found = []
         for begins, ends, count in stretches:
-            if ends > begins:
-                found.append(Segment(begins, ends, left / total, count / total))
+            found.append(Segment(begins, ends, left / total, count / total))
             left -= count
         return found

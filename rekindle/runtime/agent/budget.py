@@ -95,10 +95,13 @@ class Budget:
     def room_for(self, node: Node, pool: Pool, *, ahead: bool) -> bool:
         """Whether a runner may be started; makes room for one that an input waits for.
 
-        That one is started in any case: an input is never refused for memory.
+        That one is started in any case: an input is never refused for memory. One that is started
+        ahead must fit; others go for it only if its plan keeps it however quiet it is.
         """
         more = self.memory.usual_runner(pool).private
         if ahead:
+            if pool.size() + pool.starting < pool.sizing.plan.runners:
+                self.enforce(node, more, pool)
             if self.held() + more > self.limit_bytes:
                 return False
         elif self.memory.passes:

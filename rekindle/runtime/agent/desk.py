@@ -46,11 +46,8 @@ class Desk:
             return
         self.path.unlink(missing_ok=True)  # of an agent that was killed
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        mask = os.umask(0o177)
-        try:
-            listener.bind(str(self.path))
-        finally:
-            os.umask(mask)
+        listener.bind(str(self.path))
+        os.chmod(self.path, 0o600)
         listener.listen(256)
         self._listener = listener
         self._hangups = select.epoll()

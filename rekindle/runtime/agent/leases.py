@@ -287,6 +287,8 @@ class Leases:
             self._cancel(lease, now)
         elif lease.state is LeaseState.OFFERED and now - lease.since > OFFER_S:
             self._end(lease)
+        elif lease.state is LeaseState.HELD and _is_surplus(lease.pool):
+            self.recall(lease)
         elif lease.state is LeaseState.HELD and not began_ns:
             if now - lease.used > min(IDLE_S, lease.pool.sizing.plan.keep_s):
                 self.recall(lease)
@@ -334,6 +336,11 @@ class Leases:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
         await self.desk.close()
+
+
+def _is_surplus(pool: Pool) -> bool:
+    """Whether a pool has more runners than it may have now."""
+    return pool.size() - pool.returning > pool.sizing.limit
 
 
 def _is_its(lease: Lease, hello: Header) -> bool:

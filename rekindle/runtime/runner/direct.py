@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import pickle
 import socket
 import struct
@@ -64,14 +65,17 @@ class DirectCalls:
         page.call(call.call_id)
 
         def load() -> Any:
+            fd, call.fd = call.fd, -1
             try:
-                return unpack(call.data, call.fd)
+                return unpack(call.data, fd)
             except Exception as error:
                 what = self._inputs.what(call.method)
                 raise unpickling_error(f"the arguments of {what}", error) from error
 
         run = (_NO_SLICE, self._number)
         done = self._inputs.attempt(f"{call.call_id}:0", call.call_id, call.method, run, load)
+        if call.fd >= 0:
+            os.close(call.fd)  # cancelled before it could be loaded
         failure = done.failure
         packed = Packed(b"")
         status = wire.OK

@@ -44,7 +44,7 @@ def duration(seconds: float) -> str:
 
 def age(seconds: float) -> str:
     """Short, for a column: ``0.3s``, ``12s``, ``5m``, ``3h``, ``2d``."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{max(0.0, seconds):.1f}s"
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if seconds >= 2 * size:

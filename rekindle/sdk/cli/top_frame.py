@@ -24,12 +24,14 @@ _WIDE = 150
 #: Below it, columns are left out and words are letters.
 _ROOMY = 100
 _STATES_WIDTH = 11
+#: Starts that are shown where nothing limits the height.
+_STARTS = 10
 
 
 def frame(
     report: Report, width: int, height: int | None, sort: Sort, *, reverse: bool = False
 ) -> Text:
-    """The frame; ``height`` None shows everything."""
+    """The frame; ``height`` None shows all functions and runners."""
     lines = [*_head(report), *_nodes(report)]
     functions = model.functions(report, sort, reverse=reverse)
     runners, starts = model.runners(report), model.starts(report)
@@ -55,7 +57,7 @@ def _share(wanted: tuple[int, int, int], left: int | None, wide: bool) -> tuple[
     """Rows for functions, runners and starts: each has a part, and what another does not need."""
     functions, runners, starts = wanted
     if left is None:
-        return wanted
+        return functions, runners, min(starts, _STARTS)
     left = max(0, left)
     if wide:
         below = min(max(runners, starts), max(left // 2, left - functions))

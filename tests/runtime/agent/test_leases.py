@@ -25,6 +25,7 @@ from rekindle.wire import direct as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import pack_frame
 from rekindle.wire.phases import Strategy
+from rekindle.wire.pools import PoolPlan
 from rekindle.wire.serialization import ExceptionRecord, rebuild_exception, remote_traceback
 from rekindle.wire.shared import pack_input, unpack
 from tests.runtime.agent.harness import PATIENCE_S, Harness, run
@@ -148,6 +149,7 @@ async def warm(h: Harness, code: Any = Worker, **spec: Any) -> tuple[str, Client
     """A function with one warm runner, and a client of it."""
     function_id = h.add(code, **spec)
     await h.call(function_id, "who")
+    await until(lambda: all(map(_is_idle, h.runners(function_id))))
     return function_id, Client(h, function_id)
 
 
@@ -275,6 +277,7 @@ def test_nothing_is_lent_where_nothing_is_idle(home: Path) -> None:
         assert not (await client.ask()).ok
         for key in keys:
             assert (await h.result(key)).value == "slept"
+        await until(lambda: all(map(_is_idle, h.runners(function_id))))
         assert (await client.ask()).ok
 
     run(home, scenario)
@@ -331,6 +334,7 @@ def test_inputs_that_wait_get_the_runner_of_a_client_that_does_not_use_it(home: 
         assert (await h.call(function_id, "who")).value == runner.id
         with pytest.raises(NotRunError):
             await client.call(held, "who")
+        await until(lambda: _is_idle(runner))
         held = await client.lease()
         assert await client.value(held, "who") == runner.id
         assert (await h.call(function_id, "who", strategy="warm")).value == runner.id
@@ -429,6 +433,23 @@ def test_a_runner_that_its_client_forgets_is_taken_back_and_ends_in_its_time(
         await until(lambda: runner.state is RunnerState.IDLE)
         await until(lambda: runner.state is RunnerState.GONE)
         assert time.monotonic() - began >= 1.5
+
+    run(home, scenario)
+
+
+def test_a_pool_that_may_have_fewer_runners_takes_lent_ones_back(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        function_id, client = await warm(h)
+        pool = h.node.pool_of(function_id, b"")
+        assert pool is not None
+        pool.welcome(await pool.starter.start(Strategy.COLD, time.time_ns()))
+        held = await client.lease()
+        other = await client.lease()
+        for one in (held, other):
+            assert await client.value(one, "who")
+        pool.sizing.order(PoolPlan(max_runners=1))
+        await until(lambda: pool.size() == 1)
+        assert (await h.call(function_id, "who")).value
 
     run(home, scenario)
 

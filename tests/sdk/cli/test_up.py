@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,3 +66,24 @@ def test_run_without_up_brings_up_its_own_and_says_so(home: Path) -> None:
     assert ran.stderr.count("\n") == 1
     assert "private" in ran.stderr
     assert left_over(home) == []
+
+
+def test_metrics_are_served_where_up_was_told_and_printed_by_their_command(home: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.listen()
+        taken = rekindle(home, "up", "--metrics", f"127.0.0.1:{port}")
+        assert taken.returncode == 1
+        assert f"cannot be served on 127.0.0.1:{port}" in taken.stderr
+        assert not (home / "daemon").exists(), "nothing was started"
+    wrong = rekindle(home, "up", "--metrics", "here")
+    assert wrong.returncode == 1 and "HOST:PORT" in wrong.stderr.upper()
+    up = rekindle(home, "up", "--metrics", f"127.0.0.1:{port}")
+    assert up.stdout.endswith(f"Metrics: http://127.0.0.1:{port}/metrics\n"), up.stderr
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as reply:
+        scraped = reply.read().decode()
+    printed = rekindle(home, "metrics").stdout
+    for text in (scraped, printed):
+        assert "rekindle_build_info{" in text
+        assert 'rekindle_agents{state="connected"} 1.0' in text

@@ -1,0 +1,98 @@
+"""Peers of bench/calls.py: started, asked, and gone afterwards, whatever happened."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def peers(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The modules under bench/peers."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    return importlib.import_module
+
+
+def test_a_peer_measures_what_it_is_asked_and_leaves_nothing(peers: Any, tmp_path: Path) -> None:
+    process = peers("peers.process")
+    with process.started("pool", "calls", logs=tmp_path) as peer:
+        assert "ProcessPoolExecutor" in peer.version
+        took = peer.ask("warm", "submit().result()", count=5)
+        assert len(took) == 5 and all(one > 0 for one in took)
+        assert peer.ask("fan_out", "map", count=20) > 0
+        looked = peer.ask("sent", "submit().result()", kind="bytes", size=1000, count=2)
+        assert len(looked) == 2
+        below = peer.below()
+        assert below
+    assert not any(one.is_running() for one in below)
+    assert not peer.scratch.exists()
+
+
+def test_a_measurement_that_fails_says_why_and_the_peer_goes_on(peers: Any, tmp_path: Path) -> None:
+    process = peers("peers.process")
+    with process.started("pool", "calls", logs=tmp_path) as peer:
+        with pytest.raises(process.MeasureError, match="KeyError"):
+            peer.ask("warm", "no such form", count=1)
+        assert len(peer.ask("warm", "submit().result()", count=1)) == 1
+
+
+def test_a_peer_that_dies_is_an_error_and_what_it_started_is_ended(
+    peers: Any, tmp_path: Path
+) -> None:
+    process = peers("peers.process")
+    before = set(psutil.Process().children(recursive=True))
+    with (
+        pytest.raises(process.MeasureError, match="has ended"),
+        process.started("pool", "calls", logs=tmp_path) as peer,
+    ):
+        peer.ask("warm", "submit().result()", count=1)
+        peer.process.kill()
+        peer.ask("warm", "submit().result()", count=1)
+    assert set(psutil.Process().children(recursive=True)) - before == set()
+
+
+def test_a_peer_that_cannot_start_says_why(peers: Any, tmp_path: Path) -> None:
+    process = peers("peers.process")
+    with (
+        pytest.raises(process.MeasureError, match="no such role"),
+        process.started("pool", "no such role", logs=tmp_path),
+    ):
+        pass
+
+
+def test_the_report_names_forms_ratios_and_what_is_missing(peers: Any) -> None:
+    plan, report = peers("peers.plan"), peers("peers.report")
+    versus = importlib.import_module("rekindle.bench.versus").Versus(machine={})
+    for role in plan.roles(quick=True):
+        versus.rows += [asked.row for asked in role.asked]
+    versus.versions = {"rekindle": "rekindle 1", "ray": "Ray 2", "celery": "Celery 3"}
+    versus.form("warm", "rekindle", "remote").samples += [0.5]
+    versus.form("warm", "ray", "actor").samples += [1.5]
+    versus.form("warm", "ray", "task").samples += [1.0]
+    versus.missing["warm"] = {"celery": "it did not start"}
+    text = report.markdown(versus)
+    assert "| 0.5 ms<br>remote | 1 ms<br>task | it did not start | 2.0x |" in text
+    warm, fan_out, memory = report.targets(versus)
+    assert warm.kept and math.isclose(warm.got, 3.0), "held against the actor call"
+    assert not fan_out.kept and not memory.kept, "what was not measured is not kept"
+
+
+def test_peers_load_nothing_of_rekindle() -> None:
+    """They run where it is not installed."""
+    for name in ("served", "work", "pool_peer", "ray_peer", "celery_peer", "celery_app"):
+        text = (ROOT / "bench" / "peers" / f"{name}.py").read_text(encoding="utf-8")
+        assert "rekindle" not in text.replace('"rk-', ""), name
+
+
+def teardown_module() -> None:
+    """Other tests are not to find these modules by their short names."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "peers"]:
+        del sys.modules[name]

@@ -1,0 +1,185 @@
+"""``rekindle queue``: what it asks for, and how it shows what it is told."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rekindle.sdk.cli.queue import state_of
+from rekindle.wire import rekindle_pb2 as pb
+from tests.sdk.cli.command import rekindle
+from tests.sdk.fake_controller import FakeController
+
+
+class Letters(FakeController):
+    """A controller with dead letters, of which it knows no more than a list."""
+
+    def __init__(self) -> None:
+        self.letters = [
+            pb.DeadLetter(
+                id=f"{i}-0",
+                call_id=f"fc-call{i}",
+                index=i,
+                function_id="fu-1" if i % 2 else "fu-2",
+                app="shop",
+                function="price" if i % 2 else "stock",
+                reason=f"the runner was lost 3 times: killed by signal {i}\nmore words",
+                error_type="rekindle.exception.RunnerLostError",
+                deliveries=3,
+                at_ns=time.time_ns() - 60 * 10**9,
+                payload_bytes=2048,
+            )
+            for i in range(1, 4)
+        ]
+        self.selected: list[pb.DeadLetterSelection] = []
+        self.cancelled: list[pb.CancelCallRequest] = []
+        super().__init__()
+
+    async def Status(self, request: Any, ctx: Any) -> pb.StatusReply:
+        function = {"name": "price", "function_id": "fu-1", "queued": 7, "in_flight": 2}
+        report = {
+            "apps": [
+                {"name": "shop", "functions": [{**function, "oldest_s": 65.0, "dead": 2}]},
+                {"name": "idle", "functions": [{"name": "f", "function_id": "fu-9"}]},
+            ]
+        }
+        return pb.StatusReply(json=json.dumps(report))
+
+    async def GetCall(self, request: Any, ctx: Any) -> pb.CallInfo:
+        return pb.CallInfo(
+            call_id=request.call_id,
+            function="price",
+            app="shop",
+            inputs=10,
+            done=4,
+            running=2,
+            submitted=True,
+            submitted_ns=time.time_ns() - 90 * 10**9,
+        )
+
+    async def CancelCall(self, request: Any, ctx: Any) -> pb.CancelCallReply:
+        self.cancelled.append(request)
+        known = request.call_id == "fc-some"
+        return pb.CancelCallReply(queued=4, running=2) if known else pb.CancelCallReply()
+
+    async def DeadLetters(self, request: Any, ctx: Any) -> pb.DeadLettersReply:
+        of = [x for x in self.letters if request.function_id in ("", x.function_id)]
+        behind = [x for x in of if x.id > request.after]
+        return pb.DeadLettersReply(letters=behind[: request.limit], total=len(of))
+
+    def _take(self, selection: pb.DeadLetterSelection) -> pb.DeadLetterCount:
+        self.selected.append(selection)
+        taken = [x for x in self.letters if selection.all or x.id in selection.ids]
+        self.letters = [x for x in self.letters if x not in taken]
+        return pb.DeadLetterCount(count=len(taken), calls=[x.call_id for x in taken])
+
+    async def Replay(self, request: Any, ctx: Any) -> pb.DeadLetterCount:
+        return self._take(request)
+
+    async def Drop(self, request: Any, ctx: Any) -> pb.DeadLetterCount:
+        return self._take(request)
+
+
+@pytest.fixture
+def fake() -> Iterator[Letters]:
+    made = Letters()
+    yield made
+    made.close()
+
+
+def test_ls_shows_what_waits_by_function(fake: Letters) -> None:
+    lines = rekindle(fake.directory, "queue", "ls").stdout.splitlines()
+    assert lines[0].split() == [
+        *("function", "queued", "in", "flight", "delayed", "oldest", "dead", "id"),
+    ]
+    assert lines[1].split() == ["shop.price", "7", "2", "0", "65s", "2", "fu-1"]
+    assert lines[2].split() == ["idle.f", "0", "0", "0", "-", "0", "fu-9"]
+    for name in ("price", "shop", "shop.price", "fu-1"):
+        told = json.loads(
+            rekindle(fake.directory, "queue", "ls", "--function", name, "--json").stdout
+        )
+        assert [(one["function_id"], one["queued"]) for one in told] == [("fu-1", 7)]
+    wrong = rekindle(fake.directory, "queue", "ls", "--function", "prise", status=1)
+    assert "no open function is called 'prise'" in wrong.stderr
+
+
+def test_show_tells_how_far_a_call_is(fake: Letters) -> None:
+    shown = rekindle(fake.directory, "queue", "show", "fc-some").stdout
+    rows = dict(line.split(maxsplit=1) for line in shown.splitlines() if line.strip())
+    rows = {key: value.strip() for key, value in rows.items()}
+    assert rows["function"] == "shop.price" and rows["state"] == "running"
+    assert (rows["inputs"], rows["done"], rows["running"], rows["waiting"]) == ("10", "4", "2", "4")
+    assert rows["submitted"].startswith("1 min")
+    told = json.loads(rekindle(fake.directory, "queue", "show", "fc-some", "--json").stdout)
+    assert told["state"] == "running" and told["inputs"] == 10 and told["cancelled"] is False
+
+
+@pytest.mark.parametrize(
+    ("info", "state"),
+    [
+        ({"inputs": 2, "done": 2, "submitted": True}, "done"),
+        ({"inputs": 2, "done": 2, "submitted": True, "cancelled": True}, "cancelled"),
+        ({"inputs": 2, "done": 1, "submitted": True, "cancelled": True}, "being cancelled"),
+        ({"inputs": 2, "running": 1}, "running"),
+        ({"inputs": 2, "done": 2}, "running"),  # more may come
+        ({"inputs": 2, "submitted": True}, "queued"),
+    ],
+)
+def test_a_call_has_a_state_in_one_word(info: dict[str, Any], state: str) -> None:
+    assert state_of(pb.CallInfo(**info)) == state
+
+
+def test_cancel_says_what_it_met(fake: Letters) -> None:
+    ended = rekindle(fake.directory, "queue", "cancel", "fc-some", "--terminate-containers")
+    assert ended.stdout == "fc-some: 4 queued and 2 running inputs cancelled.\n"
+    assert fake.cancelled[0].terminate_containers
+    assert "nothing was left" in rekindle(fake.directory, "queue", "cancel", "fc-done").stdout
+    assert not fake.cancelled[1].terminate_containers
+
+
+def test_dead_letters_are_listed_and_shown_whole(fake: Letters) -> None:
+    lines = rekindle(fake.directory, "queue", "dead", "ls").stdout.splitlines()
+    assert len(lines) == 4
+    for part in ("1-0", "shop.price", "fc-call1", "60s", "2 KiB", "killed by signal 1"):
+        assert part in lines[1]
+    assert "more words" not in lines[1]
+    few = rekindle(fake.directory, "queue", "dead", "ls", "--limit", "1").stdout
+    assert "There are more" in few and "2-0" not in few
+    told = json.loads(
+        rekindle(fake.directory, "queue", "dead", "ls", "--function", "shop.price", "--json").stdout
+    )
+    assert [one["id"] for one in told] == ["1-0", "3-0"]
+    shown = rekindle(fake.directory, "queue", "dead", "show", "2-0").stdout
+    for part in ("shop.stock", "RunnerLostError", "signal 2\nmore words"):
+        assert part in shown
+    missing = rekindle(fake.directory, "queue", "dead", "show", "9-9", status=1)
+    assert "no dead letter 9-9" in missing.stderr and "dead ls" in missing.stderr
+
+
+def test_letters_are_replayed_by_id_by_function_or_all(fake: Letters) -> None:
+    def replay(*argv: str) -> str:
+        return rekindle(fake.directory, "queue", "dead", "replay", *argv).stdout
+
+    assert replay("2-0", "9-9").startswith("1 dead letter put back on the queue.\n1 of the ids")
+    assert replay("--function", "price") == "2 dead letters put back on the queue.\n"
+    assert [list(one.ids) for one in fake.selected] == [["2-0", "9-9"], ["1-0", "3-0"]]
+    assert replay("--all") == "0 dead letters put back on the queue.\n"
+    assert fake.selected[-1].all
+    for argv in ((), ("1-0", "--all"), ("--all", "--function", "f")):
+        wrong = rekindle(fake.directory, "queue", "dead", "replay", *argv, status=1)
+        assert "takes ids, --function NAME or --all" in wrong.stderr
+
+
+def test_dropping_many_is_confirmed(fake: Letters) -> None:
+    wrong = rekindle(fake.directory, "queue", "dead", "drop", "--all", status=1)
+    assert "--yes" in wrong.stderr and not fake.selected
+    assert (
+        "1 dead letter dropped" in rekindle(fake.directory, "queue", "dead", "drop", "1-0").stdout
+    )
+    ended = rekindle(fake.directory, "queue", "dead", "drop", "--all", "-y")
+    assert ended.stdout == "2 dead letters dropped.\n"
+    assert rekindle(fake.directory, "queue", "dead", "ls").stdout == "There are no dead letters.\n"
