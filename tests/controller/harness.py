@@ -319,6 +319,7 @@ class FakeAgent:
             max_runners=max_runners,
             pid=pid or os.getpid(),
         )
+        self.orders: list[pb.Assign] = []  # as they came, with many inputs each
         self.assigned: asyncio.Queue[pb.Assign] = asyncio.Queue()
         self.acks: asyncio.Queue[pb.AckDone] = asyncio.Queue()
         self.cancels: asyncio.Queue[pb.CancelInputs] = asyncio.Queue()
@@ -384,6 +385,7 @@ class FakeAgent:
                 return
             kind = message.WhichOneof("kind")
             if kind == "assign":
+                self.orders.append(message.assign)
                 for assign in one_by_one(message.assign):
                     result = self._answer(assign) if self._answer else None
                     if result is not None:

@@ -1,0 +1,120 @@
+"""Blobs of inputs that are done with, and of calls that are forgotten, are removed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from rekindle import exception
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.blobs import new_key, open_store
+from rekindle.wire.version import PROTOCOL
+from tests.controller.harness import (
+    Client,
+    FakeAgent,
+    Instance,
+    in_loop,
+    new_id,
+    result_of,
+    running_instance,
+    spec,
+)
+from tests.controller.test_calls import refused
+
+
+def there(instance: Instance) -> set[str]:
+    """Keys of the blobs in an instance's folder."""
+    root = instance.directory / "blobs"
+    return {str(path.relative_to(root)) for path in root.glob("fc-*/*")}
+
+
+async def until_gone(path: Path) -> None:
+    """Return when a file is not there any more."""
+    while path.exists():
+        await asyncio.sleep(0.01)
+
+
+async def submit_blob(client: Client, url: str, function_id: str) -> tuple[str, str]:
+    """Submit an input whose payload is in a blob; the call and the key."""
+    call_id = new_id("fc")
+    key = new_key(call_id, 0, b"large")
+    await asyncio.to_thread(open_store(url).put, key, b"large")
+    await client.call(
+        "Submit",
+        pb.SubmitRequest(
+            call_id=call_id, function_id=function_id, inputs=[pb.Input(blob=key)], last=True
+        ),
+    )
+    return call_id, key
+
+
+@in_loop
+async def test_hello_says_where_blobs_go_and_a_payload_goes_with_its_input() -> None:
+    with running_instance(REKINDLE_BLOB_THRESHOLD_BYTES="1000") as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            hello = await client.call("Hello", pb.HelloRequest(protocol=PROTOCOL))
+            assert hello.blob_threshold_bytes == 1000
+            assert hello.blob_url == (instance.directory / "blobs").as_uri()
+            _, [function_id] = await client.register("app", spec())
+            call_id, key = await submit_blob(client, hello.blob_url, function_id)
+            assign = await agent.assigned.get()
+            assert assign.inputs[0].blob == key
+            assert there(instance) == {key}
+            await agent.done(assign)
+            assert len(await client.results(call_id)) == 1
+            await until_gone(instance.directory / "blobs" / key)
+
+
+@in_loop
+async def test_the_payload_of_a_dead_letter_is_kept_until_it_is_dropped(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        url = (instance.directory / "blobs").as_uri()
+        agent.answer(lambda assign: result_of(assign, b"", pb.INTERNAL))
+        _, [function_id] = await client.register("app", spec())
+        call_id, key = await submit_blob(client, url, function_id)
+        assert len(await client.results(call_id)) == 1
+        assert there(instance) == {key}
+        await client.call("Drop", pb.DeadLetterSelection(all=True))
+        await until_gone(instance.directory / "blobs" / key)
+
+
+@in_loop
+async def test_blobs_of_calls_that_are_forgotten_are_swept() -> None:
+    short = {"REKINDLE_RESULT_TTL_S": "2", "REKINDLE_INVOKE_RESULT_TTL_S": "1"}
+    with running_instance(**short) as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            url = (instance.directory / "blobs").as_uri()
+            orphan = new_key(new_id("fc"), 0, b"of a client that died")
+            await asyncio.to_thread(open_store(url).put, orphan, b"of a client that died")
+            _, [function_id] = await client.register("app", spec())
+            _, waiting = await submit_blob(client, url, function_id)
+            done_call = await client.submit(function_id, {0: b""})
+            held = [await agent.assigned.get() for _ in range(2)]
+            of_result = new_key(done_call, 0, b"result")
+            await asyncio.to_thread(open_store(url).put, of_result, b"result")
+            result = result_of(held[1], b"")
+            result.blob = of_result
+            await agent.send(
+                done=pb.Done(
+                    call_id=done_call,
+                    function_id=function_id,
+                    indexes=[0],
+                    statuses=[pb.SUCCESS],
+                    results=[result.SerializeToString()],
+                )
+            )
+            assert (await client.results(done_call))[0].blob == of_result
+            await until_gone(instance.directory / "blobs" / orphan)
+            await until_gone(instance.directory / "blobs" / of_result)
+            assert there(instance) == {waiting}  # its input is not done
+
+
+@in_loop
+async def test_a_key_that_is_none_is_refused(shared: Instance) -> None:
+    async with Client(shared) as client:
+        _, [function_id] = await client.register("app", spec())
+        request = pb.SubmitRequest(
+            call_id=new_id("fc"), function_id=function_id, inputs=[pb.Input(blob="../../etc/x")]
+        )
+        error = await refused(client.call("Submit", request))
+        assert isinstance(error, exception.InvalidError)
