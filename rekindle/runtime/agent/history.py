@@ -24,6 +24,8 @@ class Start:
     phases_ms: dict[str, float]
     notes: list[str]  # strategies that were passed over, with the reason
     error: str  # "" where it succeeded
+    params: str = ""  # digest of the parameters
+    from_disk: bool = False  # of a restore: whether its pages were not in the page cache
 
 
 @dataclass
