@@ -435,6 +435,12 @@ class Node:
                 phases_ms=durations_ms(began_ns, runner.marks) if runner is not None else {},
                 notes=list(runner.notes) if runner is not None else [],
                 error=error,
+                params=_digest(pool.revision.params),
+                from_disk=(
+                    runner is not None
+                    and runner.strategy is Strategy.RESTORE
+                    and pool.revision.read_from_disk > 0
+                ),
             )
         )
 
