@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from rekindle.exception import Error, SnapshotError
 from rekindle.runtime.agent import outcome, sources
-from rekindle.runtime.agent.assignment import Assignment, InputState, Order
+from rekindle.runtime.agent.assignment import Assignment, Cancel, InputState, Order
 from rekindle.runtime.agent.blobs import Blobs, unfetched
 from rekindle.runtime.agent.budget import Budget
 from rekindle.runtime.agent.frozen import FrozenTemplate
@@ -422,6 +422,16 @@ class Node:
                 )
             )
         )
+
+    def runner_gone(self, pool: Pool, runner: Runner) -> None:
+        """A runner ended while it was its pool's: counted, unless it was to be."""
+        if not runner.kill_reason:
+            how = "died"
+        elif runner.kill_for is None:
+            return
+        else:
+            how = "timeout" if runner.kill_for.cancel is Cancel.NO else "cancelled"
+        self.history.lost[pool.function_id, how] += 1
 
     def started(self, pool: Pool, runner: Runner | None, began_ns: int, error: str) -> None:
         """A start ended: it is recorded."""

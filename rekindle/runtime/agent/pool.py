@@ -52,6 +52,9 @@ class Host(Sink, Protocol):
     def measured(self, runner_id: str, pss_bytes: int) -> None:
         """A runner's share of memory after a call that asked for a strategy."""
 
+    def runner_gone(self, pool: Pool, runner: Runner) -> None:
+        """A runner ended while it was the pool's."""
+
     def started(self, pool: Pool, runner: Runner | None, began_ns: int, error: str) -> None:
         """A start ended: with a runner, or with an error."""
 
@@ -222,6 +225,7 @@ class Pool:
         self._forget(runner)
         if event := self._awaited.pop(runner.id, None):
             event.set()
+        self.host.runner_gone(self, runner)
         if not runner.kill_reason and (tell is not None or not runner.inputs_done):
             self.backoff.died()
         if tell is not None:
