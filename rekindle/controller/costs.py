@@ -66,7 +66,7 @@ class Costs:
 
     def started(self, kind: str, seconds: float) -> None:
         """One more start."""
-        if kind in KINDS:
+        if kind in KINDS and seconds > 0:
             self.starts.setdefault(kind, deque(maxlen=_KEPT)).append(seconds)
             self.dirty, self._made_for = True, None
 
