@@ -198,8 +198,11 @@ class Pool:
     def take_back(self, runner: Runner) -> None:
         """A lent runner is the pool's again. One that has gone meanwhile is left as it is."""
         if runner.state is RunnerState.LENT:
+            was_active = self.sizing.active
             runner.take_back()
             self.pump()
+            if was_active and not self.sizing.active and self.last_input:
+                self.sizing.quiet_since = self.last_input  # its client was idle before
 
     # ---- what the dealer tells -------------------------------------------------------------
 
