@@ -107,7 +107,7 @@ def _queues(metrics: Metrics, status: Mapping[str, Any]) -> list[Table | Spreads
         ("function", "state"),
     )
     oldest = Table(
-        "rekindle_queue_oldest_seconds", "Age of the oldest input that has not begun.", _FN
+        "rekindle_queue_oldest_seconds", "Age of the oldest input that is not done.", _FN
     )
     dead = Table("rekindle_dead_letters", "Inputs that were given up and are kept.", _FN)
     for app in status["apps"]:

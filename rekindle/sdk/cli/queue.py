@@ -29,7 +29,7 @@ def ls(name: str, as_json: bool) -> None:
     """Show what waits for each function.
 
     Queued inputs have not begun, those in flight are at a node, delayed ones wait for a retry.
-    Oldest is the age of the oldest input that has not begun.
+    Oldest is the age of the oldest input that is not done.
     """
     from rekindle.sdk.cli import operator
 
@@ -45,7 +45,7 @@ def ls(name: str, as_json: bool) -> None:
         made.add_row(
             f"{row['app']}.{row['function']}",
             *(str(row[key]) for key in ("queued", "in_flight", "delayed")),
-            age(row["oldest_s"]) if row["queued"] or row["delayed"] else "-",
+            age(row["oldest_s"]) if row["oldest_s"] else "-",
             str(row["dead"]),
             row["function_id"],
         )

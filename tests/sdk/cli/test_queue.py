@@ -30,7 +30,7 @@ class Letters(FakeController):
                 reason=f"the runner was lost 3 times: killed by signal {i}\nmore words",
                 error_type="rekindle.exception.RunnerLostError",
                 deliveries=3,
-                at_ns=time.time_ns() - 60 * 10**9,
+                at_ns=time.time_ns() - 300 * 10**9,
                 payload_bytes=2048,
             )
             for i in range(1, 4)
@@ -144,7 +144,7 @@ def test_cancel_says_what_it_met(fake: Letters) -> None:
 def test_dead_letters_are_listed_and_shown_whole(fake: Letters) -> None:
     lines = rekindle(fake.directory, "queue", "dead", "ls").stdout.splitlines()
     assert len(lines) == 4
-    for part in ("1-0", "shop.price", "fc-call1", "60s", "2 KiB", "killed by signal 1"):
+    for part in ("1-0", "shop.price", "fc-call1", "5m", "2 KiB", "killed by signal 1"):
         assert part in lines[1]
     assert "more words" not in lines[1]
     few = rekindle(fake.directory, "queue", "dead", "ls", "--limit", "1").stdout
