@@ -94,17 +94,23 @@ class Scaler:
             return
         now = self._clock()
         pool = self._pool_of(function, params)
-        woken = not pool.in_flight
+        first, woken = not pool.arrivals, not pool.in_flight
         pool.arrived(count, now)
         self.arrivals.arrived((pool.label, pool.digest), count, now)
-        if woken or pool.replan_at <= now:
+        # At once: the plan of a pool that nobody used says nothing of what is to stay now.
+        if first or (woken and pool.replan_at <= now):
+            self._replan(pool, now)
+        elif woken or pool.replan_at <= now:
             self._touch(pool)
 
     def ended(self, function: Function, params: bytes, count: int) -> None:
         """Inputs have a result for good, whatever it is."""
-        pool = self._pool_of(function, params)
-        if pool.ended(count, self._clock()):
-            self._touch(pool)
+        pool, now = self._pool_of(function, params), self._clock()
+        if pool.ended(count, now):
+            if pool.replan_at <= now and self._is_open(pool):
+                self._replan(pool, now)
+            else:
+                self._touch(pool)
 
     def served(self, function: Function, params: bytes, count: int, execute_ns: int) -> None:
         """Inputs have run, for so long together."""
