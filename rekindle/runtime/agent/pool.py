@@ -14,8 +14,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rekindle.exception import Error, InternalFailure, StrategyUnavailableError
-from rekindle.runtime.agent import outcome
+from rekindle.exception import Error, InternalFailure
+from rekindle.runtime.agent import forced, outcome
 from rekindle.runtime.agent.assignment import Assignment, InputState
 from rekindle.runtime.agent.backoff import Backoff
 from rekindle.runtime.agent.dealing import Dealer, Sink
@@ -108,7 +108,7 @@ class Pool:
         strategy = inputs[0].order.strategy if inputs else None
         if strategy is not None:
             for one in inputs:
-                self._spawn(self._run_forced(one, strategy))
+                self._spawn(forced.run(self, one, strategy))
             return
         self.waiting.extend(inputs)
         self.pump()
@@ -236,53 +236,16 @@ class Pool:
         if not self.closed:
             self.pump()
 
-    # ---- inputs that ask for a strategy ----------------------------------------------------
-
-    async def _run_forced(self, one: Assignment, strategy: Strategy) -> None:
-        """An input that asks for a strategy by name: exactly that, or an error."""
-        if strategy is Strategy.WARM:
-            runner = self.idle_runner() or await self.host.leases.borrow_back(self)
-            if runner is None:
-                error = StrategyUnavailableError("warm: no idle runner is there")
-                self.host.done(outcome.of_one(one, outcome.start_failed(one, error)))
-                return
-            await self._run_alone(runner, one)
-            await self._measure(runner)
-            return
-        began_ns = now_ns()
-        try:
-            runner = await self.starter.start(strategy, began_ns)
-        except (Error, UserCodeFailed) as failure:
-            self.host.started(self, None, began_ns, str(failure))
-            self.host.done(outcome.of_one(one, outcome.start_failed(one, failure)))
-            return
-        except Exception as bug:
-            # A bug of ours: the caller must not wait for ever, and the log must show it.
-            log.exception("bug", extra=kv(function=self.revision.label))
-            lapse = InternalFailure(f"{type(bug).__name__}: {bug}")
-            self.host.done(outcome.of_one(one, outcome.start_failed(one, lapse)))
-            return
-        self.host.started(self, runner, began_ns, "")
-        runner.private = True
-        self.welcome(runner)
-        await self._run_alone(runner, one)
-        await self._measure(runner)
-        if runner.state is RunnerState.IDLE:
-            await self._stop(runner)
-
-    async def _run_alone(self, runner: Runner, one: Assignment) -> None:
-        if one.state is not InputState.WAITING or runner.state is not RunnerState.IDLE:
-            if one.state is InputState.WAITING:
-                self.host.returned(one, f"runner {runner.id}: it ended before it had the input")
+    async def run_alone(self, runner: Runner, one: Assignment) -> None:
+        """Have a runner run one input and nothing else; returns when that has ended."""
+        if one.state is not InputState.WAITING:
+            return  # it was cancelled meanwhile
+        if runner.state is not RunnerState.IDLE:
+            self.host.returned(one, f"runner {runner.id}: it ended before it had the input")
             return
         self._awaited[runner.id] = ended = asyncio.Event()
         self.dealer.hand(runner, [one])
         await ended.wait()
-
-    async def _measure(self, runner: Runner) -> None:
-        """Its share of memory, after the caller has its answer: reading it takes milliseconds."""
-        if runner.state is RunnerState.IDLE:
-            self.host.measured(runner.id, await asyncio.to_thread(runner.pss_bytes))
 
     # ---- starting and stopping -------------------------------------------------------------
 
@@ -336,7 +299,8 @@ class Pool:
     def _forget(self, runner: Runner) -> None:
         self.runners.pop(runner.id, None)
 
-    async def _stop(self, runner: Runner) -> None:
+    async def stop(self, runner: Runner) -> None:
+        """Let its exit hooks run, and end it."""
         try:
             await runner.stop(self.exit_grace_s)
         finally:
@@ -370,7 +334,7 @@ class Pool:
         for runner in list(self.runners.values()):
             if runner.state is RunnerState.BUSY:
                 runner.kill("its app was closed")
-            stops.append(self._stop(runner))
+            stops.append(self.stop(runner))
         await asyncio.gather(*stops)
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
