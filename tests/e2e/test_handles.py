@@ -85,3 +85,26 @@ def test_a_cancelled_call_ends_what_runs_and_what_waits_never_starts(
     assert home.run(script).value == [True, 2]
     wait_until(lambda: (tmp_path / "cancelled-0").exists(), "the cancellation in the function")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun-0", "cancelled-0"]
+
+
+def test_a_queue_that_is_full_is_waited_for_by_maps_and_told_by_spawn(
+    home: Home, tmp_path: Path
+) -> None:
+    home.up(REKINDLE_MAX_PENDING="100")
+    script = home.script(
+        ADD
+        + f"""
+    @app.local_entrypoint()
+    def main():
+        for n in range(110):
+            try:
+                call = note.spawn({str(tmp_path)!r}, n)
+            except rekindle.exception.ResourceExhaustedError as error:
+                told = "REKINDLE_MAX_PENDING" in str(error)
+                break
+        values = list(add_one.map(range(500)))
+        call = add_one.spawn_map(range(500))
+        print(json.dumps([n, told, values == list(call.iter()) == list(range(1, 501))]))
+"""
+    )
+    assert home.run(script).value == [100, True, True]
