@@ -155,8 +155,8 @@ def _nodes(state: State) -> list[Table | Spreads]:
     memory = Table(
         "rekindle_node_memory_bytes",
         "Memory of a node. Of its templates and runners: rss (shared pages counted in each), pss "
-        "(shared pages divided), mapped (of snapshots' page files). cached: snapshots in the page "
-        "cache. held: what counts against budget. total and available: the machine's.",
+        "(shared pages divided), mapped (the part of pss that lies in files). cached: snapshots in "
+        "the page cache. held: what counts against budget. total and available: the machine's.",
         ("node", "kind"),
     )
     store = Table("rekindle_snapshot_store_bytes", "Snapshots on disk.", ("node",))
