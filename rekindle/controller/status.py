@@ -41,9 +41,9 @@ class StatusReport:
         #: Settings, plans and measured costs of a function's pools.
         self.pool_of: Callable[[Function], Mapping[str, Any]] = lambda function: {}
 
-    async def text(self) -> str:
+    async def text(self, *, pools: bool = True) -> str:
         """The report as JSON."""
-        return json.dumps(await self.make(), separators=(",", ":"))
+        return json.dumps(await self.make(pools=pools), separators=(",", ":"))
 
     async def make(self, *, pools: bool = True) -> dict[str, Any]:
         """Apps, functions with their queues, agents with their last heartbeat, Redis.

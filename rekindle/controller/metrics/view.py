@@ -128,6 +128,11 @@ def _pools(metrics: Metrics, state: State) -> list[Table | Spreads]:
     )
     starting = Table("rekindle_runners_starting", "Runners that are being started.", _FN)
     templates = Table("rekindle_templates", "Live templates.", _FN)
+    levels = Table(
+        "rekindle_pools",
+        "Pools by the warmest level that is held: warm, booted, mapped, cached, disk or none.",
+        ("function", "level"),
+    )
     leases = Table("rekindle_leases", "Runners that are leased to clients.", _FN)
     for agent in state.live_agents():
         for table, name in ((runners, "runners"), (templates, "templates")):
@@ -148,7 +153,11 @@ def _pools(metrics: Metrics, state: State) -> list[Table | Spreads]:
             series = metrics.book.of(str(function_id))
             if series is not None:
                 leases.add((series.label,), _number(_dict(counts).get("leases")))
-    return [runners, starting, templates, leases]
+        for entry in _entries(agent, "held"):
+            series = metrics.book.of(str(entry.get("function_id", "")))
+            if series is not None:
+                levels.add((series.label, str(entry.get("level", "?"))), 1)
+    return [runners, starting, templates, leases, levels]
 
 
 def _nodes(state: State) -> list[Table | Spreads]:

@@ -34,7 +34,9 @@ def ls(name: str, as_json: bool) -> None:
     from rekindle.sdk.cli import operator
 
     client = operator.connect()
-    rows = [row for row in functions(operator.ask(client.report())) if matches(row, name)]
+    rows = [
+        row for row in functions(operator.ask(client.report(pools=False))) if matches(row, name)
+    ]
     if name and not rows:
         raise NotFoundError(f"no open function is called {name!r}; `rekindle queue ls` lists all")
     if as_json:
