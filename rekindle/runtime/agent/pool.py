@@ -315,6 +315,7 @@ class Pool:
         """Stop an idle runner; False when it is not idle any more."""
         if runner.state is not RunnerState.IDLE or runner.id not in self.runners:
             return False
+        runner.retire()
         self._forget(runner)  # at once: its place is given away
         self._spawn(runner.stop(self.exit_grace_s))
         return True

@@ -188,10 +188,15 @@ class Runner:
         """Its client has let go of it."""
         self._move(RunnerState.IDLE)
 
+    def retire(self) -> None:
+        """It gets nothing any more; ``stop`` follows."""
+        self._move(RunnerState.STOPPING)
+
     async def stop(self, grace_s: float) -> None:
-        """Let the exit hooks run, then end it."""
+        """Let the exit hooks run where it has nothing to do, then end it."""
         if self.state is RunnerState.IDLE:
-            self._move(RunnerState.STOPPING)
+            self.retire()
+        if self.state is RunnerState.STOPPING:
             stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def over(*_what: object) -> None:
