@@ -41,7 +41,7 @@ class Role:
 
 def roles(quick: bool) -> list[Role]:
     """All that is measured."""
-    calls = 50 if quick else 400
+    calls = 50 if quick else 500
     inputs = 1000 if quick else 10_000
     naps = 200 if quick else 1000
     rounds = 1 if quick else 3
@@ -51,7 +51,7 @@ def roles(quick: bool) -> list[Role]:
         _fan_out("fan_out", f"fan-out of {inputs:,} no-ops", inputs),
         _fan_out("fan_out_batched", "the same, in batches that are one task each", inputs, True),
     ]
-    for megabytes, count in ((1, 5 if quick else 40), (100, 2 if quick else 5)):
+    for megabytes, count in ((1, 5 if quick else 40), (100, 2 if quick else 4)):
         for kind in ("bytes", "array"):
             for measure, what in (("sent", "as argument"), ("fetched", "as result")):
                 name = "NumPy array" if kind == "array" else kind
@@ -63,9 +63,9 @@ def roles(quick: bool) -> list[Role]:
     total = Row("memory", "PSS of 8 idle workers with torch and an 84 MB model", "MiB")
     everything = Row("memory_all", "the same, with everything that the system runs", "MiB")
     return [
-        Role("calls", 1 if quick else 5, tuple(asked)),
+        Role("calls", 1 if quick else 4, tuple(asked)),
         Role("slots", rounds, (Asked(slots, "slots", {"count": naps, "milliseconds": 10.0}),)),
-        Role("isolated", rounds, (Asked(isolated, "isolated", {"count": 5 if quick else 40}),)),
+        Role("isolated", rounds, (Asked(isolated, "isolated", {"count": 5 if quick else 50}),)),
         Role(
             "memory",
             1 if quick else 2,

@@ -25,7 +25,7 @@ from rekindle.bench.versus import OURS
 
 _RATE, _TOP = 200, 12
 #: Functions that wait: what is sampled in them takes no time.
-_WAITS = ("EpollSelector.select", "Condition.wait", "recv_fds", "acquire")
+_WAITS = ("EpollSelector.select", "Condition.wait", "recv_fds", "acquire", "read_some")
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Profile:
 
 def measure(quick: bool, logs: Path, steps: Steps) -> list[Profile]:
     """The warm call and the fan-out, each twice: once for processor time, once for samples."""
-    warm, fan_out = (500, 2000) if quick else (3000, 20_000)
+    warm, fan_out = (5000, 10_000) if quick else (50_000, 100_000)
     found = []
     with started(OURS, "calls", logs=logs) as peer:
         for title, name, form, count in (

@@ -5,6 +5,7 @@ Others hear of what happens through ``events``; see events.py.
 
 from __future__ import annotations
 
+from rekindle.controller import names
 from rekindle.controller.blob_keeper import BlobKeeper
 from rekindle.controller.cancelling import Cancelling
 from rekindle.controller.completion import Completer
@@ -25,7 +26,6 @@ from rekindle.controller.state import Call, State
 from rekindle.controller.store import QueueStore
 from rekindle.controller.taking import Taking
 from rekindle.controller.tasks import Tasks
-from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 
 
@@ -101,7 +101,7 @@ class Calls:
     async def info(self, call_id: str) -> pb.CallInfo:
         """The call's inputs, how many are done, and how.
 
-        Raises NotFoundError for a call that is not known, or whose results are gone.
+        Raises NotFoundError for a call that is not known, OutputExpiredError for an old one.
         """
         call = self._state.calls.get(call_id)
         if call is not None:
@@ -112,10 +112,7 @@ class Calls:
             function_id, app, name = (at.function_id, at.app, at.function) if at else ("", "", "")
         meta = await self._store.call_meta(function_id, call_id) if function_id else None
         if meta is None:
-            raise NotFoundError(
-                f"no call {call_id!r}: it was not submitted here, or its results were kept for "
-                "their time (REKINDLE_RESULT_TTL_S) and are gone"
-            )
+            raise names.unknown_call(call_id, self.completer.result_ttl_s)
         return pb.CallInfo(
             call_id=call_id,
             function_id=function_id,

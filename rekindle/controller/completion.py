@@ -41,6 +41,7 @@ class Completer:
         self._letters = letters
         self._tasks = tasks
         self._settings = settings
+        self.result_ttl_s = settings.result_ttl_s
         self._events = events
         #: Called when memory has room again for inputs of a function.
         self.on_room: Callable[[Function], None] = lambda function: None

@@ -62,12 +62,13 @@ class Costs:
     template: bool = False  # whether one was ever seen alive
     dirty: bool = False
     _levels: dict[Level, Figures] | None = None
+    _made_for: bool | None = None  # what _levels were made for; None: something has changed
 
     def started(self, kind: str, seconds: float) -> None:
         """One more start."""
-        if kind in KINDS:
+        if kind in KINDS and seconds > 0:
             self.starts.setdefault(kind, deque(maxlen=_KEPT)).append(seconds)
-            self.dirty = True
+            self.dirty, self._made_for = True, None
 
     def quantile_s(self, kind: str, share: float) -> float | None:
         """Of the newest starts; None where there is none."""
@@ -76,22 +77,29 @@ class Costs:
 
     def held(self, entry: Mapping[str, Any]) -> None:
         """What an agent tells of a pool."""
+        before = (self.template, self.snapshot, self.mapped, self.forkable)
+        changed = False
         for name in SIZES:
             size = entry.get(name)
             if isinstance(size, int) and size > 0 and size != self.sizes.get(name):
                 self.sizes[name] = size
-                self.dirty = True
+                changed = True
         if "template_bytes" in entry:
             self.template = True
         if "snapshot_bytes" in entry:
             self.snapshot = True
             self.mapped = bool(entry.get("mapped"))
             self.forkable = entry.get("threads", 1) == 1
+        if changed or before != (self.template, self.snapshot, self.mapped, self.forkable):
+            self.dirty, self._made_for = True, None
 
     def levels(self, *, snapshots: bool) -> dict[Level, Figures]:
         """The levels that it can be held at. The same object until something has changed much."""
-        made = self._made(snapshots)
         known = self._levels
+        if known is not None and self._made_for is snapshots:
+            return known
+        made = self._made(snapshots)
+        self._made_for = snapshots
         if known is None or not _alike(known, made):
             self._levels = known = made
         return known

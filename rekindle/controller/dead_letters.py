@@ -112,8 +112,8 @@ class DeadLetters:
         reply = pb.DeadLetterCount()
         closed: set[str] = set()
         async for function_id, letters in self._selected(selection):
-            function = self._state.functions.get(function_id)
-            if function is None or function.app.closing:
+            function = self._now(function_id, _letter(letters[0]))
+            if function is None:
                 closed.update(f"{one.app}.{one.function}" for one in map(_letter, letters))
                 continue
             calls: dict[str, list[StoredLetter]] = {}
@@ -121,6 +121,7 @@ class DeadLetters:
                 calls.setdefault(_letter(stored).call_id, []).append(stored)
             for call_id, group in calls.items():
                 made = _request(function_id, call_id, group)
+                made.function_id = function.function_id
                 if any(item.blob for item in made.inputs):  # blobs live as long as their call
                     await self._queue.expire_index(call_id, self._settings.result_ttl_s)
                 try:
@@ -135,6 +136,21 @@ class DeadLetters:
             names = ", ".join(sorted(closed))
             reply.note = f"not put back, because the app is closed (run it again): {names}"
         return reply
+
+    def _now(self, function_id: str, letter: pb.DeadLetter) -> Function | None:
+        """Where letters of a function run now: there, or where its app was run again since.
+
+        The code may be another one then: that is what a replay after a repair is for.
+        """
+        function = self._state.functions.get(function_id)
+        if function is not None and not function.app.closing:
+            return function
+        found = None
+        for app in self._state.apps.values():
+            if app.name == letter.app and not app.closing:
+                again = (one for one in app.functions.values() if one.name == letter.function)
+                found = next(again, found)  # the newest app comes last
+        return found
 
     async def drop(self, selection: pb.DeadLetterSelection) -> pb.DeadLetterCount:
         """Forget letters, and their inputs. Raises InvalidError when nothing is selected."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+import time
 from collections.abc import Iterable
 
-from rekindle.exception import InvalidError
+from rekindle.exception import InvalidError, NotFoundError, OutputExpiredError
+from rekindle.wire.callid import made_at
 
 _TAIL = r"[0-9A-Za-z_-]{4,64}"
 _APP = re.compile(rf"ap-{_TAIL}")
@@ -23,6 +25,21 @@ def check_call_id(call_id: str) -> None:
     """Raise InvalidError unless ``call_id`` has the form of one."""
     if not _CALL.fullmatch(call_id):
         raise InvalidError(f"{call_id!r} is not a call id (fc- and 4 to 64 letters or digits)")
+
+
+def unknown_call(call_id: str, kept_s: float) -> OutputExpiredError | NotFoundError:
+    """What to say of a call that is not known, where results are kept for so many seconds."""
+    made = made_at(call_id)
+    if made is not None and time.time() - made > kept_s:
+        return OutputExpiredError(
+            f"the results of call {call_id!r} are gone: it was made "
+            f"{(time.time() - made) / 86_400:.1f} days ago, and results are kept for "
+            f"{kept_s / 86_400:.1f} days (REKINDLE_RESULT_TTL_S)"
+        )
+    return NotFoundError(
+        f"no call {call_id!r}: it was not submitted here, or its results were kept for their time "
+        f"(REKINDLE_RESULT_TTL_S) and are gone"
+    )
 
 
 def function_id(revision: str, app_id: str) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from rekindle.controller import names
 from rekindle.controller.completion import BATCH_BYTES, BATCH_INPUTS, Completer
 from rekindle.controller.records import CallMeta
 from rekindle.controller.state import Call, ResultWatcher, State
 from rekindle.controller.store import QueueStore
 from rekindle.controller.taking import Taking
-from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 
 _BATCHES = 64  # of the listing, read at once
@@ -34,7 +34,7 @@ class ResultStreams:
         """Each result that is asked for once, serialized, some at a time.
 
         Ends when the last input was submitted and all results were delivered.
-        Raises NotFoundError for a call that is not known, or whose results are gone.
+        Raises NotFoundError for a call that is not known, OutputExpiredError for an old one.
         """
         function_id = await self._function_of(request.call_id)
         wanted = _Wanted(request)
@@ -73,10 +73,7 @@ class ResultStreams:
             return call.function.function_id
         at = await self._store.index_of(call_id)
         if at is None:
-            raise NotFoundError(
-                f"no call {call_id!r}: it was not submitted here, or its results were kept for "
-                "their time (REKINDLE_RESULT_TTL_S) and are gone"
-            )
+            raise names.unknown_call(call_id, self._completer.result_ttl_s)
         return at.function_id
 
     async def _watch(

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.5
 #: A pool is planned anew this often at most, but when its settings change or its policy asks.
 REPLAN_S = 2.0
-#: Plans made in one tick; the others have the next one.
-_MOST_PLANS = 500
+#: For so long plans are made in one go; inputs and results have their turn before the next one.
+_AT_ONCE_S, _PAUSE_S = 0.02, 0.02
 #: Recorded arrivals that a new sizer is told of.
 _PAST = 5_000
 #: Instances of one class that are sized by themselves; others follow the class's plan.
@@ -94,17 +94,23 @@ class Scaler:
             return
         now = self._clock()
         pool = self._pool_of(function, params)
-        woken = not pool.in_flight
+        first, woken = not pool.arrivals, not pool.in_flight
         pool.arrived(count, now)
         self.arrivals.arrived((pool.label, pool.digest), count, now)
-        if woken or pool.replan_at <= now:
+        # At once: the plan of a pool that nobody used says nothing of what is to stay now.
+        if first or (woken and pool.replan_at <= now):
+            self._replan(pool, now)
+        elif woken or pool.replan_at <= now:
             self._touch(pool)
 
     def ended(self, function: Function, params: bytes, count: int) -> None:
         """Inputs have a result for good, whatever it is."""
-        pool = self._pool_of(function, params)
-        if pool.ended(count, self._clock()):
-            self._touch(pool)
+        pool, now = self._pool_of(function, params), self._clock()
+        if pool.ended(count, now):
+            if pool.replan_at <= now and self._is_open(pool):
+                self._replan(pool, now)
+            else:
+                self._touch(pool)
 
     def served(self, function: Function, params: bytes, count: int, execute_ns: int) -> None:
         """Inputs have run, for so long together."""
@@ -267,15 +273,18 @@ class Scaler:
 
     async def run_forever(self) -> None:
         """Plan what has to be planned; until cancelled."""
+        pause_s = TICK_S
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(pause_s)
+            pause_s = TICK_S
             try:
-                self.tick()
+                if not self.tick():
+                    pause_s = _PAUSE_S
             except Exception:
                 log.exception("bug")  # pools go on by the plans that they have
 
-    def tick(self) -> None:
-        """Make and send the plans that are due."""
+    def tick(self) -> bool:
+        """Make and send the plans that are due; False when more are left."""
         now = self._clock()
         while self._due and self._due[0][0] <= now:
             _, _, pool = heapq.heappop(self._due)
@@ -290,18 +299,15 @@ class Scaler:
         if now - self._tidied > _TIDY_S:
             self._tidied = now
             self._tidy()
-        if not self._dirty:
-            return
-        made = 0
         for key, pool in list(self._dirty.items()):
             if pool.replan_at > now and not self._unsent(pool):
                 continue
             del self._dirty[key]
             if self._is_open(pool):
                 self._replan(pool, now)
-                made += 1
-                if made >= _MOST_PLANS:
-                    return
+                if self._clock() - now > _AT_ONCE_S:
+                    return False
+        return True
 
     def _is_open(self, pool: SizedPool) -> bool:
         return not pool.function.app.closing and (

@@ -89,7 +89,7 @@ class ControllerServer:
         )
         self._pooling = Pooling(self.state, self._link, self._tasks)
         self._status.pool_of = self._pooling.scaler.report
-        self._scrape = Scrape(self.metrics, self.state, self._status.make)
+        self._scrape = Scrape(self.metrics, self.state, lambda: self._status.make(pools=False))
         self._metrics_http = MetricsHttp(self._scrape.text)
         self._registry = Registry(self._link, instance_id)
         self._logbook = Logbook(self._registry, self._tasks, settings)

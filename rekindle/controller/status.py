@@ -21,6 +21,8 @@ from rekindle.wire.version import PROTOCOL, __version__
 
 #: How long a status waits for Redis.
 _PATIENCE_S = 1.0
+#: Functions that are described at a stretch.
+_SLICE = 32
 
 
 class StatusReport:
@@ -39,15 +41,26 @@ class StatusReport:
         #: Settings, plans and measured costs of a function's pools.
         self.pool_of: Callable[[Function], Mapping[str, Any]] = lambda function: {}
 
-    async def text(self) -> str:
+    async def text(self, *, pools: bool = True) -> str:
         """The report as JSON."""
-        return json.dumps(await self.make(), separators=(",", ":"))
+        return json.dumps(await self.make(pools=pools), separators=(",", ":"))
 
-    async def make(self) -> dict[str, Any]:
-        """Apps, functions with their queues, agents with their last heartbeat, Redis."""
+    async def make(self, *, pools: bool = True) -> dict[str, Any]:
+        """Apps, functions with their queues, agents with their last heartbeat, Redis.
+
+        With ``pools``, the settings, plans and costs of each, which are most of the work.
+        """
         state = self._state
         functions = list(state.functions.values())
         redis, depths, dead = await self._from_redis(functions)
+        told: dict[str, dict[str, object]] = {}
+        for i, one in enumerate(functions, 1):
+            depth = depths.get(one.function_id)
+            told[one.function_id] = self._function(one, depth, dead.get(one.function_id, 0))
+            if pools:
+                told[one.function_id]["pool"] = dict(self.pool_of(one))
+            if i % _SLICE == 0:
+                await asyncio.sleep(0)  # calls go first
         return {
             "instance_id": state.instance_id,
             "version": __version__,
@@ -60,10 +73,7 @@ class StatusReport:
                     "ephemeral": app.ephemeral,
                     "held": app.holders > 0,
                     "closing": app.closing,
-                    "functions": [
-                        self._function(f, depths.get(f.function_id), dead.get(f.function_id, 0))
-                        for f in app.functions.values()
-                    ],
+                    "functions": [told[one] for one in app.functions if one in told],
                 }
                 for app in state.apps.values()
             ],
@@ -82,8 +92,9 @@ class StatusReport:
             async with asyncio.timeout(_PATIENCE_S):
                 info = await self._link.command("INFO", patience_s=_PATIENCE_S / 2)
                 ids = [one.function_id for one in functions]
-                depths = await self._store.depth(ids)
-                oldest = await self._store.oldest(ids)
+                depths = dict(zip(ids, await self._store.depth(ids), strict=True))
+                busy = [one for one in ids if depths[one]]
+                oldest = dict(zip(busy, await self._store.oldest(busy), strict=True))
                 dead = await self.dead_letters()
         except (ServiceError, TimeoutError) as error:
             redis |= {"up": False, "reason": str(error) or "no answer within a second"}
@@ -93,7 +104,7 @@ class StatusReport:
             *("connected_clients", "aof_enabled", "aof_last_write_status", "aof_current_size"),
         )
         redis |= {name: info[name] for name in names if name in info}
-        return redis, dict(zip(ids, zip(depths, oldest, strict=True), strict=True)), dead
+        return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead
 
     def _function(
         self, function: Function, depth: tuple[int, float | None] | None, dead: int
@@ -111,7 +122,6 @@ class StatusReport:
             "dead": dead,
             "mean_execute_ms": round(function.mean_ns / 1e6, 3),
             **self._metrics.report(function.function_id),
-            "pool": dict(self.pool_of(function)),
         }
 
 

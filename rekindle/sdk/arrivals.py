@@ -60,7 +60,7 @@ class Seen:
 
     def all_below(self, end: int) -> bool:
         """Whether all below ``end`` have come."""
-        return self._end >= end and not self._missing
+        return self._end >= end and min(self._missing, default=end) >= end
 
     def __len__(self) -> int:
         """How many of the inputs from 0 on have come."""
@@ -98,16 +98,16 @@ class Arrivals:
 
     def add(self, batch: list[Sized]) -> None:
         """Take results that came; those that came before are dropped."""
-        seen, cut, waiting, due = self.seen, self.cut, self._waiting, self._due
+        seen, cut = self.seen, self.cut
         fresh = [
             sized for sized in batch if not 0 < cut <= sized[0].index and seen.add(sized[0].index)
         ]
         with self._lock:
             self._bytes += sum(size for _, size in fresh)
             if self._ordered:
-                waiting.update((sized[0].index, sized) for sized in fresh)
+                self._waiting.update((sized[0].index, sized) for sized in fresh)
             else:
-                due.extend(fresh)
+                self._due.extend(fresh)
         self._wake.set()
 
     def crowded(self) -> bool:

@@ -131,10 +131,10 @@ class Function(Generic[P, R]):
         """``map(*iterators, kwargs={}, order_outputs=True, return_exceptions=False)``.
 
         One input for each tuple of the zipped iterators, ``kwargs`` for all of them; an iterator
-        of the values. Inputs are taken from the iterators as runners get to them (at most 1,000
+        of the values. Inputs are taken from the iterators as runners get to them (at most 8,192
         are on their way); with ``order_outputs=False`` values come as they are ready; with
         ``return_exceptions=True`` exceptions come in the place of values, otherwise the first one
-        is raised and ends it.
+        is raised and ends it. What ends it early, closing it too, cancels what is left.
         """
         return Dual(self._map, self._map_aio)
 
@@ -233,6 +233,8 @@ class Function(Generic[P, R]):
     def spawn_map(self) -> Dual[..., FunctionCall, Awaitable[FunctionCall]]:
         """``spawn_map(*iterators, kwargs={})``: submit all inputs, durably, as one call.
 
+        Inputs are taken from the iterators as they are accepted; where the controller has no room
+        for more, it waits and warns. Where an iterator raises, what was submitted is cancelled.
         Fetch values from the FunctionCall that it returns: ``get(index=i)``, ``iter()``.
         """
         return Dual(self._spawn_map, self._spawn_map_aio)

@@ -13,6 +13,8 @@ import time
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _DATE, _RANDOM = 6, 16
 _PREFIX = "fc-"
+#: There was no such name before 2025.
+_FIRST = 1_735_689_600
 #: A random byte as a character; that some come a little more often costs less than a bit in all.
 _CHARACTERS = bytes(ord(_ALPHABET[byte % len(_ALPHABET)]) for byte in range(256))
 #: The last second, and how names begin in it: made once a second, not once a call.
@@ -37,7 +39,7 @@ def made_at(call_id: str) -> float | None:
     seconds = 0
     for character in text[:_DATE]:
         seconds = seconds * len(_ALPHABET) + _ALPHABET.index(character)
-    return float(seconds)
+    return float(seconds) if seconds >= _FIRST else None
 
 
 def _digits(number: int) -> str:

@@ -80,8 +80,8 @@ class PoolPlan:
     """What a node is asked to hold for one pool.
 
     Two things matter: ``busy`` is the number of runners that have an input, ``quiet_s`` for how
-    long no input has been running or waiting (0 while one is; since the pool was made where there
-    was none).
+    long no input has been running or waiting (0 while one is). A pool that was never used keeps
+    nothing warm from its beginning on; what a plan asks for later than that, it gets.
     """
 
     #: Runners wanted however quiet it is, busy ones included.

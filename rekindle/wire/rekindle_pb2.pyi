@@ -505,8 +505,10 @@ class LogLine(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., app_id: _Optional[str] = ..., function: _Optional[str] = ..., runner_id: _Optional[str] = ..., call_id: _Optional[str] = ..., stream: _Optional[str] = ..., text: _Optional[str] = ..., partial: bool = ..., at_ns: _Optional[int] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("without_pools",)
+    WITHOUT_POOLS_FIELD_NUMBER: _ClassVar[int]
+    without_pools: bool
+    def __init__(self, without_pools: bool = ...) -> None: ...
 
 class StatusReply(_message.Message):
     __slots__ = ("json",)

@@ -20,7 +20,6 @@ from tests.controller import harness
 from tests.controller.harness import Client, FakeAgent, Instance, new_id, result_of, spec
 
 PATIENCE_S = 20.0
-CANCEL = False
 #: So many undone inputs at most: all fit into one agent, so each of them must reach one.
 MOST = 12
 #: Of one input: lost deliveries are placed again later each time.
@@ -71,8 +70,8 @@ class Wanted:
     data: bytes = b""
     failures: int = 0
     lost: int = 0
-    #: It was with an agent when its call was cancelled: both its result and CANCELLED are right.
-    cancelled_at_agent: bool = False
+    #: Undone when its call was cancelled: CANCELLED is right, and so is what its agent reports.
+    vague: bool = False
 
     @property
     def done(self) -> bool:
@@ -99,6 +98,7 @@ class CallLife(RuleBasedStateMachine):
         self.deaths = {"controller": 0, "redis": 0}
         self.wanted: dict[Key, Wanted] = {}
         self.open: dict[str, int] = {}  # calls that more inputs may come for: how many they have
+        self.cancelled: set[str] = set()
         self.requests: dict[str, list[dict[int, bytes]]] = {}
         self.reported: list[pb.Assign] = []  # whose input is done
         self.agents: list[Played] = []
@@ -132,7 +132,8 @@ class CallLife(RuleBasedStateMachine):
     def missing(self) -> set[Key]:
         """Undone inputs that no agent has: each must come to one."""
         held = {key for played in self.agents for key in played.hand}
-        return {key for key, wanted in self.wanted.items() if not wanted.done} - held
+        undone = {key for key, w in self.wanted.items() if not (w.done or w.vague)}
+        return undone - held
 
     def settle(self, key: Key, status: int, data: bytes) -> None:
         """A result is in; the first one counts."""
@@ -173,6 +174,9 @@ class CallLife(RuleBasedStateMachine):
         self.go(self.client.submit(self.function_id, payloads, call_id=call_id, last=last))
         self.requests.setdefault(call_id, []).append(payloads)
         self.wanted |= {(call_id, i): Wanted(payload) for i, payload in payloads.items()}
+        if call_id in self.cancelled:  # that holds for what comes later
+            for i in payloads:
+                self.wanted[call_id, i].status = pb.CANCELLED
         if last:
             self.open.pop(call_id, None)
         else:
@@ -339,7 +343,7 @@ class CallLife(RuleBasedStateMachine):
         self.instance.start_redis()
 
     @rule(which=WHICH)
-    @only_where(lambda self: self.requests and CANCEL)
+    @only_where(lambda self: self.requests)
     def cancel(self, which: int) -> None:
         """Nobody wants a call any more: what is queued is cancelled, what runs is told."""
         call_id = pick(sorted(self.requests), which)
@@ -349,23 +353,20 @@ class CallLife(RuleBasedStateMachine):
             await self.client.call("CancelCall", request)
 
         self.go(ask())
-        self.open.pop(call_id, None)
+        self.cancelled.add(call_id)
         for key, wanted in self.wanted.items():
             if key[0] == call_id and not wanted.done:
-                if any(key in played.hand for played in self.agents):
-                    wanted.cancelled_at_agent = True
-                else:
-                    wanted.status = pb.CANCELLED
+                # Handed out by now, or not: who knows.
+                wanted.vague = True
 
     # ---- what always holds
 
     @invariant()
-    @only_where(lambda self: CANCEL)
     def counts_are_right(self) -> None:
         """The controller counts what the model counts."""
         for call_id in self.requests:
             mine = [w for key, w in self.wanted.items() if key[0] == call_id]
-            if any(wanted.cancelled_at_agent for wanted in mine):
+            if any(wanted.vague for wanted in mine):
                 continue
             info = self.go(self._info(call_id))
             assert (info.inputs, info.done) == (len(mine), sum(w.done for w in mine)), call_id
@@ -405,15 +406,12 @@ class CallLife(RuleBasedStateMachine):
             ]
 
     def _check(self, result: pb.Result, wanted: Wanted) -> None:
-        if wanted.done and not wanted.cancelled_at_agent:
+        if wanted.vague:  # whichever came first
+            assert result.status in (pb.CANCELLED, pb.SUCCESS, pb.FAILURE)
+        elif wanted.done:
             assert (result.status, result.data) == (wanted.status, wanted.data)
-        elif result.status == pb.CANCELLED:
-            assert wanted.cancelled_at_agent
         else:
-            assert (result.status, result.data) in {
-                (pb.SUCCESS, b"at last"),
-                (wanted.status, wanted.data),
-            }
+            assert (result.status, result.data) == (pb.SUCCESS, b"at last")
 
     async def _leave(self) -> None:
         await self.client.call("CloseApp", pb.CloseAppRequest(app_id=self.app_id))

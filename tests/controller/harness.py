@@ -29,6 +29,7 @@ from rekindle.controller.embedded_redis import wait_for_redis
 from rekindle.paths import controller_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
+from rekindle.wire.callid import new_call_id
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec, RetrySpec
 from rekindle.wire.version import PROTOCOL
@@ -48,6 +49,8 @@ QUICK = {
 
 def new_id(prefix: str) -> str:
     """An id as a client makes it."""
+    if prefix == "fc":
+        return new_call_id()
     return f"{prefix}-" + "".join(secrets.choice(_BASE62) for _ in range(22))
 
 

@@ -17,8 +17,8 @@ def test_whatever_happens_every_input_completes_once_with_its_first_result() -> 
         run_state_machine_as_test(
             lambda: CallLife(instance),  # type: ignore[arg-type]
             settings=settings(
-                max_examples=40,
-                stateful_step_count=60,
+                max_examples=25,
+                stateful_step_count=50,
                 deadline=None,
                 derandomize=True,
                 phases=[Phase.generate],  # a shorter example is not worth hours of restarts

@@ -88,7 +88,7 @@ CHECKER = """
         for line in file:
             call_id, first, count = json.loads(line)
             call = rekindle.FunctionCall.from_id(call_id)
-            values = [call.get()] if count == 1 else list(call.iter(end=count))
+            values = [call.get()] if count == 1 else list(call.iter())
             print(json.dumps([first, values]), flush=True)
 """
 
@@ -182,6 +182,7 @@ def test_everything_that_was_acknowledged_completes_once_whatever_is_killed(home
         calls = acknowledged(ids)
         check(home.start(sys.executable, checker, ids), calls)
         took_s = time.monotonic() - began
+        stored = {call_id: victims.call(call_id) for call_id, _, _ in calls}
         left = undone(home)
         gate.write_text("")
         ended = producer.end(STUCK_S)
@@ -198,6 +199,7 @@ def test_everything_that_was_acknowledged_completes_once_whatever_is_killed(home
         assert sum(count for _, _, count in calls) == INPUTS - fifth
         assert done.total() >= KILLS and set(done) == set(Kind)
         assert begun.look() == INPUTS, "every input ran"
+        assert stored == {call_id: (count, count) for call_id, _, count in calls}
         assert not left, f"inputs that are still on a queue: {left}"
         again = Counter(times for times in begun.times.values() if times > 1)
         print(

@@ -55,15 +55,21 @@ class Victims:
 
     def status(self) -> dict[str, Any]:
         """What the controller tells of itself; nothing while it is away."""
-        token = (self._directory / "token").read_text().strip()
-        stub = pb_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
         with contextlib.suppress(grpc.RpcError):
-            reply = stub.Status(
-                pb.StatusRequest(), metadata=(("authorization", f"Bearer {token}"),), timeout=5
-            )
-            told: dict[str, Any] = json.loads(reply.json)
+            told: dict[str, Any] = json.loads(self._ask("Status", pb.StatusRequest()).json)
             return told
         return {}
+
+    def call(self, call_id: str) -> tuple[int, int]:
+        """How many inputs of a call were accepted, and how many results are stored."""
+        info = self._ask("GetCall", pb.GetCallRequest(call_id=call_id))
+        return info.inputs, info.done
+
+    def _ask(self, method: str, request: Any) -> Any:
+        token = (self._directory / "token").read_text().strip()
+        stub = pb_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
+        metadata = (("authorization", f"Bearer {token}"),)
+        return getattr(stub, method)(request, metadata=metadata, timeout=5)
 
     def _there(self, kind: Kind) -> list[psutil.Process]:
         below = self._below()

@@ -37,6 +37,10 @@ class Plain:
         return 1
 
 
+model: Any = Model
+plain: Any = Plain
+
+
 def test_what_is_given_is_set_and_nothing_else(controller: FakeController) -> None:
     with app.run():
         work.update_autoscaler(min_containers=2, scaledown_window=30)
@@ -52,19 +56,19 @@ def test_what_is_given_is_set_and_nothing_else(controller: FakeController) -> No
 
 def test_an_instance_has_a_pool_of_its_own(controller: FakeController) -> None:
     with app.run() as running:
-        Model(size=3).update_autoscaler(min_containers=1)
-        Plain().update_autoscaler(buffer_containers=1)
+        model(size=3).update_autoscaler(min_containers=1)
+        plain().update_autoscaler(buffer_containers=1)
         ids = running.function_ids
-    model, plain = controller.pools
-    assert model.function_id == ids["Model"]
-    assert model.params == pack_parameters("Model", {"size": 3}) and not model.every_instance
-    assert plain.function_id == ids["Plain"] and plain.every_instance
+    first, second = controller.pools
+    assert first.function_id == ids["Model"]
+    assert first.params == pack_parameters("Model", {"size": 3}) and not first.every_instance
+    assert second.function_id == ids["Plain"] and second.every_instance
 
 
 def test_it_can_be_awaited(controller: FakeController) -> None:
     async def scale() -> None:
         await work.update_autoscaler.aio(min_containers=1)
-        await Model(size=2).update_autoscaler.aio(max_containers=4)
+        await model(size=2).update_autoscaler.aio(max_containers=4)
 
     with app.run():
         asyncio.run(scale())
@@ -72,7 +76,7 @@ def test_it_can_be_awaited(controller: FakeController) -> None:
 
 
 def test_a_method_has_no_pool(controller: FakeController) -> None:
-    method: Any = Model().run
+    method = model().run
     with app.run():
         with pytest.raises(InvalidError, match=r"Model\.run is a method.*Model\(\)\.update"):
             method.update_autoscaler(min_containers=1)

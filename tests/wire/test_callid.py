@@ -23,5 +23,5 @@ def test_a_name_tells_when_it_was_made() -> None:
 
 
 def test_what_is_no_such_name_tells_nothing() -> None:
-    for name in ("", "fc-nothing", "fc-" + "x" * 23, "fc-" + "-" * 22):
+    for name in ("", "fc-nothing", "fc-" + "x" * 23, "fc-" + "-" * 22, "fc-" + "0" * 22):
         assert made_at(name) is None

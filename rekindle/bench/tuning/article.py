@@ -65,8 +65,9 @@ def idle_hours(keep_s: float) -> float:
     return REQUESTS * (1 - math.exp(-_RATE * keep_s)) / _RATE / 3600
 
 
-def rows(days: int = DAYS) -> list[Row]:
-    """All figures, the article's first."""
+def rows(days: int | None = None) -> list[Row]:
+    """All figures, the article's first of each."""
+    days = days or DAYS
     compute = REQUESTS * SERVICE_S / 3600
     misses = (1 - HITS) * REQUESTS
     keep_s = keep_for(HITS)

@@ -90,7 +90,7 @@ class SimPool:
         self.waiting: deque[tuple[float, float]] = deque()  # (arrived, runs for)
         self.in_flight = 0
         self.starved = False
-        self.quiet_since = 0.0
+        self.quiet_since = -math.inf  # nothing has ever run
         # What is held below the runners. The revision is not new: what it can have is on disk.
         self.base = bottom(function.levels)
         self.base_bytes = 0

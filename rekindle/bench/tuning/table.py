@@ -51,11 +51,11 @@ def as_json(tried: Sequence[Tried], front: Collection[Tried]) -> list[dict[str, 
     """Everything, for a file."""
     return [
         {
+            **one.outcome.to_dict(),
             "setting": one.setting.to_dict(),
             "label": one.label,
             "pareto": one in front,
             "arrivals_per_s": round(one.outcome.calls / max(one.took_s, 1e-9)),
-            **one.outcome.to_dict(),
         }
         for one in _ordered(tried)
     ]

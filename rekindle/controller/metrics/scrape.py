@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 from rekindle.controller.metrics.metrics import Metrics
@@ -28,7 +29,8 @@ class Scrape:
         return await asyncio.shield(self._running)
 
     async def _make(self) -> str:
-        # Loaded here: most controllers are never asked.
+        # Loaded here, and beside the loop: most controllers are never asked.
+        await asyncio.to_thread(import_module, "rekindle.controller.metrics.families")
         from rekindle.controller.metrics.families import render
         from rekindle.controller.metrics.view import view
 

@@ -107,7 +107,7 @@ def _queues(metrics: Metrics, status: Mapping[str, Any]) -> list[Table | Spreads
         ("function", "state"),
     )
     oldest = Table(
-        "rekindle_queue_oldest_seconds", "Age of the oldest input that has not begun.", _FN
+        "rekindle_queue_oldest_seconds", "Age of the oldest input that is not done.", _FN
     )
     dead = Table("rekindle_dead_letters", "Inputs that were given up and are kept.", _FN)
     for app in status["apps"]:
@@ -128,6 +128,11 @@ def _pools(metrics: Metrics, state: State) -> list[Table | Spreads]:
     )
     starting = Table("rekindle_runners_starting", "Runners that are being started.", _FN)
     templates = Table("rekindle_templates", "Live templates.", _FN)
+    levels = Table(
+        "rekindle_pools",
+        "Pools by the warmest level that is held: warm, booted, mapped, cached, disk or none.",
+        ("function", "level"),
+    )
     leases = Table("rekindle_leases", "Runners that are leased to clients.", _FN)
     for agent in state.live_agents():
         for table, name in ((runners, "runners"), (templates, "templates")):
@@ -148,15 +153,19 @@ def _pools(metrics: Metrics, state: State) -> list[Table | Spreads]:
             series = metrics.book.of(str(function_id))
             if series is not None:
                 leases.add((series.label,), _number(_dict(counts).get("leases")))
-    return [runners, starting, templates, leases]
+        for entry in _entries(agent, "held"):
+            series = metrics.book.of(str(entry.get("function_id", "")))
+            if series is not None:
+                levels.add((series.label, str(entry.get("level", "?"))), 1)
+    return [runners, starting, templates, leases, levels]
 
 
 def _nodes(state: State) -> list[Table | Spreads]:
     memory = Table(
         "rekindle_node_memory_bytes",
         "Memory of a node. Of its templates and runners: rss (shared pages counted in each), pss "
-        "(shared pages divided), mapped (of snapshots' page files). cached: snapshots in the page "
-        "cache. held: what counts against budget. total and available: the machine's.",
+        "(shared pages divided), mapped (the part of pss that lies in files). cached: snapshots in "
+        "the page cache. held: what counts against budget. total and available: the machine's.",
         ("node", "kind"),
     )
     store = Table("rekindle_snapshot_store_bytes", "Snapshots on disk.", ("node",))

@@ -53,6 +53,7 @@ class Gaps:
     def add(self, gap_s: float) -> None:
         """One more; about a microsecond."""
         place = 0
+        gap_s = min(gap_s, _LAST_S - 1.0)
         if gap_s > _FIRST_S:
             place = min(int(_PER_OCTAVE * math.log2(gap_s / _FIRST_S)), _BINS - 1)
         self.total += 1

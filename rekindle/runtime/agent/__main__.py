@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import Error
+from rekindle.runtime.agent import upkeep
 from rekindle.runtime.agent.link import Link
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.settings import AgentSettings, default_max_runners
@@ -55,7 +56,7 @@ async def _run(settings: AgentSettings) -> int:
         asyncio.create_task(link.run(node)),
         asyncio.create_task(node.tend_forever()),
         asyncio.create_task(node.keep_budget_forever()),
-        asyncio.create_task(node.verify_forever()),
+        asyncio.create_task(upkeep.verify_forever(node)),
         asyncio.create_task(tools.warm_feature_cache()),
     ]
     waiting: list[asyncio.Future[Any]] = [

@@ -240,7 +240,7 @@ class Dealer:
                 queued_ns = record.began_ns
                 if piece.to_idle and piece.taken == 0:
                     queued_ns = piece.handed_ns
-                batch.add(one, pb.SUCCESS, values.result(queued_ns, record))
+                batch.add(one, pb.SUCCESS, values.result(one.order.submitted_ns, queued_ns, record))
             else:
                 self._take_in_full(runner, piece, batch, one, record)
             piece.taken += 1
@@ -271,6 +271,8 @@ class Dealer:
         """Inputs that did not begin wait again, before all others; cancelled ones have ended."""
         for one in reversed(list(inputs)):
             one.runner = None
+            if one.state is not InputState.DEALT:
+                continue  # the controller has given it up
             if self.crew.closed or one.cancel is not Cancel.NO:
                 words = _CLOSED if self.crew.closed else _CANCELLED
                 self.sink.done(outcome.of_one(one, outcome.cancelled(one, words)))
@@ -290,11 +292,10 @@ class Dealer:
         self.take(runner, runner.last_words.unsent)
         left = {one.index: one for piece in runner.slices for one in piece.left.values()}
         running = left.get(runner.last_words.index) if runner.last_words.index is not None else None
-        by_itself = not runner.kill_reason
-        if running is None and left and by_itself and runner.slices[0].taken == 0:
+        if running is None and left and runner.kill_for is None and runner.slices[0].taken == 0:
             running = next(iter(left.values()))  # it died as it took the first one up
         tell: Callable[[str], None] | None = None
-        if running is not None:
+        if running is not None and (runner.kill_for is None or runner.kill_for is running):
             del left[running.index]
             tell = self._verdict(runner, running)
         self.put_back(left.values())
@@ -308,8 +309,8 @@ class Dealer:
             words = _CLOSED if self.crew.closed else "the input was cancelled, and its runner ended"
             self.sink.done(outcome.of_one(one, outcome.cancelled(one, words)))
             return None
-        if runner.timed_out:
-            piece = runner.slices[0]
+        if runner.kill_for is one:
+            piece = next(piece for piece in runner.slices if one.index in piece.left)
             started = piece.started_for == one.index
             result = outcome.timed_out(
                 one,

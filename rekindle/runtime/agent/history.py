@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rekindle.wire.phases import Strategy, durations_ms
+
+if TYPE_CHECKING:
+    from rekindle.runtime.agent.pool import Pool
+    from rekindle.runtime.agent.runner import Runner
 
 #: Starts that are kept.
 _KEPT = 256
@@ -24,6 +31,8 @@ class Start:
     phases_ms: dict[str, float]
     notes: list[str]  # strategies that were passed over, with the reason
     error: str  # "" where it succeeded
+    params: str = ""  # digest of the parameters
+    from_disk: bool = False  # of a restore: whether its pages were not in the page cache
 
 
 @dataclass
@@ -76,6 +85,27 @@ class History:
         for (function_id, how), count in self.lost.items():
             lost.setdefault(function_id, {})[how] = count
         return {"starts": starts, "passed_over": dict(self.passed_over), "runners_lost": lost}
+
+
+def start_of(pool: Pool, runner: Runner | None, began_ns: int, error: str) -> Start:
+    """The record of a start in a pool; of one that failed without a runner."""
+    made: dict[str, Any] = {
+        "at_ns": began_ns,
+        "function": pool.revision.label,
+        "function_id": pool.function_id,
+        "params": hashlib.sha256(pool.revision.params).hexdigest() if pool.revision.params else "",
+    }
+    if runner is None:
+        return Start(**made, runner_id="", strategy="", phases_ms={}, notes=[], error=error)
+    return Start(
+        **made,
+        runner_id=runner.id,
+        strategy=runner.strategy.value,
+        phases_ms=durations_ms(began_ns, runner.marks),
+        notes=list(runner.notes),
+        error=error,
+        from_disk=runner.strategy is Strategy.RESTORE and pool.revision.read_from_disk > 0,
+    )
 
 
 def _rounded(phases: dict[str, float]) -> dict[str, float]:

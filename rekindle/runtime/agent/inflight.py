@@ -81,7 +81,8 @@ class InFlight:
     def confirm(self, call_id: str, indexes: Sequence[int]) -> None:
         """The controller has stored results: forget them."""
         for assignment in self.find(call_id, indexes):
-            self.give_up(assignment)
+            if assignment.state is InputState.DONE:
+                self.give_up(assignment)
 
     def give_up(self, assignment: Assignment) -> None:
         """Forget an input, whatever its state."""

@@ -1,4 +1,4 @@
-"""The node: which functions it has opened, their pools and revisions, and the inputs in flight.
+"""The node: its pools and revisions, and the inputs in flight.
 
 Takes the controller's orders (link.py brings them) and hands results, lines and notes back.
 """
@@ -8,68 +8,39 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from rekindle.exception import Error, SnapshotError
-from rekindle.runtime.agent import outcome, sources
-from rekindle.runtime.agent.assignment import Assignment, InputState, Order
+from rekindle.exception import Error
+from rekindle.runtime.agent import outcome, upkeep
+from rekindle.runtime.agent.assignment import Assignment, Cancel, InputState, Order
 from rekindle.runtime.agent.blobs import Blobs, unfetched
 from rekindle.runtime.agent.budget import Budget
 from rekindle.runtime.agent.frozen import FrozenTemplate
-from rekindle.runtime.agent.history import History, Start
+from rekindle.runtime.agent.functions import Functions, OpenFunction, Uplink
+from rekindle.runtime.agent.history import History, start_of
 from rekindle.runtime.agent.inflight import InFlight
 from rekindle.runtime.agent.leases import Leases
 from rekindle.runtime.agent.outcome import Batch
-from rekindle.runtime.agent.output import Line
 from rekindle.runtime.agent.plans import EVERY, Plans
 from rekindle.runtime.agent.pool import Pool
 from rekindle.runtime.agent.preparing import prepare
 from rekindle.runtime.agent.resting import Resting
 from rekindle.runtime.agent.revision import Revision, revision_key
 from rekindle.runtime.agent.runner import Runner, UserCodeFailed
-from rekindle.runtime.agent.starts import Starter
 from rekindle.runtime.agent.toolbox import Toolbox
-from rekindle.snapshot.verify import verify_one_in_background
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
-from rekindle.wire.phases import Strategy, durations_ms, now_ns
+from rekindle.wire.phases import Strategy, now_ns
 from rekindle.wire.pools import PoolPlan
-from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
 
 #: How often pools are tended when nothing happens.
 TEND_S = 0.5
-#: How often a snapshot is read through in the background.
-VERIFY_EVERY_S = 3600.0
 #: A snapshot that is being written when its app closes is given this long.
 FREEZE_GRACE_S = 120.0
-
-
-class Uplink(Protocol):
-    """The way to the controller."""
-
-    def send(self, message: pb.AgentMessage) -> None:
-        """Send; kept and sent again after a lost connection where it matters."""
-
-    async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
-        """Code, specification and secrets of a function."""
-
-
-@dataclass
-class OpenFunction:
-    """A function that an open app has on this node."""
-
-    function_id: str
-    app_id: str
-    spec: FunctionSpec
-    code: bytes
-    secrets: dict[str, str]
-    source_dir: Path | None
 
 
 @dataclass
@@ -78,7 +49,6 @@ class Node:
 
     tools: Toolbox
     uplink: Uplink
-    functions: dict[str, asyncio.Task[OpenFunction]] = field(default_factory=dict)
     pools: dict[tuple[str, str], Pool] = field(default_factory=dict)
     revisions: dict[str, Revision] = field(default_factory=dict)
     in_flight: InFlight = field(default_factory=InFlight)
@@ -90,6 +60,7 @@ class Node:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.functions = Functions(self.tools, self.uplink)
         self.budget = Budget(self.tools.settings.memory_budget_bytes)
         #: Runners that clients call directly.
         self.leases = Leases(self)
@@ -183,7 +154,7 @@ class Node:
 
     async def _open(self, function_id: str) -> None:
         try:
-            opened = await self._function(function_id)
+            opened = await self.functions.get(function_id)
             pool = await self._pool(function_id, b"")
         except Error as error:
             log.warning("open failed", extra=kv(function=function_id, reason=error))
@@ -223,10 +194,8 @@ class Node:
         await self._finish_background([pool.revision for pool in closing])
         for key in [key for key, pool in self.pools.items() if pool in closing]:
             del self.pools[key]
-        for function_id, task in list(self.functions.items()):
-            if _result_of(task) is not None and task.result().app_id == app_id:
-                del self.functions[function_id]
-                self.plans.forget(function_id)
+        for function_id in self.functions.forget(app_id):
+            self.plans.forget(function_id)
         self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
 
     async def _finish_background(self, revisions: list[Revision]) -> None:
@@ -260,35 +229,8 @@ class Node:
 
     # ---- pools -----------------------------------------------------------------------------
 
-    async def _function(self, function_id: str) -> OpenFunction:
-        task = self.functions.get(function_id)
-        if task is None:
-            task = asyncio.create_task(self._fetch(function_id))
-            self.functions[function_id] = task
-        try:
-            return await asyncio.shield(task)
-        except Error:
-            self.functions.pop(function_id, None)
-            raise
-
-    async def _fetch(self, function_id: str) -> OpenFunction:
-        reply = await self.uplink.fetch(function_id)
-        source_dir = None
-        if reply.source.digest:
-            source_dir = await asyncio.to_thread(
-                sources.unpack, reply.source.digest, reply.source.data
-            )
-        return OpenFunction(
-            function_id,
-            reply.app_id,
-            FunctionSpec.from_json(reply.function.spec_json),
-            reply.function.code,
-            dict(reply.function.secrets),
-            source_dir,
-        )
-
     async def _pool(self, function_id: str, params: bytes) -> Pool:
-        function = await self._function(function_id)
+        function = await self.functions.get(function_id)
         key = (function_id, _digest(params))
         if key not in self.pools:
             revision = self._revision(function, params)
@@ -296,7 +238,7 @@ class Node:
                 function_id=function_id,
                 app_id=function.app_id,
                 revision=revision,
-                starter=self._starter(function, revision),
+                starter=self.functions.starter(function, revision),
                 host=self,
                 exit_grace_s=self.tools.settings.exit_grace_s,
             )
@@ -322,39 +264,6 @@ class Node:
             revision.frozen.env = revision.environment()
             self.revisions[key] = revision
         return revision
-
-    def _starter(self, function: OpenFunction, revision: Revision) -> Starter:
-        def on_line(line: Line, runner_id: str, call_id: str) -> None:
-            self._log_line(function, line, runner_id, call_id)
-
-        def say(text: str) -> None:
-            self._log_line(function, Line("system", text, False, now_ns()), "", "")
-
-        runner_env = {
-            "REKINDLE_DIR": str(self.tools.settings.instance_dir),
-            "REKINDLE_IS_REMOTE": "1",
-            "REKINDLE_APP": function.spec.app_name,
-            "REKINDLE_APP_ID": function.app_id,
-            "REKINDLE_FUNCTION": function.spec.name,
-            **function.secrets,
-        }
-        return Starter(self.tools, revision, runner_env, on_line, say)
-
-    def _log_line(self, function: OpenFunction, line: Line, runner_id: str, call_id: str) -> None:
-        self.uplink.send(
-            pb.AgentMessage(
-                log=pb.LogLine(
-                    app_id=function.app_id,
-                    function=function.spec.name,
-                    runner_id=runner_id,
-                    call_id=call_id,
-                    stream=line.stream,
-                    text=line.text,
-                    partial=line.partial,
-                    at_ns=line.at_ns,
-                )
-            )
-        )
 
     # ---- what pools ask --------------------------------------------------------------------
 
@@ -423,20 +332,19 @@ class Node:
             )
         )
 
+    def runner_gone(self, pool: Pool, runner: Runner) -> None:
+        """A runner ended while it was its pool's: counted, unless it was to be."""
+        if not runner.kill_reason:
+            how = "died"
+        elif runner.kill_for is None:
+            return
+        else:
+            how = "timeout" if runner.kill_for.cancel is Cancel.NO else "cancelled"
+        self.history.lost[pool.function_id, how] += 1
+
     def started(self, pool: Pool, runner: Runner | None, began_ns: int, error: str) -> None:
         """A start ended: it is recorded."""
-        self.history.note(
-            Start(
-                at_ns=began_ns,
-                function=pool.revision.label,
-                function_id=pool.function_id,
-                runner_id=runner.id if runner is not None else "",
-                strategy=runner.strategy.value if runner is not None else "",
-                phases_ms=durations_ms(began_ns, runner.marks) if runner is not None else {},
-                notes=list(runner.notes) if runner is not None else [],
-                error=error,
-            )
-        )
+        self.history.note(start_of(pool, runner, began_ns, error))
 
     def measured(self, runner_id: str, pss_bytes: int) -> None:
         """Remember what a runner of a call with a named strategy took."""
@@ -453,47 +361,13 @@ class Node:
             for pool in list(self.pools.values()):
                 pool.tend()
             self.resting.tend(self.pools.values())
-            self._let_templates_go()
+            upkeep.let_templates_go(self)
 
     async def keep_budget_forever(self) -> None:
         """Measure what is held, and give up what is over the memory budget; until cancelled."""
         while True:
             await asyncio.sleep(self.budget.memory.pause_s())
             await self.budget.look(self)
-
-    def _let_templates_go(self) -> None:
-        settings = self.tools.settings
-        used = {id(pool.revision) for pool in self.pools.values()}
-        now = time.monotonic()
-        for key, revision in list(self.revisions.items()):
-            template = revision.template
-            if id(revision) in used or revision.background:
-                continue
-            if template is not None and now - template.last_used < settings.template_keep_s:
-                continue
-            revision.drop_template()
-            del self.revisions[key]
-        live = [r for r in self.revisions.values() if r.template is not None]
-        live.sort(key=lambda r: r.template.last_used if r.template else 0.0)
-        for revision in live[: max(0, len(live) - settings.max_templates)]:
-            revision.drop_template()
-
-    async def verify_forever(self) -> None:
-        """Read snapshots through, one now and then, when nobody wants the disk; until cancelled."""
-        while True:
-            await asyncio.sleep(VERIFY_EVERY_S)
-            try:
-                finding = await asyncio.to_thread(verify_one_in_background, self.tools.store)
-            except SnapshotError as error:
-                log.warning("verification failed", extra=kv(reason=error))
-                continue
-            if finding is None or not finding.problem:
-                continue
-            log.error("damaged snapshot", extra=kv(key=finding.key, problem=finding.problem))
-            for revision in self.revisions.values():
-                snapshot = revision.frozen.snapshot
-                if snapshot is not None and snapshot.key == finding.key:
-                    revision.frozen.refuse(finding.problem)
 
     async def close(self) -> None:
         """End everything, letting exit hooks run and snapshots be finished."""
@@ -502,9 +376,9 @@ class Node:
         await self.leases.close()
         for revision in self.revisions.values():
             revision.drop_template()
-        for task in [*self._tasks, *self.functions.values()]:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self.functions.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, self.functions.close(), return_exceptions=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -515,12 +389,6 @@ class Node:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("bug", exc_info=task.exception())
-
-
-def _result_of(task: asyncio.Task[OpenFunction]) -> OpenFunction | None:
-    if not task.done() or task.cancelled() or task.exception() is not None:
-        return None
-    return task.result()
 
 
 def _digest(params: bytes) -> str:

@@ -49,7 +49,6 @@ class Values:
         self._result = pb.Result(
             call_id=order.call_id,
             function_id=order.function_id,
-            submitted_ns=order.submitted_ns,
             status=pb.SUCCESS,
             runner_id=runner_id,
             strategy=strategy.value,
@@ -57,9 +56,10 @@ class Values:
         )
         self._queue, self._load, self._execute = self._result.marks
 
-    def result(self, queued_ns: int, record: Finished) -> bytes:
+    def result(self, submitted_ns: int, queued_ns: int, record: Finished) -> bytes:
         """One serialized result."""
         result = self._result
+        result.submitted_ns = submitted_ns
         result.index = record.number
         result.data = record.data
         self._queue.at_ns = queued_ns

@@ -14,8 +14,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rekindle.exception import Error, InternalFailure, StrategyUnavailableError
-from rekindle.runtime.agent import outcome
+from rekindle.exception import Error, InternalFailure
+from rekindle.runtime.agent import forced, outcome
 from rekindle.runtime.agent.assignment import Assignment, InputState
 from rekindle.runtime.agent.backoff import Backoff
 from rekindle.runtime.agent.dealing import Dealer, Sink
@@ -51,6 +51,9 @@ class Host(Sink, Protocol):
 
     def measured(self, runner_id: str, pss_bytes: int) -> None:
         """A runner's share of memory after a call that asked for a strategy."""
+
+    def runner_gone(self, pool: Pool, runner: Runner) -> None:
+        """A runner ended while it was the pool's."""
 
     def started(self, pool: Pool, runner: Runner | None, began_ns: int, error: str) -> None:
         """A start ended: with a runner, or with an error."""
@@ -105,7 +108,7 @@ class Pool:
         strategy = inputs[0].order.strategy if inputs else None
         if strategy is not None:
             for one in inputs:
-                self._spawn(self._run_forced(one, strategy))
+                self._spawn(forced.run(self, one, strategy))
             return
         self.waiting.extend(inputs)
         self.pump()
@@ -195,8 +198,11 @@ class Pool:
     def take_back(self, runner: Runner) -> None:
         """A lent runner is the pool's again. One that has gone meanwhile is left as it is."""
         if runner.state is RunnerState.LENT:
+            was_active = self.sizing.active
             runner.take_back()
             self.pump()
+            if was_active and not self.sizing.active and self.last_input:
+                self.sizing.quiet_since = self.last_input  # its client was idle before
 
     # ---- what the dealer tells -------------------------------------------------------------
 
@@ -222,6 +228,7 @@ class Pool:
         self._forget(runner)
         if event := self._awaited.pop(runner.id, None):
             event.set()
+        self.host.runner_gone(self, runner)
         if not runner.kill_reason and (tell is not None or not runner.inputs_done):
             self.backoff.died()
         if tell is not None:
@@ -229,53 +236,16 @@ class Pool:
         if not self.closed:
             self.pump()
 
-    # ---- inputs that ask for a strategy ----------------------------------------------------
-
-    async def _run_forced(self, one: Assignment, strategy: Strategy) -> None:
-        """An input that asks for a strategy by name: exactly that, or an error."""
-        if strategy is Strategy.WARM:
-            runner = self.idle_runner() or await self.host.leases.borrow_back(self)
-            if runner is None:
-                error = StrategyUnavailableError("warm: no idle runner is there")
-                self.host.done(outcome.of_one(one, outcome.start_failed(one, error)))
-                return
-            await self._run_alone(runner, one)
-            await self._measure(runner)
-            return
-        began_ns = now_ns()
-        try:
-            runner = await self.starter.start(strategy, began_ns)
-        except (Error, UserCodeFailed) as failure:
-            self.host.started(self, None, began_ns, str(failure))
-            self.host.done(outcome.of_one(one, outcome.start_failed(one, failure)))
-            return
-        except Exception as bug:
-            # A bug of ours: the caller must not wait for ever, and the log must show it.
-            log.exception("bug", extra=kv(function=self.revision.label))
-            lapse = InternalFailure(f"{type(bug).__name__}: {bug}")
-            self.host.done(outcome.of_one(one, outcome.start_failed(one, lapse)))
-            return
-        self.host.started(self, runner, began_ns, "")
-        runner.private = True
-        self.welcome(runner)
-        await self._run_alone(runner, one)
-        await self._measure(runner)
-        if runner.state is RunnerState.IDLE:
-            await self._stop(runner)
-
-    async def _run_alone(self, runner: Runner, one: Assignment) -> None:
-        if one.state is not InputState.WAITING or runner.state is not RunnerState.IDLE:
-            if one.state is InputState.WAITING:
-                self.host.returned(one, f"runner {runner.id}: it ended before it had the input")
+    async def run_alone(self, runner: Runner, one: Assignment) -> None:
+        """Have a runner run one input and nothing else; returns when that has ended."""
+        if one.state is not InputState.WAITING:
+            return  # it was cancelled meanwhile
+        if runner.state is not RunnerState.IDLE:
+            self.host.returned(one, f"runner {runner.id}: it ended before it had the input")
             return
         self._awaited[runner.id] = ended = asyncio.Event()
         self.dealer.hand(runner, [one])
         await ended.wait()
-
-    async def _measure(self, runner: Runner) -> None:
-        """Its share of memory, after the caller has its answer: reading it takes milliseconds."""
-        if runner.state is RunnerState.IDLE:
-            self.host.measured(runner.id, await asyncio.to_thread(runner.pss_bytes))
 
     # ---- starting and stopping -------------------------------------------------------------
 
@@ -329,7 +299,8 @@ class Pool:
     def _forget(self, runner: Runner) -> None:
         self.runners.pop(runner.id, None)
 
-    async def _stop(self, runner: Runner) -> None:
+    async def stop(self, runner: Runner) -> None:
+        """Let its exit hooks run, and end it."""
         try:
             await runner.stop(self.exit_grace_s)
         finally:
@@ -344,6 +315,7 @@ class Pool:
         """Stop an idle runner; False when it is not idle any more."""
         if runner.state is not RunnerState.IDLE or runner.id not in self.runners:
             return False
+        runner.retire()
         self._forget(runner)  # at once: its place is given away
         self._spawn(runner.stop(self.exit_grace_s))
         return True
@@ -363,7 +335,7 @@ class Pool:
         for runner in list(self.runners.values()):
             if runner.state is RunnerState.BUSY:
                 runner.kill("its app was closed")
-            stops.append(self._stop(runner))
+            stops.append(self.stop(runner))
         await asyncio.gather(*stops)
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -130,9 +130,14 @@ class Restoring:
         if self.revision.working_set is None:
             self.revision.working_set = workingset.load(snapshot.path)
         if self.revision.working_set is not None:
-            asyncio.get_running_loop().run_in_executor(
+            asked = asyncio.get_running_loop().run_in_executor(
                 None, workingset.prefetch, snapshot.path, self.revision.working_set
             )
+            asked.add_done_callback(self._note_read)
+
+    def _note_read(self, asked: asyncio.Future[int]) -> None:
+        if not asked.cancelled() and asked.exception() is None:
+            self.revision.read_from_disk = asked.result()
 
     async def record_working_set(self, runner: Runner) -> None:
         """Keep what a restored runner has touched after its first call: that of the first few."""

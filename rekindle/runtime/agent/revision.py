@@ -41,6 +41,8 @@ class Revision:
     working_set: WorkingSet | None = None
     #: Runners whose working set was recorded.
     recordings: int = 0
+    #: What the newest restore had to have read from disk, bytes, as far as it is known.
+    read_from_disk: int = 0
     #: Whether its template is being restored to be kept.
     restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from rekindle.exception import InternalFailure, RunnerLostError, StartupTimeoutError
+from rekindle.runtime.agent.assignment import Assignment
 from rekindle.runtime.agent.channel import Channel
 from rekindle.runtime.agent.output import Output
 from rekindle.runtime.agent.slices import Slice
@@ -98,8 +99,8 @@ class Runner:
     inputs_done: int = 0
     idle_since: float = 0.0
     kill_reason: str = ""
-    #: It was killed because its input ran longer than it may.
-    timed_out: bool = False
+    #: The input for whose sake it was killed: over its timeout, or cancelled.
+    kill_for: Assignment | None = None
     _fate: asyncio.Future[str] | None = None
     #: It is being ended: it gets nothing any more.
     dying: bool = False
@@ -187,10 +188,15 @@ class Runner:
         """Its client has let go of it."""
         self._move(RunnerState.IDLE)
 
+    def retire(self) -> None:
+        """It gets nothing any more; ``stop`` follows."""
+        self._move(RunnerState.STOPPING)
+
     async def stop(self, grace_s: float) -> None:
-        """Let the exit hooks run, then end it."""
+        """Let the exit hooks run where it has nothing to do, then end it."""
         if self.state is RunnerState.IDLE:
-            self._move(RunnerState.STOPPING)
+            self.retire()
+        if self.state is RunnerState.STOPPING:
             stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def over(*_what: object) -> None:

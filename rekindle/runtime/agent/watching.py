@@ -73,7 +73,7 @@ class Watch:
         if running is not None and running.cancel is not Cancel.NO:
             self._cancel(runner, running, now)
         elif took > timeout_s and running is not None:
-            runner.timed_out = True
+            runner.kill_for = running
             runner.kill(f"the input ran longer than timeout={timeout_s:g} s")
         elif took > timeout_s + _STUCK_S:
             runner.kill("it did not begin the input that it was given")
@@ -90,6 +90,7 @@ class Watch:
             runner.recalled_at = now
             return
         # Seen running before the call was written, and still running: see above.
+        runner.output.drain()  # lines go before the results that they belong to
         self._dealer.take(runner, runner.page.unsent())
         behind = []
         for piece in runner.slices:
@@ -103,6 +104,7 @@ class Watch:
         piece = next(one for one in runner.slices if running.index in one.left)
         token = cancel_token(piece.number, running.index)
         if running.cancel is Cancel.KILL:
+            runner.kill_for = running
             runner.kill("its input was cancelled")
         elif runner.cancel_token != token:
             runner.cancel_token, runner.cancel_at = token, now
@@ -111,6 +113,7 @@ class Watch:
                 os.kill(runner.channel.pid, CANCEL_SIGNAL)
         elif now - runner.cancel_at > CANCEL_GRACE_S:
             log.warning("cancellation ignored", extra=kv(runner=runner.id, input=running.input_id))
+            runner.kill_for = running
             runner.kill(f"its input went on {CANCEL_GRACE_S:g} s after it was cancelled")
 
 

@@ -59,19 +59,20 @@ class Inputs:
         method = header["method"]
         arguments = f"the arguments of {self.what(method)}"
         page.call(call_id)
-        sent_ns = now_ns()
+        sent_ns = ended_ns = now_ns()
         at = 0
         for index, size in zip(header["indexes"], header["sizes"], strict=True):
             if page.recalled >= number:
                 break
+            if ended_ns - sent_ns > _SEND_EVERY_NS:
+                self._send(number, last=False)
+                sent_ns = ended_ns
             payload = body if size == len(body) else body[at : at + size]
             at += size
             load = partial(deserialize, payload, arguments)
             done = self.attempt(f"{call_id}:{index}", call_id, method, (number, index), load)
             self._keep(number, index, method, done)
-            if done.ended_ns - sent_ns > _SEND_EVERY_NS:
-                self._send(number, last=False)
-                sent_ns = done.ended_ns
+            ended_ns = done.ended_ns
         self._send(number, last=True)
 
     def attempt(

@@ -32,8 +32,9 @@ _YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def dead() -> None:
     """See to inputs that were given up.
 
-    An input is given up when its runner or agent was lost too often while it ran. Its caller has
-    got the error; the input is kept so that it can run once more when the cause is gone.
+    Of .spawn and .map, an input is given up when its runner was lost too often, no runner could be
+    started for it, or all its retries failed. Its caller gets the error; the input is kept, so that
+    it can run once more when the cause is gone.
     """
 
 
@@ -118,8 +119,10 @@ def show(letter_id: str, as_json: bool) -> None:
 def replay(ids: tuple[str, ...], every: bool, name: str) -> None:
     """Put dead letters back on the queue: by id, of a function, or all.
 
+    They run as new calls, in the app that is open now: run an app that was closed again first.
+
     \b
-    rekindle queue dead replay 1763719000000-0
+    rekindle queue dead replay fu-.../1763719000000-0
     rekindle queue dead replay --function shop.price
     """
     _change("replay", ids, every, name)
@@ -152,14 +155,18 @@ def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
         raise NotFoundError(f"there are no dead letters of {name!r}; `rekindle queue dead ls`")
     count = 0
     notes: list[str] = []
+    calls: list[str] = []
     for start in range(0, max(1, len(chosen)), _PAGE):
         selection = pb.DeadLetterSelection(ids=chosen[start : start + _PAGE], all=every)
         ask = client.replay(selection) if what == "replay" else client.drop(selection)
         reply = operator.ask(ask)
         count += reply.count
         notes += [reply.note] if reply.note else []
+        calls += reply.calls if what == "replay" else []
     done = "put back on the queue" if what == "replay" else "dropped"
     click.echo(f"{count} dead {'letter' if count == 1 else 'letters'} {done}.")
+    for call_id in calls:
+        click.echo(f"new call: {call_id}")
     for note in dict.fromkeys(notes):
         click.echo(note)
     if ids and count < len(ids) and not notes:

@@ -27,9 +27,10 @@ T = TypeVar("T")
 class OperatorClient(Client):
     """A client with the requests of operators."""
 
-    async def report(self, patience_s: float = PATIENCE_S) -> dict[str, Any]:
-        """What the controller knows of itself."""
-        reply: pb.StatusReply = await self._unary("Status", pb.StatusRequest(), patience_s)
+    async def report(self, patience_s: float = PATIENCE_S, *, pools: bool = True) -> dict[str, Any]:
+        """What the controller knows of itself. Of many functions, ``pools`` are most of it."""
+        request = pb.StatusRequest(without_pools=not pools)
+        reply: pb.StatusReply = await self._unary("Status", request, patience_s)
         report: dict[str, Any] = json.loads(reply.json)
         return report
 

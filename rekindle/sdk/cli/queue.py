@@ -29,12 +29,14 @@ def ls(name: str, as_json: bool) -> None:
     """Show what waits for each function.
 
     Queued inputs have not begun, those in flight are at a node, delayed ones wait for a retry.
-    Oldest is the age of the oldest input that has not begun.
+    Oldest is the age of the oldest input that is not done.
     """
     from rekindle.sdk.cli import operator
 
     client = operator.connect()
-    rows = [row for row in functions(operator.ask(client.report())) if matches(row, name)]
+    rows = [
+        row for row in functions(operator.ask(client.report(pools=False))) if matches(row, name)
+    ]
     if name and not rows:
         raise NotFoundError(f"no open function is called {name!r}; `rekindle queue ls` lists all")
     if as_json:
@@ -45,7 +47,7 @@ def ls(name: str, as_json: bool) -> None:
         made.add_row(
             f"{row['app']}.{row['function']}",
             *(str(row[key]) for key in ("queued", "in_flight", "delayed")),
-            age(row["oldest_s"]) if row["queued"] or row["delayed"] else "-",
+            age(row["oldest_s"]) if row["oldest_s"] else "-",
             str(row["dead"]),
             row["function_id"],
         )

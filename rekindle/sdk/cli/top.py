@@ -89,7 +89,7 @@ class _View:
         from rekindle.sdk.cli import operator
         from rekindle.sdk.cli.top_frame import frame
 
-        report = operator.ask(self._client.report())
+        report = operator.ask(self._client.report(pools=False))
         self._console.print(frame(report, self._console.width, height, self._sort), soft_wrap=True)
 
     def stream(self, interval: float) -> None:
@@ -132,7 +132,7 @@ class _View:
         from rekindle.sdk.cli import operator
 
         try:
-            self._report = operator.ask(self._client.report(_PATIENCE_S))
+            self._report = operator.ask(self._client.report(_PATIENCE_S, pools=False))
             self._problem = ""
         except (ConnectionError, ServiceError) as error:
             self._problem = str(error)

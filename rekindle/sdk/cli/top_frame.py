@@ -15,7 +15,7 @@ from rekindle.sdk.cli.tables import age, duration, millis, size
 from rekindle.sdk.cli.top_model import Report, Sort
 
 _STRATEGIES = {"warm": "green", "fork": "cyan", "restore": "blue", "cold": "red"}
-_STATES = {"busy": "bold", "leased": "bold", "starting": "yellow", "idle": "dim"}
+_STATES = {"busy": "bold", "lent": "bold", "starting": "yellow", "idle": "dim"}
 #: Segments of a start's bar, and of its legend, in turn; told apart without colours too.
 _FILLS = (("█", "blue"), ("▓", "cyan"), ("▒", "magenta"), ("░", "yellow"))
 _TITLE = "bold"
@@ -132,7 +132,7 @@ def _functions(rows: Sequence[model.FunctionRow], shown: int, width: int, sort: 
             "p95": millis(row.p95),
             "start": millis(row.start_p50),
             "queued": str(waiting),
-            "oldest": age(row.oldest_s) if waiting else "-",
+            "oldest": age(row.oldest_s) if row.oldest_s else "-",
         }
         made = _cell(row.name, name)
         for title, columns in widths.items():

@@ -100,7 +100,7 @@ class NodeRow:
     store: int
 
 
-_BUSIEST_FIRST = {"busy": 0, "leased": 0, "starting": 1, "idle": 2}
+_BUSIEST_FIRST = {"busy": 0, "lent": 0, "starting": 1, "idle": 2}
 
 
 def functions(report: Report, sort: Sort, *, reverse: bool = False) -> list[FunctionRow]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Of a console that is not a terminal; there, text is not broken into lines.
 WIDE = 160
+#: Percentiles of fewer arrivals are not worth much.
+FEW = 50
 
 
 def show(
@@ -31,6 +33,8 @@ def show(
 
     console.print(title(trace, what, tried), markup=False)
     console.print(f"[dim]{_costs(trace, source)}[/]", soft_wrap=True)
+    if tried[0].outcome.calls < FEW:
+        console.print(f"[yellow]fewer than {FEW} arrivals: the figures say little[/]")
     many = len(trace.functions) > 1
     console.print(table(tried, front, chosen, title="", even=many))
     console.print(f"[dim]{LEGEND}[/]\n")
@@ -43,7 +47,13 @@ def title(trace: Trace, what: str, tried: Sequence[Tried]) -> str:
     out = tried[0].outcome
     count = len(trace.functions)
     of = "" if count == 1 else f" of {count} functions"
-    return f"{what}: {out.calls:,} arrivals{of} over {trace.duration_s / 3600:.3g} h"
+    return f"{what}: {out.calls:,} arrivals{of} over {_lasted(trace.duration_s)}"
+
+
+def _lasted(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.3g} h"
+    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.3g} s"
 
 
 def _costs(trace: Trace, source: str) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from pathlib import Path
 
 import click
+
+from rekindle.exception import SetupError
 
 
 @click.command()
@@ -18,7 +22,12 @@ import click
     metavar="HOST:PORT",
     help="Serve Prometheus metrics there (GET /metrics); REKINDLE_METRICS does the same.",
 )
-def up(wait_s: float, address: str | None) -> None:
+@click.option(
+    "--foreground",
+    is_flag=True,
+    help="Stay, and log to standard error: for systemd and containers. SIGTERM ends it.",
+)
+def up(wait_s: float, address: str | None, foreground: bool) -> None:
     """Start Redis, the controller and the agent, and leave them running.
 
     Programs and `rekindle run` of this user find the instance by themselves.
@@ -34,6 +43,8 @@ def up(wait_s: float, address: str | None) -> None:
     address = address or os.environ.get("REKINDLE_METRICS", "")
     directory = paths.daemon_dir()
     pid = instance.supervisor_pid(directory)
+    if pid is not None and foreground:
+        raise SetupError(f"an instance is up already: {directory} (pid {pid}); `rekindle down`")
     if pid is not None:
         click.echo(f"An instance is up already: {directory} (pid {pid}).")
         if address:
@@ -42,10 +53,24 @@ def up(wait_s: float, address: str | None) -> None:
     if address:
         check_address(address)
         os.environ["REKINDLE_METRICS"] = address
+    if foreground:
+        _become_supervisor(directory)
     pid = daemon.start(directory, wait_s)
     click.echo(f"An instance is up: {directory} (pid {pid}). `rekindle down` ends it.")
     if address:
         click.echo(f"Metrics: http://{address}/metrics")
+
+
+def _become_supervisor(directory: Path) -> None:
+    """The supervisor takes this process's place."""
+    from rekindle import paths
+    from rekindle.sdk.local import directory as instance
+
+    instance.prepare(directory)
+    os.environ["REKINDLE_HOME"] = str(paths.home())
+    argv = [sys.executable, "-P", "-m", "rekindle.sdk.local.supervisor", "--dir", str(directory)]
+    sys.stdout.flush()
+    os.execv(sys.executable, argv)
 
 
 def check_address(address: str) -> None:
@@ -54,7 +79,6 @@ def check_address(address: str) -> None:
     Raises InvalidError or SetupError.
     """
     from rekindle.controller.metrics.settings import parse_address
-    from rekindle.exception import SetupError
 
     host, port = parse_address(address, "--metrics ")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import warnings
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from rekindle.sdk.reading import read_all
 from rekindle.sdk.signals import AioSignal, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
     from concurrent.futures import Future
 
     from rekindle.sdk.function import Function
@@ -56,7 +55,7 @@ class MapCall:
         self._arrivals = Arrivals(options.order_outputs, arrived)
         self._options = options
         self._name = function.name
-        self._task: Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # of the background thread
         self._over = False
         self.offer = self._submission.offer
         self.complete = self._submission.complete
@@ -65,13 +64,13 @@ class MapCall:
 
     def start(self) -> None:
         """Begin on the background thread."""
-        self._task = asyncio.run_coroutine_threadsafe(self._run(), background().loop)
+        background().loop.call_soon_threadsafe(self._spawn, self._run())
 
     def abandon(self) -> None:
         """The caller takes no more: what has not been run need not be."""
         self.window.close()
         if not self._over:
-            background().loop.call_soon_threadsafe(self._begin_cancel)
+            background().loop.call_soon_threadsafe(self._cancel)
 
     def taken(self, due: list[Sized]) -> Iterator[tuple[Sized, Future[bytes] | None]]:
         """What was taken, each with the future of data that is in the blob store."""
@@ -134,14 +133,20 @@ class MapCall:
                 f"{submission.count}; see the controller's log"
             )
 
-    def _begin_cancel(self) -> None:
-        self._ending = asyncio.ensure_future(self._cancel())  # held, so that it is not collected
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wrap_future(self._task)
+    def _cancel(self) -> None:
+        running = set(self._tasks)
+        for task in running:
+            task.cancel()
+        self._spawn(self._cancel_rest(running))
+
+    async def _cancel_rest(self, running: set[asyncio.Task[None]]) -> None:
+        if running:
+            await asyncio.wait(running)
         await cancel_rest(self._submission)
 
 

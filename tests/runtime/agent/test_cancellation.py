@@ -39,8 +39,8 @@ class Worker:
     def clean_up(self) -> str:
         from rekindle.exception import InputCancellation
 
-        print("begun", flush=True)
         try:
+            print("begun", flush=True)
             time.sleep(60)
         except InputCancellation as error:
             print(f"cleaned up: {error}", flush=True)
@@ -48,8 +48,8 @@ class Worker:
         return "not cancelled"
 
     def catch_exceptions(self) -> str:
-        print("begun", flush=True)
         try:
+            print("begun", flush=True)
             time.sleep(60)
         except Exception:  # noqa: BLE001 - what users write, and what must not swallow it
             return "swallowed"
@@ -174,6 +174,8 @@ def test_code_that_never_returns_to_the_interpreter_is_ended_with_its_runner(
         worker = h.add(Worker, max_containers=1)
         key = h.submit(worker, "sleep_in_c", 60)
         await begun(h)
+        (runner,) = h.runners(worker)
+        await h.uplink.until(lambda: _waits_for_a_lock(runner.channel.pid))
         h.cancel([key])
         assert cancelled(await h.result(key))
         assert (await h.call(worker, "ping")).strategy == "cold"
@@ -265,6 +267,10 @@ def test_only_runners_have_the_signal_and_nothing_else_is_changed_for_the_user(
         assert not caught & 1 << (CANCEL_SIGNAL - 1)
 
     run(home, scenario)
+
+
+def _waits_for_a_lock(pid: int) -> bool:
+    return "futex" in Path(f"/proc/{pid}/wchan").read_text()
 
 
 def _caught(pid: int) -> int:

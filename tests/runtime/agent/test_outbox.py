@@ -28,7 +28,7 @@ def told(outbox: Outbox) -> list[str]:
     """All that waits, in short."""
 
     async def take() -> list[str]:
-        found = []
+        found: list[str] = []
         while True:
             try:
                 async with asyncio.timeout(0.01):

@@ -122,6 +122,17 @@ def test_single_use_containers_serve_one_input_each(home: Path) -> None:
     run(home, scenario)
 
 
+def test_single_use_containers_serve_one_input_each_of_many_that_wait(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, single_use_containers=True, max_containers=2)
+        keys = h.submit_many(worker, "pid", (() for _ in range(8)))
+        hosts = {outcome.value for outcome in await h.results(keys)}
+        assert len(hosts) == 8 and not h.uplink.returned
+        await h.uplink.until(lambda: not h.runners(worker))
+
+    run(home, scenario)
+
+
 def test_a_full_node_stops_an_idle_runner_of_another_pool(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         first, second = h.add(Worker), h.add(Worker)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -289,10 +290,13 @@ def test_unconfirmed_results_are_bounded(home: Path, monkeypatch: pytest.MonkeyP
         await asyncio.sleep(0.2)
         # What runners had when the bound was reached may come on top of it.
         assert h.node.in_flight.unconfirmed <= 200 + 2 * 128
-        while len(h.uplink.results) < 2000:
+        while (count := len(h.uplink.results)) < 2000:
             seen = [key[1] for key in h.uplink.results]
             h.node.acknowledged(pb.AckDone(call_id=keys[0][0], indexes=seen))
-            count = len(seen)
-            await h.uplink.until(lambda count=count: len(h.uplink.results) > count)
+            await h.uplink.until(partial(_more_than, h, count))
 
     run(home, scenario)
+
+
+def _more_than(h: Harness, count: int) -> bool:
+    return len(h.uplink.results) > count

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rekindle.sdk.cli.queue import state_of
 from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
 from tests.sdk.cli.command import rekindle
 from tests.sdk.fake_controller import FakeController
 
@@ -30,7 +33,7 @@ class Letters(FakeController):
                 reason=f"the runner was lost 3 times: killed by signal {i}\nmore words",
                 error_type="rekindle.exception.RunnerLostError",
                 deliveries=3,
-                at_ns=time.time_ns() - 60 * 10**9,
+                at_ns=time.time_ns() - 300 * 10**9,
                 payload_bytes=2048,
             )
             for i in range(1, 4)
@@ -144,7 +147,7 @@ def test_cancel_says_what_it_met(fake: Letters) -> None:
 def test_dead_letters_are_listed_and_shown_whole(fake: Letters) -> None:
     lines = rekindle(fake.directory, "queue", "dead", "ls").stdout.splitlines()
     assert len(lines) == 4
-    for part in ("1-0", "shop.price", "fc-call1", "60s", "2 KiB", "killed by signal 1"):
+    for part in ("1-0", "shop.price", "fc-call1", "5m", "2 KiB", "killed by signal 1"):
         assert part in lines[1]
     assert "more words" not in lines[1]
     few = rekindle(fake.directory, "queue", "dead", "ls", "--limit", "1").stdout
@@ -164,8 +167,10 @@ def test_letters_are_replayed_by_id_by_function_or_all(fake: Letters) -> None:
     def replay(*argv: str) -> str:
         return rekindle(fake.directory, "queue", "dead", "replay", *argv).stdout
 
-    assert replay("2-0", "9-9").startswith("1 dead letter put back on the queue.\n1 of the ids")
-    assert replay("--function", "price") == "2 dead letters put back on the queue.\n"
+    told = replay("2-0", "9-9").splitlines()
+    assert told[0] == "1 dead letter put back on the queue."
+    assert told[1] == "new call: fc-call2" and told[2].startswith("1 of the ids named none")
+    assert replay("--function", "price").startswith("2 dead letters put back on the queue.\n")
     assert [list(one.ids) for one in fake.selected] == [["2-0", "9-9"], ["1-0", "3-0"]]
     assert replay("--all") == "0 dead letters put back on the queue.\n"
     assert fake.selected[-1].all
@@ -183,3 +188,57 @@ def test_dropping_many_is_confirmed(fake: Letters) -> None:
     ended = rekindle(fake.directory, "queue", "dead", "drop", "--all", "-y")
     assert ended.stdout == "2 dead letters dropped.\n"
     assert rekindle(fake.directory, "queue", "dead", "ls").stdout == "There are no dead letters.\n"
+
+
+async def run(directory: Path, *argv: str) -> str:
+    """A command to its end, beside this test's loop."""
+    return (await asyncio.to_thread(rekindle, directory, "queue", *argv)).stdout
+
+
+@in_loop
+async def test_an_input_that_was_given_up_is_replayed_in_the_app_as_it_is_run_again(
+    shared: Instance,
+) -> None:
+    where = shared.directory
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("letters", spec("f"))
+        call_id = await client.submit(function_id, {0: b"payload"})
+        for _ in range(5):
+            assign = await agent.assigned.get()
+            back = pb.InputsReturned(call_id=call_id, indexes=[0], reason="killed", begun=[0])
+            await agent.send(returned=back)
+        [result] = await client.results(call_id)
+        assert result.status == pb.RUNNER_LOST
+        row = next(line for line in (await run(where, "ls")).splitlines() if "letters.f" in line)
+        assert row.split()[1:6] == ["0", "0", "0", "-", "1"]
+        told = json.loads(await run(where, "dead", "ls", "--function", "letters.f", "--json"))
+        assert [(one["call_id"], one["deliveries"]) for one in told] == [(call_id, 5)]
+        assert "killed" in await run(where, "dead", "show", told[0]["id"])
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        refused = await run(where, "dead", "replay", told[0]["id"])
+        assert "0 dead letters" in refused and "run it again" in refused
+
+        await client.register("letters", spec("f", timeout_s=7))
+        done = (await run(where, "dead", "replay", "--function", "letters.f")).splitlines()
+        assert done[0] == "1 dead letter put back on the queue."
+        again = done[1].removeprefix("new call: ")
+        assign = await agent.assigned.get()
+        assert (assign.call_id, assign.inputs[0].payload) == (again, b"payload")
+        assert "running" in await run(where, "show", again)
+        await agent.done(assign)
+        [result] = await client.results(again)
+        assert result.status == pb.SUCCESS
+        assert "done" in await run(where, "show", again)
+        assert "none of" in await run(where, "dead", "ls", "--function", "letters.f")
+
+
+@in_loop
+async def test_a_call_is_cancelled_where_it_waits_and_where_it_runs(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared, max_runners=1) as agent:
+        _, [function_id] = await client.register("stopped", spec("f"))
+        call_id = await client.submit(function_id, dict.fromkeys(range(200), b""))
+        assign = await agent.assigned.get()
+        told = await run(shared.directory, "cancel", call_id)
+        assert told.startswith(f"{call_id}: ") and "cancelled." in told
+        stop = await agent.cancels.get()
+        assert stop.call_id == call_id and assign.call_id == call_id

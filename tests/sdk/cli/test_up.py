@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -87,3 +88,34 @@ def test_metrics_are_served_where_up_was_told_and_printed_by_their_command(home:
     for text in (scraped, printed):
         assert "rekindle_build_info{" in text
         assert 'rekindle_agents{state="connected"} 1.0' in text
+
+
+def test_in_the_foreground_it_is_one_process_that_sigterm_ends(home: Path) -> None:
+    environ = {k: v for k, v in os.environ.items() if k != "REKINDLE_DIR"}
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from rekindle.sdk.cli.main import main; main()",
+            "up",
+            "--foreground",
+        ],
+        env={**environ, "REKINDLE_HOME": str(home), "REKINDLE_LOG_FORMAT": "json"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        status = rekindle(home, "status")
+        assert "connected" in status.stdout
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0
+        events = [json.loads(line)["event"] for line in err.splitlines()]
+        assert events.count("started") == 3 and events[-1] == "ending"
+    finally:
+        process.kill()
+        process.communicate()
+    until(lambda: left_over(home) == [], 30)

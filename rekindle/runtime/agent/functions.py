@@ -1,0 +1,138 @@
+"""Functions that open apps have on this node: fetched once, and what their starts need.
+
+Knows nothing of pools: they ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rekindle.exception import Error
+from rekindle.runtime.agent import sources
+from rekindle.runtime.agent.output import Line
+from rekindle.runtime.agent.revision import Revision
+from rekindle.runtime.agent.starts import Starter
+from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import now_ns
+from rekindle.wire.spec import FunctionSpec
+
+
+class Uplink(Protocol):
+    """The way to the controller."""
+
+    def send(self, message: pb.AgentMessage) -> None:
+        """Send; kept and sent again after a lost connection where it matters."""
+
+    async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
+        """Code, specification and secrets of a function."""
+
+
+@dataclass
+class OpenFunction:
+    """A function that an open app has on this node."""
+
+    function_id: str
+    app_id: str
+    spec: FunctionSpec
+    code: bytes
+    secrets: dict[str, str]
+    source_dir: Path | None
+
+
+class Functions:
+    """By id."""
+
+    def __init__(self, tools: Toolbox, uplink: Uplink) -> None:
+        self._tools = tools
+        self._uplink = uplink
+        self._opened: dict[str, asyncio.Task[OpenFunction]] = {}
+
+    async def get(self, function_id: str) -> OpenFunction:
+        """A function, fetched when it is asked for first. Raises Error."""
+        task = self._opened.get(function_id)
+        if task is None:
+            task = asyncio.create_task(self._fetch(function_id))
+            self._opened[function_id] = task
+        try:
+            return await asyncio.shield(task)
+        except Error:
+            self._opened.pop(function_id, None)
+            raise
+
+    async def _fetch(self, function_id: str) -> OpenFunction:
+        reply = await self._uplink.fetch(function_id)
+        source_dir = None
+        if reply.source.digest:
+            source_dir = await asyncio.to_thread(
+                sources.unpack, reply.source.digest, reply.source.data
+            )
+        return OpenFunction(
+            function_id,
+            reply.app_id,
+            FunctionSpec.from_json(reply.function.spec_json),
+            reply.function.code,
+            dict(reply.function.secrets),
+            source_dir,
+        )
+
+    def forget(self, app_id: str) -> list[str]:
+        """An app is closed: let go of its functions; their ids."""
+        gone = [
+            function_id
+            for function_id, task in self._opened.items()
+            if (function := _result_of(task)) is not None and function.app_id == app_id
+        ]
+        for function_id in gone:
+            del self._opened[function_id]
+        return gone
+
+    async def close(self) -> None:
+        """Stop fetching."""
+        for task in self._opened.values():
+            task.cancel()
+        await asyncio.gather(*self._opened.values(), return_exceptions=True)
+
+    def starter(self, function: OpenFunction, revision: Revision) -> Starter:
+        """What starts runners of it; their lines go to the controller."""
+
+        def on_line(line: Line, runner_id: str, call_id: str) -> None:
+            self._log_line(function, line, runner_id, call_id)
+
+        def say(text: str) -> None:
+            self._log_line(function, Line("system", text, False, now_ns()), "", "")
+
+        runner_env = {
+            "REKINDLE_DIR": str(self._tools.settings.instance_dir),
+            "REKINDLE_IS_REMOTE": "1",
+            "REKINDLE_APP": function.spec.app_name,
+            "REKINDLE_APP_ID": function.app_id,
+            "REKINDLE_FUNCTION": function.spec.name,
+            **function.secrets,
+        }
+        return Starter(self._tools, revision, runner_env, on_line, say)
+
+    def _log_line(self, function: OpenFunction, line: Line, runner_id: str, call_id: str) -> None:
+        self._uplink.send(
+            pb.AgentMessage(
+                log=pb.LogLine(
+                    app_id=function.app_id,
+                    function=function.spec.name,
+                    runner_id=runner_id,
+                    call_id=call_id,
+                    stream=line.stream,
+                    text=line.text,
+                    partial=line.partial,
+                    at_ns=line.at_ns,
+                )
+            )
+        )
+
+
+def _result_of(task: asyncio.Task[OpenFunction]) -> OpenFunction | None:
+    if not task.done() or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()
