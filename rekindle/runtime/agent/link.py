@@ -171,7 +171,11 @@ class Link:
 
     async def _beat_forever(self, node: Node) -> None:
         while True:
-            beat = pb.Heartbeat(stats_json=stats_json(node))
+            beat = pb.Heartbeat(
+                stats_json=stats_json(node),
+                in_flight=node.in_flight.hello(),
+                lists_in_flight=True,
+            )
             self._outbox.put(pb.AgentMessage(heartbeat=beat))
             await asyncio.sleep(HEARTBEAT_S)
 
