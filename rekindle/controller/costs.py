@@ -42,6 +42,7 @@ KINDS = ("fork", "restore", "restore_disk", "cold")
 SIZES = (
     "runner_bytes",
     "runner_pss_bytes",
+    "booted_bytes",
     "template_bytes",
     "template_private_bytes",
     "snapshot_bytes",
@@ -84,7 +85,7 @@ class Costs:
             if isinstance(size, int) and size > 0 and size != self.sizes.get(name):
                 self.sizes[name] = size
                 changed = True
-        if "template_bytes" in entry:
+        if "template_bytes" in entry or "booted_bytes" in entry:
             self.template = True
         if "snapshot_bytes" in entry:
             self.snapshot = True
@@ -107,7 +108,7 @@ class Costs:
     def _made(self, snapshots: bool) -> dict[Level, Figures]:
         sizes = self.sizes
         runner = sizes.get("runner_bytes", RUNNER_BYTES)
-        template = sizes.get("template_bytes", TEMPLATE_BYTES)
+        template = sizes.get("booted_bytes", TEMPLATE_BYTES)
         cold_s = self.quantile_s("cold", 0.5) or COLD_S
         fork_s = self.quantile_s("fork", 0.5) or FORK_S
         made = {

@@ -18,6 +18,7 @@ from pathlib import Path
 from rekindle.exception import ServiceError, SetupError
 from rekindle.paths import MAX_SOCKET_PATH
 from rekindle.runtime.isolation.linux import die_with_parent
+from rekindle.wire.logs import last_words
 
 
 def redis_socket(directory: Path) -> Path:
@@ -129,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         command = server_argv(find_server(), directory)
     except SetupError as error:
-        sys.stderr.write(f"{error}\n")
+        os.write(2, last_words("redis", "cannot serve", error))
         return 1
     for name in ("redis", "logs"):
         (directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)

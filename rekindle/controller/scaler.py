@@ -318,7 +318,8 @@ class Scaler:
         return any(a.agent_id not in pool.sent for a in self._state.live_agents())
 
     def _replan(self, pool: SizedPool, now: float) -> None:
-        if not pool.function.held and not pool.function.backlog and pool.in_flight:
+        function = pool.function
+        if pool.in_flight and not (function.held or function.coming or function.backlog):
             pool.ended(pool.in_flight, now)  # a count that was lost with something else
         levels = self.costs.of(pool.label).levels(snapshots=_snapshots(pool))
         service_s = self.arrivals.service((pool.label, pool.digest)).mean_s

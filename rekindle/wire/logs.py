@@ -92,6 +92,20 @@ def configure(component: str, environ: Mapping[str, str] | None = None) -> None:
             logging.getLogger(__name__).warning("unknown setting", extra=told)
 
 
+def last_words(component: str, event: str, error: BaseException) -> bytes:
+    """One line, with its newline, for a process that ends by an error and has no logger."""
+    record = logging.makeLogRecord(
+        {
+            "msg": event,
+            "levelname": "ERROR",
+            **kv(error=type(error).__name__, reason=error),
+        }
+    )
+    form = os.environ.get("REKINDLE_LOG_FORMAT", "").lower()
+    kind = JsonFormatter if form == "json" else KeyValueFormatter
+    return kind(component).format(record).encode(errors="replace") + b"\n"
+
+
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)

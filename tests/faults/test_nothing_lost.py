@@ -45,7 +45,10 @@ PRODUCER = """
             fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.write(fd, f"{n}\\n".encode())
             os.close(fd)
+            until = time.monotonic() + 1
             time.sleep((n * 7919 % 41) / 1000)
+            while os.path.exists(path + ".hold") and time.monotonic() < until:
+                time.sleep(0.005)  # a kill is due: it is not to be left behind
             return n * n + self.base
 
     @app.local_entrypoint()
@@ -101,15 +104,15 @@ class Begun:
     """Which inputs have begun to run, and how often, from what they write."""
 
     def __init__(self, log: Path) -> None:
-        self._log = log
+        self.log = log
         self._offset = 0
         self._rest = b""
         self.times: Counter[int] = Counter()
 
     def look(self) -> int:
         """How many different ones."""
-        if self._log.exists():
-            with self._log.open("rb") as file:
+        if self.log.exists():
+            with self.log.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
             self._offset += len(data)
@@ -121,6 +124,7 @@ class Begun:
 def kill_all(plan: list[Kill], victims: Victims, begun: Begun, producer: Program) -> Counter[Kind]:
     """Carry out the plan."""
     done: Counter[Kind] = Counter()
+    hold = begun.log.with_name(begun.log.name + ".hold")
     for kill in plan:
         seen, since = begun.look(), time.monotonic()
         while seen < kill.after:
@@ -130,9 +134,11 @@ def kill_all(plan: list[Kill], victims: Victims, begun: Begun, producer: Program
             before, seen = seen, begun.look()
             if seen > before:
                 since = time.monotonic()
+        hold.touch()
         pid = victims.kill(kill.kind, kill.rank)
-        done[kill.kind] += 1
-        print(f"{time.strftime('%H:%M:%S')} killed {kill.kind.value} {pid} at {seen}")
+        hold.unlink()
+        print(f"{time.strftime('%H:%M:%S')} at {seen} killed {kill.kind.value} {pid or '- none'}")
+        done[kill.kind] += pid is not None
     return done
 
 
@@ -197,7 +203,7 @@ def test_everything_that_was_acknowledged_completes_once_whatever_is_killed(home
         fifth = INPUTS // 5
         assert mapped == [value(n) for n in range(3 * fifth, 4 * fifth)]
         assert sum(count for _, _, count in calls) == INPUTS - fifth
-        assert done.total() >= KILLS and set(done) == set(Kind)
+        assert done.total() >= 0.9 * KILLS and set(done) == set(Kind), done
         assert begun.look() == INPUTS, "every input ran"
         assert stored == {call_id: (count, count) for call_id, _, count in calls}
         assert not left, f"inputs that are still on a queue: {left}"

@@ -18,7 +18,8 @@ from rekindle.exception import (
     ResourceExhaustedError,
     SerializationError,
 )
-from rekindle.sdk import arrivals
+from rekindle.sdk import arrivals, signals
+from rekindle.sdk.background import background
 from rekindle.sdk.mapping import submission, window
 from rekindle.wire import rekindle_pb2 as pb
 from tests.sdk.fake_controller import FakeController
@@ -288,6 +289,39 @@ def test_inputs_travel_together_the_first_ones_few(controller: FakeController) -
     assert max(sizes) == 512
     assert len(sizes) < 20
     assert [request.last for request in controller.submitted] == [False] * (len(sizes) - 1) + [True]
+
+
+def test_large_inputs_keep_several_requests_on_their_way(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "BATCH_BYTES", 5000)
+    sizes, now, most = [], 0, 0
+
+    async def submit(request: pb.SubmitRequest, **_: bool) -> None:
+        nonlocal now, most
+        sizes.append(len(request.inputs))
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.001)
+        now -= 1
+
+    async def main() -> None:
+        one = submission.Submission(size_of, None, window.Window(signals.Signal()))
+        monkeypatch.setattr(one.client, "submit", submit)
+        running = asyncio.ensure_future(one.run())
+        for count in range(200):
+            one.offer((bytes(1000),))
+            if count % 10 == 0:
+                await asyncio.sleep(0)
+        one._loop = asyncio.get_running_loop()
+        one.complete()
+        await running
+
+    with app.run():
+        background().run(main())
+    assert sum(sizes) == 200
+    assert max(sizes) == 4
+    assert most == 3
 
 
 def test_a_slow_iterator_is_not_waited_for(controller: FakeController) -> None:

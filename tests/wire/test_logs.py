@@ -11,7 +11,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from rekindle.wire.logs import JsonFormatter, KeyValueFormatter, kv
+from rekindle.wire.logs import JsonFormatter, KeyValueFormatter, kv, last_words
 
 
 def line(message: str, **fields: object) -> dict[str, str]:
@@ -101,3 +101,13 @@ def test_the_level_is_what_was_asked_for_and_an_unknown_one_is_told() -> None:
     first = said(PROGRAM, REKINDLE_LOG_LEVEL="loud", REKINDLE_LOG_FORMAT="")[0]
     for part in ("REKINDLE_LOG_LEVEL", "value=loud", "debug, info, warning, error", "used=info"):
         assert part in first
+
+
+def test_last_words_are_a_line_like_the_others() -> None:
+    words = last_words("spawner", "init failed", OSError(1, "not\npermitted")).decode()
+    assert words.count("\n") == 1
+    parts = dict(part.split("=", 1) for part in shlex.split(words))
+    assert (parts["level"], parts["component"], parts["event"]) == (
+        *("error", "spawner", "init failed"),
+    )
+    assert parts["error"] == "PermissionError"

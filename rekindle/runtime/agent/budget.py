@@ -251,8 +251,9 @@ def report_pools(node: Node, memory: Memory) -> list[dict[str, Any]]:
             one |= {"runner_bytes": runner.private, "runner_pss_bytes": runner.pss}
         if template is not None and live(revision):
             share = memory.template_share(template)
+            kind = "template" if template.mapped else "booted"
             if share.pss:
-                one |= {"template_bytes": share.pss, "template_private_bytes": share.private}
+                one |= {f"{kind}_bytes": share.pss, f"{kind}_private_bytes": share.private}
         if snapshot is not None:
             one |= {
                 "snapshot_bytes": snapshot.manifest.images_bytes,

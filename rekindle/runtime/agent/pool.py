@@ -267,12 +267,12 @@ class Pool:
             self._start_failed(failure, began_ns)
         else:
             self.backoff.started()
-            self.host.started(self, runner, began_ns, "")
-            self.dealer.pace.started((runner.ready_ns - began_ns) / 1e9)
             if self.closed:
                 await runner.stop(self.exit_grace_s)
                 return
-            self.welcome(runner)
+            self.welcome(runner)  # first of all: one that nobody knows of is never ended
+            self.host.started(self, runner, began_ns, "")
+            self.dealer.pace.started((runner.ready_ns - began_ns) / 1e9)
             self.keeping.freeze_when_due(waiting=bool(self.waiting))
         self.pump()
 

@@ -135,9 +135,16 @@ def _become_init(
         linux.set_hostname(request["hostname"])
         status = run_init(socket.socket(fileno=os.dup(control_fd)))
     except BaseException as error:  # noqa: BLE001 - the last frame of a forked child
-        os.write(2, f"init failed: {type(error).__name__}: {error}\n".encode())
+        _say("init failed", error)
     finally:
         os._exit(status)
+
+
+def _say(event: str, error: BaseException) -> None:
+    """A line of the agent's log."""
+    from rekindle.wire.logs import last_words  # a spawner that works needs no logging
+
+    os.write(2, last_words("spawner", event, error))
 
 
 if __name__ == "__main__":
@@ -145,6 +152,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv))
     except OSError as problem:
-        sys.stderr.write(f"spawner: {problem}\n")
+        _say("spawner failed", problem)
         time.sleep(0.05)
         sys.exit(1)

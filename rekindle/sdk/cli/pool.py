@@ -137,7 +137,9 @@ def _costs(entries: list[dict[str, Any]]) -> Table:
             entry["function"],
             *(_start(starts.get(kind)) for kind in ("fork", "restore", "restore_disk", "cold")),
             f"{held['service_ms']:g}" if held.get("service_ms") else "-",
-            *(_mib(sizes.get(f"{what}_bytes")) for what in ("runner", "template", "snapshot")),
+            _mib(sizes.get("runner_bytes")),
+            _mib(sizes.get("template_bytes") or sizes.get("booted_bytes")),
+            _mib(sizes.get("snapshot_bytes")),
         )
     return made
 

@@ -61,7 +61,10 @@ def _show(report: dict[str, Any]) -> None:
     redis = report.get("redis", {})
     console.print(
         f"rekindle {report.get('version', '?')}, up {duration(report.get('uptime_s', 0))}, "
-        f"in {report['directory']}; Redis {redis.get('redis_version', '?')}",
+        f"in {report['directory']}; "
+        + (
+            f"Redis {redis.get('redis_version', '?')}" if redis.get("up", True) else "Redis is away"
+        ),
         markup=False,
         soft_wrap=True,
     )

@@ -66,7 +66,7 @@ class Submission:
         self._strategy = asked_strategy()
         self._params = function.params
         self._outbox: deque[tuple[int, bytes]] = deque()
-        self._outbox_bytes = 0
+        self._put_bytes = self._got_bytes = 0  # into the outbox and out of it; one writer each
         self._loop = background().loop
         self._wake = asyncio.Event()
         self._wake_at = _NEVER  # wake the submitter when so many inputs are in the outbox
@@ -85,15 +85,22 @@ class Submission:
         if self._on_durable is None:
             self.offered[index] = (at_ns, size)
         self.window.take(size)
+        self._put_bytes += size
         self._outbox.append((index, payload))
         self.count = index + 1
-        if len(self._outbox) >= self._wake_at:
+        if self._is_awaited():
             self._kick()
 
     def complete(self) -> None:
         """There are no more inputs."""
         self.completed = True
         self._kick()
+
+    def _is_awaited(self) -> bool:
+        """Whether the submitter waits for as much as there is."""
+        return len(self._outbox) >= self._wake_at or (
+            self._wake_at != _NEVER and self._put_bytes - self._got_bytes >= BATCH_BYTES
+        )
 
     def _kick(self) -> None:
         self._wake_at = _NEVER
@@ -123,16 +130,18 @@ class Submission:
     def _may_send(self, completed: bool) -> bool:
         """Small ones wait for company while others are on their way."""
         waiting = len(self._in_flight)
-        return waiting == 0 or (
-            waiting < IN_FLIGHT and (completed or len(self._outbox) >= self._target)
-        )
+        return waiting == 0 or (waiting < IN_FLIGHT and (completed or self._is_batch()))
+
+    def _is_batch(self) -> bool:
+        """Whether the outbox has enough for a request."""
+        return len(self._outbox) >= self._target or self._put_bytes - self._got_bytes >= BATCH_BYTES
 
     async def _something(self) -> None:
         """Return when there are inputs to send or a request has its answer."""
         self._wake.clear()
         room = len(self._in_flight) < IN_FLIGHT
         self._wake_at = (self._target if self._in_flight else 1) if room else _NEVER
-        if len(self._outbox) >= self._wake_at or (self.completed and room):
+        if self._is_awaited() or (self.completed and room):
             # It came between the look at the outbox and the wish to be woken.
             self._wake_at = _NEVER
             if self._outbox or not self._in_flight:
@@ -155,7 +164,8 @@ class Submission:
         while outbox and len(batch) < self._target and size + len(outbox[0][1]) <= BATCH_BYTES:
             batch.append(outbox.popleft())
             size += len(batch[-1][1])
-        if len(outbox) >= self._target:
+        self._got_bytes += size
+        if len(batch) == self._target and len(outbox) >= self._target:
             self._target = min(2 * self._target, BATCH)
         return batch
 
@@ -192,7 +202,7 @@ class Submission:
             self._on_durable(len(batch), sum(len(payload) for _, payload in batch))
 
     async def _submit(self, inputs: list[pb.Input], *, last: bool) -> None:
-        first_ns = self.offered[inputs[0].index][0] if inputs and self.offered else now_ns()
+        first = self.offered.get(inputs[0].index) if inputs else None
         self.submitted = True
         await self.client.submit(
             pb.SubmitRequest(
@@ -202,7 +212,7 @@ class Submission:
                 inputs=inputs,
                 last=last,
                 strategy=self._strategy,
-                submitted_ns=first_ns,
+                submitted_ns=first[0] if first is not None else now_ns(),
             ),
             put_by=True,
         )

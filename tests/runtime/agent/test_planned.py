@@ -9,11 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from rekindle.exception import InvalidError
+from rekindle.runtime.agent import budget as budget_module
 from rekindle.runtime.agent.frozen import FrozenState
 from rekindle.runtime.agent.report import stats
 from rekindle.runtime.agent.resting import live
+from rekindle.runtime.agent.settings import budget_bytes
 from rekindle.snapshot import residency
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level, PoolPlan, Rest
@@ -346,6 +350,31 @@ def test_of_one_function_runners_go_before_the_template_before_the_cache(home: P
         assert (await h.call(worker, "host")).strategy == "restore"
 
     run(home, scenario)
+
+
+def test_a_machine_that_is_short_of_memory_counts_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker)
+        await h.call(worker, "host")
+        budget = h.node.budget
+        await budget.look(h.node)
+        assert idle(h, worker) == 1
+        monkeypatch.setattr(budget_module, "LEAST_AVAILABLE", 1.0)
+        budget.enforce(h.node)
+        assert idle(h, worker) == 0
+        assert "available on this machine" in budget.evictions[0]["reason"]
+
+    run(home, scenario)
+
+
+def test_the_budget_is_a_number_of_bytes_or_a_share_of_what_there_is() -> None:
+    assert budget_bytes({"REKINDLE_MEMORY_BUDGET_BYTES": "123"}) == 123
+    assert 0 < budget_bytes({}) < psutil.virtual_memory().total
+    for wrong in ("0", "-1", "2G"):
+        with pytest.raises(InvalidError, match="REKINDLE_MEMORY_BUDGET_BYTES"):
+            budget_bytes({"REKINDLE_MEMORY_BUDGET_BYTES": wrong})
 
 
 def test_a_node_tells_what_it_holds(home: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 _MAIN = "from rekindle.sdk.cli.main import main; main()"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def environ(directory: Path, **more: str) -> dict[str, str]:
