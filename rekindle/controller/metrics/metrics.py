@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from rekindle.controller.metrics.lag import LoopLag
 from rekindle.controller.metrics.recent import Recent
 from rekindle.controller.metrics.series import Book
@@ -79,7 +81,10 @@ class Metrics:
         series = self.book.of(function_id)
         if series is None:
             return
-        result = pb.Result.FromString(raw)
+        try:
+            result = pb.Result.FromString(raw)
+        except DecodeError:
+            return  # whoever needs it says so
         last = began = result.submitted_ns
         strategy = result.strategy or "none"
         took: dict[str, int] = {}  # a phase that is marked twice is one
@@ -144,7 +149,10 @@ class Metrics:
         for function_id, counts in told.items():
             if not isinstance(counts, dict) or function_id not in self._state.functions:
                 continue
-            calls, busy = int(counts.get("calls") or 0), float(counts.get("busy_s") or 0.0)
+            try:
+                calls, busy = int(counts.get("calls") or 0), float(counts.get("busy_s") or 0.0)
+            except (TypeError, ValueError):
+                continue  # of another version
             key = (agent_id, function_id)
             before_calls, before_busy = self._direct_before.get(key, (0, 0.0))
             self._direct_before[key] = (calls, busy)

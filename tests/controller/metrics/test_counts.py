@@ -183,7 +183,9 @@ def test_direct_calls_are_counted_by_what_is_new_of_their_totals() -> None:
     [series] = list(metrics.book)
     assert series.direct_calls == 35
     assert series.direct_seconds == pytest.approx(1.2)
-    metrics.heartbeat(agent, {"direct": "nonsense"})
+    for nonsense in ("x", {"fu-f": 3}, {"fu-f": {"calls": []}}, {"fu-f": {"calls": "many"}}):
+        metrics.heartbeat(agent, {"direct": nonsense})
+    assert series.direct_calls == 35
 
 
 def test_a_heartbeat_that_cannot_be_read_is_left_out() -> None:
