@@ -6,6 +6,7 @@ on as the bytes that they came as; nothing here looks into them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from rekindle.controller.events import Events
@@ -22,6 +23,7 @@ from rekindle.wire import rekindle_pb2 as pb
 BATCH_INPUTS, BATCH_BYTES = 512, 4 * MIB
 #: Results that wait in memory for one reader; one that is slower reads from the store.
 _WATCHER_BYTES = 8 * MIB
+_EXPIRE_S = 0.5
 
 
 class Completer:
@@ -43,6 +45,7 @@ class Completer:
         self._settings = settings
         self.result_ttl_s = settings.result_ttl_s
         self._events = events
+        self._ended: set[str] = set()
         #: Called when memory has room again for inputs of a function.
         self.on_room: Callable[[Function], None] = lambda function: None
         #: Called with the blobs of inputs that are done with.
@@ -84,8 +87,24 @@ class Completer:
             agent.acknowledge(call.call_id, indexes)
         self.on_room(function)
         if call.kind == "submit" and call.done == call.accepted:
-            await self._store.expire_index(call.call_id, self._settings.result_ttl_s)
+            self._expire_soon(call.call_id)
         self.reap(call)
+
+    def _expire_soon(self, call_id: str) -> None:
+        """A call has no undone inputs: count its time, together with others."""
+        if not self._ended:
+            self._tasks.start(self._expire(), "count calls' time")
+        self._ended.add(call_id)
+
+    async def _expire(self) -> None:
+        await asyncio.sleep(_EXPIRE_S)
+        ended, self._ended = self._ended, set()
+        still = {
+            one
+            for one in ended
+            if (call := self._state.calls.get(one)) and (call.undone or call.held)
+        }
+        await self._store.expire_indexes(sorted(ended - still), self._settings.result_ttl_s)
 
     def ttl(self, call: Call) -> int:
         """How long results of a call are kept, in seconds."""

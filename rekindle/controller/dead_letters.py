@@ -123,7 +123,7 @@ class DeadLetters:
                 made = _request(function_id, call_id, group)
                 made.function_id = function.function_id
                 if any(item.blob for item in made.inputs):  # blobs live as long as their call
-                    await self._queue.expire_index(call_id, self._settings.result_ttl_s)
+                    await self._queue.expire_indexes([call_id], self._settings.result_ttl_s)
                 try:
                     await self.submit(function, made)
                 except Error as error:

@@ -203,13 +203,15 @@ class QueueStore:
     # ---- calls
 
     async def index_call(self, call_id: str, at: CallIndex) -> None:
-        """Remember where a submitted call belongs, until ``expire_index``."""
+        """Remember where a submitted call belongs, until ``expire_indexes``."""
         text = f"{at.function_id}\n{at.app}\n{at.function}"
         await self._link.command("SET", keys.call_index(call_id), text)
 
-    async def expire_index(self, call_id: str, ttl_s: int) -> None:
-        """Forget it after so many seconds: the call has no undone inputs."""
-        await self._link.command("EXPIRE", keys.call_index(call_id), ttl_s, patience_s=_FOREVER)
+    async def expire_indexes(self, call_ids: Sequence[str], ttl_s: int) -> None:
+        """Forget it after so many seconds: these calls have no undone inputs."""
+        await self._link.commands(
+            [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
+        )
 
     async def index_of(self, call_id: str) -> CallIndex | None:
         """Where a submitted call belongs; None when it is not known (any more)."""
