@@ -78,6 +78,7 @@ class StatusReport:
                 for app in state.apps.values()
             ],
             "agents": [_agent(agent) for agent in state.agents.values()],
+            "dead_of_closed": sum(n for one, n in dead.items() if one not in told),
             "waiting_calls": len(state.waiters),
             "loop_lag_ms": round(1000 * self._metrics.lag.last, 3),
             "recent_starts": [_start(*one) for one in self._metrics.recent_starts],

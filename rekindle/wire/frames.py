@@ -21,8 +21,14 @@ _PREFIX = struct.Struct("!IQ")  # length of the header, length of the body
 MAX_HEADER_BYTES = 64 << 20
 #: A first frame holds a token and little else.
 _MAX_FIRST_BYTES = 4096
+#: A body up to this is read together with its header.
+_TOGETHER_BYTES = 1 << 16
 #: No frame carries more descriptors than this.
 MAX_FDS = 8
+
+
+# One encoder for all: json.dumps would make one for each call.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class FrameError(ConnectionError):
@@ -31,7 +37,7 @@ class FrameError(ConnectionError):
 
 def pack_frame(header: Header, body_bytes: int = 0) -> bytes:
     """Everything of a frame but its body."""
-    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw = _encode(header).encode()
     return _PREFIX.pack(len(raw), body_bytes) + raw
 
 
@@ -81,8 +87,11 @@ class FrameSocket:
         header_bytes, body_bytes = _PREFIX.unpack(prefix)
         if header_bytes > MAX_HEADER_BYTES:
             raise FrameError(f"a frame header of {header_bytes} bytes: the ends are out of step")
-        header: Header = json.loads(self._receive_exactly(header_bytes))
-        return header, self._receive_exactly(body_bytes), fds
+        if body_bytes > _TOGETHER_BYTES:
+            header: Header = json.loads(self._receive_exactly(header_bytes))
+            return header, self._receive_exactly(body_bytes), fds
+        rest = self._receive_exactly(header_bytes + body_bytes)
+        return json.loads(rest[:header_bytes]), rest[header_bytes:], fds
 
     def _receive_prefix(self) -> tuple[bytes, list[int]]:
         first, fds, _flags, _address = socket.recv_fds(self._sock, _PREFIX.size, MAX_FDS)

@@ -53,7 +53,7 @@ class Workload:
     seed: int = 1
     rate_mean: float = 1.60  # of log10 of inputs a day
     rate_deviation: float = 1.77
-    most_per_s: float = 3.0
+    most_per_s: float = 1.0
     day_share: float = 0.5
     burst_size: float = 8.0
     burst_gap_s: float = 0.5

@@ -34,6 +34,8 @@ class Node:
     """The node that is simulated."""
 
     memory_bytes: float = math.inf
+    #: Runners at most, of all functions together.
+    max_runners: float = math.inf
     #: Plans are made anew this often at most, as the controller does, but for times that a
     #: policy itself asks for.
     tick_s: float = 2.0
@@ -48,6 +50,7 @@ class Simulation:
         self.node = node or Node()
         self.used = 0.0
         self.peak_used = 0.0
+        self.runners = 0
         self.end = 0.0
         self.pools = [self._pool(i, f) for i, f in enumerate(trace.functions)]
         self._heap: list[_Event] = []
@@ -107,13 +110,16 @@ class Simulation:
             self._fire(event)
         if left:
             raise InvalidError(
-                f"{left} inputs could never run: what min_containers keeps leaves no memory for "
-                "the runners of other functions; give the node more (--memory-gib)"
+                f"{left} inputs could never run: what min_containers keeps leaves no room for the "
+                "runners of other functions; give the node more (--memory-gib, --max-runners)"
             )
         for pool in self.pools:
             pool.settle(self.end)
             pool.idle_s += sum(self.end - runner.idle_since for runner in pool.idle)
             pool.runner_s += sum(self.end - runner.born for runner in pool.idle)
+        for event in self._heap:
+            if event[2] == _READY and event[4] is not None:  # still starting
+                event[3].runner_s += self.end - event[4].born
 
     # ---- events ----------------------------------------------------------------------------
 
@@ -139,6 +145,8 @@ class Simulation:
             if pool.base is not pool.plan.base and pool.raising is None:
                 self._rebase(pool, pool.lowered(pool.plan.base), now)
             self._free(pool, runner, now, warm=False)
+            if not pool.in_flight:
+                self._look(pool, now + _LATER_S)  # made ahead of time, or needed no longer
         elif kind == _TEND:
             if now == pool.tend_at:
                 pool.tend_at = math.inf
@@ -320,14 +328,14 @@ class Simulation:
         more = float(pool.runner_bytes)
         if not pool.total():
             more += pool.bytes_at(pool.base, runners=True) - pool.base_bytes
-        if self.used + more > self.node.memory_bytes and not (
-            make_room and self._make_room(more, pool, now)
-        ):
+        short = self.used + more > self.node.memory_bytes or self.runners >= self.node.max_runners
+        if short and not (make_room and self._make_room(more, pool, now)):
             return False
         figures = pool.figures[pool.base]
         runner = SimRunner(pool, now, pool.base.strategy)
         pool.starting += 1
         pool.started += 1
+        self.runners += 1
         pool.cpu_s += figures.cpu_s
         self._hold(pool.runner_bytes)
         if pool.total() == 1:
@@ -341,6 +349,7 @@ class Simulation:
         pool.idle_s += now - runner.idle_since
         pool.runner_s += now - runner.born
         self.used -= pool.runner_bytes
+        self.runners -= 1
         if not pool.total():
             self._hold(pool.set_base(pool.base, now))
             self._follow_base(pool, now)
@@ -357,24 +366,33 @@ class Simulation:
                 return
 
     def _make_room(self, more: float, for_pool: SimPool, now: float) -> bool:
-        """Give up what has the lowest priority until ``more`` bytes are free."""
-        short = self.used + more - self.node.memory_bytes
+        """Give up what has the lowest priority until a runner and ``more`` bytes have room."""
+        node = self.node
         found: Sequence[Candidate] = candidates(self.pools, for_pool, now)
-        if sum(candidate.frees for candidate in found) < short:
+        frees = sum(candidate.frees for candidate in found)
+        stops = any(candidate.level is Level.WARM for candidate in found)
+        if self.used + more - frees > node.memory_bytes or (
+            self.runners >= node.max_runners and not stops
+        ):
             return False
         starved, self._starved = self._starved, deque()  # what is freed has been asked for
         try:
             for candidate in found:
-                if self.used + more <= self.node.memory_bytes:
+                crowded = self.runners >= node.max_runners
+                if self.used + more <= node.memory_bytes and not crowded:
                     break
-                pool = candidate.pool
-                self.policy.evicted(candidate.priority)
-                pool.evicted += 1
-                if candidate.level is Level.WARM:
-                    if pool.idle:
-                        self._stop(pool, now)
-                else:
-                    self._rebase(pool, pool.lowered(Level.DISK), now)
+                if crowded and candidate.level is not Level.WARM:
+                    continue
+                self._give_up(candidate, now)
         finally:
             self._starved = starved
-        return self.used + more <= self.node.memory_bytes
+        return self.used + more <= node.memory_bytes and self.runners < node.max_runners
+
+    def _give_up(self, candidate: Candidate, now: float) -> None:
+        pool = candidate.pool
+        self.policy.evicted(candidate.priority)
+        pool.evicted += 1
+        if candidate.level is not Level.WARM:
+            self._rebase(pool, pool.lowered(Level.DISK), now)
+        elif pool.idle:
+            self._stop(pool, now)

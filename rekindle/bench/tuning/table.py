@@ -55,7 +55,7 @@ def as_json(tried: Sequence[Tried], front: Collection[Tried]) -> list[dict[str, 
             "setting": one.setting.to_dict(),
             "label": one.label,
             "pareto": one in front,
-            "arrivals_per_s": round(one.outcome.calls / max(one.took_s, 1e-9)),
+            "arrivals_per_cpu_s": round(one.outcome.calls / max(one.took_s, 1e-9)),
         }
         for one in _ordered(tried)
     ]

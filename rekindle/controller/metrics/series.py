@@ -14,6 +14,8 @@ from rekindle.controller.metrics.spread import Spread
 
 #: The series of all functions that have none of their own.
 OTHERS = "(others)"
+#: What is left of functions whose app is closed.
+CLOSED = "(closed)"
 #: How long the series of a function stay after its app was closed, in seconds.
 KEPT_S = 300.0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rekindle.controller.metrics.families import Spreads, Table
 from rekindle.controller.metrics.metrics import Metrics
-from rekindle.controller.metrics.series import Series
+from rekindle.controller.metrics.series import CLOSED, Series
 from rekindle.controller.state import Agent, State
 
 _FN = ("function",)
@@ -119,6 +119,8 @@ def _queues(metrics: Metrics, status: Mapping[str, Any]) -> list[Table | Spreads
                 inputs.add((series.label, name), function[name])
             oldest.most((series.label,), function.get("oldest_s", 0.0))
             dead.add((series.label,), function.get("dead", 0))
+    if status.get("dead_of_closed"):
+        dead.add((CLOSED,), status["dead_of_closed"])
     return [inputs, oldest, dead]
 
 

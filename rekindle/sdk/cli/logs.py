@@ -79,7 +79,7 @@ def logs(
         follow=follow,
         tail=tail or (0 if since else _DEFAULT_TAIL),
         since_ns=since_ns(since) if since else 0,
-        function=function,
+        function=function.removeprefix(f"{app}."),
         call_id=call_id,
         runner_id=runner_id,
         streams=sources,

@@ -34,9 +34,8 @@ def ls(name: str, as_json: bool) -> None:
     from rekindle.sdk.cli import operator
 
     client = operator.connect()
-    rows = [
-        row for row in functions(operator.ask(client.report(pools=False))) if matches(row, name)
-    ]
+    report = operator.ask(client.report(pools=False))
+    rows = [row for row in functions(report) if matches(row, name)]
     if name and not rows:
         raise NotFoundError(f"no open function is called {name!r}; `rekindle queue ls` lists all")
     if as_json:
@@ -51,7 +50,14 @@ def ls(name: str, as_json: bool) -> None:
             str(row["dead"]),
             row["function_id"],
         )
-    console().print(made if rows else "No app is running.")
+    out = console()
+    out.print(made if rows else "No app is running.")
+    if report.get("dead_of_closed") and not name:
+        out.print(
+            f"{report['dead_of_closed']} dead letters are of apps that are closed; "
+            "`rekindle queue dead ls` lists all.",
+            markup=False,
+        )
 
 
 def functions(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -121,7 +127,7 @@ def state_of(info: pb.CallInfo) -> str:
     return "running" if info.running or info.done else "queued"
 
 
-@queue.command()
+@queue.command(short_help="Cancel a call.")
 @click.argument("call_id", metavar="fc-...")
 @click.option(
     "--terminate-containers",

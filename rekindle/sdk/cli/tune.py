@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,6 +63,11 @@ _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--price-cpu-hour", type=click.FloatRange(0), help="Of CPU time of starts (0.04048).")
 @click.option(
     "--memory-gib", type=click.FloatRange(0, min_open=True), help="The node's budget (no limit)."
+)
+@click.option(
+    "--max-runners",
+    type=click.IntRange(1),
+    help="Runners of the node at most (of APP.FUNCTION: as the agents have it).",
 )
 @click.option(
     "--costs",
@@ -156,6 +162,7 @@ class _Given:
     price_gpu_hour: float | None
     price_cpu_hour: float | None
     memory_gib: float | None
+    max_runners: int | None
     costs: str | None
     service_ms: float
     gpus: float
@@ -183,6 +190,7 @@ class _Found:
     source: str  # of the costs
     function: str | None
     now: Setting | None
+    max_runners: int | None = None
 
 
 def _load(
@@ -195,10 +203,12 @@ def _load(
     from rekindle.wire.pools import Level
 
     record: Recorded | None = None
+    runners = given.max_runners
     if recorded is not None:
         record = records.read(recorded)
     elif function is not None:
-        record = _fetch(function)
+        record, most = _fetch(function)
+        runners = runners or most
     levels: Mapping[Any, Any] | None = None
     source = ""
     if given.costs is not None:
@@ -215,7 +225,7 @@ def _load(
         assert record is not None
         record = dataclasses.replace(record, levels=levels)
         trace: Trace = records.trace_of(record)
-        return _Found(trace, f"recorded of {name}", source, name, record.now)
+        return _Found(trace, f"recorded of {name}", source, name, record.now, runners)
     trace = load.load(
         trace_file,
         levels,
@@ -226,15 +236,19 @@ def _load(
         most=given.most,
     )
     now = record.now if record is not None else None
-    return _Found(trace, str(trace_file), source, name, now)
+    return _Found(trace, str(trace_file), source, name, now, runners)
 
 
-def _fetch(function: str) -> Recorded:
+def _fetch(function: str) -> tuple[Recorded, int | None]:
+    """What the controller recorded, and how many runners its agents have."""
     from rekindle.bench.tuning import recorded as records
     from rekindle.sdk import pools
     from rekindle.sdk.cli import operator
 
-    return records.parse(pools.recorded(operator.connect(), function), function)
+    client = operator.connect()
+    record = records.parse(pools.recorded(client, function), function)
+    agents = operator.ask(client.report()).get("agents", [])
+    return record, sum(int(agent.get("max_runners") or 0) for agent in agents) or None
 
 
 def _export(console: Console, function: str | None, path: Path) -> int:
@@ -269,7 +283,10 @@ def _try(
     )
     if found.now is not None:
         settings.insert(0, found.now)
-    node = Node() if given.memory_gib is None else Node(memory_bytes=given.memory_gib * GIB)
+    node = Node(
+        memory_bytes=math.inf if given.memory_gib is None else given.memory_gib * GIB,
+        max_runners=found.max_runners or math.inf,
+    )
     with console.status("replaying") as status:
         tried = try_all(
             found.trace,

@@ -38,11 +38,14 @@ class Reference:
             else:
                 idle.append((now, born))
 
+        quiet_since = math.inf
         while to_come or waiting or busy or starting:
+            # A runner that is ready when nobody needs it any more goes when the others do.
+            leaves = min(idle[0][0], quiet_since) + self.keep_s if idle else math.inf
             events = [
                 (min(starting)[0], "ready") if starting else (math.inf, "none"),
                 (min(busy)[0], "free") if busy else (math.inf, "none"),
-                (idle[0][0] + self.keep_s, "expired") if idle else (math.inf, "none"),
+                (leaves, "expired") if idle else (math.inf, "none"),
                 (arrivals[to_come[0]][0], "arrival") if to_come else (math.inf, "none"),
             ]
             now, what = min(events)
@@ -55,11 +58,16 @@ class Reference:
                 busy.remove(one)
                 end = max(end, now)
                 free(now, one[1])
+                if not busy:
+                    quiet_since = now
             elif what == "expired":
-                _, born = idle.pop(0)
-                self.runner_s += now - born
+                since, born = idle.pop(0)
+                now = max(now, since)
+                over = not (to_come or waiting or busy)  # a start goes on that nobody needs
+                self.runner_s += (min(now, end) if over else now) - born
             else:
                 index = to_come.pop(0)
+                quiet_since = math.inf
                 if idle:
                     _, born = idle.pop()
                     begin(index, now, born)
@@ -70,5 +78,6 @@ class Reference:
                         starting.append((now + self.start_s, now))
                         self.starts += 1
         for since, born in idle:
-            self.runner_s += min(since + self.keep_s, end) - born
+            leaves = max(min(since, quiet_since) + self.keep_s, since)
+            self.runner_s += min(leaves, end) - born
         return self

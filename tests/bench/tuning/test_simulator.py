@@ -29,6 +29,7 @@ class Watched(Simulation):
         most = pool.function.settings.max_containers
         assert most is None or pool.total() <= most
         assert self.used <= self.node.memory_bytes
+        assert sum(p.total() for p in self.pools) == self.runners <= self.node.max_runners
         return started
 
 
@@ -69,12 +70,16 @@ def small_traces(draw: st.DrawFn) -> Arrivals:
 
 
 @pytest.mark.parametrize("name", EVERY_POLICY)
-@given(given_trace=small_traces(), budget=st.sampled_from([math.inf, 1200.0]))
+@given(
+    given_trace=small_traces(),
+    budget=st.sampled_from([math.inf, 1200.0]),
+    runners=st.sampled_from([math.inf, 7.0]),
+)
 @settings(deadline=None, max_examples=25)
 def test_every_arrival_is_started_once_within_max_and_within_memory(
-    name: str, given_trace: Arrivals, budget: float
+    name: str, given_trace: Arrivals, budget: float, runners: float
 ) -> None:
-    node = Node(memory_bytes=budget * MIB)
+    node = Node(memory_bytes=budget * MIB, max_runners=runners)
     simulation = Watched(given_trace, policies.make(name), node).run()
     assert sum(pool.counted() for pool in simulation.pools) == len(given_trace)
     for index, pool in enumerate(simulation.pools):
@@ -97,7 +102,7 @@ def test_every_arrival_is_started_once_within_max_and_within_memory(
     start_s=st.floats(0.001, 10),
     most=st.none() | st.integers(1, 4),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=200)
 def test_fixed_keep_alive_is_as_an_independent_reference_finds_it(
     gaps: list[tuple[float, float]], keep_s: float, start_s: float, most: int | None
 ) -> None:
@@ -213,6 +218,23 @@ def test_an_input_waits_while_all_memory_is_in_use() -> None:
     made = in_memory(functions, [(0.0, 0, 10.0), (1.0, 1, 1.0)])
     simulation = run(made, policies.make("fixed"), memory_bytes=150 * MIB)
     assert list(simulation.pools[1].waits) == pytest.approx([11.0])  # from 1 to 11, then 1 s
+
+
+def test_many_inputs_at_once_share_the_runners_that_the_node_may_have() -> None:
+    made = trace([(0.0, 1.0)] * 100, plain(0.5))
+    simulation = run(made, policies.make("fixed"), max_runners=10)
+    pool = simulation.pools[0]
+    assert pool.started == 10
+    assert max(pool.waits) == pytest.approx(9.5)
+    assert simulation.end == pytest.approx(10.5)
+
+
+def test_a_node_full_of_runners_gives_up_an_idle_one_for_another_function() -> None:
+    functions = [TracedFunction(label=name, levels=plain(1.0)) for name in "ab"]
+    made = in_memory(functions, [(0.0, 0, 1.0), (5.0, 1, 1.0)])
+    simulation = run(made, policies.make("fixed"), max_runners=1)
+    assert simulation.pools[0].evicted == 1
+    assert list(simulation.pools[1].waits) == pytest.approx([1.0])
 
 
 def test_a_function_that_no_node_of_that_size_can_run_is_an_error() -> None:

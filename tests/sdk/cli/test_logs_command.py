@@ -51,6 +51,8 @@ async def test_the_last_lines_of_an_app_by_name_or_id(shared: Instance) -> None:
         assert found.stdout == "hello\noh no\n"
         assert (await run(where, "logs", "talk", "--search", "OH")).stdout == "oh no\n"
         assert (await run(where, "logs", "talk", "--since", "1h", "--function", "g")).stdout == ""
+        of = await run(where, "logs", "talk", "--function", "talk.f", "-n", "1")
+        assert of.stdout == "a note\n"
         stamped = (await run(where, "logs", "talk", "--timestamps")).stdout.splitlines()
         assert stamped[0].endswith(" hello") and stamped[0][4] == "-"
         told = [

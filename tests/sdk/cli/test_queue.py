@@ -215,6 +215,9 @@ async def test_an_input_that_was_given_up_is_replayed_in_the_app_as_it_is_run_ag
         assert [(one["call_id"], one["deliveries"]) for one in told] == [(call_id, 5)]
         assert "killed" in await run(where, "dead", "show", told[0]["id"])
         await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        assert "1 dead letters are of apps that are closed" in await run(where, "ls")
+        metrics = (await client.call("Metrics", pb.MetricsRequest())).text
+        assert 'rekindle_dead_letters{function="(closed)"} 1.0' in metrics
         refused = await run(where, "dead", "replay", told[0]["id"])
         assert "0 dead letters" in refused and "run it again" in refused
 

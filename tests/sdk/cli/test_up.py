@@ -25,11 +25,11 @@ def home() -> Iterator[Path]:
         rekindle(Path(name), "down")
 
 
-def rekindle(home: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+def rekindle(home: Path, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
     environ = {k: v for k, v in os.environ.items() if k != "REKINDLE_DIR"}
     return subprocess.run(
         [sys.executable, "-c", "from rekindle.sdk.cli.main import main; main()", *argv],
-        env={**environ, "REKINDLE_HOME": str(home)},
+        env={**environ, "REKINDLE_HOME": str(home), **more},
         capture_output=True,
         text=True,
         timeout=120,
@@ -74,6 +74,12 @@ def test_metrics_are_served_where_up_was_told_and_printed_by_their_command(home:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.listen()
+        script = home / "hello_taken.py"
+        script.write_text(
+            "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
+        )
+        ran = rekindle(home, "run", str(script), REKINDLE_METRICS=f"127.0.0.1:{port}")
+        assert ran.stdout == "hello\n", "a private instance serves none"
         taken = rekindle(home, "up", "--metrics", f"127.0.0.1:{port}")
         assert taken.returncode == 1
         assert f"cannot be served on 127.0.0.1:{port}" in taken.stderr

@@ -4,7 +4,7 @@ A real controller and a real Redis are pinned to one core; a client and an agent
 share the others. Printed: inputs a second from the first submission to the last result, and the
 processor time that the controller and Redis took for each input.
 
-    python bench/queue.py [--inputs 100000] [--single 2000]
+    python bench/controller.py [--inputs 100000] [--single 2000]
 """
 
 from __future__ import annotations
