@@ -1,0 +1,96 @@
+"""Inputs that come back without a result: who counts it, and how long they wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.harness import (
+    Client,
+    FakeAgent,
+    in_loop,
+    running_instance,
+    spec,
+)
+from tests.controller.test_faults import process
+
+
+async def lose(agent: FakeAgent, assign: pb.Assign) -> None:
+    """The runner of an input dies."""
+    index = assign.inputs[0].index
+    await agent.send(
+        returned=pb.InputsReturned(
+            call_id=assign.call_id, indexes=[index], reason="killed", begun=[index]
+        )
+    )
+
+
+@in_loop
+async def test_the_first_time_is_at_once_and_then_the_wait_doubles() -> None:
+    with running_instance(REKINDLE_CRASH_BACKOFF_S="0.3") as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            _, [function_id] = await client.register("app", spec())
+            call = client.invoke(function_id)
+            waits = []
+            for _ in range(4):
+                assign = await agent.assigned.get()
+                began = time.monotonic()
+                await lose(agent, assign)
+                again = await agent.assigned.get()
+                agent.assigned.put_nowait(again)
+                waits.append(time.monotonic() - began)
+            assert waits[1] >= 0.29 and waits[2] >= 0.59 and waits[3] >= 1.19
+            assert waits[0] < waits[3]
+            await agent.done(await agent.assigned.get())
+            assert (await call).deliveries == 5
+
+
+@in_loop
+async def test_a_wait_after_a_crash_survives_a_restart_of_the_controller() -> None:
+    with running_instance(REKINDLE_CRASH_BACKOFF_S="3") as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            _, [function_id] = await client.register("app", spec())
+            call_id = await client.submit(function_id, {0: b""})
+            await lose(agent, await agent.assigned.get())
+            await lose(agent, await agent.assigned.get())
+            lost = time.monotonic()
+            again = asyncio.ensure_future(agent.assigned.get())
+            # The next word of the controller tells that it has dealt with what was said before.
+            other = client.invoke(function_id)
+            first = await again
+            await agent.done(first)
+            await other
+            instance.kill_controller()
+            await agent.lost_connection()
+            instance.start_controller()
+            await agent.connect()
+            assign = await agent.assigned.get()
+            assert (assign.call_id, assign.delivery) == (call_id, 3)
+            assert time.monotonic() - lost >= 2.5
+            await agent.done(assign)
+            assert len(await client.results(call_id)) == 1
+
+
+@in_loop
+async def test_a_dead_agent_counts_for_as_many_inputs_as_it_had_runners() -> None:
+    with running_instance() as instance, process() as victim:
+        async with (
+            Client(instance) as client,
+            FakeAgent(instance, max_runners=2, pid=victim.pid) as first,
+        ):
+            _, [function_id] = await client.register("app", spec())
+            call_id = await client.submit(function_id, dict.fromkeys(range(10), b""))
+            for _ in range(10):
+                await first.assigned.get()
+            async with FakeAgent(instance, max_runners=2) as second:
+                victim.kill()
+                victim.wait()
+                await first.disconnect()
+                again = [await second.assigned.get() for _ in range(10)]
+                counted = {a.inputs[0].index for a in again if a.delivery == 2}
+                assert counted == {0, 1}
+                assert {a.inputs[0].index for a in again if a.delivery == 1} == set(range(2, 10))
+                for assign in again:
+                    await second.done(assign)
+                assert len(await client.results(call_id)) == 10
