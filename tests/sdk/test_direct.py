@@ -6,7 +6,7 @@ import asyncio
 import pickle
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -119,6 +119,10 @@ def hang_up(sock: socket.socket, _call: wire.Call) -> None:
     sock.shutdown(socket.SHUT_RDWR)
 
 
+async def _await(call: Awaitable[Any]) -> Any:
+    return await call
+
+
 @pytest.fixture
 def lender(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lender]:
     fake = Lender()
@@ -192,7 +196,7 @@ def test_a_lost_call_is_submitted_again_under_its_id(lender: Lender, way: str) -
     lender.serve = hang_up
     with app.run():
         add.remote(1)
-        value = add.remote(2) if way == "blocking" else asyncio.run(add.remote.aio(2))
+        value = add.remote(2) if way == "blocking" else asyncio.run(_await(add.remote.aio(2)))
         assert value == 2
         last = records.last()
     assert [request.call_id for request in lender.submitted][1:] == lender.calls
@@ -215,7 +219,7 @@ def test_a_cancelled_task_hangs_up(lender: Lender) -> None:
 
     async def scenario() -> None:
         await add.remote.aio(1)
-        calling = asyncio.create_task(add.remote.aio(2))
+        calling = asyncio.create_task(_await(add.remote.aio(2)))
         await asyncio.to_thread(begun.wait, 10)
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -248,6 +252,7 @@ def test_leases_that_are_over_are_let_go_when_fewer_are_used(lender: Lender) -> 
         slot = next(iter(direct._slots.values()))
         held = [background().run(slot.ask()) for _ in range(5)]
         for one in held:
+            assert one is not None
             slot.give_back(one)
         for connection in lender.connections[:-1]:
             connection.shutdown(socket.SHUT_RDWR)
