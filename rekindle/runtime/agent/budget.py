@@ -246,9 +246,9 @@ def report_pools(node: Node, memory: Memory) -> list[dict[str, Any]]:
             "starting": pool.starting,
             "waiting": len(pool.waiting),
             "quiet_s": round(pool.sizing.quiet_s(), 1),
-            "level": (Level.WARM if idle else level).value,
+            "level": (Level.WARM if pool.size() else level).value,
             "below": level.value,
-            "wanted": ORDER[0].value if idle else pool.sizing.level(pool.size()).value,
+            "wanted": ORDER[0].value if pool.size() else pool.sizing.level(pool.size()).value,
             "why": pool.sizing.plan.why if pool.sizing.ordered else "",
         }
         if runner is not None:
