@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -223,13 +223,27 @@ class Arrivals:
     async def record(self, name: Name) -> Record:
         """One series, from Redis."""
         raw: dict[bytes, bytes] = await self._link.command("HGETALL", keys.arrivals(*name))
-        blocks = sorted(int(field_[1:]) for field_ in raw if field_.startswith(b"b"))
-        days = sorted(int(field_[1:]) for field_ in raw if field_.startswith(b"d"))
-        arrivals = [one for n in blocks for one in unpack_arrivals(raw[b"b%d" % n])]
-        minutes = [
-            (day * _DAY_S + minute * 60, count)
-            for day in days
-            for minute, count in unpack_minutes(raw[b"d%d" % day]).counted()
-        ]
-        service = Service.from_list(json.loads(raw[b"s"])) if b"s" in raw else Service()
-        return Record(name[1], arrivals, minutes, service)
+        return await asyncio.to_thread(_unpacked, name[1], raw)  # a long one takes a while
+
+    async def newest(self, name: Name, count: int) -> tuple[list[Arrival], float]:
+        """The last ``count`` arrivals of a series or some more, and the mean time that one runs."""
+        key = keys.arrivals(*name)
+        block, service = await self._link.command("HMGET", key, "n", "s")
+        last = int(block or 0)
+        first = max(0, last - count // BLOCK)
+        found = await self._link.command("HMGET", key, *(f"b{n}" for n in range(first, last + 1)))
+        mean_s = Service.from_list(json.loads(service)).mean_s if service else 0.0
+        return [one for data in found if data for one in unpack_arrivals(data)], mean_s
+
+
+def _unpacked(digest: str, raw: Mapping[bytes, bytes]) -> Record:
+    blocks = sorted(int(field_[1:]) for field_ in raw if field_.startswith(b"b"))
+    days = sorted(int(field_[1:]) for field_ in raw if field_.startswith(b"d"))
+    arrivals = [one for n in blocks for one in unpack_arrivals(raw[b"b%d" % n])]
+    minutes = [
+        (day * _DAY_S + minute * 60, count)
+        for day in days
+        for minute, count in unpack_minutes(raw[b"d%d" % day]).counted()
+    ]
+    service = Service.from_list(json.loads(raw[b"s"])) if b"s" in raw else Service()
+    return Record(digest, arrivals, minutes, service)

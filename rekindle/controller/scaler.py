@@ -65,6 +65,7 @@ class Scaler:
         self._order = itertools.count()
         self._clock = _clock()
         self._news = AgentNews()
+        self._told: dict[str, set[Key]] = {}  # agent id -> pools of its last heartbeat
         self._orders = PlanOrders(state)
         self._tidied = 0.0
         self._agents: dict[str, bool] = {}  # whether each is connected
@@ -127,8 +128,11 @@ class Scaler:
     def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
         """An agent told of itself."""
         now = self._clock()
+        told, before_told = set(), self._told.get(agent.agent_id, set())
         for entry in entries(stats, "held"):
-            pool = self._pools.get((str(entry.get("function_id")), str(entry.get("params", ""))))
+            key = (str(entry.get("function_id")), str(entry.get("params", "")))
+            told.add(key)
+            pool = self._pools.get(key)
             if pool is None:
                 continue
             before = pool.reported.get(agent.agent_id)
@@ -139,6 +143,10 @@ class Scaler:
             changed = costs.levels(snapshots=_snapshots(pool)) is not levels
             if changed or (before is None and pool.sent) or self._orders.over_share(pool):
                 self._touch(pool)
+        self._told[agent.agent_id] = told
+        for key in before_told - told:  # nothing is held of it any more
+            if key in self._pools:
+                self._pools[key].reported.pop(agent.agent_id, None)
         for start, raw in self._news.starts(agent.agent_id, stats):
             function = self._state.functions.get(start.function_id)
             if function is not None and start.ok:
@@ -251,15 +259,15 @@ class Scaler:
         """Let its policy know what was recorded before this controller, or this policy."""
         sizer = pool.sizer
         await self.arrivals.flush()
-        record = await self.arrivals.record((pool.label, pool.digest))
+        recorded, service_s = await self.arrivals.newest((pool.label, pool.digest), _PAST)
         if pool.sizer is not sizer:
             return  # another policy meanwhile
         fresh = self._policy(pool.force).sizer()
         seen = {at for at, _ in pool.missed or ()}
-        past = [one for one in record.arrivals[-_PAST:] if one[0] not in seen]
+        past = [one for one in recorded[-_PAST:] if one[0] not in seen]
         past = sorted({*past, *(pool.missed or ())})
         now = self._clock()
-        tell_past(fresh, past, record.service.mean_s, now)
+        tell_past(fresh, past, service_s, now)
         pool.sizer, pool.missed = fresh, None
         self._touch(pool, now=True)
 
@@ -353,6 +361,8 @@ class Scaler:
             self._instances.pop(function_id, None)
             self._tasks.start(self.book.forget(function_id), "forget pool settings")
         self._news.forget_but(agents)
+        for agent_id in self._told.keys() - agents.keys():
+            del self._told[agent_id]
 
     # ---- for people ------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ def table(
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.add_column("setting", overflow="fold", min_width=20)
     for heading in _headings(tried, even=even)[1:]:
-        shown.add_column(heading.replace(" ", "\n").replace(",", ""), justify="right")
+        shown.add_column(heading.replace(" ", "\n", 1).replace(",", ""), justify="right")
     for row, one in zip(_rows(tried, front, even=even), _ordered(tried), strict=True):
         style = "bold green" if chosen is not None and one is chosen.tried else ""
         shown.add_row(*row, style=style)

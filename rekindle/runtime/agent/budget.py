@@ -226,7 +226,7 @@ def report(budget: Budget) -> dict[str, Any]:
 
 
 def report_pools(node: Node, memory: Memory) -> list[dict[str, Any]]:
-    """What is held of each pool, for the heartbeat."""
+    """What is held of each pool, for the heartbeat; pools of which nothing is are left out."""
     made = []
     for (function_id, digest), pool in node.pools.items():
         revision = pool.revision
@@ -234,6 +234,10 @@ def report_pools(node: Node, memory: Memory) -> list[dict[str, Any]]:
         idle = pool.idle()
         runner = memory.idle_runner(pool)
         level = level_held(revision, memory.cached)
+        if level in (Level.DISK, Level.NONE) and not (
+            pool.size() or pool.starting or pool.waiting or pool.sizing.active
+        ):
+            continue
         one: dict[str, Any] = {
             "function_id": function_id,
             "params": digest,
@@ -242,9 +246,9 @@ def report_pools(node: Node, memory: Memory) -> list[dict[str, Any]]:
             "starting": pool.starting,
             "waiting": len(pool.waiting),
             "quiet_s": round(pool.sizing.quiet_s(), 1),
-            "level": (Level.WARM if idle else level).value,
+            "level": (Level.WARM if pool.size() else level).value,
             "below": level.value,
-            "wanted": ORDER[0].value if idle else pool.sizing.level(pool.size()).value,
+            "wanted": ORDER[0].value if pool.size() else pool.sizing.level(pool.size()).value,
             "why": pool.sizing.plan.why if pool.sizing.ordered else "",
         }
         if runner is not None:

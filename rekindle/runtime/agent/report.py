@@ -45,7 +45,7 @@ def stats(node: Node) -> dict[str, Any]:
                 "pid": runner.channel.pid,
                 "idle_s": round(now - runner.idle_since, 1) if runner.state.value == "idle" else 0,
                 "age_s": round((now_ns() - runner.began_ns) / 1e9, 1),
-                "pss_bytes": node.budget.memory.runner_share(pool, runner).pss,
+                "pss_bytes": _measured_pss(node, runner.id),
             }
             for pool in node.pools.values()
             for runner in pool.runners.values()
@@ -93,3 +93,9 @@ def stats(node: Node) -> dict[str, Any]:
         "restores": dict(node.tools.restores),
         "measured_pss_bytes": dict(node.measured_pss),
     }
+
+
+def _measured_pss(node: Node, runner_id: str) -> int:
+    """Zero where it was not measured yet."""
+    reading = node.budget.memory.runners.get(runner_id)
+    return reading.share.pss if reading is not None else 0

@@ -102,6 +102,7 @@ def _pools(entries: list[dict[str, Any]]) -> Table:
         held = entry.get("pool") or {}
         most = held.get("max_containers")
         changed = "*" if held.get("changed") else ""
+        rest = "disk" if (held.get("sizes") or {}).get("snapshot_bytes") else "none"
         for place, one in enumerate(held.get("pools") or [{}]):
             name = entry["function"] + (f"({one['params'][:8]})" if one.get("params") else "")
             made.add_row(
@@ -114,7 +115,7 @@ def _pools(entries: list[dict[str, Any]]) -> Table:
                 str(one.get("busy", 0)),
                 str(one.get("idle", 0)),
                 str(one.get("starting", 0)),
-                ", ".join(sorted({str(a.get("level")) for a in one.get("agents", [])})) or "-",
+                ", ".join(sorted({str(a.get("level")) for a in one.get("agents", [])})) or rest,
                 one.get("why", ""),
             )
     return made

@@ -62,7 +62,7 @@ def _costs(trace: Trace, source: str) -> str:
 
     levels = trace.functions[0].levels
     parts = [
-        f"{level.value} {1000 * figures.start_s:,.3g} ms"
+        f"{level.value} {_ms(1000 * figures.start_s)} ms"
         for level, figures in levels.items()
         if level is not Level.WARM
     ]
@@ -72,6 +72,10 @@ def _costs(trace: Trace, source: str) -> str:
         if figures.memory_bytes
     ]
     return f"start from {', '.join(parts)}; held MiB: {', '.join(held)} ({source})"
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def article(console: Console, json_file: Path | None) -> int:

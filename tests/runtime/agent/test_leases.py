@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -40,7 +41,7 @@ class Worker:
     def who(self) -> str:
         return socket.gethostname()
 
-    def add(self, path: str) -> int:
+    def add(self, path: str, _data: bytes = b"") -> int:
         with open(path, "ab") as file:
             file.write(b".")
         self.count = getattr(self, "count", 0) + 1
@@ -371,6 +372,9 @@ def test_nothing_runs_twice_when_runners_are_taken_back_under_load(home: Path) -
         counts = {"direct": 0, "refused": 0, "queued": 0}
         stop = asyncio.Event()
 
+        # In one read, in several that can be cut in the middle, and beside a descriptor.
+        sizes = itertools.cycle([0, 150_000, 0, 1_000_000])
+
         async def caller() -> None:
             while not stop.is_set():
                 granted = await client.ask()
@@ -384,7 +388,7 @@ def test_nothing_runs_twice_when_runners_are_taken_back_under_load(home: Path) -
                     continue  # taken back before we came
                 try:
                     while True:
-                        await client.value(held, "add", str(ledger))
+                        await client.value(held, "add", str(ledger), bytes(next(sizes)))
                         counts["direct"] += 1
                 except NotRunError:
                     counts["refused"] += 1

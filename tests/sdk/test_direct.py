@@ -1,0 +1,261 @@
+"""The client's side of direct calls, against an agent and a runner that misbehave as told."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.exception import FunctionTimeoutError, RequestSizeError, SerializationError
+from rekindle.sdk import client, direct, invoke, records
+from rekindle.sdk.background import background
+from rekindle.wire import direct as wire
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.errors import to_status
+from rekindle.wire.frames import FrameError, FrameSocket
+from rekindle.wire.phases import now_ns
+from rekindle.wire.serialization import record_exception
+from rekindle.wire.shared import Packed, pack, unpack
+from tests.sdk.fake_controller import FakeController
+
+app = rekindle.App("directly")
+
+
+@app.function()
+def add(a: Any, b: Any = 0) -> Any:
+    return a + b
+
+
+Serve = Callable[[socket.socket, wire.Call], None]
+
+
+class Lender(FakeController):
+    """A controller and an agent with one runner, which answers calls with ``serve``."""
+
+    def __init__(self) -> None:
+        self.lease_requests = 0
+        self.refusal: str | Exception | None = None
+        self.fate = {"fate": "lost", "message": "it was killed"}
+        self.calls: list[str] = []
+        self.ended = threading.Event()
+        self.serve: Serve = answer
+        self.connections: list[socket.socket] = []
+        super().__init__()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.directory / "direct.sock"))
+        self._listener.listen()
+        threading.Thread(target=self._accept_forever, daemon=True).start()
+
+    async def Lease(self, request: Any, ctx: Any) -> pb.LeaseReply:
+        self.lease_requests += 1
+        if isinstance(self.refusal, Exception):
+            await ctx.abort(*to_status(self.refusal))  # type: ignore[arg-type]
+        return pb.LeaseReply(
+            granted=self.refusal is None,
+            reason=str(self.refusal or ""),
+            lease_id=f"le-{self.lease_requests}",
+            token="token",
+            socket=str(self.directory / "direct.sock"),
+            runner_id="ru-direct",
+        )
+
+    def close(self) -> None:
+        self._listener.close()
+        for one in self.connections:
+            one.close()
+        super().close()
+
+    def _accept_forever(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections.append(sock)
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        frames = FrameSocket(sock)
+        try:
+            hello, _body, _fds = frames.receive()
+            assert hello["token"] == "token"
+            if "fate" in hello:
+                frames.send(self.fate)
+                return
+            sock.sendall(wire.WELCOME)
+            while (call := wire.receive_call(sock)) is not None:
+                self.calls.append(call.call_id)
+                self.serve(sock, call)
+        except (OSError, FrameError):
+            return
+        finally:
+            sock.close()
+            self.ended.set()
+
+
+def answer(sock: socket.socket, call: wire.Call) -> None:
+    """As a runner does."""
+    received_ns = now_ns()
+    args, kwargs = unpack(call.data, call.fd)
+    status = wire.OK
+    try:
+        packed = pack(add.local(*args, **kwargs))
+    except Exception as error:  # noqa: BLE001 (a runner sends whatever it is)
+        record = record_exception(error)
+        fields = (record.data, record.type_name, record.message, record.traceback)
+        status, packed = wire.FAILED, Packed(pickle.dumps(fields))
+    wire.send_reply(sock, status, (received_ns, now_ns(), now_ns()), packed, printed=False)
+    packed.close()
+
+
+def hang_up(sock: socket.socket, _call: wire.Call) -> None:
+    """As when the runner dies."""
+    sock.shutdown(socket.SHUT_RDWR)
+
+
+async def _await(call: Awaitable[Any]) -> Any:
+    return await call
+
+
+@pytest.fixture
+def lender(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lender]:
+    fake = Lender()
+    monkeypatch.setenv("REKINDLE_DIR", str(fake.directory))
+    yield fake
+    fake.close()
+    client.forget(fake.directory)
+
+
+def test_the_first_call_goes_through_the_controller_and_the_others_directly(
+    lender: Lender,
+) -> None:
+    with app.run(), records.collect() as made:
+        assert [add.remote(i, 1) for i in range(10)] == list(range(1, 11))
+    assert len(lender.submitted) == 1 and len(lender.calls) == 9 and lender.lease_requests == 1
+    assert [one.runner_id for one in made] == ["ru-1"] + 9 * ["ru-direct"]
+    assert len({one.call_id for one in made}) == 10
+    assert set(made[-1].phases) == {"queue", "load_input", "execute", "store_result"}
+    assert lender.ended.wait(10), "the lease is given back when the app ends"
+
+
+def test_calls_whose_strategy_is_asked_for_are_not_direct(lender: Lender) -> None:
+    with app.run():
+        for _ in range(3):
+            with rekindle.sdk.running.ask_strategy("warm"):
+                assert add.remote(1) == 1
+    assert len(lender.submitted) == 3 and not lender.lease_requests
+
+
+def test_a_refusal_is_not_asked_for_again_at_once(lender: Lender) -> None:
+    lender.refusal = "no runner is idle"
+    with app.run():
+        for i in range(20):
+            assert add.remote(i) == i
+        assert len(lender.submitted) == 20 and lender.lease_requests < 20
+        lender.refusal = None
+        while not lender.calls:
+            add.remote(1)
+
+
+def test_what_can_never_be_leased_is_asked_for_once(lender: Lender) -> None:
+    lender.refusal = rekindle.exception.InvalidError("add has retries")
+    with app.run():
+        assert [add.remote(i) for i in range(20)] == list(range(20))
+    assert lender.lease_requests == 1
+
+
+def test_exceptions_come_as_they_are_and_the_lease_stays(lender: Lender) -> None:
+    with app.run():
+        add.remote(1)
+        with pytest.raises(TypeError, match="unsupported operand") as caught:
+            add.remote(1, "x")
+        assert "Traceback" in str(caught.value.__cause__)
+        assert add.remote(2) == 2
+        assert not records.recent()[-2].ok
+    assert lender.lease_requests == 1
+
+
+def test_a_call_that_was_not_accepted_goes_through_the_controller_once(lender: Lender) -> None:
+    with app.run():
+        add.remote(1)
+        add.remote(2)
+        for one in lender.connections:
+            one.shutdown(socket.SHUT_RD)
+        assert add.remote(3) == 3
+    assert len(lender.submitted) == 2 and len(lender.calls) == 1
+
+
+@pytest.mark.parametrize("way", ["blocking", "aio"])
+def test_a_lost_call_is_submitted_again_under_its_id(lender: Lender, way: str) -> None:
+    lender.serve = hang_up
+    with app.run():
+        add.remote(1)
+        value = add.remote(2) if way == "blocking" else asyncio.run(_await(add.remote.aio(2)))
+        assert value == 2
+        last = records.last()
+    assert [request.call_id for request in lender.submitted][1:] == lender.calls
+    assert last is not None and last.deliveries == 2
+
+
+def test_a_call_that_ran_too_long_is_not_submitted_again(lender: Lender) -> None:
+    lender.serve = hang_up
+    lender.fate = {"fate": "timeout", "message": "add ran longer than timeout=1 s"}
+    with app.run():
+        add.remote(1)
+        with pytest.raises(FunctionTimeoutError, match="longer than timeout=1 s"):
+            add.remote(2)
+    assert len(lender.submitted) == 1
+
+
+def test_a_cancelled_task_hangs_up(lender: Lender) -> None:
+    begun = threading.Event()
+    lender.serve = lambda _sock, _call: begun.set()  # and never an answer
+
+    async def scenario() -> None:
+        await add.remote.aio(1)
+        calling = asyncio.create_task(_await(add.remote.aio(2)))
+        await asyncio.to_thread(begun.wait, 10)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+
+    with app.run():
+        asyncio.run(scenario())
+        assert lender.ended.wait(10)
+
+
+def test_what_cannot_travel_is_the_same_error_and_costs_no_lease(
+    lender: Lender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with app.run():
+        add.remote(1)
+        assert add.remote(1) == 1
+        with pytest.raises(SerializationError, match=r"args\[0\] is a _thread.lock"):
+            add.remote(threading.Lock())
+        monkeypatch.setattr(invoke, "MAX_PAYLOAD_BYTES", 1000)
+        monkeypatch.setattr("rekindle.sdk.inputs.MAX_PAYLOAD_BYTES", 1000)
+        with pytest.raises(RequestSizeError, match=r"the arguments of add\(\)"):
+            add.remote(b"x" * 2000)
+        assert add.remote(5) == 5
+    assert lender.lease_requests == 1 and len(lender.calls) == 2
+
+
+def test_leases_that_are_over_are_let_go_when_fewer_are_used(lender: Lender) -> None:
+    with app.run():
+        add.remote(1)
+        slot = next(iter(direct._slots.values()))
+        held = [background().run(slot.ask()) for _ in range(5)]
+        for one in held:
+            assert one is not None
+            slot.give_back(one)
+        for connection in lender.connections[:-1]:
+            connection.shutdown(socket.SHUT_RDWR)
+        for i in range(10):
+            assert add.remote(i) == i
+        assert len(slot.idle) == 1
