@@ -1,10 +1,9 @@
-"""A node, simulated event by event, with the plans of a policy: the same code as the controller's.
+"""A node, simulated event by event, with the plans of a policy: the code of the controller's.
 
-What a node does with a plan is what the agent's pools do: an idle runner takes an input at once,
-the newest one first; else the input waits for a runner that becomes free or is started for it,
-whichever is sooner. Memory is a budget: what has the lowest priority makes room.
-
-The loop over arrivals is long on purpose: at 100,000 arrivals a second each has ten microseconds.
+It does what the agent's pools do: an idle runner takes an input at once, the newest one first;
+else the input waits for one that becomes free or is started for it, whichever is sooner. Memory is
+a budget: what has the lowest priority makes room. The loop over arrivals is long on purpose: at
+100,000 a second each has ten microseconds.
 """
 
 from __future__ import annotations
@@ -64,6 +63,7 @@ class Simulation:
         for pool in pools:
             self._replan(pool, 0.0)
             self._tend(pool, 0.0)
+            pool.replan_at = -math.inf  # its first input changes everything
         last = 0.0
         for times, which, services in self.trace.chunks():
             for now, index, service in zip(times, which, services, strict=True):
@@ -266,6 +266,8 @@ class Simulation:
 
     def _base_wanted(self, pool: SimPool, now: float) -> Level:
         level = pool.plan.base
+        if pool.quiet_since == -math.inf and not pool.in_flight:
+            return pool.base  # never used: nothing is made ready
         if not pool.total() and not pool.in_flight:
             resting = pool.plan.level_at(pool.quiet_for(now))
             level = level if resting is Level.WARM else resting

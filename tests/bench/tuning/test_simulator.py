@@ -186,6 +186,23 @@ def test_gpus_are_held_by_runners_from_the_beginning_of_their_start() -> None:
     )
 
 
+@pytest.mark.parametrize("name", EVERY_POLICY)
+def test_the_second_input_finds_the_runner_of_the_first_though_no_plan_was_made_between(
+    name: str,
+) -> None:
+    arrivals = [(0.1, 0.01), (0.9, 0.01), (1.5, 0.01)]
+    pool = run(trace(arrivals, SNAPSHOT), policies.make(name)).pools[0]
+    assert (pool.started, pool.warm) == (1, 2)
+
+
+def test_a_pool_that_is_never_used_holds_nothing() -> None:
+    functions = [TracedFunction(label=name, levels=SNAPSHOT) for name in ("used", "unused")]
+    made = in_memory(functions, [(1.0, 0, 1.0), (500.0, 0, 1.0)])
+    for name in EVERY_POLICY:
+        unused = run(made, policies.make(name)).pools[1]
+        assert (unused.started, unused.base_memory_s) == (0, 0.0), name
+
+
 def test_an_input_takes_a_runner_that_is_free_before_its_own_start_is_over() -> None:
     made = trace([(0.0, 1.0), (10.5, 1.0)], plain(10.0))
     pool = run(made, policies.make("fixed", keep_s=60.0)).pools[0]
