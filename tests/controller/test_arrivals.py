@@ -15,7 +15,6 @@ from rekindle.controller.arrivals import Arrivals
 from rekindle.controller.blocks import BLOCK
 from rekindle.controller.embedded_redis import redis_url
 from rekindle.controller.redis_link import RedisLink
-from rekindle.controller.sized import tell_past
 from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, spec
 from tests.controller.test_scaler import order_for, recorded, set_pool
 
@@ -142,33 +141,6 @@ async def test_a_policy_knows_what_was_recorded_before_its_time(instance: Instan
                 _, plan = await order_for(other, function_id)
         report = await recorded(client, "timer.f")
         assert sum(count for _, count in report["series"][0]["arrivals"]) == 288
-
-
-class _Sizer:
-    def __init__(self) -> None:
-        self.told: list[tuple[str, float]] = []
-
-    def arrived(self, now: float) -> None:
-        self.told.append(("arrived", now))
-
-    def quiet(self, now: float) -> None:
-        self.told.append(("quiet", now))
-
-    def plan(self, view: object) -> object:
-        raise AssertionError
-
-
-def test_the_past_is_told_with_the_quiet_times_between_inputs() -> None:
-    sizer = _Sizer()
-    tell_past(sizer, [(0.0, 2), (0.5, 1), (10.0, 1), (99.0, 1)], 1.0, 50.0)  # type: ignore[arg-type]
-    assert sizer.told == [
-        ("arrived", 0.0),
-        ("arrived", 0.0),
-        ("arrived", 0.5),
-        ("quiet", 1.5),
-        ("arrived", 10.0),
-        ("quiet", 11.0),
-    ]
 
 
 @in_loop
