@@ -18,9 +18,9 @@ from rekindle.bench import machine as machines
 from rekindle.bench import script
 from rekindle.bench.tuning import plot
 from rekindle.bench.tuning.generate import Workload, generate, without_snapshots
+from rekindle.bench.tuning.node import Node
 from rekindle.bench.tuning.search import Tried, pareto, try_all
 from rekindle.bench.tuning.settings import KEEP_S, Setting, snapshot_aware
-from rekindle.bench.tuning.simulator import Node
 from rekindle.bench.tuning.table import LEGEND, as_json, markdown, table
 from rekindle.controller.policies import GIB, Prices
 from rekindle.exception import Error

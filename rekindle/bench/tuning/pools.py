@@ -58,6 +58,7 @@ class SimPool:
         "most",
         "patience_at",
         "plan",
+        "progress_at",
         "quiet_since",
         "raising",
         "replan_at",
@@ -102,6 +103,7 @@ class SimPool:
         self.tend_at = math.inf
         self.look_after_s = math.inf
         self.patience_at = math.inf
+        self.progress_at = 0.0  # a runner took an input, or ended one
         # What came of it.
         self.runner_bytes = function.levels[Level.WARM].memory_bytes
         self.warm = 0
@@ -162,8 +164,19 @@ class SimPool:
 
     def wake(self, now: float) -> None:
         """An input has arrived after a quiet time."""
+        self.progress_at = now
         if self.base_bytes:
             self.settle(now)
+
+    def worth(self, now: float, start_s: float) -> int:
+        """Runners that the inputs which wait are worth: each has a start's time of work.
+
+        An input takes what others took, or as long as one has been running without an end.
+        """
+        waiting = len(self.waiting)
+        mean_s = self.busy_s / (self.counted() + waiting)
+        stuck_s = now - self.progress_at if self.busy else 0.0
+        return min(waiting, int(waiting * max(mean_s, stuck_s) / start_s + 1e-9))
 
     def counted(self) -> int:
         """Inputs that began to run."""

@@ -12,9 +12,9 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rekindle.bench.tuning.eviction import Candidate, candidates
+from rekindle.bench.tuning.node import Node
 from rekindle.bench.tuning.pools import SimPool, SimRunner
 from rekindle.bench.tuning.trace import Trace, TracedFunction
 from rekindle.controller.policies.policy import Policy, PoolView
@@ -26,18 +26,6 @@ _Event = tuple[float, int, int, SimPool, SimRunner | None]
 
 #: Added to the time of a look, so that what is due is due in spite of rounding.
 _LATER_S = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """The node that is simulated."""
-
-    memory_bytes: float = math.inf
-    #: Runners at most, of all functions together.
-    max_runners: float = math.inf
-    #: Plans are made anew this often at most, as the controller does, but for times that a
-    #: policy itself asks for.
-    tick_s: float = 2.0
 
 
 class Simulation:
@@ -162,6 +150,7 @@ class Simulation:
 
     def _free(self, pool: SimPool, runner: SimRunner, now: float, *, warm: bool) -> None:
         """A runner has nothing to do: the input that waits longest is its own, or it idles."""
+        pool.progress_at = now
         if pool.waiting:
             arrived, service = pool.waiting.popleft()
             pool.busy += 1
@@ -302,21 +291,28 @@ class Simulation:
 
     def _start_for_waiting(self, pool: SimPool, now: float) -> None:
         """Start runners for inputs that wait, when the plan's patience with them is over."""
-        waiting = pool.waiting
-        patience = pool.plan.patience_s
+        waiting, patience = pool.waiting, pool.plan.patience_s
         missing = len(waiting) - pool.starting
-        if patience > 0.0 and waiting and (pool.busy or pool.starting):
-            overdue = 0
-            for arrived, _ in waiting:
-                if arrived + patience > now:
-                    break
-                overdue += 1
-            missing = overdue - pool.starting
-            if overdue < len(waiting) and patience < math.inf:
-                due = waiting[overdue][0] + patience
-                if due < pool.patience_at:
-                    pool.patience_at = due
-                    self._push(due, _PATIENCE, pool, None)
+        look_at = math.inf
+        if waiting and (pool.busy or pool.starting):
+            if patience > 0.0:
+                late = 0
+                for arrived, _ in waiting:
+                    if arrived + patience > now:
+                        look_at = arrived + patience
+                        break
+                    late += 1
+                missing = late - pool.starting
+            if self.node.paced and missing > 0:
+                start_s = max(pool.figures[pool.base].start_s, self.node.slice_s)
+                missing = pool.worth(now, start_s) - pool.starting
+                stuck_at = pool.progress_at + start_s
+                look_at = min(look_at, stuck_at if stuck_at > now else now + start_s)
+        elif self.node.paced and waiting:
+            missing = max(1, pool.worth(now, max(pool.figures[pool.base].start_s, 1e-3)))
+        if look_at < pool.patience_at:
+            pool.patience_at = look_at
+            self._push(look_at, _PATIENCE, pool, None)
         while missing > 0 and pool.total() < pool.most:
             if not self._start(pool, now, make_room=True):
                 if not pool.starved:
