@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 #: No message can be larger; a controller's own limit, below it, gives its own error.
 MAX_PAYLOAD_BYTES = 240 * 1024 * 1024
-_SMALL_BYTES = 4096
 
 
 def packed(
@@ -24,7 +23,7 @@ def packed(
     Raises SerializationError that names the argument, RequestSizeError when it is too large.
     """
     payload = serialize_scalars(args, kwargs)
-    if payload is not None and len(payload) <= _SMALL_BYTES:
+    if payload is not None and len(payload) <= MAX_PAYLOAD_BYTES:
         return payload  # without a text that is for errors alone
     which = f", input {index}," if index >= 0 else ""
     payload = payload or serialize_input(args, kwargs, f"an argument of {function.name}(){which}")
