@@ -65,7 +65,7 @@ def main() -> int:
     """Replay and show; 1 for a promise not kept."""
     options = script.options("policies", __doc__.splitlines()[0])
     console = Console()
-    workload = Workload(functions=60, duration_s=6 * 3600.0) if options.quick else Workload()
+    workload = Workload(duration_s=2 * 3600.0) if options.quick else Workload()
     trace = generate(workload)
     prices = Prices()
     machine = describe_machine()
