@@ -21,13 +21,14 @@ _NOTHING = Figures(start_s=0.0)
 class SimRunner:
     """A runner: idle since a time, or with an input."""
 
-    __slots__ = ("born", "idle_since", "pool", "strategy")
+    __slots__ = ("born", "idle_since", "pool", "service", "strategy")
 
     def __init__(self, pool: SimPool, born: float, strategy: Strategy) -> None:
         self.pool = pool
         self.born = born
         self.strategy = strategy
         self.idle_since = born
+        self.service = 0.0  # of the input that it has
 
 
 class SimPool:
@@ -42,11 +43,12 @@ class SimPool:
         "base_memory_s",
         "base_since",
         "busy",
-        "busy_s",
         "cpu_s",
         "demand_at",
         "demand_s",
         "disk_s",
+        "ended",
+        "ended_s",
         "evicted",
         "figures",
         "function",
@@ -109,7 +111,8 @@ class SimPool:
         self.warm = 0
         self.starts = dict.fromkeys((Strategy.FORK, Strategy.RESTORE, Strategy.COLD), 0)
         self.waits = array("d")  # of those inputs that waited at all
-        self.busy_s = 0.0
+        self.ended = 0  # inputs, and how long they ran
+        self.ended_s = 0.0
         self.demand_s = 0.0
         self.demand_at = 0.0
         self.runner_s = 0.0  # runners' lives, from the beginning of their start
@@ -174,7 +177,9 @@ class SimPool:
         An input takes what others took, or as long as one has been running without an end.
         """
         waiting = len(self.waiting)
-        mean_s = self.busy_s / (self.counted() + waiting)
+        if not self.ended:
+            return waiting
+        mean_s = self.ended_s / self.ended
         stuck_s = now - self.progress_at if self.busy else 0.0
         return min(waiting, int(waiting * max(mean_s, stuck_s) / start_s + 1e-9))
 

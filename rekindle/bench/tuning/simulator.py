@@ -68,9 +68,9 @@ class Simulation:
                 pool.in_flight = in_flight + 1
                 if now >= pool.replan_at:
                     self._replan(pool, now)
-                pool.busy_s += service
                 if pool.idle:
                     runner = pool.idle.pop()
+                    runner.service = service
                     pool.idle_s += now - runner.idle_since
                     pool.busy += 1
                     pool.warm += 1
@@ -120,6 +120,8 @@ class Simulation:
             pool.demand_at = now
             pool.in_flight = in_flight - 1
             pool.busy -= 1
+            pool.ended += 1
+            pool.ended_s += runner.service
             self._free(pool, runner, now, warm=True)
             if in_flight == 1:
                 pool.quiet_since = now
@@ -153,6 +155,7 @@ class Simulation:
         pool.progress_at = now
         if pool.waiting:
             arrived, service = pool.waiting.popleft()
+            runner.service = service
             pool.busy += 1
             if warm:
                 pool.warm += 1
@@ -193,7 +196,6 @@ class Simulation:
         return pool
 
     def _replan(self, pool: SimPool, now: float, *, look: bool = True) -> None:
-        served = pool.counted()
         plan = pool.sizer.plan(
             PoolView(
                 now=now,
@@ -203,7 +205,7 @@ class Simulation:
                 idle=len(pool.idle),
                 starting=pool.starting,
                 queued=len(pool.waiting),
-                service_s=pool.busy_s / served if served else 0.0,
+                service_s=pool.ended_s / pool.ended if pool.ended else 0.0,
                 demand_s=pool.demand_s + pool.in_flight * (now - pool.demand_at),
                 started=pool.started,
             )
