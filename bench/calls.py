@@ -13,6 +13,7 @@ time of rekindle's warm call and of its fan-out goes.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 from peers import environment, plan, profile, report
@@ -29,7 +30,8 @@ LOGS = script.SCRATCH / "calls-logs"
 
 
 def main() -> int:
-    """Measure and show; 1 for a failed measurement, or with --check for a promise not kept."""
+    """Measure and show; 1 where --check finds a promise that is not kept."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended on the way out
     words = [word for word in sys.argv[1:] if word != "--profile"]
     options = script.options("calls", __doc__.splitlines()[0], words)
     console = Console()

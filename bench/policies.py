@@ -18,9 +18,9 @@ from rekindle.bench import machine as machines
 from rekindle.bench import script
 from rekindle.bench.tuning import plot
 from rekindle.bench.tuning.generate import Workload, generate, without_snapshots
+from rekindle.bench.tuning.node import Node
 from rekindle.bench.tuning.search import Tried, pareto, try_all
 from rekindle.bench.tuning.settings import KEEP_S, Setting, snapshot_aware
-from rekindle.bench.tuning.simulator import Node
 from rekindle.bench.tuning.table import LEGEND, as_json, markdown, table
 from rekindle.controller.policies import GIB, Prices
 from rekindle.exception import Error
@@ -65,7 +65,7 @@ def main() -> int:
     """Replay and show; 1 for a promise not kept."""
     options = script.options("policies", __doc__.splitlines()[0])
     console = Console()
-    workload = Workload(functions=60, duration_s=6 * 3600.0) if options.quick else Workload()
+    workload = Workload(duration_s=2 * 3600.0) if options.quick else Workload()
     trace = generate(workload)
     prices = Prices()
     machine = describe_machine()

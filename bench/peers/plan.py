@@ -51,7 +51,7 @@ def roles(quick: bool) -> list[Role]:
         _fan_out("fan_out", f"fan-out of {inputs:,} no-ops", inputs),
         _fan_out("fan_out_batched", "the same, in batches that are one task each", inputs, True),
     ]
-    for megabytes, count in ((1, 5 if quick else 40), (100, 2 if quick else 4)):
+    for megabytes, count in ((1, 5 if quick else 40), (100, 2 if quick else 3)):
         for kind in ("bytes", "array"):
             for measure, what in (("sent", "as argument"), ("fetched", "as result")):
                 name = "NumPy array" if kind == "array" else kind

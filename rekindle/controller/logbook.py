@@ -134,7 +134,7 @@ class Logbook:
                 before = min(before, line.seq)
                 if wanted is not None and 0 < line.at_ns < wanted.since_ns - _OUT_OF_ORDER_NS:
                     return list(found), last
-                if wanted is None or wanted.matches(line):
+                if line.stream != "mark" and (wanted is None or wanted.matches(line)):
                     found.appendleft(line)
                     if len(found) == count:
                         return list(found), last

@@ -141,12 +141,15 @@ class Scaler:
             levels = costs.levels(snapshots=_snapshots(pool))
             costs.held(entry)
             changed = costs.levels(snapshots=_snapshots(pool)) is not levels
-            if changed or (before is None and pool.sent) or self._orders.over_share(pool):
+            quiet = pool.rested(now - float(entry.get("quiet_s") or 0.0))
+            if changed or quiet or (before is None and pool.sent) or self._orders.over_share(pool):
                 self._touch(pool)
         self._told[agent.agent_id] = told
         for key in before_told - told:  # nothing is held of it any more
-            if key in self._pools:
-                self._pools[key].reported.pop(agent.agent_id, None)
+            if (pool := self._pools.get(key)) is not None:
+                pool.reported.pop(agent.agent_id, None)
+                if pool.rested(now):
+                    self._touch(pool)
         for start, raw in self._news.starts(agent.agent_id, stats):
             function = self._state.functions.get(start.function_id)
             if function is not None and start.ok:

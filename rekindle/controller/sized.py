@@ -39,6 +39,9 @@ class SizedPool:
     #: Not planned anew before this, unless asked for.
     replan_at: float = -math.inf
     again_at: float = math.inf
+    #: Whether clients have called its runners directly since it was quiet, and when last.
+    called_directly: bool = False
+    last_direct: float = 0.0
     #: While its sizer is being told of the past: arrivals that come meanwhile.
     missed: list[Arrival] | None = None
     #: Agent id -> what its last heartbeat told of the pool.
@@ -66,7 +69,7 @@ class SizedPool:
         """Inputs have a result; whether it was the last of them."""
         before = self.in_flight
         self._count(-min(count, before), now)
-        if before and not self.in_flight:
+        if before and not self.in_flight and not self.called_directly:
             self.sizer.quiet(now)
             return True
         return False
@@ -79,8 +82,15 @@ class SizedPool:
         for _ in range(min(count, _MOST_AT_ONCE)):
             self.sizer.arrived(now)
         self.demand_s += seconds
-        if not self.in_flight:
-            self.sizer.quiet(now)
+        self.called_directly, self.last_direct = True, now
+
+    def rested(self, since: float) -> bool:
+        """Agents tell of nothing that runs there: a time of direct calls may be over with it."""
+        if not self.called_directly or self.in_flight or self.told("busy"):
+            return False
+        self.called_directly = False
+        self.sizer.quiet(max(since, self.last_direct))
+        return True
 
     def _count(self, more: int, now: float) -> None:
         self.demand_s += self.in_flight * max(0.0, now - self.demand_at)

@@ -12,16 +12,14 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from rekindle.wire import rekindle_pb2 as pb
-
 #: What the results that a map or ``iter()`` holds in this process may take, about.
 MAX_BYTES = 64 * 1024 * 1024
 #: Given to the caller at once, at most.
 _TAKE_BYTES = 4 * 1024 * 1024
 _TAKE = 1024
 
-#: A result, and how many bytes it came in.
-Sized = tuple[pb.Result, int]
+#: The index of a result, and the Result as it came: serialized, it takes a fraction of the room.
+Arrived = tuple[int, bytes]
 
 
 class Wake(Protocol):
@@ -86,8 +84,8 @@ class Arrivals:
         self._ordered = ordered
         self._wake = wake
         self._lock = threading.Lock()
-        self._due: list[Sized] = []  # in the order of their coming
-        self._waiting: dict[int, Sized] = {}  # to be given in order
+        self._due: list[Arrived] = []  # in the order of their coming
+        self._waiting: dict[int, bytes] = {}  # to be given in order
         self._next = first
         self._bytes = 0
         self._ended = False
@@ -96,16 +94,14 @@ class Arrivals:
 
     # ---- the background thread's side ----------------------------------------------------------
 
-    def add(self, batch: list[Sized]) -> None:
+    def add(self, batch: list[Arrived]) -> None:
         """Take results that came; those that came before are dropped."""
         seen, cut = self.seen, self.cut
-        fresh = [
-            sized for sized in batch if not 0 < cut <= sized[0].index and seen.add(sized[0].index)
-        ]
+        fresh = [one for one in batch if not 0 < cut <= one[0] and seen.add(one[0])]
         with self._lock:
-            self._bytes += sum(size for _, size in fresh)
+            self._bytes += sum(len(raw) for _, raw in fresh)
             if self._ordered:
-                self._waiting.update((sized[0].index, sized) for sized in fresh)
+                self._waiting.update(fresh)
             else:
                 self._due.extend(fresh)
         self._wake.set()
@@ -122,7 +118,7 @@ class Arrivals:
             for index in sorted(self._waiting, reverse=True):
                 if self._bytes <= MAX_BYTES // 2:
                     break
-                self._bytes -= self._waiting.pop(index)[1]
+                self._bytes -= len(self._waiting.pop(index))
                 self.cut = index
             self.seen.forget_from(self.cut)
             return True
@@ -148,12 +144,12 @@ class Arrivals:
 
     # ---- the caller's side ---------------------------------------------------------------------
 
-    def take(self) -> list[Sized] | None:
+    def take(self) -> list[Arrived] | None:
         """What is due, at most a thousand or so; None at the end. Raises what ``fail`` was told."""
         ended, error = self._ended, self._error  # before: then nothing comes after them
         with self._lock:
             taken = self._take_ordered() if self._ordered else self._take_any()
-            self._bytes -= sum(size for _, size in taken)
+            self._bytes -= sum(len(raw) for _, raw in taken)
             if self._on_room is not None and (self._bytes <= MAX_BYTES // 2 or not self._is_due()):
                 self._on_room()
                 self._on_room = None
@@ -166,26 +162,26 @@ class Arrivals:
     def _is_due(self) -> bool:
         return self._next in self._waiting if self._ordered else bool(self._due)
 
-    def _take_any(self) -> list[Sized]:
+    def _take_any(self) -> list[Arrived]:
         if len(self._due) <= _TAKE and self._bytes <= _TAKE_BYTES:
             taken, self._due = self._due, []
             return taken
         count = size = 0
-        for _, one in self._due[:_TAKE]:
-            count, size = count + 1, size + one
+        for _, raw in self._due[:_TAKE]:
+            count, size = count + 1, size + len(raw)
             if size >= _TAKE_BYTES:
                 break
         taken = self._due[:count]
         del self._due[:count]
         return taken
 
-    def _take_ordered(self) -> list[Sized]:
-        taken: list[Sized] = []
+    def _take_ordered(self) -> list[Arrived]:
+        taken: list[Arrived] = []
         size = 0
         while len(taken) < _TAKE and size < _TAKE_BYTES and self._next in self._waiting:
-            sized = self._waiting.pop(self._next)
-            taken.append(sized)
-            size += sized[1]
+            raw = self._waiting.pop(self._next)
+            taken.append((self._next, raw))
+            size += len(raw)
             self._next += 1
         return taken
 

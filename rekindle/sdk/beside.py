@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from rekindle.sdk.arrivals import Sized
+from rekindle.sdk.arrivals import Arrived
 from rekindle.sdk.background import background
 from rekindle.wire import blobs
 from rekindle.wire import rekindle_pb2 as pb
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 ALWAYS_INLINE_BYTES = 4096
 #: Results that are fetched while the caller has the one before them.
 _AHEAD = 4
+
+
+#: A result, as it came, and the future of data that comes from the store.
+Fetched = tuple[pb.Result, bytes, Future[bytes] | None]
 
 
 class Beside:
@@ -80,16 +84,20 @@ async def put_aside(client: Client, request: pb.SubmitRequest) -> None:
                 one.ClearField("payload")
 
 
-def fetched(client: Client, due: list[Sized]) -> Iterator[tuple[Sized, Future[bytes] | None]]:
+def fetched(client: Client, due: list[Arrived]) -> Iterator[Fetched]:
     """Results with the data that comes for them from the store; a few are fetched ahead."""
-    waiting: deque[tuple[Sized, Future[bytes] | None]] = deque()
-    ahead = _AHEAD if any(result.blob for result, _ in due) else 0
-    for sized in due:
-        key = sized[0].blob
+    waiting: deque[Fetched] = deque()
+    parse = pb.Result.FromString
+    for _, raw in due:
+        result = parse(raw)
+        key = result.blob
+        if not key and not waiting:
+            yield result, raw, None
+            continue
         fetch = (
             asyncio.run_coroutine_threadsafe(client.blob(key), background().loop) if key else None
         )
-        waiting.append((sized, fetch))
-        if len(waiting) > ahead:
+        waiting.append((result, raw, fetch))
+        if len(waiting) > _AHEAD:
             yield waiting.popleft()
     yield from waiting

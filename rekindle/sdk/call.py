@@ -136,10 +136,12 @@ class FunctionCall:
 
         return self._app.client if self._app is not None else _client(self._instance)
 
-    def _settle(self, result: pb.Result, data: bytes | None = None) -> Any:
+    def _settle(
+        self, result: pb.Result, data: bytes | None = None, raw: bytes | None = None
+    ) -> Any:
         from rekindle.sdk.outcome import settle
 
-        return settle(result, self._function or self._call_id, self._submitted_ns, data)
+        return settle(result, self._function or self._call_id, self._submitted_ns, data, raw)
 
     async def _fetch(self, timeout: float | None, index: int) -> pb.Result:
         import asyncio
@@ -172,15 +174,16 @@ class FunctionCall:
     async def _one(self, index: int, *, stored: bool = False) -> pb.Result | None:
         """The result of one input; None where there is none, or none yet."""
         from rekindle.sdk.arrivals import Seen
+        from rekindle.wire import rekindle_pb2 as pb
 
         stream = self._client().results(
             self._call_id, Seen(index), end_index=index + 1, stored=stored
         )
         async with contextlib.aclosing(stream):
-            async for batch in stream:
-                for result, _ in batch:
-                    if result.index == index:
-                        return result
+            async for batch, _ in stream:
+                for at, raw in batch:
+                    if at == index:
+                        return pb.Result.FromString(raw)
         return None
 
     async def _printed(self, result: pb.Result) -> None:

@@ -22,7 +22,7 @@ import grpc.aio
 
 from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
-from rekindle.sdk.arrivals import Seen, Sized
+from rekindle.sdk.arrivals import Arrived, Seen
 from rekindle.sdk.background import Background, background
 from rekindle.sdk.beside import Beside, put_aside
 from rekindle.wire import rekindle_pb2 as pb
@@ -202,8 +202,10 @@ class Client:
 
     async def results(
         self, call_id: str, seen: Seen, *, end_index: int = 0, stored: bool = False
-    ) -> AsyncGenerator[list[Sized], None]:
-        """Results of a call as they complete, with their sizes, through lost connections.
+    ) -> AsyncGenerator[tuple[list[Arrived], int], None]:
+        """Results of a call as they complete, some at a time, through lost connections.
+
+        With them comes the number of the last line that was logged before them.
 
         Those below ``end_index`` (0: all) that are not in ``seen``, to which the caller adds what
         it takes: after a lost connection one can come again. ``stored``: those alone that are
@@ -218,8 +220,13 @@ class Client:
             )
             try:
                 async for batch in self._stream("Results", request):
-                    if batch.results:
-                        yield [(parse(raw), len(raw)) for raw in batch.results]
+                    arrived, log_seq = [], 0
+                    for raw in batch.results:
+                        result = parse(raw)
+                        arrived.append((result.index, raw))
+                        log_seq = max(log_seq, result.log_seq)
+                    if arrived:
+                        yield arrived, log_seq
                 return
             except _LostError as lost:
                 await patience.wait(lost.error)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError, RequestSizeError
-from rekindle.wire.serialization import serialize_input
+from rekindle.wire.serialization import serialize_input, serialize_scalars
 
 if TYPE_CHECKING:
     from rekindle.sdk.function import Function
@@ -22,8 +22,11 @@ def packed(
 
     Raises SerializationError that names the argument, RequestSizeError when it is too large.
     """
+    payload = serialize_scalars(args, kwargs)
+    if payload is not None and len(payload) <= MAX_PAYLOAD_BYTES:
+        return payload  # without a text that is for errors alone
     which = f", input {index}," if index >= 0 else ""
-    payload = serialize_input(args, kwargs, f"an argument of {function.name}(){which}")
+    payload = payload or serialize_input(args, kwargs, f"an argument of {function.name}(){which}")
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise RequestSizeError(
             f"the arguments of {function.name}(){which} take {len(payload) / (1 << 20):.0f} MiB, "

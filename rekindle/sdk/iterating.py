@@ -32,8 +32,8 @@ def values(call: FunctionCall, start: int, end: int | None) -> Iterator[Any]:
                 due = arrivals.take()
                 if due is None:
                     return
-                for (result, _), data in fetched(call._client(), due):
-                    yield call._settle(result, data.result() if data is not None else None)
+                for result, raw, data in fetched(call._client(), due):
+                    yield call._settle(result, data.result() if data is not None else None, raw)
                 if not due:
                     arrived.wait()
         finally:
@@ -55,10 +55,10 @@ def values_aio(call: FunctionCall, start: int, end: int | None) -> AsyncIterator
                 due = arrivals.take()
                 if due is None:
                     return
-                for (result, _), data in fetched(call._client(), due):
+                for result, raw, data in fetched(call._client(), due):
                     if data is not None:
                         await asyncio.wait((asyncio.wrap_future(data),))
-                    yield call._settle(result, data.result() if data is not None else None)
+                    yield call._settle(result, data.result() if data is not None else None, raw)
                 if not due:
                     await arrived.wait()
         finally:

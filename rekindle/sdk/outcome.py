@@ -32,11 +32,15 @@ _TYPE_OF: dict[int, type[exception.Error]] = {
 
 
 def settle(
-    result: pb.Result, function: str, submitted_ns: int = 0, data: bytes | None = None
+    result: pb.Result,
+    function: str,
+    submitted_ns: int = 0,
+    data: bytes | None = None,
+    raw: bytes | None = None,
 ) -> Any:
     """The value of a result, whose record is then complete; raises what the function raised.
 
-    ``data``: what came from the blob store for it.
+    ``data``: what came from the blob store for it; ``raw``: the result as it came.
     """
     if data is None:
         data = result.data  # read once: each reading copies it
@@ -47,7 +51,8 @@ def settle(
     except BaseException:
         records.add(result, function, ok=False, submitted_ns=submitted_ns)
         raise
-    records.add(result, function, ok=True, submitted_ns=submitted_ns, size=len(data))
+    kept = result if raw is None else raw
+    records.add(kept, function, ok=True, submitted_ns=submitted_ns, size=len(data))
     return value
 
 

@@ -31,9 +31,9 @@ async def read_all(
         bound = arrivals.cut or last or 0
         stream = client.results(call_id, arrivals.seen, end_index=bound)
         async with contextlib.aclosing(stream):
-            async for batch in stream:
+            async for batch, log_seq in stream:
                 if running is not None and running.logs is not None:
-                    await running.logs.reached(max(result.log_seq for result, _ in batch))
+                    await running.logs.reached(log_seq)
                 arrivals.add(batch)
                 bound = arrivals.cut or end() or 0
                 if bound and arrivals.seen.all_below(bound):

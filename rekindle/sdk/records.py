@@ -51,8 +51,9 @@ class Unmade(Protocol):
         """The record."""
 
 
-#: A result, the function's name, whether it succeeded, when it was submitted and when unpickled.
-_Kept = tuple["pb.Result", str, bool, int, int]
+#: A result (serialized: it takes less room), the function's name, whether it succeeded, when it was
+#: submitted and when unpickled.
+_Kept = tuple["pb.Result | bytes", str, bool, int, int]
 
 _recent: deque[_Kept | CallRecord | Unmade] = deque(maxlen=_KEPT)
 _collectors: list[list[CallRecord]] = []
@@ -81,15 +82,14 @@ def collect() -> Iterator[list[CallRecord]]:
 
 
 def add(
-    result: pb.Result, function: str, *, ok: bool, submitted_ns: int = 0, size: int | None = None
+    result: pb.Result | bytes, function: str, *, ok: bool, submitted_ns: int = 0, size: int = 0
 ) -> None:
     """Record a result whose value has just been unpickled: this ends its last phase.
 
-    ``size``: of its data, where the caller knows it.
+    ``size``: of its data.
     """
     kept = (result, function, ok, submitted_ns, now_ns())
-    small = (len(result.data) if size is None else size) <= _SMALL_BYTES
-    if small and ok and not _collectors:
+    if size <= _SMALL_BYTES and ok and not _collectors:
         _recent.append(kept)
         return
     record = _record(kept)
@@ -115,6 +115,10 @@ def _record(kept: _Kept | CallRecord | Unmade) -> CallRecord:
     if not isinstance(kept, tuple):
         return kept.record()
     result, function, ok, submitted_ns, stored_ns = kept
+    if isinstance(result, bytes):
+        from rekindle.wire import rekindle_pb2 as pb
+
+        result = pb.Result.FromString(result)
     marks = [(mark.phase, mark.at_ns) for mark in result.marks]
     marks.append((Phase.STORE_RESULT.value, stored_ns))
     phases = durations_ms(submitted_ns or result.submitted_ns, marks)

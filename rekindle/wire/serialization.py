@@ -34,14 +34,18 @@ def serialize(value: object, what: str) -> bytes:
         raise _explain(value, "value", what, error) from None
 
 
+def serialize_scalars(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
+    """The payload of an input whose arguments are numbers, strings and the like; else None."""
+    if kwargs:
+        return None
+    for value in args:
+        if type(value) not in _SCALARS:
+            return None
+    return pickle.dumps((args, kwargs), _PROTOCOL)
+
+
 def serialize_input(args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> bytes:
     """Pickle ``(args, kwargs)``, the payload of an input; errors name the argument."""
-    if not kwargs:
-        for value in args:
-            if type(value) not in _SCALARS:
-                break
-        else:
-            return pickle.dumps((args, kwargs), _PROTOCOL)
     try:
         return _dumps((args, kwargs))
     except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)

@@ -15,8 +15,6 @@ from rekindle.controller.arrivals import Arrivals
 from rekindle.controller.blocks import BLOCK
 from rekindle.controller.embedded_redis import redis_url
 from rekindle.controller.redis_link import RedisLink
-from rekindle.controller.sized import tell_past
-from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, spec
 from tests.controller.test_scaler import order_for, recorded, set_pool
 
@@ -145,39 +143,11 @@ async def test_a_policy_knows_what_was_recorded_before_its_time(instance: Instan
         assert sum(count for _, count in report["series"][0]["arrivals"]) == 288
 
 
-class _Sizer:
-    def __init__(self) -> None:
-        self.told: list[tuple[str, float]] = []
-
-    def arrived(self, now: float) -> None:
-        self.told.append(("arrived", now))
-
-    def quiet(self, now: float) -> None:
-        self.told.append(("quiet", now))
-
-    def plan(self, view: object) -> object:
-        raise AssertionError
-
-
-def test_the_past_is_told_with_the_quiet_times_between_inputs() -> None:
-    sizer = _Sizer()
-    tell_past(sizer, [(0.0, 2), (0.5, 1), (10.0, 1), (99.0, 1)], 1.0, 50.0)  # type: ignore[arg-type]
-    assert sizer.told == [
-        ("arrived", 0.0),
-        ("arrived", 0.0),
-        ("arrived", 0.5),
-        ("quiet", 1.5),
-        ("arrived", 10.0),
-        ("quiet", 11.0),
-    ]
-
-
 @in_loop
 async def test_an_input_that_is_sent_twice_arrives_once(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared):
-        app_id, [function_id] = await client.register("twice", spec("f"))
+        _, [function_id] = await client.register("twice", spec("f"))
         call_id = await client.submit(function_id, {0: b"x"}, last=False)
         await client.submit(function_id, {0: b"x"}, call_id=call_id)
         report = await recorded(client, "twice.f")
         assert sum(count for _, count in report["series"][0]["arrivals"]) == 1
-        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))  # leave nothing behind

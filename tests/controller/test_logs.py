@@ -39,6 +39,20 @@ async def test_lines_are_numbered_and_followed_in_order(shared: Instance) -> Non
 
 
 @in_loop
+async def test_marks_go_to_those_who_follow_and_to_nobody_later(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, _ = await client.register("app", spec())
+        stream = client.call("Logs", pb.LogsRequest(app_id=app_id, follow=True))
+        await say(agent, app_id, "one")
+        await agent.send(log=pb.LogLine(app_id=app_id, stream="mark", call_id="fc-1"))
+        await say(agent, app_id, "two")
+        lines = [await stream.read() for _ in range(3)]
+        assert [line.text or line.call_id for line in lines] == ["one", "fc-1", "two"]
+        last = client.call("Logs", pb.LogsRequest(app_id=app_id, tail=2))
+        assert [line.text async for line in last] == ["one", "two"]
+
+
+@in_loop
 async def test_a_result_names_the_last_line_before_it(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared) as agent:
         app_id, [function_id] = await client.register("app", spec())

@@ -199,7 +199,9 @@ def test_the_default_policy_is_that_of_the_instance() -> None:
         async def look() -> None:
             async with Client(instance) as client, FakeAgent(instance) as agent:
                 _, [function_id] = await client.register("default", spec())
-                assert "no input yet" in (await plan_for(agent, function_id)).why
+                assert "idle runners are kept" not in (await plan_for(agent, function_id)).why
+                report = await set_pool(client, function_id, buffer_containers=1)
+                assert report["policy"] == "snapshot-aware"
 
         look()
 

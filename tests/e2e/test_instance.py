@@ -289,7 +289,7 @@ def test_a_payload_over_the_limit_is_refused_both_ways_with_the_limit(home: Home
         def main():
             for data, times in ((b"x" * (2 << 20), 0), (b"x", 2 << 20), (b"x", 3)):
                 try:
-                    print(len(grow.remote(data, times)))
+                    print(len(grow.spawn(data, times).get()))
                 except rekindle.exception.RequestSizeError as error:
                     print(error)
         """

@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rekindle.sdk import arrivals
-from rekindle.sdk.arrivals import Arrivals, Seen, Sized
+from rekindle.sdk.arrivals import Arrivals, Arrived, Seen
 from rekindle.sdk.signals import Signal
-from rekindle.wire import rekindle_pb2 as pb
 
 
-def result(index: int, size: int = 100) -> Sized:
-    return pb.Result(index=index), size
+def result(index: int) -> Arrived:
+    return index, bytes(100)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -43,7 +42,7 @@ def test_two_threads_lose_nothing_and_double_nothing(ordered: bool) -> None:
         due = between.take()
         if due is None:
             break
-        taken += [one.index for one, _ in due]
+        taken += [index for index, _ in due]
         if not due:
             signal.wait(20)
     thread.join()
@@ -57,7 +56,7 @@ def test_an_error_comes_after_what_came_before_it() -> None:
     between.fail(OSError("gone"))
     due = between.take()
     assert due is not None
-    assert [one.index for one, _ in due] == [0]
+    assert [index for index, _ in due] == [0]
     with pytest.raises(OSError, match="gone"):
         between.take()
 
@@ -76,7 +75,7 @@ def test_what_is_let_go_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert not between.let_go()  # the caller has something to take now
     due = between.take()
     assert due is not None
-    assert [one.index for one, _ in due] == [0, 1, 2, 3, 4, 5]
+    assert [index for index, _ in due] == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("ordered", [True, False])

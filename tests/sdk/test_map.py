@@ -226,7 +226,7 @@ def test_what_comes_behind_a_slow_input_takes_bounded_room(
     held: list[int] = []
     add = arrivals.Arrivals.add
 
-    def spy(self: arrivals.Arrivals, batch: list[arrivals.Sized]) -> None:
+    def spy(self: arrivals.Arrivals, batch: list[arrivals.Arrived]) -> None:
         add(self, batch)
         held.append(self._bytes)
 

@@ -21,13 +21,14 @@ _NOTHING = Figures(start_s=0.0)
 class SimRunner:
     """A runner: idle since a time, or with an input."""
 
-    __slots__ = ("born", "idle_since", "pool", "strategy")
+    __slots__ = ("born", "idle_since", "pool", "service", "strategy")
 
     def __init__(self, pool: SimPool, born: float, strategy: Strategy) -> None:
         self.pool = pool
         self.born = born
         self.strategy = strategy
         self.idle_since = born
+        self.service = 0.0  # of the input that it has
 
 
 class SimPool:
@@ -42,11 +43,12 @@ class SimPool:
         "base_memory_s",
         "base_since",
         "busy",
-        "busy_s",
         "cpu_s",
         "demand_at",
         "demand_s",
         "disk_s",
+        "ended",
+        "ended_s",
         "evicted",
         "figures",
         "function",
@@ -58,6 +60,7 @@ class SimPool:
         "most",
         "patience_at",
         "plan",
+        "progress_at",
         "quiet_since",
         "raising",
         "replan_at",
@@ -102,12 +105,14 @@ class SimPool:
         self.tend_at = math.inf
         self.look_after_s = math.inf
         self.patience_at = math.inf
+        self.progress_at = 0.0  # a runner took an input, or ended one
         # What came of it.
         self.runner_bytes = function.levels[Level.WARM].memory_bytes
         self.warm = 0
         self.starts = dict.fromkeys((Strategy.FORK, Strategy.RESTORE, Strategy.COLD), 0)
         self.waits = array("d")  # of those inputs that waited at all
-        self.busy_s = 0.0
+        self.ended = 0  # inputs, and how long they ran
+        self.ended_s = 0.0
         self.demand_s = 0.0
         self.demand_at = 0.0
         self.runner_s = 0.0  # runners' lives, from the beginning of their start
@@ -162,8 +167,21 @@ class SimPool:
 
     def wake(self, now: float) -> None:
         """An input has arrived after a quiet time."""
+        self.progress_at = now
         if self.base_bytes:
             self.settle(now)
+
+    def worth(self, now: float, start_s: float) -> int:
+        """Runners that the inputs which wait are worth: each has a start's time of work.
+
+        An input takes what others took, or as long as one has been running without an end.
+        """
+        waiting = len(self.waiting)
+        if not self.ended:
+            return waiting
+        mean_s = self.ended_s / self.ended
+        stuck_s = now - self.progress_at if self.busy else 0.0
+        return min(waiting, int(waiting * max(mean_s, stuck_s) / start_s + 1e-9))
 
     def counted(self) -> int:
         """Inputs that began to run."""

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rekindle.bench.tuning.node import Node
 from rekindle.bench.tuning.outcome import Outcome, outcome
 from rekindle.bench.tuning.settings import Setting
-from rekindle.bench.tuning.simulator import Node, Simulation
+from rekindle.bench.tuning.simulator import Simulation
 from rekindle.bench.tuning.trace import Trace
 from rekindle.controller.policies.policy import Prices
 

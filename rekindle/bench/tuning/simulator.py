@@ -1,10 +1,9 @@
-"""A node, simulated event by event, with the plans of a policy: the same code as the controller's.
+"""A node, simulated event by event, with the plans of a policy: the code of the controller's.
 
-What a node does with a plan is what the agent's pools do: an idle runner takes an input at once,
-the newest one first; else the input waits for a runner that becomes free or is started for it,
-whichever is sooner. Memory is a budget: what has the lowest priority makes room.
-
-The loop over arrivals is long on purpose: at 100,000 arrivals a second each has ten microseconds.
+It does what the agent's pools do: an idle runner takes an input at once, the newest one first;
+else the input waits for one that becomes free or is started for it, whichever is sooner. Memory is
+a budget: what has the lowest priority makes room. The loop over arrivals is long on purpose: at
+100,000 a second each has ten microseconds.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rekindle.bench.tuning.eviction import Candidate, candidates
+from rekindle.bench.tuning.node import Node
 from rekindle.bench.tuning.pools import SimPool, SimRunner
 from rekindle.bench.tuning.trace import Trace, TracedFunction
 from rekindle.controller.policies.policy import Policy, PoolView
@@ -27,18 +26,6 @@ _Event = tuple[float, int, int, SimPool, SimRunner | None]
 
 #: Added to the time of a look, so that what is due is due in spite of rounding.
 _LATER_S = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """The node that is simulated."""
-
-    memory_bytes: float = math.inf
-    #: Runners at most, of all functions together.
-    max_runners: float = math.inf
-    #: Plans are made anew this often at most, as the controller does, but for times that a
-    #: policy itself asks for.
-    tick_s: float = 2.0
 
 
 class Simulation:
@@ -64,6 +51,7 @@ class Simulation:
         for pool in pools:
             self._replan(pool, 0.0)
             self._tend(pool, 0.0)
+            pool.replan_at = -math.inf  # its first input changes everything
         last = 0.0
         for times, which, services in self.trace.chunks():
             for now, index, service in zip(times, which, services, strict=True):
@@ -80,9 +68,9 @@ class Simulation:
                 pool.in_flight = in_flight + 1
                 if now >= pool.replan_at:
                     self._replan(pool, now)
-                pool.busy_s += service
                 if pool.idle:
                     runner = pool.idle.pop()
+                    runner.service = service
                     pool.idle_s += now - runner.idle_since
                     pool.busy += 1
                     pool.warm += 1
@@ -132,6 +120,8 @@ class Simulation:
             pool.demand_at = now
             pool.in_flight = in_flight - 1
             pool.busy -= 1
+            pool.ended += 1
+            pool.ended_s += runner.service
             self._free(pool, runner, now, warm=True)
             if in_flight == 1:
                 pool.quiet_since = now
@@ -162,8 +152,10 @@ class Simulation:
 
     def _free(self, pool: SimPool, runner: SimRunner, now: float, *, warm: bool) -> None:
         """A runner has nothing to do: the input that waits longest is its own, or it idles."""
+        pool.progress_at = now
         if pool.waiting:
             arrived, service = pool.waiting.popleft()
+            runner.service = service
             pool.busy += 1
             if warm:
                 pool.warm += 1
@@ -204,7 +196,6 @@ class Simulation:
         return pool
 
     def _replan(self, pool: SimPool, now: float, *, look: bool = True) -> None:
-        served = pool.counted()
         plan = pool.sizer.plan(
             PoolView(
                 now=now,
@@ -214,7 +205,7 @@ class Simulation:
                 idle=len(pool.idle),
                 starting=pool.starting,
                 queued=len(pool.waiting),
-                service_s=pool.busy_s / served if served else 0.0,
+                service_s=pool.ended_s / pool.ended if pool.ended else 0.0,
                 demand_s=pool.demand_s + pool.in_flight * (now - pool.demand_at),
                 started=pool.started,
             )
@@ -266,6 +257,8 @@ class Simulation:
 
     def _base_wanted(self, pool: SimPool, now: float) -> Level:
         level = pool.plan.base
+        if pool.quiet_since == -math.inf and not pool.in_flight:
+            return pool.base  # never used: nothing is made ready
         if not pool.total() and not pool.in_flight:
             resting = pool.plan.level_at(pool.quiet_for(now))
             level = level if resting is Level.WARM else resting
@@ -300,21 +293,28 @@ class Simulation:
 
     def _start_for_waiting(self, pool: SimPool, now: float) -> None:
         """Start runners for inputs that wait, when the plan's patience with them is over."""
-        waiting = pool.waiting
-        patience = pool.plan.patience_s
+        waiting, patience = pool.waiting, pool.plan.patience_s
         missing = len(waiting) - pool.starting
-        if patience > 0.0 and waiting and (pool.busy or pool.starting):
-            overdue = 0
-            for arrived, _ in waiting:
-                if arrived + patience > now:
-                    break
-                overdue += 1
-            missing = overdue - pool.starting
-            if overdue < len(waiting) and patience < math.inf:
-                due = waiting[overdue][0] + patience
-                if due < pool.patience_at:
-                    pool.patience_at = due
-                    self._push(due, _PATIENCE, pool, None)
+        look_at = math.inf
+        if waiting and (pool.busy or pool.starting):
+            if patience > 0.0:
+                late = 0
+                for arrived, _ in waiting:
+                    if arrived + patience > now:
+                        look_at = arrived + patience
+                        break
+                    late += 1
+                missing = late - pool.starting
+            if self.node.paced and missing > 0:
+                start_s = max(pool.figures[pool.base].start_s, self.node.slice_s)
+                missing = pool.worth(now, start_s) - pool.starting
+                stuck_at = pool.progress_at + start_s
+                look_at = min(look_at, stuck_at if stuck_at > now else now + start_s)
+        elif self.node.paced and waiting:
+            missing = max(1, pool.worth(now, max(pool.figures[pool.base].start_s, 1e-3)))
+        if look_at < pool.patience_at:
+            pool.patience_at = look_at
+            self._push(look_at, _PATIENCE, pool, None)
         while missing > 0 and pool.total() < pool.most:
             if not self._start(pool, now, make_room=True):
                 if not pool.starved:

@@ -94,13 +94,22 @@ class ConcurrencySizer:
             view,
             runners=wanted,
             keep_s=0.0,
-            rest=(Rest(Level.WARM if wanted else bottom(view.levels)),),
+            rest=self._rest(view, wanted),
             patience_s=math.inf,
             again_s=again_s,
             why="panic: " * (self.panic_since is not None) + f"{wanted} for the inputs in flight",
         )
         self._last = (wanted, again_s, view.settings, plan)
         return plan
+
+    def _rest(self, view: PoolView, wanted: int) -> tuple[Rest, ...]:
+        """One runner stays while it is wanted, and so after a first input that is not seen yet."""
+        if wanted:
+            return (Rest(Level.WARM),)
+        low = Rest(bottom(view.levels))
+        if self.last_arrival > -math.inf:
+            return (low,)
+        return (Rest(Level.WARM, self.policy.stable_s + self.policy.grace_s), low)
 
     def _sample(self, view: PoolView) -> None:
         self.samples.append((view.now, view.demand_s))

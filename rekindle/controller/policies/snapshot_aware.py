@@ -119,10 +119,9 @@ class SnapshotAwareSizer:
         self.quiet_since = now
 
     def plan(self, view: PoolView) -> PoolPlan:
-        """What pays."""
+        """What pays. Before the first input too: a plan may not be made anew at once with it."""
         if not self.arrivals:
             self.first_arrival = view.now
-            return self._never_used(view)
         self._measure(view)
         schedule = self._scheduled(view)
         base = schedule.base(self._start_rate)
@@ -148,19 +147,12 @@ class SnapshotAwareSizer:
 
     # ---- quiet times -----------------------------------------------------------------------
 
-    def _never_used(self, view: PoolView) -> PoolPlan:
-        low = bottom(view.levels)
-        if self._plan is None or self._made_of != (view.settings,):
-            self._made_of = (view.settings,)
-            rest = (Rest(low),)
-            self._plan = plan_of(view, keep_s=0.0, rest=rest, base=low, why="no input yet")
-        return self._plan
-
     def _scheduled(self, view: PoolView) -> _Schedule:
         """The schedule; made anew when the quiet times, or what was measured, have changed."""
         before = self._schedule
         if (
             before is not None
+            and before.used == bool(self.arrivals)
             and (before.levels is view.levels or before.levels == view.levels)
             and before.settings == view.settings
             and (self.gaps.total < _KNOWN_FROM) == (before.gaps < _KNOWN_FROM)
@@ -175,6 +167,8 @@ class SnapshotAwareSizer:
                 choice, target_s=target_s, unsure_s=view.settings.scaledown_window_s
             )
             why = f"{self.gaps.total} quiet times, too few to know more: ski rental"
+            if not self.arrivals:
+                why = "no input yet: ski rental"
         else:
             rest = worth.best_schedule(
                 choice,
@@ -188,6 +182,7 @@ class SnapshotAwareSizer:
         below = bases(view.levels, choice, target_s)
         start = next((o for o in choice if o.level is below[0][1]), choice[-1])
         self._schedule = _Schedule(
+            used=bool(self.arrivals),
             gaps=self.gaps.total,
             levels=view.levels,
             settings=view.settings,
@@ -269,6 +264,7 @@ class SnapshotAwareSizer:
 class _Schedule:
     """What follows from the quiet times; made again only when they have changed."""
 
+    used: bool
     gaps: int
     levels: Mapping[Level, Figures]
     settings: PoolSettings

@@ -35,12 +35,26 @@ def unfetched(one: Assignment, error: Error) -> pb.Result:
     return result
 
 
+def _refuse(result: pb.Result, size: int, limit: int) -> None:
+    """As the controller does with one that travels inline."""
+    result.ClearField("data")
+    result.status = pb.FAILURE
+    result.error_type = "rekindle.exception.RequestSizeError"
+    result.message = (
+        f"the result is {size / 2**20:.1f} MiB, over the limit of {limit / 2**20:.1f} MiB "
+        f"({size} > {limit} bytes); pass large data by file, or raise REKINDLE_MAX_PAYLOAD_BYTES "
+        f"where the instance is started"
+    )
+    result.traceback = ""
+
+
 class Blobs:
     """The blob store as the agent uses it."""
 
     def __init__(self, instance_dir: Path) -> None:
         self._url = blobs.store_url(instance_dir)
         self._threshold = blobs.threshold_bytes()
+        self._limit = blobs.max_result_bytes()
         self._fetched: dict[Assignment, int] = {}
         self._bytes = 0
         self._waiting: deque[tuple[asyncio.Future[None], Assignment, int]] = deque()
@@ -114,6 +128,9 @@ class Blobs:
 
     async def _put(self, result: pb.Result) -> None:
         data = result.data
+        if len(data) > self._limit:
+            _refuse(result, len(data), self._limit)
+            return
 
         def put() -> str:
             key = blobs.new_key(result.call_id, result.index, data)

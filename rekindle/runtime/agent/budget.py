@@ -115,6 +115,7 @@ class Budget:
             assert candidate.pool is not None
             if not candidate.pool.stop_runner(candidate.runner):
                 return False
+            candidate.pool.sizing.given_up = True
         elif candidate.level is Level.CACHED:
             snapshot = revision.frozen.snapshot
             if snapshot is None:

@@ -232,6 +232,7 @@ class Dealer:
             one.runner = None
             count += 1
             took_ns += record.ended_ns - record.began_ns
+            batch.execute_ns += record.ended_ns - record.began_ns
             if (
                 record.ending == Ending.RETURNED
                 and one.cancel is Cancel.NO
@@ -247,7 +248,6 @@ class Dealer:
         runner.inputs_done += count
         self.pace.note(count, took_ns / 1e9)
         for _piece, batch, _values in found.values():
-            batch.execute_ns = took_ns
             self.sink.done(batch)
 
     def _take_in_full(
@@ -320,7 +320,9 @@ class Dealer:
                 self.label,
                 self.timeout_s,
             )
-            self.sink.done(outcome.of_one(one, result))
+            batch = outcome.of_one(one, result)
+            batch.execute_ns = int(self.timeout_s * 1e9)
+            self.sink.done(batch)
             return None
         return lambda reason: self.sink.returned(one, reason)
 

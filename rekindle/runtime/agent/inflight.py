@@ -51,9 +51,13 @@ class InFlight:
         added = []
         for one in inputs:
             index = one.index
-            if index in call:
+            known = call.get(index)
+            if known is not None:
                 log.info("assigned again", extra=kv(call=order.call_id, index=index))
-                continue
+                if known.state is not InputState.DONE or order.delivery <= known.order.delivery:
+                    continue
+                # The controller has its result, and runs it again: the confirmation is under way.
+                self._forget(call, known)
             call[index] = assignment = Assignment(order, index, one.method, one.payload, one.blob)
             added.append(assignment)
         self.inputs += len(added)
@@ -89,9 +93,12 @@ class InFlight:
         call = self.calls.get(assignment.order.call_id)
         if call is None or call.get(assignment.index) is not assignment:
             return
-        del call[assignment.index]
+        self._forget(call, assignment)
         if not call:
             del self.calls[assignment.order.call_id]
+
+    def _forget(self, call: dict[int, Assignment], assignment: Assignment) -> None:
+        del call[assignment.index]
         self.inputs -= 1
         if assignment.blob:
             self.release(assignment)

@@ -53,6 +53,8 @@ class Sizing:
     active: bool = False
     #: Whether an input was ever here: a buffer is held by pools that are used.
     used: bool = False
+    #: An idle runner went for lack of memory: none is started in advance until an input comes.
+    given_up: bool = False
 
     def order(self, plan: PoolPlan) -> None:
         """Follow another plan from now on."""
@@ -61,7 +63,7 @@ class Sizing:
     def see(self, active: bool) -> None:
         """Told whenever it may have changed: whether an input runs or waits."""
         if active:
-            self.used = True
+            self.used, self.given_up = True, False
         elif self.active:
             self.quiet_since = time.monotonic()
         self.active = active
@@ -82,8 +84,8 @@ class Sizing:
         no runner for the first step of its rest. What a plan asks for later than that, it gets.
         """
         quiet_s = self.quiet_s()
-        if not self.used and quiet_s < self._first_step_s():
-            return min(self.plan.runners, self.limit)
+        if self.given_up or (not self.used and quiet_s < self._first_step_s()):
+            return min(max(self.plan.runners, busy), self.limit)
         return self.plan.wanted(busy, quiet_s if self.used else max(quiet_s, self.plan.active_s))
 
     def _first_step_s(self) -> float:

@@ -232,9 +232,10 @@ class Runner:
         self.channel.drain()
         self._move(RunnerState.GONE)
         self.channel.close()
-        self.output.close()
+        # The page before the output: what a finished input printed goes before its result.
         began_ns = self.page.began_ns
         self.last_words = LastWords(self.page.unsent(), self.page.index if began_ns else None)
+        self.output.close()
         self.page.close()
         for tell in list(self.on_gone):
             tell()

@@ -90,8 +90,9 @@ class Watch:
             runner.recalled_at = now
             return
         # Seen running before the call was written, and still running: see above.
-        runner.output.drain()  # lines go before the results that they belong to
-        self._dealer.take(runner, runner.page.unsent())
+        records = runner.page.unsent()
+        runner.output.drain()  # what those inputs printed goes before their results
+        self._dealer.take(runner, records)
         behind = []
         for piece in runner.slices:
             behind += [one for one in piece.left.values() if one is not running]

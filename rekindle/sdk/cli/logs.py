@@ -121,6 +121,8 @@ class _Printer:
 
     def show(self, line: pb.LogLine) -> None:
         """Write one line, whole or not."""
+        if line.stream == "mark":  # for the program whose direct call it is of
+            return
         if self._as_json:
             text = json.dumps(_fields(line), ensure_ascii=False) + "\n"
         else:

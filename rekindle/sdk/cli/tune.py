@@ -267,9 +267,9 @@ def _export(console: Console, function: str | None, path: Path) -> int:
 def _try(
     console: Console, found: _Found, given: _Given
 ) -> tuple[list[Tried], list[Tried], Recommendation]:
+    from rekindle.bench.tuning.node import Node
     from rekindle.bench.tuning.search import pareto, recommend, try_all
     from rekindle.bench.tuning.settings import candidates
-    from rekindle.bench.tuning.simulator import Node
     from rekindle.controller.policies import GIB, REGISTRY
 
     names = given.names or tuple(name for name in REGISTRY if name != "declared")
@@ -286,6 +286,7 @@ def _try(
     node = Node(
         memory_bytes=math.inf if given.memory_gib is None else given.memory_gib * GIB,
         max_runners=found.max_runners or math.inf,
+        paced=True,
     )
     with console.status("replaying") as status:
         tried = try_all(

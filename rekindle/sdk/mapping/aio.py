@@ -80,10 +80,10 @@ async def _iterate(
             due = call.take()
             if due is None:
                 return
-            for sized, data in call.taken(due):
+            for result, raw, data in call.taken(due):
                 if data is not None:
                     await asyncio.wait((asyncio.wrap_future(data),))
-                yield call.given(sized, data)
+                yield call.given(result, raw, data)
             if not due:
                 await arrived.wait()
     finally:

@@ -86,10 +86,10 @@ def _iterate(
             due = call.take()
             if due is None:
                 return
-            for sized, data in call.taken(due):
+            for result, raw, data in call.taken(due):
                 if data is not None:
                     futures.wait((data,))
-                yield call.given(sized, data)
+                yield call.given(result, raw, data)
             if not due:
                 arrived.wait()
     finally:

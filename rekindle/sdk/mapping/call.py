@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error, InternalFailure, InvalidError
-from rekindle.sdk.arrivals import Arrivals, Sized
+from rekindle.sdk.arrivals import Arrivals, Arrived
 from rekindle.sdk.background import background
-from rekindle.sdk.beside import fetched
+from rekindle.sdk.beside import Fetched, fetched
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.mapping.submission import Submission
 from rekindle.sdk.mapping.window import Window
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from rekindle.sdk.function import Function
+    from rekindle.wire import rekindle_pb2 as pb
 
 log = logging.getLogger(__name__)
 
@@ -72,21 +73,20 @@ class MapCall:
         if not self._over:
             background().loop.call_soon_threadsafe(self._cancel)
 
-    def taken(self, due: list[Sized]) -> Iterator[tuple[Sized, Future[bytes] | None]]:
+    def taken(self, due: list[Arrived]) -> Iterator[Fetched]:
         """What was taken, each with the future of data that is in the blob store."""
         return fetched(self._submission.client, due)
 
-    def given(self, sized: Sized, data: Future[bytes] | None) -> Any:
+    def given(self, result: pb.Result, raw: bytes, data: Future[bytes] | None) -> Any:
         """The value of a result that was taken, or its exception; raises it where asked to.
 
         ``data`` is done.
         """
-        result = sized[0]
         submitted_ns, size = self._submission.offered.pop(result.index)
         self.window.give_back(size)
         try:
             came = data.result() if data is not None else None
-            return settle(result, self._name, submitted_ns, came)
+            return settle(result, self._name, submitted_ns, came, raw)
         except Exception as error:
             if self._options.return_exceptions:
                 return error

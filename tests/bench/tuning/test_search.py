@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rekindle.bench.tuning.node import Node
 from rekindle.bench.tuning.outcome import outcome
 from rekindle.bench.tuning.search import Tried, pareto, recommend, try_all
 from rekindle.bench.tuning.settings import Setting, candidates
-from rekindle.bench.tuning.simulator import Node, Simulation
+from rekindle.bench.tuning.simulator import Simulation
 from rekindle.controller import policies
 from rekindle.controller.policies import PoolSettings, Prices
 from rekindle.exception import InvalidError

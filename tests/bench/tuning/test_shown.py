@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from rekindle.bench.tuning import plot
+from rekindle.bench.tuning.node import Node
 from rekindle.bench.tuning.search import Tried, pareto, recommend, try_all
 from rekindle.bench.tuning.settings import candidates
-from rekindle.bench.tuning.simulator import Node
 from rekindle.bench.tuning.table import as_json, markdown, table
 from rekindle.controller import policies
 from rekindle.controller.policies import Prices

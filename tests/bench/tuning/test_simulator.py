@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rekindle.bench.tuning.node import Node
 from rekindle.bench.tuning.outcome import outcome
 from rekindle.bench.tuning.pools import SimPool
-from rekindle.bench.tuning.simulator import Node, Simulation
+from rekindle.bench.tuning.simulator import Simulation
 from rekindle.bench.tuning.trace import Arrivals, TracedFunction, in_memory
 from rekindle.controller import policies
 from rekindle.controller.policies import GIB, Policy, PoolSettings, Prices
@@ -74,12 +75,13 @@ def small_traces(draw: st.DrawFn) -> Arrivals:
     given_trace=small_traces(),
     budget=st.sampled_from([math.inf, 1200.0]),
     runners=st.sampled_from([math.inf, 7.0]),
+    paced=st.booleans(),
 )
 @settings(deadline=None, max_examples=25)
 def test_every_arrival_is_started_once_within_max_and_within_memory(
-    name: str, given_trace: Arrivals, budget: float, runners: float
+    name: str, given_trace: Arrivals, budget: float, runners: float, paced: bool
 ) -> None:
-    node = Node(memory_bytes=budget * MIB, max_runners=runners)
+    node = Node(memory_bytes=budget * MIB, max_runners=runners, paced=paced)
     simulation = Watched(given_trace, policies.make(name), node).run()
     assert sum(pool.counted() for pool in simulation.pools) == len(given_trace)
     for index, pool in enumerate(simulation.pools):
@@ -144,7 +146,7 @@ def test_warm_starts_of_poisson_arrivals_are_as_many_as_the_closed_form_says(
     assert warm == pytest.approx(expected, abs=4 * math.sqrt(0.25 / count))
 
 
-def run(made: Arrivals, policy: Policy, **node: float) -> Simulation:
+def run(made: Arrivals, policy: Policy, **node: Any) -> Simulation:
     return Simulation(made, policy, Node(**node)).run()
 
 
@@ -184,6 +186,23 @@ def test_gpus_are_held_by_runners_from_the_beginning_of_their_start() -> None:
         + found.gib_hours * Prices().gib_hour
         + found.cpu_hours * Prices().cpu_hour
     )
+
+
+@pytest.mark.parametrize("name", EVERY_POLICY)
+def test_the_second_input_finds_the_runner_of_the_first_though_no_plan_was_made_between(
+    name: str,
+) -> None:
+    arrivals = [(0.1, 0.01), (0.9, 0.01), (1.5, 0.01)]
+    pool = run(trace(arrivals, SNAPSHOT), policies.make(name)).pools[0]
+    assert (pool.started, pool.warm) == (1, 2)
+
+
+def test_a_pool_that_is_never_used_holds_nothing() -> None:
+    functions = [TracedFunction(label=name, levels=SNAPSHOT) for name in ("used", "unused")]
+    made = in_memory(functions, [(1.0, 0, 1.0), (500.0, 0, 1.0)])
+    for name in EVERY_POLICY:
+        unused = run(made, policies.make(name)).pools[1]
+        assert (unused.started, unused.base_memory_s) == (0, 0.0), name
 
 
 def test_an_input_takes_a_runner_that_is_free_before_its_own_start_is_over() -> None:
@@ -227,6 +246,20 @@ def test_many_inputs_at_once_share_the_runners_that_the_node_may_have() -> None:
     assert pool.started == 10
     assert max(pool.waits) == pytest.approx(9.5)
     assert simulation.end == pytest.approx(10.5)
+
+
+def test_a_paced_node_starts_no_more_runners_than_there_is_work_for() -> None:
+    for service, started in ((0.001, 1), (0.1, 20), (1.0, 100)):
+        made = trace([(0.0, service)] + [(9.0, service)] * 101, plain(0.5))
+        simulation = run(made, policies.make("fixed"), paced=True)
+        assert simulation.pools[0].started == pytest.approx(started, abs=1)
+
+
+def test_a_paced_node_starts_a_runner_for_an_input_that_is_stuck() -> None:
+    arrivals = [(0.0, 0.01), (60.0, 30.0), (60.1, 0.01)]
+    pool = run(trace(arrivals, plain(0.5)), policies.make("fixed"), paced=True).pools[0]
+    assert pool.started == 2
+    assert max(pool.waits) == pytest.approx(0.9)  # stuck for a start's time, then a start
 
 
 def test_a_node_full_of_runners_gives_up_an_idle_one_for_another_function() -> None:

@@ -13,7 +13,7 @@ from rekindle.wire.pools import Level, PoolPlan
 from tests.controller.policies.views import PLAIN, SNAPSHOT, view
 
 
-def test_every_policy_of_the_issue_is_there_by_name() -> None:
+def test_every_policy_is_there_by_name() -> None:
     assert {"fixed", "histogram", "greedy-dual", "concurrency", "snapshot-aware"} <= set(
         policies.REGISTRY
     )

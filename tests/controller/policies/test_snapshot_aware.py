@@ -32,10 +32,11 @@ def after(
     return plan, sizer, now
 
 
-def test_a_function_that_was_never_called_holds_nothing() -> None:
+def test_before_the_first_input_a_plan_already_keeps_what_it_will_make() -> None:
     plan = policies.make("snapshot-aware").sizer().plan(view(0.0))
-    assert plan.wanted(0, 1.0) == 0
-    assert plan.level_at(1.0) is Level.DISK
+    assert plan.runners == plan.buffer == 0
+    assert plan.level_at(0.0) is Level.WARM  # of a pool that was used; nodes keep unused ones cold
+    assert plan.level_at(1e6) is Level.DISK
 
 
 def test_min_containers_are_kept_all_the_same() -> None:

@@ -141,6 +141,20 @@ def test_a_result_that_cannot_be_put_is_an_error(store: FolderStore, tmp_path: P
     assert "its result could not be kept: blob store file://" in result.message
 
 
+def test_a_result_over_the_limit_is_refused_with_it(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_MAX_PAYLOAD_BYTES", "4000")
+    batch = batch_of(3000, 5000)
+    asyncio.run(Blobs(tmp_path).put_aside(batch))
+    fits, refused = (pb.Result.FromString(raw) for raw in batch.results)
+    assert fits.blob
+    assert not refused.blob
+    assert batch.statuses == [pb.SUCCESS, pb.FAILURE]
+    assert refused.error_type == "rekindle.exception.RequestSizeError"
+    assert "5000 > 4000 bytes" in refused.message
+
+
 def test_everything_can_travel_inline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REKINDLE_BLOB_THRESHOLD_BYTES", "0")
     assert not Blobs(tmp_path).large(batch_of(10_000_000))

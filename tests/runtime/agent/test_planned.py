@@ -272,6 +272,29 @@ def test_short_of_memory_the_lowest_priority_goes_first_whatever_was_used_last(
     run(home, scenario)
 
 
+def test_what_went_for_lack_of_memory_is_not_started_again_before_an_input_comes(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker)
+        plan(h, worker, rest=FOREVER)
+        await h.call(worker, "host")
+        budget = h.node.budget
+        await budget.look(h.node)
+        over_by_one(h)
+        budget.enforce(h.node)
+        budget.limit_bytes *= 10
+        pool = h.node.pools[worker, ""]
+        for _ in range(3):
+            pool.tend()
+        assert not pool.size() and not pool.starting
+        await h.call(worker, "host")
+        pool.tend()
+        assert idle(h, worker) == 1
+
+    run(home, scenario)
+
+
 def test_among_equals_what_has_been_idle_longest_goes_first(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         first, second = h.add(Worker), h.add(Worker)

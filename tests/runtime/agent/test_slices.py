@@ -59,6 +59,13 @@ class Crunch:
             os.kill(os.getpid(), signal.SIGKILL)
         return value
 
+    def note(self, value: int, ledger: str) -> int:
+        fd = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(fd, f"{value}\n".encode())
+        os.close(fd)
+        time.sleep(0.0003)
+        return value
+
     def die(self) -> None:
         os._exit(7)
 
@@ -231,6 +238,42 @@ def test_deaths_of_runners_are_blamed_on_the_inputs_that_ran_and_no_other_is_los
             assert (key in lost) != (key in h.uplink.results)
 
     run(home, scenario)
+
+
+def test_runners_that_are_held_up_now_and_then_run_every_input_once(
+    home: Path, tmp_path: Path
+) -> None:
+    """Wherever a runner stands still, what is called back from it is run by nobody else as well."""
+    ledger, count = tmp_path / "ledger", 6000
+
+    async def scenario(h: Harness) -> None:
+        crunch = h.add(Crunch, max_containers=3)
+        await h.results(h.submit_many(crunch, "note", ((-1, os.devnull) for _ in range(300))))
+        keys: list[tuple[str, int]] = []
+        for start in range(0, count, 1000):
+            values = ((start + i, str(ledger)) for i in range(1000))
+            keys += h.submit_many(crunch, "note", values)
+        held_up = 0
+        while len(h.uplink.results) < count + 300:
+            for runner in h.runners(crunch):
+                os.kill(runner.channel.pid, signal.SIGSTOP)
+                held_up += 1
+                # Longer than it takes to be called back, or not.
+                await asyncio.sleep((0.001, 0.03, 0.07)[held_up % 3])
+                os.kill(runner.channel.pid, signal.SIGCONT)
+                await asyncio.sleep(0.001)
+        assert held_up > 10
+        assert all(h.uplink.results[key].value == 1000 * n + key[1] for n, key in number(keys))
+
+    run(home, scenario, max_runners=3)
+    ran = sorted(map(int, ledger.read_text().split()))
+    assert ran == list(range(count))
+
+
+def number(keys: list[tuple[str, int]]) -> list[tuple[int, tuple[str, int]]]:
+    """Which of the orders each key is of."""
+    calls = list(dict.fromkeys(call for call, _index in keys))
+    return [(calls.index(key[0]), key) for key in keys]
 
 
 def test_a_function_whose_runner_dies_on_every_input_does_not_keep_the_node_busy(

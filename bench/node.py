@@ -1,0 +1,173 @@
+"""A node alone: inputs a second of agent and runners, without client, controller and Redis.
+
+.venv/bin/python bench/node.py [--inputs N] [--rounds N] [--profile FILE]
+
+Plays the controller on a real gRPC stream: hands out no-ops in orders of so many inputs, confirms
+results as they come. Prints, for each size of orders, inputs a second and the CPU time that agent,
+runners and this script take for an input. ``--profile`` writes a cProfile of the agent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import grpc
+import grpc.aio
+import psutil
+
+from rekindle import paths
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc as rpc
+from rekindle.wire.phases import now_ns
+from rekindle.wire.serialization import serialize
+from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.version import PROTOCOL
+
+RUNNERS = 2
+#: Inputs in an order, and inputs that the agent may have at a time.
+ORDERS = ((512, 1024), (64, 256), (1, 64))
+
+
+def noop(value: int) -> int:
+    """What is run."""
+    return value
+
+
+class Controller(rpc.AgentGatewayServicer):
+    """As much of a controller as a node needs."""
+
+    def __init__(self) -> None:
+        self.joined = asyncio.Event()
+        self.changed = asyncio.Event()
+        self.done = self.messages = 0
+        self.unconfirmed: dict[str, list[int]] = {}
+        self._stream: Any = None
+
+    async def Session(self, messages: AsyncIterator[pb.AgentMessage], context: Any) -> None:
+        async for message in messages:
+            kind = message.WhichOneof("kind")
+            if kind == "hello":
+                welcome = pb.Welcome(instance_id="in-bench", protocol=PROTOCOL)
+                await context.write(pb.ControllerMessage(welcome=welcome))
+                self._stream = context
+                self.joined.set()
+            elif kind == "done":
+                self.done += len(message.done.indexes)
+                self.messages += 1
+                waiting = self.unconfirmed.setdefault(message.done.call_id, [])
+                waiting.extend(message.done.indexes)
+                self.changed.set()
+
+    async def FetchFunction(
+        self, request: pb.FetchFunctionRequest, _context: Any
+    ) -> pb.FetchFunctionReply:
+        spec = FunctionSpec(
+            app_name="bench",
+            name="noop",
+            python=sys.executable,
+            code_digest="bench",
+            min_containers=RUNNERS,
+            max_containers=RUNNERS,
+        )
+        code = cloudpickle.dumps({"kind": "function", "callable": noop}, protocol=5)
+        function = pb.FunctionDef(name="noop", spec_json=spec.to_json(), code=code)
+        return pb.FetchFunctionReply(app_id="ap-bench", function=function)
+
+    async def order(self, **order: Any) -> None:
+        """Send one."""
+        await self._stream.write(pb.ControllerMessage(**order))
+
+    async def run(self, call_id: str, inputs: int, order: int, room: int) -> None:
+        """Have so many inputs run, handed out as there is room."""
+        self.done = self.messages = given = 0
+        while self.done < inputs:
+            self.changed.clear()  # before the looks: what changes meanwhile is looked at again
+            while given < inputs and given - self.done < room:
+                indexes = range(given, min(given + order, inputs))
+                await self.order(assign=_assign(call_id, indexes))
+                given = indexes.stop
+            for call, confirmed in list(self.unconfirmed.items()):
+                del self.unconfirmed[call]
+                await self.order(ack=pb.AckDone(call_id=call, indexes=confirmed))
+            if self.done < inputs:
+                await self.changed.wait()
+
+
+def _assign(call_id: str, indexes: range) -> pb.Assign:
+    return pb.Assign(
+        call_id=call_id,
+        function_id="fu-bench",
+        app_id="ap-bench",
+        delivery=1,
+        submitted_ns=now_ns(),
+        inputs=[
+            pb.Input(index=index, payload=serialize(((index,), {}), "an input"))
+            for index in indexes
+        ],
+    )
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--inputs", type=int, default=20_000, help="in a round (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="for each size (%(default)s)")
+    parser.add_argument("--profile", help="where to write a cProfile of the agent")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="rk-node-") as directory:
+        instance = Path(directory)
+        paths.token_file(instance).write_text("bench")
+        server, controller = grpc.aio.server(), Controller()
+        rpc.add_AgentGatewayServicer_to_server(controller, server)  # type: ignore[no-untyped-call]
+        server.add_insecure_port(f"unix:{paths.controller_socket(instance)}")
+        await server.start()
+        profile = ["-m", "cProfile", "-o", arguments.profile] if arguments.profile else []
+        agent = await asyncio.create_subprocess_exec(
+            *(sys.executable, *profile, "-m", "rekindle.runtime.agent", "--dir", str(instance)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            await controller.joined.wait()
+            await _measure(controller, psutil.Process(agent.pid), arguments)
+        finally:
+            agent.send_signal(signal.SIGTERM)
+            await agent.wait()
+            await server.stop(None)
+
+
+async def _measure(
+    controller: Controller, agent: psutil.Process, arguments: argparse.Namespace
+) -> None:
+    await controller.order(open=pb.OpenFunction(function_id="fu-bench", app_id="ap-bench"))
+    await controller.run("fc-first", 100, 1, 8)
+    below = agent.children(recursive=True)
+    runners = [one for one in below if "rekindle.runtime.runner.main" in one.cmdline()]
+    print(f"{'order':>6} {'inputs/s':>10} {'agent':>8} {'runners':>8} {'script':>8}   (us of CPU)")
+    for order, room in ORDERS:
+        for number in range(arguments.rounds):
+            inputs = arguments.inputs if order > 1 else arguments.inputs // 10
+            before = (_cpu_s(agent), sum(map(_cpu_s, runners)), time.process_time())
+            began = time.perf_counter()
+            await controller.run(f"fc-{order}-{number}", inputs, order, room)
+            took = time.perf_counter() - began
+            after = (_cpu_s(agent), sum(map(_cpu_s, runners)), time.process_time())
+            each = [(b - a) / inputs * 1e6 for a, b in zip(before, after, strict=True)]
+            print(f"{order:>6} {inputs / took:>10,.0f} " + " ".join(f"{us:>8.1f}" for us in each))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
