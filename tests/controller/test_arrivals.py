@@ -15,6 +15,7 @@ from rekindle.controller.arrivals import Arrivals
 from rekindle.controller.blocks import BLOCK
 from rekindle.controller.embedded_redis import redis_url
 from rekindle.controller.redis_link import RedisLink
+from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, spec
 from tests.controller.test_scaler import order_for, recorded, set_pool
 
@@ -146,8 +147,9 @@ async def test_a_policy_knows_what_was_recorded_before_its_time(instance: Instan
 @in_loop
 async def test_an_input_that_is_sent_twice_arrives_once(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared):
-        _, [function_id] = await client.register("twice", spec("f"))
+        app_id, [function_id] = await client.register("twice", spec("f"))
         call_id = await client.submit(function_id, {0: b"x"}, last=False)
         await client.submit(function_id, {0: b"x"}, call_id=call_id)
         report = await recorded(client, "twice.f")
         assert sum(count for _, count in report["series"][0]["arrivals"]) == 1
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))  # leave nothing behind
