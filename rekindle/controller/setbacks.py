@@ -54,10 +54,14 @@ class Setbacks:
             return
         begun = set(message.begun)
         reason = message.reason or "no reason given"
-        for index in message.indexes:
-            holder = call.undone.get(index)
-            if isinstance(holder, Slice | LoneInput) and holder.agent is agent:
-                self._set_back([(holder, index)], reason, counts=index in begun)
+        held = [(call.undone.get(index), index) for index in message.indexes]
+        mine = [
+            (holder, index)
+            for holder, index in held
+            if isinstance(holder, Slice | LoneInput) and holder.agent is agent
+        ]
+        self._set_back([one for one in mine if one[1] not in begun], reason, counts=False)
+        self._set_back([one for one in mine if one[1] in begun], reason, counts=True)
         self._dispatcher.pump()
 
     def agent_lost(self, agent: Agent, reason: str) -> None:
