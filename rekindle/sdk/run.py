@@ -51,10 +51,12 @@ class AppRun:
     ) -> None:
         if os.getpid() != self._owner:
             return  # a forked child leaves the block: the app is its parent's
+        at_once = True  # interrupted while exit hooks run: they are not waited for
         try:
             self._stop()
+            at_once = False
         finally:
-            self._take_down()
+            self._take_down(at_once=at_once)
 
     async def __aenter__(self) -> RunningApp:
         return await asyncio.to_thread(self.__enter__)
@@ -118,13 +120,13 @@ class AppRun:
 
         background().run(close())
 
-    def _take_down(self) -> None:
+    def _take_down(self, *, at_once: bool = False) -> None:
         if self._hold is not None:
             self._hold.cancel()
             self._hold = None
         if self._session is not None:
             ending, self._session = self._session, None
-            ending.end()
+            ending.end(at_once=at_once)
 
 
 #: Closing an app waits for its runners' exit hooks, which have 30 seconds.

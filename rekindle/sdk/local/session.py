@@ -48,13 +48,16 @@ class Session:
             wait_ready(self._process, self.directory, timeout_s)
         return self.directory
 
-    def end(self) -> None:
-        """Take a private instance down and remove its directory; leave any other as it is."""
+    def end(self, *, at_once: bool = False) -> None:
+        """Take a private instance down and remove its directory; leave any other as it is.
+
+        ``at_once``: without waiting for exit hooks and snapshots.
+        """
         process, self._process = self._process, None
         if process is None or os.getpid() != self._owner:  # a forked child owns nothing
             return
         try:
-            end_process(process, END_S)
+            end_process(process, 0.0 if at_once else END_S)
         finally:
             if process.stdout is not None:
                 process.stdout.close()
