@@ -132,6 +132,7 @@ assert is_direct()
 
 def test_threads_and_tasks_each_have_a_runner_of_their_own(shared: Home) -> None:
     body = """
+warm_up(add, 1)
 seen = []
 def many(k):
     values = []
