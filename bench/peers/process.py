@@ -20,7 +20,7 @@ from typing import IO, Any
 import psutil
 
 from peers import environment
-from rekindle.controller.embedded_redis import find_server
+from rekindle.controller.storage.embedded_redis import find_server
 from rekindle.exception import ServiceError
 
 _BENCH = Path(__file__).resolve().parent.parent

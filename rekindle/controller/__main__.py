@@ -13,12 +13,12 @@ import signal
 import sys
 from pathlib import Path
 
-from rekindle.controller.aof_sync import AofSync
-from rekindle.controller.embedded_redis import redis_url
 from rekindle.controller.instance import claim, instance_id, read_token
 from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.server import ControllerServer
 from rekindle.controller.settings import Settings
+from rekindle.controller.storage.aof_sync import AofSync
+from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.exception import Error
 from rekindle.paths import controller_socket
 from rekindle.runtime.isolation.linux import die_with_parent

@@ -8,12 +8,12 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from rekindle.controller import names
-from rekindle.controller.cancelling import Cancelling
-from rekindle.controller.logbook import Logbook
-from rekindle.controller.records import FunctionCode, StoredApp
-from rekindle.controller.registry import Registry
+from rekindle.controller.logs.logbook import Logbook
+from rekindle.controller.queue.cancelling import Cancelling
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import App, Function, State
+from rekindle.controller.storage.records import FunctionCode, StoredApp
+from rekindle.controller.storage.registry import Registry
 from rekindle.controller.tasks import Tasks
 from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb

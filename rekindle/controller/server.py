@@ -15,26 +15,26 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from rekindle.controller.agents import Agents
-from rekindle.controller.appnames import AppNames
 from rekindle.controller.apps import Apps
 from rekindle.controller.auth import TokenInterceptor
-from rekindle.controller.calls import Calls
-from rekindle.controller.gateway import AgentGateway
-from rekindle.controller.logbook import Logbook
+from rekindle.controller.logs.appnames import AppNames
+from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.metrics.http import MetricsHttp
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.scrape import Scrape
 from rekindle.controller.metrics.settings import MetricsSettings
-from rekindle.controller.orders import Orders
-from rekindle.controller.pooling import Pooling
-from rekindle.controller.redis_link import RedisLink
-from rekindle.controller.registry import Registry
+from rekindle.controller.nodes.agents import Agents
+from rekindle.controller.nodes.gateway import AgentGateway
+from rekindle.controller.nodes.orders import Orders
+from rekindle.controller.pools.pooling import Pooling
+from rekindle.controller.queue.calls import Calls
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES, Settings
 from rekindle.controller.state import Agent, Call, Function, State
 from rekindle.controller.status import StatusReport
-from rekindle.controller.store import QueueStore
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.registry import Registry
+from rekindle.controller.storage.store import QueueStore
 from rekindle.controller.tasks import Tasks
 from rekindle.exception import SetupError
 from rekindle.paths import MAX_SOCKET_PATH

@@ -10,17 +10,17 @@ import grpc
 import grpc.aio
 
 from rekindle.controller import names
-from rekindle.controller.appnames import AppNames
 from rekindle.controller.apps import Apps
-from rekindle.controller.calls import Calls
-from rekindle.controller.intake import Intake
 from rekindle.controller.limits import payload_too_large
-from rekindle.controller.logbook import Logbook
-from rekindle.controller.logfilter import LogFilter
+from rekindle.controller.logs.appnames import AppNames
+from rekindle.controller.logs.logbook import Logbook
+from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.metrics.scrape import Scrape
-from rekindle.controller.orders import Orders
-from rekindle.controller.pooling import Pooling
-from rekindle.controller.results import ResultStreams
+from rekindle.controller.nodes.orders import Orders
+from rekindle.controller.pools.pooling import Pooling
+from rekindle.controller.queue.calls import Calls
+from rekindle.controller.queue.intake import Intake
+from rekindle.controller.queue.results import ResultStreams
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rekindle.controller.fence import Fence
-from rekindle.controller.inputs import Entry, Holder, Holding, LoneInput, Lot
+from rekindle.controller.queue.fence import Fence
+from rekindle.controller.queue.inputs import Entry, Holder, Holding, LoneInput, Lot
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 

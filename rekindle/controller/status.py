@@ -13,9 +13,9 @@ from typing import Any
 
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.starts import Start
-from rekindle.controller.redis_link import RedisLink
 from rekindle.controller.state import Agent, Function, State
-from rekindle.controller.store import QueueStore
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
 from rekindle.wire.version import PROTOCOL, __version__
 

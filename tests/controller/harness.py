@@ -25,7 +25,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from rekindle.controller.embedded_redis import wait_for_redis
+from rekindle.controller.storage.embedded_redis import wait_for_redis
 from rekindle.paths import controller_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
@@ -100,7 +100,13 @@ class Instance:
     def start_redis(self) -> None:
         """Start Redis and wait until it answers."""
         self.redis = subprocess.Popen(
-            [sys.executable, "-m", "rekindle.controller.embedded_redis", "--dir", self.directory],
+            [
+                sys.executable,
+                "-m",
+                "rekindle.controller.storage.embedded_redis",
+                "--dir",
+                self.directory,
+            ],
             env=self.environ,
         )
         wait_for_redis(self.directory, PATIENCE_S)

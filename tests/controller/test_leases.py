@@ -7,8 +7,8 @@ import time
 
 from redis.asyncio import Redis
 
-from rekindle.controller import keys
-from rekindle.controller.embedded_redis import redis_url
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.harness import (
     Client,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rekindle.controller import leasing
-from rekindle.controller.leasing import Leasing
+from rekindle.controller.nodes import leasing
+from rekindle.controller.nodes.leasing import Leasing
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, App, Function, State
 from rekindle.exception import InvalidError

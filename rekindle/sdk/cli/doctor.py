@@ -22,7 +22,7 @@ def doctor(as_json: bool) -> None:
 
     Ends with status 1 when something is missing that restores cannot do without.
     """
-    from rekindle.controller.embedded_redis import find_server
+    from rekindle.controller.storage.embedded_redis import find_server
     from rekindle.runtime import doctor as room
 
     checks = room.examine(find_server)

@@ -60,7 +60,7 @@ def services(directory: Path) -> list[Service]:
         python("agent", "rekindle.runtime.agent", 40.0),  # exit hooks have 30 seconds
     ]
     if not os.environ.get("REKINDLE_REDIS_URL"):
-        found.insert(0, python("redis", "rekindle.controller.embedded_redis", 10.0, False))
+        found.insert(0, python("redis", "rekindle.controller.storage.embedded_redis", 10.0, False))
     return found
 
 

@@ -1,0 +1,1 @@
+"""What runners print: numbered, stored, found again."""

@@ -1,0 +1,196 @@
+"""Log lines of apps: numbered as they arrive, shown to who follows, stored behind their back.
+
+Lines are not on the way of a result: they are stored in batches, a moment later. A controller that
+is killed may lose the last batch; a number is never given twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from rekindle.controller.logs.logfilter import LogFilter
+from rekindle.controller.settings import Settings
+from rekindle.controller.storage.registry import Registry
+from rekindle.controller.tasks import Tasks
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import now_ns
+
+_RECENT = 2000  # lines of an app in memory
+_BATCH = 500
+_READ = 500
+#: Numbers that a restart skips: more than can be unstored, so that none is given twice.
+_SKIP = 100_000
+#: Lines of several runners come in another order than they were written, by no more than this.
+_OUT_OF_ORDER_NS = 60 * 10**9
+#: Lines that may wait for a Redis that is away; beyond it the oldest are dropped, and it is said.
+_UNSTORED = 50_000
+
+
+@dataclass(slots=True, eq=False)
+class _Book:
+    seq: int = 0
+    recent: deque[pb.LogLine] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    stored: int = 0  # highest number that is stored
+    wakes: set[asyncio.Event] = field(default_factory=set)
+    closed: bool = False
+
+
+class Logbook:
+    """The log lines of all open apps."""
+
+    def __init__(self, registry: Registry, tasks: Tasks, settings: Settings) -> None:
+        self._registry = registry
+        self._tasks = tasks
+        self._keep = settings.log_lines
+        self._books: dict[str, _Book] = {}
+        self._unstored: deque[tuple[str, int, bytes]] = deque()
+        self._dropped = 0
+        self._storing = False
+
+    async def open(self, app_id: str) -> None:
+        """Number the lines of an app, from where a former controller may have been."""
+        if app_id in self._books:
+            return
+        last = await self._registry.last_log_seq(app_id)
+        self._books.setdefault(app_id, _Book(seq=last + _SKIP if last else 0, stored=last))
+
+    def close(self, app_id: str) -> None:
+        """End the streams of those who follow an app, after its last line."""
+        book = self._books.pop(app_id, None)
+        if book is not None:
+            book.closed = True
+            for wake in book.wakes:
+                wake.set()
+
+    def seq(self, app_id: str) -> int:
+        """The number of the app's last line so far."""
+        book = self._books.get(app_id)
+        return book.seq if book else 0
+
+    def add(self, line: pb.LogLine) -> None:
+        """Number a line, show it to who follows, and store it soon."""
+        book = self._books.get(line.app_id)
+        if book is None:
+            return  # its app is closed
+        book.seq += 1
+        line.seq = book.seq
+        book.recent.append(line)
+        for wake in book.wakes:
+            wake.set()
+        if line.stream == "mark":  # tells who follows that a call's lines have come; not kept
+            return
+        if len(self._unstored) >= _UNSTORED:
+            self._unstored.popleft()
+            self._dropped += 1
+        self._unstored.append((line.app_id, line.seq, line.SerializeToString()))
+        if not self._storing:
+            self._storing = True
+            self._tasks.start(self._store(), "store log lines")
+
+    def say(self, app_id: str, text: str, function: str = "") -> None:
+        """Add a line of the controller's own."""
+        self.add(
+            pb.LogLine(app_id=app_id, function=function, stream="system", text=text, at_ns=now_ns())
+        )
+
+    async def flush(self) -> None:
+        """Store what is not stored yet."""
+        while self._unstored:
+            count = min(_BATCH, len(self._unstored))
+            batch = [self._unstored[i] for i in range(count)]
+            await self._registry.append_logs(batch, self._keep)
+            last = batch[-1]
+            while self._unstored and self._unstored[0] is not last:
+                self._unstored.popleft()
+            if self._unstored:
+                self._unstored.popleft()
+            for app_id, seq, _ in batch:
+                book = self._books.get(app_id)
+                if book is not None:
+                    book.stored = max(book.stored, seq)
+
+    async def _store(self) -> None:
+        try:
+            await self.flush()
+        finally:
+            self._storing = False
+
+    async def tail(
+        self, app_id: str, count: int, wanted: LogFilter | None
+    ) -> tuple[list[pb.LogLine], int]:
+        """The last ``count`` lines that are wanted, and the number behind which to go on."""
+        book = self._books.get(app_id)
+        found: deque[pb.LogLine] = deque()
+        recent = list(book.recent) if book is not None else []
+        before = recent[0].seq if recent else 1 << 62
+        last = recent[-1].seq if recent else 0
+        lines = recent[::-1]
+        while True:
+            for line in lines:
+                last = max(last, line.seq)
+                before = min(before, line.seq)
+                if wanted is not None and 0 < line.at_ns < wanted.since_ns - _OUT_OF_ORDER_NS:
+                    return list(found), last
+                if line.stream != "mark" and (wanted is None or wanted.matches(line)):
+                    found.appendleft(line)
+                    if len(found) == count:
+                        return list(found), last
+            raw = await self._registry.logs_before(app_id, before, _READ)
+            if not raw:
+                return list(found), last
+            lines = [pb.LogLine.FromString(one) for one in raw]
+
+    async def follow(
+        self, app_id: str, after: int, live: bool, wanted: LogFilter | None = None
+    ) -> AsyncIterator[pb.LogLine]:
+        """The lines behind number ``after``: stored ones, then, if ``live``, as they come.
+
+        Only those that are ``wanted``. Lines that were dropped from store and memory are passed
+        over. Ends when the app closes.
+        """
+        book = self._books.get(app_id)
+        position = after
+        wake = asyncio.Event()
+        if book is not None:
+            book.wakes.add(wake)
+        try:
+            while True:
+                wake.clear()
+                # Memory has all lines that are not stored; what it dropped is in the store.
+                first = book.recent[0].seq if book is not None and book.recent else None
+                if first is None or position + 1 < first:
+                    stored = await self._registry.logs_after(app_id, position, _READ)
+                    for raw in stored:
+                        line = pb.LogLine.FromString(raw)
+                        position = line.seq
+                        if wanted is None or wanted.matches(line):
+                            yield line
+                    if len(stored) == _READ:
+                        continue
+                if book is not None:
+                    for line in _behind(book.recent, position):
+                        position = line.seq
+                        if wanted is None or wanted.matches(line):
+                            yield line
+                    if book.recent and book.recent[-1].seq > position:
+                        continue  # came while these were sent
+                if not live or book is None or book.closed:
+                    return
+                await wake.wait()
+        finally:
+            if book is not None:
+                book.wakes.discard(wake)
+
+
+def _behind(lines: deque[pb.LogLine], seq: int) -> list[pb.LogLine]:
+    """The lines with higher numbers; looks at few when few are new."""
+    found: list[pb.LogLine] = []
+    for line in reversed(lines):
+        if line.seq <= seq:
+            break
+        found.append(line)
+    found.reverse()
+    return found

@@ -1,0 +1,1 @@
+"""Agents: their sessions, what they are asked for, and the runners that they lend."""

@@ -1,0 +1,330 @@
+"""Agents: joining, heartbeats, coming back after a broken connection, being given up.
+
+An agent whose connection broke keeps its inputs for a grace time, since it goes on working and
+comes back with them. Its process seen dead, or the time over, they are placed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rekindle.controller.logs.logbook import Logbook
+from rekindle.controller.nodes.orders import Orders
+from rekindle.controller.queue.delivery import Delivery
+from rekindle.controller.queue.dispatcher import Dispatcher
+from rekindle.controller.queue.inputs import Batch, InputState, LoneInput, Slice
+from rekindle.controller.queue.reaper import Reaper
+from rekindle.controller.queue.setbacks import Setbacks
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import Agent, State
+from rekindle.controller.storage.records import StoredAgent
+from rekindle.controller.storage.registry import Registry
+from rekindle.controller.tasks import Tasks
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+from rekindle.wire.version import PROTOCOL
+
+log = logging.getLogger(__name__)
+
+
+class Agents:
+    """The agents of this controller."""
+
+    def __init__(
+        self,
+        state: State,
+        registry: Registry,
+        delivery: Delivery,
+        setbacks: Setbacks,
+        reaper: Reaper,
+        dispatcher: Dispatcher,
+        orders: Orders,
+        logbook: Logbook,
+        tasks: Tasks,
+        settings: Settings,
+    ) -> None:
+        self._state = state
+        self._registry = registry
+        self._delivery = delivery
+        self._setbacks = setbacks
+        self._reaper = reaper
+        self._dispatcher = dispatcher
+        self._orders = orders
+        self._logbook = logbook
+        self._tasks = tasks
+        self._settings = settings
+        self._missing: asyncio.TimerHandle | None = None
+        #: Told of each message with results, and of each heartbeat; for metrics.
+        self.on_results: Callable[[pb.Done], None] = lambda done: None
+        self.on_heartbeat: Callable[[Agent, Mapping[str, Any]], None] = lambda agent, stats: None
+        #: Told of an agent that is connected, also when it is so again.
+        self.on_joined: Callable[[Agent], None] = lambda agent: None
+
+    # ---- joining
+
+    async def join(self, hello: pb.AgentHello, local: bool) -> tuple[Agent, int]:
+        """Take an agent in, new or back again. Returns it and the number of this connection."""
+        agent = self._state.agents.get(hello.agent_id)
+        back = agent is not None
+        if agent is None:
+            agent = Agent(
+                agent_id=hello.agent_id,
+                host=hello.host,
+                pid=hello.pid,
+                local=local,
+                max_runners=max(1, hello.max_runners),
+                room_total=max(1, hello.max_runners) + self._settings.agent_prefetch,
+            )
+            if local:
+                agent.pidfd = _open_pidfd(hello.pid)
+        self._stop_grace(agent)
+        agent.session += 1
+        session = agent.session
+        if agent.outbox is not None:  # the older connection has not noticed that it is dead
+            agent.outbox.put_nowait(None)
+        outbox: asyncio.Queue[pb.ControllerMessage | None] = asyncio.Queue()
+        outbox.put_nowait(
+            pb.ControllerMessage(
+                welcome=pb.Welcome(instance_id=self._state.instance_id, protocol=PROTOCOL)
+            )
+        )
+        agent.outbox = outbox
+        agent.heard = time.monotonic()
+        self._state.agents[agent.agent_id] = agent
+        if back:  # what it missed
+            for app_id in self._state.closed_apps:
+                agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
+        self._reconcile(agent, hello.in_flight)
+        log.info(
+            "agent joined",
+            extra=kv(
+                agent=agent.agent_id,
+                host=agent.host,
+                pid=agent.pid,
+                back=back,
+                in_flight=len(hello.in_flight),
+            ),
+        )
+        self._state.expected_agents.discard(agent.agent_id)
+        self._release_adrift()
+        self.on_joined(agent)
+        self._dispatcher.pump()
+        stored = StoredAgent(agent.agent_id, agent.host, agent.pid, agent.local)
+        self._tasks.start(self._registry.save_agent(stored), "save agent")
+        self._watch_silence(agent)
+        await self._orders.joined()
+        return agent, session
+
+    def _reconcile(self, agent: Agent, in_flight: Iterable[pb.InFlight]) -> None:
+        """Bring what the agent says it has and what we think it has together."""
+        has: dict[str, set[int]] = {}
+        for one in in_flight:
+            has.setdefault(one.call_id, set()).update(one.indexes)
+        # The message with what it does not know was lost on the way: nothing ran, nothing counts.
+        self._setbacks.never_arrived(agent, has)
+        for call_id, indexes in has.items():
+            call = self._state.calls.get(call_id)
+            stop: list[int] = []
+            for index in sorted(indexes):
+                holder = call.undone.get(index) if call is not None else None
+                if isinstance(holder, Slice | LoneInput) and holder.agent is agent:
+                    if isinstance(holder, LoneInput) and holder.state is InputState.ADRIFT:
+                        holder.move(InputState.ASSIGNED)
+                elif isinstance(holder, Batch):
+                    pass  # its result is on the way to the store
+                elif not self._setbacks.came_back(agent, holder, index):
+                    stop.append(index)  # completed, cancelled, or with another agent
+            if call is not None and call.cancelled:
+                agent.stop(call_id, indexes, kill=call.cancelled > 1)
+            elif stop:
+                agent.stop(call_id, stop, kill=False)
+
+    # ---- messages
+
+    def heard(self, agent: Agent, message: pb.AgentMessage) -> None:
+        """One message of an agent's stream."""
+        agent.heard = time.monotonic()
+        kind = message.WhichOneof("kind")
+        if kind == "done":
+            self.on_results(message.done)
+            log_seq = self._logbook.seq(self._app_of(message.done))
+            self._delivery.done(agent, message.done, log_seq)
+        elif kind == "log":
+            self._logbook.add(message.log)
+        elif kind == "heartbeat":
+            self._heartbeat(agent, message.heartbeat.stats_json)
+            beat = message.heartbeat
+            self._reaper.renew(agent, beat.in_flight, lists=beat.lists_in_flight)
+        elif kind == "returned":
+            self._setbacks.returned(agent, message.returned)
+        elif kind == "prepared":
+            self._orders.prepared(message.prepared)
+        elif kind == "lease":
+            self._orders.leasing.answered(message.lease)
+        elif kind == "app_closed":
+            self._orders.app_closed(message.app_closed.app_id, agent)
+        else:
+            log.warning("unknown message", extra=kv(agent=agent.agent_id, kind=kind))
+
+    def _app_of(self, done: pb.Done) -> str:
+        if done.app_id:
+            return done.app_id
+        call = self._state.calls.get(done.call_id)
+        return call.function.app.app_id if call is not None else ""
+
+    def _heartbeat(self, agent: Agent, stats_json: str) -> None:
+        agent.heartbeats += 1
+        try:
+            stats = json.loads(stats_json or "{}")
+        except json.JSONDecodeError as error:
+            log.warning("heartbeat not read", extra=kv(agent=agent.agent_id, reason=error))
+            return
+        if not isinstance(stats, dict):
+            return
+        agent.stats = stats
+        self.on_heartbeat(agent, stats)
+        warm: set[str] = set()
+        apps: set[str] = set()
+        for kind in ("runners", "templates", "pools"):
+            for entry in stats.get(kind) or ():
+                if isinstance(entry, dict):
+                    warm.add(str(entry.get("function_id", "")))
+                    apps.add(str(entry.get("app_id", "")))
+        agent.warm_functions = frozenset(warm)
+        for app_id in apps - self._state.apps.keys() - {""}:
+            agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
+
+    def _watch_silence(self, agent: Agent) -> None:
+        """End the connection of an agent that sends heartbeats no more (hung, or cut off)."""
+        session, limit = agent.session, self._settings.agent_silence_s
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            if agent.session != session or agent.outbox is None:
+                return
+            silent = time.monotonic() - agent.heard
+            if agent.heartbeats and silent >= limit:
+                log.warning("agent is silent", extra=kv(agent=agent.agent_id, seconds=silent))
+                agent.outbox.put_nowait(None)
+                self.leave(agent, session)
+                self._give_up(agent, f"the agent was silent for {silent:.0f} s")
+                return
+            loop.call_later(max(0.05, limit - silent) if agent.heartbeats else limit, look)
+
+        loop.call_later(limit, look)
+
+    # ---- leaving
+
+    def leave(self, agent: Agent, session: int) -> None:
+        """A connection ended. The agent may come back within the grace time."""
+        if agent.session != session or agent.outbox is None:
+            return  # it is back already
+        agent.outbox = None
+        for holding in agent.holdings:
+            if isinstance(holding, LoneInput) and holding.state is InputState.ASSIGNED:
+                holding.move(InputState.ADRIFT)
+        for function in self._state.functions.values():
+            if function.opened_on == agent.agent_id:
+                function.opened_on = ""
+        log.warning(
+            "agent's connection ended",
+            extra=kv(agent=agent.agent_id, pid=agent.pid, inputs=agent.count),
+        )
+        loop = asyncio.get_running_loop()
+        agent.grace = loop.call_later(
+            self._settings.agent_grace_s, self._give_up, agent, "the agent's connection broke"
+        )
+        if agent.pidfd >= 0:
+            loop.add_reader(
+                agent.pidfd, self._give_up, agent, f"the agent (process {agent.pid}) died"
+            )
+
+    def _stop_grace(self, agent: Agent) -> None:
+        if agent.grace is not None:
+            agent.grace.cancel()
+            agent.grace = None
+            if agent.pidfd >= 0:
+                asyncio.get_running_loop().remove_reader(agent.pidfd)
+
+    def _give_up(self, agent: Agent, reason: str) -> None:
+        self._stop_grace(agent)
+        if agent.outbox is not None or self._state.agents.pop(agent.agent_id, None) is None:
+            return
+        if agent.pidfd >= 0:
+            os.close(agent.pidfd)
+            agent.pidfd = -1
+        log.warning("agent is lost", extra=kv(agent=agent.agent_id, reason=reason))
+        self._setbacks.agent_lost(agent, reason)
+        self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
+        self._orders.lost(agent, reason)
+
+    # ---- after a restart of the controller
+
+    def expect(self, agents: list[StoredAgent]) -> None:
+        """Wait for the agents of the controller before this one to come back with their inputs."""
+        for agent in agents:
+            if agent.local and not _alive(agent.pid):
+                self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
+            else:
+                self._state.expected_agents.add(agent.agent_id)
+
+    def start_waiting(self) -> None:
+        """Count the time in which expected agents must be back."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(2 * self._settings.agent_grace_s, self._stop_expecting)
+        self._release_adrift()
+
+    def _stop_expecting(self) -> None:
+        for agent_id in list(self._state.expected_agents):
+            log.warning("agent did not come back", extra=kv(agent=agent_id))
+            self._tasks.start(self._registry.forget_agent(agent_id), "forget agent")
+        self._state.expected_agents.clear()
+        self._release_adrift()
+
+    def _release_adrift(self) -> None:
+        """All expected agents are back or given up: what none of them has is placed again."""
+        if self._state.expected_agents:
+            return
+        self._setbacks.release_adrift()
+
+    # ---- when there is none
+
+    def missed(self) -> None:
+        """Inputs wait and no agent is connected: say so in their apps' logs, if that lasts."""
+        if self._missing is None:
+            loop = asyncio.get_running_loop()
+            self._missing = loop.call_later(self._settings.no_agent_s, self._still_missed)
+
+    def _still_missed(self) -> None:
+        self._missing = None
+        if self._state.live_agents():
+            return
+        log.warning("inputs wait and no agent is connected")
+        for app in self._state.apps.values():
+            if any(function.ready or function.backlog for function in app.functions.values()):
+                self._logbook.say(
+                    app.app_id,
+                    "no agent is connected: inputs wait for one (the agent's log, "
+                    "logs/agent.log in the instance directory, may tell why)",
+                )
+
+
+def _open_pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid) if pid > 0 else -1
+    except OSError:  # in another PID namespace, or gone already
+        return -1
+
+
+def _alive(pid: int) -> bool:
+    pidfd = _open_pidfd(pid)
+    if pidfd < 0:
+        return False
+    os.close(pidfd)
+    return True

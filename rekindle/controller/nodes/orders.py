@@ -1,0 +1,148 @@
+"""What agents are asked for besides running inputs: open a function, prepare, close an app."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+from rekindle.controller.nodes.leasing import Leasing
+from rekindle.controller.queue.placement import choose_agent
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import Agent, Function, State
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+
+class Orders:
+    """Asks agents, and waits for their word where there is one."""
+
+    def __init__(self, state: State, settings: Settings) -> None:
+        self._state = state
+        self._settings = settings
+        self._joined = asyncio.Condition()
+        #: What agents are asked to lend.
+        self.leasing = Leasing(state, settings)
+        self._closing: dict[tuple[str, str], asyncio.Event] = {}  # (app, agent) -> its word
+        self._prepares: dict[str, tuple[str, asyncio.Future[pb.PrepareReply]]] = {}
+
+    async def joined(self) -> None:
+        """An agent is there: functions that none has opened go to it."""
+        self.open_unopened()
+        async with self._joined:
+            self._joined.notify_all()
+
+    def lost(self, agent: Agent, reason: str) -> None:
+        """An agent is gone for good: nobody waits for it any longer."""
+        self.leasing.lost(agent.agent_id)
+        for agent_id, future in self._prepares.values():
+            if agent_id == agent.agent_id and not future.done():
+                future.set_result(pb.PrepareReply(ok=False, reason=reason))
+        for app_id, agent_id in self._closing:
+            if agent_id == agent.agent_id:
+                self.app_closed(app_id, agent)
+        self.open_unopened()
+
+    async def close_app(self, app_id: str) -> None:
+        """Stop an app's runners on all agents; returns when their exit hooks have run.
+
+        Waits ``close_grace_s`` at most: an agent that is stuck must not keep the app open.
+        """
+        waiting: dict[tuple[str, str], asyncio.Event] = {}
+        for agent in self._state.live_agents():
+            waiting[app_id, agent.agent_id] = asyncio.Event()
+            agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
+        self._closing |= waiting
+        try:
+            async with asyncio.timeout(self._settings.close_grace_s):
+                for event in waiting.values():
+                    await event.wait()
+        except TimeoutError:
+            late = [agent_id for (_, agent_id), event in waiting.items() if not event.is_set()]
+            log.warning("runners did not stop", extra=kv(app=app_id, agents=",".join(late)))
+        finally:
+            for key in waiting:
+                self._closing.pop(key, None)
+
+    def app_closed(self, app_id: str, agent: Agent) -> None:
+        event = self._closing.get((app_id, agent.agent_id))
+        if event is not None:
+            event.set()
+
+    def open_unopened(self) -> None:
+        for function in list(self._state.functions.values()):
+            if not function.opened_on:
+                self.open_function(function)
+
+    def open_function(self, function: Function) -> None:
+        """Have an agent get ready for a function: fetch its code, keep its min_containers."""
+        if function.app.closing:
+            return
+        agent = self._state.agents.get(function.opened_on)
+        if agent is None or agent.outbox is None:
+            agent = choose_agent(
+                self._state.live_agents(),
+                function.function_id,
+                function.max_containers,
+            )
+        if agent is None:
+            return  # the next agent that joins gets it
+        function.opened_on = agent.agent_id
+        agent.send(
+            pb.ControllerMessage(
+                open=pb.OpenFunction(function_id=function.function_id, app_id=function.app.app_id)
+            )
+        )
+
+    async def prepare(self, function: Function, request: pb.PrepareRequest) -> pb.PrepareReply:
+        """Have an agent make a strategy possible, and wait for its word.
+
+        ``ok`` is False, with the reason, when it cannot, or not within ``timeout_s`` seconds.
+        """
+        timeout_s = request.timeout_s or 300.0
+        request_id = os.urandom(8).hex()
+        try:
+            async with asyncio.timeout(timeout_s + 2.0):  # the agent's own limit comes first
+                agent = await self._agent_for(function)
+                future: asyncio.Future[pb.PrepareReply] = asyncio.get_running_loop().create_future()
+                self._prepares[request_id] = (agent.agent_id, future)
+                agent.known_functions.add(function.function_id)
+                agent.send(
+                    pb.ControllerMessage(
+                        prepare=pb.PrepareOnAgent(
+                            request_id=request_id,
+                            function_id=function.function_id,
+                            params=request.params,
+                            strategy=request.strategy,
+                            timeout_s=timeout_s,
+                        )
+                    )
+                )
+                return await future
+        except TimeoutError:
+            what = f"{request.strategy!r} was not made possible within {timeout_s:g} s"
+            if not self._state.live_agents():
+                what += "; no agent is connected"
+            return pb.PrepareReply(ok=False, reason=what)
+        finally:
+            self._prepares.pop(request_id, None)
+
+    async def _agent_for(self, function: Function) -> Agent:
+        def choose() -> Agent | None:
+            live = self._state.live_agents()
+            chosen = choose_agent(live, function.function_id, function.max_containers)
+            return chosen or min(live, key=lambda agent: agent.load, default=None)
+
+        async with self._joined:
+            while True:
+                agent = choose()
+                if agent is not None:
+                    return agent
+                await self._joined.wait()
+
+    def prepared(self, done: pb.PrepareDone) -> None:
+        waiting = self._prepares.get(done.request_id)
+        if waiting is not None and not waiting[1].done():
+            waiting[1].set_result(pb.PrepareReply(ok=done.ok, reason=done.reason))

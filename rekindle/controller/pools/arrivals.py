@@ -1,0 +1,249 @@
+"""When the inputs of each function arrived, and how long they ran: for tuning and for policies.
+
+Named by app and function, so that the record outlives revisions and runs of the app. Counted in
+memory, one call for each chunk; written to Redis a moment later, by functions that had inputs. A
+controller that is killed loses the last moment, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rekindle.controller.pools.blocks import (
+    BLOCK,
+    Arrival,
+    Minutes,
+    pack_arrivals,
+    pack_minutes,
+    unpack_arrivals,
+    unpack_minutes,
+)
+from rekindle.controller.pools.spread import Service
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.redis_link import Command, RedisLink
+from rekindle.exception import ServiceError
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: Exact times of about so many arrivals are kept (of a chunk: one time and a count).
+KEPT_ARRIVALS = 100_000
+_KEPT_BLOCKS = -(-KEPT_ARRIVALS // BLOCK)
+#: Counts by the minute are kept for so many days.
+KEPT_DAYS = 8
+#: A record that nothing is added to goes after this.
+_TTL_S = 30 * 24 * 3600
+_FLUSH_S = 2.0
+#: A series that nobody used for so long leaves memory; Redis has it.
+_IDLE_S = 600.0
+_DAY_S = 86400
+#: Series of one function (instances of a class); what comes beyond is not recorded by itself.
+_MAX_SERIES = 256
+
+Name = tuple[str, str]  # "app.function", digest of the parameters
+
+
+@dataclass(slots=True, eq=False)
+class Series:
+    """One pool's record. ``tail`` is the newest block, ``fresh`` what is not in Redis yet."""
+
+    name: Name
+    fresh: list[Arrival] = field(default_factory=list)
+    service: Service = field(default_factory=Service)
+    tail: list[Arrival] = field(default_factory=list)
+    block: int = 0
+    #: Blocks that have changed and are not known to be in Redis.
+    unwritten: dict[int, list[Arrival]] = field(default_factory=dict)
+    days: dict[int, Minutes] = field(default_factory=dict)
+    loaded: bool = False
+    touched: float = 0.0
+    dirty: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is known of one series, oldest first."""
+
+    digest: str
+    arrivals: list[Arrival]  # (seconds since the epoch, inputs)
+    minutes: list[tuple[int, int]]  # (first second of the minute, inputs)
+    service: Service
+
+
+class Arrivals:
+    """The records of all functions."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._series: dict[Name, Series] = {}
+        self._of: dict[str, set[str]] = {}
+
+    # ---- counting
+
+    def arrived(self, name: Name, count: int, at: float) -> None:
+        """``count`` inputs have arrived at ``at`` (seconds since the epoch)."""
+        series = self._get(name)
+        if series is None:
+            return
+        fresh = series.fresh
+        if fresh and at - fresh[-1][0] < 0.001:
+            fresh[-1] = (fresh[-1][0], fresh[-1][1] + count)
+        else:
+            fresh.append((at, count))
+            if len(fresh) > 2 * KEPT_ARRIVALS:  # Redis is away: the newest are kept
+                del fresh[:KEPT_ARRIVALS]
+        series.touched = at
+        series.dirty = True
+
+    def served(self, name: Name, count: int, execute_s: float) -> None:
+        """``count`` inputs have run, for so long together."""
+        series = self._get(name)
+        if series is not None and count > 0:
+            series.service.add(execute_s / count, count)
+            series.dirty = True
+
+    def service(self, name: Name) -> Service:
+        """How long inputs run, as far as it is in memory."""
+        series = self._series.get(name)
+        return series.service if series is not None else Service()
+
+    def _get(self, name: Name) -> Series | None:
+        series = self._series.get(name)
+        if series is None:
+            known = self._of.setdefault(name[0], set())
+            if len(known) >= _MAX_SERIES and name[1] not in known:
+                return None
+            known.add(name[1])
+            series = self._series[name] = Series(name, touched=time.time())
+        return series
+
+    # ---- storing
+
+    async def keep_forever(self) -> None:
+        """Write what is new, again and again; until cancelled."""
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is new."""
+        now = time.time()
+        for series in list(self._series.values()):
+            if series.dirty:
+                try:
+                    await self._write(series)
+                except ServiceError as error:
+                    log.warning("arrivals not stored", extra=kv(of=series.name[0], reason=error))
+                    return
+            elif now - series.touched > _IDLE_S:
+                del self._series[series.name]
+
+    async def _load(self, series: Series) -> None:
+        """What former controllers, and former times in memory, have written."""
+        if series.loaded:
+            return
+        key = keys.arrivals(*series.name)
+        today = int(time.time()) // _DAY_S
+        block, service = await self._link.command("HMGET", key, "n", "s")
+        series.block = int(block or 0)
+        tail, day = await self._link.command("HMGET", key, f"b{series.block}", f"d{today}")
+        series.tail = unpack_arrivals(tail) if tail else []
+        series.days = {today: unpack_minutes(day)} if day else {}
+        if service:
+            series.service.join(Service.from_list(json.loads(service)))
+        series.loaded = True
+
+    async def _write(self, series: Series) -> None:
+        await self._load(series)
+        fresh, series.fresh, series.dirty = series.fresh, [], False
+        key = keys.arrivals(*series.name)
+        self._append(series, fresh)
+        changed = dict(series.unwritten)
+        first_kept = series.block - _KEPT_BLOCKS
+        today = int(time.time()) // _DAY_S
+        fields: list[Any] = ["n", series.block, "s", json.dumps(series.service.to_list())]
+        for number, block in changed.items():
+            fields += [f"b{number}", pack_arrivals(block)]
+        for day, minutes in series.days.items():
+            fields += [f"d{day}", pack_minutes(minutes)]
+        commands: list[Command] = [
+            ("HSET", key, *fields),
+            ("HDEL", key, *(f"b{number - 1 - _KEPT_BLOCKS}" for number in changed)),
+            ("HDEL", key, f"b{first_kept}", f"d{today - KEPT_DAYS}", f"d{today - KEPT_DAYS - 1}"),
+            ("EXPIRE", key, _TTL_S),
+            ("SADD", keys.arrivals_of(series.name[0]), series.name[1]),
+            ("EXPIRE", keys.arrivals_of(series.name[0]), _TTL_S),
+            ("SADD", keys.RECORDED, series.name[0]),
+        ]
+        try:
+            await self._link.commands(commands)
+        except BaseException:
+            series.dirty = True
+            raise
+        series.unwritten.clear()
+        for day in [day for day in series.days if day != today]:
+            del series.days[day]
+
+    def _append(self, series: Series, fresh: Iterable[Arrival]) -> None:
+        """Put arrivals into blocks and minutes."""
+        series.unwritten[series.block] = series.tail
+        for at, count in fresh:
+            if len(series.tail) >= BLOCK:
+                series.block += 1
+                series.tail = series.unwritten[series.block] = []
+            series.tail.append((at, count))
+            day = int(at) // _DAY_S
+            series.days.setdefault(day, Minutes()).count(int(at) % _DAY_S // 60, count)
+
+    # ---- reading
+
+    async def records(self, label: str) -> list[Record]:
+        """All series of a function, with what is not stored yet."""
+        await self.flush()
+        digests = {
+            raw.decode() for raw in await self._link.command("SMEMBERS", keys.arrivals_of(label))
+        }
+        return [await self.record((label, digest)) for digest in sorted(digests)]
+
+    async def labels(self) -> list[str]:
+        """The functions that there is a record of; those whose record has gone are forgotten."""
+        known = [raw.decode() for raw in await self._link.command("SMEMBERS", keys.RECORDED)]
+        there = await self._link.commands([("EXISTS", keys.arrivals_of(one)) for one in known])
+        gone = [label for label, found in zip(known, there, strict=True) if not found]
+        if gone:
+            await self._link.command("SREM", keys.RECORDED, *gone)
+        return [label for label in known if label not in gone]
+
+    async def record(self, name: Name) -> Record:
+        """One series, from Redis."""
+        raw: dict[bytes, bytes] = await self._link.command("HGETALL", keys.arrivals(*name))
+        return await asyncio.to_thread(_unpacked, name[1], raw)  # a long one takes a while
+
+    async def newest(self, name: Name, count: int) -> tuple[list[Arrival], float]:
+        """The last ``count`` arrivals of a series or some more, and the mean time that one runs."""
+        key = keys.arrivals(*name)
+        block, service = await self._link.command("HMGET", key, "n", "s")
+        last = int(block or 0)
+        first = max(0, last - count // BLOCK)
+        found = await self._link.command("HMGET", key, *(f"b{n}" for n in range(first, last + 1)))
+        mean_s = Service.from_list(json.loads(service)).mean_s if service else 0.0
+        return [one for data in found if data for one in unpack_arrivals(data)], mean_s
+
+
+def _unpacked(digest: str, raw: Mapping[bytes, bytes]) -> Record:
+    blocks = sorted(int(field_[1:]) for field_ in raw if field_.startswith(b"b"))
+    days = sorted(int(field_[1:]) for field_ in raw if field_.startswith(b"d"))
+    arrivals = [one for n in blocks for one in unpack_arrivals(raw[b"b%d" % n])]
+    minutes = [
+        (day * _DAY_S + minute * 60, count)
+        for day in days
+        for minute, count in unpack_minutes(raw[b"d%d" % day]).counted()
+    ]
+    service = Service.from_list(json.loads(raw[b"s"])) if b"s" in raw else Service()
+    return Record(digest, arrivals, minutes, service)

@@ -1,0 +1,259 @@
+"""What starts of a function took, by strategy, and what is held of it at each level: as measured.
+
+Told by the heartbeats of agents, kept in Redis by app and function. Where nothing was measured yet,
+defaults stand in, and are marked as such. What follows from the figures is the policies' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rekindle.controller.metrics.starts import Start
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.exception import ServiceError
+from rekindle.wire.logs import kv
+from rekindle.wire.pools import Figures, Level
+
+log = logging.getLogger(__name__)
+
+_MB = 1_000_000
+#: Until the function's own were measured: what bench/restore.py found for small models.
+FORK_S, RESTORE_S, COLD_S = 0.008, 0.016, 1.0
+RUNNER_BYTES, TEMPLATE_BYTES = 30 * _MB, 60 * _MB
+#: Reading a working set from disk while it is restored.
+DISK_S_PER_BYTE = 1e-9
+#: Newest starts of each kind.
+_KEPT = 200
+#: Figures that changed by less are left as they were: plans would be made anew for nothing.
+_CHANGED = 0.2
+_FLUSH_S = 10.0
+_TTL_S = 30 * 24 * 3600
+
+#: How a start came to be: a strategy, or a restore whose pages were read from disk.
+KINDS = ("fork", "restore", "restore_disk", "cold")
+#: What is told in the list of held pools, and kept.
+SIZES = (
+    "runner_bytes",
+    "runner_pss_bytes",
+    "booted_bytes",
+    "template_bytes",
+    "template_private_bytes",
+    "snapshot_bytes",
+    "working_set_bytes",
+)
+
+
+@dataclass(slots=True, eq=False)
+class Costs:
+    """Of one function."""
+
+    starts: dict[str, deque[float]] = field(default_factory=dict)  # seconds
+    sizes: dict[str, int] = field(default_factory=dict)
+    #: Whether there is a snapshot, it is mapped, and a template of it can be forked.
+    snapshot: bool = False
+    mapped: bool = False
+    forkable: bool = True
+    template: bool = False  # whether one was ever seen alive
+    dirty: bool = False
+    _levels: dict[Level, Figures] | None = None
+    _made_for: bool | None = None  # what _levels were made for; None: something has changed
+
+    def started(self, kind: str, seconds: float) -> None:
+        """One more start."""
+        if kind in KINDS and seconds > 0:
+            self.starts.setdefault(kind, deque(maxlen=_KEPT)).append(seconds)
+            self.dirty, self._made_for = True, None
+
+    def quantile_s(self, kind: str, share: float) -> float | None:
+        """Of the newest starts; None where there is none."""
+        known = sorted(self.starts.get(kind, ()))
+        return known[min(len(known) - 1, int(share * len(known)))] if known else None
+
+    def held(self, entry: Mapping[str, Any]) -> None:
+        """What an agent tells of a pool."""
+        before = (self.template, self.snapshot, self.mapped, self.forkable)
+        changed = False
+        for name in SIZES:
+            size = entry.get(name)
+            if isinstance(size, int) and size > 0 and size != self.sizes.get(name):
+                self.sizes[name] = size
+                changed = True
+        if "template_bytes" in entry or "booted_bytes" in entry:
+            self.template = True
+        if "snapshot_bytes" in entry:
+            self.snapshot = True
+            self.mapped = bool(entry.get("mapped"))
+            self.forkable = entry.get("threads", 1) == 1
+        if changed or before != (self.template, self.snapshot, self.mapped, self.forkable):
+            self.dirty, self._made_for = True, None
+
+    def levels(self, *, snapshots: bool) -> dict[Level, Figures]:
+        """The levels that it can be held at. The same object until something has changed much."""
+        known = self._levels
+        if known is not None and self._made_for is snapshots:
+            return known
+        made = self._made(snapshots)
+        self._made_for = snapshots
+        if known is None or not _alike(known, made):
+            self._levels = known = made
+        return known
+
+    def _made(self, snapshots: bool) -> dict[Level, Figures]:
+        sizes = self.sizes
+        runner = sizes.get("runner_bytes", RUNNER_BYTES)
+        template = sizes.get("booted_bytes", TEMPLATE_BYTES)
+        cold_s = self.quantile_s("cold", 0.5) or COLD_S
+        fork_s = self.quantile_s("fork", 0.5) or FORK_S
+        made = {
+            Level.WARM: Figures(start_s=0.0, memory_bytes=runner),
+            Level.NONE: Figures(start_s=cold_s, cpu_s=cold_s),
+        }
+        if not snapshots:
+            return made
+        if not self.snapshot:
+            if self.template and self.forkable:
+                made[Level.BOOTED] = Figures(start_s=fork_s, memory_bytes=template, cpu_s=fork_s)
+            return made
+        disk = sizes.get("snapshot_bytes", template)
+        cached = min(disk, sizes.get("working_set_bytes", disk))
+        restore_s = self.quantile_s("restore", 0.5) or RESTORE_S
+        from_disk_s = self.quantile_s("restore_disk", 0.5) or restore_s + cached * DISK_S_PER_BYTE
+        made[Level.CACHED] = Figures(
+            start_s=restore_s, memory_bytes=cached, disk_bytes=disk, cpu_s=restore_s
+        )
+        made[Level.DISK] = Figures(
+            start_s=max(from_disk_s, restore_s), disk_bytes=disk, cpu_s=restore_s
+        )
+        if self.forkable and self.mapped:
+            own = sizes.get("template_private_bytes", 10 * _MB)
+            made[Level.MAPPED] = Figures(
+                start_s=fork_s, memory_bytes=own + cached, disk_bytes=disk, cpu_s=fork_s
+            )
+        elif self.forkable:
+            made[Level.BOOTED] = Figures(
+                start_s=fork_s, memory_bytes=template + cached, disk_bytes=disk, cpu_s=fork_s
+            )
+        return made
+
+    def measured(self) -> dict[str, bool]:
+        """For each kind of start and each size, whether it was measured or is a default."""
+        starts = {kind: bool(self.starts.get(kind)) for kind in KINDS}
+        return {**starts, **{name: name in self.sizes for name in SIZES}}
+
+    def report(self) -> dict[str, Any]:
+        """For people and for tuning: milliseconds, bytes."""
+        starts = {
+            kind: {
+                "count": len(self.starts[kind]),
+                "p50_ms": round(1000 * (self.quantile_s(kind, 0.5) or 0.0), 2),
+                "p95_ms": round(1000 * (self.quantile_s(kind, 0.95) or 0.0), 2),
+            }
+            for kind in KINDS
+            if self.starts.get(kind)
+        }
+        return {"starts": starts, "sizes": dict(self.sizes)}
+
+    def to_json(self) -> str:
+        """For Redis."""
+        return json.dumps(
+            {
+                "starts": {k: [round(s, 6) for s in kept] for k, kept in self.starts.items()},
+                "sizes": self.sizes,
+                "snapshot": self.snapshot,
+                "mapped": self.mapped,
+                "forkable": self.forkable,
+                "template": self.template,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Costs:
+        """The inverse of ``to_json``."""
+        raw = json.loads(text)
+        return cls(
+            {kind: deque(map(float, kept), maxlen=_KEPT) for kind, kept in raw["starts"].items()},
+            {str(name): int(size) for name, size in raw["sizes"].items()},
+            bool(raw["snapshot"]),
+            bool(raw["mapped"]),
+            bool(raw["forkable"]),
+            bool(raw["template"]),
+        )
+
+
+def _alike(one: Mapping[Level, Figures], other: Mapping[Level, Figures]) -> bool:
+    def near(a: float, b: float) -> bool:
+        return abs(a - b) <= _CHANGED * max(abs(a), abs(b))
+
+    return one.keys() == other.keys() and all(
+        near(one[level].start_s, other[level].start_s)
+        and near(one[level].memory_bytes, other[level].memory_bytes)
+        and near(one[level].disk_bytes, other[level].disk_bytes)
+        for level in one
+    )
+
+
+def kind_of(start: Start, raw: Mapping[str, Any]) -> str:
+    """Which of KINDS a start is of; an agent may say whether pages came from disk."""
+    if start.strategy == "restore" and raw.get("from_disk"):
+        return "restore_disk"
+    return start.strategy
+
+
+class CostBook:
+    """The costs of all functions, by label."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._of: dict[str, Costs] = {}
+
+    def of(self, label: str) -> Costs:
+        """Of a function."""
+        costs = self._of.get(label)
+        if costs is None:
+            costs = self._of[label] = Costs()
+        return costs
+
+    async def load(self, labels: Sequence[str]) -> None:
+        """Read what former controllers kept of these functions."""
+        for label in labels:
+            raw = await self._link.command("GET", keys.costs(label))
+            if raw is None:
+                continue
+            try:
+                stored = Costs.from_json(raw)
+            except (ValueError, KeyError, TypeError) as error:
+                log.warning("costs not read", extra=kv(of=label, reason=error))
+                continue
+            known = self._of.get(label)
+            if known is None or not known.dirty:
+                self._of[label] = stored
+
+    async def keep_forever(self) -> None:
+        """Write what has changed, now and then; until cancelled."""
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what has changed."""
+        changed = {label: costs for label, costs in self._of.items() if costs.dirty}
+        for costs in changed.values():
+            costs.dirty = False
+        try:
+            await self._link.commands(
+                [
+                    ("SET", keys.costs(label), costs.to_json(), "EX", _TTL_S)
+                    for label, costs in changed.items()
+                ]
+            )
+        except ServiceError as error:
+            for costs in changed.values():
+                costs.dirty = True
+            log.warning("costs not stored", extra=kv(reason=error))

@@ -1,0 +1,394 @@
+"""The autoscaler: runs each pool's policy on what happens there, and sends agents its plans.
+
+It is told of arrivals and results as they happen and of the rest by heartbeats. A pool is planned
+anew when something has happened to it, at most every other second, or when its policy asked to be;
+one to which nothing happens costs nothing. Agents follow a plan without asking again, so nothing
+waits for this room, and nothing stops when it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rekindle.controller import policies
+from rekindle.controller.metrics.starts import Start
+from rekindle.controller.nodes.agentnews import AgentNews, entries
+from rekindle.controller.policies.policy import Policy
+from rekindle.controller.pools import pools
+from rekindle.controller.pools.arrivals import Arrivals
+from rekindle.controller.pools.costs import CostBook, kind_of
+from rekindle.controller.pools.planorders import PlanOrders
+from rekindle.controller.pools.pools import EVERY, InForce, SettingsBook
+from rekindle.controller.pools.sized import SizedPool, tell_past
+from rekindle.controller.state import Agent, Function, State
+from rekindle.controller.tasks import Tasks
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+#: A pool is planned anew this often at most, but when its settings change or its policy asks.
+REPLAN_S = 2.0
+#: For so long plans are made in one go; inputs and results have their turn before the next one.
+_AT_ONCE_S, _PAUSE_S = 0.02, 0.02
+#: Recorded arrivals that a new sizer is told of.
+_PAST = 5_000
+#: Instances of one class that are sized by themselves; others follow the class's plan.
+_MOST_INSTANCES = 256
+_TIDY_S = 5.0
+
+Key = tuple[str, str]  # function id, digest of the parameters
+
+
+class Scaler:
+    """All pools of this controller."""
+
+    def __init__(
+        self, state: State, book: SettingsBook, arrivals: Arrivals, costs: CostBook, tasks: Tasks
+    ) -> None:
+        self._state = state
+        self.book = book
+        self.arrivals = arrivals
+        self.costs = costs
+        self._tasks = tasks
+        self._pools: dict[Key, SizedPool] = {}
+        self._instances: dict[str, int] = {}  # function id -> pools with parameters
+        self._policies: dict[str, Policy] = {}
+        self._dirty: dict[Key, SizedPool] = {}
+        self._due: list[tuple[float, int, SizedPool]] = []
+        self._order = itertools.count()
+        self._clock = _clock()
+        self._news = AgentNews()
+        self._told: dict[str, set[Key]] = {}  # agent id -> pools of its last heartbeat
+        self._orders = PlanOrders(state)
+        self._tidied = 0.0
+        self._agents: dict[str, bool] = {}  # whether each is connected
+
+    # ---- what the other rooms say ----------------------------------------------------------
+
+    async def load(self, function: Function) -> None:
+        """What is kept of a function of the controller before this one."""
+        await self.book.load(function.function_id)
+
+    def opened(self, function: Function) -> None:
+        """A function is registered, or was restored: its plan goes to the agents."""
+        function.limit = self.in_force(function).settings.max_containers or 0
+        self._pool(function, "", b"")
+        self._tasks.start(self._know(function), "costs of a function")
+
+    async def _know(self, function: Function) -> None:
+        """What was measured of it in former runs."""
+        await self.costs.load([f"{function.app.name}.{function.name}"])
+        pool = self._pools.get((function.function_id, ""))
+        if pool is not None:
+            self._dirty[function.function_id, ""] = pool
+
+    def accepted(self, function: Function, params: bytes, count: int) -> None:
+        """New inputs are on the queue."""
+        if count <= 0:
+            return
+        now = self._clock()
+        pool = self._pool_of(function, params)
+        first, woken = not pool.arrivals, not pool.in_flight
+        pool.arrived(count, now)
+        self.arrivals.arrived((pool.label, pool.digest), count, now)
+        # At once: the plan of a pool that nobody used says nothing of what is to stay now.
+        if first or (woken and pool.replan_at <= now):
+            self._replan(pool, now)
+        elif woken or pool.replan_at <= now:
+            self._touch(pool)
+
+    def ended(self, function: Function, params: bytes, count: int) -> None:
+        """Inputs have a result for good, whatever it is."""
+        pool, now = self._pool_of(function, params), self._clock()
+        if pool.ended(count, now):
+            if pool.replan_at <= now and self._is_open(pool):
+                self._replan(pool, now)
+            else:
+                self._touch(pool)
+
+    def served(self, function: Function, params: bytes, count: int, execute_ns: int) -> None:
+        """Inputs have run, for so long together."""
+        pool = self._pool_of(function, params)
+        self.arrivals.served((pool.label, pool.digest), count, execute_ns / 1e9)
+
+    def joined(self, agent: Agent) -> None:
+        """An agent is connected, for the first time or again: it gets all plans, at once."""
+        for pool in list(self._pools.values()):
+            pool.sent.pop(agent.agent_id, None)
+            self._touch(pool, now=True)
+        self.tick()
+
+    def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
+        """An agent told of itself."""
+        now = self._clock()
+        told, before_told = set(), self._told.get(agent.agent_id, set())
+        for entry in entries(stats, "held"):
+            key = (str(entry.get("function_id")), str(entry.get("params", "")))
+            told.add(key)
+            pool = self._pools.get(key)
+            if pool is None:
+                continue
+            before = pool.reported.get(agent.agent_id)
+            pool.reported[agent.agent_id] = entry
+            costs = self.costs.of(pool.label)
+            levels = costs.levels(snapshots=_snapshots(pool))
+            costs.held(entry)
+            changed = costs.levels(snapshots=_snapshots(pool)) is not levels
+            quiet = pool.rested(now - float(entry.get("quiet_s") or 0.0))
+            if changed or quiet or (before is None and pool.sent) or self._orders.over_share(pool):
+                self._touch(pool)
+        self._told[agent.agent_id] = told
+        for key in before_told - told:  # nothing is held of it any more
+            if (pool := self._pools.get(key)) is not None:
+                pool.reported.pop(agent.agent_id, None)
+                if pool.rested(now):
+                    self._touch(pool)
+        for start, raw in self._news.starts(agent.agent_id, stats):
+            function = self._state.functions.get(start.function_id)
+            if function is not None and start.ok:
+                self._started(function, start, raw)
+        for entry in self._news.evictions(agent.agent_id, stats):
+            pool = self._pools.get((str(entry.get("function_id")), ""))
+            if pool is not None:  # some policies learn from it
+                self._policy(pool.force).evicted(float(entry.get("priority") or 0.0))
+        for function_id, calls, seconds in self._news.direct(agent.agent_id, stats):
+            function = self._state.functions.get(function_id)
+            if function is not None:
+                self._called_directly(function, calls, seconds, now)
+
+    def _started(self, function: Function, start: Start, raw: Mapping[str, Any]) -> None:
+        costs = self.costs.of(f"{function.app.name}.{function.name}")
+        costs.started(kind_of(start, raw), start.seconds)
+        key = (start.function_id, str(raw.get("params", "")))
+        pool = self._pools.get(key) or self._pools.get((start.function_id, ""))
+        if pool is not None:
+            pool.started += 1
+
+    def _called_directly(self, function: Function, count: int, seconds: float, now: float) -> None:
+        known = [p for p in self._of(function) if p.digest]
+        pool = known[0] if len(known) == 1 else self._pool(function, "", b"")
+        pool.direct(count, max(0.0, seconds), now)
+        name = (pool.label, pool.digest)
+        self.arrivals.arrived(name, count, now)
+        self.arrivals.served(name, count, max(0.0, seconds))
+        if pool.replan_at <= now:
+            self._touch(pool)
+
+    # ---- settings --------------------------------------------------------------------------
+
+    async def set_pool(
+        self, function: Function, params: bytes, changes: pools.Changes, *, every: bool, reset: bool
+    ) -> InForce:
+        """Change settings, and have them followed at once. Raises InvalidError."""
+        key = EVERY if every else pools.digest(params)
+        force = await self.book.change(
+            function.function_id, function.spec, key, changes, reset=reset
+        )
+        if not every:
+            self._pool_of(function, params)
+        function.limit = self.in_force(function).settings.max_containers or 0
+        for pool in self._of(function):
+            self._resettle(pool)
+            self._touch(pool, now=True)
+        self.tick()
+        return force
+
+    def in_force(self, function: Function, digest: str = "") -> InForce:
+        """What holds for a pool of a function."""
+        return self.book.in_force(function.function_id, function.spec, digest or EVERY)
+
+    def _resettle(self, pool: SizedPool) -> None:
+        before, pool.force = pool.force, self.in_force(pool.function, pool.digest)
+        if (before.policy, before.options) != (pool.force.policy, pool.force.options):
+            pool.sizer = self._policy(pool.force).sizer()
+            pool.plan = None
+            self._prime(pool)
+
+    def _policy(self, force: InForce) -> Policy:
+        """One object for all pools that have the same policy with the same options."""
+        name = json.dumps([force.policy, dict(force.options)], sort_keys=True)
+        policy = self._policies.get(name)
+        if policy is None:
+            policy = self._policies[name] = policies.make(force.policy, **force.options)
+        return policy
+
+    # ---- pools -----------------------------------------------------------------------------
+
+    def _pool_of(self, function: Function, params: bytes) -> SizedPool:
+        digest = pools.digest(params)
+        known = self._pools.get((function.function_id, digest))
+        if known is not None:
+            return known
+        if digest and self._instances.get(function.function_id, 0) >= _MOST_INSTANCES:
+            digest, params = "", b""
+        return self._pool(function, digest, params)
+
+    def _pool(self, function: Function, digest: str, params: bytes) -> SizedPool:
+        key = (function.function_id, digest)
+        pool = self._pools.get(key)
+        if pool is None:
+            force = self.in_force(function, digest)
+            now = self._clock()
+            pool = self._pools[key] = SizedPool(
+                function, digest, params, force, self._policy(force).sizer(), now, demand_at=now
+            )
+            if digest:
+                self._instances[function.function_id] = (
+                    self._instances.get(function.function_id, 0) + 1
+                )
+                whole = self._pools.get((function.function_id, ""))
+                if whole is not None:  # nobody uses the class without parameters
+                    self._touch(whole, now=True)
+            self._prime(pool)
+            self._touch(pool, now=True)
+        return pool
+
+    def _of(self, function: Function) -> list[SizedPool]:
+        return [p for p in self._pools.values() if p.function is function]
+
+    def _prime(self, pool: SizedPool) -> None:
+        if pool.force.policy != "declared":
+            pool.missed = []
+            self._tasks.start(self._tell_past(pool), "recorded arrivals")
+
+    async def _tell_past(self, pool: SizedPool) -> None:
+        """Let its policy know what was recorded before this controller, or this policy."""
+        sizer = pool.sizer
+        await self.arrivals.flush()
+        recorded, service_s = await self.arrivals.newest((pool.label, pool.digest), _PAST)
+        if pool.sizer is not sizer:
+            return  # another policy meanwhile
+        fresh = self._policy(pool.force).sizer()
+        seen = {at for at, _ in pool.missed or ()}
+        past = [one for one in recorded[-_PAST:] if one[0] not in seen]
+        past = sorted({*past, *(pool.missed or ())})
+        now = self._clock()
+        tell_past(fresh, past, service_s, now)
+        pool.sizer, pool.missed = fresh, None
+        self._touch(pool, now=True)
+
+    def _touch(self, pool: SizedPool, *, now: bool = False) -> None:
+        """Plan it anew at the next tick, or once its time has come."""
+        self._dirty[pool.function.function_id, pool.digest] = pool
+        if now:
+            pool.replan_at = -1.0
+
+    # ---- plans -----------------------------------------------------------------------------
+
+    async def run_forever(self) -> None:
+        """Plan what has to be planned; until cancelled."""
+        pause_s = TICK_S
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = TICK_S
+            try:
+                if not self.tick():
+                    pause_s = _PAUSE_S
+            except Exception:
+                log.exception("bug")  # pools go on by the plans that they have
+
+    def tick(self) -> bool:
+        """Make and send the plans that are due; False when more are left."""
+        now = self._clock()
+        while self._due and self._due[0][0] <= now:
+            _, _, pool = heapq.heappop(self._due)
+            if pool.again_at <= now and self._is_open(pool):
+                pool.again_at = float("inf")
+                self._touch(pool, now=True)
+        agents = {a.agent_id: a.outbox is not None for a in self._state.agents.values()}
+        if agents != self._agents:  # what one kept is another's to keep
+            self._agents = agents
+            for pool in self._pools.values():
+                self._touch(pool, now=True)
+        if now - self._tidied > _TIDY_S:
+            self._tidied = now
+            self._tidy()
+        for key, pool in list(self._dirty.items()):
+            if pool.replan_at > now and not self._unsent(pool):
+                continue
+            del self._dirty[key]
+            if self._is_open(pool):
+                self._replan(pool, now)
+                if self._clock() - now > _AT_ONCE_S:
+                    return False
+        return True
+
+    def _is_open(self, pool: SizedPool) -> bool:
+        return not pool.function.app.closing and (
+            self._state.functions.get(pool.function.function_id) is pool.function
+        )
+
+    def _unsent(self, pool: SizedPool) -> bool:
+        return any(a.agent_id not in pool.sent for a in self._state.live_agents())
+
+    def _replan(self, pool: SizedPool, now: float) -> None:
+        function = pool.function
+        if pool.in_flight and not (function.held or function.coming or function.backlog):
+            pool.ended(pool.in_flight, now)  # a count that was lost with something else
+        levels = self.costs.of(pool.label).levels(snapshots=_snapshots(pool))
+        service_s = self.arrivals.service((pool.label, pool.digest)).mean_s
+        before = pool.plan
+        pool.plan = plan = pool.sizer.plan(pool.view(levels, service_s, now))
+        pool.replan_at = now + REPLAN_S
+        if plan.again_s is not None:
+            pool.again_at = now + plan.again_s
+            heapq.heappush(self._due, (pool.again_at, next(self._order), pool))
+        if before is not None and before is not plan:
+            log.info(
+                "new plan",
+                extra=kv(
+                    function=pool.label,
+                    params=pool.digest[:8],
+                    policy=pool.force.policy,
+                    why=plan.why,
+                ),
+            )
+        of_instances = bool(self._instances.get(pool.function.function_id))
+        self._orders.send(pool, plan, has_instances=of_instances)
+
+    def _tidy(self) -> None:
+        """Forget the pools of closed apps, and agents that are gone."""
+        functions, agents = self._state.functions, self._state.agents
+        gone = {key[0] for key in self._pools if key[0] not in functions}
+        for key in [key for key in self._pools if key[0] in gone]:
+            del self._pools[key]
+            self._dirty.pop(key, None)
+        for function_id in gone:
+            self._instances.pop(function_id, None)
+            self._tasks.start(self.book.forget(function_id), "forget pool settings")
+        self._news.forget_but(agents)
+        for agent_id in self._told.keys() - agents.keys():
+            del self._told[agent_id]
+
+    # ---- for people ------------------------------------------------------------------------
+
+    def report(self, function: Function) -> dict[str, Any]:
+        """Settings, pools and costs of a function, for the status."""
+        label = f"{function.app.name}.{function.name}"
+        costs = self.costs.of(label)
+        service = self.arrivals.service((label, ""))
+        return {
+            **self.in_force(function).report(),
+            "pools": [pool.report() for pool in self._of(function)],
+            **costs.report(),
+            "service_ms": round(1000 * service.mean_s, 3),
+            "service_p95_ms": round(1000 * service.quantile_s(0.95), 3),
+        }
+
+
+def _clock() -> Callable[[], float]:
+    """Seconds since the epoch, that never run backwards while this process lives."""
+    ahead = time.time() - time.monotonic()
+    return lambda: ahead + time.monotonic()
+
+
+def _snapshots(pool: SizedPool) -> bool:
+    return pool.function.spec.enable_memory_snapshot

@@ -1,0 +1,1 @@
+"""Inputs from acceptance to result: durable, placed, tried again, cancelled, given up."""

@@ -1,0 +1,78 @@
+"""Removes blobs that nothing needs any more. Puts and gets none, and blocks no loop.
+
+The payload of an input goes when the input is done with. The blob of a result lives as long as its
+call is known; the sweep finds those that are older, and what a client that died left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import State
+from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.tasks import Tasks
+from rekindle.exception import Error
+from rekindle.wire.blobs import open_store
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+_MOST_BETWEEN_S = 3600.0
+_PAGE = 256
+
+
+class BlobKeeper:
+    """The blob store as the controller sees it. It is this instance's alone."""
+
+    def __init__(
+        self, url: str, state: State, store: QueueStore, tasks: Tasks, settings: Settings
+    ) -> None:
+        self._url = url
+        self._state = state
+        self._store = store
+        self._tasks = tasks
+        self._settings = settings
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Remove blobs, in the background; the sweep finds what could not be removed."""
+        found = list(keys)
+        if found and self._url:
+            self._tasks.start(asyncio.to_thread(self._delete, found), "remove blobs")
+
+    async def run(self) -> None:
+        """Sweep now and then, until cancelled."""
+        if not self._url:
+            return
+        age_s = min(self._settings.result_ttl_s, self._settings.invoke_ttl_s)
+        while True:
+            await asyncio.sleep(min(_MOST_BETWEEN_S, age_s / 2))
+            try:
+                removed = await self.sweep(age_s)
+            except Error as error:
+                log.warning("blobs were not swept", extra=kv(url=self._url, reason=error))
+                continue
+            if removed:
+                log.info("blobs removed", extra=kv(blobs=removed))
+
+    async def sweep(self, age_s: float) -> int:
+        """Remove blobs of calls that are not known (any more); how many. Raises Error."""
+        old = await asyncio.to_thread(lambda: list(open_store(self._url).older_than(age_s)))
+        removed = 0
+        for start in range(0, len(old), _PAGE):
+            page = old[start : start + _PAGE]
+            calls = {key.partition("/")[0] for key in page} - self._state.calls.keys()
+            unknown = calls - await self._store.known_calls(sorted(calls))
+            gone = [key for key in page if key.partition("/")[0] in unknown]
+            await asyncio.to_thread(self._delete, gone)
+            removed += len(gone)
+        return removed
+
+    def _delete(self, keys: list[str]) -> None:
+        for key in keys:
+            try:
+                open_store(self._url).delete(key)
+            except Error as error:
+                log.warning("a blob was not removed", extra=kv(blob=key, reason=error))

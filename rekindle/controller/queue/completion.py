@@ -1,0 +1,179 @@
+"""Stores results, a batch at a time, and tells those who wait for them.
+
+Redis decides what counts (lua/complete.lua): the first result of an input wins. Results are passed
+on as the bytes that they came as; nothing here looks into them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from rekindle.controller.queue.events import Events
+from rekindle.controller.queue.inputs import Batch, Entry
+from rekindle.controller.settings import MIB, Settings
+from rekindle.controller.state import Call, Function, State
+from rekindle.controller.storage.letter_store import LetterStore
+from rekindle.controller.storage.records import DUPLICATE, Completion
+from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.tasks import Tasks
+from rekindle.wire import rekindle_pb2 as pb
+
+#: What one batch takes at most; a single larger result travels alone.
+BATCH_INPUTS, BATCH_BYTES = 512, 4 * MIB
+#: Results that wait in memory for one reader; one that is slower reads from the store.
+_WATCHER_BYTES = 8 * MIB
+_EXPIRE_S = 0.5
+
+
+class Completer:
+    """Stores batches of results."""
+
+    def __init__(
+        self,
+        state: State,
+        store: QueueStore,
+        letters: LetterStore,
+        tasks: Tasks,
+        settings: Settings,
+        events: Events,
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._letters = letters
+        self._tasks = tasks
+        self._settings = settings
+        self.result_ttl_s = settings.result_ttl_s
+        self._events = events
+        self._ended: set[str] = set()
+        #: Called when memory has room again for inputs of a function.
+        self.on_room: Callable[[Function], None] = lambda function: None
+        #: Called with the blobs of inputs that are done with.
+        self.on_blobs: Callable[[list[str]], None] = lambda blobs: None
+
+    def store(self, batch: Batch) -> None:
+        """Store a batch in the background."""
+        self._tasks.start(self.stored(batch), "store results")
+
+    async def stored(self, batch: Batch) -> None:
+        """Store a batch; its inputs leave memory, and who waits is told."""
+        call = batch.call
+        if batch.letters:
+            await self._letters.note(call.function.function_id)
+        got = await self._store.complete(
+            call.function.function_id,
+            call.call_id,
+            [(entry.entry, pairs) for entry, pairs in batch.groups.items()],
+            ordered=call.kind != "invoke",
+            ttl_s=self.ttl(call),
+            kept=sorted(batch.kept),
+            letters=batch.letters,
+            most_letters=self._settings.dead_letters,
+        )
+        function = call.function
+        function.undone = got.undone
+        call.counted(got.done, got.total, got.batches)
+        for entry, pairs in batch.groups.items():
+            for index, _ in pairs:
+                if call.undone.get(index) is batch:
+                    del call.undone[index]
+            self._release(entry, len(pairs))
+        for listener in self._events.completed:
+            listener(call, batch.statuses, batch.execute_ns)
+        if batch.blobs:
+            self.on_blobs(batch.blobs)
+        await self._tell(batch, got)
+        for agent, indexes in batch.acks:
+            agent.acknowledge(call.call_id, indexes)
+        self.on_room(function)
+        if call.kind == "submit" and call.done == call.accepted:
+            self._expire_soon(call.call_id)
+        self.reap(call)
+
+    def _expire_soon(self, call_id: str) -> None:
+        """A call has no undone inputs: count its time, together with others."""
+        if not self._ended:
+            self._tasks.start(self._expire(), "count calls' time")
+        self._ended.add(call_id)
+
+    async def _expire(self) -> None:
+        await asyncio.sleep(_EXPIRE_S)
+        ended, self._ended = self._ended, set()
+        still = {
+            one
+            for one in ended
+            if (call := self._state.calls.get(one)) and (call.undone or call.held)
+        }
+        await self._store.expire_indexes(sorted(ended - still), self._settings.result_ttl_s)
+
+    def ttl(self, call: Call) -> int:
+        """How long results of a call are kept, in seconds."""
+        settings = self._settings
+        return settings.invoke_ttl_s if call.kind == "invoke" else settings.result_ttl_s
+
+    def _release(self, entry: Entry, count: int) -> None:
+        function = entry.call.function
+        entry.left -= count
+        function.held -= count
+        if not entry.left and function.entries.pop(entry.entry, None) is not None:
+            function.held_bytes -= entry.size
+            function.fence.completed(entry.entry)
+
+    async def _tell(self, batch: Batch, got: Completion) -> None:
+        call = batch.call
+        if call.kind == "invoke":
+            for pairs in batch.groups.values():
+                for index, result in pairs:
+                    await self._answer(call, index, result, got.others.get(index))
+        elif got.batch and call.watchers:
+            fresh = [
+                pair
+                for pairs in batch.groups.values()
+                for pair in pairs
+                if not got.others or pair[0] not in got.others
+            ]
+            for watcher in call.watchers:
+                if watcher.size < _WATCHER_BYTES:
+                    watcher.live[got.batch] = fresh
+                    watcher.size += batch.size
+        call.wake_watchers()
+
+    async def _answer(self, call: Call, index: int, result: bytes, outcome: int | None) -> None:
+        key = (call.call_id, index)
+        if key not in self._state.waiters:
+            return
+        if outcome == DUPLICATE:
+            function_id = call.function.function_id
+            result = await self._store.result(function_id, *key) or result
+        for waiter in self._state.waiters.get(key, ()):
+            if not waiter.done():
+                waiter.set_result(result)
+
+    def reap(self, call: Call) -> None:
+        """Drop a call from memory when nothing here needs it; Redis has it."""
+        if not call.undone and not call.held and not call.watchers:
+            self._state.calls.pop(call.call_id, None)
+
+    async def look_up(self, function: Function, call_id: str, indexes: list[int]) -> dict[int, int]:
+        """What is known of inputs that are not in memory: DUPLICATE, UNKNOWN or UNDONE of each."""
+        got = await self._store.complete(
+            function.function_id,
+            call_id,
+            [("", [(index, b"") for index in indexes])],
+            ordered=True,
+            ttl_s=self._settings.result_ttl_s,
+        )
+        return got.others
+
+
+def verdict(call: Call, index: int, status: pb.ResultStatus, message: str, tried: int) -> pb.Result:
+    """A result that the controller itself gives."""
+    return pb.Result(
+        call_id=call.call_id,
+        index=index,
+        status=status,
+        message=message,
+        function_id=call.function.function_id,
+        submitted_ns=call.submitted_ns,
+        deliveries=tried,
+    )

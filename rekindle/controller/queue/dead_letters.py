@@ -1,0 +1,219 @@
+"""Inputs that were given up: kept for who looks into it, put back on the queue, or dropped.
+
+Only inputs of calls that nobody waits for: ``.spawn`` and ``.map``. A letter is stored together
+with the result (lua/complete.lua), so there is one exactly when the input ended that way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from rekindle.controller.queue.inputs import LoneInput
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import Function, State
+from rekindle.controller.storage.letter_store import LetterStore
+from rekindle.controller.storage.records import StoredLetter
+from rekindle.controller.storage.store import QueueStore
+from rekindle.exception import Error, InvalidError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import now_ns
+
+_PAGE = 100
+_MOST_LISTED = 1000
+
+
+class DeadLetters:
+    """The dead letters of an instance."""
+
+    def __init__(
+        self, state: State, store: LetterStore, queue: QueueStore, settings: Settings
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._queue = queue
+        self._settings = settings
+        #: Accepts a request; how many of its inputs were new.
+        self.submit: Callable[[Function, pb.SubmitRequest], Awaitable[int]]
+        #: Called with blobs of inputs that are not needed any more.
+        self.on_blobs: Callable[[list[str]], None] = lambda blobs: None
+
+    # ---- made
+
+    def letter(self, item: LoneInput, result: pb.Result) -> tuple[bytes, bytes] | None:
+        """The letter and the request of an input that ends so; None for one that is no such."""
+        call = item.call
+        if call.kind == "invoke" or not self._is_dead(item, result):
+            return None
+        function = call.function
+        payload = item.input.payload
+        letter = pb.DeadLetter(
+            call_id=call.call_id,
+            index=item.index,
+            function_id=function.function_id,
+            app=function.app.name,
+            function=function.name,
+            reason=result.message,
+            error_type=result.error_type or pb.ResultStatus.Name(result.status),
+            traceback=result.traceback,
+            deliveries=result.deliveries,
+            at_ns=now_ns(),
+            payload_bytes=len(payload),
+        )
+        request = pb.SubmitRequest(
+            function_id=function.function_id,
+            params=call.params,
+            inputs=[item.input],
+            strategy=call.strategy,
+        )
+        return letter.SerializeToString(), request.SerializeToString()
+
+    def _is_dead(self, item: LoneInput, result: pb.Result) -> bool:
+        if result.status in (pb.RUNNER_LOST, pb.INTERNAL):
+            return True
+        if result.status == pb.START_FAILURE:
+            return not result.data  # rekindle's own; the user's exception is in data
+        retries = item.call.function.spec.retries
+        declared = retries is not None and retries.max_retries > 0
+        return declared and result.status in (pb.FAILURE, pb.TIMEOUT)
+
+    # ---- looked at
+
+    async def listed(self, request: pb.DeadLettersRequest) -> pb.DeadLettersReply:
+        """Letters of one function or of all, oldest first, behind ``after``."""
+        reply = pb.DeadLettersReply()
+        limit = min(request.limit or _PAGE, _MOST_LISTED)
+        after_function, _, after = request.after.partition("/")
+        for function_id in await self._functions(request.function_id):
+            reply.total += await self._store.count(function_id, self._settings.result_ttl_s)
+            if function_id < after_function or len(reply.letters) >= limit:
+                continue
+            start = after if function_id == after_function else ""
+            left = limit - len(reply.letters)
+            for stored in await self._store.page(function_id, start, left):
+                reply.letters.append(_shown(function_id, stored))
+        return reply
+
+    async def counts(self) -> dict[str, int]:
+        """How many letters each function has."""
+        ttl = self._settings.result_ttl_s
+        functions = await self._functions("")
+        return {one: await self._store.count(one, ttl) for one in functions}
+
+    # ---- put back, dropped
+
+    async def replay(self, selection: pb.DeadLetterSelection) -> pb.DeadLetterCount:
+        """Put inputs back on the queue, those of one call as one new call.
+
+        The id of a new call follows from what is in it, so that a replay that is sent again after
+        a lost reply does not run anything twice. Raises InvalidError when nothing is selected.
+        """
+        reply = pb.DeadLetterCount()
+        closed: set[str] = set()
+        async for function_id, letters in self._selected(selection):
+            function = self._now(function_id, _letter(letters[0]))
+            if function is None:
+                closed.update(f"{one.app}.{one.function}" for one in map(_letter, letters))
+                continue
+            calls: dict[str, list[StoredLetter]] = {}
+            for stored in letters:
+                calls.setdefault(_letter(stored).call_id, []).append(stored)
+            for call_id, group in calls.items():
+                made = _request(function_id, call_id, group)
+                made.function_id = function.function_id
+                if any(item.blob for item in made.inputs):  # blobs live as long as their call
+                    await self._queue.expire_indexes([call_id], self._settings.result_ttl_s)
+                try:
+                    await self.submit(function, made)
+                except Error as error:
+                    reply.note = str(error)
+                    return reply
+                await self._store.drop(function_id, [one.entry for one in group])
+                reply.calls.append(made.call_id)
+                reply.count += len(group)
+        if closed:
+            names = ", ".join(sorted(closed))
+            reply.note = f"not put back, because the app is closed (run it again): {names}"
+        return reply
+
+    def _now(self, function_id: str, letter: pb.DeadLetter) -> Function | None:
+        """Where letters of a function run now: there, or where its app was run again since.
+
+        The code may be another one then: that is what a replay after a repair is for.
+        """
+        function = self._state.functions.get(function_id)
+        if function is not None and not function.app.closing:
+            return function
+        found = None
+        for app in self._state.apps.values():
+            if app.name == letter.app and not app.closing:
+                again = (one for one in app.functions.values() if one.name == letter.function)
+                found = next(again, found)  # the newest app comes last
+        return found
+
+    async def drop(self, selection: pb.DeadLetterSelection) -> pb.DeadLetterCount:
+        """Forget letters, and their inputs. Raises InvalidError when nothing is selected."""
+        reply = pb.DeadLetterCount()
+        async for function_id, letters in self._selected(selection):
+            requests = [pb.SubmitRequest.FromString(one.request) for one in letters]
+            await self._store.drop(function_id, [one.entry for one in letters])
+            self.on_blobs([i.blob for one in requests for i in one.inputs if i.blob])
+            reply.count += len(letters)
+        return reply
+
+    async def _functions(self, function_id: str) -> list[str]:
+        return [function_id] if function_id else sorted(await self._store.functions())
+
+    async def _selected(
+        self, selection: pb.DeadLetterSelection
+    ) -> AsyncIterator[tuple[str, list[StoredLetter]]]:
+        """Letters, some of one function at a time."""
+        if selection.all or (selection.function_id and not selection.ids):
+            for function_id in await self._functions(selection.function_id):
+                after = ""
+                while page := await self._store.page(function_id, after, _PAGE):
+                    after = page[-1].entry
+                    yield function_id, page
+            return
+        if not selection.ids:
+            raise InvalidError("name dead letters by their ids, a function, or all of them")
+        wanted: dict[str, list[str]] = {}
+        for name in selection.ids:
+            function_id, _, entry = name.partition("/")
+            if not entry.replace("-", "").isdigit():
+                raise InvalidError(f"{name!r} is not the id of a dead letter")
+            wanted.setdefault(function_id, []).append(entry)
+        for function_id, entries in wanted.items():
+            for start in range(0, len(entries), _PAGE):
+                some = entries[start : start + _PAGE]
+                found = [await self._store.one(function_id, one) for one in some]
+                letters = [one for one in found if one is not None]
+                if letters:
+                    yield function_id, letters
+
+
+def _letter(stored: StoredLetter) -> pb.DeadLetter:
+    return pb.DeadLetter.FromString(stored.letter)
+
+
+def _shown(function_id: str, stored: StoredLetter) -> pb.DeadLetter:
+    letter = _letter(stored)
+    letter.id = f"{function_id}/{stored.entry}"
+    return letter
+
+
+def _request(function_id: str, call_id: str, letters: list[StoredLetter]) -> pb.SubmitRequest:
+    names = "\n".join([function_id, call_id, *(one.entry for one in letters)])
+    made = pb.SubmitRequest(
+        call_id=f"fc-{hashlib.sha256(names.encode()).hexdigest()[:22]}",
+        function_id=function_id,
+        last=True,
+        submitted_ns=time.time_ns(),
+    )
+    for index, stored in enumerate(letters):
+        request = pb.SubmitRequest.FromString(stored.request)
+        made.params, made.strategy = request.params, request.strategy
+        made.inputs.append(request.inputs[0])
+        made.inputs[-1].index = index
+    return made

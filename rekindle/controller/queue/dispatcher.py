@@ -1,0 +1,221 @@
+"""Hands ready inputs to agents, straight from memory, whenever something made that possible.
+
+Inputs of one entry that go to one agent travel in one order. Knows nothing of Redis: what it hands
+out is durable already, and taken from the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from rekindle.controller.queue.events import Events
+from rekindle.controller.queue.inputs import Entry, InputState, LoneInput, Lot, Slice
+from rekindle.controller.queue.placement import choose_agent, choose_function, portion, weight
+from rekindle.controller.state import Agent, Function, State
+from rekindle.wire import rekindle_pb2 as pb
+
+
+class Dispatcher:
+    """The ready inputs of all functions, and their way to the agents."""
+
+    def __init__(self, state: State, events: Events, lease_margin_s: float) -> None:
+        self._state = state
+        self._events = events
+        self._lease_margin_s = lease_margin_s
+        self._ready: dict[str, Function] = {}  # functions with ready inputs
+        self._turn = 0
+        #: Called with a function whose memory has room for inputs that wait on the stream.
+        self.on_low: Callable[[Function], None] = lambda function: None
+
+    # ---- what is ready
+
+    def enqueue(self, work: Lot | LoneInput, *, first: bool = False) -> None:
+        """Make inputs ready; ``first`` for those that had their turn before."""
+        function = work.entry.call.function
+        if isinstance(work, Lot):
+            work.entry.call.undone.update(dict.fromkeys([i.index for i in work.inputs], work))
+        if first:
+            function.ready.appendleft(work)
+        else:
+            function.ready.append(work)
+        self._ready[function.function_id] = function
+
+    def place_again(self, item: LoneInput) -> None:
+        """Make a DELAYED or ADRIFT input ready; it goes before those that had no turn yet."""
+        self.forget_timer(item)
+        item.move(InputState.QUEUED)
+        self.enqueue(item, first=True)
+
+    def delay(self, item: LoneInput, wait_s: float) -> None:
+        """Make a DELAYED input ready after ``wait_s`` seconds."""
+        loop = asyncio.get_running_loop()
+        item.timer = loop.call_later(max(0.0, wait_s), self._due, item)
+        item.call.function.delayed += 1
+
+    def forget_timer(self, item: LoneInput) -> None:
+        """The input waits for its time no longer."""
+        if item.timer is not None:
+            item.timer.cancel()
+            item.timer = None
+            item.call.function.delayed -= 1
+
+    def _due(self, item: LoneInput) -> None:
+        if item.state is InputState.DELAYED:
+            self.place_again(item)
+            self.pump()
+
+    def forget(self, function: Function) -> None:
+        """Drop a function's ready inputs (its app closed)."""
+        function.ready.clear()
+        self._ready.pop(function.function_id, None)
+
+    # ---- to the agents
+
+    def pump(self) -> None:
+        """Assign what can be assigned now."""
+        blocked: set[str] = set()
+        orders: dict[tuple[Agent, int], tuple[Lot, Slice]] = {}
+        while self._ready:
+            if len(self._ready) == 1 and not blocked:
+                function: Function | None = next(iter(self._ready.values()))
+            else:
+                function = choose_function(
+                    f for f in self._ready.values() if f.function_id not in blocked
+                )
+            if function is None:
+                break
+            work = self._next(function)
+            if work is None:
+                continue
+            most = function.max_containers
+            agent = choose_agent(
+                filter(function.may_run_on, self._state.agents.values()),
+                function.function_id,
+                most,
+                function.mean_ns,
+            )
+            if agent is None:
+                blocked.add(function.function_id)
+                continue
+            self._turn += 1
+            function.served = self._turn
+            if isinstance(work, Lot):
+                count = portion(agent, function.function_id, most, function.mean_ns)
+                self._deal(orders, function, work, agent, count)
+            else:
+                function.ready.popleft()
+                self._assign_lone(agent, work)
+            if function.backlog and not function.taking:
+                self.on_low(function)
+        for (agent, _), (lot, part) in orders.items():
+            self._assign(agent, lot, part)
+
+    def _next(self, function: Function) -> Lot | LoneInput | None:
+        """The function's first ready work; what was completed meanwhile is passed over."""
+        while function.ready:
+            work = function.ready[0]
+            if work.inputs if isinstance(work, Lot) else work.state is InputState.QUEUED:
+                return work
+            function.ready.popleft()
+        self._ready.pop(function.function_id, None)
+        return None
+
+    def _deal(
+        self,
+        orders: dict[tuple[Agent, int], tuple[Lot, Slice]],
+        function: Function,
+        lot: Lot,
+        agent: Agent,
+        count: int,
+    ) -> None:
+        """Move inputs of a lot to what an agent is going to get."""
+        inputs = lot.inputs[:count]
+        del lot.inputs[:count]
+        each = weight(agent.max_runners, function.max_containers, function.mean_ns)
+        key = (agent, id(lot))
+        found = orders.get(key)
+        if found is None:
+            part = Slice(lot.entry, agent, {}, weight=each, vague=lot.vague)
+            orders[key] = (lot, part)
+        else:
+            part = found[1]
+        for item in inputs:
+            part.out[item.index] = item
+        agent.add(function, len(inputs), part.weight)
+
+    def _assign(self, agent: Agent, lot: Lot, part: Slice) -> None:
+        call = part.entry.call
+        part.leased_until = self.lease(call.function)
+        agent.holdings[part] = None
+        call.undone.update(dict.fromkeys(part.out, part))
+        self._send(agent, part, list(part.out.values()), lot.delivery)
+
+    def _assign_lone(self, agent: Agent, item: LoneInput) -> None:
+        self.give(agent, item)
+        self._send(agent, item, [item.input], item.delivery)
+
+    def give(self, agent: Agent, item: LoneInput) -> None:
+        """Note that an agent has an input."""
+        function = item.call.function
+        item.move(InputState.ASSIGNED)
+        item.agent = agent
+        item.leased_until = self.lease(function)
+        agent.holdings[item] = None
+        agent.add(function, 1, 1.0)
+
+    def slice_of(self, agent: Agent, entry: Entry) -> Slice:
+        """What an agent that came back has of an entry."""
+        for holding in agent.holdings:
+            if isinstance(holding, Slice) and holding.entry is entry:
+                return holding
+        part = Slice(entry, agent, {}, weight=1.0, leased_until=self.lease(entry.call.function))
+        agent.holdings[part] = None
+        return part
+
+    def _send(
+        self, agent: Agent, holding: Slice | LoneInput, inputs: list[pb.Input], delivery: int
+    ) -> None:
+        call = holding.entry.call
+        agent.send(
+            pb.ControllerMessage(
+                assign=pb.Assign(
+                    call_id=call.call_id,
+                    inputs=inputs,
+                    function_id=call.function.function_id,
+                    params=call.params,
+                    strategy=call.strategy,
+                    submitted_ns=call.submitted_ns,
+                    delivery=delivery,
+                    app_id=call.function.app.app_id,
+                )
+            )
+        )
+        for listener in self._events.assigned:
+            listener(call, agent, len(inputs))
+
+    def lease(self, function: Function) -> float:
+        """Until when, on the loop's clock, an agent may have an input without naming it."""
+        spec = function.spec
+        length = spec.startup_timeout_s + spec.timeout_s + self._lease_margin_s
+        return asyncio.get_running_loop().time() + length
+
+    # ---- from the agents
+
+    def take_back(self, part: Slice, index: int) -> pb.Input:
+        """Take an input out of a slice, wherever that is."""
+        item = part.out.pop(index)
+        agent = part.agent
+        if agent is not None:
+            agent.drop(part.entry.call.function, 1, part.weight)
+            if not part.out:
+                agent.holdings.pop(part, None)
+        return item
+
+    def take_back_lone(self, item: LoneInput) -> None:
+        """Note that no agent has an input any more."""
+        agent = item.agent
+        if agent is not None:
+            item.agent = None
+            agent.holdings.pop(item, None)
+            agent.drop(item.call.function, 1, 1.0)

@@ -1,0 +1,267 @@
+"""How inputs are accepted from clients: a chunk at a time, durable before this room hands it on.
+
+A request with more inputs than a chunk may have is split. See lua/accept.lua.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from rekindle.controller.limits import over_limit
+from rekindle.controller.queue.completion import Completer
+from rekindle.controller.queue.dispatcher import Dispatcher
+from rekindle.controller.queue.events import Events
+from rekindle.controller.queue.inputs import Lot
+from rekindle.controller.queue.taking import Taking
+from rekindle.controller.settings import MIB, Settings
+from rekindle.controller.state import Call, Function, State
+from rekindle.controller.storage.records import Acceptance, CallIndex, CallMeta
+from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.tasks import Tasks
+from rekindle.exception import ExecutionError, ResourceExhaustedError, ServiceError
+from rekindle.wire import rekindle_pb2 as pb
+
+#: What one entry of the queue takes at most; a single larger input travels alone.
+CHUNK_INPUTS, CHUNK_BYTES = 512, 4 * MIB
+
+
+class Intake:
+    """Accepts inputs."""
+
+    def __init__(
+        self,
+        state: State,
+        store: QueueStore,
+        dispatcher: Dispatcher,
+        taking: Taking,
+        completer: Completer,
+        tasks: Tasks,
+        settings: Settings,
+        events: Events,
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._dispatcher = dispatcher
+        self._taking = taking
+        self._completer = completer
+        self._tasks = tasks
+        self._settings = settings
+        self._events = events
+        taking.on_orphan = self._watch_for_caller
+        #: Called when inputs were accepted and no agent is connected.
+        self.on_no_agent: Callable[[], None] = lambda: None
+        #: Called with a call whose caller is gone for good.
+        self.on_hung_up: Callable[[Call], None] = lambda call: None
+
+    # ---- requests
+
+    async def invoke(self, function: Function, request: pb.SubmitRequest) -> bytes:
+        """Accept the request's one input and wait for its result, as bytes.
+
+        The same (call, index) again waits for the input that is there, or gets its result.
+        """
+        limit = self._settings.max_waiting
+        key = (request.call_id, request.inputs[0].index)
+        waiters = self._state.waiters.get(key)
+        if waiters is None:
+            if function.waiting >= limit:
+                what = f"{function.waiting:,} calls of {function.name!r} are being waited for"
+                raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_WAITING"))
+            waiters = self._state.waiters[key] = []
+            function.waiting += 1
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        waiters.append(waiter)
+        try:
+            got = await self._accept(function, request, "invoke", last=True)
+            if got.over and not waiter.done():
+                raw = await self._store.result(function.function_id, *key)
+                if raw is not None:
+                    return raw
+                raise ServiceError(f"the result of {key[0]} was kept for its time and is gone")
+            return await waiter
+        finally:
+            waiters.remove(waiter)
+            if not waiters and self._state.waiters.get(key) is waiters:
+                del self._state.waiters[key]
+                function.waiting -= 1
+                call = self._state.calls.get(request.call_id)
+                if call is not None and call.undone:
+                    self._watch_for_caller(call)
+
+    async def submit(self, function: Function, request: pb.SubmitRequest) -> int:
+        """Accept inputs; they are durable when this returns. Returns how many were new."""
+        at = CallIndex(function.function_id, function.app.name, function.name)
+        await self._store.index_call(request.call_id, at)
+        new = 0
+        for piece in _pieces(request):
+            got = await self._accept(function, piece, "submit", last=piece.last)
+            new += len(got.new)
+        return new
+
+    # ---- accepting
+
+    async def _accept(
+        self, function: Function, request: pb.SubmitRequest, kind: str, *, last: bool
+    ) -> Acceptance:
+        data = request.SerializeToString()
+        indexes = [item.index for item in request.inputs]
+        meta = CallMeta(
+            app_id=function.app.app_id,
+            params=request.params,
+            strategy=request.strategy,
+            submitted_ns=request.submitted_ns,
+            kind=kind,
+        )
+        settings, app, state = self._settings, function.app, self._state
+        if (
+            state.accepting_bytes
+            and state.accepting_bytes + len(data) > settings.max_accepting_bytes
+        ):
+            what = f"{state.accepting_bytes:,} bytes of requests are on their way to Redis"
+            limit = settings.max_accepting_bytes
+            raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_ACCEPTING_BYTES"))
+        call = self._taking.call(request.call_id, function, meta)
+        take = self._taking.fits(function, len(indexes), len(data))
+        coming = (len(indexes), len(data)) if take else (0, 0)
+        app.accepting += 1
+        call.held += 1  # keeps the call in memory while its inputs are on their way
+        state.accepting_bytes += len(data)
+        function.coming += coming[0]
+        function.coming_bytes += coming[1]
+        try:
+            if app.closing:
+                raise app_closed(app.name)
+            with function.fence.reading():
+                got = await self._store.accept(
+                    function.function_id,
+                    request.call_id,
+                    meta,
+                    data,
+                    indexes,
+                    take=take,
+                    last=last,
+                    limit=settings.max_pending,
+                    ttl_s=self._completer.ttl(call),
+                )
+                self._note(function, call, request, got, len(data))
+        finally:
+            function.coming -= coming[0]
+            function.coming_bytes -= coming[1]
+            state.accepting_bytes -= len(data)
+            call.held -= 1
+            self._completer.reap(call)
+            app.accepting -= 1
+            if not app.accepting:
+                app.quiet.set()
+        return got
+
+    def _note(
+        self,
+        function: Function,
+        call: Call,
+        request: pb.SubmitRequest,
+        got: Acceptance,
+        size: int,
+    ) -> None:
+        """Take over what Redis says of a request."""
+        function.undone = got.undone
+        if got.full:
+            limit = self._settings.max_pending
+            what = f"{got.undone:,} inputs of {function.name!r} wait or run"
+            raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_PENDING"))
+        call.counted(got.done, got.total, got.batches)
+        call.accepted = max(call.accepted, got.accepted)
+        call.cancelled = max(call.cancelled, got.cancelled)
+        lost = any(index not in call.undone for index in got.pending)
+        if got.new:
+            if got.taken:
+                self._hold(function, call, request, got, size)
+            else:
+                function.backlog = True
+            for listener in self._events.accepted:
+                listener(function, len(got.new), call.params)
+            if call.cancelled:
+                self._tasks.start(
+                    self._taking.cancel(call, got.new)
+                    if got.taken
+                    else self._taking.hold(function, [got.entry]),
+                    "cancel inputs",
+                )
+        if lost:  # accepted by a request whose reply was lost, or it waits on the stream
+            self._tasks.start(self._taking.adopt(function), "adopt inputs")
+        if call.complete:
+            call.wake_watchers()
+        self._dispatcher.pump()
+        self._taking.take_more(function)
+        if not any(agent.outbox is not None for agent in self._state.agents.values()):
+            self.on_no_agent()
+
+    def _hold(
+        self,
+        function: Function,
+        call: Call,
+        request: pb.SubmitRequest,
+        got: Acceptance,
+        size: int,
+    ) -> None:
+        """Take new inputs into memory, unless somebody has found them there already."""
+        if got.entry in function.entries or function.fence.is_gone(got.entry):
+            return
+        inputs = list(request.inputs)
+        if len(got.new) != len(inputs):
+            new = {item.index: item for item in inputs}
+            inputs = [new[index] for index in got.new]
+        entry = self._taking.enter(call, got.entry, len(inputs), size)
+        lot = Lot(entry, inputs)
+        if call.cancelled:  # never to be ready
+            call.undone.update(dict.fromkeys(got.new, lot))
+        else:
+            self._dispatcher.enqueue(lot)
+
+    # ---- callers that hang up
+
+    def _watch_for_caller(self, call: Call) -> None:
+        """Cancel a call that is waited for, unless its caller comes (back) soon."""
+
+        def look() -> None:
+            waited = any((call.call_id, index) in self._state.waiters for index in call.undone)
+            if call.undone and not waited and not call.function.app.closing:
+                self.on_hung_up(call)
+
+        asyncio.get_running_loop().call_later(self._settings.caller_grace_s, look)
+
+
+def _pieces(request: pb.SubmitRequest) -> Iterator[pb.SubmitRequest]:
+    """The request in chunks; the request itself where it is one."""
+    inputs = request.inputs
+    if len(inputs) <= CHUNK_INPUTS and (len(inputs) <= 1 or request.ByteSize() <= CHUNK_BYTES):
+        yield request
+        return
+    chunk: list[pb.Input] = []
+    size = 0
+    for item in inputs:
+        length = len(item.payload) + 64
+        if chunk and (len(chunk) >= CHUNK_INPUTS or size + length > CHUNK_BYTES):
+            yield _piece(request, chunk, last=False)
+            chunk, size = [], 0
+        chunk.append(item)
+        size += length
+    yield _piece(request, chunk, last=request.last)
+
+
+def _piece(request: pb.SubmitRequest, inputs: list[pb.Input], *, last: bool) -> pb.SubmitRequest:
+    return pb.SubmitRequest(
+        call_id=request.call_id,
+        function_id=request.function_id,
+        params=request.params,
+        inputs=inputs,
+        last=last,
+        strategy=request.strategy,
+        submitted_ns=request.submitted_ns,
+    )
+
+
+def app_closed(name: str) -> ExecutionError:
+    """The error of a request to an app that is closing."""
+    return ExecutionError(f"the app {name!r} is closed; run it again to call its functions")

@@ -1,0 +1,83 @@
+"""Leases: what an agent has lost track of is placed again, and what nobody has is taken back.
+
+An input may be at an agent for its startup_timeout, its timeout and a margin without the agent
+saying so; each heartbeat that names it begins that time anew. Entries of the queue that are pending
+in Redis for so long without being in memory here (taken under another name, or lost track of) are
+claimed with XAUTOCLAIM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from rekindle.controller.queue.dispatcher import Dispatcher
+from rekindle.controller.queue.inputs import LoneInput, Slice
+from rekindle.controller.queue.setbacks import Setbacks
+from rekindle.controller.queue.taking import Taking
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import Agent, State
+from rekindle.wire import rekindle_pb2 as pb
+
+
+class Reaper:
+    """Looks for leases that have ended."""
+
+    def __init__(
+        self,
+        state: State,
+        dispatcher: Dispatcher,
+        setbacks: Setbacks,
+        taking: Taking,
+        settings: Settings,
+    ) -> None:
+        self._state = state
+        self._dispatcher = dispatcher
+        self._setbacks = setbacks
+        self._taking = taking
+        self._settings = settings
+
+    def renew(self, agent: Agent, in_flight: Iterable[pb.InFlight], *, lists: bool) -> None:
+        """A heartbeat: the agent has these (all that it was given, where it does not say)."""
+        agent.lists = lists
+        listed: dict[str, set[int]] = {}
+        for one in in_flight:
+            listed.setdefault(one.call_id, set()).update(one.indexes)
+        nothing: set[int] = set()
+        for holding in agent.holdings:
+            call = holding.entry.call
+            if isinstance(holding, Slice):
+                known = holding.out.keys() if not lists else listed.get(call.call_id, nothing)
+                holding.listed = known & holding.out.keys()
+                if len(holding.listed) == len(holding.out):
+                    holding.leased_until = self._dispatcher.lease(call.function)
+            elif not lists or holding.index in listed.get(call.call_id, nothing):
+                holding.leased_until = self._dispatcher.lease(call.function)
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.reap_s)
+            self.look()
+            for function in list(self._state.functions.values()):
+                if not function.app.closing:
+                    spec, margin = function.spec, self._settings.lease_margin_s
+                    lease_s = spec.startup_timeout_s + spec.timeout_s + margin
+                    await self._taking.claim(function, lease_s)
+
+    def look(self) -> None:
+        """Place again what agents have had for too long without naming it."""
+        now = asyncio.get_running_loop().time()
+        for agent in list(self._state.agents.values()):
+            if agent.outbox is None:
+                continue  # its grace time decides
+            for holding in list(agent.holdings):
+                if holding.leased_until > now:
+                    continue
+                if isinstance(holding, LoneInput):
+                    self._setbacks.lease_ended(holding, [holding.index])
+                    continue
+                gone = [index for index in holding.out if index not in holding.listed]
+                holding.leased_until = self._dispatcher.lease(holding.entry.call.function)
+                if gone:
+                    self._setbacks.lease_ended(holding, gone)

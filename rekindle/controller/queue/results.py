@@ -1,0 +1,135 @@
+"""The stream of a call's results: what is stored first, then each as it is completed.
+
+Results are listed in the order of their completion, in numbered batches. A stream remembers the
+number up to which it was read, so one that is slow costs no memory here: it reads from the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from rekindle.controller import names
+from rekindle.controller.queue.completion import BATCH_BYTES, BATCH_INPUTS, Completer
+from rekindle.controller.queue.taking import Taking
+from rekindle.controller.state import Call, ResultWatcher, State
+from rekindle.controller.storage.records import CallMeta
+from rekindle.controller.storage.store import QueueStore
+from rekindle.wire import rekindle_pb2 as pb
+
+_BATCHES = 64  # of the listing, read at once
+
+
+class ResultStreams:
+    """Delivers the results of submitted calls."""
+
+    def __init__(
+        self, state: State, store: QueueStore, taking: Taking, completer: Completer
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._taking = taking
+        self._completer = completer
+
+    async def stream(self, request: pb.ResultsRequest) -> AsyncIterator[list[bytes]]:
+        """Each result that is asked for once, serialized, some at a time.
+
+        Ends when the last input was submitted and all results were delivered.
+        Raises NotFoundError for a call that is not known, OutputExpiredError for an old one.
+        """
+        function_id = await self._function_of(request.call_id)
+        wanted = _Wanted(request)
+        watcher = ResultWatcher()
+        call, meta = await self._watch(request.call_id, function_id, watcher)
+        sent = 0  # the number of the last batch that was sent
+        try:
+            while True:
+                watcher.wake.clear()
+                last = call.batches if call is not None else meta.batches if meta else 0
+                ended = call is None or call.ended or request.stored
+                while sent < last or sent + 1 in watcher.live:
+                    live = watcher.live.pop(sent + 1, None)
+                    if live is not None:
+                        watcher.size -= sum(len(result) for _, result in live)
+                        sent += 1
+                        fresh = [result for index, result in live if wanted.is_wanted(index)]
+                        if fresh:
+                            yield fresh
+                        continue
+                    until = min([last, sent + _BATCHES, *(n - 1 for n in watcher.live if n > sent)])
+                    async for page in self._stored(function_id, request.call_id, sent + 1, until):
+                        yield [result for index, result in page if wanted.is_wanted(index)]
+                    sent = until
+                if ended:
+                    return
+                await watcher.wake.wait()
+        finally:
+            if call is not None:
+                call.watchers.remove(watcher)
+                self._completer.reap(call)
+
+    async def _function_of(self, call_id: str) -> str:
+        call = self._state.calls.get(call_id)
+        if call is not None:
+            return call.function.function_id
+        at = await self._store.index_of(call_id)
+        if at is None:
+            raise names.unknown_call(call_id, self._completer.result_ttl_s)
+        return at.function_id
+
+    async def _watch(
+        self, call_id: str, function_id: str, watcher: ResultWatcher
+    ) -> tuple[Call | None, CallMeta | None]:
+        """Register the watcher, then read how far the call is, so that no batch falls between."""
+        function = self._state.functions.get(function_id)
+        call = self._state.calls.get(call_id)
+        if call is not None:
+            call.watchers.append(watcher)
+        meta = await self._store.call_meta(function_id, call_id)
+        if meta is None:
+            return call, None
+        if call is None:
+            if function is None or function.app.closed.is_set():
+                return None, meta
+            call = self._taking.call(call_id, function, meta)
+            call.watchers.append(watcher)
+            # It may have gone on between the reading and this registration.
+            meta = await self._store.call_meta(function_id, call_id) or meta
+        call.counted(meta.done, meta.total, meta.batches)
+        return call, meta
+
+    async def _stored(
+        self, function_id: str, call_id: str, first: int, last: int
+    ) -> AsyncIterator[list[tuple[int, bytes]]]:
+        """The results of some batches, in pages of bounded size."""
+        page: list[int] = []
+        size = 0
+        for more, indexes in await self._store.batches(function_id, call_id, first, last):
+            if page and (size + more > BATCH_BYTES or len(page) + len(indexes) > BATCH_INPUTS):
+                yield await self._read(function_id, call_id, page)
+                page, size = [], 0
+            page += indexes
+            size += more
+        if page:
+            yield await self._read(function_id, call_id, page)
+
+    async def _read(
+        self, function_id: str, call_id: str, indexes: list[int]
+    ) -> list[tuple[int, bytes]]:
+        found = await self._store.results(function_id, call_id, indexes)
+        return [(i, raw) for i, raw in zip(indexes, found, strict=True) if raw is not None]
+
+
+class _Wanted:
+    """Which results a request asks for."""
+
+    def __init__(self, request: pb.ResultsRequest) -> None:
+        self._first = request.from_index
+        self._end = request.end_index
+        self._have = frozenset(request.have)
+
+    def is_wanted(self, index: int) -> bool:
+        return (
+            index >= self._first
+            and (not self._end or index < self._end)
+            and index not in self._have
+        )

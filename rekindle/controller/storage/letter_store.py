@@ -1,0 +1,69 @@
+"""Dead letters on Redis: one stream a function, and a set that names the functions.
+
+The letters themselves are written by lua/complete.lua.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.records import StoredLetter
+from rekindle.controller.storage.redis_link import RedisLink
+
+
+class LetterStore:
+    """The dead letters of one instance."""
+
+    def __init__(self, link: RedisLink, instance: str) -> None:
+        self._link = link
+        self._instance = instance
+        self._noted: set[str] = set()
+
+    async def note(self, function_id: str) -> None:
+        """Remember that a function may have letters; before its first one is written."""
+        if function_id not in self._noted:
+            key = keys.dead_index(self._instance)
+            await self._link.command("SADD", key, function_id, patience_s=0.0)
+            self._noted.add(function_id)
+
+    async def functions(self) -> list[str]:
+        """Functions that have letters, or had some."""
+        found = await self._link.command("SMEMBERS", keys.dead_index(self._instance))
+        return [raw.decode() for raw in found]
+
+    async def count(self, function_id: str, ttl_s: int) -> int:
+        """How many letters a function has, without those that are older than their time."""
+        key = keys.dead(function_id)
+        oldest = int((time.time() - ttl_s) * 1000)
+        _, left = await self._link.commands(
+            [("XTRIM", key, "MINID", oldest), ("XLEN", key)], harmless="no such key"
+        )
+        if not left and function_id not in self._noted:
+            await self._link.command("SREM", keys.dead_index(self._instance), function_id)
+        return int(left)
+
+    async def page(self, function_id: str, after: str, count: int) -> list[StoredLetter]:
+        """Letters of a function behind an id, oldest first."""
+        start = f"({after}" if after else "-"
+        reply = await self._link.command(
+            "XRANGE", keys.dead(function_id), start, "+", "COUNT", count
+        )
+        return [_stored(raw) for raw in reply]
+
+    async def one(self, function_id: str, entry: str) -> StoredLetter | None:
+        """One letter; None when it is not there (any more)."""
+        reply = await self._link.command("XRANGE", keys.dead(function_id), entry, entry)
+        return _stored(reply[0]) if reply else None
+
+    async def drop(self, function_id: str, entries: Sequence[str]) -> None:
+        """Remove letters."""
+        if entries:
+            await self._link.command("XDEL", keys.dead(function_id), *entries)
+
+
+def _stored(raw: Any) -> StoredLetter:
+    fields = raw[1] if isinstance(raw[1], dict) else dict(zip(*[iter(raw[1])] * 2, strict=True))
+    return StoredLetter(raw[0].decode(), fields[b"l"], fields[b"b"])

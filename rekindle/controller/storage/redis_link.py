@@ -1,0 +1,186 @@
+"""The connection to Redis: scripts by digest, and patience with a server that is away.
+
+Knows nothing of what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import resources
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import redis.exceptions
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from rekindle.exception import ServiceError
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Command = Sequence[Any]
+
+#: Errors after which the same command may be sent again once the server is back. Every command
+#: and script of the store gives the same state when it runs twice.
+_AWAY = (
+    redis.exceptions.ConnectionError,  # BusyLoadingError too: the append-only file is being read
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.ClusterDownError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+)
+#: Refusals that end when something outside does: a full disk, full memory, lost replicas, another
+#: server being promoted. A script that is refused has changed nothing; its error wraps the word.
+_REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY)\b")
+_FIRST_DELAY_S = 0.02
+_LONGEST_DELAY_S = 0.5
+
+
+class Script:
+    """A Lua script of ``lua/``, behind what all share (common.lua), and its digest."""
+
+    def __init__(self, name: str) -> None:
+        folder = resources.files("rekindle.controller.storage") / "lua"
+        self.name = name
+        self.text = "".join(
+            (folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name)
+        )
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisLink:
+    """Runs commands, scripts and transactions; waits while the server is away."""
+
+    def __init__(self, url: str, patience_s: float) -> None:
+        #: The URL without its password, for messages.
+        self.shown_url = _without_password(url)
+        self._patience_s = patience_s
+        self._lost = False
+        self._closing = False
+        #: Called, in the loop, when the server answers again after it was away.
+        self.on_return: Callable[[], None] = lambda: None
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=32,
+            timeout=None,
+            socket_timeout=30,
+            socket_connect_timeout=5,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        self._redis: Redis = Redis(connection_pool=pool)
+
+    async def close(self) -> None:
+        """Stop waiting for the server and close the connections."""
+        self._closing = True
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+    async def run(
+        self, operation: Callable[[Redis], Awaitable[T]], patience_s: float | None = None
+    ) -> T:
+        """Run ``operation``, again and again while the server is away.
+
+        ``patience_s``: seconds to wait, 0 for ever; the link's own patience where not given.
+        Raises ServiceError when the patience is at its end, or for an error of the server.
+        """
+        started = time.monotonic()
+        limit = self._patience_s if patience_s is None else patience_s
+        delay = _FIRST_DELAY_S
+        while True:
+            try:
+                value = await operation(self._redis)
+            except (*_AWAY, redis.exceptions.ResponseError) as error:
+                if not _will_pass(error):
+                    raise ServiceError(f"Redis refused a command: {error}") from error
+                if not self._lost:
+                    self._lost = True
+                    log.warning("redis is away", extra=kv(url=self.shown_url, reason=error))
+                waited = time.monotonic() - started
+                if self._closing or (limit and waited + delay > limit):
+                    raise ServiceError(
+                        f"Redis at {self.shown_url} has not answered for {waited:.1f} s ({error}); "
+                        "see that it runs and has room, then send the request again"
+                    ) from error
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LONGEST_DELAY_S)
+            except redis.exceptions.RedisError as error:
+                raise ServiceError(f"Redis refused a command: {error}") from error
+            else:
+                if self._lost:
+                    self._lost = False
+                    log.info("redis is back", extra=kv(url=self.shown_url))
+                    self.on_return()
+                return value
+
+    async def command(self, *args: Any, patience_s: float | None = None) -> Any:
+        """One command; the reply as redis-py gives it (bytes, int, list, dict of bytes)."""
+        return await self.run(lambda client: _execute(client, *args), patience_s)
+
+    async def script(
+        self, script: Script, keys: list[str], args: list[Any], patience_s: float | None = None
+    ) -> Any:
+        """Run a script by its digest; a server that has forgotten it gets its text."""
+
+        async def once(client: Redis) -> Any:
+            try:
+                return await _execute(client, "EVALSHA", script.sha, len(keys), *keys, *args)
+            except redis.exceptions.NoScriptError:
+                return await _execute(client, "EVAL", script.text, len(keys), *keys, *args)
+
+        return await self.run(once, patience_s)
+
+    async def commands(
+        self,
+        commands: Sequence[Command],
+        *,
+        patience_s: float | None = None,
+        harmless: str = "",
+    ) -> list[Any]:
+        """Several commands in one round trip (no transaction).
+
+        An error reply that contains ``harmless`` is left among the replies; another is raised.
+        """
+        if not commands:
+            return []
+
+        async def once(client: Redis) -> list[Any]:
+            async with client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                replies = list(await pipe.execute(raise_on_error=False))
+            for reply in replies:
+                if isinstance(reply, Exception) and not (harmless and harmless in str(reply)):
+                    raise reply
+            return replies
+
+        return await self.run(once, patience_s)
+
+
+def _will_pass(error: Exception) -> bool:
+    """Whether the same command may succeed later."""
+    return isinstance(error, _AWAY) or _REFUSES_FOR_NOW.search(str(error)) is not None
+
+
+async def _execute(client: Redis, *args: Any) -> Any:
+    # redis-py gives this method no type.
+    return await client.execute_command(*args)  # type: ignore[no-untyped-call]
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username or ''}:***@{host}").geturl()

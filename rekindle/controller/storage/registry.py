@@ -1,0 +1,186 @@
+"""State on Redis: apps, functions, agents and log lines of one instance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.records import FunctionCode, StoredAgent, StoredApp, StoredFunction
+from rekindle.controller.storage.redis_link import Command, RedisLink
+
+_FOREVER = 0.0
+
+
+class Registry:
+    """Apps, functions, agents and log lines on Redis."""
+
+    def __init__(self, link: RedisLink, instance: str) -> None:
+        self._link = link
+        self._instance = instance
+
+    # ---- apps and functions
+
+    async def save_app(
+        self, app_id: str, name: str, ephemeral: bool, functions: Mapping[str, FunctionCode]
+    ) -> None:
+        """Keep an app, its functions by id and their queues; the same app again is added to."""
+        await self._link.commands(
+            [
+                ("XGROUP", "CREATE", keys.queue(function_id), keys.GROUP, "0", "MKSTREAM")
+                for function_id in functions
+            ],
+            harmless="BUSYGROUP",  # it is there already
+        )
+        commands: list[Command] = [
+            ("HSET", keys.app(app_id), "name", name, "ephemeral", int(ephemeral), "closed", 0)
+        ]
+        sources = {code.source_digest: code.source for code in functions.values()}
+        for digest, data in sources.items():
+            if digest:
+                commands.append(("SET", keys.source(app_id, digest), data))
+        for function_id, code in functions.items():
+            commands.append(("HSET", keys.app(app_id), f"f:{function_id}", code.source_digest))
+            commands.append(
+                (
+                    *("HSET", keys.function(function_id), "app", app_id, "name", code.name),
+                    *("spec", code.spec_json, "code", code.code),
+                    *("secrets", json.dumps(code.secrets), "source", code.source_digest),
+                )
+            )
+        # Last: now a restart finds the app.
+        commands.append(("SADD", keys.apps(self._instance), app_id))
+        await self._link.commands(commands)
+
+    async def load_apps(self) -> list[StoredApp]:
+        """The open apps of this instance."""
+        raw_ids = await self._link.command(
+            "SMEMBERS", keys.apps(self._instance), patience_s=_FOREVER
+        )
+        apps = []
+        for app_id in sorted(raw.decode() for raw in raw_ids):
+            app = await self._load_app(app_id)
+            if app is not None:
+                apps.append(app)
+        return apps
+
+    async def _load_app(self, app_id: str) -> StoredApp | None:
+        fields: dict[bytes, bytes] = await self._link.command(
+            "HGETALL", keys.app(app_id), patience_s=_FOREVER
+        )
+        if b"name" not in fields:
+            return None
+        ids = [name[2:].decode() for name in fields if name.startswith(b"f:")]
+
+        replies = await self._link.commands(
+            [("HMGET", keys.function(function_id), "name", "spec") for function_id in ids],
+            patience_s=_FOREVER,
+        )
+        functions = tuple(
+            StoredFunction(function_id, name.decode(), spec.decode())
+            for function_id, (name, spec) in zip(ids, replies, strict=True)
+            if name is not None
+        )
+        return StoredApp(
+            app_id=app_id,
+            name=fields[b"name"].decode(),
+            ephemeral=fields.get(b"ephemeral") == b"1",
+            closed=fields.get(b"closed") == b"1",
+            functions=functions,
+        )
+
+    async def load_code(self, function_id: str) -> FunctionCode | None:
+        """Code, secrets and source of a function; None when it is not there."""
+        fields: dict[bytes, bytes] = await self._link.command("HGETALL", keys.function(function_id))
+        if b"app" not in fields:
+            return None
+        app_id, digest = fields[b"app"].decode(), fields[b"source"].decode()
+        source = b""
+        if digest:
+            source = await self._link.command("GET", keys.source(app_id, digest))
+        return FunctionCode(
+            app_id=app_id,
+            name=fields[b"name"].decode(),
+            spec_json=fields[b"spec"].decode(),
+            code=fields[b"code"],
+            secrets=json.loads(fields[b"secrets"]),
+            source_digest=digest,
+            source=source or b"",
+        )
+
+    async def mark_closing(self, app_id: str) -> None:
+        """From now on the app takes no inputs, also after a restart."""
+        await self._link.command("HSET", keys.app(app_id), "closed", 1, patience_s=_FOREVER)
+
+    async def forget_app(self, app_id: str, function_ids: Sequence[str], log_ttl_s: int) -> None:
+        """Remove a closed app with its queues; results and log lines stay for their time."""
+        fields: dict[bytes, bytes] = await self._link.command(
+            "HGETALL", keys.app(app_id), patience_s=_FOREVER
+        )
+        digests = {value.decode() for name, value in fields.items() if name.startswith(b"f:")}
+        commands: list[Command] = [
+            ("UNLINK", key(function_id))
+            for function_id in function_ids
+            for key in (keys.queue, keys.backlog, keys.undone, keys.function)
+        ]
+        commands += [("UNLINK", keys.source(app_id, digest)) for digest in digests if digest]
+        commands += [
+            ("EXPIRE", keys.logs(app_id), log_ttl_s),
+            ("UNLINK", keys.app(app_id)),
+            ("SREM", keys.apps(self._instance), app_id),
+        ]
+        await self._link.commands(commands, patience_s=_FOREVER)
+
+    # ---- agents
+
+    async def save_agent(self, agent: StoredAgent) -> None:
+        """Remember a connected agent, so that a restarted controller waits for it."""
+        text = json.dumps({"host": agent.host, "pid": agent.pid, "local": agent.local})
+        key = keys.agents(self._instance)
+        await self._link.command("HSET", key, agent.agent_id, text, patience_s=_FOREVER)
+
+    async def forget_agent(self, agent_id: str) -> None:
+        """An agent is gone for good."""
+        key = keys.agents(self._instance)
+        await self._link.command("HDEL", key, agent_id, patience_s=_FOREVER)
+
+    async def load_agents(self) -> list[StoredAgent]:
+        """The agents that were connected when the controller before this one ended."""
+        fields: dict[bytes, bytes] = await self._link.command(
+            "HGETALL", keys.agents(self._instance), patience_s=_FOREVER
+        )
+        return [StoredAgent(name.decode(), **json.loads(text)) for name, text in fields.items()]
+
+    # ---- log lines
+
+    async def append_logs(self, lines: Sequence[tuple[str, int, bytes]], keep: int) -> None:
+        """Keep (app id, seq, LogLine message) lines, about ``keep`` of each app."""
+        await self._link.commands(
+            [
+                ("XADD", keys.logs(app_id), "MAXLEN", "~", keep, f"{seq}-0", "l", data)
+                for app_id, seq, data in lines
+            ],
+            patience_s=_FOREVER,
+            harmless="equal or smaller",  # stored before, its reply was lost
+        )
+
+    async def logs_after(self, app_id: str, seq: int, count: int) -> list[bytes]:
+        """Stored LogLine messages behind ``seq``, oldest first."""
+        reply = await self._link.command(
+            "XRANGE", keys.logs(app_id), f"{seq + 1}-0", "+", "COUNT", count
+        )
+        return [bytes(fields[b"l"]) for _, fields in reply]
+
+    async def logs_before(self, app_id: str, seq: int, count: int) -> list[bytes]:
+        """Stored LogLine messages before ``seq``, the newest first."""
+        reply = await self._link.command(
+            "XREVRANGE", keys.logs(app_id), f"({seq}-0", "-", "COUNT", count
+        )
+        return [bytes(fields[b"l"]) for _, fields in reply]
+
+    async def last_log_seq(self, app_id: str) -> int:
+        """The highest sequence number that is stored for an app; 0 when there is none."""
+        reply = await self._link.command(
+            "XREVRANGE", keys.logs(app_id), "+", "-", "COUNT", 1, patience_s=_FOREVER
+        )
+        return int(bytes(reply[0][0]).split(b"-")[0]) if reply else 0

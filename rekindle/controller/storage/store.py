@@ -1,0 +1,304 @@
+"""State on Redis: queues, calls and results. The other half, apps and agents, is in registry.py.
+
+Every write here gives the same state when it is sent twice, so that a lost reply can be answered
+by sending it again. Payloads and results are bytes that this room never looks into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.records import (
+    Acceptance,
+    CallIndex,
+    CallMeta,
+    Completion,
+    InputProgress,
+    StoredEntry,
+)
+from rekindle.controller.storage.redis_link import RedisLink, Script
+from rekindle.controller.storage.runs import from_runs, to_runs
+
+#: The name under which this controller takes inputs. One controller serves an instance at a time
+#: (a lock in its directory sees to it), so its successor finds them under the same name. Entries
+#: that are pending under any other name are claimed by the reaper.
+CONSUMER = "controller"
+
+_FOREVER = 0.0
+_META_FIELDS = ("a", "p", "s", "t", "k", "acc", "d", "n", "o", "x")
+_TAKE_ENTRIES = 256
+
+#: The id of a stream's first entry, without its payload.
+_OLDEST = "local e = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1] return e and e[1]"
+
+#: An entry ("" where it is not known) and its (index, result) pairs.
+Results = Sequence[tuple[str, Sequence[tuple[int, bytes]]]]
+
+
+class QueueStore:
+    """Queues, calls and results on Redis."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._accept = Script("accept")
+        self._complete = Script("complete")
+        self._take = Script("take")
+        self._load = Script("load")
+        self._pending = Script("pending")
+        self._cancel = Script("cancel")
+
+    # ---- accepting and completing
+
+    async def accept(
+        self,
+        function_id: str,
+        call_id: str,
+        meta: CallMeta,
+        request: bytes,
+        indexes: Sequence[int],
+        *,
+        take: bool,
+        last: bool,
+        limit: int,
+        ttl_s: int,
+    ) -> Acceptance:
+        """Make inputs durable, each (call, index) once; see lua/accept.lua."""
+        reply = await self._link.script(
+            self._accept,
+            [
+                keys.queue(function_id),
+                keys.call(function_id, call_id),
+                keys.results(function_id, call_id),
+                keys.backlog(function_id),
+                keys.undone(function_id),
+            ],
+            [
+                *(keys.GROUP, CONSUMER, "1" if take else "0", "1" if last else "0"),
+                *(limit, ttl_s, call_id, meta.app_id, meta.params, meta.strategy),
+                *(meta.submitted_ns, meta.kind, request, to_runs(indexes)),
+            ],
+        )
+        undone, accepted, done, total, batches, cancelled = reply[2:8]
+        return Acceptance(
+            full=reply[0] == 0,
+            taken=reply[1] == 1,
+            undone=undone,
+            accepted=accepted,
+            done=done,
+            total=total,
+            batches=batches,
+            cancelled=cancelled,
+            entry=reply[8].decode(),
+            new=from_runs(reply[9]),
+            pending=from_runs(reply[10]),
+            over=reply[11],
+        )
+
+    async def complete(
+        self,
+        function_id: str,
+        call_id: str,
+        results: Results,
+        *,
+        ordered: bool,
+        ttl_s: int,
+        kept: Sequence[int] = (),
+        letters: Mapping[int, tuple[bytes, bytes]] | None = None,
+        most_letters: int = 0,
+    ) -> Completion:
+        """Store results unless their inputs have some, and take what is done off the queue.
+
+        ``kept`` are those of the inputs for which there may be progress; ``letters`` are dead
+        letters, by index. Waits for a Redis that is away as long as it takes: an agent waits for
+        the outcome.
+        """
+        args: list[Any] = [keys.GROUP, ttl_s, "1" if ordered else "0", to_runs(kept)]
+        args += (most_letters, len(letters or ()))
+        for index, (letter, request) in (letters or {}).items():
+            args += (index, letter, request)
+        for entry, pairs in results:
+            args += (entry, len(pairs))
+            for pair in pairs:
+                args += pair
+        reply = await self._link.script(
+            self._complete,
+            [
+                keys.queue(function_id),
+                keys.call(function_id, call_id),
+                keys.results(function_id, call_id),
+                keys.backlog(function_id),
+                keys.undone(function_id),
+                keys.dead(function_id),
+            ],
+            args,
+            _FOREVER,
+        )
+        done, total, batches, batch, undone = reply[:5]
+        others = dict(zip(reply[5::2], reply[6::2], strict=True))
+        return Completion(done, total, batches, batch, undone, others)
+
+    async def cancel(self, function_id: str, call_id: str, mode: int) -> list[str] | None:
+        """Mark a call cancelled; the entries with undone inputs of it, None when it is gone."""
+        reply = await self._link.script(
+            self._cancel, [keys.call(function_id, call_id)], [mode], _FOREVER
+        )
+        return [raw.decode() for raw in reply[1:]] if reply[0] else None
+
+    async def keep_progress(
+        self, function_id: str, call_id: str, kept: Mapping[int, InputProgress]
+    ) -> None:
+        """Note lost deliveries, retries and when the next delivery of inputs is due."""
+        fields: list[Any] = ["pf", 1]
+        for index, at in kept.items():
+            fields += (f"p{index}", f"{at.lost}:{at.retries}:{at.vague}:{at.due_ms}")
+        key = keys.call(function_id, call_id)
+        await self._link.command("HSET", key, *fields, patience_s=_FOREVER)
+
+    # ---- taking
+
+    async def take(
+        self, function_id: str, inputs: int, size: int
+    ) -> tuple[list[StoredEntry], bool]:
+        """Take what waits on the stream, about so many inputs and bytes; whether more is left."""
+        reply = await self._link.script(
+            self._take,
+            [keys.queue(function_id), keys.backlog(function_id)],
+            [keys.GROUP, CONSUMER, inputs, size, _TAKE_ENTRIES, keys.calls(function_id)],
+            _FOREVER,
+        )
+        return [_entry(raw) for raw in reply[1:]], reply[0] > 0
+
+    async def pending(self, function_id: str, idle_ms: int = -1) -> list[str]:
+        """Ids of entries that somebody took and that are not completed.
+
+        With ``idle_ms``: those that were not touched for so long, which become this controller's.
+        """
+        reply = await self._link.script(
+            self._pending,
+            [keys.queue(function_id)],
+            [keys.GROUP, CONSUMER, idle_ms],
+            _FOREVER,
+        )
+        return [raw.decode() for raw in reply]
+
+    async def load(self, function_id: str, entries: Sequence[str]) -> list[StoredEntry]:
+        """Entries by their ids; those that are gone are left out."""
+        reply = await self._link.script(
+            self._load,
+            [keys.queue(function_id)],
+            [keys.calls(function_id), *entries],
+            _FOREVER,
+        )
+        return [_entry(raw) for raw in reply]
+
+    async def discard(self, function_id: str, entry: str) -> None:
+        """Drop an entry that nobody can make sense of."""
+        queue = keys.queue(function_id)
+        await self._link.commands(
+            [("XACK", queue, keys.GROUP, entry), ("XDEL", queue, entry)], patience_s=_FOREVER
+        )
+
+    # ---- calls
+
+    async def index_call(self, call_id: str, at: CallIndex) -> None:
+        """Remember where a submitted call belongs, until ``expire_indexes``."""
+        text = f"{at.function_id}\n{at.app}\n{at.function}"
+        await self._link.command("SET", keys.call_index(call_id), text)
+
+    async def expire_indexes(self, call_ids: Sequence[str], ttl_s: int) -> None:
+        """Forget it after so many seconds: these calls have no undone inputs."""
+        await self._link.commands(
+            [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
+        )
+
+    async def index_of(self, call_id: str) -> CallIndex | None:
+        """Where a submitted call belongs; None when it is not known (any more)."""
+        raw = await self._link.command("GET", keys.call_index(call_id))
+        return CallIndex(*raw.decode().split("\n")) if raw else None
+
+    async def known_calls(self, call_ids: Sequence[str]) -> set[str]:
+        """Those of some calls that were submitted and are not forgotten."""
+        found = await self._link.commands([("EXISTS", keys.call_index(one)) for one in call_ids])
+        return {call_id for call_id, there in zip(call_ids, found, strict=True) if there}
+
+    async def call_meta(self, function_id: str, call_id: str) -> CallMeta | None:
+        """A call; None when it is not there."""
+        raw = await self._link.command(
+            "HMGET", keys.call(function_id, call_id), *_META_FIELDS, patience_s=_FOREVER
+        )
+        return _meta(raw)
+
+    # ---- results
+
+    async def result(self, function_id: str, call_id: str, index: int) -> bytes | None:
+        """One stored result."""
+        found: bytes | None = await self._link.command(
+            "HGET", keys.results(function_id, call_id), index
+        )
+        return found
+
+    async def results(
+        self, function_id: str, call_id: str, indexes: Sequence[int]
+    ) -> list[bytes | None]:
+        """Several stored results."""
+        found = await self._link.command("HMGET", keys.results(function_id, call_id), *indexes)
+        return list(found)
+
+    async def batches(
+        self, function_id: str, call_id: str, first: int, last: int
+    ) -> list[tuple[int, list[int]]]:
+        """The size in bytes and the indexes of each batch of results, by their numbers."""
+        names = [f"o{number}" for number in range(first, last + 1)]
+        found = await self._link.command("HMGET", keys.results(function_id, call_id), *names)
+        out: list[tuple[int, list[int]]] = []
+        for raw in found:
+            size, _, runs = (raw or b"0:").partition(b":")
+            out.append((int(size), from_runs(runs)))
+        return out
+
+    async def depth(self, function_ids: Sequence[str]) -> list[int]:
+        """Undone inputs of each function."""
+        raw = await self._link.commands([("GET", keys.undone(one)) for one in function_ids])
+        return [int(one or 0) for one in raw]
+
+    async def oldest(self, function_ids: Iterable[str]) -> list[float | None]:
+        """When the oldest chunk that is not done was accepted (seconds, by Redis's clock)."""
+        replies = await self._link.commands(
+            [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids]
+        )
+        return [int(raw.split(b"-")[0]) / 1000 if raw else None for raw in replies]
+
+
+def _entry(raw: Any) -> StoredEntry:
+    progress: dict[int, InputProgress] = {}
+    for text in raw[5].decode().split(",") if raw[5] else ():
+        index, *kept = map(int, text.split(":"))
+        progress[index] = InputProgress(*kept)
+    return StoredEntry(
+        entry=raw[0].decode(),
+        call_id=raw[1].decode(),
+        request=raw[2],
+        indexes=from_runs(raw[3]),
+        done=frozenset(from_runs(raw[4])),
+        progress=progress,
+        meta=_meta(raw[6]),
+    )
+
+
+def _meta(raw: Any) -> CallMeta | None:
+    if raw[0] is None:
+        return None
+    return CallMeta(
+        app_id=raw[0].decode(),
+        params=raw[1],
+        strategy=raw[2].decode(),
+        submitted_ns=int(raw[3]),
+        kind=raw[4].decode(),
+        accepted=int(raw[5]),
+        done=int(raw[6]),
+        total=int(raw[7]),
+        batches=int(raw[8] or 0),
+        cancelled=int(raw[9] or 0),
+    )

@@ -1,0 +1,155 @@
+"""Arrivals on a real Redis: bounded, exact, read back by the next controller and by policies."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from rekindle.controller.pools import arrivals as arrivals_module
+from rekindle.controller.pools.arrivals import Arrivals
+from rekindle.controller.pools.blocks import BLOCK
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.embedded_redis import redis_url
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, spec
+from tests.controller.pools.test_scaler import order_for, recorded, set_pool
+
+
+@asynccontextmanager
+async def link_to(instance: Instance) -> AsyncIterator[RedisLink]:
+    link = RedisLink(redis_url(instance.directory), 5.0)
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+@in_loop
+async def test_what_one_controller_recorded_another_adds_to(shared: Instance) -> None:
+    async with link_to(shared) as link:
+        name, now = (new_id("app") + ".f", ""), time.time()
+        first = Arrivals(link)
+        first.arrived(name, 2, now - 10)
+        first.served(name, 2, 0.5)
+        await first.flush()
+        second = Arrivals(link)
+        second.arrived(name, 1, now - 5)
+        second.served(name, 1, 0.25)
+        await second.flush()
+        record = await second.record(name)
+        assert [(round(at - now), count) for at, count in record.arrivals] == [(-10, 2), (-5, 1)]
+        assert record.service.count == 3 and record.service.mean_s == pytest.approx(0.25)
+        assert sum(count for _, count in record.minutes) == 3
+
+
+@in_loop
+async def test_blocks_follow_each_other_and_writing_twice_changes_nothing(
+    shared: Instance,
+) -> None:
+    async with link_to(shared) as link:
+        name, start = (new_id("app") + ".f", "d1"), time.time() - 5000
+        record = Arrivals(link)
+        for i in range(3 * BLOCK + 7):
+            record.arrived(name, 1, start + i)
+            if i % 700 == 0:
+                await record.flush()
+        await record.flush()
+        await record.flush()
+        found = (await record.record(name)).arrivals
+        assert len(found) == 3 * BLOCK + 7
+        assert all(
+            b[0] - a[0] == pytest.approx(1.0, abs=0.01) for a, b in itertools.pairwise(found)
+        )
+        assert await record.labels() != [] and name[0] in await record.labels()
+
+
+@in_loop
+async def test_the_record_is_bounded_and_goes_some_day(
+    shared: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals_module, "_KEPT_BLOCKS", 2)
+    async with link_to(shared) as link:
+        name, start = (new_id("app") + ".f", ""), time.time() - 20_000
+        record = Arrivals(link)
+        for i in range(6 * BLOCK):
+            record.arrived(name, 1, start + i)
+            if i % BLOCK == 0:
+                await record.flush()
+        await record.flush()
+        found = (await record.record(name)).arrivals
+        assert 2 * BLOCK <= len(found) <= 4 * BLOCK
+        assert found[-1][0] == pytest.approx(start + 6 * BLOCK - 1, abs=0.01)
+        assert 0 < await link.command("TTL", keys.arrivals(*name)) <= 30 * 86400
+
+
+@in_loop
+async def test_instances_beyond_the_bound_are_not_recorded(
+    shared: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals_module, "_MAX_SERIES", 3)
+    async with link_to(shared) as link:
+        record, label = Arrivals(link), new_id("app") + ".C"
+        for i in range(10):
+            record.arrived((label, f"d{i}"), 1, time.time())
+        assert len(await record.records(label)) == 3
+
+
+@in_loop
+async def test_a_redis_that_is_away_loses_nothing_that_is_in_memory(instance: Instance) -> None:
+    link = RedisLink(redis_url(instance.directory), 0.2)
+    name = ("away.f", "")
+    record = Arrivals(link)
+    record.arrived(name, 1, time.time() - 2)
+    await record.flush()
+    instance.kill_redis()
+    record.arrived(name, 1, time.time() - 1)
+    await record.flush()  # says so in the log, and goes on
+    record.arrived(name, 1, time.time())
+    instance.start_redis()
+    await record.flush()
+    assert len((await record.record(name)).arrivals) == 3
+    await link.close()
+
+
+@in_loop
+async def test_a_policy_knows_what_was_recorded_before_its_time(instance: Instance) -> None:
+    """Ten minutes between inputs, for two days: the histogram makes a runner ready for the next."""
+    now = time.time()
+    async with link_to(instance) as link:
+        record = Arrivals(link)
+        for i in range(288):
+            record.arrived(("timer.f", ""), 1, now - 600 * (288 - i) + 1)
+        await record.flush()
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("timer", spec("f"))
+        await set_pool(client, function_id, policy="histogram")
+        _, plan = await order_for(agent, function_id)
+        while "histogram of" not in plan.why:
+            _, plan = await order_for(agent, function_id)
+        prewarm = plan.rest[0].for_s
+        assert 400 < prewarm < 600 and plan.wanted(0, prewarm + 1) == 1
+        # After a restart it knows it still.
+        instance.kill_controller()
+        instance.start_controller()
+        async with FakeAgent(instance) as other:
+            _, plan = await order_for(other, function_id)
+            while "histogram of" not in plan.why:
+                _, plan = await order_for(other, function_id)
+        report = await recorded(client, "timer.f")
+        assert sum(count for _, count in report["series"][0]["arrivals"]) == 288
+
+
+@in_loop
+async def test_an_input_that_is_sent_twice_arrives_once(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared):
+        app_id, [function_id] = await client.register("twice", spec("f"))
+        call_id = await client.submit(function_id, {0: b"x"}, last=False)
+        await client.submit(function_id, {0: b"x"}, call_id=call_id)
+        report = await recorded(client, "twice.f")
+        assert sum(count for _, count in report["series"][0]["arrivals"]) == 1
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))  # leave nothing behind

@@ -1,0 +1,73 @@
+"""What starts cost and levels hold: as measured, with defaults where nothing was."""
+
+from __future__ import annotations
+
+import pytest
+
+from rekindle.controller.pools.costs import Costs
+from rekindle.wire.pools import Level
+
+MIB = 1 << 20
+
+
+def test_without_snapshots_there_is_warm_and_nothing() -> None:
+    costs = Costs()
+    costs.started("cold", 2.0)
+    levels = costs.levels(snapshots=False)
+    assert set(levels) == {Level.WARM, Level.NONE}
+    assert levels[Level.NONE].start_s == 2.0
+
+
+def test_a_mapped_snapshot_can_be_held_mapped_cached_and_on_disk() -> None:
+    costs = Costs()
+    for strategy, seconds in (("fork", 0.007), ("restore", 0.03), ("cold", 4.0)):
+        costs.started(strategy, seconds)
+    costs.held(
+        {
+            "snapshot_bytes": 500 * MIB,
+            "working_set_bytes": 100 * MIB,
+            "template_private_bytes": 5 * MIB,
+            "runner_bytes": 40 * MIB,
+            "mapped": True,
+            "threads": 1,
+        }
+    )
+    levels = costs.levels(snapshots=True)
+    assert set(levels) == set(Level) - {Level.BOOTED}
+    assert levels[Level.MAPPED].start_s == pytest.approx(0.007)
+    assert levels[Level.MAPPED].memory_bytes == 105 * MIB
+    assert levels[Level.CACHED].start_s == pytest.approx(0.03)
+    assert levels[Level.CACHED].memory_bytes == 100 * MIB
+    assert levels[Level.DISK].memory_bytes == 0
+    assert levels[Level.DISK].start_s > 0.03
+    assert levels[Level.WARM].memory_bytes == 40 * MIB
+
+
+def test_a_snapshot_with_threads_is_restored_not_forked() -> None:
+    costs = Costs()
+    costs.held({"snapshot_bytes": MIB, "mapped": True, "threads": 3})
+    levels = costs.levels(snapshots=True)
+    assert Level.MAPPED not in levels and Level.BOOTED not in levels
+    assert Level.CACHED in levels
+
+
+def test_figures_that_hardly_change_give_the_same_levels() -> None:
+    costs = Costs()
+    costs.started("cold", 2.0)
+    before = costs.levels(snapshots=False)
+    costs.started("cold", 2.1)
+    assert costs.levels(snapshots=False) is before
+    for _ in range(9):
+        costs.started("cold", 4.0)
+    assert costs.levels(snapshots=False) is not before
+
+
+def test_what_was_measured_survives_a_restart() -> None:
+    costs = Costs()
+    costs.started("restore", 0.03)
+    costs.started("restore_disk", 0.3)
+    costs.held({"snapshot_bytes": 9 * MIB, "mapped": True, "threads": 1})
+    back = Costs.from_json(costs.to_json().encode())
+    assert back.levels(snapshots=True) == costs.levels(snapshots=True)
+    assert back.report() == costs.report()
+    assert back.measured()["restore"] and not back.measured()["fork"]

@@ -1,0 +1,146 @@
+"""Inputs that were given up are kept, can be looked at, and run again or dropped."""
+
+from __future__ import annotations
+
+from rekindle import exception
+from rekindle.wire import rekindle_pb2 as pb
+from tests.controller.harness import (
+    Client,
+    FakeAgent,
+    Instance,
+    echo,
+    in_loop,
+    result_of,
+    running_instance,
+    spec,
+)
+from tests.controller.queue.test_calls import refused
+
+
+async def letters(client: Client, function_id: str) -> list[pb.DeadLetter]:
+    """The dead letters of a function."""
+    reply = await client.call("DeadLetters", pb.DeadLettersRequest(function_id=function_id))
+    assert reply.total == len(reply.letters)
+    return list(reply.letters)
+
+
+async def kill_five_times(agent: FakeAgent, index: int) -> None:
+    """The runner of an input dies until it is given up."""
+    for _ in range(5):
+        assign = await agent.assigned.get()
+        assert assign.inputs[0].index == index
+        await agent.send(
+            returned=pb.InputsReturned(
+                call_id=assign.call_id, indexes=[index], reason="killed by signal 11", begun=[index]
+            )
+        )
+
+
+@in_loop
+async def test_an_input_that_kills_its_runners_is_kept_and_can_be_run_again(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {3: b"payload"})
+        await kill_five_times(agent, 3)
+        [result] = await client.results(call_id)
+        assert result.status == pb.RUNNER_LOST
+        [letter] = await letters(client, function_id)
+        assert (letter.call_id, letter.index, letter.function) == (call_id, 3, "double")
+        assert (letter.app, letter.deliveries, letter.payload_bytes) == ("app", 5, 7)
+        assert "killed by signal 11" in letter.reason and letter.error_type == "RUNNER_LOST"
+
+        instance.kill_redis()
+        instance.kill_controller()
+        instance.start_redis()
+        instance.start_controller()
+        await agent.connect()
+        agent.answer(echo)
+        replayed = await client.call("Replay", pb.DeadLetterSelection(ids=[letter.id]))
+        assert (replayed.count, len(replayed.calls)) == (1, 1)
+        [again] = await client.results(replayed.calls[0])
+        assert (again.index, again.status, again.data) == (0, pb.SUCCESS, b"payload")
+        assert await letters(client, function_id) == []
+
+
+@in_loop
+async def test_what_is_a_dead_letter_and_what_is_not(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared, max_runners=8) as agent:
+        _, [plain, retried] = await client.register(
+            "app", spec("plain"), spec("retried", retries={"max_retries": 1})
+        )
+        endings = {
+            0: result_of(pb.Assign(inputs=[pb.Input(index=0)]), b"", pb.FAILURE),
+            1: result_of(pb.Assign(inputs=[pb.Input(index=1)]), b"", pb.TIMEOUT),
+            2: result_of(pb.Assign(inputs=[pb.Input(index=2)]), b"user's", pb.START_FAILURE),
+            3: result_of(pb.Assign(inputs=[pb.Input(index=3)]), b"", pb.START_FAILURE),
+            4: result_of(pb.Assign(inputs=[pb.Input(index=4)]), b"", pb.CANCELLED),
+        }
+
+        def answer(assign: pb.Assign) -> pb.Result:
+            result = pb.Result()
+            result.CopyFrom(endings[assign.inputs[0].index])
+            result.call_id, result.function_id = assign.call_id, assign.function_id
+            result.traceback = "where it was"
+            return result
+
+        agent.answer(answer)
+        calls = [await client.submit(plain, dict.fromkeys(endings, b""))]
+        assert len(await client.results(calls[0])) == 5
+        assert [one.index for one in await letters(client, plain)] == [3]
+        calls.append(await client.submit(retried, {0: b"a", 1: b"b"}))
+        assert len(await client.results(calls[1])) == 2
+        found = await letters(client, retried)
+        assert sorted(one.index for one in found) == [0, 1]
+        assert {(one.deliveries, one.traceback) for one in found} == {(2, "where it was")}
+        # One that is waited for tells its caller, and nobody else.
+        endings[0].status = pb.START_FAILURE
+        assert (await client.invoke(plain)).status == pb.START_FAILURE
+        assert len(await letters(client, plain)) == 1
+
+        # Inputs of one call run again as one call.
+        agent.answer(echo)
+        reply = await client.call("Replay", pb.DeadLetterSelection(function_id=retried))
+        assert (reply.count, len(reply.calls), reply.note) == (2, 1, "")
+        assert {r.data for r in await client.results(reply.calls[0])} == {b"a", b"b"}
+        dropped = await client.call("Drop", pb.DeadLetterSelection(function_id=plain))
+        assert dropped.count == 1
+        assert await letters(client, plain) == []
+
+
+@in_loop
+async def test_letters_of_a_closed_app_are_kept_and_not_run(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("closing", spec())
+        call_id = await client.submit(function_id, {0: b""})
+        await kill_five_times(agent, 0)
+        await client.results(call_id)
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        [letter] = await letters(client, function_id)
+        reply = await client.call("Replay", pb.DeadLetterSelection(ids=[letter.id]))
+        assert reply.count == 0 and "closed" in reply.note and "closing.double" in reply.note
+        assert await letters(client, function_id) == [letter]
+        page = await client.call("DeadLetters", pb.DeadLettersRequest(after=letter.id, limit=1))
+        assert letter.id not in [one.id for one in page.letters]
+
+
+@in_loop
+async def test_the_list_is_bounded() -> None:
+    with running_instance(REKINDLE_DEAD_LETTERS="100") as instance:
+        async with Client(instance) as client, FakeAgent(instance, max_runners=8) as agent:
+            agent.answer(lambda assign: result_of(assign, b"", pb.INTERNAL))
+            _, [function_id] = await client.register("app", spec())
+            call_id = await client.submit(function_id, dict.fromkeys(range(600), b""))
+            await client.results(call_id)
+            reply = await client.call("DeadLetters", pb.DeadLettersRequest(limit=1000))
+            assert 100 <= reply.total <= 300  # streams are trimmed by whole nodes
+
+
+@in_loop
+async def test_a_selection_that_selects_nothing_is_refused(shared: Instance) -> None:
+    async with Client(shared) as client:
+        for selection in (pb.DeadLetterSelection(), pb.DeadLetterSelection(ids=["what"])):
+            for method in ("Replay", "Drop"):
+                error = await refused(client.call(method, selection))
+                assert isinstance(error, exception.InvalidError)
