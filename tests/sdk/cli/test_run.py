@@ -345,7 +345,9 @@ def test_ctrl_c_says_so_and_ends_with_130(script: str, controller: FakeControlle
     waits.write_text(
         "import rekindle, time\napp = rekindle.App('x')\n"
         "@app.local_entrypoint()\ndef main():\n"
-        "    print('here', flush=True)\n    time.sleep(60)\n"
+        # Short sleeps: Python notices a signal that comes just before a sleep when that has ended.
+        "    print('here', flush=True)\n"
+        "    for _ in range(600):\n        time.sleep(0.1)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", "from rekindle.sdk.cli.main import main; main()", "run", str(waits)],
