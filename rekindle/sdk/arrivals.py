@@ -8,6 +8,7 @@ come, those furthest behind it are let go, to be asked for again: the controller
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -130,7 +131,9 @@ class Arrivals:
             if self._bytes <= MAX_BYTES // 2 or not self._is_due():
                 return
             self._on_room = lambda: _call(loop, roomy.set)
-        await roomy.wait()
+        while self._bytes > MAX_BYTES // 2 and self._is_due() and not roomy.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(roomy.wait(), 1.0)
 
     def end(self) -> None:
         """All have come."""
