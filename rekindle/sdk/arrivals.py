@@ -8,7 +8,6 @@ come, those furthest behind it are let go, to be asked for again: the controller
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -112,10 +111,15 @@ class Arrivals:
         return self._bytes > MAX_BYTES
 
     def let_go(self) -> bool:
-        """Let go of half, from the far end; False where the caller has something to take."""
+        """Let go of half, from the far end.
+
+        False where the caller has something to take, or has just taken what was too much.
+        """
         with self._lock:
             if not self._ordered or self._next in self._waiting:
                 return False
+            if self._bytes <= MAX_BYTES // 2:
+                return False  # to forget what came without letting go of it would ask for it again
             for index in sorted(self._waiting, reverse=True):
                 if self._bytes <= MAX_BYTES // 2:
                     break
@@ -131,9 +135,7 @@ class Arrivals:
             if self._bytes <= MAX_BYTES // 2 or not self._is_due():
                 return
             self._on_room = lambda: _call(loop, roomy.set)
-        while self._bytes > MAX_BYTES // 2 and self._is_due() and not roomy.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(roomy.wait(), 1.0)
+        await roomy.wait()
 
     def end(self) -> None:
         """All have come."""

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from rekindle.sdk.call import FunctionCall
 
-#: A caller looks by itself after this long, whatever it was told.
-_LOOK_AGAIN_S = 1.0
-
 
 def values(call: FunctionCall, start: int, end: int | None) -> Iterator[Any]:
     """For callers that block. Raises InvalidError for a range that the call does not have."""
@@ -38,7 +35,7 @@ def values(call: FunctionCall, start: int, end: int | None) -> Iterator[Any]:
                 for result, raw, data in fetched(call._client(), due):
                     yield call._settle(result, data.result() if data is not None else None, raw)
                 if not due:
-                    arrived.wait(_LOOK_AGAIN_S)
+                    arrived.wait()
         finally:
             reading.cancel()
 

@@ -111,3 +111,15 @@ def test_seen_knows_what_has_come_whatever_the_order(order: list[int], cut: int)
         assert set(range(start)) | set(have) == known
         assert len(seen) == len(known)
         assert all(seen.all_below(end) == (known >= set(range(end))) for end in range(31))
+
+
+def test_what_the_caller_takes_before_it_can_be_let_go_is_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arrivals, "MAX_BYTES", 400)
+    between = Arrivals(True, Signal())
+    between.add([result(i) for i in range(5)])
+    assert between.crowded()
+    assert between.take() == [result(i) for i in range(5)]  # meanwhile, on the caller's thread
+    assert not between.let_go()
+    assert between.seen.to_ask() == (5, [])
