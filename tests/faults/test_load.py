@@ -93,6 +93,8 @@ def test_a_map_outlives_the_death_of_everything_around_it(home: Home) -> None:
     assert ended.value == [1000 + n for n in range(count)]
     ran = Counter(map(int, log.read_text().split()))
     assert set(ran) == set(range(count)), "every input ran"
-    assert max(ran.values()) <= 3
+    # A runner, the agent and the spawner were killed, once each; Redis and the controller take no
+    # runner with them.
+    assert max(ran.values()) <= 1 + 3
     report = home.status()
     assert report["apps"] == [] and report["agents"][-1]["in_flight"] == 0

@@ -29,8 +29,10 @@ HEAVY = """
             return len(self.weights) >> 20
 
     @app.local_entrypoint()
-    def main():
+    def main(gate: str = ""):
         print("first", Heavy().size.remote(), flush=True)
+        if gate:
+            open(gate).close()  # until somebody opens the fifo for writing
         print("then", sum(Heavy().size.remote() for _ in range(200)), flush=True)
 """
 
@@ -116,14 +118,23 @@ def test_a_dump_that_is_killed_is_told_and_calls_go_on(home: Home) -> None:
 
 
 @pytest.mark.criu
-def test_an_agent_that_is_killed_while_it_dumps_leaves_no_half_snapshot(home: Home) -> None:
-    program = home.start_rekindle("run", home.script(HEAVY))
+@pytest.mark.parametrize("calls_go_on", [False, True])
+def test_an_agent_that_is_killed_while_it_dumps_leaves_no_half_snapshot(
+    home: Home, calls_go_on: bool
+) -> None:
+    """Without calls, no other agent may have come before the instance ends."""
+    gate = home.root / "gate"
+    os.mkfifo(gate)
+    argument = ("--gate", gate) if calls_go_on else ()
+    program = home.start_rekindle("run", home.script(HEAVY), *argument)
     program.until("first 256")
     dumping = _dumping(program)
     agent = service(psutil.Process(program.process.pid), "rekindle.runtime.agent")
     kill(agent)
     _gone, left = psutil.wait_procs([dumping], timeout=10)
     assert not left, "the dump died with its agent"
+    if calls_go_on:
+        os.close(os.open(gate, os.O_WRONLY))
     ended = program.end()
     assert ended.status == 0, str(ended)
     assert f"then {256 * 200}\n" in ended.out

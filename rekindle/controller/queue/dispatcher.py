@@ -7,6 +7,7 @@ out is durable already, and taken from the stream.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from rekindle.controller.queue.events import Events
@@ -38,7 +39,7 @@ class Dispatcher:
         if first:
             function.ready.appendleft(work)
         else:
-            function.ready.append(work)
+            function.ready.insert(_place(function.ready, work), work)
         self._ready[function.function_id] = function
 
     def place_again(self, item: LoneInput) -> None:
@@ -219,3 +220,21 @@ class Dispatcher:
             item.agent = None
             agent.holdings.pop(item, None)
             agent.drop(item.call.function, 1, 1.0)
+
+
+def _place(ready: deque[Lot | LoneInput], work: Lot | LoneInput) -> int:
+    """Where new work goes: behind all others, but for later requests of its call that overtook."""
+    at = len(ready)
+    if isinstance(work, Lot):
+        while at and _overtook(ready[at - 1], work):
+            at -= 1
+    return at
+
+
+def _overtook(other: Lot | LoneInput, work: Lot) -> bool:
+    return (
+        isinstance(other, Lot)
+        and other.entry.call is work.entry.call
+        and bool(other.inputs)
+        and other.inputs[0].index > work.inputs[0].index
+    )

@@ -92,6 +92,14 @@ class Dealer:
 
     # ---- from the node ---------------------------------------------------------------------
 
+    def take_in(self, inputs: list[Assignment]) -> None:
+        """Inputs of one order wait from now on, those of a call in their order."""
+        last, first = (self.waiting[-1] if self.waiting else inputs[0]), inputs[0]
+        if first.order.call_id == last.order.call_id and first.index < last.index:
+            self._merge(inputs)  # requests overtake each other on their way here
+        else:
+            self.waiting.extend(inputs)
+
     def cancel(self, inputs: Iterable[Assignment], *, kill: bool) -> None:
         """Waiting ones are taken back, running ones get InputCancellation, or a killed runner."""
         batches: dict[str, Batch] = {}
@@ -268,8 +276,9 @@ class Dealer:
         self._add(batch, one, outcome.of_record(one, runner.id, strategy, marks, record, notes))
 
     def put_back(self, inputs: Iterable[Assignment]) -> None:
-        """Inputs that did not begin wait again, before all others; cancelled ones have ended."""
-        for one in reversed(list(inputs)):
+        """Inputs that did not begin wait again, in their order; cancelled ones have ended."""
+        again: list[Assignment] = []
+        for one in inputs:
             one.runner = None
             if one.state is not InputState.DEALT:
                 continue  # the controller has given it up
@@ -278,7 +287,18 @@ class Dealer:
                 self.sink.done(outcome.of_one(one, outcome.cancelled(one, words)))
             else:
                 one.move(InputState.WAITING)
-                self.waiting.appendleft(one)
+                again.append(one)
+        self._merge(again)
+
+    def _merge(self, inputs: list[Assignment]) -> None:
+        """Put inputs where their age says: the oldest are dealt first, whatever way they came."""
+        if not inputs:
+            return
+        last = max(map(_age, inputs))
+        before = []
+        while self.waiting and _age(self.waiting[0]) < last:
+            before.append(self.waiting.popleft())
+        self.waiting.extendleft(sorted(before + inputs, key=_age, reverse=True))
 
     @staticmethod
     def _add(batch: Batch, one: Assignment, result: pb.Result) -> None:
@@ -325,6 +345,11 @@ class Dealer:
             self.sink.done(batch)
             return None
         return lambda reason: self.sink.returned(one, reason)
+
+
+def _age(one: Assignment) -> tuple[int, str, int]:
+    """What sorts inputs by when they were submitted, those of a call by their index."""
+    return one.order.submitted_ns, one.order.call_id, one.index
 
 
 def marks_before(runner: Runner, handed_ns: int, *, started: bool) -> list[Mark]:

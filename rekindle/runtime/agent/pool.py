@@ -105,12 +105,14 @@ class Pool:
             for one in inputs:
                 self.host.done(outcome.of_one(one, outcome.cancelled(one, _CLOSED)))
             return
-        strategy = inputs[0].order.strategy if inputs else None
+        if not inputs:
+            return
+        strategy = inputs[0].order.strategy
         if strategy is not None:
             for one in inputs:
                 self._spawn(forced.run(self, one, strategy))
             return
-        self.waiting.extend(inputs)
+        self.dealer.take_in(inputs)
         self.pump()
 
     def pump(self) -> None:

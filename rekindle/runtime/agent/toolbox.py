@@ -56,7 +56,7 @@ class Toolbox:
 
     @classmethod
     async def open(cls, settings: AgentSettings) -> Toolbox:
-        """Start the spawner, listen, find CRIU."""
+        """Start the spawner, listen, find CRIU, remove what a killed agent left half made."""
         scratch = _new_scratch(settings.instance_dir)
         spawner = await Spawner.start(scratch / "criu-run")
         door = Door(paths.agent_socket(settings.instance_dir))
@@ -64,11 +64,14 @@ class Toolbox:
         found, problem = await asyncio.to_thread(_find_criu)
         if found is None:
             log.warning("no CRIU", extra=kv(reason=problem))
+        store = SnapshotStore(paths.snapshots_dir())
+        # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
+        await asyncio.to_thread(store.sweep)
         return cls(
             settings=settings,
             spawner=spawner,
             door=door,
-            store=SnapshotStore(paths.snapshots_dir()),
+            store=store,
             scratch=scratch,
             criu=found,
             waiting=(

@@ -75,6 +75,7 @@ class Child:
     ready: bool = False
     quick_deaths: int = 0
     restart_at: float | None = None
+    was_killed: bool = False
     said: bytes = field(default=b"", repr=False)
 
 
@@ -114,6 +115,8 @@ class Supervisor:
                 self._end(child)
             for left in self._directory.glob("*.sock"):  # of one that was killed and not yet back
                 left.unlink(missing_ok=True)
+            if any(one.was_killed for one in self._children if one.service.name == "agent"):
+                _remove_half_snapshots()
         return 1 if self._failed else 0
 
     # ---- events --------------------------------------------------------------------------------
@@ -204,6 +207,7 @@ class Supervisor:
         """A child has ended by itself: start it again, later each time, or give up."""
         name, status = child.service.name, self._forget(child)
         lived_s = time.monotonic() - child.started_at
+        child.was_killed |= status < 0
         child.quick_deaths = child.quick_deaths + 1 if lived_s < self._quick_s else 1
         log.error("died", extra=logs.kv(process=name, status=status, lived_s=lived_s))
         if child.quick_deaths >= MAX_QUICK_DEATHS:
@@ -242,7 +246,19 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             log.error("killed", extra=logs.kv(process=child.service.name, pid=child.process.pid))
             child.process.kill()
+            child.was_killed = True
         self._forget(child)
+
+
+def _remove_half_snapshots() -> None:
+    """What an agent that was killed left in the store, when no other came that removes it."""
+    from rekindle import paths  # needed in this case alone
+    from rekindle.snapshot.store import SnapshotStore
+
+    try:
+        SnapshotStore(paths.snapshots_dir()).sweep()
+    except (Error, OSError) as error:
+        log.warning("half snapshots left", extra=logs.kv(reason=error))
 
 
 def _quick_death_s() -> float:

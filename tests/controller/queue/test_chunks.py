@@ -41,6 +41,21 @@ async def test_inputs_of_one_submission_reach_an_agent_in_few_orders(shared: Ins
 
 
 @in_loop
+async def test_requests_that_overtook_each_other_are_handed_out_in_the_order_of_their_call(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client:
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {0: b"0", 1: b"1"}, last=False)
+        await client.submit(function_id, {4: b"4", 5: b"5"}, call_id=call_id, last=False)
+        await client.submit(function_id, {2: b"2", 3: b"3"}, call_id=call_id)
+        async with FakeAgent(shared, max_runners=8) as agent:
+            agent.answer(echo)
+            await client.results(call_id)
+        assert [i.index for order in agent.orders for i in order.inputs] == list(range(6))
+
+
+@in_loop
 async def test_an_agent_gets_many_inputs_once_they_are_known_to_be_short(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared, max_runners=2) as agent:
         _, [function_id] = await client.register("app", spec())
