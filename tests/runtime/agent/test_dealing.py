@@ -55,9 +55,7 @@ def test_a_call_does_not_overtake_one_that_came_before_it() -> None:
 
 
 @given(st.permutations(range(6)), st.integers(0, 6))
-def test_slices_that_come_back_in_any_order_wait_oldest_first(
-    turns: list[int], dealt: int
-) -> None:
+def test_slices_that_come_back_in_any_order_wait_oldest_first(turns: list[int], dealt: int) -> None:
     made, one = dealer(), order()
     pieces = [inputs(one, *range(4 * n, 4 * n + 4), dealt=True) for n in range(6)]
     made.take_in(inputs(one, *range(24, 30)))
