@@ -1,7 +1,8 @@
 """Frames between an agent and its templates and runners, over a Unix stream socket.
 
 A frame is a JSON header and a body of bytes; file descriptors may ride along. Standard library
-only: templates and runners import this. The agent's asyncio side is in runtime/agent/channel.py.
+only: templates and runners import this. The agent's asyncio side is
+runtime/agent/runners/channel.py.
 """
 
 from __future__ import annotations

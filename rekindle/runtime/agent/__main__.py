@@ -13,8 +13,8 @@ from typing import Any
 
 from rekindle.exception import Error
 from rekindle.runtime.agent import upkeep
-from rekindle.runtime.agent.link import Link
 from rekindle.runtime.agent.node import Node
+from rekindle.runtime.agent.session.link import Link
 from rekindle.runtime.agent.settings import AgentSettings, default_max_runners
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.runtime.isolation import linux

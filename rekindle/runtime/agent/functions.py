@@ -12,9 +12,9 @@ from typing import Protocol
 
 from rekindle.exception import Error
 from rekindle.runtime.agent import sources
-from rekindle.runtime.agent.output import Line
 from rekindle.runtime.agent.revision import Revision
-from rekindle.runtime.agent.starts import Starter
+from rekindle.runtime.agent.runners.output import Line
+from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns

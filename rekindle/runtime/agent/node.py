@@ -13,22 +13,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.exception import Error
-from rekindle.runtime.agent import outcome, upkeep
-from rekindle.runtime.agent.assignment import Assignment, Cancel, InputState, Order
-from rekindle.runtime.agent.blobs import Blobs, unfetched
-from rekindle.runtime.agent.budget import Budget
-from rekindle.runtime.agent.frozen import FrozenTemplate
+from rekindle.runtime.agent import upkeep
 from rekindle.runtime.agent.functions import Functions, OpenFunction, Uplink
-from rekindle.runtime.agent.history import History, start_of
-from rekindle.runtime.agent.inflight import InFlight
-from rekindle.runtime.agent.leases import Leases
-from rekindle.runtime.agent.outcome import Batch
-from rekindle.runtime.agent.plans import EVERY, Plans
-from rekindle.runtime.agent.pool import Pool
-from rekindle.runtime.agent.preparing import prepare
-from rekindle.runtime.agent.resting import Resting
+from rekindle.runtime.agent.inputs import outcome
+from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel, InputState, Order
+from rekindle.runtime.agent.inputs.blobs import Blobs, unfetched
+from rekindle.runtime.agent.inputs.inflight import InFlight
+from rekindle.runtime.agent.inputs.outcome import Batch
+from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.pools.budget import Budget
+from rekindle.runtime.agent.pools.plans import EVERY, Plans
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.pools.resting import Resting
 from rekindle.runtime.agent.revision import Revision, revision_key
-from rekindle.runtime.agent.runner import Runner, UserCodeFailed
+from rekindle.runtime.agent.runners.runner import Runner, UserCodeFailed
+from rekindle.runtime.agent.session.history import History, start_of
+from rekindle.runtime.agent.starts.frozen import FrozenTemplate
+from rekindle.runtime.agent.starts.preparing import prepare
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.forkserver import limits
-from rekindle.runtime.agent.frozen import FrozenTemplate
 from rekindle.runtime.agent.settings import passed_on_environment
-from rekindle.runtime.agent.template import LiveTemplate
+from rekindle.runtime.agent.starts.frozen import FrozenTemplate
+from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.wire.spec import FunctionSpec
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
-from rekindle.runtime.agent.door import Door
+from rekindle.runtime.agent.runners.door import Door
 from rekindle.runtime.agent.settings import AgentSettings
-from rekindle.runtime.agent.waiting import WaitingRestores
+from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot import machine

@@ -16,7 +16,7 @@ import cloudpickle
 import psutil
 
 from rekindle.runtime.agent.node import Node
-from rekindle.runtime.agent.report import stats
+from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.wire import rekindle_pb2 as pb

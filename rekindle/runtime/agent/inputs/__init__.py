@@ -1,0 +1,1 @@
+"""The inputs on this node: taken in, dealt to runners, watched, and what became of them."""

@@ -1,0 +1,148 @@
+"""Large payloads and results on a node: fetched before an input is dealt, put before it is done.
+
+All off the loop. What is fetched at a time is bounded: the payloads that wait for a runner stay in
+the store. Knows nothing of pools and runners.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from pathlib import Path
+
+from rekindle.exception import Error, ServiceError
+from rekindle.runtime.agent.inputs import outcome
+from rekindle.runtime.agent.inputs.assignment import Assignment
+from rekindle.runtime.agent.inputs.outcome import Batch
+from rekindle.wire import blobs
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: Fetched payloads whose inputs have no result yet take no more than this, unless it is one alone.
+MAX_FETCHED_BYTES = 256 * 1024 * 1024
+#: A store that does not answer is asked again after so long.
+_WAITS_S = (0.2, 1.0, 3.0)
+
+
+def unfetched(one: Assignment, error: Error) -> pb.Result:
+    """The result of an input whose payload cannot be had."""
+    result = outcome.start_failed(one, error)
+    result.status = pb.INTERNAL
+    result.message = f"the arguments could not be fetched: {error}"
+    return result
+
+
+def _refuse(result: pb.Result, size: int, limit: int) -> None:
+    """As the controller does with one that travels inline."""
+    result.ClearField("data")
+    result.status = pb.FAILURE
+    result.error_type = "rekindle.exception.RequestSizeError"
+    result.message = (
+        f"the result is {size / 2**20:.1f} MiB, over the limit of {limit / 2**20:.1f} MiB "
+        f"({size} > {limit} bytes); pass large data by file, or raise REKINDLE_MAX_PAYLOAD_BYTES "
+        f"where the instance is started"
+    )
+    result.traceback = ""
+
+
+class Blobs:
+    """The blob store as the agent uses it."""
+
+    def __init__(self, instance_dir: Path) -> None:
+        self._url = blobs.store_url(instance_dir)
+        self._threshold = blobs.threshold_bytes()
+        self._limit = blobs.max_result_bytes()
+        self._fetched: dict[Assignment, int] = {}
+        self._bytes = 0
+        self._waiting: deque[tuple[asyncio.Future[None], Assignment, int]] = deque()
+
+    # ---- payloads ------------------------------------------------------------------------------
+
+    async def fetch(self, one: Assignment) -> None:
+        """Give an input its payload, once there is room for it.
+
+        Raises InternalFailure where the blob is gone or damaged, ServiceError where the store does
+        not answer, InvalidError for what is no key.
+        """
+        size = blobs.size_of(one.blob)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, one, size))
+        self._let_in()
+        try:
+            await turn
+            one.payload = await self._get(one.blob)
+        except BaseException:
+            self.release(one)
+            raise
+
+    def release(self, one: Assignment) -> None:
+        """Its payload is not needed any more."""
+        self._bytes -= self._fetched.pop(one, 0)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting:
+            turn, one, size = self._waiting[0]
+            if self._fetched and self._bytes + size > MAX_FETCHED_BYTES:
+                return
+            self._waiting.popleft()
+            if not turn.done():  # or it was cancelled
+                self._fetched[one] = size
+                self._bytes += size
+                turn.set_result(None)
+
+    async def _get(self, key: str) -> bytes:
+        for wait_s in _WAITS_S:
+            try:
+                return await asyncio.to_thread(self._get_now, key)
+            except ServiceError as error:
+                log.warning("blob store", extra=kv(key=key, reason=error, again_in_s=wait_s))
+            await asyncio.sleep(wait_s)
+        return await asyncio.to_thread(self._get_now, key)
+
+    def _get_now(self, key: str) -> bytes:
+        return blobs.open_store(self._url).get(key)
+
+    # ---- results -------------------------------------------------------------------------------
+
+    def large(self, batch: Batch) -> bool:
+        """Whether a result of a batch belongs into the store."""
+        limit = self._threshold
+        return limit > 0 and any(len(result) > limit for result in batch.results)
+
+    async def put_aside(self, batch: Batch) -> None:
+        """Put the large results of a batch into the store; what remains of them names the blob.
+
+        A result that cannot be put becomes an error that says so.
+        """
+        for at, raw in enumerate(batch.results):
+            if len(raw) > self._threshold:
+                result = pb.Result.FromString(raw)
+                if len(result.data) > self._threshold:
+                    await self._put(result)
+                    batch.statuses[at] = result.status
+                    batch.results[at] = result.SerializeToString()
+
+    async def _put(self, result: pb.Result) -> None:
+        data = result.data
+        if len(data) > self._limit:
+            _refuse(result, len(data), self._limit)
+            return
+
+        def put() -> str:
+            key = blobs.new_key(result.call_id, result.index, data)
+            blobs.open_store(self._url).put(key, data)
+            return key
+
+        try:
+            result.blob = await asyncio.to_thread(put)
+        except Error as error:
+            log.error("result lost", extra=kv(call=result.call_id, reason=error))
+            result.status = pb.INTERNAL
+            result.error_type = f"{type(error).__module__}.{type(error).__qualname__}"
+            result.message = f"the input ran, but its result could not be kept: {error}"
+            result.traceback = ""
+        result.ClearField("data")

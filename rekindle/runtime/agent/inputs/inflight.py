@@ -1,0 +1,142 @@
+"""The inputs that the controller has given to this node and whose results it has not confirmed.
+
+A result is kept until it is confirmed, so that it can be sent again over a new connection. What
+that may take is bounded (``full``): runners get no more inputs until confirmations come.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from rekindle.runtime.agent.inputs.assignment import Assignment, InputState, Order
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: Unconfirmed results are kept up to so many bytes, and so many of them.
+MAX_UNCONFIRMED_BYTES = 256 << 20
+MAX_UNCONFIRMED = 16_384
+#: Results that are sent again travel in messages of about this size.
+_MESSAGE_BYTES = 1 << 20
+
+
+class InFlight:
+    """By call, then by index."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, dict[int, Assignment]] = {}
+        self.unconfirmed = 0
+        self.unconfirmed_bytes = 0
+        self.inputs = 0
+        #: Told of each input whose payload is needed no more, where that came from the blob store.
+        self.release: Callable[[Assignment], None] = lambda one: None
+
+    @property
+    def full(self) -> bool:
+        """Whether results must be confirmed before more inputs are run."""
+        return (
+            self.unconfirmed_bytes >= MAX_UNCONFIRMED_BYTES or self.unconfirmed >= MAX_UNCONFIRMED
+        )
+
+    @property
+    def running(self) -> int:
+        """Inputs that have no result yet."""
+        return self.inputs - self.unconfirmed
+
+    def add(self, order: Order, inputs: Sequence[pb.Input]) -> list[Assignment]:
+        """Take inputs in; those that are here already are left out."""
+        call = self.calls.setdefault(order.call_id, {})
+        added = []
+        for one in inputs:
+            index = one.index
+            known = call.get(index)
+            if known is not None:
+                log.info("assigned again", extra=kv(call=order.call_id, index=index))
+                if known.state is not InputState.DONE or order.delivery <= known.order.delivery:
+                    continue
+                # The controller has its result, and runs it again: the confirmation is under way.
+                self._forget(call, known)
+            call[index] = assignment = Assignment(order, index, one.method, one.payload, one.blob)
+            added.append(assignment)
+        self.inputs += len(added)
+        return added
+
+    def find(self, call_id: str, indexes: Sequence[int]) -> list[Assignment]:
+        """Those of ``indexes`` that are here."""
+        call = self.calls.get(call_id, {})
+        return [call[index] for index in indexes if index in call]
+
+    def settle(self, assignment: Assignment, status: int, result: bytes) -> bool:
+        """Keep a result until it is confirmed; False when nobody wants it."""
+        if assignment.state in (InputState.DONE, InputState.GIVEN_UP):
+            return False
+        assignment.move(InputState.DONE)
+        assignment.status, assignment.result = status, result
+        assignment.payload = b""
+        if assignment.blob:
+            self.release(assignment)
+        assignment.runner = None
+        self.unconfirmed += 1
+        self.unconfirmed_bytes += len(result)
+        return True
+
+    def confirm(self, call_id: str, indexes: Sequence[int]) -> None:
+        """The controller has stored results: forget them."""
+        for assignment in self.find(call_id, indexes):
+            if assignment.state is InputState.DONE:
+                self.give_up(assignment)
+
+    def give_up(self, assignment: Assignment) -> None:
+        """Forget an input, whatever its state."""
+        call = self.calls.get(assignment.order.call_id)
+        if call is None or call.get(assignment.index) is not assignment:
+            return
+        self._forget(call, assignment)
+        if not call:
+            del self.calls[assignment.order.call_id]
+
+    def _forget(self, call: dict[int, Assignment], assignment: Assignment) -> None:
+        del call[assignment.index]
+        self.inputs -= 1
+        if assignment.blob:
+            self.release(assignment)
+        if assignment.state is InputState.DONE:
+            self.unconfirmed -= 1
+            self.unconfirmed_bytes -= len(assignment.result)
+        assignment.move(InputState.GIVEN_UP)
+
+    def hello(self) -> list[pb.InFlight]:
+        """All of them, for the controller that we come back to."""
+        return [
+            pb.InFlight(call_id=call_id, indexes=list(call)) for call_id, call in self.calls.items()
+        ]
+
+    def unconfirmed_results(self) -> Iterator[pb.Done]:
+        """Every result that was not confirmed, to be sent again."""
+        for call in self.calls.values():
+            batch: list[Assignment] = []
+            size = 0
+            for one in list(call.values()):
+                if one.state is not InputState.DONE:
+                    continue
+                batch.append(one)
+                size += len(one.result)
+                if size >= _MESSAGE_BYTES:
+                    yield _message(batch)
+                    batch, size = [], 0
+            if batch:
+                yield _message(batch)
+
+
+def _message(batch: list[Assignment]) -> pb.Done:
+    order = batch[0].order
+    return pb.Done(
+        call_id=order.call_id,
+        function_id=order.function_id,
+        app_id=order.app_id,
+        indexes=[one.index for one in batch],
+        statuses=[one.status for one in batch],  # type: ignore[misc]
+        results=[one.result for one in batch],
+    )

@@ -1,0 +1,1 @@
+"""Runners that clients call directly, past the controller."""

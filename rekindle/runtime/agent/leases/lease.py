@@ -1,0 +1,93 @@
+"""One lease: a runner in one client's hands. What is done with leases is leases.py's."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from rekindle.exception import InternalFailure
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+
+
+class LeaseState(Enum):
+    """Where a lease is in its life."""
+
+    OFFERED = "offered"  # the runner is reserved, its client has not connected
+    HELD = "held"
+    RECALLED = "recalled"  # what was sent is served, nothing new comes
+    ENDED = "ended"
+
+
+_MOVES = {
+    LeaseState.OFFERED: {LeaseState.HELD, LeaseState.ENDED},
+    LeaseState.HELD: {LeaseState.RECALLED, LeaseState.ENDED},
+    LeaseState.RECALLED: {LeaseState.ENDED},
+    LeaseState.ENDED: set(),
+}
+
+
+@dataclass
+class Counts:
+    """Direct calls of one function since this agent started."""
+
+    calls: int = 0
+    failures: int = 0
+    busy_ns: int = 0
+
+
+@dataclass(eq=False)
+class Lease:
+    """Only ``move`` changes its state."""
+
+    id: str
+    token: str
+    pool: Pool
+    runner: Runner
+    state: LeaseState = LeaseState.OFFERED
+    #: The runner's end of the connection; the agent never reads from it.
+    sock: socket.socket | None = None
+    since: float = field(default_factory=time.monotonic)  # of its state
+    used: float = field(default_factory=time.monotonic)
+    client_gone: bool = False
+    #: The run that it was told to cancel, and when.
+    cancelled: tuple[int, float] = (-1, 0.0)
+    #: Why the runner was ended, where the agent did it: a kind of fate, and words.
+    fate: tuple[str, str] | None = None
+    #: What its runner calls when it is gone.
+    on_gone: Callable[[], None] = lambda: None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _seen: tuple[int, int, int] = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        page = self.runner.page
+        self._seen = (page.done, page.busy_ns, page.failed)
+
+    def move(self, to: LeaseState) -> None:
+        """Change the state. Raises InternalFailure for a step that must not happen."""
+        if to not in _MOVES[self.state]:
+            raise InternalFailure(f"lease {self.id} cannot go from {self.state} to {to}")
+        self.state, self.since = to, time.monotonic()
+
+    @property
+    def runs(self) -> bool:
+        """Whether a call runs now."""
+        return self.runner.state is RunnerState.LENT and self.runner.page.began_ns != 0
+
+    def count(self, counts: Counts) -> bool:
+        """Add what was called since it was counted last; whether anything was."""
+        if self.runner.state is RunnerState.GONE:
+            return False  # its page is closed
+        page = self.runner.page
+        done, busy_ns, failed = page.done, page.busy_ns, page.failed
+        before, self._seen = self._seen, (done, busy_ns, failed)
+        calls = done - before[0]
+        counts.calls += calls
+        counts.busy_ns += busy_ns - before[1]
+        counts.failures += failed - before[2]
+        self.runner.inputs_done += calls
+        return calls > 0

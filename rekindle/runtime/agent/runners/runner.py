@@ -1,0 +1,279 @@
+"""A runner as its agent sees it: a state machine around a process that runs inputs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from rekindle.exception import InternalFailure, RunnerLostError, StartupTimeoutError
+from rekindle.runtime.agent.inputs.assignment import Assignment
+from rekindle.runtime.agent.inputs.slices import Slice
+from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.isolation.sandbox import describe_exit
+from rekindle.wire.frames import FrameError, Header
+from rekindle.wire.logs import kv
+from rekindle.wire.page import RunnerPage
+from rekindle.wire.phases import Mark, Strategy, now_ns
+
+log = logging.getLogger(__name__)
+
+#: How long to wait for the exit status of a process whose channel just closed.
+_STATUS_WAIT_S = 1.0
+
+
+class RunnerState(Enum):
+    """Where a runner is in its life."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    #: It serves one client's direct calls; its pool gives it nothing.
+    LENT = "lent"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+_MOVES = {
+    RunnerState.STARTING: {RunnerState.IDLE, RunnerState.GONE},
+    RunnerState.IDLE: {
+        RunnerState.BUSY,
+        RunnerState.LENT,
+        RunnerState.STOPPING,
+        RunnerState.GONE,
+    },
+    RunnerState.BUSY: {RunnerState.IDLE, RunnerState.GONE},
+    RunnerState.LENT: {RunnerState.IDLE, RunnerState.GONE},
+    RunnerState.STOPPING: {RunnerState.GONE},
+    RunnerState.GONE: set(),
+}
+
+
+class UserCodeFailed(Exception):  # an outcome, not an error of ours
+    """The import or a hook of the user raised; carries what the caller is to get."""
+
+    def __init__(self, stage: str, header: Header, data: bytes) -> None:
+        super().__init__(f"{header['error_type']}: {header['message']}")
+        self.stage = stage
+        self.header = header
+        self.data = data
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """What its page said when it ended."""
+
+    unsent: bytes = b""
+    #: The input that it was running; None when none was.
+    index: int | None = None
+
+
+@dataclass
+class Runner:
+    """One runner. Only ``_move`` changes its state."""
+
+    id: str
+    strategy: Strategy
+    channel: Channel
+    output: Output
+    page: RunnerPage
+    #: How its process ended: exit status, or minus a signal number.
+    exit_status: asyncio.Future[int]
+    #: Ends the process and all that it started, at once.
+    end_process: Callable[[], None]
+    began_ns: int
+    marks: list[Mark] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    state: RunnerState = RunnerState.STARTING
+    ready_ns: int = 0
+    #: Started for one input alone; no other is given to it.
+    private: bool = False
+    inputs_done: int = 0
+    idle_since: float = 0.0
+    kill_reason: str = ""
+    #: The input for whose sake it was killed: over its timeout, or cancelled.
+    kill_for: Assignment | None = None
+    _fate: asyncio.Future[str] | None = None
+    #: It is being ended: it gets nothing any more.
+    dying: bool = False
+    #: What it has been handed and has not ended: two slices at most.
+    slices: deque[Slice] = field(default_factory=deque)
+    #: Slices that it was handed, ever.
+    handed: int = 0
+    #: Takes the frames that it sends, by their ``op``.
+    handlers: dict[str, Callable[[Header, bytes], None]] = field(default_factory=dict)
+    #: Called once, when it is gone.
+    on_gone: list[Callable[[], None]] = field(default_factory=list)
+    last_words: LastWords = LastWords()
+    #: What its agent saw last of the input that runs: when it began, and since when we know.
+    seen_began_ns: int = 0
+    seen_at: float = 0.0
+    #: When what waits behind that input was called back; 0 when it was not.
+    recalled_at: float = 0.0
+    #: The run that it was signalled to cancel, and when.
+    cancel_token: int = 0
+    cancel_at: float = 0.0
+
+    def _move(self, to: RunnerState) -> None:
+        if to not in _MOVES[self.state]:
+            raise InternalFailure(f"runner {self.id} cannot go from {self.state} to {to}")
+        self.state = to
+        if to is RunnerState.IDLE:
+            self.idle_since = time.monotonic()
+
+    def current_call(self) -> str:
+        """The call of what it runs, for its log lines."""
+        return self.slices[0].order.call_id if self.slices else self.page.call_id
+
+    async def become_ready(self, timeout_s: float) -> None:
+        """Wait until the hooks have run.
+
+        Raises UserCodeFailed, StartupTimeoutError or RunnerLostError; the runner is gone then.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                header, data = await self.channel.receive()
+        except TimeoutError as error:
+            raise StartupTimeoutError(
+                f"the runner was not ready within startup_timeout={timeout_s:g} s"
+            ) from error
+        except FrameError as error:
+            self.lost()
+            raise RunnerLostError(f"the runner died while it started: {await self.fate()}") from (
+                error
+            )
+        if header["op"] == "start_failed":
+            self.marks.extend((name, at) for name, at in header["marks"])
+            self.kill("start failed")
+            raise UserCodeFailed(header["stage"], header, data)
+        self.marks.extend((name, at) for name, at in header["marks"])
+        self.ready_ns = now_ns()
+        self._move(RunnerState.IDLE)
+        self.channel.subscribe(self._on_frame, self.lost)
+
+    def _on_frame(self, header: Header, body: bytes) -> None:
+        handler = self.handlers.get(header["op"])
+        if handler is None:
+            log.warning("unexpected frame", extra=kv(runner=self.id, op=header["op"]))
+            return
+        handler(header, body)
+
+    def hand(self, piece: Slice) -> None:
+        """Note a slice that it is sent. Raises InternalFailure where it can run none."""
+        if self.state is not RunnerState.BUSY:
+            self._move(RunnerState.BUSY)
+        self.slices.append(piece)
+
+    def rest(self) -> None:
+        """It has ended all that it was handed."""
+        self._move(RunnerState.IDLE)
+
+    def take(self) -> None:
+        """Reserve it, for an input that follows."""
+        self._move(RunnerState.BUSY)
+
+    def lend(self) -> None:
+        """Give it to a client for direct calls."""
+        self._move(RunnerState.LENT)
+
+    def take_back(self) -> None:
+        """Its client has let go of it."""
+        self._move(RunnerState.IDLE)
+
+    def retire(self) -> None:
+        """It gets nothing any more; ``stop`` follows."""
+        self._move(RunnerState.STOPPING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Let the exit hooks run where it has nothing to do, then end it."""
+        if self.state is RunnerState.IDLE:
+            self.retire()
+        if self.state is RunnerState.STOPPING:
+            stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def over(*_what: object) -> None:
+                if not stopped.done():
+                    stopped.set_result(None)
+
+            self.handlers["stopped"] = over
+            self.on_gone.append(over)
+            with contextlib.suppress(FrameError, TimeoutError):
+                self.channel.send({"op": "stop"})
+                async with asyncio.timeout(grace_s):
+                    await stopped
+        self.kill("stopped")
+
+    def kill(self, reason: str) -> None:
+        """End it now, whatever it does; what it had finished is taken in first."""
+        if self.dying:
+            return
+        self.kill_reason = reason
+        self.end_process()
+        self._end()
+
+    def lost(self) -> None:
+        """Its process ended by itself, or is about to."""
+        if self.dying:
+            return
+        # What is left of its namespaces ends once it is known how it ended.
+        self._fate = asyncio.ensure_future(self._find_fate())
+        self._end()
+
+    def _end(self) -> None:
+        self.dying = True
+        self.channel.drain()
+        self._move(RunnerState.GONE)
+        self.channel.close()
+        # The page before the output: what a finished input printed goes before its result.
+        began_ns = self.page.began_ns
+        self.last_words = LastWords(self.page.unsent(), self.page.index if began_ns else None)
+        self.output.close()
+        self.page.close()
+        for tell in list(self.on_gone):
+            tell()
+
+    async def fate(self) -> str:
+        """How it ended, in words; waits until that is known."""
+        words = self.kill_reason
+        if self._fate is not None:
+            words = await asyncio.shield(self._fate)
+        return f"runner {self.id}: {words}"
+
+    async def _find_fate(self) -> str:
+        words = "it closed its connection"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STATUS_WAIT_S):
+                words = describe_exit(await asyncio.shield(self.exit_status))
+        self.end_process()
+        return words
+
+    def pss_bytes(self) -> int:
+        """Proportional set size: its share of memory, pages that it shares counted in parts."""
+        try:
+            with open(f"/proc/{self.channel.pid}/smaps_rollup") as rollup:
+                for line in rollup:
+                    if line.startswith("Pss:"):
+                        return int(line.split()[1]) * 1024
+        except (OSError, ProcessLookupError):
+            log.debug("no PSS", extra=kv(runner=self.id))
+        return 0
+
+
+def kill_process(pid: int, exit_status: asyncio.Future[int]) -> Callable[[], None]:
+    """Ends one process (PID 1 of its namespace, so with it all that it started)."""
+
+    def end() -> None:
+        if exit_status.done():
+            return  # the number may be somebody else's by now
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    return end

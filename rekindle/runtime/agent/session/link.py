@@ -1,0 +1,202 @@
+"""The agent's session with the controller: kept up, resumed, nothing confirmed twice or lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from rekindle import paths
+from rekindle.exception import ServiceError, VersionError
+from rekindle.runtime.agent.node import Node
+from rekindle.runtime.agent.session.outbox import Outbox
+from rekindle.runtime.agent.session.report import stats_json
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc as rpc
+from rekindle.wire.logs import kv
+from rekindle.wire.version import PROTOCOL
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+_RECONNECT_FIRST_S, _RECONNECT_MAX_S = 0.05, 1.0
+_MAX_MESSAGE_BYTES = 256 << 20
+
+
+class Link:
+    """The way to the controller; ``run`` keeps it up."""
+
+    def __init__(self, instance_dir: Path, agent_id: str, max_runners: int) -> None:
+        self.agent_id = agent_id
+        self._max_runners = max_runners
+        token = paths.token_file(instance_dir).read_text().strip()
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._channel = grpc.aio.insecure_channel(
+            f"unix:{paths.controller_socket(instance_dir)}",
+            options=[
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+            ],
+        )
+        self._stub = rpc.AgentGatewayStub(self._channel)  # type: ignore[no-untyped-call]
+        self._outbox = Outbox()
+        #: Set once the controller has welcomed this agent.
+        self.welcomed = asyncio.Event()
+
+    # ---- the node's Uplink -----------------------------------------------------------------
+
+    def send(self, message: pb.AgentMessage) -> None:
+        """Send now, or after the next connection.
+
+        Results are not kept for it here: the node has them until they are confirmed, and
+        ``_resume`` sends them all.
+        """
+        self._outbox.put(message)
+
+    async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
+        """Code and specification of a function. Raises ServiceError."""
+        request = pb.FetchFunctionRequest(function_id=function_id)
+        for attempt in range(50):
+            try:
+                reply: pb.FetchFunctionReply = await self._stub.FetchFunction(
+                    request, metadata=self._metadata, timeout=30, wait_for_ready=True
+                )
+                return reply
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == 49:
+                    raise ServiceError(
+                        f"the code of {function_id} could not be fetched: {error.details()}"
+                    ) from error
+                await asyncio.sleep(0.2)
+        raise AssertionError("unreachable")
+
+    # ---- the session -----------------------------------------------------------------------
+
+    async def run(self, node: Node) -> None:
+        """Connect, and connect again whenever the connection is lost; until cancelled.
+
+        Raises VersionError when the controller refuses this agent for good.
+        """
+        delay = _RECONNECT_FIRST_S
+        while True:
+            try:
+                await self._session(node)
+                delay = _RECONNECT_FIRST_S
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                    raise VersionError(error.details() or "the controller refused") from error
+                log.info("no controller", extra=kv(code=error.code().name))
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _RECONNECT_MAX_S)
+
+    async def close(self) -> None:
+        """Send what is left, and hang up."""
+        if self._outbox.open:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await self._outbox.emptied()
+        await self._channel.close(None)
+
+    async def _session(self, node: Node) -> None:
+        call = self._stub.Session(metadata=self._metadata, wait_for_ready=True)
+        await call.write(pb.AgentMessage(hello=self._hello(node)))
+        sending: asyncio.Task[None] | None = None
+        beating: asyncio.Task[None] | None = None
+        try:
+            while True:
+                order = await call.read()
+                if order is grpc.aio.EOF:  # type: ignore[attr-defined]
+                    log.info("session ended")
+                    # Raises what ended it, if it was an error.
+                    await call.initial_metadata()
+                    code = await call.code()
+                    if code is grpc.StatusCode.FAILED_PRECONDITION:
+                        raise VersionError(await call.details() or "the controller refused")
+                    return
+                if order.WhichOneof("kind") == "welcome":
+                    self._resume(node)
+                    sending = asyncio.create_task(self._send_forever(call))
+                    beating = asyncio.create_task(self._beat_forever(node))
+                    self.welcomed.set()
+                    log.info("welcomed", extra=kv(instance=order.welcome.instance_id))
+                else:
+                    _obey(node, order)
+        finally:
+            for task in (sending, beating):
+                if task is not None:
+                    task.cancel()
+            await asyncio.gather(
+                *(t for t in (sending, beating) if t is not None), return_exceptions=True
+            )
+            self._outbox.disconnected()
+            call.cancel()
+
+    def _hello(self, node: Node) -> pb.AgentHello:
+        return pb.AgentHello(
+            agent_id=self.agent_id,
+            host=socket.gethostname(),
+            protocol=PROTOCOL,
+            max_runners=self._max_runners,
+            in_flight=node.in_flight.hello(),
+            pid=os.getpid(),
+        )
+
+    def _resume(self, node: Node) -> None:
+        """After the hello: what was kept, then every result that was not confirmed."""
+        self._outbox.connected()
+        for done in node.in_flight.unconfirmed_results():
+            self._outbox.put(pb.AgentMessage(done=done))
+        node.history.tell_again()
+
+    async def _send_forever(
+        self, call: grpc.aio.StreamStreamCall[pb.AgentMessage, pb.ControllerMessage]
+    ) -> None:
+        while True:
+            message = await self._outbox.next()
+            try:
+                await call.write(message)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                # The reading side sees the same and ends the session.
+                self._outbox.disconnected(message)
+                return
+
+    async def _beat_forever(self, node: Node) -> None:
+        while True:
+            beat = pb.Heartbeat(
+                stats_json=stats_json(node),
+                in_flight=node.in_flight.hello(),
+                lists_in_flight=True,
+            )
+            self._outbox.put(pb.AgentMessage(heartbeat=beat))
+            await asyncio.sleep(HEARTBEAT_S)
+
+
+def _obey(node: Node, order: pb.ControllerMessage) -> None:
+    kind = order.WhichOneof("kind")
+    if kind == "assign":
+        node.assign(order.assign)
+    elif kind == "ack":
+        node.acknowledged(order.ack)
+    elif kind == "cancel":
+        node.cancel(order.cancel)
+    elif kind == "close_app":
+        node.close_app(order.close_app)
+    elif kind == "open":
+        node.open(order.open)
+    elif kind == "prepare":
+        node.prepare(order.prepare)
+    elif kind == "lease":
+        node.leases.grant(order.lease)
+    elif kind == "plan":
+        node.plan(order.plan)
+    else:
+        log.warning("unknown order", extra=kv(kind=kind))

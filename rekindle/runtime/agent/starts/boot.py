@@ -1,0 +1,152 @@
+"""Booting a process of user code cold, up to the point where it has loaded its code."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rekindle.exception import RunnerLostError, StartError, StartupTimeoutError
+from rekindle.forkserver.park import LEASH_FD
+from rekindle.runtime.agent.revision import Revision
+from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.agent.runners.runner import UserCodeFailed
+from rekindle.runtime.agent.starts.leash import Leash
+from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
+from rekindle.wire.frames import FrameError
+from rekindle.wire.phases import Phase, PhaseClock
+
+log = logging.getLogger(__name__)
+
+#: Process id of a template in its namespace. A restored process needs the ids that it had, so it
+#: keeps clear of the small ones: init is 1, and CRIU's own processes follow.
+FIRST_PID = 100
+#: From exec to our first line; a slow disk and a cold page cache included.
+CONNECT_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Booted:
+    """A process that has loaded its code and waits for orders."""
+
+    sandbox: Sandbox
+    channel: Channel
+    exit_status: asyncio.Future[int]
+    loaded: Mapping[str, Any]  # the "parked" or "loaded" message
+
+
+def status_of(job: asyncio.Future[JobExit]) -> asyncio.Future[int]:
+    """The exit status of a job as a plain number."""
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def copy(done: asyncio.Future[JobExit]) -> None:
+        if not future.done():
+            future.set_result(done.result().status)
+
+    job.add_done_callback(copy)
+    return future
+
+
+async def arrives(
+    arrival: asyncio.Future[Channel], job: asyncio.Future[JobExit], timeout_s: float, what: str
+) -> Channel:
+    """The channel of a process that was just started. Raises StartError when it ends instead."""
+    either: set[asyncio.Future[Any]] = {arrival, job}
+    await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    if arrival.done():
+        return arrival.result()
+    arrival.cancel()
+    if job.done():
+        raise StartError(f"{what} ended before it reported: {job.result().in_words()}")
+    raise StartupTimeoutError(f"{what} did not report within {timeout_s:g} s")
+
+
+async def boot(
+    tools: Toolbox,
+    revision: Revision,
+    output: Output,
+    clock: PhaseClock,
+    *,
+    hostname: str,
+    park: bool,
+    nice: int = 0,
+) -> Booted:
+    """Boot a process and load the user's code; ``park`` makes it ready to be forked and frozen.
+
+    Marks ``clock``. Raises StartError, StartupTimeoutError, RunnerLostError or UserCodeFailed;
+    nothing is left then.
+    """
+    sandbox = await tools.spawner.spawn(hostname)
+    leash = Leash()
+    # A parked copy would read the end of its leash as the order to go, so our end stays open.
+    sandbox.gone.add_done_callback(lambda _gone: leash.drop())
+    try:
+        token, arrival = tools.door.expect()
+        leash.give_orders(tools.door, token)
+        job = sandbox.run(
+            [revision.interpreter(), "-m", "rekindle.runtime.runner.main"],
+            env=revision.boot_environment(),
+            cwd=revision.working_directory(),
+            fds={1: output.write_fds[0], 2: output.write_fds[1], LEASH_FD: leash.read_fd},
+            pid=FIRST_PID,
+            new_session=True,
+            nice=nice,
+        )
+        leash.handed_over()
+        output.handed_over()
+        clock.mark(Phase.ISOLATE)
+        try:
+            channel = await arrives(arrival, job, CONNECT_TIMEOUT_S, "a new process")
+        except StartError:
+            output.drain()
+            raise
+        return await _load(revision, sandbox, channel, job, clock, park=park)
+    except BaseException:
+        sandbox.kill()
+        raise
+
+
+async def _load(
+    revision: Revision,
+    sandbox: Sandbox,
+    channel: Channel,
+    job: asyncio.Future[JobExit],
+    clock: PhaseClock,
+    *,
+    park: bool,
+) -> Booted:
+    await channel.open()
+    channel.send(
+        {
+            "op": "boot",
+            "name": revision.spec.name,
+            "params": base64.b64encode(revision.params).decode(),
+            "sys_path_first": [str(revision.source_dir)] if revision.source_dir else [],
+            "sys_path_last": list(revision.spec.sys_path),
+            "user_threads": revision.user_threads(),
+            "park": park,
+        },
+        revision.code,
+    )
+    try:
+        async with asyncio.timeout(revision.spec.startup_timeout_s):
+            message, data = await channel.receive()
+    except TimeoutError as error:
+        raise StartupTimeoutError(
+            f"{revision.label} did not load within "
+            f"startup_timeout={revision.spec.startup_timeout_s:g} s"
+        ) from error
+    except FrameError as error:
+        ended = await job
+        raise RunnerLostError(f"{revision.label} died while it loaded: {ended.in_words()}") from (
+            error
+        )
+    clock.extend((name, at) for name, at in message["marks"])
+    if message["op"] == "start_failed":
+        raise UserCodeFailed(message["stage"], message, data)
+    return Booted(sandbox, channel, status_of(job), message)

@@ -1,0 +1,222 @@
+"""Making a revision's snapshot, off the critical path.
+
+A template that is safe to fork is frozen by way of a copy: it goes on forking runners while CRIU
+writes the copy's memory. One that is not safe to fork is booted a second time, only to be frozen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rekindle.exception import SnapshotCreateError, StartError
+from rekindle.runtime.agent.revision import Revision
+from rekindle.runtime.agent.runners.output import Line, Output
+from rekindle.runtime.agent.runners.runner import UserCodeFailed
+from rekindle.runtime.agent.starts.boot import FIRST_PID, boot
+from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
+from rekindle.runtime.agent.toolbox import Toolbox, criu_environment
+from rekindle.runtime.isolation.sandbox import Sandbox
+from rekindle.snapshot import command, diagnose
+from rekindle.snapshot.manifest import LoadedFile, Manifest
+from rekindle.snapshot.store import Draft, Snapshot
+from rekindle.wire.phases import PhaseClock, now_ns
+
+log = logging.getLogger(__name__)
+
+#: A dump writes at some 300 MB/s; this is for machines that are much slower.
+DUMP_TIMEOUT_S = 900.0
+#: Background work gives way to runners.
+NICENESS = 10
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The process to freeze: a parked copy, or a parked template that ends with it."""
+
+    sandbox: Sandbox
+    pid: int  # in the sandbox's PID namespace
+    leash: str
+    loaded_files: dict[str, list[int]]
+    threads: int
+    memory_bytes: int  # of the template: about what the dump will take
+
+
+async def freeze(tools: Toolbox, revision: Revision, say: Callable[[str], None]) -> None:
+    """Make the snapshot of a revision. Never raises: what went wrong is said and remembered.
+
+    ``say`` tells the user of the app.
+    """
+    frozen = revision.frozen
+    async with tools.freezing:
+        if not frozen.wanted():
+            return
+        refused = frozen.reason
+        frozen.begin()
+        started = time.monotonic()
+        try:
+            snapshot = await _make(tools, revision, refused)
+        except UserCodeFailed as error:
+            frozen.failed(f"loading failed: {error}", for_good=False)
+            return
+        except (SnapshotCreateError, StartError, TimeoutError, OSError) as error:
+            for_good = isinstance(error, _CannotBeFrozenError)
+            frozen.failed(str(error), for_good=for_good)
+            say(f"no snapshot of {revision.label}: {error}")
+            return
+        frozen.made(snapshot)
+        say(
+            f"snapshot {snapshot.key} of {revision.label} made in "
+            f"{time.monotonic() - started:.1f} s ({snapshot.manifest.images_bytes >> 20} MiB)"
+        )
+
+
+class _CannotBeFrozenError(SnapshotCreateError):
+    """Trying again would end the same."""
+
+
+async def _make(tools: Toolbox, revision: Revision, refused: str) -> Snapshot:
+    template = revision.live_template()
+    # One that is itself mapped from a snapshot would name that one's page file in its images.
+    if template is not None and not template.mapped:
+        _refuse_unfreezable(template.dump_unsafe)
+        pid = await template.copy()
+        subject = Subject(
+            template.sandbox,
+            pid,
+            _leash_of(template),
+            template.loaded_files,
+            threads=1,
+            memory_bytes=_memory_of(template),
+        )
+        return await _dump(tools, revision, subject, refused)
+    template = await _boot_parked(tools, revision)
+    try:
+        _refuse_unfreezable(template.dump_unsafe)
+        leash, memory_bytes = _leash_of(template), _memory_of(template)
+        await template.park()
+        subject = Subject(
+            template.sandbox,
+            FIRST_PID,
+            leash,
+            template.loaded_files,
+            threads=1 + len(template.inspection["threads"]),
+            memory_bytes=memory_bytes,
+        )
+        return await _dump(tools, revision, subject, refused)
+    finally:
+        template.sandbox.kill()
+
+
+def _refuse_unfreezable(reasons: list[str]) -> None:
+    if reasons:
+        raise _CannotBeFrozenError("; ".join(reasons))
+
+
+def _leash_of(template: LiveTemplate) -> str:
+    """The pipe that a template waits on, as CRIU names it: ``pipe:[12345]``."""
+    return os.readlink(f"/proc/{template.channel.pid}/fd/3")
+
+
+def _memory_of(template: LiveTemplate) -> int:
+    """Anonymous memory of a template, bytes: what CRIU will write of it."""
+    with open(f"/proc/{template.channel.pid}/status") as status:
+        for line in status:
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+async def _boot_parked(tools: Toolbox, revision: Revision) -> LiveTemplate:
+    output = Output(_ignore_line)  # its first boot has said it all
+    try:
+        booted = await boot(
+            tools,
+            revision,
+            output,
+            PhaseClock(),
+            hostname="rekindle",
+            park=True,
+            nice=NICENESS,
+        )
+    finally:
+        output.close()
+    template = LiveTemplate(
+        new_id("te"),
+        booted.sandbox,
+        booted.channel,
+        booted.loaded["inspection"],
+        booted.loaded["loaded"],
+    )
+    template.listen()
+    return template
+
+
+def _ignore_line(_line: Line) -> None:
+    """The second boot of a template prints nothing that the first has not."""
+
+
+async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: str) -> Snapshot:
+    assert tools.criu is not None
+    assert revision.frozen.ingredients is not None
+    ingredients = revision.frozen.ingredients
+    frozen = revision.frozen
+    draft = await asyncio.to_thread(
+        tools.store.draft, ingredients.key(), needs_bytes=subject.memory_bytes
+    )
+    frozen.making_step, frozen.making_dir = "writing memory", draft.images
+    try:
+        monotonic_ns, realtime_ns = time.monotonic_ns(), now_ns()
+        async with asyncio.timeout(DUMP_TIMEOUT_S):
+            ended = await subject.sandbox.run(
+                command.dump_argv(
+                    tools.criu,
+                    pid=subject.pid,
+                    images_dir=draft.images,
+                    leave_running=False,
+                ),
+                env=criu_environment(),
+                run_dir=tools.spawner.feature_cache_dir,
+                nice=NICENESS,
+            )
+        dump_ms = (now_ns() - realtime_ns) / 1e6
+        if ended.status != 0:
+            raise SnapshotCreateError(await asyncio.to_thread(_explain, draft, ended.in_words()))
+        manifest = Manifest(
+            key=draft.key,
+            app=revision.spec.app_name,
+            function=revision.spec.name,
+            ingredients=ingredients,
+            created=time.time(),
+            criu_version=tools.criu.version_text,
+            leash=subject.leash,
+            pid=subject.pid,
+            monotonic_ns=monotonic_ns,
+            realtime_ns=realtime_ns,
+            dump_ms=dump_ms,
+            threads=subject.threads,
+            made_because=tools.store.reasons(
+                ingredients, refused if refused.startswith("snapshot ") else ""
+            ),
+            loaded_files={
+                path: LoadedFile(size, mtime_ns)
+                for path, (size, mtime_ns) in subject.loaded_files.items()
+            },
+        )
+        frozen.making_step = "mapping and checking"
+        return await asyncio.to_thread(draft.commit, manifest)
+    finally:
+        await asyncio.to_thread(draft.discard)
+
+
+def _explain(draft: Draft, how: str) -> str:
+    try:
+        text = (draft.images / "dump.log").read_text(errors="replace")
+    except OSError as error:
+        text = f"(no log: {error})"
+    reason = diagnose.explain_dump_failure(text, images_dir=draft.images)
+    return f"CRIU could not freeze the process ({how}): {reason}"

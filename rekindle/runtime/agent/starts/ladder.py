@@ -1,0 +1,398 @@
+"""The ladder: how a runner comes to be, by fork, restore or cold boot.
+
+A step that fails falls to the next one, and says why. Warm runners are the pool's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rekindle.exception import (
+    RunnerLostError,
+    SnapshotError,
+    SnapshotRestoreError,
+    StartError,
+    StrategyUnavailableError,
+)
+from rekindle.runtime.agent.revision import Revision
+from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.runtime.agent.runners.output import Line, Output
+from rekindle.runtime.agent.runners.runner import Runner, kill_process
+from rekindle.runtime.agent.starts.boot import Booted, boot
+from rekindle.runtime.agent.starts.frozen import FrozenState
+from rekindle.runtime.agent.starts.restoring import Restoring
+from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
+from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.runtime.isolation.sandbox import Sandbox
+from rekindle.wire.logs import kv
+from rekindle.wire.page import RunnerPage
+from rekindle.wire.phases import Phase, PhaseClock, Strategy
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Starter:
+    """Starts runners of one pool."""
+
+    tools: Toolbox
+    revision: Revision
+    #: Variables and secrets that a runner gets when it becomes one; never in a snapshot.
+    runner_env: Mapping[str, str]
+    #: A line that a runner wrote: (line, runner id, call id).
+    on_line: Callable[[Line, str, str], None]
+    #: A note to the app's user.
+    say: Callable[[str], None]
+    _first: bool = True
+
+    async def start(self, forced: Strategy | None, began_ns: int) -> Runner:
+        """A runner that is ready, by the first step of the ladder that succeeds.
+
+        With ``forced``, by that step or not at all: StrategyUnavailableError. Otherwise raises
+        UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails.
+        """
+        clock = PhaseClock(began_ns)
+        if forced is not None:
+            try:
+                return await self._by(forced, clock, forced=True)
+            except (StartError, SnapshotError, RunnerLostError) as error:
+                if isinstance(error, StrategyUnavailableError):
+                    raise
+                raise StrategyUnavailableError(f"{forced}: {error}") from error
+        notes: list[str] = []
+        await self._look_for_snapshot(clock, notes)
+        for strategy in (Strategy.FORK, Strategy.RESTORE):
+            if not await self._open(strategy):
+                continue
+            try:
+                runner = await self._by(strategy, clock, forced=False)
+            except (StartError, SnapshotError, RunnerLostError) as error:
+                self._passed_over(notes, strategy, str(error))
+                continue
+            runner.notes = notes + runner.notes
+            return runner
+        runner = await self._by(Strategy.COLD, clock, forced=False)
+        runner.notes = notes + runner.notes
+        return runner
+
+    async def _look_for_snapshot(self, clock: PhaseClock, notes: list[str]) -> None:
+        if not self.revision.snapshots_enabled:
+            return
+        frozen = self.revision.frozen
+        known = frozen.state
+        await frozen.look()
+        if frozen.state is not known:
+            clock.mark(Phase.IMAGE)
+        if self._first:
+            # Later refusals and failures are told when they happen.
+            self._first = False
+            if frozen.state is FrozenState.IMPOSSIBLE:
+                self.say(f"no snapshot of {self.revision.label}: {frozen.reason}")
+            elif frozen.state is FrozenState.ABSENT and frozen.refused:
+                self._passed_over(notes, Strategy.RESTORE, frozen.reason)
+
+    async def _open(self, strategy: Strategy) -> bool:
+        """Whether a step can be tried at all."""
+        if not self.revision.snapshots_enabled:
+            return False
+        if strategy is Strategy.FORK:
+            return self.revision.live_template() is not None
+        return self.revision.frozen.snapshot is not None
+
+    def _passed_over(self, notes: list[str], strategy: Strategy, reason: str) -> None:
+        note = f"{strategy} passed over: {reason}"
+        notes.append(note)
+        log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))
+        self.say(f"{self.revision.label}: {note}")
+
+    async def _by(self, strategy: Strategy, clock: PhaseClock, *, forced: bool) -> Runner:
+        if strategy is Strategy.FORK:
+            return await self._fork(clock)
+        if strategy is Strategy.RESTORE:
+            return await self._restore(clock)
+        if strategy is Strategy.COLD:
+            return await self._cold(clock, plain=forced)
+        raise StrategyUnavailableError("warm: no idle runner is there")
+
+    # ---- fork ------------------------------------------------------------------------------
+
+    async def _fork(self, clock: PhaseClock) -> Runner:
+        template = self.revision.live_template()
+        if template is None:
+            raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+        return await self._fork_from(template, clock, Strategy.FORK)
+
+    async def _fork_from(
+        self, template: LiveTemplate, clock: PhaseClock, strategy: Strategy
+    ) -> Runner:
+        runner_id = new_id("ru")
+        forking = asyncio.ensure_future(template.fork(self.tools.door, runner_id))
+        output = self._output(runner_id)  # while the template forks
+        try:
+            forked = await forking
+        except BaseException:
+            output.close()
+            raise
+        return await self._become(
+            runner_id,
+            forked.channel,
+            forked.exit_status,
+            kill_process(forked.channel.pid, forked.exit_status),
+            clock,
+            strategy,
+            output,
+        )
+
+    def why_no_fork(self) -> str:
+        """Why no template can be forked now."""
+        if not self.revision.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no template"
+        if self.revision.fork_unsafe:
+            return f"its template is not safe to fork: {'; '.join(self.revision.fork_unsafe)}"
+        return "no live template"
+
+    # ---- restore ---------------------------------------------------------------------------
+
+    def _restoring(self) -> Restoring:
+        return Restoring(self.tools, self.revision)
+
+    async def _restore(self, clock: PhaseClock) -> Runner:
+        frozen = self.revision.frozen
+        snapshot = await frozen.usable()
+        if snapshot is None:
+            raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
+        output = self._output("")
+        try:
+            back = await self._restoring().bring_back(snapshot, clock)
+        except SnapshotRestoreError as error:
+            output.close()
+            frozen.refuse(str(error))
+            raise
+        except BaseException:
+            output.close()
+            raise
+        exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        _follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
+        runner = await self._become(
+            back.id,
+            back.reported(),
+            exit_status,
+            back.sandbox.kill,
+            clock,
+            Strategy.RESTORE,
+            output,
+        )
+        self.tools.note_restore(runner.id, restore_steps(clock, back.arrived_ns))
+        return runner
+
+    def why_no_restore(self) -> str:
+        """Why there is no snapshot to restore now."""
+        if not self.revision.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no snapshot"
+        return f"no snapshot: {self.revision.frozen.reason or 'it is being made'}"
+
+    async def record_working_set(self, runner: Runner) -> None:
+        """Keep what a restored runner has touched in its first call."""
+        await self._restoring().record_working_set(runner)
+
+    async def restore_template(self) -> LiveTemplate:
+        """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
+        snapshot = await self.revision.frozen.usable()
+        if snapshot is None:
+            raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
+        if snapshot.manifest.threads > 1:
+            reason = f"{snapshot.manifest.threads - 1} threads are alive in it"
+            self.revision.fork_unsafe = [reason]
+            raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+        back = await self._restoring().bring_back(snapshot, PhaseClock())
+        channel = back.reported()
+        await channel.open()
+        template = LiveTemplate(
+            new_id("te"),
+            back.sandbox,
+            channel,
+            {"fork_unsafe": [], "dump_unsafe": [], "threads": []},
+            {
+                path: [item.size, item.mtime_ns]
+                for path, item in snapshot.manifest.loaded_files.items()
+            },
+            mapped=back.mapped,
+        )
+        template.listen()
+        self.revision.fork_unsafe = []
+        self.revision.keep(template)
+        return template
+
+    # ---- cold ------------------------------------------------------------------------------
+
+    async def _cold(self, clock: PhaseClock, *, plain: bool) -> Runner:
+        """Boot. A function with snapshots gets a template on the way, unless ``plain``."""
+        revision = self.revision
+        if plain or not revision.snapshots_enabled or revision.fork_unsafe:
+            return await self._boot_runner(clock, park=False)
+        async with revision.booting:
+            if revision.live_template() is not None:
+                # Somebody booted it while we waited for our turn.
+                clock.mark(Phase.QUEUE)
+                return await self._fork(clock)
+            if not revision.fork_unsafe:
+                return await self._boot_runner(clock, park=True)
+        return await self._boot_runner(clock, park=False)
+
+    async def boot_template(self) -> LiveTemplate:
+        """Boot a template without a runner. Raises as ``start`` does."""
+        async with self.revision.booting:
+            template = self.revision.live_template()
+            if template is not None:
+                return template
+            _runner_id, output, booted = await self._boot(PhaseClock(), park=True)
+            template = self._template_of(booted)
+            _outputs_of_templates(template, output)
+            if template.fork_unsafe:
+                self._note_unsafe(template)
+                template.sandbox.kill()
+                raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+            self.revision.keep(template)
+            return template
+
+    async def _boot(self, clock: PhaseClock, *, park: bool) -> tuple[str, Output, Booted]:
+        runner_id = new_id("ru")
+        output = self._output(runner_id)
+        try:
+            booted = await boot(
+                self.tools, self.revision, output, clock, hostname=runner_id, park=park
+            )
+        except BaseException:
+            output.close()
+            raise
+        return runner_id, output, booted
+
+    async def _boot_runner(self, clock: PhaseClock, *, park: bool) -> Runner:
+        runner_id, output, booted = await self._boot(clock, park=park)
+        if park:
+            template = self._template_of(booted)
+            if not template.fork_unsafe:
+                self.revision.keep(template)
+                _outputs_of_templates(template, output)
+                return await self._fork_from(template, clock, Strategy.COLD)
+            self._note_unsafe(template)
+            await template.hand_over()
+        return await self._become(
+            runner_id,
+            booted.channel,
+            booted.exit_status,
+            booted.sandbox.kill,
+            clock,
+            Strategy.COLD,
+            output,
+        )
+
+    def _template_of(self, booted: Booted) -> LiveTemplate:
+        template = LiveTemplate(
+            new_id("te"),
+            booted.sandbox,
+            booted.channel,
+            dict(booted.loaded["inspection"]),
+            dict(booted.loaded["loaded"]),
+        )
+        template.listen()
+        self.revision.fork_unsafe = template.fork_unsafe
+        return template
+
+    def _note_unsafe(self, template: LiveTemplate) -> None:
+        reasons = "; ".join(template.fork_unsafe)
+        log.warning("not safe to fork", extra=kv(function=self.revision.label, reasons=reasons))
+        self.say(
+            f"{self.revision.label}: its template is not forked, runners are restored ({reasons})"
+        )
+
+    # ---- what all have in common -----------------------------------------------------------
+
+    def _output(self, runner_id: str) -> Output:
+        return Output(lambda line: self.on_line(line, runner_id, ""))
+
+    async def _become(
+        self,
+        runner_id: str,
+        channel: Channel,
+        exit_status: asyncio.Future[int],
+        end_process: Callable[[], None],
+        clock: PhaseClock,
+        strategy: Strategy,
+        output: Output,
+    ) -> Runner:
+        """Tell a process to become a runner, and wait until it is ready.
+
+        ``output`` goes to it with the order, unless it has had it since it booted.
+        """
+        order = {"op": "start", "env": {**self.runner_env, "REKINDLE_RUNNER_ID": runner_id}}
+        page = RunnerPage.create()
+        runner = Runner(
+            runner_id,
+            strategy,
+            channel,
+            output,
+            page,
+            exit_status,
+            end_process,
+            clock.start_ns,
+            marks=clock.marks,
+        )
+        output.page = page
+        output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
+        try:
+            if output.is_handed_over:
+                channel.send_with_fds(order, [page.fd])
+            else:
+                await channel.open(order, [*output.write_fds, page.fd])
+                output.handed_over()
+            page.handed_over()
+            await runner.become_ready(self.revision.spec.startup_timeout_s)
+        except OSError as error:
+            runner.kill("start failed")
+            raise StartError(f"a new runner closed its connection: {error}") from error
+        except BaseException:
+            runner.kill("start failed")
+            raise
+        return runner
+
+
+def _follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]) -> None:
+    """A restored process is nobody's job: its init adopts it and tells how it ends."""
+
+    def ended(which: int, status: int) -> None:
+        if which == pid and not exit_status.done():
+            exit_status.set_result(status)
+
+    def all_gone(_gone: asyncio.Future[int]) -> None:
+        if not exit_status.done():
+            exit_status.set_result(-9)
+
+    sandbox.on_adopted_exit(ended)
+    sandbox.gone.add_done_callback(all_gone)
+
+
+def restore_steps(clock: PhaseClock, arrived_ns: int) -> dict[str, float]:
+    """The steps of one restore in ms: ``spawn_criu`` (zero where one waited), ``criu`` (to the
+    first instruction of the process), ``resume`` (to its report) and ``reseed``."""
+    at = {"start": clock.start_ns, **dict(clock.marks)}
+    awake_ns = at[Phase.RESTORE.value]
+    steps = {
+        "spawn_criu": at[Phase.ISOLATE.value] - at["start"],
+        "criu": awake_ns - at[Phase.ISOLATE.value],
+        "resume": arrived_ns - awake_ns,
+        "reseed": at[Phase.RESEED.value] - arrived_ns,
+    }
+    return {name: max(0, ns) / 1e6 for name, ns in steps.items()}
+
+
+def _outputs_of_templates(template: LiveTemplate, output: Output) -> None:
+    """Keep reading what a template prints until it is gone."""
+
+    def close(_gone: asyncio.Future[int]) -> None:
+        output.close()
+
+    template.sandbox.gone.add_done_callback(close)

@@ -1,0 +1,119 @@
+"""Restores begun in advance: namespaces in which a CRIU already waits for its order.
+
+Making namespaces, starting CRIU and linking it costs more than half of a small restore, and needs
+to know nothing of the snapshot. A few are kept ready while a node restores at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from rekindle.exception import Error, StartError
+from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.runtime.agent.starts.leash import Leash
+from rekindle.runtime.agent.starts.template import new_id
+from rekindle.runtime.isolation.sandbox import Sandbox, Spawner, WaitingJob
+from rekindle.snapshot import worker
+from rekindle.snapshot.criu import Criu
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: Kept ready, once the first restore showed that they are wanted.
+DEPTH = 4
+#: Refilling waits this long, so that it does not slow the start that took one.
+_REFILL_AFTER_S = 0.05
+
+
+@dataclass
+class WaitingRestore:
+    """Namespaces, a CRIU that waits in them, and the leash of the process to come."""
+
+    id: str  # of the runner that it will be: it is the host name already
+    sandbox: Sandbox
+    job: WaitingJob
+    leash: Leash
+    channel: Channel | None = None  # of the restored process, once it has reported
+    arrived_ns: int = 0  # when it reported
+    mapped: bool = False  # whether its memory was mapped
+
+    def reported(self) -> Channel:
+        """The restored process's channel."""
+        if self.channel is None:
+            raise StartError("the restored process has not reported")
+        return self.channel
+
+    def discard(self) -> None:
+        """End it unused."""
+        self.leash.drop()
+        self.sandbox.kill()
+
+
+class WaitingRestores:
+    """The few that are ready."""
+
+    def __init__(self, spawner: Spawner, criu: Criu, env: dict[str, str], scratch: Path) -> None:
+        self._spawner = spawner
+        self._criu = criu
+        self._env = env
+        self._ready: deque[WaitingRestore] = deque()
+        self._refilling: asyncio.Task[None] | None = None
+        self._closed = False
+        self.scratch = scratch
+
+    async def take(self) -> WaitingRestore:
+        """One that is ready, or a new one. Raises StartError."""
+        self.refill()
+        while self._ready:
+            waiting = self._ready.popleft()
+            if not waiting.job.ended.done():
+                return waiting
+            waiting.discard()
+        return await self._make()
+
+    def refill(self, after_s: float = _REFILL_AFTER_S) -> None:
+        """See to it that some are ready soon."""
+        if self._refilling is None and not self._closed:
+            self._refilling = asyncio.create_task(self._refill(after_s))
+
+    async def close(self) -> None:
+        """Discard them."""
+        self._closed = True
+        if self._refilling is not None:
+            self._refilling.cancel()
+            await asyncio.gather(self._refilling, return_exceptions=True)
+        while self._ready:
+            self._ready.popleft().discard()
+
+    async def _refill(self, after_s: float) -> None:
+        try:
+            await asyncio.sleep(after_s)
+            while len(self._ready) < DEPTH:
+                self._ready.append(await self._make())
+        except Error as error:
+            log.warning("no waiting restore", extra=kv(reason=error))
+        finally:
+            self._refilling = None
+
+    async def _make(self) -> WaitingRestore:
+        runner_id = new_id("ru")
+        sandbox = await self._spawner.spawn(runner_id)
+        leash = Leash()
+        try:
+            job = sandbox.start_waiting(
+                worker.worker_argv(self._criu),
+                channel_fd=worker.CHANNEL_FD,
+                env=self._env,
+                fds={worker.LEASH_FD: leash.read_fd},
+                run_dir=self._spawner.feature_cache_dir,
+            )
+        except StartError:
+            leash.drop()
+            sandbox.kill()
+            raise
+        leash.handed_over()
+        return WaitingRestore(runner_id, sandbox, job, leash)

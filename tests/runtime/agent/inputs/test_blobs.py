@@ -1,0 +1,250 @@
+"""Large payloads and results on a node: fetched within bounds, told where they cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from rekindle.exception import InternalFailure, InvalidError, ServiceError
+from rekindle.runtime.agent.inputs import blobs as module
+from rekindle.runtime.agent.inputs.assignment import Assignment, Order
+from rekindle.runtime.agent.inputs.blobs import Blobs
+from rekindle.runtime.agent.inputs.outcome import Batch
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.blobs import FolderStore, new_key
+from rekindle.wire.phases import now_ns
+from rekindle.wire.serialization import deserialize, serialize
+from tests.runtime.agent.harness import Harness, run
+
+CALL = "fc-0123456789abcdefABCDEF"
+ORDER = Order(CALL, "fu-1", "ap-1", b"", None, 1, 2, 1)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
+    monkeypatch.delenv("REKINDLE_BLOB_URL", raising=False)
+    monkeypatch.setenv("REKINDLE_BLOB_THRESHOLD_BYTES", "1000")
+    monkeypatch.setattr(module, "_WAITS_S", (0.0,))
+    return FolderStore(tmp_path / "blobs")
+
+
+def put(store: FolderStore, index: int, size: int) -> Assignment:
+    data = bytes([index]) * size
+    key = new_key(CALL, index, data)
+    store.put(key, data)
+    return Assignment(ORDER, index, "", b"", key)
+
+
+def test_an_input_gets_its_payload_and_keeps_its_key(store: FolderStore, tmp_path: Path) -> None:
+    """The blob stays where it is: the input may be delivered once more."""
+    one = put(store, 3, 5000)
+    key = one.blob
+    asyncio.run(Blobs(tmp_path).fetch(one))
+    assert one.payload == b"\x03" * 5000
+    assert one.blob == key
+    assert store.get(key) == one.payload
+
+
+def test_what_is_fetched_at_a_time_is_bounded(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_FETCHED_BYTES", 2000)
+
+    most: list[int] = []
+
+    async def main() -> None:
+        blobs = Blobs(tmp_path)
+        inputs = [put(store, i, 900) for i in range(5)]
+        inputs.append(put(store, 5, 5000))  # larger than the bound: alone
+
+        async def run(one: Assignment) -> None:
+            await blobs.fetch(one)
+            held = [len(other.payload) for other in inputs if other.payload]
+            assert sum(held) <= 2000 or held == [5000]
+            most.append(len(held))
+            await asyncio.sleep(0.01)  # it runs
+            one.payload = b""
+            blobs.release(one)
+
+        await asyncio.gather(*(run(one) for one in inputs))
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    assert len(most) == 6
+    assert max(most) == 2
+
+
+def test_what_cannot_be_fetched_is_told_and_takes_no_room(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    blobs = Blobs(tmp_path)
+    gone, damaged = put(store, 0, 2000), put(store, 1, 2000)
+    store.delete(gone.blob)
+    (store.root / damaged.blob).write_bytes(b"x" * 2000)
+    with pytest.raises(InternalFailure, match="is not in file://"):
+        asyncio.run(blobs.fetch(gone))
+    with pytest.raises(InternalFailure, match="is damaged"):
+        asyncio.run(blobs.fetch(damaged))
+    with pytest.raises(InvalidError, match="is not the key of a blob"):
+        asyncio.run(blobs.fetch(Assignment(ORDER, 2, "", b"", "../token")))
+    assert blobs._bytes == 0
+
+
+def test_a_store_that_does_not_answer_is_asked_again(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = put(store, 0, 2000)
+    get, failures = FolderStore.get, [ServiceError("away")]
+
+    def flaky(self: FolderStore, key: str) -> bytes:
+        if failures:
+            raise failures.pop()
+        return get(self, key)
+
+    monkeypatch.setattr(FolderStore, "get", flaky)
+    asyncio.run(Blobs(tmp_path).fetch(one))
+    assert len(one.payload) == 2000
+    failures += [ServiceError("away"), ServiceError("away")]
+    with pytest.raises(ServiceError, match="away"):
+        asyncio.run(Blobs(tmp_path).fetch(one))
+
+
+def batch_of(*sizes: int) -> Batch:
+    batch = Batch(ORDER)
+    for index, size in enumerate(sizes):
+        result = pb.Result(call_id=CALL, index=index, status=pb.SUCCESS, data=bytes([index]) * size)
+        batch.add(Assignment(ORDER, index, "", b"", ""), pb.SUCCESS, result.SerializeToString())
+    return batch
+
+
+def test_large_results_go_to_the_store(store: FolderStore, tmp_path: Path) -> None:
+    blobs, batch = Blobs(tmp_path), batch_of(10, 5000, 20)
+    assert not blobs.large(batch_of(10, 500))
+    assert blobs.large(batch)
+    asyncio.run(blobs.put_aside(batch))
+    small, large, also = (pb.Result.FromString(raw) for raw in batch.results)
+    assert (len(small.data), len(also.data)) == (10, 20)
+    assert not large.data
+    assert store.get(large.blob) == b"\x01" * 5000
+
+
+def test_a_result_that_cannot_be_put_is_an_error(store: FolderStore, tmp_path: Path) -> None:
+    (tmp_path / "blobs").write_text("not a folder")
+    batch = batch_of(10, 5000)
+    asyncio.run(Blobs(tmp_path).put_aside(batch))
+    assert batch.statuses == [pb.SUCCESS, pb.INTERNAL]
+    result = pb.Result.FromString(batch.results[1])
+    assert result.status == pb.INTERNAL
+    assert result.error_type == "rekindle.exception.ServiceError"
+    assert "its result could not be kept: blob store file://" in result.message
+
+
+def test_a_result_over_the_limit_is_refused_with_it(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_MAX_PAYLOAD_BYTES", "4000")
+    batch = batch_of(3000, 5000)
+    asyncio.run(Blobs(tmp_path).put_aside(batch))
+    fits, refused = (pb.Result.FromString(raw) for raw in batch.results)
+    assert fits.blob
+    assert not refused.blob
+    assert batch.statuses == [pb.SUCCESS, pb.FAILURE]
+    assert refused.error_type == "rekindle.exception.RequestSizeError"
+    assert "5000 > 4000 bytes" in refused.message
+
+
+def test_everything_can_travel_inline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REKINDLE_BLOB_THRESHOLD_BYTES", "0")
+    assert not Blobs(tmp_path).large(batch_of(10_000_000))
+
+
+# ---- a real node -------------------------------------------------------------------------------
+
+
+def join(data: bytes, count: int) -> bytes:
+    return data * count
+
+
+def crash_once(data: bytes, marker: str) -> int:
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        os._exit(3)
+    return len(data)
+
+
+def order(function_id: str, one: pb.Input, delivery: int = 1) -> pb.Assign:
+    return pb.Assign(
+        call_id=CALL,
+        inputs=[one],
+        function_id=function_id,
+        submitted_ns=now_ns(),
+        delivery=delivery,
+        app_id="ap-test",
+    )
+
+
+def put_input(store: FolderStore, index: int, *args: object) -> pb.Input:
+    data = serialize((args, {}), "a test's input")
+    key = new_key(CALL, index, data)
+    store.put(key, data)
+    return pb.Input(index=index, blob=key)
+
+
+def test_a_runner_gets_large_arguments_and_gives_large_results(
+    home: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_BLOB_URL", store.url)
+
+    async def scenario(h: Harness) -> None:
+        f = h.add(join)
+        large, small = put_input(store, 0, b"ab" * 1000, 3), put_input(store, 1, b"ab", 2)
+        for one in (large, small):
+            h.node.assign(order(f, one))
+        small_result = await h.result((CALL, 1))
+        assert small_result.value == b"abab"
+        large_result = await h.result((CALL, 0))
+        assert large_result.result.status == pb.SUCCESS
+        assert not large_result.result.data
+        data = store.get(large_result.result.blob)
+        assert deserialize(data, "a result") == b"ab" * 3000
+        assert store.get(large.blob)  # the controller removes it
+        assert h.node.blobs._bytes == 0
+
+    run(home, scenario)
+
+
+def test_an_input_that_is_delivered_again_finds_its_blob(
+    home: Path, tmp_path: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_BLOB_URL", store.url)
+
+    async def scenario(h: Harness) -> None:
+        f = h.add(crash_once)
+        one = put_input(store, 0, b"x" * 5000, str(tmp_path / "marker"))
+        h.node.assign(order(f, one))
+        await h.uplink.until(lambda: h.uplink.returned)
+        h.node.assign(order(f, one, delivery=2))
+        assert (await h.result((CALL, 0))).value == 5000
+
+    run(home, scenario)
+
+
+def test_arguments_that_are_gone_are_the_result_of_their_input(
+    home: Path, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_BLOB_URL", store.url)
+
+    async def scenario(h: Harness) -> None:
+        f = h.add(join)
+        one = put_input(store, 0, b"x", 1)
+        store.delete(one.blob)
+        h.node.assign(order(f, one))
+        result = (await h.result((CALL, 0))).result
+        assert result.status == pb.INTERNAL
+        assert result.error_type == "rekindle.exception.InternalFailure"
+        assert one.blob in result.message
+        assert store.url in result.message
+
+    run(home, scenario)

@@ -1,0 +1,66 @@
+"""The order in which the inputs that wait in a pool are dealt. Runners are played."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rekindle.runtime.agent.inputs.assignment import Assignment, InputState, Order
+from rekindle.runtime.agent.inputs.dealing import Dealer
+
+
+def order(call_id: str = "fc-1", submitted_ns: int = 1) -> Order:
+    """An order of a call."""
+    return Order(call_id, "fu-1", "ap-1", b"", None, submitted_ns, submitted_ns, 1)
+
+
+def inputs(of: Order, *indexes: int, dealt: bool = False) -> list[Assignment]:
+    """Inputs of an order, that wait or that a runner has."""
+    made = [Assignment(of, index, "", b"", "") for index in indexes]
+    for one in made:
+        if dealt:
+            one.move(InputState.DEALT)
+    return made
+
+
+def dealer() -> Dealer:
+    """One whose pool is open and has no runners."""
+    crew: Any = SimpleNamespace(closed=False)
+    sink: Any = SimpleNamespace()
+    return Dealer(crew, sink, "f", timeout_s=300)
+
+
+def waiting(of: Dealer) -> list[tuple[str, int]]:
+    """What waits, in order."""
+    return [(one.order.call_id, one.index) for one in of.waiting]
+
+
+def test_requests_of_a_call_that_overtook_each_other_are_dealt_in_its_order() -> None:
+    one = order()
+    made = dealer()
+    made.take_in(inputs(one, 0, 1, 2))
+    made.take_in(inputs(one, 6, 7, 8))
+    made.take_in(inputs(one, 3, 4, 5))
+    assert waiting(made) == [("fc-1", n) for n in range(9)]
+
+
+def test_a_call_does_not_overtake_one_that_came_before_it() -> None:
+    made = dealer()
+    made.take_in(inputs(order("fc-1", 5), 0, 1))
+    made.take_in(inputs(order("fc-2", 3), 0, 1))  # another client's clock is behind
+    assert [call for call, _ in waiting(made)] == ["fc-1", "fc-1", "fc-2", "fc-2"]
+
+
+@given(st.permutations(range(6)), st.integers(0, 6))
+def test_slices_that_come_back_in_any_order_wait_oldest_first(turns: list[int], dealt: int) -> None:
+    made, one = dealer(), order()
+    pieces = [inputs(one, *range(4 * n, 4 * n + 4), dealt=True) for n in range(6)]
+    made.take_in(inputs(one, *range(24, 30)))
+    for turn in turns[:dealt]:
+        made.put_back(pieces[turn])
+    indexes = [index for _, index in waiting(made)]
+    assert indexes == sorted(indexes)
+    assert len(indexes) == 6 + 4 * dealt

@@ -1,0 +1,128 @@
+"""What an agent sends: in order, results joined while others are written, nothing doubled."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rekindle.runtime.agent.session.outbox import MAX_BUFFERED, Outbox
+from rekindle.wire import rekindle_pb2 as pb
+
+
+def done(call: str, *indexes: int) -> pb.AgentMessage:
+    return pb.AgentMessage(
+        done=pb.Done(
+            call_id=call,
+            indexes=indexes,
+            statuses=[pb.SUCCESS] * len(indexes),
+            results=[b"%d" % index for index in indexes],
+            execute_ns=10 * len(indexes),
+        )
+    )
+
+
+def line(call: str, text: str) -> pb.AgentMessage:
+    return pb.AgentMessage(log=pb.LogLine(call_id=call, text=text))
+
+
+def told(outbox: Outbox) -> list[str]:
+    """All that waits, in short."""
+
+    async def take() -> list[str]:
+        found: list[str] = []
+        while True:
+            try:
+                async with asyncio.timeout(0.01):
+                    message = await outbox.next()
+            except TimeoutError:
+                return found
+            if message.WhichOneof("kind") == "done":
+                assert [b"%d" % i for i in message.done.indexes] == list(message.done.results)
+                assert message.done.execute_ns == 10 * len(message.done.indexes)
+                found.append(f"{message.done.call_id}{list(message.done.indexes)}")
+            else:
+                found.append(message.log.text)
+
+    return asyncio.run(take())
+
+
+def test_results_of_a_call_that_wait_travel_together() -> None:
+    outbox = Outbox()
+    outbox.connected()
+    for message in (done("a", 1), done("b", 1), done("a", 2, 3), done("a", 4), done("b", 2)):
+        outbox.put(message)
+    assert told(outbox) == ["a[1, 2, 3, 4]", "b[1, 2]"]
+
+
+def test_a_line_goes_before_the_results_that_follow_it() -> None:
+    outbox = Outbox()
+    outbox.connected()
+    for message in (done("a", 1), line("a", "x"), done("a", 2), done("b", 1), line("a", "y")):
+        outbox.put(message)
+    for message in (done("a", 3), done("b", 2), line("", "whose?"), done("b", 3)):
+        outbox.put(message)
+    assert told(outbox) == ["a[1]", "x", "a[2]", "b[1, 2]", "y", "a[3]", "whose?", "b[3]"]
+
+
+def test_a_message_that_is_being_written_is_not_changed() -> None:
+    async def scenario() -> None:
+        outbox = Outbox()
+        outbox.connected()
+        outbox.put(done("a", 1))
+        first = await outbox.next()
+        outbox.put(done("a", 2))
+        assert list(first.done.indexes) == [1]
+        assert list((await outbox.next()).done.indexes) == [2]
+
+    asyncio.run(scenario())
+
+
+def test_large_results_are_not_joined_without_end() -> None:
+    outbox = Outbox()
+    outbox.connected()
+    for index in range(10):
+        message = done("a", index)
+        message.done.results[0] = bytes(1 << 20)
+        outbox.put(message)
+
+    async def sizes() -> list[int]:
+        return [len((await outbox.next()).done.indexes) for _ in range(3)]
+
+    assert asyncio.run(sizes()) == [4, 4, 2]
+
+
+def test_without_a_connection_lines_are_kept_and_results_are_the_nodes() -> None:
+    outbox = Outbox()
+    outbox.put(line("a", "early"))
+    outbox.put(done("a", 1))
+    outbox.connected()
+    outbox.put(done("a", 2))
+    outbox.put(line("a", "late"))
+    outbox.disconnected(line("a", "was being written"))
+    assert not outbox.open
+    outbox.connected()
+    assert told(outbox) == ["was being written", "early", "late"]
+
+
+def test_what_is_kept_is_bounded() -> None:
+    outbox = Outbox()
+    for number in range(MAX_BUFFERED + 5):
+        outbox.put(line("a", str(number)))
+    outbox.connected()
+    assert told(outbox)[0] == "5"
+
+
+def test_it_can_be_waited_for_until_all_is_handed_over() -> None:
+    async def scenario() -> None:
+        outbox = Outbox()
+        outbox.connected()
+        await outbox.emptied()
+        outbox.put(done("a", 1))
+        waiting = asyncio.create_task(outbox.emptied())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await outbox.next()
+        taking = asyncio.create_task(outbox.next())  # asks for the next: the last was written
+        await waiting
+        taking.cancel()
+
+    asyncio.run(scenario())

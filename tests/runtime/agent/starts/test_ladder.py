@@ -1,0 +1,408 @@
+"""The ladder of strategies, with real templates, forks and CRIU restores."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rekindle.runtime.agent.session.report import stats
+from rekindle.runtime.agent.starts.frozen import FrozenState
+from rekindle.snapshot.store import SnapshotStore
+from rekindle.wire import rekindle_pb2 as pb
+from tests.runtime.agent.harness import Harness, run
+
+pytestmark = pytest.mark.criu
+
+
+class Counter:
+    """State that the snap=True hook makes and that each copy must have on its own."""
+
+    def load(self) -> None:
+        self.loaded_by = os.getpid()
+        self.table = list(range(1000))
+
+    def enter(self) -> None:
+        self.entered = getattr(self, "entered", 0) + 1
+
+    def total(self, extra: int = 0) -> int:
+        self.table.append(extra)
+        return sum(self.table)
+
+    def entries(self) -> int:
+        return self.entered
+
+
+def test_each_strategy_is_really_taken_and_computes_the_same(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        assert (await h.call(counter, "total")).strategy == "cold"
+        for strategy in ("restore", "fork"):
+            assert (await h.prepare(counter, strategy)).ok
+        pids = set()
+        for strategy in ("cold", "restore", "fork", "warm"):
+            outcome = await h.call(counter, "total", strategy=strategy)
+            assert outcome.strategy == strategy
+            assert outcome.value == 499500
+            pids.add(outcome.result.runner_id)
+        assert len(pids) == 4
+
+    run(home, scenario)
+
+
+def test_the_ladder_goes_from_cold_to_warm_to_fork_and_after_a_restart_to_restore(
+    home: Path,
+) -> None:
+    async def first(h: Harness) -> None:
+        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
+        assert (await h.call(counter, "total")).strategy == "cold"
+        assert (await h.call(counter, "total")).strategy == "warm"
+        busy = [h.submit(counter, "total") for _ in range(2)]
+        strategies = {(await h.result(key)).strategy for key in busy}
+        assert strategies <= {"warm", "fork"}
+        assert (await h.prepare(counter, "restore")).ok
+
+    async def after_restart(h: Harness) -> None:
+        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
+        outcome = await h.call(counter, "total", 5)
+        assert outcome.strategy == "restore"
+        assert outcome.value == 499505
+
+    run(home, first)
+    run(home, after_restart)
+
+
+class Heavy:
+    """Enough memory for a dump to take its time."""
+
+    def load(self) -> None:
+        self.memory = os.urandom(200 << 20)
+
+    def size(self) -> int:
+        return len(self.memory)
+
+
+def test_the_first_call_does_not_wait_for_its_snapshot_nor_do_calls_beside_it(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        heavy = h.add(Heavy, enable_memory_snapshot=True)
+        assert (await h.call(heavy, "size")).strategy == "cold"
+        frozen = h.revision(heavy).frozen
+        assert frozen.state in (FrozenState.ABSENT, FrozenState.MAKING)
+        beside = 0
+        while frozen.state is not FrozenState.READY:
+            assert (await h.call(heavy, "size")).value == 200 << 20
+            beside += frozen.state is FrozenState.MAKING
+        assert beside > 0  # calls were answered while it was being written
+
+    run(home, scenario)
+
+
+def test_the_steps_of_a_restore_are_told(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "restore")).ok
+        outcome = await h.call(counter, "total", strategy="restore")
+        steps = stats(h.node)["restores"][outcome.result.runner_id]
+        assert list(steps) == ["spawn_criu", "criu", "resume", "reseed"]
+        assert all(ms >= 0 for ms in steps.values()) and steps["criu"] > 0
+
+    run(home, scenario)
+
+
+def test_hooks_with_snap_false_run_once_in_each_runner(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        await h.prepare(counter, "restore")
+        await h.prepare(counter, "fork")
+        for strategy in ("cold", "restore", "fork"):
+            assert (await h.call(counter, "entries", strategy=strategy)).value == 1
+
+    run(home, scenario)
+
+
+def test_phases_explain_the_total_of_every_strategy(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        expected = {
+            "cold": {"queue", "isolate", "interpreter", "import", "enter", "reseed"},
+            "restore": {"queue", "isolate", "restore", "reseed"},
+            "fork": {"queue", "isolate", "fork", "reseed"},
+            "warm": {"queue"},
+        }
+        await h.call(counter, "total")
+        await h.prepare(counter, "restore")
+        await h.prepare(counter, "fork")
+        for strategy, phases in expected.items():
+            outcome = await h.call(counter, "total", strategy=strategy)
+            assert phases | {"load_input", "execute"} <= set(outcome.phases)
+            total_ms = (outcome.done_ns - outcome.result.submitted_ns) / 1e6
+            # What is left is the way of the result to the caller, which the caller marks.
+            last_ns = outcome.result.marks[-1].at_ns
+            assert sum(outcome.phases.values()) == pytest.approx(
+                (last_ns - outcome.result.submitted_ns) / 1e6, rel=1e-6
+            )
+            assert last_ns <= outcome.done_ns and sum(outcome.phases.values()) <= total_ms
+
+    run(home, scenario)
+
+
+def test_a_killed_template_leaves_its_runners_and_the_next_start_needs_no_boot(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        await h.call(counter, "total")
+        assert (await h.prepare(counter, "restore")).ok
+        template = h.revision(counter).template
+        os.kill(template.channel.pid, signal.SIGKILL)
+        await h.uplink.until(template.gone.is_set)
+        warm = await h.call(counter, "total", 7)
+        assert (warm.strategy, warm.value) == ("warm", 499507)
+        for runner in h.runners(counter):
+            runner.kill("test")
+        h.node.pools[(counter, "")].runners.clear()
+        # From the snapshot, or from a template that was restored from it meanwhile.
+        assert (await h.call(counter, "total")).strategy in ("restore", "fork")
+
+    run(home, scenario)
+
+
+def test_a_booted_template_gives_way_to_one_that_is_mapped_from_its_snapshot(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        await h.call(counter, "total")
+        booted = h.revision(counter).template
+        assert not booted.mapped
+        await h.uplink.until(lambda: (t := h.revision(counter).live_template()) and t.mapped)
+        await h.uplink.until(booted.gone.is_set)
+        assert (await h.call(counter, "total", strategy="fork")).value == 499500
+        assert (await h.call(counter, "total")).strategy == "warm"
+
+    run(home, scenario)
+
+
+def test_a_corrupt_page_file_is_refused_with_its_name_and_made_anew(home: Path) -> None:
+    async def first(h: Harness) -> None:
+        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
+        await h.call(counter, "total")
+        assert (await h.prepare(counter, "restore")).ok
+
+    def corrupt() -> None:
+        pages = next((home / "snapshots").glob("sn-*/images/pages-*.img"))
+        with pages.open("r+b") as file:
+            file.seek(pages.stat().st_size // 2)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 0xFF]))
+
+    async def second(h: Harness) -> None:
+        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
+        outcome = await h.call(counter, "total")
+        assert (outcome.strategy, outcome.value) == ("cold", 499500)
+        assert (await h.prepare(counter, "restore")).ok
+        snapshot = h.revision(counter).frozen.snapshot
+        assert "corrupt" in snapshot.manifest.made_because[0]
+        assert "pages-" in snapshot.manifest.made_because[0]
+        assert (await h.call(counter, "total", strategy="restore")).value == 499500
+
+    run(home, first)
+    corrupt()
+    run(home, second)
+
+
+def test_a_snapshot_that_breaks_while_the_node_runs_falls_to_a_cold_boot(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        await h.call(counter, "total")
+        assert (await h.prepare(counter, "restore")).ok
+        h.revision(counter).drop_template()
+        for runner in h.runners(counter):
+            runner.kill("test")
+        h.node.pools[(counter, "")].runners.clear()
+        (next((home / "snapshots").glob("sn-*/images/core-*.img"))).write_bytes(b"junk")
+        outcome = await h.call(counter, "total")
+        assert (outcome.strategy, outcome.value) == ("cold", 499500)
+        assert any(
+            "restore passed over" in note and "core-" in note for note in outcome.result.notes
+        )
+        assert any("restore passed over" in text for text in h.uplink.printed("system"))
+
+    run(home, scenario)
+
+
+class HoldsConnection:
+    """Opens a TCP connection where it must not."""
+
+    def __init__(self) -> None:  # never called: instances are made without it
+        self.port = 0
+
+    def load(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.client = socket.create_connection(self.listener.getsockname())
+        self.server, _ = self.listener.accept()
+
+    def ping(self) -> bytes:
+        self.client.sendall(b"ping")
+        return self.server.recv(4)
+
+
+def test_an_open_tcp_connection_is_named_with_its_line_and_the_call_is_served(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        holder = h.add(HoldsConnection, enable_memory_snapshot=True)
+        outcome = await h.call(holder, "ping")
+        assert (outcome.strategy, outcome.value) == ("cold", b"ping")
+        prepared = await h.prepare(holder, "restore")
+        assert not prepared.ok
+        assert "connected TCP socket to 127.0.0.1:" in prepared.reason
+        assert "fd " in prepared.reason and "test_ladder.py:" in prepared.reason
+        assert "@enter(snap=False)" in prepared.reason
+        assert not (await h.prepare(holder, "fork")).ok
+        assert not list((home / "snapshots").glob("sn-*"))
+
+    run(home, scenario)
+
+
+class HasThread:
+    """A thread that a fork would lose."""
+
+    def load(self) -> None:
+        self.requests: Any = []
+        self.bell = threading.Event()
+        self.answer = threading.Event()
+        threading.Thread(target=self._work, name="pump", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self.bell.wait()
+            self.bell.clear()
+            self.requests.append(len(self.requests))
+            self.answer.set()
+
+    def ask(self) -> int:
+        self.answer.clear()
+        self.bell.set()
+        assert self.answer.wait(20)
+        return len(self.requests)
+
+
+def test_a_template_with_a_thread_is_restored_never_forked_and_the_thread_lives(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        threaded = h.add(HasThread, enable_memory_snapshot=True)
+        assert (await h.call(threaded, "ask")).value == 1
+        assert any("pump" in text for text in h.uplink.printed("system"))
+        assert (await h.prepare(threaded, "restore")).ok
+        refused = await h.call(threaded, "ask", strategy="fork")
+        assert refused.result.status == pb.START_FAILURE
+        assert refused.result.error_type == "rekindle.exception.StrategyUnavailableError"
+        assert "pump" in refused.result.message
+        for _ in range(3):
+            outcome = await h.call(threaded, "ask", strategy="restore")
+            assert (outcome.strategy, outcome.value) == ("restore", 1)
+
+    run(home, scenario)
+
+
+def test_a_strategy_that_cannot_be_taken_is_an_error_not_another_strategy(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        plain = h.add(Counter)
+        for strategy in ("warm", "fork", "restore"):
+            outcome = await h.call(plain, "total", strategy=strategy)
+            assert outcome.result.status == pb.START_FAILURE
+            assert outcome.result.error_type == "rekindle.exception.StrategyUnavailableError"
+            assert outcome.result.message.startswith(strategy)
+
+    run(home, scenario)
+
+
+def test_a_snapshot_in_use_is_not_removed_to_make_room_and_one_that_is_not_is(home: Path) -> None:
+    async def make(h: Harness) -> None:
+        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "restore")).ok
+
+    async def use(h: Harness) -> None:
+        counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
+        assert (await h.call(counter, "total")).strategy == "restore"
+        store = h.node.tools.store
+        store.gc(budget_bytes=0)
+        assert [entry.problem for entry in store.list()] == [""]
+
+    run(home, make)
+    run(home, use)
+    store = SnapshotStore(home / "snapshots")
+    assert len(store.list()) == 1
+    store.gc(budget_bytes=0)
+    assert store.list() == []
+
+
+def test_many_forks_while_templates_change_all_succeed(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "fork")).ok
+        assert (await h.prepare(counter, "restore")).ok
+        for _round in range(5):
+            keys = [h.submit(counter, "total", n, strategy="fork") for n in range(4)]
+            assert (await h.prepare(counter, "fork")).ok
+            await h.node.pools[(counter, "")].starter.restore_template()
+            for n, key in enumerate(keys):
+                assert (await h.result(key)).value == 499500 + n
+
+    run(home, scenario)
+
+
+class HasSemaphore:
+    """multiprocessing keeps its semaphores as deleted files in /dev/shm."""
+
+    def load(self) -> None:
+        import multiprocessing
+
+        self.lock = multiprocessing.Lock()
+
+    def hold(self, seconds: float) -> bool:
+        with self.lock:
+            time.sleep(seconds)
+            return os.path.exists("/dev/shm")
+
+
+def test_copies_with_shared_semaphores_are_restored_at_once_and_do_not_share_them(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        holder = h.add(HasSemaphore, enable_memory_snapshot=True)
+        assert (await h.prepare(holder, "restore")).ok
+        for _round in range(3):
+            keys = [h.submit(holder, "hold", 0.2, strategy="restore") for _ in range(6)]
+            assert all([(await h.result(key)).value for key in keys])
+        assert os.listdir("/dev/shm") == before
+
+    before = os.listdir("/dev/shm")
+    run(home, scenario)
+
+
+def test_two_hundred_restores_in_a_row_all_work(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "restore")).ok
+        for number in range(200):
+            outcome = await h.call(counter, "total", number, strategy="restore")
+            assert outcome.value == 499500 + number
+
+    run(home, scenario)
+
+
+def test_eight_restores_at_once_all_work_again_and_again(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "restore")).ok
+        for _round in range(5):
+            keys = [h.submit(counter, "total", n, strategy="restore") for n in range(8)]
+            outcomes = await asyncio.gather(*(h.result(key) for key in keys))
+            assert [o.value for o in outcomes] == [499500 + n for n in range(8)]
+
+    run(home, scenario)
