@@ -168,7 +168,9 @@ class FolderStore:
                     left = left[file.write(left) :]
                 os.fsync(fd)
             for _ in range(100):  # the folder goes with the last blob in it, maybe just now
-                path.parent.mkdir(exist_ok=True, mode=0o700)
+                # Not Path.mkdir(exist_ok=True): that raises where the folder goes under its look.
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path.parent, 0o700)
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(draft, path)
                     break
