@@ -7,6 +7,7 @@ is told into queues.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import os
@@ -382,6 +383,14 @@ class FakeAgent:
         """Return when the controller is gone."""
         assert self._reader is not None
         await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def all_assigned(self) -> list[pb.Assign]:
+        """What it was given and nobody looked at, until nothing more comes for a moment."""
+        found: list[pb.Assign] = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                found.append(await asyncio.wait_for(self.assigned.get(), 0.3))
+        return found
 
     def answer(self, answer: Callable[[pb.Assign], pb.Result | None] | None) -> None:
         """Have every input answered by ``answer`` from now on; None from it leaves it be."""

@@ -12,7 +12,13 @@ from collections.abc import Callable
 
 from rekindle.controller.queue.events import Events
 from rekindle.controller.queue.inputs import Entry, InputState, LoneInput, Lot, Slice
-from rekindle.controller.queue.placement import choose_agent, choose_function, portion, weight
+from rekindle.controller.queue.placement import (
+    choose_agent,
+    choose_function,
+    has_enough,
+    portion,
+    weight,
+)
 from rekindle.controller.state import Agent, Function, State
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -77,6 +83,7 @@ class Dispatcher:
         """Assign what can be assigned now."""
         blocked: set[str] = set()
         orders: dict[tuple[Agent, int], tuple[Lot, Slice]] = {}
+        filling: set[tuple[str, str]] = set()
         while self._ready:
             if len(self._ready) == 1 and not blocked:
                 function: Function | None = next(iter(self._ready.values()))
@@ -91,7 +98,7 @@ class Dispatcher:
                 continue
             most = function.max_containers
             agent = choose_agent(
-                filter(function.may_run_on, self._state.agents.values()),
+                [one for one in self._state.agents.values() if _takes(one, function, filling)],
                 function.function_id,
                 most,
                 function.mean_ns,
@@ -99,6 +106,7 @@ class Dispatcher:
             if agent is None:
                 blocked.add(function.function_id)
                 continue
+            filling.add((agent.agent_id, function.function_id))
             self._turn += 1
             function.served = self._turn
             if isinstance(work, Lot):
@@ -220,6 +228,15 @@ class Dispatcher:
             item.agent = None
             agent.holdings.pop(item, None)
             agent.drop(item.call.function, 1, 1.0)
+
+
+def _takes(agent: Agent, function: Function, filling: set[tuple[str, str]]) -> bool:
+    """Whether an agent may get inputs of a function: it has too few, or is being filled up."""
+    if not function.may_run_on(agent):
+        return False
+    if (agent.agent_id, function.function_id) in filling:
+        return True
+    return not has_enough(agent, function.function_id, function.max_containers, function.mean_ns)
 
 
 def _place(ready: deque[Lot | LoneInput], work: Lot | LoneInput) -> int:

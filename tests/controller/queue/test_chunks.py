@@ -59,17 +59,17 @@ async def test_requests_that_overtook_each_other_are_handed_out_in_the_order_of_
 async def test_an_agent_gets_many_inputs_once_they_are_known_to_be_short(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared, max_runners=2) as agent:
         _, [function_id] = await client.register("app", spec())
-        call_id = await client.submit(function_id, {i: b"%d" % i for i in range(400)})
+        call_id = await client.submit(function_id, {i: b"%d" % i for i in range(2000)})
         first = [await agent.assigned.get() for _ in range(10)]
         assert agent.assigned.empty()  # nothing is known of them yet
         await agent.send(done=together(first))  # a millisecond each
-        more = [await agent.assigned.get() for _ in range(80)]
-        while not agent.assigned.empty():
-            more.append(agent.assigned.get_nowait())
-        assert len(more) <= 100  # 50 ms for each of two runners
+        more = await agent.all_assigned()
+        assert 500 < len(more) <= 1000  # half a second for each of two runners
+        await agent.send(done=together(more[:10]))
+        assert await agent.all_assigned() == []  # it has enough
         agent.answer(echo)
-        await agent.send(done=together(more))
-        assert len(await client.results(call_id)) == 400
+        await agent.send(done=together(more[10:]))
+        assert len(await client.results(call_id)) == 2000
 
 
 @in_loop

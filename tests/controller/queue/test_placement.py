@@ -13,6 +13,7 @@ from rekindle.controller.queue.placement import (
     MOST_PER_RUNNER,
     choose_agent,
     choose_function,
+    has_enough,
     portion,
     share,
     weight,
@@ -161,3 +162,30 @@ def test_no_function_waits_while_others_hold_more(queues: list[int], slots: int)
 
 def test_no_function_is_chosen_from_none() -> None:
     assert choose_function([]) is None
+
+
+def test_an_agent_is_filled_up_once_it_has_done_an_eighth_of_short_inputs() -> None:
+    agent = AgentStub("a", 4, prefetch=10**6)
+    most = share(4, None, 1e6)
+    agent.held["f"] = most
+    assert has_enough(agent, "f", None, 1e6)
+    agent.held["f"] = most * 6 // 7
+    assert not has_enough(agent, "f", None, 1e6)
+
+
+@given(st.integers(1, 64), LIMIT, st.floats(0, 1e12), st.integers(0, 10**6))
+def test_an_agent_without_work_for_its_runners_never_has_enough(
+    runners: int, limit: int | None, mean_ns: float, others: int
+) -> None:
+    few = share(runners, limit)
+    agent = AgentStub("a", runners, held={"f": few - 1, "g": others})
+    assert not has_enough(agent, "f", limit, mean_ns)
+
+
+@given(st.integers(1, 64), LIMIT, st.integers(0, 200))
+def test_of_slow_inputs_an_agent_gets_the_next_for_each_that_is_done(
+    runners: int, limit: int | None, missing: int
+) -> None:
+    most = share(runners, limit)
+    agent = AgentStub("a", runners, prefetch=10**6, held={"f": most - min(missing, most)})
+    assert has_enough(agent, "f", limit, 60e9) == (missing == 0)

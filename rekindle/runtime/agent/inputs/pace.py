@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 #: A slice is so many inputs as take about this long...
 SLICE_S = 0.005
-#: ...and never more than this.
+#: ...or, of a backlog, so long, but no more than half of what each runner has to do: the wake-ups
+#: of many runners cost more than the inputs, and the last slices are small again.
+DEEP_SLICE_S = 0.05
+#: ...and never more inputs than this.
 MAX_SLICE = 128
 #: What rekindle itself takes for an input in a runner.
 OVERHEAD_S = 15e-6
@@ -51,9 +54,10 @@ class Pace:
         """Inputs to hand to one runner, where so many others could take some too."""
         if self.service_s is None:
             return 1
-        by_time = int(SLICE_S / max(self.service_s, OVERHEAD_S))
+        each_s = max(self.service_s, OVERHEAD_S)
         share = math.ceil(waiting / max(1, takers))
-        return max(1, min(by_time, MAX_SLICE, share))
+        deep = min(int(DEEP_SLICE_S / each_s), share // 2)
+        return max(1, min(max(int(SLICE_S / each_s), deep), MAX_SLICE, share))
 
     @property
     def ahead(self) -> bool:

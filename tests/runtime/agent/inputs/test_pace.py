@@ -24,15 +24,18 @@ def test_the_first_slice_is_one_input_because_nothing_is_known() -> None:
     ("service_s", "waiting", "takers", "size"),
     [
         (5e-6, 10_000, 1, MAX_SLICE),
-        (1e-3, 10_000, 1, 5),
-        (10e-3, 1000, 64, 1),
+        (1e-3, 10_000, 1, 50),
+        (1e-3, 6, 1, 5),
+        (10e-3, 64, 64, 1),
+        (10e-3, 1000, 64, 5),  # a backlog: fewer wake-ups
+        (10e-3, 300, 64, 2),  # half of what each has to do
         (60.0, 1000, 2, 1),
         (5e-6, 100, 8, 13),  # the others have their share
         (5e-6, 3, 8, 1),
         (5e-6, 0, 8, 1),
     ],
 )
-def test_a_slice_takes_about_5_ms_and_leaves_work_to_the_others(
+def test_a_slice_takes_about_5_ms_50_of_a_backlog_and_leaves_work_to_the_others(
     service_s: float, waiting: int, takers: int, size: int
 ) -> None:
     assert measured(service_s).slice_size(waiting, takers) == size
