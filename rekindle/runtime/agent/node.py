@@ -21,6 +21,7 @@ from rekindle.runtime.agent.inputs.blobs import Blobs, unfetched
 from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.inputs.outcome import Batch
 from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.pools import slots
 from rekindle.runtime.agent.pools.budget import Budget
 from rekindle.runtime.agent.pools.plans import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
@@ -269,20 +270,20 @@ class Node:
     # ---- what pools ask --------------------------------------------------------------------
 
     def room_for_runner(self, pool: Pool, *, ahead: bool) -> bool:
-        """Whether one more runner fits; where not, an idle one of another pool makes room.
+        """Whether one more runner fits; where not, an idle one of another pool may make room.
 
         For one that no input waits for, ``ahead``, only if its plan keeps it in any case, and only
-        a runner that no plan keeps.
+        a runner that no plan keeps. The pool is pumped again when it may be worth it.
         """
         live = sum(p.size() + p.starting for p in self.pools.values())
         if live >= self.tools.settings.max_runners:
-            kept = pool.size() + pool.starting < pool.sizing.plan.runners
-            others = [p for p in self.pools.values() if p is not pool]
-            spare = [p for p in others if p.size() > p.sizing.plan.runners]
-            if ahead:
-                others = spare if kept else []
-            if not any(other.stop_idle() for other in [*spare, *others]):
-                if not ahead:
+            if ahead and pool.size() + pool.starting >= pool.sizing.plan.runners:
+                return False
+            wait_s = slots.make_room(self.pools.values(), pool, ahead=ahead)
+            if wait_s != 0:
+                if wait_s is not None:
+                    pool.pump_after(wait_s)
+                elif not ahead:
                     self.leases.make_room(pool)
                 return False
         return self.budget.room_for(self, pool, ahead=ahead)

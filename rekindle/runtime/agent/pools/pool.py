@@ -80,6 +80,7 @@ class Pool:
     returning: int = 0
     #: Runner id -> set when it has ended what it was handed; of runners that somebody waits for.
     _awaited: dict[str, asyncio.Event] = field(default_factory=dict)
+    _again: asyncio.TimerHandle | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -128,6 +129,15 @@ class Pool:
         if self.waiting and not self.starting:
             self.host.leases.short(self, stuck=True)
 
+    def pump_after(self, delay_s: float) -> None:
+        """Pump once more when so much time has passed; the first of several wishes counts."""
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(delay_s, self._pump_again)
+
+    def _pump_again(self) -> None:
+        self._again = None
+        self.pump()
+
     # ---- how many runners ------------------------------------------------------------------
 
     def idle_runner(self) -> Runner | None:
@@ -146,6 +156,10 @@ class Pool:
         """Runners that have an input, or a client of their own."""
         busy = (RunnerState.BUSY, RunnerState.LENT)
         return sum(1 for r in self.runners.values() if r.state in busy)
+
+    def start_s(self) -> float:
+        """What the next start will cost, as far as it is known: what the last one did."""
+        return self.dealer.pace.start_s
 
     def size(self) -> int:
         """Runners that are there, starting ones not counted."""
@@ -309,11 +323,6 @@ class Pool:
         finally:
             self._forget(runner)
 
-    def stop_idle(self) -> bool:
-        """Stop the runner that has been idle longest; False when none is idle."""
-        runner = min(self.idle(), key=lambda r: r.idle_since, default=None)
-        return runner is not None and self.stop_runner(runner)
-
     def stop_runner(self, runner: Runner) -> bool:
         """Stop an idle runner; False when it is not idle any more."""
         if runner.state is not RunnerState.IDLE or runner.id not in self.runners:
@@ -332,6 +341,8 @@ class Pool:
     async def close(self) -> None:
         """Fail what waits, kill what runs, let exit hooks run in idle runners."""
         self.closed = self.keeping.closed = True
+        if self._again is not None:
+            self._again.cancel()
         self.dealer.fail_waiting(lambda one: outcome.cancelled(one, _CLOSED), len(self.waiting))
         await self.host.leases.close_pool(self)
         stops = []
@@ -346,6 +357,8 @@ class Pool:
     def abort(self) -> None:
         """Kill every runner, now."""
         self.closed = self.keeping.closed = True
+        if self._again is not None:
+            self._again.cancel()
         for runner in list(self.runners.values()):
             runner.kill("the agent is stopping")
 

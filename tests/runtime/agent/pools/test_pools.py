@@ -143,6 +143,27 @@ def test_a_full_node_stops_an_idle_runner_of_another_pool(home: Path) -> None:
     run(home, scenario, max_runners=1)
 
 
+def test_a_full_node_keeps_a_runner_that_is_dearer_to_start_than_it_has_been_idle(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        first, second = h.add(Worker), h.add(Worker)
+        await h.results(h.submit_many(first, "sleep", [(1.0,), (1.0,)]))
+        await h.call(second, "pid")  # it had none: one is stopped for it in any case
+        assert len(h.runners(first)) == len(h.runners(second)) == 1
+        dear = h.node.pools[(second, "")]
+        dear.dealer.pace.start_s = 600.0
+        await h.results(h.submit_many(first, "sleep", [(1.0,), (1.0,)]))
+        assert len(h.runners(first)) == len(h.runners(second)) == 1
+        dear.dealer.pace.start_s = 1.5
+        keys = h.submit_many(first, "sleep", [(4.0,), (4.0,)])
+        await h.uplink.until(lambda: not h.runners(second) and len(h.runners(first)) == 2)
+        assert not any(key in h.uplink.results for key in keys)
+        await h.results(keys)
+
+    run(home, scenario, max_runners=2)
+
+
 def test_an_input_over_its_timeout_is_killed_and_the_next_call_works(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         worker = h.add(Worker, timeout_s=0.5)
