@@ -59,7 +59,7 @@ class Scaler:
         self.costs = costs
         self._tasks = tasks
         self._pools: dict[Key, SizedPool] = {}
-        self._instances: dict[str, int] = {}  # function id -> pools with parameters
+        self._of_function: dict[str, list[SizedPool]] = {}
         self._policies: dict[str, Policy] = {}
         self._dirty: dict[Key, SizedPool] = {}
         self._due: list[tuple[float, int, SizedPool]] = []
@@ -227,7 +227,7 @@ class Scaler:
         known = self._pools.get((function.function_id, digest))
         if known is not None:
             return known
-        if digest and self._instances.get(function.function_id, 0) >= _MOST_INSTANCES:
+        if digest and self._instances(function) >= _MOST_INSTANCES:
             digest, params = "", b""
         return self._pool(function, digest, params)
 
@@ -240,10 +240,8 @@ class Scaler:
             pool = self._pools[key] = SizedPool(
                 function, digest, params, force, self._policy(force).sizer(), now, demand_at=now
             )
+            self._of_function.setdefault(function.function_id, []).append(pool)
             if digest:
-                self._instances[function.function_id] = (
-                    self._instances.get(function.function_id, 0) + 1
-                )
                 whole = self._pools.get((function.function_id, ""))
                 if whole is not None:  # nobody uses the class without parameters
                     self._touch(whole, now=True)
@@ -252,7 +250,12 @@ class Scaler:
         return pool
 
     def _of(self, function: Function) -> list[SizedPool]:
-        return [p for p in self._pools.values() if p.function is function]
+        known = self._of_function.get(function.function_id, ())
+        return [pool for pool in known if pool.function is function]
+
+    def _instances(self, function: Function) -> int:
+        """Its pools with parameters."""
+        return sum(1 for pool in self._of(function) if pool.digest)
 
     def _prime(self, pool: SizedPool) -> None:
         if pool.force.policy != "declared":
@@ -351,8 +354,7 @@ class Scaler:
                     why=plan.why,
                 ),
             )
-        of_instances = bool(self._instances.get(pool.function.function_id))
-        self._orders.send(pool, plan, has_instances=of_instances)
+        self._orders.send(pool, plan, has_instances=bool(self._instances(pool.function)))
 
     def _tidy(self) -> None:
         """Forget the pools of closed apps, and agents that are gone."""
@@ -362,7 +364,7 @@ class Scaler:
             del self._pools[key]
             self._dirty.pop(key, None)
         for function_id in gone:
-            self._instances.pop(function_id, None)
+            self._of_function.pop(function_id, None)
             self._tasks.start(self.book.forget(function_id), "forget pool settings")
         self._news.forget_but(agents)
         for agent_id in self._told.keys() - agents.keys():
