@@ -14,13 +14,16 @@ import os
 import socket
 import time
 import weakref
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error
+from rekindle.sdk.background import background
 from rekindle.sdk.records import CallRecord
 from rekindle.sdk.running import on_ended
 from rekindle.wire import direct as wire
+from rekindle.wire import reuse
 from rekindle.wire.frames import FrameSocket, pack_frame
 from rekindle.wire.phases import Phase, Strategy, durations_ms
 from rekindle.wire.shared import Packed
@@ -38,6 +41,8 @@ _NEVER_S = 30.0
 _TAKE_UP_S = 2.0
 #: What became of a lease is asked for this long: an agent answers at once.
 _FATE_S = 10.0
+#: How often it is looked whether memory files lie idle, while there are some.
+_LOOK_S = 1.0
 
 
 class NotRunError(Exception):
@@ -55,7 +60,16 @@ class Fate:
 class Held:
     """A lease that this process holds."""
 
-    __slots__ = ("__weakref__", "_lease_id", "_path", "_sock", "_token", "runner_id")
+    __slots__ = (
+        "__weakref__",
+        "_lease_id",
+        "_path",
+        "_sock",
+        "_token",
+        "files",
+        "gone",
+        "runner_id",
+    )
 
     def __init__(self, sock: socket.socket, reply: pb.LeaseReply) -> None:
         self._sock = sock
@@ -63,6 +77,10 @@ class Held:
         self._token = reply.token
         self._lease_id = reply.lease_id
         self.runner_id = reply.runner_id
+        #: What arguments for this runner are packed into.
+        self.files = reuse.MemoryFiles()
+        #: Memory files of its results that nothing here sees any more.
+        self.gone: deque[int] = deque()
 
     @classmethod
     async def take_up(cls, reply: pb.LeaseReply) -> Held:
@@ -91,32 +109,39 @@ class Held:
         Whatever else is raised here (an interrupt) ends the lease, and with it the call.
         """
         try:
-            try:
-                wire.send_call(self._sock, call_id, method, packed)
-            except OSError as error:
-                raise NotRunError from error
+            self._send(call_id, method, packed)
             reply = _reply_or_none(self._sock)
         except BaseException:
             self.close()
             raise
-        if reply is None:
-            self.close()
+        self._came(reply)
         return reply
 
     async def call_aio(self, call_id: str, method: str, packed: Packed) -> wire.Reply | None:
         """The same on an event loop."""
         try:
-            try:
-                wire.send_call(self._sock, call_id, method, packed)
-            except OSError as error:
-                raise NotRunError from error
+            self._send(call_id, method, packed)
             reply = await _await_reply(self._sock)
         except BaseException:
             self.close()
             raise
+        self._came(reply)
+        return reply
+
+    def _send(self, call_id: str, method: str, packed: Packed) -> None:
+        try:
+            wire.send_call(self._sock, call_id, method, packed, self.gone)
+        except OSError as error:
+            raise NotRunError from error
+        if packed.file is not None:
+            packed.close()
+            _look_for_idle()
+
+    def _came(self, reply: wire.Reply | None) -> None:
         if reply is None:
             self.close()
-        return reply
+        elif reply.gone:
+            self.files.came_back(reply.gone)
 
     def fate(self) -> Fate:
         """What became of the runner, from its agent."""
@@ -148,8 +173,9 @@ class Held:
         self.abandon()
 
     def abandon(self) -> None:
-        """Let go of the descriptor alone: the lease is another process's."""
+        """Let go of the descriptors alone: the lease is another process's."""
         self._sock.close()
+        self.files.close()
         _all.pop(id(self), None)
 
 
@@ -284,7 +310,28 @@ def _give_back(app: RunningApp) -> None:
                 held.close()
 
 
+_looking = False
+
+
+def _look_for_idle() -> None:
+    """Memory files that nobody uses go, also where nobody calls again."""
+    global _looking
+    if not _looking:
+        _looking = True
+        background().loop.call_soon_threadsafe(_look)
+
+
+def _look() -> None:
+    global _looking
+    _looking = False  # before the look: who keeps something after it begins another
+    if reuse.drop_idle():
+        _looking = True
+        asyncio.get_running_loop().call_later(_LOOK_S, _look)
+
+
 def _forget_in_child() -> None:
+    global _looking
+    _looking = False
     for held in list(_all.values()):
         held.abandon()
     _all.clear()

@@ -40,7 +40,7 @@ def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str
         if held is None and slot.may_ask():
             held = background().run(slot.ask())
         while held is not None:
-            value = call.packed()
+            value = call.packed(held)
             if value is None:
                 slot.give_back(held)
                 break
@@ -57,7 +57,7 @@ def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str
             slot.give_back(held)
             if reply.printed and call.followed:
                 background().run(call.printed())
-            return call.settle(held.runner_id, reply)
+            return call.settle(held, reply)
     request = call.request()
     result = background().run(_invoke(call.client, call.running, request))
     result.deliveries += call.lost_runners
@@ -75,7 +75,7 @@ async def remote_aio(
         if held is None and slot.may_ask():
             held = await background().arun(slot.ask())
         while held is not None:
-            value = call.packed()
+            value = call.packed(held)
             if value is None:
                 slot.give_back(held)
                 break
@@ -92,7 +92,7 @@ async def remote_aio(
             slot.give_back(held)
             if reply.printed and call.followed:
                 await background().arun(call.printed())
-            return call.settle(held.runner_id, reply)
+            return call.settle(held, reply)
     request = call.request()
     result = await background().arun(_invoke(call.client, call.running, request))
     result.deliveries += call.lost_runners
@@ -204,10 +204,10 @@ class _Call:
         """Whether this process shows what the call prints."""
         return self.running is not None and self.running.logs is not None
 
-    def packed(self) -> Packed | None:
-        """The arguments. None for those that cannot travel: ``request`` says why."""
+    def packed(self, held: direct.Held) -> Packed | None:
+        """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
         try:
-            return pack_input(self.args, self.kwargs, MAX_PAYLOAD_BYTES)
+            return pack_input(self.args, self.kwargs, MAX_PAYLOAD_BYTES, held.files)
         except Exception:  # noqa: BLE001 (a user's __reduce__ may raise anything)
             return None
 
@@ -216,13 +216,13 @@ class _Call:
         if self.running is not None and self.running.logs is not None:
             await self.running.logs.marked(self.call_id)
 
-    def settle(self, runner_id: str, reply: wire.Reply) -> Any:
+    def settle(self, held: direct.Held, reply: wire.Reply) -> Any:
         """The value; raises what the function raised. The record is complete then."""
         ok = False
         try:
             what = self.function.name
             try:
-                value = unpack(reply.data, reply.fd)
+                value = unpack(reply.data, reply.take_fd(), held.gone)
             except Exception as error:
                 raise unpickling_error(f"the result of {what}", error) from error
             if reply.status != wire.OK:
@@ -230,7 +230,7 @@ class _Call:
             ok = True
             return value
         finally:
-            self._record(runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns)
+            self._record(held.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns)
 
     def lost(self, runner_id: str, fate: direct.Fate) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""

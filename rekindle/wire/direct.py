@@ -1,7 +1,8 @@
 """The frames of direct calls: a client and the runner that it leases, over a connected socket.
 
 Small and of fixed shape, since making and reading them is most of what a small call costs. Values
-travel inline or by a memfd (wire/shared.py) whose descriptor rides along. Standard library only:
+travel inline or by a memory file (wire/shared.py) whose descriptor rides along. Every frame tells
+which memory files of the other end are no longer seen here (wire/reuse.py). Standard library only:
 runners import this. Both ends block; one call at a time is on its way.
 """
 
@@ -9,23 +10,29 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 import struct
 import sys
+from collections import deque
 from dataclasses import dataclass
 
 from rekindle.wire.shared import Packed
 
-#: Length of what follows, flags, length of the call id, length of the method.
-_CALL = struct.Struct("=IBBH")
-#: Length of what follows, status, flags; when the call arrived, was unpickled, had run.
-_REPLY = struct.Struct("=IBBqqq")
+#: Length of what follows, flags, numbers of memory files, length of the call id, of the method.
+_CALL = struct.Struct("=IBBBH")
+#: Length of what follows, status, flags, numbers of memory files; when the call arrived, was
+#: unpickled, had run.
+_REPLY = struct.Struct("=IBBBqqq")
+_NUMBER = struct.Struct("=Q")
+#: More of them than a peer can keep; the rest goes with the next frame.
+_NUMBERS = 64
 
 #: What a client reads once its connection is its runner's.
 WELCOME = b"+"
 
 #: Flags of a call.
-SHARED = 1  # its value is in the memfd that rides along
+SHARED = 1  # its value is in the memory file whose descriptor rides along
 #: Flag of a reply, beside SHARED.
 PRINTED = 2  # something was printed: a mark in the log tells when all of it has come
 
@@ -44,34 +51,48 @@ class Call:
 
     call_id: str
     method: str
+    gone: tuple[int, ...]
     data: memoryview
     fd: int
 
 
 @dataclass(slots=True)
 class Reply:
-    """A runner's answer; times on CLOCK_REALTIME."""
+    """A runner's answer; times on CLOCK_REALTIME. Its descriptor is whose ``take_fd`` got it."""
 
     status: int
     printed: bool
     received_ns: int
     loaded_ns: int
     executed_ns: int
+    gone: tuple[int, ...]
     data: memoryview
     fd: int
 
+    def take_fd(self) -> int:
+        """The descriptor, or -1; it is the caller's to close."""
+        fd, self.fd = self.fd, -1
+        return fd
 
-def send_call(sock: socket.socket, call_id: str, method: str, packed: Packed) -> None:
-    """Send a call. Raises OSError when not all of it was accepted: then it will not run."""
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)  # an interrupt came before it was taken
+
+
+def send_call(
+    sock: socket.socket, call_id: str, method: str, packed: Packed, gone: deque[int] | None = None
+) -> None:
+    """Send a call. Raises OSError when not all of it was accepted: then it will not run.
+
+    ``gone``: memory files of the runner that are no longer seen here; what is told is taken out.
+    """
     raw_id, raw_method = call_id.encode(), method.encode()
-    flags = SHARED if packed.fd >= 0 else 0
+    flags = 0 if packed.file is None else SHARED
+    count, numbers = _take_numbers(gone) if gone else (0, b"")
     data = packed.data
-    size = len(raw_id) + len(raw_method) + len(data)
-    _send(
-        sock,
-        _CALL.pack(size, flags, len(raw_id), len(raw_method)) + raw_id + raw_method + data,
-        packed.fd,
-    )
+    size = len(numbers) + len(raw_id) + len(raw_method) + len(data)
+    head = _CALL.pack(size, flags, count, len(raw_id), len(raw_method))
+    _send(sock, head + numbers + raw_id + raw_method + data, packed)
 
 
 def receive_call(sock: socket.socket) -> Call | None:
@@ -80,24 +101,34 @@ def receive_call(sock: socket.socket) -> Call | None:
     if got is None:
         return None
     data, fd = got
-    _size, _flags, id_bytes, method_bytes = _CALL.unpack_from(data)
-    method_at = _CALL.size + id_bytes
+    _size, _flags, count, id_bytes, method_bytes = _CALL.unpack_from(data)
+    id_at = _CALL.size + count * _NUMBER.size
+    method_at = id_at + id_bytes
     value_at = method_at + method_bytes
     return Call(
-        str(data[_CALL.size : method_at], "utf-8"),
+        str(data[id_at:method_at], "utf-8"),
         str(data[method_at:value_at], "utf-8"),
+        _numbers(data[_CALL.size : id_at]) if count else (),
         data[value_at:],
         fd,
     )
 
 
 def send_reply(
-    sock: socket.socket, status: int, times: tuple[int, int, int], packed: Packed, *, printed: bool
+    sock: socket.socket,
+    status: int,
+    times: tuple[int, int, int],
+    packed: Packed,
+    gone: deque[int] | None = None,
+    *,
+    printed: bool,
 ) -> None:
-    """Answer a call. Raises OSError when the client is gone."""
-    flags = (PRINTED if printed else 0) | (SHARED if packed.fd >= 0 else 0)
+    """Answer a call; ``gone`` as in ``send_call``. Raises OSError when the client is gone."""
+    flags = (PRINTED if printed else 0) | (0 if packed.file is None else SHARED)
+    count, numbers = _take_numbers(gone) if gone else (0, b"")
     data = packed.data
-    _send(sock, _REPLY.pack(len(data), status, flags, *times) + data, packed.fd)
+    head = _REPLY.pack(len(numbers) + len(data), status, flags, count, *times)
+    _send(sock, head + numbers + data, packed)
 
 
 def receive_reply(sock: socket.socket) -> Reply | None:
@@ -108,14 +139,16 @@ def receive_reply(sock: socket.socket) -> Reply | None:
 
 def parse_reply(data: memoryview, fd: int) -> Reply:
     """A whole reply frame."""
-    _size, status, flags, received_ns, loaded_ns, executed_ns = _REPLY.unpack_from(data)
+    _size, status, flags, count, received_ns, loaded_ns, executed_ns = _REPLY.unpack_from(data)
+    value_at = _REPLY.size + count * _NUMBER.size
     return Reply(
         status,
         bool(flags & PRINTED),
         received_ns,
         loaded_ns,
         executed_ns,
-        data[_REPLY.size :],
+        _numbers(data[_REPLY.size : value_at]) if count else (),
+        data[value_at:],
         fd,
     )
 
@@ -123,6 +156,13 @@ def parse_reply(data: memoryview, fd: int) -> Reply:
 def reply_bytes(data: bytes | bytearray) -> int:
     """How long the reply frame is that begins with ``data``; 0 while that cannot be told."""
     return _REPLY.size + int(_REPLY.unpack_from(data)[0]) if len(data) >= _REPLY.size else 0
+
+
+def readable(sock: socket.socket, seconds: float) -> bool:
+    """Wait for a frame, or the end."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def read_some(sock: socket.socket, flags: int = 0) -> tuple[bytes, int]:
@@ -144,11 +184,21 @@ def descriptor(ancillary: list[tuple[int, int, bytes]]) -> int:
     return fds[0] if fds else -1
 
 
-def _send(sock: socket.socket, frame: bytes, fd: int) -> None:
-    if fd < 0:
+def _take_numbers(gone: deque[int]) -> tuple[int, bytes]:
+    """What a frame can tell of them; others are added on other threads meanwhile."""
+    taken = [gone.popleft() for _ in range(min(len(gone), _NUMBERS))]
+    return len(taken), b"".join(map(_NUMBER.pack, taken))
+
+
+def _numbers(raw: memoryview) -> tuple[int, ...]:
+    return tuple(number for (number,) in _NUMBER.iter_unpack(raw))
+
+
+def _send(sock: socket.socket, frame: bytes, packed: Packed) -> None:
+    if packed.file is None:
         sock.sendall(frame, _NO_SIGNAL)
         return
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [packed.file.fd]))]
     # A frame with a descriptor is small: the socket takes it whole, or not at all.
     sent = sock.sendmsg([frame], rights, _NO_SIGNAL)
     if sent < len(frame):

@@ -1,37 +1,37 @@
 """Values between two processes of one machine: small ones as bytes, large ones in shared memory.
 
-A large value is pickled into a memfd, its buffers (pickle protocol 5) out of band beside it: one
-write. The receiver maps it privately and unpickles on top of the mapping: no further copy, arrays
-can be written to, and the memory is free again when the last of them dies. Standard library and,
-when something is pickled, cloudpickle: runners import this. Knows nothing of calls and sockets.
+A large value is pickled into a memory file, its buffers (pickle protocol 5) out of band beside it:
+one write. The receiver maps it privately and unpickles on top of the mapping: no further copy,
+arrays can be written to, and the memory is free again when the last of them dies. Bytes have to own
+their memory and are copied once more. Standard library and, when something is pickled, cloudpickle:
+runners import this. Knows nothing of calls and sockets.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
 import struct
 import sys
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
+from rekindle.wire.memory import MemoryFile, copy_bytes, map_private
+from rekindle.wire.reuse import MemoryFiles, is_waste
 from rekindle.wire.serialization import NotPlainError, PlainPickler
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-#: A value whose pickle is larger than this goes through a memfd: below it, two copies through a
-#: socket are quicker than making, sealing and mapping one.
+#: A value whose pickle is larger than this goes through a memory file: below it, two copies through
+#: a socket are quicker than making, sealing and mapping one.
 INLINE_BYTES = 192 * 1024
 #: A buffer smaller than this stays inside the pickle.
 _BUFFER_BYTES = INLINE_BYTES
 _ALIGN = 64
-#: At the end of a memfd: the pickle's size, the number of buffers.
-_TRAILER = struct.Struct("=QQ")
-#: Before it, for each buffer: where it begins, its size.
-_ENTRY = struct.Struct("=QQ")
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+#: What travels for a value in a memory file: the file's number, the size of the pickle at its
+#: beginning; and for each buffer: where it begins, its size, whether it becomes bytes.
+_HEAD = struct.Struct("=QQ")
+_ENTRY = struct.Struct("=QQ?")
 _PROTOCOL = 5
 #: Pickled most often: no arguments, and no value.
 _NO_ARGUMENTS = pickle.dumps(((), {}), protocol=_PROTOCOL)
@@ -49,25 +49,69 @@ class TooLargeError(Exception):
 
 @dataclass(slots=True)
 class Packed:
-    """A pickled value: ``data``, or the descriptor of a memfd that has it."""
+    """A pickled value: ``data``, or what tells how it lies in a memory file."""
 
     data: bytes
-    fd: int = -1
+    file: MemoryFile | None = None
+    _files: MemoryFiles | None = None
 
     def close(self) -> None:
-        """Close the descriptor; a receiver has its own."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Let go of the memory file once it was sent; a receiver has its own descriptor."""
+        file, self.file = self.file, None
+        if file is None:
+            return
+        if self._files is None:
+            file.close()
+        else:
+            self._files.sent(file)
 
 
-def pack(value: Any, limit: int = sys.maxsize) -> Packed:
-    """Pickle a value. Raises TooLargeError, OSError, and whatever pickling it raises."""
+def pack(value: Any, limit: int = sys.maxsize, files: MemoryFiles | None = None) -> Packed:
+    """Pickle a value, into one of ``files`` where it is large.
+
+    Raises TooLargeError, OSError, and whatever pickling it raises.
+    """
     if value is None:
         return Packed(_NONE)
-    sink = _Sink(limit)
+    whole: list[pickle.PickleBuffer] = []
+    if type(value) is bytes:
+        value = _beside(value, whole)
+    return _pack(value, whole, limit, files)
+
+
+def pack_input(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    limit: int = sys.maxsize,
+    files: MemoryFiles | None = None,
+) -> Packed:
+    """The same for ``(args, kwargs)``."""
+    if not args and not kwargs:
+        return Packed(_NO_ARGUMENTS)
+    whole: list[pickle.PickleBuffer] = []
+    for value in (*args, *kwargs.values()):
+        if type(value) is bytes and len(value) > _BUFFER_BYTES:
+            args = tuple(_beside(each, whole) for each in args)
+            kwargs = {name: _beside(each, whole) for name, each in kwargs.items()}
+            break
+    return _pack((args, kwargs), whole, limit, files)
+
+
+def _beside(value: Any, whole: list[pickle.PickleBuffer]) -> Any:
+    """What is pickled in place of ``value``: large bytes lie beside the pickle, as arrays do."""
+    if type(value) is not bytes or len(value) <= _BUFFER_BYTES:
+        return value
+    buffer = pickle.PickleBuffer(value)
+    whole.append(buffer)
+    return buffer
+
+
+def _pack(
+    value: Any, whole: list[pickle.PickleBuffer], limit: int, files: MemoryFiles | None
+) -> Packed:
+    sink = _Sink(limit, whole, files)
     try:
-        PlainPickler(sink, _PROTOCOL).dump(value)
+        PlainPickler(sink, _PROTOCOL, buffer_callback=sink.whole).dump(value)
         return sink.finish()
     except NotPlainError:
         sink.close()
@@ -76,7 +120,7 @@ def pack(value: Any, limit: int = sys.maxsize) -> Packed:
         raise
     import cloudpickle
 
-    sink = _Sink(limit)
+    sink = _Sink(limit, whole, files)
     try:
         cloudpickle.Pickler(sink, _PROTOCOL, buffer_callback=sink.buffer).dump(value)
         return sink.finish()
@@ -85,56 +129,55 @@ def pack(value: Any, limit: int = sys.maxsize) -> Packed:
         raise
 
 
-def pack_input(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int = sys.maxsize) -> Packed:
-    """The same for ``(args, kwargs)``."""
-    if not args and not kwargs:
-        return Packed(_NO_ARGUMENTS)
-    return pack((args, kwargs), limit)
+def unpack(data: bytes | memoryview, fd: int = -1, gone: deque[int] | None = None) -> Any:
+    """The value of what ``pack`` made; closes ``fd``. Raises OSError or what unpickling raises.
 
-
-def unpack(data: bytes | memoryview, fd: int = -1) -> Any:
-    """The value of what ``pack`` made; closes ``fd``. Raises OSError or what unpickling raises."""
+    ``gone`` gets the number of the memory file once nothing here sees what is in it.
+    """
     if fd < 0:
         return pickle.loads(data)
     try:
-        view = _map(fd)
+        number, size = _HEAD.unpack_from(data)
+        table = list(_ENTRY.iter_unpack(memoryview(data)[_HEAD.size :]))
+        end = max(size, *(begin + length for begin, length, _ in table), 0)
+        view = map_private(fd, end, None if gone is None else partial(gone.append, number))
     finally:
         os.close(fd)
-    end = len(view) - _TRAILER.size
-    size, count = _TRAILER.unpack_from(view, end)
-    table = end - count * _ENTRY.size
-    if table < size:
-        raise pickle.UnpicklingError("a shared value is not whole")
-    buffers = []
-    for number in range(count):
-        begin, length = _ENTRY.unpack_from(view, table + number * _ENTRY.size)
-        if begin + length > table:
-            raise pickle.UnpicklingError("a shared value is not whole")
-        buffers.append(view[begin : begin + length])
+    buffers: list[memoryview | bytes] = []
+    for begin, length, is_bytes in table:
+        part = view[begin : begin + length]
+        buffers.append(copy_bytes(part) if is_bytes else part)
     return pickle.loads(view[:size], buffers=buffers)
 
 
 class _Sink:
-    """Where a pickler writes: memory at first, a memfd once it is much."""
+    """Where a pickler writes: memory at first, a memory file once it is much."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(
+        self, limit: int, whole: list[pickle.PickleBuffer], files: MemoryFiles | None
+    ) -> None:
         self._limit = limit
+        self._whole = {id(buffer) for buffer in whole}
+        self._files = files
         self._pieces: list[bytes] = []
         self._size = 0  # of the pickle so far
-        self._buffers: list[memoryview] = []
+        self._buffers: list[tuple[memoryview, bool]] = []
         self._buffered = 0
-        self._fd = -1
+        self._file: MemoryFile | None = None
+
+    # ---- for the pickler
 
     def write(self, data: bytes | memoryview) -> int:
         size = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
         if self._size + self._buffered + size > self._limit:
             raise TooLargeError(self._size + self._buffered + size, self._limit)
-        if self._fd < 0 and self._size + size <= INLINE_BYTES:
+        if self._file is None and self._size + size <= INLINE_BYTES:
             self._pieces.append(bytes(data))
         else:
-            if self._fd < 0:
-                self._open()
-            _write(self._fd, data, self._size)
+            file = self._file
+            if file is None or not file.takes(self._size + size):
+                file = self._move(self._size + size, or_more=True)
+            file.write(data, self._size)
         self._size += size
         return size
 
@@ -146,91 +189,51 @@ class _Sink:
         self._buffered += view.nbytes
         if self._size + self._buffered > self._limit:
             raise TooLargeError(self._size + self._buffered, self._limit)
-        self._buffers.append(view)
+        self._buffers.append((view, id(buffer) in self._whole))
         return False
 
-    def finish(self) -> Packed:
-        if self._fd < 0:
-            if not self._buffers:
-                pieces = self._pieces
-                return Packed(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            self._open()
-        at = self._size
-        table = bytearray()
-        for view in self._buffers:
-            at = -(-at // _ALIGN) * _ALIGN
-            _write(self._fd, view, at)
-            table += _ENTRY.pack(at, view.nbytes)
-            at += view.nbytes
-        table += _TRAILER.pack(self._size, len(self._buffers))
-        _write(self._fd, table, at)
-        # From here on nobody can change it, so that the receiver may trust what it maps.
-        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _SEALS)
-        fd, self._fd = self._fd, -1
-        return Packed(b"", fd)
+    def whole(self, buffer: pickle.PickleBuffer) -> bool:
+        """The same of those that are put beside here; one of the user's stays inside."""
+        return id(buffer) not in self._whole or self.buffer(buffer)
 
-    def _open(self) -> None:
-        self._fd = os.memfd_create("rekindle-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        _write(self._fd, b"".join(self._pieces), 0)
-        self._pieces.clear()
+    # ---- for _pack
+
+    def finish(self) -> Packed:
+        if self._file is None and not self._buffers:
+            pieces = self._pieces
+            return Packed(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        end = self._size
+        told = bytearray()
+        places = []
+        for view, is_bytes in self._buffers:
+            begin = -(-end // _ALIGN) * _ALIGN
+            places.append((view, begin))
+            told += _ENTRY.pack(begin, view.nbytes, is_bytes)
+            end = begin + view.nbytes
+        file = self._file
+        if file is None or not file.takes(end) or is_waste(file, end):
+            file = self._move(end)
+        for view, begin in places:
+            file.write(view, begin)
+        file.seal()
+        self._file = None
+        return Packed(_HEAD.pack(file.number, self._size) + told, file, self._files)
+
+    def _move(self, size: int, *, or_more: bool = False) -> MemoryFile:
+        """Go on in a file that takes ``size`` bytes, with what there is so far."""
+        file = MemoryFile() if self._files is None else self._files.take(size, or_more=or_more)
+        if self._file is None:
+            file.write(b"".join(self._pieces), 0)
+            self._pieces.clear()
+        else:
+            file.write(os.pread(self._file.fd, self._size, 0), 0)
+            self.close()
+        self._file = file
+        return file
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def _write(fd: int, data: bytes | bytearray | memoryview, at: int) -> None:
-    view = memoryview(data).cast("B") if not isinstance(data, bytes) else memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, at)
-        view, at = view[written:], at + written
-
-
-# ---- mapping -----------------------------------------------------------------------------------
-
-_PROT_READ_WRITE, _MAP_PRIVATE = 3, 2
-_libc: Any = None
-
-
-def _map(fd: int) -> memoryview:
-    """The whole memfd, mapped privately until the view and all views of it are gone.
-
-    By hand, since the mmap module keeps a descriptor open for each mapping: a program that keeps
-    a thousand results would run out of them.
-    """
-    size = os.fstat(fd).st_size
-    if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS or size < _TRAILER.size:
-        raise pickle.UnpicklingError("a shared value is not sealed")
-    import ctypes
-    import weakref
-
-    libc = _mapping_functions()
-    address = libc.mmap(None, size, _PROT_READ_WRITE, _MAP_PRIVATE, fd, 0)
-    if address == ctypes.c_void_p(-1).value:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    memory = (ctypes.c_ubyte * size).from_address(address)
-    unmap: Callable[..., int] = libc.munmap
-    weakref.finalize(memory, unmap, address, size).atexit = False
-    return memoryview(memory).cast("B")
-
-
-def _mapping_functions() -> Any:
-    global _libc
-    if _libc is None:
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
-        libc.mmap.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_size_t,
-            ctypes.c_int,
-            ctypes.c_int,
-            ctypes.c_int,
-            ctypes.c_long,
-        ]
-        libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-        _libc = libc
-    return _libc
+        file, self._file = self._file, None
+        if file is not None and self._files is not None:
+            self._files.unused(file)
+        elif file is not None:
+            file.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -64,7 +65,39 @@ def test_a_descriptor_rides_along(ends: Ends) -> None:
     reply = direct.receive_reply(client)
     assert reply is not None and reply.fd >= 0
     assert not os.get_inheritable(reply.fd)
-    assert unpack(reply.data, reply.fd) == value
+    assert unpack(reply.data, reply.take_fd()) == value
+
+
+def test_a_descriptor_that_nobody_took_is_closed(ends: Ends) -> None:
+    client, runner = ends
+    packed = pack(b"x" * (1 << 20))
+    direct.send_reply(runner, OK, (0, 0, 0), packed, printed=False)
+    packed.close()
+    before = len(os.listdir("/proc/self/fd"))
+    reply = direct.receive_reply(client)
+    assert reply is not None and len(os.listdir("/proc/self/fd")) == before + 1
+    del reply
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_frames_tell_which_memory_files_are_gone(ends: Ends) -> None:
+    client, runner = ends
+    gone = deque(range(1, 100))
+    direct.send_call(client, "fc-1", "m", Packed(b"value"), gone)
+    call = direct.receive_call(runner)
+    assert call is not None and call.gone == tuple(range(1, 65)) and list(gone) == [*range(65, 100)]
+    assert (call.call_id, call.method, bytes(call.data)) == ("fc-1", "m", b"value")
+    direct.send_reply(runner, OK, (1, 2, 3), Packed(b"why"), gone, printed=False)
+    reply = direct.receive_reply(client)
+    assert reply is not None and reply.gone == tuple(range(65, 100)) and not gone
+    assert (bytes(reply.data), reply.executed_ns) == (b"why", 3)
+
+
+def test_a_frame_or_the_end_is_waited_for_as_long_as_asked(ends: Ends) -> None:
+    client, runner = ends
+    assert not direct.readable(runner, 0.01)
+    client.close()
+    assert direct.readable(runner, 60)
 
 
 def test_the_end_of_a_connection_is_none(ends: Ends) -> None:

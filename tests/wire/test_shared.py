@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rekindle.wire import shared
-from rekindle.wire.shared import INLINE_BYTES, TooLargeError, pack, pack_input, unpack
+from rekindle.wire.memory import MemoryNotWholeError
+from rekindle.wire.reuse import MemoryFiles
+from rekindle.wire.shared import INLINE_BYTES, Packed, TooLargeError, pack, pack_input, unpack
 
 BIG = 4 * INLINE_BYTES
 
 
-def there_and_back(value: Any) -> Any:
-    packed = pack(value)
-    return unpack(packed.data, packed.fd)
+def arrived(packed: Packed) -> int:
+    """The receiver's descriptor."""
+    fd = -1 if packed.file is None else os.dup(packed.file.fd)
+    packed.close()
+    return fd
+
+
+def there_and_back(value: Any, files: MemoryFiles | None = None) -> Any:
+    packed = pack(value, files=files)
+    return unpack(packed.data, arrived(packed))
 
 
 def mappings() -> int:
@@ -54,15 +60,15 @@ def test_values_come_as_they_were(value: Any) -> None:
 def test_what_is_small_needs_no_memory_file() -> None:
     before = descriptors()
     packed = pack([np.zeros(100), b"x" * 1000])
-    assert packed.fd < 0 and descriptors() == before
+    assert packed.file is None and descriptors() == before
 
 
 def test_arrays_are_mapped_not_copied_and_can_be_written() -> None:
     sent = [np.arange(BIG, dtype=np.int64), np.ones((300, 300)), np.zeros(3)]
     packed = pack(sent)
-    assert packed.fd >= 0
-    other = os.dup(packed.fd)
-    first, second = unpack(packed.data, packed.fd), unpack(packed.data, other)
+    assert packed.file is not None
+    other = os.dup(packed.file.fd)
+    first, second = unpack(packed.data, arrived(packed)), unpack(packed.data, other)
     assert mappings() == 2
     for got, want in zip(first, sent, strict=True):
         assert np.array_equal(got, want)
@@ -104,25 +110,47 @@ def test_functions_and_classes_of_scripts_travel_by_value() -> None:
     assert there_and_back((times, b"x" * BIG))[0](2) == 6
 
 
-def test_nobody_can_change_what_was_packed() -> None:
+def test_nobody_can_cut_short_what_was_packed() -> None:
     packed = pack(b"x" * BIG)
+    assert packed.file is not None
     with pytest.raises(PermissionError):
-        os.pwrite(packed.fd, b"y", 0)
-    with pytest.raises(PermissionError):
-        os.ftruncate(packed.fd, 10)
+        os.ftruncate(packed.file.fd, 10)
     packed.close()
 
 
 def test_memory_that_is_not_sealed_or_not_whole_is_refused() -> None:
+    packed = pack(np.zeros(BIG))
     fd = os.memfd_create("other")
-    os.write(fd, b"x" * 100)
-    with pytest.raises(pickle.UnpicklingError, match="not sealed"):
-        unpack(b"", fd)
-    fd = os.memfd_create("other", os.MFD_ALLOW_SEALING)
-    os.write(fd, b"\xff" * 100)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, shared._SEALS)
-    with pytest.raises(pickle.UnpicklingError, match="not whole"):
-        unpack(b"", fd)
+    os.ftruncate(fd, 20 * BIG)
+    with pytest.raises(MemoryNotWholeError, match="not sealed"):
+        unpack(packed.data, fd)
+    with pytest.raises(MemoryNotWholeError, match="not whole"):
+        unpack(packed.data, arrived(pack(np.zeros(BIG // 2))))
+
+
+@pytest.mark.parametrize("size", [INLINE_BYTES, BIG, 5 << 20, (5 << 20) + 13])
+def test_large_bytes_own_their_memory(size: int) -> None:
+    data = os.urandom(size)
+    packed = pack_input((data, 1, data), {"more": data[1:], "text": "x"})
+    (first, one, again), more = unpack(packed.data, arrived(packed))
+    assert mappings() == 0
+    assert (first, one, again) == (data, 1, data)
+    assert more == {"more": data[1:], "text": "x"}
+    assert type(first) is bytes and hash(first) == hash(data)
+    assert there_and_back(data) == data
+
+
+def test_a_value_that_turns_out_larger_or_smaller_moves_to_a_file_of_its_size() -> None:
+    files = MemoryFiles()
+    small, large = ["é" * 1000] * 200, [os.urandom(100_000) for _ in range(50)]
+    for value in (large, small, [os.urandom(1000) for _ in range(400)], large, [*large, *large]):
+        for _ in range(3):
+            packed = pack(value, files=files)
+            assert packed.file is None or packed.file.size < 5 * sum(map(len, value)) + BIG
+            number = 0 if packed.file is None else packed.file.number
+            assert unpack(packed.data, arrived(packed)) == value
+            files.came_back([number])
+    files.close()
 
 
 def test_a_limit_stops_before_everything_is_written() -> None:
@@ -134,14 +162,28 @@ def test_a_limit_stops_before_everything_is_written() -> None:
     assert descriptors() == before
 
 
-def test_what_cannot_be_pickled_leaves_no_descriptor() -> None:
+class Interrupted:
+    def __reduce__(self) -> Any:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("files", [None, MemoryFiles()], ids=["new", "reused"])
+def test_what_cannot_be_pickled_leaves_no_descriptor(files: MemoryFiles | None) -> None:
+    there_and_back([b"x" * BIG], files)
+    if files is not None:
+        files.came_back([1])
     before = descriptors()
     with pytest.raises(TypeError):
-        pack([b"x" * BIG, np.zeros(BIG), threading.Lock()])
-    assert descriptors() == before
+        pack([b"x" * BIG, np.zeros(BIG), threading.Lock()], files=files)
+    with pytest.raises(KeyboardInterrupt):
+        pack([b"x" * BIG, np.zeros(BIG), Interrupted()], files=files)
+    assert descriptors() <= before + (files is not None)  # its mapping may have one now
+    if files is not None:
+        assert there_and_back([b"y" * BIG], files) == [b"y" * BIG]
+        files.close()
 
 
 def test_arguments_are_a_tuple_and_a_dict() -> None:
     for args, kwargs in (((), {}), ((1,), {}), ((), {"a": np.zeros(BIG).sum()})):
         packed = pack_input(args, kwargs)
-        assert unpack(packed.data, packed.fd) == (args, kwargs)
+        assert unpack(packed.data, arrived(packed)) == (args, kwargs)

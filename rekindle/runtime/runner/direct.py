@@ -14,6 +14,7 @@ import pickle
 import socket
 import struct
 import termios
+from collections import deque
 from typing import Any
 
 from rekindle.exception import RequestSizeError
@@ -23,6 +24,7 @@ from rekindle.wire import direct as wire
 from rekindle.wire.frames import FrameSocket
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
+from rekindle.wire.reuse import IDLE_S, MemoryFiles
 from rekindle.wire.serialization import record_exception, serialize, unpickling_error
 from rekindle.wire.shared import Packed, TooLargeError, pack, unpack
 
@@ -43,20 +45,38 @@ class DirectCalls:
         self._page = page
         self._number = 0
         self._written = -1  # by all calls up to now; -1: not known
+        # Of the client that is served: what its results are written to, and which of its own memory
+        # files nothing here sees any more.
+        self._files = MemoryFiles()
+        self._gone: deque[int] = deque()
 
     def serve(self, fd: int) -> None:
         """Serve one client until its connection ends. Raises FrameError: the agent is gone."""
         self._written = self._total_written()
+        self._files, self._gone = MemoryFiles(), deque()
         with socket.socket(fileno=fd) as sock:
             try:
-                while (call := wire.receive_call(sock)) is not None:
+                while (call := self._next(sock)) is not None:
                     self._run(sock, call)
             except OSError:
                 pass  # the client is gone, and nobody waits for an answer
+            finally:
+                self._files.close()
             with contextlib.suppress(OSError):
                 # The agent has a copy of this end: to close ours would tell the client nothing.
                 sock.shutdown(socket.SHUT_RDWR)
         self._channel.send({"op": "returned"})
+
+    def _next(self, sock: socket.socket) -> wire.Call | None:
+        files = self._files
+        if files.any:
+            left_s = IDLE_S - files.idle_s
+            if left_s <= 0 or not wire.readable(sock, left_s):
+                files.drop()
+        call = wire.receive_call(sock)
+        if call is not None and call.gone:
+            files.came_back(call.gone)
+        return call
 
     def _run(self, sock: socket.socket, call: wire.Call) -> None:
         received_ns = now_ns()
@@ -67,7 +87,7 @@ class DirectCalls:
         def load() -> Any:
             fd, call.fd = call.fd, -1
             try:
-                return unpack(call.data, fd)
+                return unpack(call.data, fd, self._gone)
             except Exception as error:
                 what = self._inputs.what(call.method)
                 raise unpickling_error(f"the arguments of {what}", error) from error
@@ -91,6 +111,8 @@ class DirectCalls:
             fields = (record.data, record.type_name, record.message, record.traceback)
             packed = Packed(pickle.dumps(fields, 5))
             page.fail()
+            # With it go the frames that hold the arguments: the answer says that they are gone.
+            done.failure = failure = None
         printed = self._printed()
         page.end(done.began_ns, now_ns())
         if printed:
@@ -98,14 +120,14 @@ class DirectCalls:
             self._channel.send({"op": "mark", "call_id": call.call_id})
         try:
             times = (received_ns, done.loaded_ns, done.ended_ns)
-            wire.send_reply(sock, status, times, packed, printed=printed)
+            wire.send_reply(sock, status, times, packed, self._gone, printed=printed)
         finally:
             packed.close()
 
     def _pack(self, value: Any, method: str) -> Packed:
         what = f"the result of {self._inputs.what(method)}"
         try:
-            return pack(value, MAX_RESULT_BYTES)
+            return pack(value, MAX_RESULT_BYTES, self._files)
         except TooLargeError as error:
             raise RequestSizeError(
                 f"{what} takes more than {error.limit >> 20} MiB; write it to a file and return "

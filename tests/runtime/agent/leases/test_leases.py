@@ -125,7 +125,7 @@ class Client:
     async def value(self, held: Held, method: str, *args: Any) -> Any:
         reply = await self.call(held, method, *args)
         assert reply is not None, await asyncio.to_thread(held.fate)
-        value = unpack(reply.data, reply.fd)
+        value = unpack(reply.data, reply.take_fd())
         if reply.status != wire.OK:
             raise rebuild_exception(ExceptionRecord(*value))
         return value
