@@ -420,6 +420,7 @@ def test_spawn_map_takes_its_inputs_as_they_are_accepted(
 def test_a_spawn_map_whose_iterator_fails_is_cancelled(controller: FakeController) -> None:
     def inputs() -> Iterator[int]:
         yield from range(5000)
+        wait_until(lambda: bool(controller.submitted))  # before that there is nothing to cancel
         raise OSError("the file ended")
 
     with app.run():
