@@ -275,8 +275,9 @@ def test_a_result_that_cannot_be_unpickled_at_home_is_named(shared: Home) -> Non
     assert "refused:" in out and "the result of make" in out and "no such module at home" in out
 
 
-def test_sys_exit_in_a_function_is_an_error_and_its_runner_is_replaced(shared: Home) -> None:
-    script = shared.script(
+def test_sys_exit_in_a_function_is_an_error_and_its_runner_is_replaced(home: Home) -> None:
+    home.up(REKINDLE_MAX_DELIVERIES="1")
+    script = home.script(
         """
         import os, sys, rekindle
         app = rekindle.App("leaver")
@@ -298,7 +299,7 @@ def test_sys_exit_in_a_function_is_an_error_and_its_runner_is_replaced(shared: H
                     print(type(error).__name__, error)
         """
     )
-    first, second, third = shared.run(script).out.splitlines()
+    first, second, third = home.run(script).out.splitlines()
     assert first.startswith("ExecutionError leave called sys.exit('enough')")
     assert second.startswith("RunnerLostError") and "exit status 7" in second
     assert third == "stayed"

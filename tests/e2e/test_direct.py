@@ -285,8 +285,16 @@ def held(home: Home, gate: Gate) -> Program:
 
 
 def kill(process: psutil.Process) -> None:
+    """Kill a process, and wait until it is dead; its parent may be suspended and not bury it."""
     process.kill()
-    psutil.wait_procs([process], timeout=10)
+
+    def dead() -> bool:
+        try:
+            return process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    wait_until(dead, "a killed process to end")
 
 
 def test_the_call_of_a_killed_runner_runs_again(home: Home, gate: Gate) -> None:
