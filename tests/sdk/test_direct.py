@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import pickle
 import socket
 import threading
@@ -228,6 +230,48 @@ def test_a_cancelled_task_hangs_up(lender: Lender) -> None:
     with app.run():
         asyncio.run(scenario())
         assert lender.ended.wait(10)
+
+
+@pytest.mark.parametrize("way", ["cancelled", "lost", "not accepted"])
+def test_a_lease_that_ends_takes_its_memory_files_along(lender: Lender, way: str) -> None:
+    begun, large = threading.Event(), b"x" * (1 << 20)
+    with app.run():
+        for _ in range(3):
+            assert add.remote(large, b"y") == large + b"y"
+        assert memory_files()
+
+        def begin(sock: socket.socket, call: wire.Call) -> None:
+            os.close(call.fd)
+            begun.set()
+            if way == "lost":
+                hang_up(sock, call)
+
+        async def scenario() -> None:
+            calling = asyncio.create_task(_await(add.remote.aio(large, b"z")))
+            await asyncio.to_thread(begun.wait, 10)
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+
+        lender.serve = begin
+        if way == "cancelled":
+            asyncio.run(scenario())
+        elif way == "not accepted":
+            for one in lender.connections:
+                one.shutdown(socket.SHUT_RD)
+            assert add.remote(large, b"z") == large + b"z"
+        else:
+            assert add.remote(large, b"z") == large + b"z"
+        assert not memory_files()
+
+
+def memory_files() -> int:
+    """Descriptors of memory files in this process."""
+    found = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found += "rekindle-value" in os.readlink(f"/proc/self/fd/{fd}")
+    return found
 
 
 def test_what_cannot_travel_is_the_same_error_and_costs_no_lease(
