@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,15 @@ class InFlight:
 
     def template(self) -> psutil.Process:
         """The live template of the model."""
-        found = wait_until(lambda: self.stats().get("templates"), "a template to be told of")
-        return psutil.Process(found[0]["pid"])
+
+        def told() -> psutil.Process | None:
+            for one in self.stats().get("templates", ()):
+                with suppress(psutil.NoSuchProcess):  # one that was replaced since it was told of
+                    return psutil.Process(one["pid"])
+            return None
+
+        found: psutil.Process = wait_until(told, "a template to be told of")
+        return found
 
     def waits_again(self, times: int) -> None:
         """Return when the call came to the gate the ``times``-th time."""
