@@ -84,14 +84,14 @@ class Apps:
 
     async def restore(self, stored: StoredApp) -> App:
         """An app that the controller before this one had."""
-        app = await self._open(stored.app_id, stored.name, stored.ephemeral)
+        app = await self._open(stored.app_id, stored.name, stored.ephemeral, again=True)
         for function in stored.functions:
             spec = FunctionSpec.from_json(function.spec_json)
             self._add(app, function.function_id, function.name, spec)
         return app
 
-    async def _open(self, app_id: str, name: str, ephemeral: bool) -> App:
-        await self._logbook.open(app_id)
+    async def _open(self, app_id: str, name: str, ephemeral: bool, *, again: bool = False) -> App:
+        await self._logbook.open(app_id, again=again)
         app = self._state.apps.get(app_id)
         if app is None:
             app = self._state.apps[app_id] = App(app_id, name, ephemeral)

@@ -21,7 +21,7 @@ from rekindle.wire.phases import now_ns
 _RECENT = 2000  # lines of an app in memory
 _BATCH = 500
 _READ = 500
-#: Numbers that a restart skips: more than can be unstored, so that none is given twice.
+#: Numbers that a restart skips at least: more than can be unstored, so that none is given twice.
 _SKIP = 100_000
 #: Lines of several runners come in another order than they were written, by no more than this.
 _OUT_OF_ORDER_NS = 60 * 10**9
@@ -50,12 +50,16 @@ class Logbook:
         self._dropped = 0
         self._storing = False
 
-    async def open(self, app_id: str) -> None:
-        """Number the lines of an app, from where a former controller may have been."""
+    async def open(self, app_id: str, *, again: bool = False) -> None:
+        """Number the lines of an app; ``again``: from where a former controller may have been."""
         if app_id in self._books:
             return
-        last = await self._registry.last_log_seq(app_id)
-        self._books.setdefault(app_id, _Book(seq=last + _SKIP if last else 0, stored=last))
+        first = last = 0
+        if again:
+            last = await self._registry.last_log_seq(app_id)
+            # What it showed last is perhaps not stored, nor is anything: only a clock goes on.
+            first = max(last + _SKIP, now_ns() // 1000)
+        self._books.setdefault(app_id, _Book(seq=first, stored=last))
 
     def close(self, app_id: str) -> None:
         """End the streams of those who follow an app, after its last line."""

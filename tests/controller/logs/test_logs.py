@@ -150,6 +150,32 @@ async def test_lines_wait_for_a_redis_that_is_away(instance: Instance) -> None:
 
 
 @in_loop
+async def test_lines_behind_those_that_were_lost_with_controller_and_redis_are_shown(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        app_id, _ = await client.register("app", spec())
+        shown = 0
+        for round_ in range(3):
+            stream = client.call(
+                "Logs", pb.LogsRequest(app_id=app_id, after_seq=shown, follow=True)
+            )
+            # A mark is not stored: nothing at all is known of these lines afterwards.
+            await agent.send(log=pb.LogLine(app_id=app_id, stream="mark", call_id="fc-1"))
+            assert (await stream.read()).call_id == "fc-1"
+            instance.kill_redis()
+            await say(agent, app_id, f"shown {round_}")
+            line = await stream.read()
+            assert line.text == f"shown {round_}" and line.seq > shown
+            shown = line.seq
+            instance.kill_controller()
+            await agent.lost_connection()
+            await asyncio.to_thread(instance.start_redis)
+            instance.start_controller()
+            await agent.connect()
+
+
+@in_loop
 async def test_logs_of_an_app_that_is_not_there_are_empty(shared: Instance) -> None:
     async with Client(shared) as client:
         stream = client.call("Logs", pb.LogsRequest(app_id=new_id("ap"), follow=True))
