@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 import pytest
 
+from tests.e2e import direct_program
 from tests.e2e.harness import Gate, Home, Program, holder_of, service, wait_until
 
 APP = (
@@ -68,24 +70,11 @@ class Scale:
 def is_direct():
     # Whether this process holds a lease.
     return len(direct._all) > 0
-
-def warm_up(function, *args):
-    # Call until this process holds a lease.
-    while not any(slot.idle for key, slot in direct._slots.items()
-                  if key[1:] == (function.object_id, function.params)):
-        function.remote(*args)
-
-@app.local_entrypoint()
-def main({arguments}):
-{body}
 """
 )
 
 
-def program(body: str, arguments: str = "") -> str:
-    """A program whose entrypoint is ``body``."""
-    lines = "\n".join(f"    {line}" for line in body.strip("\n").splitlines())
-    return APP.replace("{arguments}", arguments).replace("{body}", lines)
+program = partial(direct_program.program, APP)
 
 
 @pytest.fixture

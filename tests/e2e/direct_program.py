@@ -1,0 +1,24 @@
+"""Scripts of programs that call functions directly: what they have in common."""
+
+from __future__ import annotations
+
+_END = """
+def warm_up(function, *args):
+    # Call until this process holds a lease.
+    while not any(slot.idle for key, slot in direct._slots.items()
+                  if key[1:] == (function.object_id, function.params)):
+        function.remote(*args)
+
+@app.local_entrypoint()
+def main({arguments}):
+{body}
+"""
+
+
+def program(functions: str, body: str, arguments: str = "") -> str:
+    """A script with these functions, whose entrypoint is ``body``.
+
+    ``functions`` makes ``app`` and imports ``rekindle.sdk.direct``.
+    """
+    lines = "\n".join(f"    {line}" for line in body.strip("\n").splitlines())
+    return functions + _END.replace("{arguments}", arguments).replace("{body}", lines)
