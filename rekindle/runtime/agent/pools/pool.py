@@ -340,9 +340,7 @@ class Pool:
 
     async def close(self) -> None:
         """Fail what waits, kill what runs, let exit hooks run in idle runners."""
-        self.closed = self.keeping.closed = True
-        if self._again is not None:
-            self._again.cancel()
+        self._shut()
         self.dealer.fail_waiting(lambda one: outcome.cancelled(one, _CLOSED), len(self.waiting))
         await self.host.leases.close_pool(self)
         stops = []
@@ -356,11 +354,15 @@ class Pool:
 
     def abort(self) -> None:
         """Kill every runner, now."""
+        self._shut()
+        for runner in list(self.runners.values()):
+            runner.kill("the agent is stopping")
+
+    def _shut(self) -> None:
+        """Nothing is started any more."""
         self.closed = self.keeping.closed = True
         if self._again is not None:
             self._again.cancel()
-        for runner in list(self.runners.values()):
-            runner.kill("the agent is stopping")
 
     # ---- beside runners --------------------------------------------------------------------
 

@@ -40,13 +40,14 @@ def make_room(pools: Iterable[Pool], pool: Pool, *, ahead: bool) -> float | None
     if ahead:
         idle = [one for one in idle if not one.kept]
     must = not ahead and not pool.size() and not pool.starting
-    now, soonest_s = time.monotonic(), None
+    now, waits_s = time.monotonic(), []
     for one in idle:
         left_s = 0.0 if must else one.pool.start_s() - (now - one.idle_since)
-        if left_s <= 0 and one.pool.stop_runner(one.runner):
+        if left_s <= 0:
+            one.pool.stop_runner(one.runner)
             return 0.0
-        soonest_s = left_s if soonest_s is None else min(soonest_s, left_s)
-    return soonest_s
+        waits_s.append(left_s)
+    return min(waits_s, default=None)
 
 
 def _idle(pools: Iterable[Pool], taker: Pool) -> Iterable[Idle]:
