@@ -43,6 +43,13 @@ class RequestSizeError(ResourceExhaustedError):
     """A payload is over the size limit."""
 
 
+class CallDepthError(ResourceExhaustedError):
+    """Calls from inside calls go deeper than allowed, or wait for more runners than there may be.
+
+    The message names the limit and how to raise it.
+    """
+
+
 class ExecutionError(Error):
     """The call was used in a state in which it cannot run (app not running, say)."""
 

@@ -35,6 +35,7 @@ class Call:
     total: int = -1  # -1: more inputs may come
     batches: int = 0  # batches of results so far, numbered from 1
     cancelled: int = 0  # 2: and its runners are to end
+    depth: int = 0  # how many calls it was made inside of
     undone: dict[int, Holder] = field(default_factory=dict)  # those in memory
     held: int = 0  # who else needs the call in memory
     watchers: list[ResultWatcher] = field(default_factory=list)
@@ -125,9 +126,9 @@ class Function:
         """Runners that each of its pools may have, as it is in force; None is no limit."""
         return self.spec.max_containers if self.limit is None else (self.limit or None)
 
-    def may_run_on(self, agent: Agent) -> bool:
+    def may_run_on(self, agent_id: str) -> bool:
         """Whether an agent has a share of its runners at all."""
-        return self.limits.get(agent.agent_id, 1) > 0
+        return self.limits.get(agent_id, 1) > 0
 
 
 @dataclass(slots=True, eq=False)
@@ -161,6 +162,8 @@ class Agent:
     count: int = 0  # inputs that it has
     units: float = 0.0  # the room that they take
     by_function: dict[str, int] = field(default_factory=dict)
+    #: Function id -> depth -> inputs and units that it has of calls inside of others.
+    nested: dict[str, dict[int, tuple[int, float]]] = field(default_factory=dict)
     known_functions: set[str] = field(default_factory=set)  # had an input or a template here
     stats: dict[str, Any] = field(default_factory=dict)
     warm_functions: frozenset[str] = frozenset()  # has a runner or template now, by heartbeat
@@ -188,6 +191,10 @@ class Agent:
         """Inputs of a function that it holds."""
         return self.by_function.get(function_id, 0)
 
+    def at(self, depth: int) -> Agent | AgentAt:
+        """It as inputs at a depth see it."""
+        return AgentAt(self, depth) if depth else self
+
     def warmth(self, function_id: str) -> int:
         """2: has a runner or a template of the function; 1: had one; 0: never."""
         if function_id in self.warm_functions:
@@ -208,8 +215,10 @@ class Agent:
         order = pb.CancelInputs(call_id=call_id, indexes=indexes, kill=kill)
         self.send(pb.ControllerMessage(cancel=order))
 
-    def add(self, function: Function, count: int, weight: float) -> None:
-        """Note that it has inputs."""
+    def add(self, function: Function, count: int, weight: float, depth: int) -> None:
+        """Note that it has inputs of a call that was made inside of so many others."""
+        if depth:
+            self._nest(function.function_id, count, count * weight, depth)
         function_id = function.function_id
         self.by_function[function_id] = self.by_function.get(function_id, 0) + count
         self.known_functions.add(function_id)
@@ -218,8 +227,10 @@ class Agent:
         function.outstanding += count
         function.units += count * weight
 
-    def drop(self, function: Function, count: int, weight: float) -> None:
+    def drop(self, function: Function, count: int, weight: float, depth: int) -> None:
         """Note that it has them no longer."""
+        if depth:
+            self._nest(function.function_id, -count, -count * weight, depth)
         function_id = function.function_id
         left = self.by_function[function_id] - count
         if left:
@@ -230,6 +241,61 @@ class Agent:
         self.units = self.units - count * weight if self.count else 0.0
         function.outstanding -= count
         function.units = function.units - count * weight if function.outstanding else 0.0
+
+    def _nest(self, function_id: str, count: int, units: float, depth: int) -> None:
+        depths = self.nested.setdefault(function_id, {})
+        had = depths.get(depth, (0, 0.0))
+        left = (had[0] + count, had[1] + units)
+        if left[0]:
+            depths[depth] = left
+            return
+        del depths[depth]
+        if not depths:
+            del self.nested[function_id]
+
+
+@dataclass(slots=True)
+class AgentAt:
+    """An agent as inputs at a depth see it: what may wait for them takes no room of theirs."""
+
+    agent: Agent
+    depth: int
+
+    @property
+    def agent_id(self) -> str:
+        """See Agent."""
+        return self.agent.agent_id
+
+    @property
+    def max_runners(self) -> int:
+        """See Agent."""
+        return self.agent.max_runners
+
+    @property
+    def room(self) -> float:
+        """How many more inputs of this depth it may hold."""
+        agent = self.agent
+        if agent.outbox is None:
+            return 0.0
+        units = sum(self._sum(one)[1] for one in agent.nested.values())
+        return agent.room_total - units
+
+    @property
+    def load(self) -> float:
+        """See Agent."""
+        return self.agent.load
+
+    def holds(self, function_id: str) -> int:
+        """Inputs of a function that it holds, of this depth and below."""
+        return self._sum(self.agent.nested.get(function_id, {}))[0]
+
+    def warmth(self, function_id: str) -> int:
+        """See Agent."""
+        return self.agent.warmth(function_id)
+
+    def _sum(self, nested: dict[int, tuple[int, float]]) -> tuple[int, float]:
+        deep = [one for depth, one in nested.items() if depth >= self.depth]
+        return sum(count for count, _ in deep), sum(units for _, units in deep)
 
 
 @dataclass(slots=True, eq=False)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
+from rekindle.sdk import nesting
 from rekindle.sdk.dual import Dual
 
 if TYPE_CHECKING:
@@ -124,12 +125,16 @@ class FunctionCall:
     def _get(self, timeout: float | None = None, *, index: int = 0) -> Any:
         from rekindle.sdk.background import background
 
-        return self._settle(background().run(self._fetch(timeout, index)))
+        with nesting.waiting():
+            result = background().run(self._fetch(timeout, index))
+        return self._settle(result)
 
     async def _get_aio(self, timeout: float | None = None, *, index: int = 0) -> Any:
         from rekindle.sdk.background import background
 
-        return self._settle(await background().arun(self._fetch(timeout, index)))
+        with nesting.waiting():
+            result = await background().arun(self._fetch(timeout, index))
+        return self._settle(result)
 
     def _client(self) -> Client:
         from rekindle.sdk.declaration import _client
@@ -220,14 +225,16 @@ class FunctionCall:
     def _gather(*calls: FunctionCall) -> list[Any]:
         from rekindle.sdk.background import background
 
-        results = background().run(_fetch_all(calls))
+        with nesting.waiting():
+            results = background().run(_fetch_all(calls))
         return [call._settle(result) for call, result in zip(calls, results, strict=True)]
 
     @staticmethod
     async def _gather_aio(*calls: FunctionCall) -> list[Any]:
         from rekindle.sdk.background import background
 
-        results = await background().arun(_fetch_all(calls))
+        with nesting.waiting():
+            results = await background().arun(_fetch_all(calls))
         return [call._settle(result) for call, result in zip(calls, results, strict=True)]
 
     #: ``gather(*calls)``: values of single-input calls, in order. Raises the first failure; the

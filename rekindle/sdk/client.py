@@ -261,9 +261,9 @@ class Client:
             except _LostError as lost:
                 await patience.wait(lost.error)
 
-    async def lease(self, function_id: str, params: bytes) -> pb.LeaseReply:
+    async def lease(self, function_id: str, params: bytes, depth: int = 0) -> pb.LeaseReply:
         """Ask for a runner for direct calls; asked once, since all works without."""
-        request = pb.LeaseRequest(function_id=function_id, params=params)
+        request = pb.LeaseRequest(function_id=function_id, params=params, depth=depth)
         reply: pb.LeaseReply = await self._unary("Lease", request, patience_s=0.0)
         return reply
 

@@ -103,13 +103,13 @@ class Held:
         _all[id(held)] = held
         return held
 
-    def call(self, call_id: str, method: str, packed: Packed) -> wire.Reply | None:
+    def call(self, call_id: str, method: str, packed: Packed, depth: int = 0) -> wire.Reply | None:
         """Run a call and wait. None where the runner is gone. Raises NotRunError.
 
         Whatever else is raised here (an interrupt) ends the lease, and with it the call.
         """
         try:
-            self._send(call_id, method, packed)
+            self._send(call_id, method, packed, depth)
             reply = _reply_or_none(self._sock)
         except BaseException:
             self.close()
@@ -117,10 +117,12 @@ class Held:
         self._came(reply)
         return reply
 
-    async def call_aio(self, call_id: str, method: str, packed: Packed) -> wire.Reply | None:
+    async def call_aio(
+        self, call_id: str, method: str, packed: Packed, depth: int = 0
+    ) -> wire.Reply | None:
         """The same on an event loop."""
         try:
-            self._send(call_id, method, packed)
+            self._send(call_id, method, packed, depth)
             reply = await _await_reply(self._sock)
         except BaseException:
             self.close()
@@ -128,9 +130,9 @@ class Held:
         self._came(reply)
         return reply
 
-    def _send(self, call_id: str, method: str, packed: Packed) -> None:
+    def _send(self, call_id: str, method: str, packed: Packed, depth: int) -> None:
         try:
-            wire.send_call(self._sock, call_id, method, packed, self.gone)
+            wire.send_call(self._sock, call_id, method, packed, self.gone, depth)
         except OSError as error:
             raise NotRunError from error
         if packed.file is not None:
@@ -266,10 +268,10 @@ class Slot:
         """Whether it is time to ask the controller for a lease."""
         return time.monotonic() >= self._ask_at
 
-    async def ask(self) -> Held | None:
-        """Ask for a lease; runs on the background thread."""
+    async def ask(self, depth: int = 0) -> Held | None:
+        """Ask for a lease, for calls at this depth; runs on the background thread."""
         try:
-            reply = await self.client.lease(self.function_id, self.params)
+            reply = await self.client.lease(self.function_id, self.params, depth)
         except Error:
             # A function that cannot be leased, or no controller: it all works without.
             self._ask_at = time.monotonic() + _NEVER_S

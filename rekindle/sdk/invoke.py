@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
-from rekindle.sdk import direct, records
+from rekindle.sdk import direct, nesting, records
 from rekindle.sdk.background import background
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.client import Client
@@ -38,14 +38,16 @@ def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if slot is not None:
         held = slot.take()
         if held is None and slot.may_ask():
-            held = background().run(slot.ask())
+            with nesting.waiting():
+                held = background().run(slot.ask(call.depth))
         while held is not None:
             value = call.packed(held)
             if value is None:
                 slot.give_back(held)
                 break
             try:
-                reply = held.call(call.call_id, function._method, value)
+                with nesting.waiting():
+                    reply = held.call(call.call_id, function._method, value, call.depth)
             except direct.NotRunError:
                 held = slot.take()  # this one was taken back; another may be there
                 continue
@@ -59,7 +61,8 @@ def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str
                 background().run(call.printed())
             return call.settle(held, reply)
     request = call.request()
-    result = background().run(_invoke(call.client, call.running, request))
+    with nesting.waiting():
+        result = background().run(_invoke(call.client, call.running, request))
     result.deliveries += call.lost_runners
     return settle(result, function.name, call.submitted_ns)
 
@@ -73,14 +76,16 @@ async def remote_aio(
     if slot is not None:
         held = slot.take()
         if held is None and slot.may_ask():
-            held = await background().arun(slot.ask())
+            with nesting.waiting():
+                held = await background().arun(slot.ask(call.depth))
         while held is not None:
             value = call.packed(held)
             if value is None:
                 slot.give_back(held)
                 break
             try:
-                reply = await held.call_aio(call.call_id, function._method, value)
+                with nesting.waiting():
+                    reply = await held.call_aio(call.call_id, function._method, value, call.depth)
             except direct.NotRunError:
                 held = slot.take()
                 continue
@@ -94,7 +99,8 @@ async def remote_aio(
                 await background().arun(call.printed())
             return call.settle(held, reply)
     request = call.request()
-    result = await background().arun(_invoke(call.client, call.running, request))
+    with nesting.waiting():
+        result = await background().arun(_invoke(call.client, call.running, request))
     result.deliveries += call.lost_runners
     return settle(result, function.name, call.submitted_ns)
 
@@ -162,6 +168,8 @@ class _Call:
     client: Client
     function_id: str
     running: RunningApp | None
+    #: How many calls it is made inside of.
+    depth: int = 0
     #: Runners that were lost under it.
     lost_runners: int = 0
 
@@ -170,9 +178,10 @@ class _Call:
         cls, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _Call:
         submitted_ns = now_ns()
+        depth = nesting.depth_of_calls(function.name)
         client, function_id, running = function._declaration.resolve()
         return cls(
-            function, args, kwargs, submitted_ns, new_call_id(), client, function_id, running
+            function, args, kwargs, submitted_ns, new_call_id(), client, function_id, running, depth
         )
 
     # ---- through the controller
@@ -189,6 +198,7 @@ class _Call:
             last=True,
             strategy=asked_strategy(),
             submitted_ns=self.submitted_ns,
+            depth=self.depth,
         )
 
     # ---- directly

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
+from rekindle.sdk import nesting
 from rekindle.sdk.arrivals import Arrivals
 from rekindle.sdk.background import background
 from rekindle.sdk.beside import fetched
@@ -35,7 +36,8 @@ def values(call: FunctionCall, start: int, end: int | None) -> Iterator[Any]:
                 for result, raw, data in fetched(call._client(), due):
                     yield call._settle(result, data.result() if data is not None else None, raw)
                 if not due:
-                    arrived.wait()
+                    with nesting.waiting():
+                        arrived.wait()
         finally:
             reading.cancel()
 
@@ -60,7 +62,8 @@ def values_aio(call: FunctionCall, start: int, end: int | None) -> AsyncIterator
                         await asyncio.wait((asyncio.wrap_future(data),))
                     yield call._settle(result, data.result() if data is not None else None, raw)
                 if not due:
-                    await arrived.wait()
+                    with nesting.waiting():
+                        await arrived.wait()
         finally:
             reading.cancel()
 

@@ -31,8 +31,9 @@ _NUMBERS = 64
 #: What a client reads once its connection is its runner's.
 WELCOME = b"+"
 
-#: Flags of a call.
+#: Flags of a call. Those above SHARED are its depth (sdk/nesting.py).
 SHARED = 1  # its value is in the memory file whose descriptor rides along
+_DEPTH_SHIFT = 1
 #: Flag of a reply, beside SHARED.
 PRINTED = 2  # something was printed: a mark in the log tells when all of it has come
 
@@ -54,6 +55,8 @@ class Call:
     gone: tuple[int, ...]
     data: memoryview
     fd: int
+    #: How many calls it was made inside of.
+    depth: int = 0
 
 
 @dataclass(slots=True)
@@ -80,14 +83,19 @@ class Reply:
 
 
 def send_call(
-    sock: socket.socket, call_id: str, method: str, packed: Packed, gone: deque[int] | None = None
+    sock: socket.socket,
+    call_id: str,
+    method: str,
+    packed: Packed,
+    gone: deque[int] | None = None,
+    depth: int = 0,
 ) -> None:
     """Send a call. Raises OSError when not all of it was accepted: then it will not run.
 
     ``gone``: memory files of the runner that are no longer seen here; what is told is taken out.
     """
     raw_id, raw_method = call_id.encode(), method.encode()
-    flags = 0 if packed.file is None else SHARED
+    flags = depth << _DEPTH_SHIFT | (0 if packed.file is None else SHARED)
     count, numbers = _take_numbers(gone) if gone else (0, b"")
     data = packed.data
     size = len(numbers) + len(raw_id) + len(raw_method) + len(data)
@@ -101,7 +109,7 @@ def receive_call(sock: socket.socket) -> Call | None:
     if got is None:
         return None
     data, fd = got
-    _size, _flags, count, id_bytes, method_bytes = _CALL.unpack_from(data)
+    _size, flags, count, id_bytes, method_bytes = _CALL.unpack_from(data)
     id_at = _CALL.size + count * _NUMBER.size
     method_at = id_at + id_bytes
     value_at = method_at + method_bytes
@@ -111,6 +119,7 @@ def receive_call(sock: socket.socket) -> Call | None:
         _numbers(data[_CALL.size : id_at]) if count else (),
         data[value_at:],
         fd,
+        flags >> _DEPTH_SHIFT,
     )
 
 

@@ -22,7 +22,7 @@ _SIZE = mmap.PAGESIZE
 _TEXT = struct.Struct("=B63s")
 
 # Words of eight bytes. Written by the runner.
-_BEGAN_NS, _INDEX, _DONE, _BUSY_NS, _FAILED, _FILLED, _EPOCH = 0, 1, 2, 3, 4, 5, 6
+_BEGAN_NS, _INDEX, _DONE, _BUSY_NS, _FAILED, _FILLED, _EPOCH, _WAITS = 0, 1, 2, 3, 4, 5, 6, 7
 _CALL_OFFSET = 64
 # Written by the agent.
 _DRAINING, _DRAINED_BYTES, _RECALLED, _CANCELLED = 16, 17, 18, 19
@@ -93,6 +93,10 @@ class RunnerPage:
         """The input that runs now has failed; said before its end."""
         self._words[_FAILED] += 1
 
+    def wait(self, depth: int) -> None:
+        """The input that runs, at this depth, waits for calls that it made; -1: it does not."""
+        self._words[_WAITS] = depth + 1
+
     def keep(self, *pieces: bytes) -> bool:
         """Put a finished record where the agent finds it, whatever happens; False: no room."""
         at = self._words[_FILLED]
@@ -140,6 +144,11 @@ class RunnerPage:
     def index(self) -> int:
         """The input that runs now, or ran last."""
         return self._words[_INDEX]
+
+    @property
+    def waits_at(self) -> int:
+        """The depth of the input that runs and waits for calls that it made; -1: none does."""
+        return self._words[_WAITS] - 1
 
     @property
     def done(self) -> int:

@@ -149,7 +149,7 @@ class Input(_message.Message):
     def __init__(self, index: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., blob: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns")
+    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +157,8 @@ class SubmitRequest(_message.Message):
     LAST_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_NS_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    READ_ONCE_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     params: bytes
@@ -164,7 +166,9 @@ class SubmitRequest(_message.Message):
     last: bool
     strategy: str
     submitted_ns: int
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ...) -> None: ...
+    depth: int
+    read_once: bool
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ...) -> None: ...
 
 class SubmitReply(_message.Message):
     __slots__ = ("accepted",)
@@ -238,6 +242,32 @@ class ResultsRequest(_message.Message):
     end_index: int
     def __init__(self, call_id: _Optional[str] = ..., from_index: _Optional[int] = ..., have: _Optional[_Iterable[int]] = ..., stored: bool = ..., end_index: _Optional[int] = ...) -> None: ...
 
+class TakenCall(_message.Message):
+    __slots__ = ("call_id", "function_id", "first", "last", "whole", "blobs")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    call_id: str
+    function_id: str
+    first: _containers.RepeatedScalarFieldContainer[int]
+    last: _containers.RepeatedScalarFieldContainer[int]
+    whole: bool
+    blobs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., first: _Optional[_Iterable[int]] = ..., last: _Optional[_Iterable[int]] = ..., whole: bool = ..., blobs: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TakenRequest(_message.Message):
+    __slots__ = ("calls",)
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[TakenCall]
+    def __init__(self, calls: _Optional[_Iterable[_Union[TakenCall, _Mapping]]] = ...) -> None: ...
+
+class TakenReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class GetCallRequest(_message.Message):
     __slots__ = ("call_id",)
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -285,12 +315,14 @@ class CancelCallReply(_message.Message):
     def __init__(self, queued: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
 
 class LeaseRequest(_message.Message):
-    __slots__ = ("function_id", "params")
+    __slots__ = ("function_id", "params", "depth")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ...) -> None: ...
+    depth: int
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ...) -> None: ...
 
 class LeaseReply(_message.Message):
     __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "host")
@@ -649,7 +681,7 @@ class AgentMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ...) -> None: ...
 
 class Assign(_message.Message):
-    __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id")
+    __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id", "depth")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -658,6 +690,7 @@ class Assign(_message.Message):
     SUBMITTED_NS_FIELD_NUMBER: _ClassVar[int]
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
     APP_ID_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[Input]
     function_id: str
@@ -666,7 +699,8 @@ class Assign(_message.Message):
     submitted_ns: int
     delivery: int
     app_id: str
-    def __init__(self, call_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., delivery: _Optional[int] = ..., app_id: _Optional[str] = ...) -> None: ...
+    depth: int
+    def __init__(self, call_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., delivery: _Optional[int] = ..., app_id: _Optional[str] = ..., depth: _Optional[int] = ...) -> None: ...
 
 class AckDone(_message.Message):
     __slots__ = ("call_id", "indexes")
@@ -687,16 +721,18 @@ class CancelInputs(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: bool = ...) -> None: ...
 
 class GrantLease(_message.Message):
-    __slots__ = ("request_id", "function_id", "params", "lease_id")
+    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     function_id: str
     params: bytes
     lease_id: str
-    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ...) -> None: ...
+    depth: int
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ...) -> None: ...
 
 class PlanPool(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "plan_json")

@@ -81,6 +81,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.CallInfo.FromString,
                 _registered_method=True)
+        self.Taken = channel.unary_unary(
+                '/rekindle.v1.Controller/Taken',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.TakenRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.TakenReply.FromString,
+                _registered_method=True)
         self.CancelCall = channel.unary_unary(
                 '/rekindle.v1.Controller/CancelCall',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.CancelCallRequest.SerializeToString,
@@ -200,6 +205,13 @@ class ControllerServicer(object):
 
     def GetCall(self, request, context):
         """What is known of a call: its inputs, how many are done, and how.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Taken(self, request, context):
+        """Results that their only reader has: they need not be kept. Once more does nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -325,6 +337,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.GetCall,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.CallInfo.SerializeToString,
+            ),
+            'Taken': grpc.unary_unary_rpc_method_handler(
+                    servicer.Taken,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.TakenRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.TakenReply.SerializeToString,
             ),
             'CancelCall': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelCall,
@@ -627,6 +644,33 @@ class Controller(object):
             '/rekindle.v1.Controller/GetCall',
             rekindle_dot_wire_dot_rekindle__pb2.GetCallRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.CallInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Taken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Taken',
+            rekindle_dot_wire_dot_rekindle__pb2.TakenRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.TakenReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,7 @@ class Leasing:
                         function_id=function.function_id,
                         params=request.params,
                         lease_id=lease_id,
+                        depth=request.depth,
                     )
                 )
             )

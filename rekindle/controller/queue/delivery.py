@@ -109,7 +109,7 @@ class Delivery:
             elif item.blob:
                 batch.blobs.append(item.blob)
         for part, count in taken.items():
-            agent.drop(function, count, part.weight)
+            agent.drop(function, count, part.weight, call.depth)
             if not part.out:
                 agent.holdings.pop(part, None)
         if batch.count:

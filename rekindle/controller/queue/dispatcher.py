@@ -19,7 +19,7 @@ from rekindle.controller.queue.placement import (
     portion,
     weight,
 )
-from rekindle.controller.state import Agent, Function, State
+from rekindle.controller.state import Agent, AgentAt, Function, State
 from rekindle.wire import rekindle_pb2 as pb
 
 
@@ -42,10 +42,8 @@ class Dispatcher:
         function = work.entry.call.function
         if isinstance(work, Lot):
             work.entry.call.undone.update(dict.fromkeys([i.index for i in work.inputs], work))
-        if first:
-            function.ready.appendleft(work)
-        else:
-            function.ready.insert(_place(function.ready, work), work)
+        at = _front(function.ready, work) if first else _place(function.ready, work)
+        function.ready.insert(at, work)
         self._ready[function.function_id] = function
 
     def place_again(self, item: LoneInput) -> None:
@@ -96,21 +94,23 @@ class Dispatcher:
             work = self._next(function)
             if work is None:
                 continue
-            most = function.max_containers
-            agent = choose_agent(
-                [one for one in self._state.agents.values() if _takes(one, function, filling)],
+            most, depth = function.max_containers, work.entry.call.depth
+            seen = [one.at(depth) for one in self._state.agents.values()]
+            chosen = choose_agent(
+                [one for one in seen if _takes(one, function, filling)],
                 function.function_id,
                 most,
                 function.mean_ns,
             )
-            if agent is None:
+            if chosen is None:  # nor for those behind it: the deepest are in front
                 blocked.add(function.function_id)
                 continue
+            agent = chosen.agent if isinstance(chosen, AgentAt) else chosen
             filling.add((agent.agent_id, function.function_id))
             self._turn += 1
             function.served = self._turn
             if isinstance(work, Lot):
-                count = portion(agent, function.function_id, most, function.mean_ns)
+                count = portion(chosen, function.function_id, most, function.mean_ns)
                 self._deal(orders, function, work, agent, count)
             else:
                 function.ready.popleft()
@@ -151,7 +151,7 @@ class Dispatcher:
             part = found[1]
         for item in inputs:
             part.out[item.index] = item
-        agent.add(function, len(inputs), part.weight)
+        agent.add(function, len(inputs), part.weight, lot.entry.call.depth)
 
     def _assign(self, agent: Agent, lot: Lot, part: Slice) -> None:
         call = part.entry.call
@@ -171,7 +171,7 @@ class Dispatcher:
         item.agent = agent
         item.leased_until = self.lease(function)
         agent.holdings[item] = None
-        agent.add(function, 1, 1.0)
+        agent.add(function, 1, 1.0, item.call.depth)
 
     def slice_of(self, agent: Agent, entry: Entry) -> Slice:
         """What an agent that came back has of an entry."""
@@ -197,6 +197,7 @@ class Dispatcher:
                     submitted_ns=call.submitted_ns,
                     delivery=delivery,
                     app_id=call.function.app.app_id,
+                    depth=call.depth,
                 )
             )
         )
@@ -216,7 +217,8 @@ class Dispatcher:
         item = part.out.pop(index)
         agent = part.agent
         if agent is not None:
-            agent.drop(part.entry.call.function, 1, part.weight)
+            call = part.entry.call
+            agent.drop(call.function, 1, part.weight, call.depth)
             if not part.out:
                 agent.holdings.pop(part, None)
         return item
@@ -227,12 +229,12 @@ class Dispatcher:
         if agent is not None:
             item.agent = None
             agent.holdings.pop(item, None)
-            agent.drop(item.call.function, 1, 1.0)
+            agent.drop(item.call.function, 1, 1.0, item.call.depth)
 
 
-def _takes(agent: Agent, function: Function, filling: set[tuple[str, str]]) -> bool:
+def _takes(agent: Agent | AgentAt, function: Function, filling: set[tuple[str, str]]) -> bool:
     """Whether an agent may get inputs of a function: it has too few, or is being filled up."""
-    if not function.may_run_on(agent):
+    if not function.may_run_on(agent.agent_id):
         return False
     if (agent.agent_id, function.function_id) in filling:
         return True
@@ -240,11 +242,25 @@ def _takes(agent: Agent, function: Function, filling: set[tuple[str, str]]) -> b
 
 
 def _place(ready: deque[Lot | LoneInput], work: Lot | LoneInput) -> int:
-    """Where new work goes: behind all others, but for later requests of its call that overtook."""
-    at = len(ready)
+    """Where new work goes: behind all others, but for later requests of its call that overtook.
+
+    And for work that is less deep: runners wait for what is made inside of their inputs.
+    """
+    at, depth = len(ready), work.entry.call.depth
+    while at and ready[at - 1].entry.call.depth < depth:
+        at -= 1
     if isinstance(work, Lot):
         while at and _overtook(ready[at - 1], work):
             at -= 1
+    return at
+
+
+def _front(ready: deque[Lot | LoneInput], work: Lot | LoneInput) -> int:
+    """Where work goes that had its turn before: before all others that are not deeper."""
+    depth = work.entry.call.depth
+    at = 0
+    while at < len(ready) and ready[at].entry.call.depth > depth:
+        at += 1
     return at
 
 

@@ -112,6 +112,7 @@ class Intake:
             strategy=request.strategy,
             submitted_ns=request.submitted_ns,
             kind=kind,
+            depth=request.depth,
         )
         settings, app, state = self._settings, function.app, self._state
         if (
@@ -122,7 +123,7 @@ class Intake:
             limit = settings.max_accepting_bytes
             raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_ACCEPTING_BYTES"))
         call = self._taking.call(request.call_id, function, meta)
-        take = self._taking.fits(function, len(indexes), len(data))
+        take = self._taking.fits(function, len(indexes), len(data), request.depth)
         coming = (len(indexes), len(data)) if take else (0, 0)
         app.accepting += 1
         call.held += 1  # keeps the call in memory while its inputs are on their way
@@ -259,6 +260,8 @@ def _piece(request: pb.SubmitRequest, inputs: list[pb.Input], *, last: bool) -> 
         last=last,
         strategy=request.strategy,
         submitted_ns=request.submitted_ns,
+        depth=request.depth,
+        read_once=request.read_once,
     )
 
 

@@ -225,7 +225,7 @@ class Setbacks:
         part = self._dispatcher.slice_of(agent, holder.entry)
         part.out[index] = given
         call.undone[index] = part
-        agent.add(call.function, 1, part.weight)
+        agent.add(call.function, 1, part.weight, call.depth)
         return True
 
     def release_adrift(self) -> None:

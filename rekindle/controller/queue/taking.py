@@ -53,9 +53,15 @@ class Taking:
 
     # ---- room
 
-    def fits(self, function: Function, inputs: int, size: int) -> bool:
-        """Whether memory has room for so many more inputs of a function."""
+    def fits(self, function: Function, inputs: int, size: int, depth: int) -> bool:
+        """Whether memory has room for so many more inputs of a function.
+
+        What is made inside of calls has as much room again: what waits on the stream may wait for
+        just these.
+        """
         settings = self._settings
+        if depth:
+            return function.held + function.coming + inputs <= 2 * settings.held_inputs
         held, held_bytes = function.held + function.coming, function.held_bytes
         held_bytes += function.coming_bytes
         return held + inputs <= settings.held_inputs and (
@@ -171,6 +177,7 @@ class Taking:
                 continue
             call = self.call(stored.call_id, function, stored.meta)
             request = pb.SubmitRequest.FromString(stored.request)
+            call.depth = max(call.depth, request.depth)
             inputs = {item.index: item for item in request.inputs if item.index in wanted}
             entry = self.enter(call, stored.entry, len(inputs), len(stored.request))
             if call.cancelled or function.app.closing:  # never to be ready
@@ -240,5 +247,6 @@ class Taking:
             )
         call.counted(meta.done, meta.total, meta.batches)
         call.accepted = max(call.accepted, meta.accepted)
+        call.depth = max(call.depth, meta.depth)
         call.cancelled = max(call.cancelled, meta.cancelled)
         return call

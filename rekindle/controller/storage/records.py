@@ -72,6 +72,7 @@ class CallMeta:
     total: int = -1
     batches: int = 0
     cancelled: int = 0
+    depth: int = 0  # known where a request is at hand
 
 
 @dataclass(frozen=True, slots=True)

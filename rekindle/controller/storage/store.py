@@ -75,7 +75,7 @@ class QueueStore:
                 keys.undone(function_id),
             ],
             [
-                *(keys.GROUP, CONSUMER, "1" if take else "0", "1" if last else "0"),
+                *(keys.GROUP, CONSUMER, _take_word(take, meta), "1" if last else "0"),
                 *(limit, ttl_s, call_id, meta.app_id, meta.params, meta.strategy),
                 *(meta.submitted_ns, meta.kind, request, to_runs(indexes)),
             ],
@@ -269,6 +269,10 @@ class QueueStore:
             [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids]
         )
         return [int(raw.split(b"-")[0]) / 1000 if raw else None for raw in replies]
+
+
+def _take_word(take: bool, meta: CallMeta) -> str:
+    return ("2" if meta.depth else "1") if take else "0"
 
 
 def _entry(raw: Any) -> StoredEntry:

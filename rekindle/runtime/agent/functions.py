@@ -16,6 +16,7 @@ from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec
@@ -111,6 +112,7 @@ class Functions:
             "REKINDLE_APP": function.spec.app_name,
             "REKINDLE_APP_ID": function.app_id,
             "REKINDLE_FUNCTION": function.spec.name,
+            calldepth.VARIABLE: str(self._tools.settings.max_call_depth),
             **function.secrets,
         }
         return Starter(self._tools, revision, runner_env, on_line, say)

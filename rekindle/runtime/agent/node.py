@@ -21,11 +21,12 @@ from rekindle.runtime.agent.inputs.blobs import Blobs, unfetched
 from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.inputs.outcome import Batch
 from rekindle.runtime.agent.leases.leases import Leases
-from rekindle.runtime.agent.pools import slots
+from rekindle.runtime.agent.pools import places, slots
 from rekindle.runtime.agent.pools.budget import Budget
 from rekindle.runtime.agent.pools.plans import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.pools.resting import Resting
+from rekindle.runtime.agent.pools.stalls import Stalls
 from rekindle.runtime.agent.revision import Revision, revision_key
 from rekindle.runtime.agent.runners.runner import Runner, UserCodeFailed
 from rekindle.runtime.agent.session.history import History, start_of
@@ -59,6 +60,7 @@ class Node:
     measured_pss: dict[str, int] = field(default_factory=dict)
     plans: Plans = field(default_factory=Plans)
     resting: Resting = field(default_factory=Resting)
+    stalls: Stalls = field(default_factory=Stalls)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -82,6 +84,7 @@ class Node:
             submitted_ns=message.submitted_ns,
             received_ns=now_ns(),
             delivery=message.delivery,
+            depth=message.depth,
         )
         inputs = self.in_flight.add(order, message.inputs)
         if not inputs:
@@ -275,8 +278,7 @@ class Node:
         For one that no input waits for, ``ahead``, only if its plan keeps it in any case, and only
         a runner that no plan keeps. The pool is pumped again when it may be worth it.
         """
-        live = sum(p.size() + p.starting for p in self.pools.values())
-        if live >= self.tools.settings.max_runners:
+        if self._places_taken(0 if ahead else pool.depth()) >= self._places(pool):
             if ahead and pool.size() + pool.starting >= pool.sizing.plan.runners:
                 return False
             wait_s = slots.make_room(self.pools.values(), pool, ahead=ahead)
@@ -287,6 +289,21 @@ class Node:
                     self.leases.make_room(pool)
                 return False
         return self.budget.room_for(self, pool, ahead=ahead)
+
+    def _places(self, pool: Pool) -> int:
+        return self.tools.settings.max_runners + pool.beyond
+
+    def _places_taken(self, depth: int) -> int:
+        """Runners that count against the node's limit, for an input at this depth.
+
+        No more are left out than may wait at a time.
+        """
+        pools = self.pools.values()
+        live = sum(pool.size() + pool.starting for pool in pools)
+        if not depth:
+            return live
+        count = sum(places.taken(p.runners.values(), depth) + p.starting for p in pools)
+        return max(count, live - self.tools.settings.max_waiting_runners)
 
     def may_run(self) -> bool:
         """Whether inputs may be run: no, while too many results are unconfirmed."""
@@ -362,6 +379,7 @@ class Node:
             await asyncio.sleep(TEND_S)
             for pool in list(self.pools.values()):
                 pool.tend()
+            self.stalls.look(self)
             self.resting.tend(self.pools.values())
             upkeep.let_templates_go(self)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from rekindle.exception import InvalidError
+from rekindle.wire.calldepth import max_depth
 
 #: Variables of the agent's own environment that its runners see; everything else is given by name
 #: (``env=``, ``secrets=``), so that nothing private ends up in a snapshot by accident.
@@ -66,6 +67,18 @@ def default_max_runners() -> int:
     return int(wanted) if wanted.isdigit() else max(8, 4 * (os.cpu_count() or 1))
 
 
+def max_waiting_runners() -> int:
+    """``$REKINDLE_MAX_WAITING_RUNNERS``: runners that wait for calls that their inputs made, and
+    do not count; or sixteen for each that counts. Raises InvalidError for what is no number.
+    """
+    text = os.environ.get("REKINDLE_MAX_WAITING_RUNNERS", "")
+    if not text:
+        return 16 * default_max_runners()
+    if not text.isdigit():
+        raise InvalidError(f"REKINDLE_MAX_WAITING_RUNNERS={text!r} must be a number, 0 or more")
+    return int(text)
+
+
 RESTORE_MODES = ("auto", "mapped", "copied")
 
 
@@ -115,6 +128,10 @@ class AgentSettings:
 
     instance_dir: Path
     max_runners: int = field(default_factory=default_max_runners)
+    #: Runners that wait for calls that their inputs made, and do not count; see pools/places.py.
+    max_waiting_runners: int = field(default_factory=max_waiting_runners)
+    #: How many calls a call may be made inside of.
+    max_call_depth: int = field(default_factory=max_depth)
     #: How long exit hooks may take before a runner is killed.
     exit_grace_s: float = 30.0
     #: "auto": mapped where the snapshot can be, copied otherwise; "mapped" or "copied": that only.

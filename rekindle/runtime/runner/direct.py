@@ -20,6 +20,7 @@ from typing import Any
 from rekindle.exception import RequestSizeError
 from rekindle.forkserver import park
 from rekindle.runtime.runner.inputs import Inputs
+from rekindle.sdk import nesting
 from rekindle.wire import direct as wire
 from rekindle.wire.frames import FrameSocket
 from rekindle.wire.page import RunnerPage
@@ -93,6 +94,7 @@ class DirectCalls:
                 raise unpickling_error(f"the arguments of {what}", error) from error
 
         run = (_NO_SLICE, self._number)
+        nesting.begin(call.depth)
         done = self._inputs.attempt(f"{call.call_id}:0", call.call_id, call.method, run, load)
         if call.fd >= 0:
             os.close(call.fd)  # cancelled before it could be loaded

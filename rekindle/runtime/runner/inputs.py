@@ -14,7 +14,7 @@ from rekindle.exception import ExecutionError, InputCancellation
 from rekindle.forkserver import park
 from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
-from rekindle.sdk import context
+from rekindle.sdk import context, nesting
 from rekindle.wire import finished
 from rekindle.wire.finished import Ending
 from rekindle.wire.frames import FrameSocket, Header
@@ -71,6 +71,7 @@ class Inputs:
             payload = body if size == len(body) else body[at : at + size]
             at += size
             load = partial(deserialize, payload, arguments)
+            nesting.begin(header["depth"])
             done = self.attempt(f"{call_id}:{index}", call_id, method, (number, index), load)
             self._keep(number, index, method, done)
             ended_ns = done.ended_ns

@@ -12,6 +12,7 @@ from rekindle.runtime.runner import unique
 from rekindle.runtime.runner.direct import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
+from rekindle.sdk import nesting
 from rekindle.wire.frames import FrameError, FrameSocket
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, now_ns
@@ -51,6 +52,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
 
 
 def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
+    nesting.attach(page)
     inputs = Inputs(service, channel, page)
     direct = DirectCalls(inputs, channel, page)
     while True:

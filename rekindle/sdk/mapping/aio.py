@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from rekindle.sdk import nesting
 from rekindle.sdk.background import background
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.mapping.call import MapCall, MapOptions, Unused, cancel_rest, handle
@@ -85,7 +86,8 @@ async def _iterate(
                     await asyncio.wait((asyncio.wrap_future(data),))
                 yield call.given(result, raw, data)
             if not due:
-                await arrived.wait()
+                with nesting.waiting():
+                    await arrived.wait()
     finally:
         feeder.cancel()
         call.abandon()
@@ -123,12 +125,14 @@ async def spawn_aio(
         async for args in inputs:
             submission.offer(args)
             while window.full():
-                await room.wait()
+                with nesting.waiting():
+                    await room.wait()
             await pace()
             if window.closed:
                 break  # it has failed
         submission.complete()
-        await asyncio.wrap_future(running)
+        with nesting.waiting():
+            await asyncio.wrap_future(running)
     except BaseException:
         running.cancel()
         await background().arun(cancel_rest(submission))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
+from rekindle.sdk import nesting
 from rekindle.sdk.background import background
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.mapping.call import MapCall, MapOptions, Unused, cancel_rest, handle
@@ -91,7 +92,8 @@ def _iterate(
                     futures.wait((data,))
                 yield call.given(result, raw, data)
             if not due:
-                arrived.wait()
+                with nesting.waiting():
+                    arrived.wait()
     finally:
         call.abandon()
 
@@ -111,11 +113,13 @@ def spawn(
         for args in inputs:
             submission.offer(args)
             while window.full():
-                room.wait()
+                with nesting.waiting():
+                    room.wait()
             if window.closed:
                 break  # it has failed
         submission.complete()
-        running.result()
+        with nesting.waiting():
+            running.result()
     except BaseException:
         running.cancel()
         background().run(cancel_rest(submission))

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import RequestSizeError, ResourceExhaustedError
+from rekindle.exception import CallDepthError, RequestSizeError, ResourceExhaustedError
+from rekindle.sdk import nesting
 from rekindle.sdk.background import background
 from rekindle.sdk.beside import inputs_of
 from rekindle.sdk.ids import new_call_id
@@ -53,6 +54,7 @@ class Submission:
     ) -> None:
         self.function = function
         self.call_id = new_call_id()
+        self._depth = nesting.depth_of_calls(function.name)
         self.client, self.function_id, self.running = function._declaration.resolve()
         self.window = window
         self.count = 0  # inputs offered
@@ -183,7 +185,7 @@ class Submission:
         while pending:
             try:
                 await self._submit(pending[0], last=last and len(pending) == 1)
-            except RequestSizeError:
+            except (RequestSizeError, CallDepthError):
                 raise
             except ResourceExhaustedError as full:
                 waited = asyncio.get_running_loop().time() - began
@@ -213,6 +215,7 @@ class Submission:
                 last=last,
                 strategy=self._strategy,
                 submitted_ns=first[0] if first is not None else now_ns(),
+                depth=self._depth,
             ),
             put_by=True,
         )

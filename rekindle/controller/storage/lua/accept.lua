@@ -2,7 +2,7 @@
 -- right away when nothing waits before it: one round trip, after which they are durable.
 --
 -- KEYS: queue stream, call hash, result hash, backlog counter, counter of undone inputs
--- ARGV: group, consumer, take ("1"|"0"), last ("1"|"0"), limit of undone inputs, ttl in seconds,
+-- ARGV: group, consumer, take ("1"|"0", "2": whatever waits before it), last ("1"|"0"), limit of undone inputs, ttl in seconds,
 --       call id, app id, params, strategy, submitted_ns, kind ("invoke"|"submit"), request, runs
 -- Returns: {state, taken, undone, accepted, done, total, batches, cancelled,
 --           entry, runs of the new, runs of those accepted before and not done, done before}
@@ -49,12 +49,17 @@ if #new > 0 then
   -- What is not done is kept for as long as it takes.
   redis.call('PERSIST', call)
   redis.call('PERSIST', results)
-  if ARGV[3] == '1' and tonumber(redis.call('GET', backlog) or '0') == 0 then
+  if ARGV[3] ~= '0' and tonumber(redis.call('GET', backlog) or '0') == 0 then
     redis.call('XGROUP', 'SETID', queue, group, entry)
     redis.call('XCLAIM', queue, group, consumer, 0, entry, 'FORCE', 'JUSTID')
     taken = 1
   else
     redis.call('INCR', backlog)
+    if ARGV[3] == '2' then
+      -- Out of turn. Whoever reads the stream gets it once more, knows it, and counts it then.
+      redis.call('XCLAIM', queue, group, consumer, 0, entry, 'FORCE', 'JUSTID')
+      taken = 1
+    end
   end
 end
 local meta = redis.call('HMGET', call, 'acc', 'd', 'n', 'o', 'x')

@@ -25,6 +25,8 @@ class Order:
     submitted_ns: int
     received_ns: int
     delivery: int
+    #: How many calls it was made inside of (sdk/nesting.py).
+    depth: int = 0
 
 
 class InputState(enum.Enum):

@@ -64,6 +64,9 @@ class Crew(Protocol):
     def size(self) -> int:
         """Runners that are there."""
 
+    def may_run(self, depth: int) -> bool:
+        """Whether one more of its runners may run an input at this depth."""
+
     def pump(self) -> None:
         """Go on: something has changed."""
 
@@ -95,8 +98,9 @@ class Dealer:
     def take_in(self, inputs: list[Assignment]) -> None:
         """Inputs of one order wait from now on, those of a call in their order."""
         last, first = (self.waiting[-1] if self.waiting else inputs[0]), inputs[0]
-        if first.order.call_id == last.order.call_id and first.index < last.index:
-            self._merge(inputs)  # requests overtake each other on their way here
+        overtaken = first.order.call_id == last.order.call_id and first.index < last.index
+        if overtaken or first.order.depth > last.order.depth:
+            self._merge(inputs)  # requests overtake each other; runners wait for those below them
         else:
             self.waiting.extend(inputs)
 
@@ -135,6 +139,8 @@ class Dealer:
         if not self.waiting or not self.sink.may_run() or runner.dying or runner.private:
             return
         if runner.state is RunnerState.IDLE:
+            if not self.crew.may_run(self.waiting[0].order.depth):
+                return
             self.hand(runner, self._cut(1 + self.crew.coming()))
         if self.waiting and self._goes_ahead(runner):
             self.hand(runner, self._cut(self.crew.size()))
@@ -143,7 +149,7 @@ class Dealer:
         """Hand what waits to runners that are idle, and ahead to busy ones where that pays."""
         while self.waiting and self.sink.may_run():
             idle = self.crew.idle()
-            if not idle:
+            if not idle or not self.crew.may_run(self.waiting[0].order.depth):
                 break
             # The one that was used last: its caches are the warmest.
             runner = max(idle, key=lambda one: one.idle_since)
@@ -159,6 +165,7 @@ class Dealer:
             len(runner.slices) == 1
             and self.pace.ahead
             and not (self.single_use or runner.private or runner.recalled_at or runner.dying)
+            and runner.waits_at < 0
             # Of one call only, so that it is known which one a runner prints for.
             and runner.slices[0].order.call_id == self.waiting[0].order.call_id
         )
@@ -291,7 +298,7 @@ class Dealer:
         self._merge(again)
 
     def _merge(self, inputs: list[Assignment]) -> None:
-        """Put inputs where their age says: the oldest are dealt first, whatever way they came."""
+        """Put inputs where their depth and age say, whatever way they came."""
         if not inputs:
             return
         last = max(map(_age, inputs))
@@ -347,9 +354,12 @@ class Dealer:
         return lambda reason: self.sink.returned(one, reason)
 
 
-def _age(one: Assignment) -> tuple[int, str, int]:
-    """What sorts inputs by when they were submitted, those of a call by their index."""
-    return one.order.submitted_ns, one.order.call_id, one.index
+def _age(one: Assignment) -> tuple[int, int, str, int]:
+    """What sorts inputs by when they were submitted, those of a call by their index.
+
+    The deepest first: runners wait for them, and what was begun is to end.
+    """
+    return -one.order.depth, one.order.submitted_ns, one.order.call_id, one.index
 
 
 def marks_before(runner: Runner, handed_ns: int, *, started: bool) -> list[Mark]:

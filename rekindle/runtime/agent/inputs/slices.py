@@ -36,6 +36,7 @@ def frame(number: int, inputs: list[Assignment]) -> tuple[Header, list[bytes]]:
         "slice": number,
         "call_id": first.order.call_id,
         "method": first.method,
+        "depth": first.order.depth,
         "indexes": [one.index for one in inputs],
         "sizes": [len(payload) for payload in payloads],
     }

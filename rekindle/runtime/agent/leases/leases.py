@@ -76,7 +76,7 @@ class Leases:
             answer.reason = "the function is not open here"
         elif pool.waiting:
             answer.reason = "inputs wait for its runners"
-        elif (runner := pool.lend()) is None:
+        elif (runner := pool.lend(order.depth)) is None:
             answer.reason = "no runner is idle"
             self._recall_stale(pool)
         else:
@@ -340,7 +340,8 @@ class Leases:
 
 def _is_surplus(pool: Pool) -> bool:
     """Whether a pool has more runners than it may have now."""
-    return pool.size() - pool.returning > pool.sizing.limit
+    most = pool.sizing.limit + pool.returning
+    return pool.size() > most and pool.active() + len(pool.idle()) > most
 
 
 def _is_its(lease: Lease, hello: Header) -> bool:

@@ -18,6 +18,7 @@ from rekindle.exception import Error, InternalFailure
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment, InputState
 from rekindle.runtime.agent.inputs.dealing import Dealer, Sink
+from rekindle.runtime.agent.pools import places
 from rekindle.runtime.agent.pools.backoff import Backoff
 from rekindle.runtime.agent.pools.keeping import Keeping
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 #: more runners are started for those behind it.
 _PROBE_S = 0.01
 _CLOSED = "the app was closed before the input could run"
+#: Inputs that were made inside of calls: how often it is looked whether their callers wait.
+_LOOK_S = 0.02
 
 
 class Host(Sink, Protocol):
@@ -78,6 +81,8 @@ class Pool:
     last_input: float = 0.0
     #: Lent runners that have been asked back.
     returning: int = 0
+    #: Runners that it may have beyond its limit, as those it has wait for one another (stalls.py).
+    beyond: int = 0
     #: Runner id -> set when it has ended what it was handed; of runners that somebody waits for.
     _awaited: dict[str, asyncio.Event] = field(default_factory=dict)
     _again: asyncio.TimerHandle | None = None
@@ -128,6 +133,8 @@ class Pool:
             self._spawn(self._start_one())
         if self.waiting and not self.starting:
             self.host.leases.short(self, stuck=True)
+        if not self.closed and self.depth():
+            self.pump_after(_LOOK_S)
 
     def pump_after(self, delay_s: float) -> None:
         """Pump once more when so much time has passed; the first of several wishes counts."""
@@ -165,13 +172,30 @@ class Pool:
         """Runners that are there, starting ones not counted."""
         return len(self.runners)
 
+    def depth(self) -> int:
+        """How many calls the input that is next was made inside of."""
+        return self.waiting[0].order.depth if self.waiting else 0
+
+    def taken(self) -> int:
+        """Runners that count against the limit, for the input that is next; see places.py."""
+        return places.taken(self.runners.values(), self.depth()) + self.starting
+
+    def may_run(self, depth: int) -> bool:
+        """Whether one more of its runners may run an input at this depth."""
+        limit = self.sizing.limit + self.beyond
+        return self.size() <= limit or places.running(self.runners.values(), depth) < limit
+
+    def active(self) -> int:
+        """Busy runners, without those that wait for calls that their inputs made."""
+        return places.running(self.runners.values(), places.DEEPEST)
+
     def coming(self) -> int:
         """Runners that are starting, or that the inputs which wait are worth."""
-        room = self.sizing.limit - self.size() - self.starting
+        room = self.sizing.limit - self.taken()
         return self.starting + max(0, min(room, self.dealer.pace.runners_for(len(self.waiting))))
 
     def _should_start(self) -> bool:
-        if self.size() + self.starting >= self.sizing.limit:
+        if self.taken() >= self.sizing.limit + self.beyond:
             return False
         missing = self._missing_for_inputs()
         ahead = missing <= 0
@@ -187,7 +211,9 @@ class Pool:
         if not self.waiting or (self.backoff.is_loop and self.backoff.left_s() > 0):
             return 0
         serving = [
-            r for r in self.runners.values() if not r.private and r.state is not RunnerState.LENT
+            r
+            for r in places.counting(self.runners.values(), self.depth())
+            if not r.private and r.state is not RunnerState.LENT
         ]
         pace = self.dealer.pace
         coming = self.starting + self.returning
@@ -205,9 +231,9 @@ class Pool:
 
     # ---- lending ---------------------------------------------------------------------------
 
-    def lend(self) -> Runner | None:
-        """An idle runner for one client's direct calls; None when none is idle."""
-        runner = self.idle_runner()
+    def lend(self, depth: int = 0) -> Runner | None:
+        """An idle runner for one client's direct calls, at this depth; None when there is none."""
+        runner = self.idle_runner() if self.may_run(depth) else None
         if runner is not None:
             runner.lend()
         return runner
@@ -237,7 +263,7 @@ class Pool:
                 self.stop_runner(runner)
         self.keeping.freeze_when_due(waiting=bool(self.waiting))
         self.dealer.deal_to(runner)
-        if not self.waiting or self.size() + self.starting < self.sizing.limit:
+        if not self.waiting or self.taken() < self.sizing.limit:
             self.pump()
 
     def lost(self, runner: Runner, tell: Callable[[str], None] | None) -> None:
@@ -246,8 +272,8 @@ class Pool:
         if event := self._awaited.pop(runner.id, None):
             event.set()
         self.host.runner_gone(self, runner)
-        if not runner.kill_reason and (tell is not None or not runner.inputs_done):
-            self.backoff.died()
+        if not runner.kill_reason and tell is None and not runner.last_words.ran:
+            self.backoff.died()  # what dies with an input is that input's to answer for
         if tell is not None:
             self._spawn(_tell_fate(runner, tell))
         if not self.closed:
@@ -293,6 +319,17 @@ class Pool:
             self.keeping.freeze_when_due(waiting=bool(self.waiting))
         self.pump()
 
+    def start_beyond(self) -> None:
+        """Start a runner, or use one that is idle, whatever the limits say."""
+        if not self.idle():
+            self.starting += 1
+            self._spawn(self._start_one())
+        self.pump()
+
+    def fail_next(self, error: Error) -> None:
+        """Give the input that is next up."""
+        self.dealer.fail_waiting(lambda one: outcome.start_failed(one, error), 1)
+
     def _start_failed(self, error: Error | UserCodeFailed, began_ns: int) -> None:
         log.warning("start failed", extra=kv(function=self.revision.label, reason=error))
         self.backoff.start_failed()
@@ -334,7 +371,7 @@ class Pool:
 
     def tend(self) -> None:
         """Called now and then: stop what idles too long, start what is missing."""
-        for runner in self.sizing.surplus(self.idle(), self.busy(), time.monotonic()):
+        for runner in self.sizing.surplus(self.idle(), self.active(), time.monotonic()):
             self.stop_runner(runner)
         self.pump()
 

@@ -74,6 +74,8 @@ class LastWords:
     unsent: bytes = b""
     #: The input that it was running; None when none was.
     index: int | None = None
+    #: Whether it ever began one.
+    ran: bool = False
 
 
 @dataclass
@@ -128,6 +130,11 @@ class Runner:
         self.state = to
         if to is RunnerState.IDLE:
             self.idle_since = time.monotonic()
+
+    @property
+    def waits_at(self) -> int:
+        """The depth of its input, while that waits for calls that it made; -1 otherwise."""
+        return -1 if self.dying else self.page.waits_at
 
     def current_call(self) -> str:
         """The call of what it runs, for its log lines."""
@@ -234,7 +241,11 @@ class Runner:
         self.channel.close()
         # The page before the output: what a finished input printed goes before its result.
         began_ns = self.page.began_ns
-        self.last_words = LastWords(self.page.unsent(), self.page.index if began_ns else None)
+        self.last_words = LastWords(
+            self.page.unsent(),
+            self.page.index if began_ns else None,
+            bool(began_ns or self.page.done),
+        )
         self.output.close()
         self.page.close()
         for tell in list(self.on_gone):

@@ -1,0 +1,68 @@
+"""Inputs that no runner will come to, as all that could wait for calls themselves.
+
+What a call waits for is most often deeper than it is, and has places of its own (places.py). Not
+so where handles are passed around: an input may wait for a call that stands beside it in the
+queue. When nothing else runs, that one gets a runner beyond the limits, until more runners wait on
+this node than it may have: then it is an error, which ends the wait of its caller.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rekindle.exception import CallDepthError
+from rekindle.runtime.agent.pools import places
+from rekindle.runtime.agent.runners.runner import RunnerState
+
+if TYPE_CHECKING:
+    from rekindle.runtime.agent.node import Node
+    from rekindle.runtime.agent.pools.pool import Pool
+    from rekindle.runtime.agent.runners.runner import Runner
+
+#: So many looks in a row (node.TEND_S) make it a stall: waits begin and end all the time.
+_LOOKS = 2
+
+
+class Stalls:
+    """Looks for pools that are stuck; called now and then."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+
+    def look(self, node: Node) -> None:
+        """Help pools whose inputs nobody will come to."""
+        runners = [one for pool in node.pools.values() for one in pool.runners.values()]
+        seen: dict[int, int] = {}
+        for pool in list(node.pools.values()):
+            if not pool.waiting or pool.closed or pool.starting or pool.backoff.left_s() > 0:
+                pool.beyond = 0
+                continue
+            full = pool.taken() >= pool.sizing.limit + pool.beyond
+            if not _all_wait(list(pool.runners.values()) if full else runners):
+                pool.beyond = 0
+                continue
+            looks = seen[id(pool)] = self._seen.get(id(pool), 0) + 1
+            if looks > _LOOKS:
+                del seen[id(pool)]
+                self._help(node, pool, places.waiting(runners))
+        self._seen = seen
+
+    def _help(self, node: Node, pool: Pool, waiting: int) -> None:
+        most = node.tools.settings.max_waiting_runners
+        if waiting < most:
+            pool.beyond += 1
+            pool.start_beyond()
+            return
+        pool.fail_next(
+            CallDepthError(
+                f"{waiting} runners of this node wait for calls that their inputs made, the limit "
+                f"is {most}, and none is left for this one: have fewer calls wait at a time, or "
+                f"raise REKINDLE_MAX_WAITING_RUNNERS where rekindle is started"
+            )
+        )
+
+
+def _all_wait(runners: list[Runner]) -> bool:
+    """Whether each runner that has something to run waits, and there is one."""
+    busy = [one for one in runners if one.state in (RunnerState.BUSY, RunnerState.LENT)]
+    return bool(busy) and all(one.waits_at >= 0 for one in busy)

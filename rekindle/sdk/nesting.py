@@ -1,0 +1,94 @@
+"""Calls from inside calls: how deep the input is that runs here, and whether it waits for some.
+
+A runner attaches its page and says which input begins. What waits for a call that was made here
+says so with ``waiting()``; the agent reads it in the page, and lets the runner's place be used by
+what is waited for. Outside of a runner all of it is nothing. Standard library only: templates load
+this. A run has no lock, as a signal that cancels it may come anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from rekindle.exception import CallDepthError
+from rekindle.wire.calldepth import MOST_DEPTH, VARIABLE, max_depth
+
+if TYPE_CHECKING:
+    from rekindle.wire.page import RunnerPage
+
+_page: RunnerPage | None = None
+#: The depth of the input that runs; -1: none does, and calls from here are the first.
+_depth = -1
+#: One for each wait that is on: several threads, or tasks, of an input may wait.
+_waits: set[object] = set()
+
+
+def attach(page: RunnerPage) -> None:
+    """Said by a runner before its first input."""
+    global _page
+    _page = page
+
+
+def begin(depth: int) -> None:
+    """Said by a runner before each input: how many calls it was made inside of."""
+    global _depth
+    _depth = depth
+    if _waits:  # of threads that the last input left behind
+        _waits.clear()
+        _tell()
+
+
+def depth_of_calls(what: str) -> int:
+    """The depth of a call that is made now; 0 outside of a runner.
+
+    Raises CallDepthError, naming ``what`` is called, where that is too deep.
+    """
+    depth = _depth + 1
+    if depth and depth > (most := max_depth()):
+        raise CallDepthError(
+            f"{what} is called inside of {depth} calls that wait for one another, the limit is "
+            f"{most}: end the recursion earlier, or raise {VARIABLE} (up to {MOST_DEPTH}) where "
+            f"rekindle is started"
+        )
+    return depth
+
+
+class waiting:
+    """Within, the input that runs waits for calls that it made."""
+
+    __slots__ = ("_one",)
+
+    def __enter__(self) -> None:
+        self._one: object = None
+        if _page is not None:
+            self._one = one = object()
+            _waits.add(one)
+            _tell()
+
+    def __exit__(self, *_error: object) -> None:
+        if self._one is not None:
+            _waits.discard(self._one)
+            _tell()
+
+
+def _tell() -> None:
+    """Have the page say what is so: whoever writes last has looked after that once more."""
+    page = _page
+    if page is None:
+        return
+    while True:
+        told = bool(_waits)
+        page.wait(_depth if told else -1)
+        if told == bool(_waits):
+            return
+
+
+def _in_child() -> None:
+    """A process that user code forked: the page is its parent's to write."""
+    global _page
+    _page = None
+    _waits.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
