@@ -57,6 +57,7 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
         redis_url=url,
         settings=Settings.from_environ(),
         metrics=MetricsSettings.from_environ(),
+        embedded=url == own,
         blob_url=blobs.store_url(directory),
         blob_threshold_bytes=blobs.threshold_bytes(),
     )

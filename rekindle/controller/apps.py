@@ -47,6 +47,10 @@ class Apps:
         self.on_closing: Callable[[App], Awaitable[None]]
         #: Called with each function of a new app, so that an agent gets ready for it.
         self.on_open: Callable[[Function], None] = lambda function: None
+        #: Lets go of what an app that has ended need not leave behind.
+        self.forget_calls: Callable[[App], Awaitable[None]]
+        #: Called when an app is forgotten.
+        self.on_forgotten: Callable[[], None] = lambda: None
 
     async def register(self, request: pb.RegisterAppRequest) -> list[pb.FunctionHandle]:
         """Keep an app and its functions. The same request again changes nothing."""
@@ -204,15 +208,17 @@ class Apps:
         await self.close_on_agents(app_id)
         await self._logbook.flush()
         await self.on_closing(app)
-        await self._registry.forget_app(app_id, list(app.functions), self._settings.result_ttl_s)
-        for function_id in app.functions:
-            self._state.functions.pop(function_id, None)
-        self._state.apps.pop(app_id, None)
         app.closed.set()
         for call in list(self._state.calls.values()):  # streams end, also without a last input
             if call.function.app is app:
                 call.wake_watchers()
+        await self.forget_calls(app)
+        await self._registry.forget_app(app_id, list(app.functions), self._settings.result_ttl_s)
+        for function_id in app.functions:
+            self._state.functions.pop(function_id, None)
+        self._state.apps.pop(app_id, None)
         self._logbook.close(app_id)
+        self.on_forgotten()
         log.info("app closed", extra=kv(app=app_id, name=app.name, reason=reason))
 
 

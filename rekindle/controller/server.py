@@ -34,6 +34,7 @@ from rekindle.controller.state import Agent, Call, Function, State
 from rekindle.controller.status import StatusReport
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.registry import Registry
+from rekindle.controller.storage.shrinking import Shrinking
 from rekindle.controller.storage.store import QueueStore
 from rekindle.controller.tasks import Tasks
 from rekindle.exception import SetupError
@@ -74,6 +75,7 @@ class ControllerServer:
         redis_url: str,
         settings: Settings,
         metrics: MetricsSettings | None = None,
+        embedded: bool = False,
         blob_url: str = "",
         blob_threshold_bytes: int = 0,
     ) -> None:
@@ -81,7 +83,8 @@ class ControllerServer:
         self._settings = settings
         self._tasks = Tasks()
         self._link = RedisLink(redis_url, settings.redis_patience_s)
-        self._store = QueueStore(self._link)
+        self._store = QueueStore(self._link, instance_id)
+        self._shrinking = Shrinking(self._link) if embedded else None
         self._metrics_settings = metrics or MetricsSettings()
         self.metrics = Metrics(self.state, self._metrics_settings)
         self._status = StatusReport(
@@ -122,6 +125,9 @@ class ControllerServer:
         self._apps.close_on_agents = self._orders.close_app
         self._app_names = AppNames(self.state, self._link, settings.result_ttl_s)
         self._apps.on_closing = self._app_names.closed
+        self._apps.forget_calls = calls.keeping.forget
+        if self._shrinking is not None:
+            self._apps.on_forgotten = self._shrinking.soon
         calls.intake.on_no_agent = self._agents.missed
         calls.events.completed.append(self._completed)
         calls.events.placed_again.append(self._placed_again)
@@ -194,6 +200,8 @@ class ControllerServer:
         await self._recover()
         self._pooling.start()
         self._calls.start()
+        if self._shrinking is not None:
+            self._tasks.start(self._shrinking.run(), "make redis smaller")
         if socket_path is not None:
             self._bind_socket(socket_path)
         port = 0

@@ -160,6 +160,11 @@ class ControllerService(pb_grpc.ControllerServicer):
                 yield pb.ResultBatch(results=results)
 
     @answered
+    async def Taken(self, request: pb.TakenRequest, context: Context) -> pb.TakenReply:
+        await self._calls.keeping.taken(request)
+        return pb.TakenReply()
+
+    @answered
     async def GetCall(self, request: pb.GetCallRequest, context: Context) -> pb.CallInfo:
         names.check_call_id(request.call_id)
         return await self._calls.info(request.call_id)

@@ -29,12 +29,13 @@ class Call:
     params: bytes
     strategy: str
     submitted_ns: int
-    kind: str  # "invoke" | "submit"
+    kind: str  # "invoke" | "map" | "submit"; results of the first two have one reader
     accepted: int = 0
     done: int = 0
     total: int = -1  # -1: more inputs may come
     batches: int = 0  # batches of results so far, numbered from 1
     cancelled: int = 0  # 2: and its runners are to end
+    unread: bool = False  # its only reader asks for nothing more
     depth: int = 0  # how many calls it was made inside of
     undone: dict[int, Holder] = field(default_factory=dict)  # those in memory
     held: int = 0  # who else needs the call in memory

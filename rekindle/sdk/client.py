@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rekindle.exception import ConnectionError, Error, InvalidError, VersionErro
 from rekindle.sdk.arrivals import Arrived, Seen
 from rekindle.sdk.background import Background, background
 from rekindle.sdk.beside import Beside, put_aside
+from rekindle.sdk.taken import Taken
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.errors import from_rpc_error, is_connection_loss
@@ -68,6 +69,7 @@ class Client:
         self._stub_now: Any = None
         self._metadata: tuple[tuple[str, str], ...] = ()
         self._beside: Beside | None = None
+        self._taken = Taken(self)
         #: Whether the instance can come back; False as soon as nobody is there to restart it.
         self.alive: Callable[[], bool] = lambda: True
 
@@ -176,6 +178,7 @@ class Client:
 
     async def close_app(self, app_id: str) -> None:
         """End an ephemeral app: its queued inputs are cancelled, its runners stopped."""
+        await self._taken.flush()
         await self._unary("CloseApp", pb.CloseAppRequest(app_id=app_id))
 
     async def lookup(self, app_id: str, name: str) -> str:
@@ -189,7 +192,26 @@ class Client:
         result: pb.Result = await self._unary("Invoke", request)
         if result.blob:
             result.data = await self.blob(result.blob)
+        blobs = [result.blob] if result.blob else []
+        self.taken(request.call_id, request.function_id, blobs=blobs, whole=True)
         return result
+
+    def taken(
+        self,
+        call_id: str,
+        function_id: str,
+        indexes: Iterable[int] = (),
+        blobs: Iterable[str] = (),
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Results of a call have come to their only reader; from any thread."""
+        loop = background().loop
+        self._taken.note(loop, call_id, function_id, indexes, blobs, whole=whole)
+
+    async def say_taken(self, request: pb.TakenRequest, patience_s: float) -> None:
+        """Tell the controller of results that it need not keep."""
+        await self._unary("Taken", request, patience_s)
 
     async def submit(self, request: pb.SubmitRequest, *, put_by: bool = False) -> None:
         """Put inputs on the queue; they are durable when this returns.

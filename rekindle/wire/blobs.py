@@ -51,6 +51,9 @@ class BlobStore(Protocol):
     def older_than(self, age_s: float) -> Iterator[str]:
         """Keys of what was put more than ``age_s`` seconds ago. Raises ServiceError."""
 
+    def of_call(self, call_id: str) -> Iterator[str]:
+        """Keys of what was put for a call. Raises ServiceError."""
+
 
 def store_url(instance: Path, environ: Mapping[str, str] | None = None) -> str:
     """``$REKINDLE_BLOB_URL``, or the folder of an instance directory."""
@@ -219,6 +222,12 @@ class FolderStore:
                     elif _KEY.fullmatch(key := f"{folder.name}/{entry.name}"):
                         yield key
 
+    def of_call(self, call_id: str) -> Iterator[str]:
+        """See BlobStore."""
+        for entry in _entries(self.root / call_id):
+            if _KEY.fullmatch(key := f"{call_id}/{entry.name}"):
+                yield key
+
     def _path(self, key: str) -> Path:
         _parse(key)
         return self.root / key
@@ -312,6 +321,18 @@ class FsspecStore:
             return
         except Exception as error:
             raise self._unwell("listed", error) from error
+
+    def of_call(self, call_id: str) -> Iterator[str]:
+        """See BlobStore."""
+        try:
+            found = self._fs.find(f"{self._root}/{call_id}")
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise self._unwell("listed", error) from error
+        for path in found:
+            if _KEY.fullmatch(key := "/".join(path.rsplit("/", 2)[-2:])):
+                yield key
 
     def _path(self, key: str) -> str:
         _parse(key)

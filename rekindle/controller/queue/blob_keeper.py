@@ -42,6 +42,12 @@ class BlobKeeper:
         if found and self._url:
             self._tasks.start(asyncio.to_thread(self._delete, found), "remove blobs")
 
+    def drop_calls(self, call_ids: Iterable[str]) -> None:
+        """Remove all blobs of calls, in the background."""
+        found = list(call_ids)
+        if found and self._url:
+            self._tasks.start(asyncio.to_thread(self._delete_calls, found), "remove blobs")
+
     async def run(self) -> None:
         """Sweep now and then, until cancelled."""
         if not self._url:
@@ -69,6 +75,13 @@ class BlobKeeper:
             await asyncio.to_thread(self._delete, gone)
             removed += len(gone)
         return removed
+
+    def _delete_calls(self, call_ids: list[str]) -> None:
+        for call_id in call_ids:
+            try:
+                self._delete(list(open_store(self._url).of_call(call_id)))
+            except Error as error:
+                log.warning("blobs were not found", extra=kv(call=call_id, reason=error))
 
     def _delete(self, keys: list[str]) -> None:
         for key in keys:

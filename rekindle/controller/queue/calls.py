@@ -16,6 +16,7 @@ from rekindle.controller.queue.endings import Endings
 from rekindle.controller.queue.events import Events
 from rekindle.controller.queue.inputs import LoneInput, Slice
 from rekindle.controller.queue.intake import Intake
+from rekindle.controller.queue.keeping import Keeping
 from rekindle.controller.queue.reaper import Reaper
 from rekindle.controller.queue.results import ResultStreams
 from rekindle.controller.queue.setbacks import Setbacks
@@ -51,6 +52,7 @@ class Calls:
         self.events = Events()
         self.dispatcher = Dispatcher(state, self.events, settings.lease_margin_s)
         self.blobs = BlobKeeper(blob_url, state, store, tasks, settings)
+        self.keeping = Keeping(state, store, self.blobs, settings)
         letter_store = LetterStore(link, state.instance_id)
         self.letters = DeadLetters(state, letter_store, store, settings)
         self.completer = Completer(state, store, letter_store, tasks, settings, self.events)

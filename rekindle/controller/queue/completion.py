@@ -86,8 +86,11 @@ class Completer:
         for agent, indexes in batch.acks:
             agent.acknowledge(call.call_id, indexes)
         self.on_room(function)
-        if call.kind == "submit" and call.done == call.accepted:
-            self._expire_soon(call.call_id)
+        if call.kind != "invoke" and call.done == call.accepted:
+            if call.unread:
+                self._tasks.start(self._store.drop_indexes([call.call_id]), "forget calls")
+            else:
+                self._expire_soon(call.call_id)
         self.reap(call)
 
     def _expire_soon(self, call_id: str) -> None:

@@ -95,7 +95,8 @@ class Intake:
         await self._store.index_call(request.call_id, at)
         new = 0
         for piece in _pieces(request):
-            got = await self._accept(function, piece, "submit", last=piece.last)
+            kind = "map" if request.read_once else "submit"
+            got = await self._accept(function, piece, kind, last=piece.last)
             new += len(got.new)
         return new
 

@@ -67,6 +67,16 @@ def results(function_id: str, call_id: str) -> str:
     return f"rk:results:{{{function_id}}}:{call_id}"
 
 
+def once(function_id: str) -> str:
+    """Set: calls of a function whose results go once they were taken, or with their app."""
+    return f"rk:once:{{{function_id}}}"
+
+
+def kept(instance: str) -> str:
+    """Sorted set: calls of an instance that are done and kept, by when they are forgotten."""
+    return f"rk:kept:{instance}"
+
+
 def dead(function_id: str) -> str:
     """Stream: inputs of a function that were given up."""
     return f"rk:dead:{{{function_id}}}"

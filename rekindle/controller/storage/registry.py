@@ -121,7 +121,7 @@ class Registry:
         commands: list[Command] = [
             ("UNLINK", key(function_id))
             for function_id in function_ids
-            for key in (keys.queue, keys.backlog, keys.undone, keys.function)
+            for key in (keys.queue, keys.backlog, keys.undone, keys.function, keys.once, keys.pool)
         ]
         commands += [("UNLINK", keys.source(app_id, digest)) for digest in digests if digest]
         commands += [

@@ -6,6 +6,7 @@ by sending it again. Payloads and results are bytes that this room never looks i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -40,14 +41,16 @@ Results = Sequence[tuple[str, Sequence[tuple[int, bytes]]]]
 class QueueStore:
     """Queues, calls and results on Redis."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, instance: str) -> None:
         self._link = link
+        self._instance = instance
         self._accept = Script("accept")
         self._complete = Script("complete")
         self._take = Script("take")
         self._load = Script("load")
         self._pending = Script("pending")
         self._cancel = Script("cancel")
+        self._taken = Script("taken")
 
     # ---- accepting and completing
 
@@ -73,6 +76,7 @@ class QueueStore:
                 keys.results(function_id, call_id),
                 keys.backlog(function_id),
                 keys.undone(function_id),
+                keys.once(function_id),
             ],
             [
                 *(keys.GROUP, CONSUMER, _take_word(take, meta), "1" if last else "0"),
@@ -131,6 +135,7 @@ class QueueStore:
                 keys.backlog(function_id),
                 keys.undone(function_id),
                 keys.dead(function_id),
+                keys.once(function_id),
             ],
             args,
             _FOREVER,
@@ -212,11 +217,88 @@ class QueueStore:
         await self._link.commands(
             [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
         )
+        if call_ids:
+            until = time.time() + ttl_s
+            pairs = [part for one in call_ids for part in (until, one)]
+            await self._link.command("ZADD", keys.kept(self._instance), *pairs, patience_s=_FOREVER)
 
     async def index_of(self, call_id: str) -> CallIndex | None:
         """Where a submitted call belongs; None when it is not known (any more)."""
         raw = await self._link.command("GET", keys.call_index(call_id))
         return CallIndex(*raw.decode().split("\n")) if raw else None
+
+    # ---- let go
+
+    async def taken(
+        self, function_id: str, call_id: str, indexes: Sequence[int], *, whole: bool, ttl_s: int
+    ) -> int:
+        """Let go of results; what lua/taken.lua says has become of the call."""
+        state: int = await self._link.script(
+            self._taken,
+            [
+                keys.call(function_id, call_id),
+                keys.results(function_id, call_id),
+                keys.once(function_id),
+            ],
+            [call_id, "1" if whole else "0", ttl_s, to_runs(indexes)],
+        )
+        return state
+
+    async def once(self, function_id: str) -> list[str]:
+        """Calls of a function that are kept until their results were taken."""
+        found = await self._link.command("SMEMBERS", keys.once(function_id), patience_s=_FOREVER)
+        return [raw.decode() for raw in found]
+
+    async def how_many_once(self, function_ids: Sequence[str]) -> list[int]:
+        """How many such calls each function has."""
+        return await self._link.commands([("SCARD", keys.once(one)) for one in function_ids])
+
+    async def drop(self, function_id: str, call_ids: Sequence[str]) -> set[str]:
+        """Forget calls with their results; those that left dead letters, whose index stays."""
+        left = await self._link.commands(
+            [("HEXISTS", keys.call(function_id, one), "l") for one in call_ids], patience_s=_FOREVER
+        )
+        await self._link.commands(
+            [
+                ("UNLINK", key(function_id, one))
+                for one in call_ids
+                for key in (keys.call, keys.results)
+            ],
+            patience_s=_FOREVER,
+        )
+        await self._link.commands(
+            [("SREM", keys.once(function_id), one) for one in call_ids], patience_s=_FOREVER
+        )
+        return {one for one, has in zip(call_ids, left, strict=True) if has}
+
+    async def drop_indexes(self, call_ids: Sequence[str]) -> None:
+        """Forget where calls belonged."""
+        if not call_ids:
+            return
+        await self._link.commands(
+            [("UNLINK", keys.call_index(one)) for one in call_ids], patience_s=_FOREVER
+        )
+        await self._link.command("ZREM", keys.kept(self._instance), *call_ids, patience_s=_FOREVER)
+
+    async def kept(self, most: int) -> tuple[int, list[tuple[str, float, CallIndex]]]:
+        """Calls that are done and kept: how many; and, of so many, when and whose they are."""
+        key = keys.kept(self._instance)
+        _, count, found = await self._link.commands(
+            [
+                ("ZREMRANGEBYSCORE", key, "-inf", time.time()),
+                ("ZCARD", key),
+                ("ZRANGE", key, 0, most - 1, "WITHSCORES"),
+            ]
+        )
+        pairs = _pairs(found)
+        texts = await self._link.commands(
+            [("GET", keys.call_index(raw.decode())) for raw, _ in pairs]
+        )
+        return int(count), [
+            (raw.decode(), float(until), CallIndex(*text.decode().split("\n")))
+            for (raw, until), text in zip(pairs, texts, strict=True)
+            if text
+        ]
 
     async def known_calls(self, call_ids: Sequence[str]) -> set[str]:
         """Those of some calls that were submitted and are not forgotten."""
@@ -269,6 +351,13 @@ class QueueStore:
             [("EVAL", _OLDEST, 1, keys.queue(one)) for one in function_ids]
         )
         return [int(raw.split(b"-")[0]) / 1000 if raw else None for raw in replies]
+
+
+def _pairs(found: Sequence[Any]) -> list[Any]:
+    """Members with their scores, whichever way the client library gives them."""
+    if found and isinstance(found[0], tuple | list):
+        return list(found)
+    return list(zip(found[::2], found[1::2], strict=True))
 
 
 def _take_word(take: bool, meta: CallMeta) -> str:

@@ -85,6 +85,7 @@ async def _iterate(
                 if data is not None:
                     await asyncio.wait((asyncio.wrap_future(data),))
                 yield call.given(result, raw, data)
+            call.took(due)
             if not due:
                 with nesting.waiting():
                     await arrived.wait()

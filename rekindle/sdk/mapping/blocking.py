@@ -91,6 +91,7 @@ def _iterate(
                 if data is not None:
                     futures.wait((data,))
                 yield call.given(result, raw, data)
+            call.took(due)
             if not due:
                 with nesting.waiting():
                     arrived.wait()

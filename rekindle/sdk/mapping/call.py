@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: So many results are told to be taken at a time; the last ones go with the whole call.
+_TELL = 4096
 #: A controller that is away is not waited for to tell it that nobody waits.
 _CANCEL_S = 2.0
 
@@ -58,6 +60,7 @@ class MapCall:
         self._name = function.name
         self._tasks: set[asyncio.Task[None]] = set()  # of the background thread
         self._over = False
+        self._had: list[int] = []  # results that the caller has, and the controller is not told
         self.offer = self._submission.offer
         self.complete = self._submission.complete
         self.fail = self._arrivals.fail
@@ -72,6 +75,16 @@ class MapCall:
         self.window.close()
         if not self._over:
             background().loop.call_soon_threadsafe(self._cancel)
+        elif self._submission.submitted:
+            self._submission.let_go()
+
+    def took(self, due: list[Arrived]) -> None:
+        """The caller has all of these: they need not be kept for it."""
+        self._had += [index for index, _ in due]
+        if len(self._had) >= _TELL:
+            had, self._had = self._had, []
+            submission = self._submission
+            submission.client.taken(submission.call_id, submission.function_id, had)
 
     def taken(self, due: list[Arrived]) -> Iterator[Fetched]:
         """What was taken, each with the future of data that is in the blob store."""
@@ -148,6 +161,8 @@ class MapCall:
         if running:
             await asyncio.wait(running)
         await cancel_rest(self._submission)
+        if self._submission.submitted:
+            self._submission.let_go()
 
 
 async def cancel_rest(submission: Submission) -> None:

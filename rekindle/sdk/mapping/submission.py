@@ -98,6 +98,10 @@ class Submission:
         self.completed = True
         self._kick()
 
+    def let_go(self) -> None:
+        """Its only reader asks for nothing more."""
+        self.client.taken(self.call_id, self.function_id, whole=True)
+
     def _is_awaited(self) -> bool:
         """Whether the submitter waits for as much as there is."""
         return len(self._outbox) >= self._wake_at or (
@@ -216,6 +220,8 @@ class Submission:
                 strategy=self._strategy,
                 submitted_ns=first[0] if first is not None else now_ns(),
                 depth=self._depth,
+                # Of a map no handle is given: whoever iterates over it is its only reader.
+                read_once=self._on_durable is None,
             ),
             put_by=True,
         )

@@ -1,9 +1,10 @@
 -- Accept inputs of a call as one entry of the queue, each (call, index) once, and take the entry
 -- right away when nothing waits before it: one round trip, after which they are durable.
 --
--- KEYS: queue stream, call hash, result hash, backlog counter, counter of undone inputs
+-- KEYS: queue stream, call hash, result hash, backlog counter, counter of undone inputs,
+--       set of calls that are kept until their results were taken
 -- ARGV: group, consumer, take ("1"|"0", "2": whatever waits before it), last ("1"|"0"), limit of undone inputs, ttl in seconds,
---       call id, app id, params, strategy, submitted_ns, kind ("invoke"|"submit"), request, runs
+--       call id, app id, params, strategy, submitted_ns, kind ("invoke"|"map"|"submit"), request, runs
 -- Returns: {state, taken, undone, accepted, done, total, batches, cancelled,
 --           entry, runs of the new, runs of those accepted before and not done, done before}
 --       state 1: accepted; 0: over the limit, nothing was changed
@@ -12,6 +13,7 @@
 -- Call hash: a app, p params, s strategy, t submitted_ns, k kind, acc accepted, d done,
 --       n total (-1: more may come), o batches of results, x cancelled (1, or 2 with its runners),
 --       a<page>, d<page> bitmaps, u<entry> undone inputs of an entry of the queue,
+--       w: nobody will read its results, l: inputs of it were given up and left a letter,
 --       p<index> lost:retries:vague:due_ms of an input that had a bad time (pf: there are such)
 -- Queue entry: c call id, b the request, r runs of the indexes that count
 local queue, call, results, backlog, undone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -37,6 +39,9 @@ end
 if redis.call('EXISTS', call) == 0 then
   redis.call('HSET', call, 'a', ARGV[8], 'p', ARGV[9], 's', ARGV[10], 't', ARGV[11], 'k', ARGV[12],
              'acc', 0, 'd', 0, 'n', -1, 'o', 0)
+  if ARGV[12] ~= 'submit' then
+    redis.call('SADD', KEYS[6], ARGV[7])
+  end
 end
 
 local entry, taken = '', 0

@@ -2,7 +2,7 @@
 -- last input is done.
 --
 -- KEYS: queue stream, call hash, result hash, backlog counter, counter of undone inputs,
---       stream of dead letters
+--       stream of dead letters, set of calls that are kept until their results were taken
 -- ARGV: group, ttl in seconds, ordered ("1"|"0"), runs of inputs with p<index> fields,
 --       most dead letters, number of them, then index, letter, request for each,
 --       then for each entry: its id (''  where it is not known), number of inputs,
@@ -48,6 +48,7 @@ while at <= #ARGV do
       if letter then
         redis.call('XADD', dead, 'MAXLEN', '~', ARGV[5], '*', 'l', letter[1], 'b', letter[2])
         redis.call('EXPIRE', dead, ARGV[2])
+        redis.call('HSET', call, 'l', 1)
       end
     end
     if outcome ~= 1 then
@@ -70,10 +71,11 @@ end
 local batch, waiting = 0, 0
 if #fresh > 0 then
   save(finished, call, 'd')
-  for i = 1, #fields, 1000 do
+  local unread = redis.call('HEXISTS', call, 'w') == 1
+  for i = 1, unread and 0 or #fields, 1000 do
     redis.call('HSET', results, unpack(fields, i, math.min(i + 999, #fields)))
   end
-  if ARGV[3] == '1' then
+  if ARGV[3] == '1' and not unread then
     batch = redis.call('HINCRBY', call, 'o', 1)
     redis.call('HSET', results, 'o' .. batch, bytes .. ':' .. to_runs(fresh))
   end
@@ -89,8 +91,11 @@ if #fresh > 0 then
 else
   waiting = tonumber(redis.call('GET', undone) or '0')
 end
-local meta = redis.call('HMGET', call, 'd', 'n', 'o', 'acc')
-if #fresh > 0 and meta[1] == meta[4] then
+local meta = redis.call('HMGET', call, 'd', 'n', 'o', 'acc', 'w')
+if #fresh > 0 and meta[1] == meta[4] and meta[5] and meta[2] ~= '-1' then
+  redis.call('UNLINK', call, results)
+  redis.call('SREM', KEYS[7], string.match(call, '[^:]*$'))
+elseif #fresh > 0 and meta[1] == meta[4] then
   redis.call('EXPIRE', call, ARGV[2])
   redis.call('EXPIRE', results, ARGV[2])
 end

@@ -276,18 +276,32 @@ def number(keys: list[tuple[str, int]]) -> list[tuple[int, tuple[str, int]]]:
     return [(calls.index(key[0]), key) for key in keys]
 
 
-def test_a_function_whose_runner_dies_on_every_input_does_not_keep_the_node_busy(
+def test_inputs_that_kill_their_runner_hold_up_no_other_and_each_answers_for_itself(
     home: Path,
 ) -> None:
     async def scenario(h: Harness) -> None:
-        crunch = h.add(Crunch, max_containers=2)
-        h.submit_many(crunch, "die", (() for _ in range(40)))
-        await h.uplink.until(lambda: h.stats(crunch).get("backoff_s"))
-        assert h.stats(crunch)["deaths"] >= 3
-        starts = h.node.history.count
-        await asyncio.sleep(0.5)
-        assert h.node.history.count <= starts + 2
-        assert h.stats(crunch)["waiting"] > 20
+        crunch = h.add(Crunch, max_containers=1)
+        bad = h.submit_many(crunch, "die", (() for _ in range(12)))
+        good = h.submit_many(crunch, "same", ((i,) for i in range(50)))
+        assert [one.value for one in await h.results(good)] == list(range(50))
+        await h.uplink.until(lambda: len(h.uplink.returned) == len(bad))
+        for returned in h.uplink.returned:
+            assert list(returned.indexes) == list(returned.begun)
+        assert h.stats(crunch)["deaths"] == 0
+        assert not h.stats(crunch)["backoff_s"]
+
+    run(home, scenario)
+
+
+def test_a_runner_that_dies_with_nothing_to_do_is_a_loop_of_its_pool(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        crunch = h.add(Crunch, max_containers=1, min_containers=1)
+        h.node.open(pb.OpenFunction(function_id=crunch, app_id="ap-test"))
+        for deaths in range(1, 4):
+            runners = await h.uplink.until(lambda: h.runners(crunch))
+            os.kill(runners[0].channel.pid, signal.SIGKILL)
+            await h.uplink.until(lambda n=deaths: h.stats(crunch)["deaths"] >= n)
+        assert h.stats(crunch)["backoff_s"] > 0
 
     run(home, scenario)
 
