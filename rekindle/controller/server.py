@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from rekindle.controller import kept
 from rekindle.controller.apps import Apps
 from rekindle.controller.auth import TokenInterceptor
 from rekindle.controller.logs.appnames import AppNames
@@ -139,6 +140,7 @@ class ControllerServer:
             lambda function, count, params: self._pooling.scaler.accepted(function, params, count)
         )
         self._status.dead_letters = calls.letters.counts
+        self._status.kept = lambda functions: kept.report(self._store, settings, functions)
         self._link.on_return = calls.redis_is_back
         self._health = _health_servicer()
         self._grpc = grpc.aio.server(interceptors=[TokenInterceptor(token)], options=_OPTIONS)

@@ -38,6 +38,8 @@ class StatusReport:
         self._started = started
         #: How many dead letters each function has.
         self.dead_letters: Callable[[], Awaitable[dict[str, int]]]
+        #: What is kept of calls that are done.
+        self.kept: Callable[[Sequence[Function]], Awaitable[dict[str, object]]]
         #: Settings, plans and measured costs of a function's pools.
         self.pool_of: Callable[[Function], Mapping[str, Any]] = lambda function: {}
 
@@ -52,7 +54,7 @@ class StatusReport:
         """
         state = self._state
         functions = list(state.functions.values())
-        redis, depths, dead = await self._from_redis(functions)
+        redis, depths, dead, kept = await self._from_redis(functions)
         told: dict[str, dict[str, object]] = {}
         for i, one in enumerate(functions, 1):
             depth = depths.get(one.function_id)
@@ -83,11 +85,17 @@ class StatusReport:
             "loop_lag_ms": round(1000 * self._metrics.lag.last, 3),
             "recent_starts": [_start(*one) for one in self._metrics.recent_starts],
             "redis": redis,
+            "kept": kept,
         }
 
     async def _from_redis(
         self, functions: Sequence[Function]
-    ) -> tuple[dict[str, object], dict[str, tuple[int, float | None]], dict[str, int]]:
+    ) -> tuple[
+        dict[str, object],
+        dict[str, tuple[int, float | None]],
+        dict[str, int],
+        dict[str, object],
+    ]:
         redis: dict[str, object] = {"url": self._link.shown_url, "up": True}
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -97,15 +105,16 @@ class StatusReport:
                 busy = [one for one in ids if depths[one]]
                 oldest = dict(zip(busy, await self._store.oldest(busy), strict=True))
                 dead = await self.dead_letters()
+                kept = await self.kept(functions)
         except (ServiceError, TimeoutError) as error:
             redis |= {"up": False, "reason": str(error) or "no answer within a second"}
-            return redis, {}, {}
+            return redis, {}, {}, {}
         names = (
-            *("redis_version", "uptime_in_seconds", "used_memory", "maxmemory"),
+            *("redis_version", "uptime_in_seconds", "used_memory", "used_memory_rss", "maxmemory"),
             *("connected_clients", "aof_enabled", "aof_last_write_status", "aof_current_size"),
         )
         redis |= {name: info[name] for name in names if name in info}
-        return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead
+        return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept
 
     def _function(
         self, function: Function, depth: tuple[int, float | None] | None, dead: int

@@ -214,12 +214,15 @@ class QueueStore:
 
     async def expire_indexes(self, call_ids: Sequence[str], ttl_s: int) -> None:
         """Forget it after so many seconds: these calls have no undone inputs."""
-        await self._link.commands(
+        there = await self._link.commands(
             [("EXPIRE", keys.call_index(one), ttl_s) for one in call_ids], patience_s=_FOREVER
         )
-        if call_ids:
-            until = time.time() + ttl_s
-            pairs = [part for one in call_ids for part in (until, one)]
+        until = time.time() + ttl_s
+        pairs: list[Any] = []
+        for call_id, is_there in zip(call_ids, there, strict=True):
+            if is_there:  # not taken meanwhile
+                pairs += (until, call_id)
+        if pairs:
             await self._link.command("ZADD", keys.kept(self._instance), *pairs, patience_s=_FOREVER)
 
     async def index_of(self, call_id: str) -> CallIndex | None:

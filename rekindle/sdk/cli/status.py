@@ -75,6 +75,8 @@ def _show(report: dict[str, Any]) -> None:
         (app, function) for app in report.get("apps", []) for function in app.get("functions", [])
     ]
     console.print(_functions(functions) if functions else "No app is running.")
+    for line in _kept(report):
+        console.print(line, markup=False, soft_wrap=True)
     warm = [
         (agent.get("agent_id", "?"), entry)
         for agent in report.get("agents", [])
@@ -83,6 +85,34 @@ def _show(report: dict[str, Any]) -> None:
     if warm:
         console.print()
         console.print(_snapshots(warm, _templates(report)))
+
+
+def _kept(report: dict[str, Any]) -> list[str]:
+    """What is kept of calls that are done, for whom and how long, in lines."""
+    kept, redis = report.get("kept") or {}, report.get("redis", {})
+    if not kept:
+        return []
+    memory, file = redis.get("used_memory", 0) / 2**20, redis.get("aof_current_size", 0) / 2**20
+    lines = ["", f"Redis holds {memory:.1f} MiB, and {file:.1f} MiB on disk."]
+    if kept["calls"]:
+        days = duration(kept["spawned_kept_s"])
+        lines.append(f"Results of {_calls(kept['calls'])} are kept for who has a handle ({days}):")
+    for one in kept["of"]:
+        first, last = duration(one["first_gone_in_s"]), duration(one["last_gone_in_s"])
+        until = first if first == last else f"{first} to {last}"
+        lines.append(f"  {one['app']}.{one['function']}: {_calls(one['calls'])}, gone in {until}")
+    if kept["calls"] > kept["seen"]:
+        lines.append(f"  and {_calls(kept['calls'] - kept['seen'])} that go later")
+    lines += [
+        f"{one['app']}.{one['function']}: {_calls(one['calls'])} that run, or whose caller has not "
+        f"taken all results; gone then, or with the app"
+        for one in kept["not_taken"]
+    ]
+    return lines
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count:,} calls"
 
 
 def _agents(agents: list[dict[str, Any]]) -> Table:
