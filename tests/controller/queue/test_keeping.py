@@ -1,0 +1,229 @@
+"""What of a call is kept when it is done, and what goes: what was taken, and what an app leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+from rekindle import exception
+from rekindle.controller.storage.embedded_redis import redis_socket
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.blobs import new_key, open_store
+from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop, new_id, spec
+from tests.controller.queue.test_calls import refused
+
+
+@contextmanager
+def looking(instance: Instance) -> Iterator[Callable[[str], set[str]]]:
+    """The keys in Redis that name something."""
+    with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as client:
+        yield lambda name: {key.decode() for key in client.keys(f"rk:*{name}*")}
+
+
+async def a_map(client: Client, function_id: str, count: int, **more: Any) -> str:
+    """Submit inputs of a map, whose only reader is who submits it; its id."""
+    call_id = new_id("fc")
+    request = {
+        "call_id": call_id,
+        "function_id": function_id,
+        "inputs": [pb.Input(index=i, payload=b"x") for i in range(count)],
+        "last": True,
+        "read_once": True,
+    }
+    await client.call("Submit", pb.SubmitRequest(**request | more))
+    return call_id
+
+
+async def take(client: Client, call_id: str, function_id: str, **what: Any) -> None:
+    """Say that results were taken."""
+    one = pb.TakenCall(call_id=call_id, function_id=function_id, **what)
+    await client.call("Taken", pb.TakenRequest(calls=[one]))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when it is so."""
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+@in_loop
+async def test_a_map_goes_when_its_reader_has_all_of_it(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.answer(echo)
+        _, [function_id] = await client.register("app", spec())
+        call_id = await a_map(client, function_id, 50)
+        assert len(await client.results(call_id)) == 50
+        with looking(shared) as keys:
+            assert keys(call_id)
+            await take(client, call_id, function_id, whole=True)
+            assert not keys(call_id)
+        await take(client, call_id, function_id, whole=True)  # once more does nothing
+        error = await refused(client.call("GetCall", pb.GetCallRequest(call_id=call_id)))
+        assert isinstance(error, exception.OutputExpiredError | exception.NotFoundError)
+
+
+@in_loop
+async def test_what_was_not_taken_is_there_for_a_reader_that_asks_again(
+    instance: Instance,
+) -> None:
+    """Its stream was cut, and the controller was killed: nothing counts but what it has said."""
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(echo)
+        _, [function_id] = await client.register("app", spec())
+        call_id = await a_map(client, function_id, 100)
+        assert len(await client.results(call_id)) == 100
+        await take(client, call_id, function_id, first=[0, 40], last=[9, 49])
+        instance.kill_controller()
+        instance.kill_redis()
+        instance.start_redis()
+        instance.start_controller()
+        left = {result.index for result in await client.results(call_id)}
+        assert left == set(range(100)) - set(range(10)) - set(range(40, 50))
+        again = {result.index for result in await client.results(call_id, have=range(20))}
+        assert again == left - set(range(20))
+
+
+@in_loop
+async def test_a_result_that_a_caller_has_goes_and_one_that_it_has_not_stays(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.answer(echo)
+        _, [function_id] = await client.register("app", spec())
+        call_id = new_id("fc")
+        for _ in range(2):  # its answer was lost on the way
+            assert (await client.invoke(function_id, call_id=call_id)).status == pb.SUCCESS
+        with looking(shared) as keys:
+            assert keys(call_id)
+            await take(client, call_id, function_id, whole=True)
+            assert not keys(call_id)
+
+
+@in_loop
+async def test_results_that_others_may_read_are_not_taken_from_them(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.answer(echo)
+        _, [function_id] = await client.register("app", spec())
+        call_id = await client.submit(function_id, {0: b"a", 1: b"b"})
+        assert len(await client.results(call_id)) == 2
+        await take(client, call_id, function_id, first=[0], last=[0])
+        await take(client, call_id, function_id, whole=True)
+        assert len(await client.results(call_id)) == 2
+
+
+@in_loop
+async def test_a_map_that_nobody_reads_on_goes_with_its_last_input(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("app", spec())
+        call_id = await a_map(client, function_id, 3)
+        assign = await agent.assigned.get()
+        await take(client, call_id, function_id, whole=True)
+        with looking(shared) as keys:
+            assert keys(f"call:{{{function_id}}}:{call_id}")
+            for given in [assign, *[await agent.assigned.get() for _ in range(2)]]:
+                assert not keys(f"results:{{{function_id}}}:{call_id}")
+                await agent.done(given, b"late")
+            await until(lambda: not keys(call_id))
+
+
+@in_loop
+async def test_an_ephemeral_app_leaves_its_spawned_calls_alone(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        agent.answer(echo)
+        app_id, [function_id] = await client.register("app", spec(), ephemeral=True)
+        spawned = await client.submit(function_id, {0: b"kept"})
+        mapped = await a_map(client, function_id, 20)
+        asked = new_id("fc")
+        await client.invoke(function_id, call_id=asked)
+        for call_id in (spawned, mapped):
+            await client.results(call_id)
+        with looking(shared) as keys:
+            assert all(keys(one) for one in (spawned, mapped, asked))
+            await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+            assert keys(spawned)
+            assert not keys(mapped) and not keys(asked)
+            # Their results, and where to find them; nothing else names the function.
+            assert all(spawned in key for key in keys(function_id))
+        assert [result.data for result in await client.results(spawned)] == [b"kept"]
+
+
+@in_loop
+async def test_a_close_that_was_cut_short_is_ended_by_the_next_controller(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(echo)
+        app_id, [function_id] = await client.register("app", spec(), ephemeral=True)
+        mapped = await a_map(client, function_id, 20)
+        await client.results(mapped)
+        with looking(instance) as keys:
+            with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+                instance.kill_controller()
+                server.hset(f"rk:app:{app_id}", "closed", 1)  # it had got as far as this
+            instance.start_controller()
+            await until(lambda: not keys(mapped) and not keys(function_id))
+
+
+@in_loop
+async def test_blobs_go_with_what_was_taken(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(echo)
+        _, [function_id] = await client.register("app", spec())
+        call_id = await a_map(client, function_id, 2)
+        await client.results(call_id)
+        url = (instance.directory / "blobs").as_uri()
+        made = [new_key(call_id, i, b"large") for i in range(2)]
+        for key in made:
+            await asyncio.to_thread(open_store(url).put, key, b"large")
+        folder = instance.directory / "blobs" / call_id
+        await take(client, call_id, function_id, first=[0], last=[0], blobs=made[:1])
+        await until(lambda: [p.name for p in folder.iterdir()] == [made[1].partition("/")[2]])
+        await take(client, call_id, function_id, whole=True)
+        await until(lambda: not folder.exists())
+
+
+@in_loop
+async def test_what_makes_no_sense_is_refused(shared: Instance) -> None:
+    async with Client(shared) as client:
+        _, [function_id] = await client.register("app", spec())
+        foreign = new_key(new_id("fc"), 0, b"x")
+        for what in (
+            {"first": [3], "last": [2]},
+            {"first": [3]},
+            {"first": [0], "last": [1 << 30]},
+            {"blobs": ["../../etc/passwd"]},
+            {"blobs": [foreign]},
+        ):
+            request = take(client, new_id("fc"), function_id, **what)
+            assert isinstance(await refused(request), exception.InvalidError)
+
+
+@in_loop
+async def test_status_tells_what_is_kept_and_for_whom(instance: Instance) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(echo)
+        _, [function_id] = await client.register("shop", spec())
+
+        async def kept() -> Any:
+            reply = await client.call("Status", pb.StatusRequest())
+            return json.loads(reply.json)["kept"]
+
+        call_id = await client.submit(function_id, {0: b"a"})
+        await client.results(call_id)
+        mapped = await a_map(client, function_id, 5)
+        await client.results(mapped)
+        while (found := await kept())["calls"] < 2:
+            await asyncio.sleep(0.05)
+        [one] = found["of"]
+        assert (one["app"], one["function"], one["calls"]) == ("shop", "double", 2)
+        assert one["last_gone_in_s"] == pytest.approx(7 * 86_400, rel=0.01)
+        assert found["not_taken"] == [{"app": "shop", "function": "double", "calls": 1}]
+        await take(client, mapped, function_id, whole=True)
+        found = await kept()
+        assert (found["calls"], found["not_taken"]) == (1, [])

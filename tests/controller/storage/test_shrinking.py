@@ -1,0 +1,41 @@
+"""The embedded server's append-only file shrinks when what it tells of is gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import redis
+
+from rekindle.controller.storage.embedded_redis import redis_socket, redis_url
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.shrinking import LEAST_BYTES, Shrinking, worth_rewriting
+from tests.controller.harness import in_loop, running_instance
+
+MIB = 1 << 20
+
+
+def test_a_file_is_rewritten_where_most_of_it_tells_of_what_is_gone() -> None:
+    assert worth_rewriting(350 * MIB, 0, 3 * MIB)
+    assert worth_rewriting(350 * MIB, 300 * MIB, 3 * MIB)  # made when there was more
+    assert not worth_rewriting(LEAST_BYTES, 0, 2 * MIB)
+    assert not worth_rewriting(350 * MIB, 0, 500 * MIB)
+    assert not worth_rewriting(350 * MIB, 300 * MIB, 200 * MIB)  # it could do no better
+
+
+@in_loop
+async def test_the_file_is_small_again_once_its_content_is_gone() -> None:
+    with running_instance(start=False) as instance:
+        instance.start_redis()
+        link = RedisLink(redis_url(instance.directory), 30.0)
+        with redis.Redis(unix_socket_path=str(redis_socket(instance.directory))) as server:
+            for i in range(400):
+                server.set(f"key{i}", bytes(64 << 10))
+            await Shrinking(link).look(purge=True)
+            assert server.info()["aof_current_size"] > LEAST_BYTES  # all of it is there
+            server.flushdb()
+            await Shrinking(link).look(purge=True)
+            while server.info()["aof_current_size"] > MIB:
+                await asyncio.sleep(0.02)
+            server.set("still", "written")
+            assert server.get("still") == b"written"
+        await link.close()
