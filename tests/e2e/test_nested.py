@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.harness import Home
@@ -115,8 +117,8 @@ def test_they_end_on_a_node_of_one_runner(home: Home) -> None:
     assert entry(home, expression, REKINDLE_MAX_RUNNERS="1") == [4, 120, [3, 3, 3], 9]
 
 
-def test_a_child_that_is_retried_is_waited_for(shared: Home) -> None:
-    path = shared.temporary / "tried"
+def test_a_child_that_is_retried_is_waited_for(shared: Home, tmp_path: Path) -> None:
+    path = tmp_path / "tried"
     assert entry(shared, f"again.remote({str(path)!r}, 1)") == 2
     assert path.read_text() == "xxx"
 
@@ -126,10 +128,10 @@ def test_a_call_waits_for_one_that_stands_behind_it(shared: Home) -> None:
     assert entry(shared, "[got.remote(h) for h in [got.spawn(got.spawn(3))]]") == [3]
 
 
-def test_inputs_beside_one_another_keep_to_max_containers_while_one_waits(shared: Home) -> None:
-    folder = shared.temporary / "one-at-a-time"
-    folder.mkdir()
-    assert entry(shared, f"list(at_most_one.map([{str(folder)!r}] * 6))") == [7] * 6
+def test_inputs_beside_one_another_keep_to_max_containers_while_one_waits(
+    shared: Home, tmp_path: Path
+) -> None:
+    assert entry(shared, f"list(at_most_one.map([{str(tmp_path)!r}] * 6))") == [7] * 6
 
 
 def test_the_places_of_callers_that_died_are_free(shared: Home) -> None:
