@@ -14,7 +14,6 @@ KILLERS = """
         "exit": lambda: os._exit(1),
         "exit 0": lambda: os._exit(0),
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-        "kill all": lambda: os.kill(-1, signal.SIGKILL) or os.kill(os.getpid(), signal.SIGKILL),
         "segfault": lambda: ctypes.string_at(0),
         "abort": os.abort,
     }
