@@ -23,8 +23,9 @@ from rekindle.sdk.outcome import settle
 from rekindle.sdk.running import RunningApp, ask_strategy, asked_strategy
 from rekindle.wire import direct as wire
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.phases import now_ns
-from rekindle.wire.serialization import ExceptionRecord, rebuild_exception, unpickling_error
+from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import Packed, pack_input, unpack
 
 if TYPE_CHECKING:

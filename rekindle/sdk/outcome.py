@@ -14,12 +14,8 @@ from rekindle.exception import (
 )
 from rekindle.sdk import records
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.serialization import (
-    ExceptionRecord,
-    RemoteTraceback,
-    deserialize,
-    rebuild_exception,
-)
+from rekindle.wire.exceptions import ExceptionRecord, RemoteTraceback, rebuild_exception
+from rekindle.wire.serialization import deserialize
 
 _OWN_PREFIX = "rekindle.exception."
 _TYPE_OF: dict[int, type[exception.Error]] = {

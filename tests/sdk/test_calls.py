@@ -27,8 +27,8 @@ from rekindle.exception import (
 from rekindle.sdk import arrivals, records
 from rekindle.sdk.running import ask_strategy
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.exceptions import remote_traceback
 from rekindle.wire.phases import Phase
-from rekindle.wire.serialization import remote_traceback
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("calls")

@@ -21,11 +21,12 @@ from rekindle.exception import RequestSizeError
 from rekindle.forkserver import park
 from rekindle.runtime.runner.inputs import Inputs
 from rekindle.wire import direct as wire
+from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameSocket
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 from rekindle.wire.reuse import IDLE_S, MemoryFiles
-from rekindle.wire.serialization import record_exception, serialize, unpickling_error
+from rekindle.wire.serialization import serialize, unpickling_error
 from rekindle.wire.shared import Packed, TooLargeError, pack, unpack
 
 #: The same limit as for arguments, on the caller's side.

@@ -16,11 +16,12 @@ from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
 from rekindle.sdk import context
 from rekindle.wire import finished
+from rekindle.wire.exceptions import record_exception
 from rekindle.wire.finished import Ending
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.page import RunnerPage, cancel_token
 from rekindle.wire.phases import now_ns
-from rekindle.wire.serialization import deserialize, record_exception, serialize
+from rekindle.wire.serialization import deserialize, serialize
 
 #: Results are sent at least this often while a slice goes on; as long as the agent has one last
 #: (pace.DEEP_SLICE_S), so that it is one message.

@@ -12,10 +12,10 @@ from rekindle.runtime.runner import unique
 from rekindle.runtime.runner.direct import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
+from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameError, FrameSocket
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, now_ns
-from rekindle.wire.serialization import record_exception
 
 
 def run(service: Service, become: Become, user_threads: dict[str, str] | None) -> int:
