@@ -19,7 +19,7 @@ from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.client import Client
 from rekindle.sdk.ids import new_call_id
 from rekindle.sdk.inputs import MAX_PAYLOAD_BYTES, packed
-from rekindle.sdk.outcome import settle
+from rekindle.sdk.outcome import passable, settle
 from rekindle.sdk.running import RunningApp, ask_strategy, asked_strategy
 from rekindle.wire import direct as wire
 from rekindle.wire import rekindle_pb2 as pb
@@ -93,11 +93,17 @@ async def remote_aio(
             slot.give_back(held)
             if reply.printed and call.followed:
                 await background().arun(call.printed())
-            return call.settle(held, reply)
+            try:
+                return call.settle(held, reply)
+            except (StopIteration, StopAsyncIteration) as error:
+                raise passable(error) from error
     request = call.request()
     result = await background().arun(_invoke(call.client, call.running, request))
     result.deliveries += call.lost_runners
-    return settle(result, function.name, call.submitted_ns)
+    try:
+        return settle(result, function.name, call.submitted_ns)
+    except (StopIteration, StopAsyncIteration) as error:
+        raise passable(error) from error
 
 
 def spawn(

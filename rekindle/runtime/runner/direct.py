@@ -103,7 +103,7 @@ class DirectCalls:
         if failure is None:
             try:
                 packed = self._pack(done.value, call.method)
-            except Exception as error:  # noqa: BLE001 - goes to the caller, whatever it is
+            except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
                 failure = error
         done.value = None
         if failure is not None:

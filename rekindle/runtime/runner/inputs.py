@@ -108,11 +108,6 @@ class Inputs:
                 # From here on the signal does nothing; before, it raises once at most, so the
                 # outer handlers see whatever it raised, wherever that was.
                 canceller.armed = 0
-        except SystemExit as error:
-            done.failure = ExecutionError(
-                f"{self.what(method)} called sys.exit({error.code!r}); "
-                "a function ends by returning or raising"
-            )
         except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
             done.failure = error
         done.ended_ns = now_ns()
