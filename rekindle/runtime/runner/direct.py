@@ -72,8 +72,9 @@ class DirectCalls:
         files = self._files
         if files.any:
             left_s = IDLE_S - files.idle_s
-            if left_s <= 0 or not wire.readable(sock, left_s):
+            if left_s <= 0 or not self._inputs.service.wait(sock.fileno(), left_s):
                 files.drop()
+        self._inputs.service.wait(sock.fileno())
         call = wire.receive_call(sock)
         if call is not None and call.gone:
             files.came_back(call.gone)

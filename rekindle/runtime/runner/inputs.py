@@ -44,7 +44,7 @@ class Inputs:
     """Runs slices on a service."""
 
     def __init__(self, service: Service, channel: FrameSocket, page: RunnerPage) -> None:
-        self._service = service
+        self.service = service
         self._channel = channel
         self._page = page
         self._canceller = Canceller(page)
@@ -53,7 +53,7 @@ class Inputs:
 
     def what(self, method: str) -> str:
         """How errors name what is run."""
-        return f"{self._service.name}.{method}" if method else self._service.name
+        return f"{self.service.name}.{method}" if method else self.service.name
 
     def run(self, header: Header, body: bytes) -> None:
         """Run a slice, in order, and send the results; what was called back is left out."""
@@ -102,7 +102,7 @@ class Inputs:
                 self._page.begin(run[1], done.began_ns)
                 args, kwargs = load()
                 done.loaded_ns = now_ns()
-                done.value = self._service.call(method, args, kwargs)
+                done.value = self.service.call(method, args, kwargs)
                 del args, kwargs
             finally:
                 # From here on the signal does nothing; before, it raises once at most, so the

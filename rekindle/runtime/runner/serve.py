@@ -54,6 +54,7 @@ def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
     inputs = Inputs(service, channel, page)
     direct = DirectCalls(inputs, channel, page)
     while True:
+        service.wait(channel.fileno())
         header, body, fds = channel.receive()
         if header["op"] == "inputs":
             inputs.run(header, body)
