@@ -26,7 +26,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import unpickling_error
-from rekindle.wire.shared import Packed, pack_input, unpack
+from rekindle.wire.shared import Packed, limit_bytes, pack_input, unpack
 
 if TYPE_CHECKING:
     from rekindle.sdk.function import Function
@@ -214,7 +214,9 @@ class _Call:
     def packed(self, held: direct.Held) -> Packed | None:
         """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
         try:
-            return pack_input(self.args, self.kwargs, MAX_PAYLOAD_BYTES, held.files)
+            # What is larger goes by the queue, whose controller knows the limit.
+            limit = min(MAX_PAYLOAD_BYTES, limit_bytes())
+            return pack_input(self.args, self.kwargs, limit, held.files)
         except Exception:  # noqa: BLE001 (a user's __reduce__ may raise anything)
             return None
 

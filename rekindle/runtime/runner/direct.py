@@ -27,10 +27,8 @@ from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 from rekindle.wire.reuse import IDLE_S, MemoryFiles
 from rekindle.wire.serialization import serialize, unpickling_error
-from rekindle.wire.shared import Packed, TooLargeError, pack, unpack
+from rekindle.wire.shared import Packed, TooLargeError, limit_bytes, pack, unpack
 
-#: The same limit as for arguments, on the caller's side.
-MAX_RESULT_BYTES = 240 << 20
 #: Direct calls are numbered, in place of a slice and an index in it.
 _NO_SLICE = 0
 _INT = struct.Struct("=i")
@@ -45,6 +43,7 @@ class DirectCalls:
         self._channel = channel
         self._page = page
         self._number = 0
+        self._limit_bytes = limit_bytes()  # of values, the same as through the queue
         self._written = -1  # by all calls up to now; -1: not known
         # Of the client that is served: what its results are written to, and which of its own memory
         # files nothing here sees any more.
@@ -129,11 +128,11 @@ class DirectCalls:
     def _pack(self, value: Any, method: str) -> Packed:
         what = f"the result of {self._inputs.what(method)}"
         try:
-            return pack(value, MAX_RESULT_BYTES, self._files)
+            return pack(value, self._limit_bytes, self._files)
         except TooLargeError as error:
             raise RequestSizeError(
                 f"{what} takes more than {error.limit >> 20} MiB; write it to a file and return "
-                f"its name, or return it in parts"
+                f"its name, return it in parts, or raise REKINDLE_MAX_PAYLOAD_BYTES"
             ) from None
         except OSError:
             raise

@@ -78,7 +78,11 @@ class Service:
         """
         loop = self._loop
         if loop is None:
-            return timeout_s is None or bool(select.select((fd,), (), (), timeout_s)[0])
+            if timeout_s is None:
+                return True
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            return bool(poll.poll(timeout_s * 1000))
         came = loop.create_future()
 
         def settle(readable: bool) -> None:
