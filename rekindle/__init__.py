@@ -53,7 +53,8 @@ def __getattr__(name: str) -> Any:
     if name == "exception":
         return importlib.import_module("rekindle.exception")
     if name not in _HOME_OF:
-        raise AttributeError(f"module 'rekindle' has no attribute {name!r}")
+        later = importlib.import_module("rekindle.sdk.later").attribute(name)
+        raise AttributeError(later or f"module 'rekindle' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value

@@ -66,6 +66,21 @@ class RemoteError(Error):
     """The function failed remotely and its exception could not be rebuilt here."""
 
 
+class RemoteExitError(RemoteError):
+    """A function or hook raised what would end the program, loop or generator that it is raised in.
+
+    SystemExit, KeyboardInterrupt, GeneratorExit, ``asyncio.CancelledError``, a group with one of
+    these, and whatever else is no Exception. ``original`` is what was raised, and the cause.
+    Where Python lets none through, in coroutines and iterators, StopIteration comes so, too.
+    """
+
+    original: BaseException | None
+
+    def __init__(self, message: str, original: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.original = original
+
+
 class TimeoutError(Error):
     """Root of rekindle's own timeouts (not the builtin one)."""
 

@@ -84,8 +84,8 @@ class App:
         single_use_containers: bool = False,
         enable_memory_snapshot: bool = False,
         retries: int | Retries | None = None,
-        cpu: float | None = None,
-        memory: int | None = None,
+        cpu: float | tuple[float, float] | None = None,
+        memory: int | tuple[int, int] | None = None,
         gpu: None = None,
         env: dict[str, str | None] | None = None,
         secrets: Sequence[Secret] = (),
@@ -100,7 +100,8 @@ class App:
         ``buffer_containers``: idle ones to keep while inputs come. ``scaledown_window``: seconds
         that an idle runner is kept, 2 to 3,600 (default 60). ``single_use_containers``: one input
         each. ``enable_memory_snapshot``: start from a snapshot of the template. ``retries``: how
-        often a failed input runs again. ``cpu`` in cores, ``memory`` in MiB. ``env`` and
+        often a failed input runs again. ``cpu`` in cores, ``memory`` in MiB;
+        each may be a pair of request and limit (limits are noted, not enforced yet). ``env`` and
         ``secrets``: environment variables; secrets are in no snapshot.
 
         Raises InvalidError that names the parameter, the value and what is allowed, and TypeError
@@ -145,8 +146,8 @@ class App:
         single_use_containers: bool = False,
         enable_memory_snapshot: bool = False,
         retries: int | Retries | None = None,
-        cpu: float | None = None,
-        memory: int | None = None,
+        cpu: float | tuple[float, float] | None = None,
+        memory: int | tuple[int, int] | None = None,
         gpu: None = None,
         env: dict[str, str | None] | None = None,
         secrets: Sequence[Secret] = (),

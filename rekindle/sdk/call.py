@@ -134,7 +134,7 @@ class FunctionCall:
 
         with nesting.waiting():
             result = await background().arun(self._fetch(timeout, index))
-        return self._settle(result)
+        return self._settle_within(result)
 
     def _client(self) -> Client:
         from rekindle.sdk.declaration import _client
@@ -147,6 +147,17 @@ class FunctionCall:
         from rekindle.sdk.outcome import settle
 
         return settle(result, self._function or self._call_id, self._submitted_ns, data, raw)
+
+    def _settle_within(
+        self, result: pb.Result, data: bytes | None = None, raw: bytes | None = None
+    ) -> Any:
+        """The same inside a coroutine or generator."""
+        from rekindle.sdk.outcome import passable
+
+        try:
+            return self._settle(result, data, raw)
+        except (StopIteration, StopAsyncIteration) as error:
+            raise passable(error) from error
 
     async def _fetch(self, timeout: float | None, index: int) -> pb.Result:
         import asyncio
@@ -196,6 +207,8 @@ class FunctionCall:
             await self._app.logs.reached(result.log_seq)
 
     def _check_index(self, index: int) -> None:
+        if self._inputs == 0:
+            raise InvalidError(f"{self!r} has no inputs, so there is no value to get")
         if index < 0 or (self._inputs is not None and index >= self._inputs):
             raise InvalidError(f"index={index}: {self!r} has inputs 0 to {(self._inputs or 1) - 1}")
 
@@ -235,7 +248,7 @@ class FunctionCall:
 
         with nesting.waiting():
             results = await background().arun(_fetch_all(calls))
-        return [call._settle(result) for call, result in zip(calls, results, strict=True)]
+        return [call._settle_within(result) for call, result in zip(calls, results, strict=True)]
 
     #: ``gather(*calls)``: values of single-input calls, in order. Raises the first failure; the
     #: other calls go on.
@@ -254,7 +267,7 @@ async def _fetch_all(calls: tuple[FunctionCall, ...]) -> list[pb.Result]:
     async def one(call: FunctionCall) -> pb.Result:
         result = await call._fetch(None, 0)
         if result.status != pb.SUCCESS:
-            call._settle(result)
+            call._settle_within(result)
         return result
 
     tasks = [asyncio.ensure_future(one(call)) for call in calls]

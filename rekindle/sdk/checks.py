@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rekindle.exception import InvalidError
+from rekindle.sdk.later import KEYWORDS, RENAMED
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -34,6 +35,20 @@ def number(
         or not low <= float(value) <= (float("inf") if high is None else high)
     ):
         raise InvalidError(f"{parameter}={value!r} must be {kind}{unit} {allowed}")
+
+
+def request(parameter: str, value: Any, low: float, unit: str, *, whole: bool = False) -> Any:
+    """A number, or a pair of it and its limit; the number that is asked for."""
+    if not isinstance(value, (tuple, list)):
+        number(parameter, value, low, None, unit, whole=whole)
+        return value
+    if len(value) != 2:
+        raise InvalidError(f"{parameter}={value!r} must be a number or a pair (request, limit)")
+    for part in value:
+        number(f"{parameter} (request, limit)", part, low, None, unit, whole=whole)
+    if value[1] < value[0]:
+        raise InvalidError(f"{parameter}={value!r}: the limit must not be below the request")
+    return value[0]
 
 
 def flag(parameter: str, value: Any) -> None:
@@ -89,6 +104,9 @@ def unknown_keywords(
 ) -> None:
     """Refuse keywords: InvalidError for those to come, TypeError with the nearest for others."""
     for key in given:
+        if key in RENAMED:
+            raise InvalidError(f"{where}: there is no {key}=; use {RENAMED[key]}")
         if key in later:
-            raise InvalidError(f"{where}: {key}= is not supported yet; leave it out")
+            meanwhile = KEYWORDS.get(key, "leave it out")
+            raise InvalidError(f"{where}: {key}= is not supported yet; {meanwhile}")
         raise TypeError(f"{where} got an unexpected keyword argument {key!r}{nearest(key, known)}")

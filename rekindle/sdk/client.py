@@ -270,8 +270,17 @@ class Client:
         reply: pb.CancelCallReply = await self._unary("CancelCall", request, patience_s)
         return reply
 
-    async def logs(self, app_id: str, after_seq: int, follow: bool) -> AsyncIterator[pb.LogLine]:
-        """Log lines of an app, each once and in order, through lost connections."""
+    async def logs(
+        self,
+        app_id: str,
+        after_seq: int,
+        follow: bool,
+        on_lost: Callable[[], None] | None = None,
+    ) -> AsyncIterator[pb.LogLine]:
+        """Log lines of an app, each once and in order, through lost connections.
+
+        ``on_lost`` is called when one is lost.
+        """
         patience = _Patience(self._patience_s, self)
         while True:
             request = pb.LogsRequest(app_id=app_id, after_seq=after_seq, follow=follow)
@@ -281,6 +290,8 @@ class Client:
                     yield line
                 return
             except _LostError as lost:
+                if on_lost is not None:
+                    on_lost()
                 await patience.wait(lost.error)
 
     async def lease(self, function_id: str, params: bytes, depth: int = 0) -> pb.LeaseReply:

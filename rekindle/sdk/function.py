@@ -68,6 +68,13 @@ class Function(Generic[P, R]):
         """The pickled parameters of the instance that this is a method of; empty without any."""
         return self._instance._params_bytes() if self._instance is not None else b""
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused, as it does not say where. Raises TypeError."""
+        raise TypeError(
+            f"{self.name}(...) does not say where it is to run: {self.name}.remote(...) calls it "
+            f"in a runner, {self.name}.local(...) in this process"
+        )
+
     # ---- calls ---------------------------------------------------------------------------------
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> Any:

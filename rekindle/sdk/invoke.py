@@ -19,13 +19,14 @@ from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.client import Client
 from rekindle.sdk.ids import new_call_id
 from rekindle.sdk.inputs import MAX_PAYLOAD_BYTES, packed
-from rekindle.sdk.outcome import settle
+from rekindle.sdk.outcome import passable, settle
 from rekindle.sdk.running import RunningApp, ask_strategy, asked_strategy
 from rekindle.wire import direct as wire
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.phases import now_ns
-from rekindle.wire.serialization import ExceptionRecord, rebuild_exception, unpickling_error
-from rekindle.wire.shared import Packed, pack_input, unpack
+from rekindle.wire.serialization import unpickling_error
+from rekindle.wire.shared import Packed, limit_bytes, pack_input, unpack
 
 if TYPE_CHECKING:
     from rekindle.sdk.function import Function
@@ -97,12 +98,18 @@ async def remote_aio(
             slot.give_back(held)
             if reply.printed and call.followed:
                 await background().arun(call.printed())
-            return call.settle(held, reply)
+            try:
+                return call.settle(held, reply)
+            except (StopIteration, StopAsyncIteration) as error:
+                raise passable(error) from error
     request = call.request()
     with nesting.waiting():
         result = await background().arun(_invoke(call.client, call.running, request))
     result.deliveries += call.lost_runners
-    return settle(result, function.name, call.submitted_ns)
+    try:
+        return settle(result, function.name, call.submitted_ns)
+    except (StopIteration, StopAsyncIteration) as error:
+        raise passable(error) from error
 
 
 def spawn(
@@ -217,7 +224,9 @@ class _Call:
     def packed(self, held: direct.Held) -> Packed | None:
         """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
         try:
-            return pack_input(self.args, self.kwargs, MAX_PAYLOAD_BYTES, held.files)
+            # What is larger goes by the queue, whose controller knows the limit.
+            limit = min(MAX_PAYLOAD_BYTES, limit_bytes())
+            return pack_input(self.args, self.kwargs, limit, held.files)
         except Exception:  # noqa: BLE001 (a user's __reduce__ may raise anything)
             return None
 

@@ -26,6 +26,8 @@ def values(call: FunctionCall, start: int, end: int | None) -> Iterator[Any]:
 
     def iterate() -> Iterator[Any]:
         arrived = Signal()
+        if call._inputs == 0 or start == end:
+            return
         arrivals, reading = _begin(call, start, end, arrived)
         try:
             while True:
@@ -34,7 +36,9 @@ def values(call: FunctionCall, start: int, end: int | None) -> Iterator[Any]:
                 if due is None:
                     return
                 for result, raw, data in fetched(call._client(), due):
-                    yield call._settle(result, data.result() if data is not None else None, raw)
+                    yield call._settle_within(
+                        result, data.result() if data is not None else None, raw
+                    )
                 if not due:
                     with nesting.waiting():
                         arrived.wait()
@@ -50,6 +54,8 @@ def values_aio(call: FunctionCall, start: int, end: int | None) -> AsyncIterator
 
     async def iterate() -> AsyncIterator[Any]:
         arrived = AioSignal()
+        if call._inputs == 0 or start == end:
+            return
         arrivals, reading = _begin(call, start, end, arrived)
         try:
             while True:
@@ -60,7 +66,9 @@ def values_aio(call: FunctionCall, start: int, end: int | None) -> AsyncIterator
                 for result, raw, data in fetched(call._client(), due):
                     if data is not None:
                         await asyncio.wait((asyncio.wrap_future(data),))
-                    yield call._settle(result, data.result() if data is not None else None, raw)
+                    yield call._settle_within(
+                        result, data.result() if data is not None else None, raw
+                    )
                 if not due:
                     with nesting.waiting():
                         await arrived.wait()

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 from rekindle.exception import Error
 from rekindle.sdk.client import Client
 from rekindle.wire import rekindle_pb2 as pb
 
-#: A call waits so long for its lines to be printed before it returns.
-_REACH_S = 0.5
-#: What may still come when the app has been closed (exit hooks) is waited for so long.
-_DRAIN_S = 5.0
+#: A call returns before its lines when none has come for so long, though they could ...
+_QUIET_S = 10.0
+#: ... and while the controller is away, which calls on leases should not notice.
+_AWAY_S = 0.5
 #: Marks kept for calls that have not come to ask for them.
 _MARKS = 1000
 
@@ -38,6 +39,8 @@ class LogPrinter:
         self._marks: dict[str, None] = {}  # calls whose lines have all been printed, newest last
         self._task: asyncio.Task[None] | None = None
         self._ended = False
+        self._connected = True
+        self._said = False  # that output is late
         self._owner = os.getpid()  # a forked child has no part in the printing
 
     async def start(self) -> None:
@@ -45,36 +48,46 @@ class LogPrinter:
         self._task = asyncio.create_task(self._follow())
 
     async def reached(self, seq: int) -> None:
-        """Return when line ``seq`` is printed, or when it does not come for half a second."""
-        if max(self._printed, self._missing) >= seq or self._ended or os.getpid() != self._owner:
+        """Return when line ``seq`` is shown, or when no line has come for too long."""
+        if max(self._printed, self._missing) >= seq or os.getpid() != self._owner:
             return
-        try:
-            async with asyncio.timeout(_REACH_S):
-                while self._printed < seq and not self._ended:
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
+        if not await self._shown(lambda: self._printed >= seq):
             self._missing = max(self._missing, seq)  # nor are the results after this one
 
     async def marked(self, call_id: str) -> None:
-        """Return when all lines of a direct call are printed, or when half a second is over."""
+        """Return when all lines of a direct call are shown, or when none has come for too long."""
         if os.getpid() != self._owner:
             return
-        try:
-            async with asyncio.timeout(_REACH_S):
-                while call_id not in self._marks and not self._ended:
-                    self._news.clear()
+        if await self._shown(lambda: call_id in self._marks):
+            self._marks.pop(call_id, None)
+
+    async def _shown(self, done: Callable[[], bool]) -> bool:
+        """Wait for it for as long as lines keep coming; whether it is so.
+
+        A bound on the whole would cut off who prints much. That none comes any more tells that
+        what is waited for was lost, with a controller that was killed for example.
+        """
+        while not done() and not self._ended:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(_QUIET_S if self._connected else _AWAY_S):
                     await self._news.wait()
-        except TimeoutError:
-            return
-        self._marks.pop(call_id, None)
+            except TimeoutError:
+                if self._connected and not self._said:
+                    self._said = True
+                    write_note(
+                        f"output of a call has not come for {_QUIET_S:g} s, so its result is "
+                        f"returned before it; what still comes is shown"
+                    )
+                return False
+        return True
 
     async def drain(self) -> None:
         """Print what comes until the stream ends, which it does when its app is closed."""
         if self._task is None:
             return
-        done, _ = await asyncio.wait((self._task,), timeout=_DRAIN_S)
-        if not done:
+        await self._shown(lambda: False)
+        if not self._ended:
             self._task.cancel()
 
     def _marked(self, call_id: str) -> None:
@@ -82,9 +95,15 @@ class LogPrinter:
         while len(self._marks) > _MARKS:
             del self._marks[next(iter(self._marks))]
 
+    def _lost(self) -> None:
+        self._connected = False
+        self._news.set()
+
     async def _follow(self) -> None:
         try:
-            async for line in self._client.logs(self._app_id, self._printed, follow=True):
+            lines = self._client.logs(self._app_id, self._printed, True, self._lost)
+            async for line in lines:
+                self._connected = True
                 show(line)
                 if line.stream == "mark":
                     self._marked(line.call_id)

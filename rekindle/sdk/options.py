@@ -96,9 +96,10 @@ def check(
     checks.flag("enable_memory_snapshot", enable_memory_snapshot)
     retry_spec(retries)
     if cpu is not None:
+        cpu = checks.request("cpu", cpu, 0.001, "of cores")
         checks.number("cpu", cpu, 0.001, 1024, "of cores")
     if memory is not None:
-        checks.number("memory", memory, 1, None, "of MiB", whole=True)
+        memory = checks.request("memory", memory, 1, "of MiB", whole=True)
     if gpu is not None:
         raise InvalidError(f"gpu={gpu!r}: GPUs are not supported yet; leave it out")
     if include_source is not None:

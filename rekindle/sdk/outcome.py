@@ -14,12 +14,8 @@ from rekindle.exception import (
 )
 from rekindle.sdk import records
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.serialization import (
-    ExceptionRecord,
-    RemoteTraceback,
-    deserialize,
-    rebuild_exception,
-)
+from rekindle.wire.exceptions import ExceptionRecord, RemoteTraceback, carried, rebuild_exception
+from rekindle.wire.serialization import deserialize
 
 _OWN_PREFIX = "rekindle.exception."
 _TYPE_OF: dict[int, type[exception.Error]] = {
@@ -54,6 +50,14 @@ def settle(
     kept = result if raw is None else raw
     records.add(kept, function, ok=True, submitted_ns=submitted_ns, size=len(data))
     return value
+
+
+def passable(error: Exception) -> Exception:
+    """The error itself, or one that carries it: for coroutines and iterators.
+
+    Python lets no StopIteration out of these, and takes it for their end where one makes it out.
+    """
+    return carried(error) if isinstance(error, (StopIteration, StopAsyncIteration)) else error
 
 
 def error_of(result: pb.Result, function: str) -> BaseException:

@@ -1,4 +1,4 @@
-"""Values and exceptions as bytes: cloudpickle, with errors that say what was wrong and where.
+"""Values as bytes: cloudpickle, with errors that say what was wrong and where.
 
 Both ends of a call use it, so it imports the standard library and, when something beyond the
 built-in types is pickled, cloudpickle. Knows nothing of calls, functions or gRPC.
@@ -7,20 +7,13 @@ built-in types is pickled, cloudpickle. Knows nothing of calls, functions or gRP
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from rekindle.exception import DeserializationError, RemoteError, SerializationError
+from rekindle.exception import DeserializationError, SerializationError
 
 _PROTOCOL = 5
 _SCALARS = frozenset((int, float, str, bytes, bool, type(None)))
-_PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-#: Frames of these at the top of a traceback say nothing about the user's program.
-_MACHINERY = (_PACKAGE_DIR, "<frozen importlib")
 
 
 def serialize(value: object, what: str) -> bytes:
@@ -29,7 +22,7 @@ def serialize(value: object, what: str) -> bytes:
     Raises SerializationError that names the part which cannot be pickled and the path to it.
     """
     try:
-        return _dumps(value)
+        return dumps(value)
     except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
         raise _explain(value, "value", what, error) from None
 
@@ -47,13 +40,13 @@ def serialize_scalars(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | 
 def serialize_input(args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> bytes:
     """Pickle ``(args, kwargs)``, the payload of an input; errors name the argument."""
     try:
-        return _dumps((args, kwargs))
+        return dumps((args, kwargs))
     except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
         for root, value in [
             *((f"args[{i}]", value) for i, value in enumerate(args)),
             *((f"{name}=", value) for name, value in kwargs.items()),
         ]:
-            if _failure(value) is not None:
+            if failure_of(value) is not None:
                 raise _explain(value, root, what, error) from None
         raise _explain((args, kwargs), "(args, kwargs)", what, error) from None
 
@@ -84,79 +77,6 @@ def _hint(error: Exception) -> str:
     return "Both sides must have the same Python version and the same versions of its packages."
 
 
-# ---- exceptions --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ExceptionRecord:
-    """An exception on its way to the caller.
-
-    ``data`` is its pickle, or empty where it cannot be pickled; ``type_name`` is dotted.
-    """
-
-    data: bytes
-    type_name: str
-    message: str
-    traceback: str
-
-
-class RemoteTraceback(Exception):
-    """The ``__cause__`` of an exception that came from a runner; its text is the traceback."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.text.rstrip()}\n"""'
-
-
-def record_exception(
-    exc: BaseException, *, skip_frames_in: tuple[str, ...] = ()
-) -> ExceptionRecord:
-    """Turn a raised exception into what travels.
-
-    The traceback text leaves out rekindle's own leading frames, and leading frames of files whose
-    path starts with one of ``skip_frames_in``.
-    """
-    return ExceptionRecord(
-        data=_pickle_exception(exc),
-        type_name=type_name(type(exc)),
-        message=_text_of(exc),
-        traceback=_format(exc, _MACHINERY + skip_frames_in),
-    )
-
-
-def rebuild_exception(record: ExceptionRecord) -> BaseException:
-    """The exception to raise at home: of the same type, with the remote traceback as its cause.
-
-    A RemoteError with the text where it cannot be rebuilt here.
-    """
-    exc: BaseException | None = None
-    reason = "it could not be pickled remotely"
-    if record.data:
-        try:
-            loaded = pickle.loads(record.data)
-        except Exception as error:  # noqa: BLE001 (a user's __init__ may raise anything)
-            reason = f"it could not be unpickled here ({type(error).__name__}: {error})"
-        else:
-            if isinstance(loaded, BaseException):
-                exc = loaded
-            else:
-                reason = f"it unpickled to a {type(loaded).__name__}"
-    if exc is None:
-        exc = RemoteError(f"{record.type_name}: {record.message} [{reason}]")
-    if record.traceback:
-        exc.__cause__ = RemoteTraceback(record.traceback)
-    return exc
-
-
-def remote_traceback(exc: BaseException) -> str | None:
-    """The remote traceback text that ``rebuild_exception`` attached, if any."""
-    cause = exc.__cause__
-    return cause.text if isinstance(cause, RemoteTraceback) else None
-
-
 def type_name(cls: type) -> str:
     """``module.QualName``; bare for builtins."""
     if cls.__module__ in ("builtins", "__main__"):
@@ -164,77 +84,12 @@ def type_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _text_of(exc: BaseException) -> str:
-    try:
-        return str(exc)
-    except Exception as error:  # noqa: BLE001 (a user's __str__ may raise anything)
-        return f"<str() of it failed: {type(error).__name__}: {error}>"
-
-
-def _pickle_exception(exc: BaseException) -> bytes:
-    """Pickle so that the type survives; what cannot be pickled of its attributes is left out."""
-    try:
-        data = _dumps(exc)
-        if type(pickle.loads(data)) is type(exc):
-            return data
-    except Exception:  # noqa: BLE001, S110 (the ways below are for exactly this)
-        pass
-    # An __init__ that takes other arguments than it passed on, or attributes that cannot travel.
-    args = tuple(arg if _failure(arg) is None else _safe_repr(arg) for arg in exc.args)
-    state = {name: value for name, value in vars(exc).items() if _failure(value) is None}
-    try:
-        data = _dumps(_ByParts(type(exc), args, state))
-        pickle.loads(data)
-    except Exception:  # noqa: BLE001 (then only its text travels)
-        return b""
-    return data
-
-
-@dataclass
-class _ByParts:
-    """Pickles to a call that makes the exception without its ``__init__``."""
-
-    cls: type[BaseException]
-    args: tuple[Any, ...]
-    state: dict[str, Any]
-
-    def __reduce__(self) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
-        return _from_parts, (self.cls, self.args, self.state)
-
-
-def _from_parts(
-    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
-) -> BaseException:
-    exc = cls.__new__(cls, *args)
-    exc.args = args
-    vars(exc).update(state)
-    return exc
-
-
-def _safe_repr(value: object) -> str:
+def safe_repr(value: object) -> str:
+    """``repr``, of anything."""
     try:
         return repr(value)
     except Exception:  # noqa: BLE001 (a user's __repr__ may raise anything)
         return f"<{type_name(type(value))} object>"
-
-
-def _format(exc: BaseException, skip: tuple[str, ...]) -> str:
-    text = traceback.TracebackException.from_exception(exc)
-    _trim(text, skip, set())
-    return "".join(text.format())
-
-
-def _trim(text: traceback.TracebackException, skip: tuple[str, ...], seen: set[int]) -> None:
-    if id(text) in seen:
-        return
-    seen.add(id(text))
-    frames = list(text.stack)
-    while frames and frames[0].filename.startswith(skip):
-        frames.pop(0)
-    text.stack = traceback.StackSummary.from_list(frames)
-    for other in (text.__cause__, text.__context__, *(text.exceptions or ())):
-        if other is not None:
-            _trim(other, skip, seen)
 
 
 # ---- the path to what cannot be pickled --------------------------------------------------------
@@ -253,7 +108,8 @@ class PlainPickler(pickle.Pickler):
         raise NotPlainError
 
 
-def _dumps(value: object) -> bytes:
+def dumps(value: object) -> bytes:
+    """The pickle of a value. Raises whatever pickling it raises."""
     buffer = io.BytesIO()
     try:
         PlainPickler(buffer, _PROTOCOL).dump(value)
@@ -265,9 +121,10 @@ def _dumps(value: object) -> bytes:
     return buffer.getvalue()
 
 
-def _failure(value: object) -> Exception | None:
+def failure_of(value: object) -> Exception | None:
+    """Why a value cannot be pickled; None where it can."""
     try:
-        _dumps(value)
+        dumps(value)
     except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
         return error
     return None
@@ -291,7 +148,7 @@ def find_unpicklable(value: object, root: str, error: Exception) -> tuple[str, A
         for step, child in _children(part):
             if id(child) in seen:
                 continue
-            failure = _failure(child)
+            failure = failure_of(child)
             if failure is not None:
                 path, part, cause = path.removesuffix("=") + step, child, failure
                 break
@@ -356,5 +213,5 @@ def _names_in(code: Any) -> list[str]:
 
 
 def _short(key: object) -> str:
-    text = _safe_repr(key)
+    text = safe_repr(key)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -300,7 +300,7 @@ def test_sys_exit_in_a_function_is_an_error_and_its_runner_is_replaced(home: Hom
         """
     )
     first, second, third = home.run(script).out.splitlines()
-    assert first.startswith("ExecutionError leave called sys.exit('enough')")
+    assert first.startswith("RemoteExitError SystemExit: sys.exit('enough')")
     assert second.startswith("RunnerLostError") and "exit status 7" in second
     assert third == "stayed"
 

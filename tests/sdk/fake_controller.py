@@ -27,8 +27,9 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.errors import to_status
+from rekindle.wire.exceptions import record_exception
 from rekindle.wire.phases import Phase, now_ns
-from rekindle.wire.serialization import deserialize, record_exception, serialize
+from rekindle.wire.serialization import deserialize, serialize
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.version import PROTOCOL, __version__
 

@@ -27,8 +27,8 @@ from rekindle.exception import (
 from rekindle.sdk import arrivals, records
 from rekindle.sdk.running import ask_strategy
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.exceptions import record_exception, remote_traceback
 from rekindle.wire.phases import Phase
-from rekindle.wire.serialization import remote_traceback
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("calls")
@@ -209,7 +209,7 @@ def test_what_rekindle_reports_has_its_own_types(
 def test_a_hook_that_raised_is_raised_at_home(controller: FakeController) -> None:
     def replace(result: pb.Result) -> None:
         result.status = pb.START_FAILURE
-        result.data = pickle.dumps(KeyError("weights"))
+        result.data = record_exception(KeyError("weights")).data
         result.traceback = "Traceback ...\nKeyError: 'weights'"
 
     controller.edit = replace

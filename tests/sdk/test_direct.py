@@ -20,9 +20,9 @@ from rekindle.sdk.background import background
 from rekindle.wire import direct as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import to_status
+from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameError, FrameSocket
 from rekindle.wire.phases import now_ns
-from rekindle.wire.serialization import record_exception
 from rekindle.wire.shared import Packed, pack, unpack
 from tests.sdk.fake_controller import FakeController
 

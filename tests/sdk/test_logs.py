@@ -89,3 +89,14 @@ def test_a_terminal_that_has_gone_does_not_break_calls(
         monkeypatch.setattr(sys, "stdout", gone)
         controller.log(running.app_id, "line")
         assert quiet.remote(3) == 3
+
+
+def test_many_lines_are_all_shown_before_the_call_returns(
+    controller: FakeController, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rekindle.enable_output(), app.run() as running:
+        for i in range(20_000):
+            controller.log(running.app_id, f"line {i}")
+        quiet.remote(1)
+        shown = capsys.readouterr()
+    assert shown.out == "".join(f"line {i}\n" for i in range(20_000))

@@ -191,8 +191,15 @@ def test_spawn_map_gives_one_call_for_all(controller: FakeController) -> None:
         assert list(call.iter(start=3, end=6)) == [9, 16, 25]
         with pytest.raises(InvalidError, match="inputs 0 to 149"):
             call.get(index=150)
-        with pytest.raises(InvalidError, match="no input"):
-            square.spawn_map([])
+
+
+def test_spawn_map_of_nothing_is_a_call_without_inputs(controller: FakeController) -> None:
+    with app.run():
+        call = square.spawn_map([])
+        assert call.num_inputs() == 0
+        assert list(call.iter()) == []
+        with pytest.raises(InvalidError, match="no inputs"):
+            call.get()
 
 
 def test_the_asyncio_forms(controller: FakeController) -> None:

@@ -19,6 +19,10 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 
 _RECENT = 2000  # lines of an app in memory
+#: Lines that somebody follows and has not been sent yet, or that are not stored, are kept beyond
+#: that, up to so many and so many characters; what is left out then is counted, and it is said.
+_UNREAD = 200_000
+_UNREAD_CHARACTERS = 64 << 20
 _BATCH = 500
 _READ = 500
 #: Numbers that a restart skips at least: more than can be unstored, so that none is given twice.
@@ -30,12 +34,44 @@ _UNSTORED = 50_000
 
 
 @dataclass(slots=True, eq=False)
+class _Follower:
+    """Somebody who follows: up to where it was sent, and what went from memory before it was."""
+
+    position: int
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    left_out: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class _Book:
     seq: int = 0
-    recent: deque[pb.LogLine] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    recent: deque[pb.LogLine] = field(default_factory=deque)
+    characters: int = 0  # of those
     stored: int = 0  # highest number that is stored
-    wakes: set[asyncio.Event] = field(default_factory=set)
+    followers: set[_Follower] = field(default_factory=set)
     closed: bool = False
+
+    def add(self, line: pb.LogLine) -> None:
+        """Keep a line, and let the oldest go that nobody needs or that are too many."""
+        recent = self.recent
+        recent.append(line)
+        self.characters += len(line.text)
+        while len(recent) > _RECENT:
+            oldest = recent[0]
+            unread = [one for one in self.followers if one.position < oldest.seq]
+            full = len(recent) > _UNREAD or self.characters > _UNREAD_CHARACTERS
+            if (unread or oldest.seq > self.stored) and not full:
+                break
+            recent.popleft()
+            self.characters -= len(oldest.text)
+            if oldest.stream != "mark":
+                for one in unread:
+                    one.left_out += 1
+
+    def wake(self) -> None:
+        """There is something to send, or it is over."""
+        for one in self.followers:
+            one.wake.set()
 
 
 class Logbook:
@@ -66,8 +102,7 @@ class Logbook:
         book = self._books.pop(app_id, None)
         if book is not None:
             book.closed = True
-            for wake in book.wakes:
-                wake.set()
+            book.wake()
 
     def seq(self, app_id: str) -> int:
         """The number of the app's last line so far."""
@@ -81,9 +116,8 @@ class Logbook:
             return  # its app is closed
         book.seq += 1
         line.seq = book.seq
-        book.recent.append(line)
-        for wake in book.wakes:
-            wake.set()
+        book.add(line)
+        book.wake()
         if line.stream == "mark":  # tells who follows that a call's lines have come; not kept
             return
         if len(self._unstored) >= _UNSTORED:
@@ -156,37 +190,46 @@ class Logbook:
         over. Ends when the app closes.
         """
         book = self._books.get(app_id)
-        position = after
-        wake = asyncio.Event()
-        if book is not None:
-            book.wakes.add(wake)
+        reader = _Follower(after)
+        if book is not None and live:
+            book.followers.add(reader)
         try:
             while True:
-                wake.clear()
+                reader.wake.clear()
                 # Memory has all lines that are not stored; what it dropped is in the store.
                 first = book.recent[0].seq if book is not None and book.recent else None
-                if first is None or position + 1 < first:
-                    stored = await self._registry.logs_after(app_id, position, _READ)
+                if first is None or reader.position + 1 < first:
+                    stored = await self._registry.logs_after(app_id, reader.position, _READ)
                     for raw in stored:
                         line = pb.LogLine.FromString(raw)
-                        position = line.seq
+                        reader.position = line.seq
+                        if first is not None and line.seq < first:
+                            reader.left_out = max(0, reader.left_out - 1)
                         if wanted is None or wanted.matches(line):
                             yield line
                     if len(stored) == _READ:
                         continue
+                if reader.left_out:
+                    yield _left_out(app_id, reader.position, reader.left_out)
+                    reader.left_out = 0
                 if book is not None:
-                    for line in _behind(book.recent, position):
-                        position = line.seq
+                    for line in _behind(book.recent, reader.position):
+                        reader.position = line.seq
                         if wanted is None or wanted.matches(line):
                             yield line
-                    if book.recent and book.recent[-1].seq > position:
+                    if book.recent and book.recent[-1].seq > reader.position:
                         continue  # came while these were sent
                 if not live or book is None or book.closed:
                     return
-                await wake.wait()
+                await reader.wake.wait()
         finally:
             if book is not None:
-                book.wakes.discard(wake)
+                book.followers.discard(reader)
+
+
+def _left_out(app_id: str, seq: int, count: int) -> pb.LogLine:
+    text = f"... {count} lines of output left out: more were printed than could be shown"
+    return pb.LogLine(app_id=app_id, stream="stderr", text=text, at_ns=now_ns(), seq=seq)
 
 
 def _behind(lines: deque[pb.LogLine], seq: int) -> list[pb.LogLine]:

@@ -22,15 +22,14 @@ from rekindle.forkserver import park
 from rekindle.runtime.runner.inputs import Inputs
 from rekindle.sdk import nesting
 from rekindle.wire import direct as wire
+from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameSocket
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 from rekindle.wire.reuse import IDLE_S, MemoryFiles
-from rekindle.wire.serialization import record_exception, serialize, unpickling_error
-from rekindle.wire.shared import Packed, TooLargeError, pack, unpack
+from rekindle.wire.serialization import serialize, unpickling_error
+from rekindle.wire.shared import Packed, TooLargeError, limit_bytes, pack, unpack
 
-#: The same limit as for arguments, on the caller's side.
-MAX_RESULT_BYTES = 240 << 20
 #: Direct calls are numbered, in place of a slice and an index in it.
 _NO_SLICE = 0
 _INT = struct.Struct("=i")
@@ -45,6 +44,7 @@ class DirectCalls:
         self._channel = channel
         self._page = page
         self._number = 0
+        self._limit_bytes = limit_bytes()  # of values, the same as through the queue
         self._written = -1  # by all calls up to now; -1: not known
         # Of the client that is served: what its results are written to, and which of its own memory
         # files nothing here sees any more.
@@ -72,8 +72,9 @@ class DirectCalls:
         files = self._files
         if files.any:
             left_s = IDLE_S - files.idle_s
-            if left_s <= 0 or not wire.readable(sock, left_s):
+            if left_s <= 0 or not self._inputs.service.wait(sock.fileno(), left_s):
                 files.drop()
+        self._inputs.service.wait(sock.fileno())
         call = wire.receive_call(sock)
         if call is not None and call.gone:
             files.came_back(call.gone)
@@ -104,7 +105,7 @@ class DirectCalls:
         if failure is None:
             try:
                 packed = self._pack(done.value, call.method)
-            except Exception as error:  # noqa: BLE001 - goes to the caller, whatever it is
+            except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
                 failure = error
         done.value = None
         if failure is not None:
@@ -129,11 +130,11 @@ class DirectCalls:
     def _pack(self, value: Any, method: str) -> Packed:
         what = f"the result of {self._inputs.what(method)}"
         try:
-            return pack(value, MAX_RESULT_BYTES, self._files)
+            return pack(value, self._limit_bytes, self._files)
         except TooLargeError as error:
             raise RequestSizeError(
                 f"{what} takes more than {error.limit >> 20} MiB; write it to a file and return "
-                f"its name, or return it in parts"
+                f"its name, return it in parts, or raise REKINDLE_MAX_PAYLOAD_BYTES"
             ) from None
         except OSError:
             raise

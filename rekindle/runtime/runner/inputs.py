@@ -16,11 +16,12 @@ from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
 from rekindle.sdk import context, nesting
 from rekindle.wire import finished
+from rekindle.wire.exceptions import record_exception
 from rekindle.wire.finished import Ending
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.page import RunnerPage, cancel_token
 from rekindle.wire.phases import now_ns
-from rekindle.wire.serialization import deserialize, record_exception, serialize
+from rekindle.wire.serialization import deserialize, serialize
 
 #: Results are sent at least this often while a slice goes on; as long as the agent has one last
 #: (pace.DEEP_SLICE_S), so that it is one message.
@@ -43,7 +44,7 @@ class Inputs:
     """Runs slices on a service."""
 
     def __init__(self, service: Service, channel: FrameSocket, page: RunnerPage) -> None:
-        self._service = service
+        self.service = service
         self._channel = channel
         self._page = page
         self._canceller = Canceller(page)
@@ -52,7 +53,7 @@ class Inputs:
 
     def what(self, method: str) -> str:
         """How errors name what is run."""
-        return f"{self._service.name}.{method}" if method else self._service.name
+        return f"{self.service.name}.{method}" if method else self.service.name
 
     def run(self, header: Header, body: bytes) -> None:
         """Run a slice, in order, and send the results; what was called back is left out."""
@@ -102,17 +103,12 @@ class Inputs:
                 self._page.begin(run[1], done.began_ns)
                 args, kwargs = load()
                 done.loaded_ns = now_ns()
-                done.value = self._service.call(method, args, kwargs)
+                done.value = self.service.call(method, args, kwargs)
                 del args, kwargs
             finally:
                 # From here on the signal does nothing; before, it raises once at most, so the
                 # outer handlers see whatever it raised, wherever that was.
                 canceller.armed = 0
-        except SystemExit as error:
-            done.failure = ExecutionError(
-                f"{self.what(method)} called sys.exit({error.code!r}); "
-                "a function ends by returning or raising"
-            )
         except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
             done.failure = error
         done.ended_ns = now_ns()

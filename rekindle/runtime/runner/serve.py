@@ -13,10 +13,10 @@ from rekindle.runtime.runner.direct import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
 from rekindle.sdk import nesting
+from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameError, FrameSocket
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, now_ns
-from rekindle.wire.serialization import record_exception
 
 
 def run(service: Service, become: Become, user_threads: dict[str, str] | None) -> int:
@@ -56,6 +56,7 @@ def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
     inputs = Inputs(service, channel, page)
     direct = DirectCalls(inputs, channel, page)
     while True:
+        service.wait(channel.fileno())
         header, body, fds = channel.receive()
         if header["op"] == "inputs":
             inputs.run(header, body)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import select
+import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -67,6 +69,39 @@ class Service:
             return self._loop.run_until_complete(task)
         finally:
             self.canceller.task = None
+
+    def wait(self, fd: int, timeout_s: float | None = None) -> bool:
+        """Wait until ``fd`` can be read, while the event loop goes on; False: not within the time.
+
+        Tasks, timers and connections that hooks and inputs left behind live between inputs by this.
+        Returns at once where there is no loop and no time: whoever reads waits.
+        """
+        loop = self._loop
+        if loop is None:
+            if timeout_s is None:
+                return True
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            return bool(poll.poll(timeout_s * 1000))
+        came = loop.create_future()
+
+        def settle(readable: bool) -> None:
+            if not came.done():
+                came.set_result(readable)
+
+        loop.add_reader(fd, settle, True)
+        timer = None if timeout_s is None else loop.call_later(timeout_s, settle, False)
+        try:
+            while not came.done():
+                try:
+                    loop.run_until_complete(came)
+                except BaseException:  # noqa: BLE001 - of a task that no input waits for
+                    traceback.print_exc()
+            return bool(came.result())
+        finally:
+            loop.remove_reader(fd)
+            if timer is not None:
+                timer.cancel()
 
     def drop_loop(self) -> None:
         """Before a process is frozen or forked: a loop's epoll and wake-up pipe are not shared."""

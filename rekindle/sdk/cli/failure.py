@@ -13,7 +13,7 @@ from types import TracebackType
 
 from rekindle.exception import Error
 from rekindle.sdk.logs import colours
-from rekindle.wire.serialization import RemoteTraceback, remote_traceback
+from rekindle.wire.exceptions import RemoteTraceback, remote_traceback
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _STDLIB = (sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep)

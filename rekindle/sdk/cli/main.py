@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from rekindle.exception import Error
+from rekindle.sdk.later import COMMANDS
 from rekindle.wire.version import __version__
 
 #: Name -> (module, what it does).
@@ -55,6 +56,8 @@ class _Lazy(click.Group):
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
             from rekindle.sdk.checks import nearest
 
+            if args[0] in COMMANDS:
+                ctx.fail(f"`rekindle {args[0]}` is not there yet; meanwhile: {COMMANDS[args[0]]}")
             near = nearest(args[0], _COMMANDS)
             if not near and (args[0].endswith(".py") or "::" in args[0]):
                 near = f"; to run a file: rekindle run {args[0]}"

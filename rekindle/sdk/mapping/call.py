@@ -8,14 +8,14 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import Error, InternalFailure, InvalidError
+from rekindle.exception import Error, InternalFailure
 from rekindle.sdk.arrivals import Arrivals, Arrived
 from rekindle.sdk.background import background
 from rekindle.sdk.beside import Fetched, fetched
 from rekindle.sdk.call import FunctionCall
 from rekindle.sdk.mapping.submission import Submission
 from rekindle.sdk.mapping.window import Window
-from rekindle.sdk.outcome import settle
+from rekindle.sdk.outcome import passable, settle
 from rekindle.sdk.reading import read_all
 from rekindle.sdk.signals import AioSignal, Signal
 
@@ -103,6 +103,8 @@ class MapCall:
         except Exception as error:
             if self._options.return_exceptions:
                 return error
+            if (passed := passable(error)) is not error:
+                raise passed from error
             raise
 
     # ---- on the background thread --------------------------------------------------------------
@@ -176,9 +178,7 @@ async def cancel_rest(submission: Submission) -> None:
 
 
 def handle(submission: Submission) -> FunctionCall:
-    """The FunctionCall of inputs that are durable. Raises InvalidError where there are none."""
-    if not submission.count:
-        raise InvalidError(f"{submission.function.name}.spawn_map(): the iterators gave no input")
+    """The FunctionCall of inputs that are durable."""
     return FunctionCall(
         submission.call_id,
         function=submission.function.name,

@@ -125,7 +125,8 @@ class Submission:
                     break
                 else:
                     await self._something()
-            if self.submitted and not self._last_sent:
+            # A spawned call of no inputs is a call all the same, which its id finds.
+            if (self.submitted or self._on_durable is not None) and not self._last_sent:
                 await self._submit([], last=True)
             self.begun.set()
         finally:

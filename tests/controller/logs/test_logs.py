@@ -7,6 +7,8 @@ import asyncio
 import grpc
 import pytest
 
+from rekindle.controller.logs import logbook
+from rekindle.controller.logs.logbook import _RECENT, _Book, _Follower
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.harness import (
     Client,
@@ -305,3 +307,30 @@ async def test_of_two_open_apps_of_a_name_one_is_asked_for_by_its_id(shared: Ins
             await texts(client, app="twins")
         assert all(app_id in (raised.value.details() or "") for app_id in ids)
         assert await texts(client, app=ids[0]) == []
+
+
+def a_line(book: _Book, text: str) -> pb.LogLine:
+    book.seq += 1
+    return pb.LogLine(seq=book.seq, text=text, stream="stdout")
+
+
+def test_lines_that_a_follower_has_not_been_sent_stay_in_memory() -> None:
+    book, reader = _Book(), _Follower(0)
+    book.followers.add(reader)
+    for number in range(20_000):
+        book.add(a_line(book, str(number)))
+    assert [line.text for line in book.recent] == [str(number) for number in range(20_000)]
+    reader.position = book.stored = book.seq
+    book.add(a_line(book, "next"))
+    assert len(book.recent) == _RECENT and reader.left_out == 0
+
+
+def test_beyond_the_bound_the_oldest_are_left_out_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logbook, "_UNREAD", _RECENT + 100)
+    book, reader = _Book(), _Follower(0)
+    book.followers.add(reader)
+    for number in range(_RECENT + 170):
+        book.add(a_line(book, str(number)))
+    assert len(book.recent) == _RECENT + 100 and reader.left_out == 70

@@ -27,7 +27,8 @@ class Outbox:
         self._queue: deque[pb.AgentMessage] = deque()
         #: Call -> the message in the queue that its next results may join, and its size.
         self._joinable: dict[str, tuple[pb.AgentMessage, int]] = {}
-        self._kept: deque[pb.AgentMessage] = deque(maxlen=MAX_BUFFERED)
+        self._kept: deque[pb.AgentMessage] = deque()
+        self._left_out: dict[str, tuple[pb.LogLine, int]] = {}  # app -> a line, how many
         self._some = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -40,7 +41,7 @@ class Outbox:
         kind = message.WhichOneof("kind")
         if not self.open:
             if kind not in ("done", "heartbeat"):
-                self._kept.append(message)
+                self._keep(message)
             return
         if kind == "done":
             self._put_results(message)
@@ -51,6 +52,14 @@ class Outbox:
             else:
                 self._joinable.clear()
         self._append(message)
+
+    def _keep(self, message: pb.AgentMessage) -> None:
+        self._kept.append(message)
+        if len(self._kept) > MAX_BUFFERED:
+            oldest = self._kept.popleft()
+            if oldest.WhichOneof("kind") == "log":
+                app_id = oldest.log.app_id
+                self._left_out[app_id] = (oldest.log, self._left_out.get(app_id, (None, 0))[1] + 1)
 
     def _put_results(self, message: pb.AgentMessage) -> None:
         done = message.done
@@ -76,6 +85,12 @@ class Outbox:
     def connected(self) -> None:
         """There is a connection: what was kept goes first."""
         self.open = True
+        for line, count in self._left_out.values():
+            said = f"... {count} lines of output left out: the controller was away for too long"
+            log = pb.LogLine(app_id=line.app_id, function=line.function, at_ns=line.at_ns)
+            log.stream, log.text = "stderr", said
+            self._append(pb.AgentMessage(log=log))
+        self._left_out.clear()
         while self._kept:
             self._append(self._kept.popleft())
 

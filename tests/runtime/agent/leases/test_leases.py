@@ -24,10 +24,10 @@ from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.sdk.direct import Held, NotRunError
 from rekindle.wire import direct as wire
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception, remote_traceback
 from rekindle.wire.frames import pack_frame
 from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import PoolPlan
-from rekindle.wire.serialization import ExceptionRecord, rebuild_exception, remote_traceback
 from rekindle.wire.shared import pack_input, unpack
 from tests.runtime.agent.harness import PATIENCE_S, Harness, run
 

@@ -103,12 +103,14 @@ def test_without_a_connection_lines_are_kept_and_results_are_the_nodes() -> None
     assert told(outbox) == ["was being written", "early", "late"]
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_what_is_kept_is_bounded_and_what_was_left_out_is_said() -> None:
     outbox = Outbox()
     for number in range(MAX_BUFFERED + 5):
         outbox.put(line("a", str(number)))
     outbox.connected()
-    assert told(outbox)[0] == "5"
+    said, *kept = told(outbox)
+    assert said == "... 5 lines of output left out: the controller was away for too long"
+    assert kept == [str(number) for number in range(5, MAX_BUFFERED + 5)]
 
 
 def test_it_can_be_waited_for_until_all_is_handed_over() -> None:

@@ -1,0 +1,83 @@
+"""Names that users of such SDKs look for and that are still to come, or have another name here.
+
+Each says what to use meanwhile. Standard library only.
+"""
+
+from __future__ import annotations
+
+#: Attributes of the package: what to do in their place.
+NAMES = {
+    "Image": "install packages into the environment that runs rekindle; runners use it",
+    "Volume": "read and write files of this machine by their path",
+    "NetworkFileSystem": "read and write files of this machine by their path",
+    "CloudBucketMount": "use the store's own client, or fsspec, inside the function",
+    "Dict": "keep shared values in a database or a file",
+    "Queue": "pass values as arguments and results, or use a queue server of your own",
+    "Sandbox": "start a process with subprocess inside a function",
+    "Cron": "call the function from cron or a systemd timer with `rekindle run`",
+    "Period": "call the function from cron or a systemd timer with `rekindle run`",
+    "Proxy": "leave it out",
+    "Tunnel": "leave it out",
+    "forward": "leave it out",
+    "batched": "take a list as the argument of one call",
+    "concurrent": "leave it out: a runner has one input at a time; give max_containers=",
+    "asgi_app": "serve HTTP from your own program and call .remote.aio() in its handlers",
+    "wsgi_app": "serve HTTP from your own program and call .remote() in its handlers",
+    "web_server": "serve HTTP from your own program and call .remote() in its handlers",
+    "web_endpoint": "serve HTTP from your own program and call .remote() in its handlers",
+    "fastapi_endpoint": "serve HTTP from your own program and call .remote.aio() in its handlers",
+    "interact": "call the function with .local() to debug it",
+}
+
+#: What was renamed, or goes another way: attribute -> what to write.
+INSTEAD = {
+    "Stub": "rekindle.App",
+    "build": "rekindle.enter(snap=True) with @app.cls(enable_memory_snapshot=True)",
+}
+
+#: Commands: what to do in their place.
+COMMANDS = {
+    "deploy": "`rekindle up` keeps an instance, `rekindle run` runs an app on it while it lasts",
+    "serve": "run `rekindle run` again after a change",
+    "shell": "use a shell of this machine: runners see its files",
+    "app": "`rekindle status` lists apps, `rekindle logs` shows what they printed",
+    "container": "`rekindle status` and `rekindle top` show runners",
+    "function": "`rekindle status` and `rekindle pool ls` show functions",
+    "volume": "read and write files of this machine by their path",
+    "secret": "use rekindle.Secret.from_dict, from_local_environ or from_dotenv",
+    "image": "install packages into the environment that runs rekindle",
+    "dict": "keep shared values in a database or a file",
+}
+
+#: Older keywords of the decorators: what they are called now.
+RENAMED = {
+    "keep_warm": "min_containers=",
+    "concurrency_limit": "max_containers=",
+    "container_idle_timeout": "scaledown_window= (seconds)",
+    "checkpointing_enabled": "enable_memory_snapshot=",
+    "mounts": "include_source= (local modules are sent by themselves)",
+    "mount": "include_source= (local modules are sent by themselves)",
+    "shared_volumes": "files of this machine, by their path",
+    "max_inputs": "single_use_containers=True for one input a runner",
+    "allow_concurrent_inputs": "max_containers=: a runner has one input at a time",
+    "interactive": ".local(), to debug in this process",
+}
+
+#: Keywords to come: what to do meanwhile.
+KEYWORDS = {
+    "image": NAMES["Image"],
+    "volumes": NAMES["Volume"],
+    "network_file_systems": NAMES["NetworkFileSystem"],
+    "schedule": NAMES["Cron"],
+    "is_generator": "return a list",
+    "ephemeral_disk": "use the tempfile module",
+}
+
+
+def attribute(name: str) -> str | None:
+    """What to say of ``rekindle.<name>``; None for a name that means nothing."""
+    if name in INSTEAD:
+        return f"there is no rekindle.{name}: use {INSTEAD[name]}"
+    if name in NAMES:
+        return f"rekindle.{name} is not there yet; meanwhile: {NAMES[name]}"
+    return None

@@ -1,0 +1,173 @@
+"""One exception as a pickle: by its own way where that is true to it, else by its parts.
+
+Exceptions pickle as their class, called with their ``args``. That fails, or makes another one,
+where ``__init__`` takes other arguments than it passes on, and it loses what lies in slots. By its
+parts an exception is made without its ``__init__``, and has what of its state can travel.
+Standard library and cloudpickle only: runners import this.
+"""
+
+from __future__ import annotations
+
+import pickle
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rekindle.wire.serialization import dumps, safe_repr
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+#: A part of a pickle that is too large as a whole travels when it takes no more than this.
+_PART_BYTES = 256 * 1024
+_KEPT_TEXT = 64 * 1024
+#: Of the interpreter's own: the object that has no such attribute may be anything, of any size.
+_NOT_CARRIED: set[tuple[type, str]] = {(AttributeError, "obj"), (ImportError, "name_from")}
+
+
+def pickle_whole(exc: BaseException, limit_bytes: int) -> bytes:
+    """Its pickle, by its own way; empty where that fails, makes another or is over the limit."""
+    try:
+        data = dumps(exc)
+        if len(data) > limit_bytes:
+            return b""
+        again = pickle.loads(data)
+        return data if _is_same(exc, again) else b""
+    except BaseException:  # noqa: BLE001 (a user's __reduce__ and __init__ may raise anything)
+        return b""
+
+
+def _is_same(exc: BaseException, again: object) -> bool:
+    return (
+        type(again) is type(exc)
+        and isinstance(again, BaseException)
+        and str(again) == str(exc)
+        and len(again.args) == len(exc.args)
+        and vars(again).keys() == vars(exc).keys()
+        and _slots(again).keys() == _slots(exc).keys()
+    )
+
+
+def pickle_parts(exc: BaseException, limit_bytes: int) -> bytes:
+    """A pickle of what makes it without its ``__init__``; empty where not even that can be."""
+    try:
+        data = _pickle_parts(exc, limit_bytes)
+        if len(data) > limit_bytes:
+            data = _pickle_parts(exc, _PART_BYTES)
+        made = pickle.loads(data)
+        if isinstance(exc, BaseExceptionGroup):
+            made.with_members(exc.exceptions)
+    except BaseException:  # noqa: BLE001 (then only its text travels)
+        return b""
+    return data
+
+
+def _pickle_parts(exc: BaseException, part_bytes: int) -> bytes:
+    state = _carried(vars(exc), part_bytes)
+    slots = _carried(_slots(exc), part_bytes)
+    if isinstance(exc, BaseExceptionGroup):
+        # ``args`` has the members; they travel by themselves.
+        further = tuple(_argument(arg, part_bytes) for arg in exc.args[2:])
+        return dumps(Group(type(exc), _argument(exc.message, part_bytes), further, state, slots))
+    args = tuple(_argument(arg, part_bytes) for arg in exc.args)
+    return dumps(_Single(type(exc), args, state, slots))
+
+
+def _carried(state: dict[str, Any], part_bytes: int) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if _travels(value, part_bytes)}
+
+
+def _argument(arg: Any, part_bytes: int) -> Any:
+    if _travels(arg, part_bytes):
+        return arg
+    text = arg if isinstance(arg, str) else safe_repr(arg)
+    if len(text) <= _KEPT_TEXT:
+        return text
+    return f"{text[:_KEPT_TEXT]} ... [{len(text) - _KEPT_TEXT} characters left out]"
+
+
+def _travels(value: object, part_bytes: int) -> bool:
+    """Whether it can be pickled, unpickled again, and is not too large."""
+    try:
+        data = dumps(value)
+        if len(data) > part_bytes:
+            return False
+        pickle.loads(data)
+    except BaseException:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+        return False
+    return True
+
+
+def _slots(exc: BaseException) -> dict[str, Any]:
+    """What lies in slots: of the user's classes, and of the interpreter's (``OSError.errno``)."""
+    found: dict[str, Any] = {}
+    for cls in type(exc).__mro__:
+        if cls in (BaseException, BaseExceptionGroup):
+            continue
+        for name, member in vars(cls).items():
+            if not isinstance(member, types.MemberDescriptorType) or (cls, name) in _NOT_CARRIED:
+                continue
+            try:
+                value = member.__get__(exc, cls)
+            except (AttributeError, TypeError):  # never set
+                continue
+            if value is not None and name not in found:
+                found[name] = value
+    return found
+
+
+@dataclass
+class _Single:
+    """Pickles to a call that makes the exception."""
+
+    cls: type[BaseException]
+    args: tuple[Any, ...]
+    state: dict[str, Any]
+    slots: dict[str, Any]
+
+    def __reduce__(self) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
+        return _from_parts, (self.cls, self.args, self.state, self.slots)
+
+
+@dataclass
+class Group:
+    """A group of exceptions, whose members are not there yet."""
+
+    cls: type[BaseExceptionGroup[Any]]
+    message: str
+    further: tuple[Any, ...]
+    state: dict[str, Any]
+    slots: dict[str, Any]
+
+    def with_members(self, members: Any) -> BaseException:
+        """The group."""
+        made = BaseExceptionGroup.__new__(self.cls, self.message, list(members))
+        made.args = (self.message, list(members), *self.further)
+        _set(made, self.state, self.slots)
+        return made
+
+
+def _from_parts(
+    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], slots: dict[str, Any]
+) -> BaseException:
+    # Not the user's __new__, which may take other arguments, too.
+    base = next(one for one in cls.__mro__ if not one.__flags__ & _HEAP_TYPE)
+    exc: BaseException = base.__new__(cls, *args)
+    exc.args = args
+    _set(exc, state, slots)
+    return exc
+
+
+def _set(exc: BaseException, state: dict[str, Any], slots: dict[str, Any]) -> None:
+    vars(exc).update(state)
+    members = {
+        name: member
+        for cls in reversed(type(exc).__mro__)
+        for name, member in vars(cls).items()
+        if isinstance(member, types.MemberDescriptorType)
+    }
+    for name, value in slots.items():
+        if name in members:
+            try:
+                members[name].__set__(exc, value)
+            except (AttributeError, TypeError):  # the interpreter's, to be read only
+                continue

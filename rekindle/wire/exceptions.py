@@ -1,0 +1,263 @@
+"""Exceptions on their way to the caller: recorded where they were raised, rebuilt at home.
+
+An exception travels with those that it is linked to: members of groups, causes, contexts. Each is
+pickled by itself, so one that cannot travel costs no other. Standard library and cloudpickle only:
+runners import this. Knows nothing of calls.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from dataclasses import dataclass
+
+from rekindle.exception import RemoteError, RemoteExitError
+from rekindle.wire.exceptionparts import pickle_parts, pickle_whole
+from rekindle.wire.serialization import safe_repr, type_name
+
+_PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: Frames of these at the top of a traceback say nothing about the user's program.
+_MACHINERY = (_PACKAGE_DIR, "<frozen importlib")
+#: Exceptions that travel with one; the text tells of those beyond.
+_MAX_LINKED = 500
+#: The texts of a record, in characters; what is beyond is left out of the middle, and it is said.
+MAX_MESSAGE = 64 * 1024
+MAX_TRACEBACK = 512 * 1024
+#: An exception whose pickle is larger travels with its long parts shortened.
+MAX_PICKLE_BYTES = 16 << 20
+
+#: One exception in a record: its pickle (empty where there is none), its type, its text, the
+#: numbers of its members (None: no group), of its cause and of its context (-1: none), and whether
+#: the context is suppressed. Only built-in types: what is around the pickles can always be read.
+_Node = tuple[bytes, str, str, list[int] | None, int, int, bool]
+
+
+@dataclass(frozen=True)
+class ExceptionRecord:
+    """An exception on its way to the caller.
+
+    ``data`` is it and those that it is linked to, pickled; ``type_name`` is dotted.
+    """
+
+    data: bytes
+    type_name: str
+    message: str
+    traceback: str
+
+
+class RemoteTraceback(Exception):
+    """The last ``__cause__`` of an exception that came from a runner; its text is the traceback."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text.rstrip()}\n"""'
+
+
+# ---- where it was raised -----------------------------------------------------------------------
+
+
+def record_exception(
+    exc: BaseException, *, skip_frames_in: tuple[str, ...] = ()
+) -> ExceptionRecord:
+    """Turn a raised exception into what travels. Raises nothing, whatever its code does.
+
+    The traceback text leaves out rekindle's own leading frames, and leading frames of files whose
+    path starts with one of ``skip_frames_in``.
+    """
+    name, message = type_name(type(exc)), _text_of(exc)
+    try:
+        data = pickle.dumps([_node(one, linked) for one, linked in _linked_to(exc)], 5)
+    except BaseException:  # noqa: BLE001 (a user's code may raise anything; then only text travels)
+        data = b""
+    return ExceptionRecord(data, name, message, _format(exc, _MACHINERY + skip_frames_in))
+
+
+def _linked_to(exc: BaseException) -> list[tuple[BaseException, tuple[list[int] | None, int, int]]]:
+    """``exc`` and all that it leads to, with the numbers that its links have in this list."""
+    found: list[BaseException] = [exc]
+    number = {id(exc): 0}
+
+    def number_of(other: BaseException | None) -> int:
+        if other is None or isinstance(other, RemoteTraceback):
+            return -1  # of a call in a call: its text is part of ours
+        if id(other) not in number:
+            if len(found) >= _MAX_LINKED:
+                return -1
+            number[id(other)] = len(found)
+            found.append(other)
+        return number[id(other)]
+
+    out: list[tuple[BaseException, tuple[list[int] | None, int, int]]] = []
+    while len(out) < len(found):
+        one = found[len(out)]
+        members = None
+        if isinstance(one, BaseExceptionGroup):
+            members = [n for member in one.exceptions if (n := number_of(member)) >= 0]
+        out.append((one, (members, number_of(one.__cause__), number_of(one.__context__))))
+    return out
+
+
+def _node(exc: BaseException, linked: tuple[list[int] | None, int, int]) -> _Node:
+    members, cause, context = linked
+    data = b"" if members is not None else pickle_whole(exc, MAX_PICKLE_BYTES)
+    data = data or pickle_parts(exc, MAX_PICKLE_BYTES)
+    name, text = type_name(type(exc)), _text_of(exc)
+    return data, name, text, members, cause, context, exc.__suppress_context__
+
+
+def _text_of(exc: BaseException) -> str:
+    try:
+        text = f"sys.exit({exc.code!r})" if isinstance(exc, SystemExit) else str(exc)
+        return _shortened(text, MAX_MESSAGE)
+    except BaseException as error:  # noqa: BLE001 (a user's __str__ may raise anything)
+        return f"<str() of it failed: {type(error).__name__}: {safe_repr(error)}>"
+
+
+def _format(exc: BaseException, skip: tuple[str, ...]) -> str:
+    try:
+        text = traceback.TracebackException.from_exception(exc)
+        _trim(text, skip)
+        return _shortened("".join(text.format()), MAX_TRACEBACK)
+    except BaseException as error:  # noqa: BLE001 (it calls code of the user's)
+        shown = f"{type_name(type(exc))}: {_text_of(exc)}"
+        return f"{shown}\n(its traceback could not be formatted: {type(error).__name__})\n"
+
+
+def _trim(text: traceback.TracebackException, skip: tuple[str, ...]) -> None:
+    seen: set[int] = set()
+    left = [text]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        frames = list(one.stack)
+        while frames and frames[0].filename.startswith(skip):
+            frames.pop(0)
+        one.stack = traceback.StackSummary.from_list(frames)
+        others = (one.__cause__, one.__context__, *(one.exceptions or ()))
+        left.extend(other for other in others if other is not None)
+
+
+def _shortened(text: str, limit: int) -> str:
+    """At most so many characters, all of which can be written as UTF-8."""
+    left_out = len(text) - limit
+    if left_out > 0:
+        half = limit // 2
+        text = f"{text[:half]} ... [{left_out} characters left out] ... {text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+# ---- at home -----------------------------------------------------------------------------------
+
+
+def rebuild_exception(record: ExceptionRecord) -> Exception:
+    """The exception to raise at home: of the same type, with all that it was linked to.
+
+    The remote traceback is its cause, or the cause of the last of its causes. What would end the
+    caller's program comes as a RemoteExitError; a RemoteError with the text where it cannot be
+    rebuilt here.
+    """
+    exc = _rebuild(record)
+    if record.traceback:
+        last, seen = exc, {id(exc)}
+        while (cause := last.__cause__) is not None and id(cause) not in seen:
+            last = cause
+            seen.add(id(cause))
+        suppressed = last.__suppress_context__
+        last.__cause__ = RemoteTraceback(record.traceback)
+        last.__suppress_context__ = suppressed
+    return exc if isinstance(exc, Exception) else carried(exc)
+
+
+def carried(exc: BaseException) -> RemoteExitError:
+    """An error of ours around one that must not be raised where the caller is."""
+    name, text = type_name(type(exc)), _text_of(exc)
+    error = RemoteExitError(
+        f"{name}{': ' + text if text else ''} (raised remotely; it ended the call, and would end "
+        f"more than that if it were raised here: .original has it)",
+        exc,
+    )
+    error.__cause__ = exc
+    return error
+
+
+def remote_traceback(exc: BaseException) -> str | None:
+    """The remote traceback text that ``rebuild_exception`` attached, if any."""
+    seen: set[int] = set()
+    cause = exc.__cause__
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, RemoteTraceback):
+            return cause.text
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return None
+
+
+def _rebuild(record: ExceptionRecord) -> BaseException:
+    if not record.data:
+        return _as_text(record.type_name, record.message, "it could not be pickled remotely")
+    try:
+        nodes: list[_Node] = pickle.loads(record.data)
+        if not isinstance(nodes, list):
+            raise TypeError(f"it unpickled to a {type(nodes).__name__}")
+        made = _make_all(nodes)
+    except Exception as error:  # noqa: BLE001 (a user's code may raise anything)
+        reason = f"it could not be unpickled here ({type(error).__name__}: {error})"
+        return _as_text(record.type_name, record.message, reason)
+    for exc, (_, _, _, _, cause, context, suppressed) in zip(made, nodes, strict=True):
+        if cause >= 0:
+            exc.__cause__ = made[cause]
+        if context >= 0:
+            exc.__context__ = made[context]
+        exc.__suppress_context__ = suppressed
+        if isinstance(exc, RemoteExitError):
+            exc.original = exc.__cause__
+    return made[0]
+
+
+def _make_all(nodes: list[_Node]) -> list[BaseException]:
+    """All exceptions of a record, not linked yet; members before their groups."""
+    made: dict[int, BaseException] = {}
+    left = list(range(len(nodes)))
+    while left:
+        number = left[-1]
+        members = nodes[number][3]
+        missing = [m for m in members or () if m not in made]
+        if number in made:
+            left.pop()
+        elif missing:
+            left.extend(missing)
+        else:
+            group = None if members is None else [made[m] for m in members]
+            made[number] = _make(nodes[number], group)
+            left.pop()
+    return [made[number] for number in range(len(nodes))]
+
+
+def _make(node: _Node, members: list[BaseException] | None) -> BaseException:
+    data, name, text = node[:3]
+    reason = "it could not be pickled remotely"
+    if data:
+        try:
+            loaded = pickle.loads(data)
+            exc = loaded if members is None else loaded.with_members(members)
+            if isinstance(exc, BaseException):
+                return exc
+            reason = f"it unpickled to a {type(exc).__name__}"
+        except KeyboardInterrupt:
+            raise  # the caller's own Ctrl-C
+        except BaseException as error:  # noqa: BLE001 (a user's __init__ may raise anything)
+            reason = f"it could not be unpickled here ({type(error).__name__}: {error})"
+    lost = _as_text(name, text, reason)
+    if members:
+        return BaseExceptionGroup(str(lost), members)
+    return lost
+
+
+def _as_text(name: str, message: str, reason: str) -> RemoteError:
+    return RemoteError(f"{name}: {message} [{reason}]")

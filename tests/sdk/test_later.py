@@ -1,0 +1,84 @@
+"""What was renamed or is still to come says what to write in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.exception import InvalidError
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("keep_warm", "min_containers="),
+        ("concurrency_limit", "max_containers="),
+        ("container_idle_timeout", "scaledown_window="),
+        ("allow_concurrent_inputs", "max_containers="),
+        ("checkpointing_enabled", "enable_memory_snapshot="),
+        ("mounts", "include_source="),
+    ],
+)
+def test_an_older_keyword_names_its_successor(old: str, new: str) -> None:
+    with pytest.raises(InvalidError, match=new):
+        rekindle.App("a").function(**{old: 1})
+    with pytest.raises(InvalidError, match=new):
+        rekindle.App("a").cls(**{old: 1})
+
+
+def test_a_keyword_to_come_says_what_to_do_meanwhile() -> None:
+    with pytest.raises(InvalidError, match="not supported yet; install packages"):
+        rekindle.App("a").function(image="debian")
+
+
+@pytest.mark.parametrize("name", ["Image", "Volume", "Cron", "asgi_app", "Sandbox"])
+def test_a_name_to_come_says_so(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"rekindle.{name} is not there yet; meanwhile: "):
+        getattr(rekindle, name)
+
+
+def test_a_name_that_went_another_way_says_which() -> None:
+    with pytest.raises(AttributeError, match=r"rekindle\.enter\(snap=True\)"):
+        rekindle.build  # noqa: B018
+    with pytest.raises(AttributeError, match=r"use rekindle\.App"):
+        rekindle.Stub  # noqa: B018
+
+
+def test_a_function_with_parentheses_says_remote_or_local() -> None:
+    @rekindle.App("a").function()
+    def double(x: int) -> int:
+        return 2 * x
+
+    with pytest.raises(TypeError, match=r"double\.remote.*double\.local"):
+        double(1)
+
+
+@pytest.mark.parametrize(
+    ("given", "cpu", "memory"),
+    [
+        ({"cpu": (1, 2), "memory": (512, 1024)}, 1, 512),
+        ({"cpu": 0.5, "memory": 128}, 0.5, 128),
+    ],
+)
+def test_cpu_and_memory_take_a_request_and_a_limit(
+    given: dict[str, Any], cpu: float, memory: int
+) -> None:
+    app = rekindle.App("a")
+
+    @app.function(**given)
+    def nothing() -> None:
+        pass
+
+    options = app.declarations["nothing"].options
+    assert options is not None
+    assert (options.cpu, options.memory) == (cpu, memory)
+
+
+@pytest.mark.parametrize(
+    "given", [{"cpu": (2, 1)}, {"memory": (1, 2, 3)}, {"cpu": ("a", 1)}, {"memory": (0.5, 2)}]
+)
+def test_a_wrong_pair_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidError, match=next(iter(given))):
+        rekindle.App("a").function(**given)
