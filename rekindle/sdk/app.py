@@ -90,6 +90,7 @@ class App:
         env: dict[str, str | None] | None = None,
         secrets: Sequence[Secret] = (),
         include_source: bool | None = None,
+        serialized: bool = False,
         **unknown: Any,
     ) -> FunctionDecorator:
         """Make a function of this app: it can be called with ``.remote()`` and its like.
@@ -101,7 +102,8 @@ class App:
         that an idle runner is kept, 2 to 3,600 (default 60). ``single_use_containers``: one input
         each. ``enable_memory_snapshot``: start from a snapshot of the template. ``retries``: how
         often a failed input runs again. ``cpu`` in cores, ``memory`` in MiB. ``env`` and
-        ``secrets``: environment variables; secrets are in no snapshot.
+        ``secrets``: environment variables; secrets are in no snapshot. ``serialized``: the code
+        travels by value, with the values that it mentions, and its module is not imported.
 
         Raises InvalidError that names the parameter, the value and what is allowed, and TypeError
         for a keyword that does not exist.
@@ -124,6 +126,7 @@ class App:
             env=env,
             secrets=secrets,
             include_source=include_source,
+            serialized=serialized,
         )
         if name is not None:
             checks.name("the function name", name)
@@ -151,6 +154,7 @@ class App:
         env: dict[str, str | None] | None = None,
         secrets: Sequence[Secret] = (),
         include_source: bool | None = None,
+        serialized: bool = False,
         **unknown: Any,
     ) -> Callable[[type], Any]:
         """Make a class of this app: its ``@rekindle.method()``s can be called remotely.
@@ -177,6 +181,7 @@ class App:
             env=env,
             secrets=secrets,
             include_source=include_source,
+            serialized=serialized,
         )
 
         def decorate(raw: type) -> Cls:

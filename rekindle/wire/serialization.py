@@ -6,7 +6,6 @@ built-in types is pickled, cloudpickle. Knows nothing of calls, functions or gRP
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import traceback
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rekindle.exception import DeserializationError, RemoteError, SerializationError
+from rekindle.wire.pickling import PROTOCOL, dumps
 
-_PROTOCOL = 5
 _SCALARS = frozenset((int, float, str, bytes, bool, type(None)))
 _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Frames of these at the top of a traceback say nothing about the user's program.
@@ -29,7 +28,7 @@ def serialize(value: object, what: str) -> bytes:
     Raises SerializationError that names the part which cannot be pickled and the path to it.
     """
     try:
-        return _dumps(value)
+        return dumps(value)
     except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
         raise _explain(value, "value", what, error) from None
 
@@ -41,13 +40,13 @@ def serialize_scalars(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | 
     for value in args:
         if type(value) not in _SCALARS:
             return None
-    return pickle.dumps((args, kwargs), _PROTOCOL)
+    return pickle.dumps((args, kwargs), PROTOCOL)
 
 
 def serialize_input(args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> bytes:
     """Pickle ``(args, kwargs)``, the payload of an input; errors name the argument."""
     try:
-        return _dumps((args, kwargs))
+        return dumps((args, kwargs))
     except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
         for root, value in [
             *((f"args[{i}]", value) for i, value in enumerate(args)),
@@ -174,7 +173,7 @@ def _text_of(exc: BaseException) -> str:
 def _pickle_exception(exc: BaseException) -> bytes:
     """Pickle so that the type survives; what cannot be pickled of its attributes is left out."""
     try:
-        data = _dumps(exc)
+        data = dumps(exc)
         if type(pickle.loads(data)) is type(exc):
             return data
     except Exception:  # noqa: BLE001, S110 (the ways below are for exactly this)
@@ -183,7 +182,7 @@ def _pickle_exception(exc: BaseException) -> bytes:
     args = tuple(arg if _failure(arg) is None else _safe_repr(arg) for arg in exc.args)
     state = {name: value for name, value in vars(exc).items() if _failure(value) is None}
     try:
-        data = _dumps(_ByParts(type(exc), args, state))
+        data = dumps(_ByParts(type(exc), args, state))
         pickle.loads(data)
     except Exception:  # noqa: BLE001 (then only its text travels)
         return b""
@@ -242,32 +241,9 @@ def _trim(text: traceback.TracebackException, skip: tuple[str, ...], seen: set[i
 _MAX_DEPTH = 30
 
 
-class NotPlainError(Exception):
-    """There is more in a value than the built-in types, which pickle alike everywhere."""
-
-
-class PlainPickler(pickle.Pickler):
-    """Pickles the built-in types at the speed of C; asks for cloudpickle at anything else."""
-
-    def reducer_override(self, _: object) -> Any:
-        raise NotPlainError
-
-
-def _dumps(value: object) -> bytes:
-    buffer = io.BytesIO()
-    try:
-        PlainPickler(buffer, _PROTOCOL).dump(value)
-    except NotPlainError:
-        import cloudpickle
-
-        data: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL)
-        return data
-    return buffer.getvalue()
-
-
 def _failure(value: object) -> Exception | None:
     try:
-        _dumps(value)
+        dumps(value)
     except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
         return error
     return None

@@ -113,7 +113,7 @@ class Functions:
             "REKINDLE_FUNCTION": function.spec.name,
             **function.secrets,
         }
-        return Starter(self._tools, revision, runner_env, on_line, say)
+        return Starter(self._tools, revision, runner_env, function.secrets, on_line, say)
 
     def _log_line(self, function: OpenFunction, line: Line, runner_id: str, call_id: str) -> None:
         self._uplink.send(
