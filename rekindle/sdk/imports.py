@@ -164,8 +164,8 @@ def _imported_names(module: LocalModule) -> set[str]:
     """Names that its import statements may mean; packages above them too."""
     try:
         tree = ast.parse(module.file.read_bytes())
-    except (SyntaxError, ValueError):
-        return set()  # it cannot be imported; whoever does is told
+    except (OSError, SyntaxError, ValueError):
+        return set()  # it cannot be sent, or not be imported: whoever tries is told
     package = module.name if module.is_package else module.name.rpartition(".")[0]
     names: set[str] = {package}
     for node in ast.walk(tree):

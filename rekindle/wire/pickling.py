@@ -31,7 +31,7 @@ def main_is_imported(only_here: frozenset[str] = frozenset()) -> None:
 
 
 def is_name_of_main(value: Any) -> bool:
-    """Whether a function, class or type variable is found by its name in an imported ``__main__``."""
+    """Whether a function, class or type variable has a name in an imported ``__main__``."""
     if not _main_is_imported or getattr(value, "__module__", None) != "__main__":
         return False
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
