@@ -90,6 +90,7 @@ class App:
         env: dict[str, str | None] | None = None,
         secrets: Sequence[Secret] = (),
         include_source: bool | None = None,
+        serialized: bool = False,
         **unknown: Any,
     ) -> FunctionDecorator:
         """Make a function of this app: it can be called with ``.remote()`` and its like.
@@ -100,9 +101,10 @@ class App:
         ``buffer_containers``: idle ones to keep while inputs come. ``scaledown_window``: seconds
         that an idle runner is kept, 2 to 3,600 (default 60). ``single_use_containers``: one input
         each. ``enable_memory_snapshot``: start from a snapshot of the template. ``retries``: how
-        often a failed input runs again. ``cpu`` in cores, ``memory`` in MiB;
-        each may be a pair of request and limit (limits are noted, not enforced yet). ``env`` and
-        ``secrets``: environment variables; secrets are in no snapshot.
+        often a failed input runs again. ``cpu`` in cores, ``memory`` in MiB; each may be a pair
+        of request and limit (limits are checked, not enforced yet). ``env`` and ``secrets``:
+        environment variables; secrets are in no snapshot. ``serialized``: the code travels by
+        value, with the values that it mentions, and its module is not imported.
 
         Raises InvalidError that names the parameter, the value and what is allowed, and TypeError
         for a keyword that does not exist.
@@ -125,6 +127,7 @@ class App:
             env=env,
             secrets=secrets,
             include_source=include_source,
+            serialized=serialized,
         )
         if name is not None:
             checks.name("the function name", name)
@@ -152,6 +155,7 @@ class App:
         env: dict[str, str | None] | None = None,
         secrets: Sequence[Secret] = (),
         include_source: bool | None = None,
+        serialized: bool = False,
         **unknown: Any,
     ) -> Callable[[type], Any]:
         """Make a class of this app: its ``@rekindle.method()``s can be called remotely.
@@ -178,6 +182,7 @@ class App:
             env=env,
             secrets=secrets,
             include_source=include_source,
+            serialized=serialized,
         )
 
         def decorate(raw: type) -> Cls:

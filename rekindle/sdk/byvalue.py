@@ -1,42 +1,25 @@
 """Which code travels by value (cloudpickle) and which by name.
 
-By value: ``__main__``, the script of ``rekindle run``, and whatever cannot be found by name
-(lambdas, functions in functions). The same rule as cloudpickle's, so that what is fingerprinted is
-what is shipped. Standard library only, until cloudpickle is loaded by whoever pickles.
+By value: what no import can find. That is all of ``__main__`` at a prompt, in a notebook and under
+``python -c``; functions in functions, lambdas; what stands under ``if __name__ == "__main__"``. The
+same rule as the pickler's (wire/pickling.py), so that what is fingerprinted is what is shipped.
+Standard library only, until cloudpickle is loaded by whoever pickles.
 """
 
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 from typing import Any
 
-#: Modules that travel by value besides ``__main__``: scripts that ``rekindle run`` loaded.
-_scripts: dict[str, str] = {}  # name -> file
-
-
-def register_script(module: ModuleType) -> None:
-    """Let everything that ``module`` defines travel by value."""
-    import cloudpickle
-
-    cloudpickle.register_pickle_by_value(module)
-    _scripts[module.__name__] = module.__file__ or ""
-
-
-def script_file() -> str | None:
-    """The file that this program was started from; None at a prompt."""
-    if _scripts:
-        return next(reversed(_scripts.values()))
-    file = getattr(sys.modules.get("__main__"), "__file__", None)
-    return file if isinstance(file, str) else None
+from rekindle.sdk import program
 
 
 def is_by_value(module_name: str | None) -> bool:
     """Whether what the module defines travels by value."""
-    if module_name is None or module_name == "__main__" or module_name in _scripts:
+    if module_name is None or module_name not in sys.modules:
         return True
-    if module_name not in sys.modules:
-        return True
+    if module_name == "__main__":
+        return program.current() is None
     if "cloudpickle" not in sys.modules:
         return False
     import cloudpickle
@@ -52,7 +35,17 @@ def is_by_reference(value: Any) -> bool:
     name = getattr(value, "__qualname__", None)
     if not isinstance(module_name, str) or name is None or is_by_value(module_name):
         return False
+    if is_only_here(module_name, name):
+        return False
     return found_at(module_name, name) is value
+
+
+def is_only_here(module_name: str, name: str) -> bool:
+    """Whether it is defined where a runner does not run the program: under its guard."""
+    known = program.current()
+    if known is None or module_name != known.here:
+        return False
+    return name.split(".")[0] in program.guarded(known.file).names
 
 
 def found_at(module_name: str, qualified_name: str) -> Any:
@@ -61,3 +54,9 @@ def found_at(module_name: str, qualified_name: str) -> Any:
     for part in qualified_name.split("."):
         target = getattr(target, part, None)
     return target
+
+
+def name_in_runners(module_name: str) -> str:
+    """The name of a module in a runner."""
+    known = program.current()
+    return known.name if known is not None and module_name == known.here else module_name

@@ -45,7 +45,7 @@ class Declaration:
         if same_app:
             from rekindle.sdk.payload import portable
 
-            return _handle, (self.app_name, self.name, self.kind, self.methods), portable(self.raw)
+            return _handle, (self.app_name, self.name, self.kind, self.methods), portable(self)
         function_id, instance = self.function_id, self.instance
         running = self._running()
         if running is not None:

@@ -29,6 +29,7 @@ from rekindle.sdk.byvalue import is_by_reference, is_by_value
 from rekindle.sdk.cls import Cls, Instance
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.function import Function
+from rekindle.sdk.payload import Place
 
 #: Class attributes that are made by the class statement and say nothing of their own.
 _CLASS_NOISE = frozenset(
@@ -69,15 +70,21 @@ def digest(*values: Any) -> str:
     return walk.hexdigest()
 
 
-def code_digest(raw: Any) -> str:
-    """The digest of a user's function or class, however it travels.
+def code_digest(raw: Any, place: Place | None = None) -> str:
+    """The digest of a user's function or class: at a place in a module, or by value.
 
     Of code that travels by name, its own code counts here and the values it mentions do not: they
     are made anew where the module is imported.
     """
-    if not is_by_value(getattr(raw, "__module__", None)):
-        return digest("by name", raw.__module__, raw.__qualname__, _own_code(raw))
+    if place is not None:
+        return digest("by name", *place, _own_code(raw))
     return digest("by value", raw)
+
+
+def hooks_digest(raw: type, names: list[str], place: Place | None) -> str:
+    """The digest of a class's hooks."""
+    hooks = [getattr(raw, name) for name in names]
+    return digest([hook.__code__ for hook in hooks] if place is not None else hooks)
 
 
 def _own_code(raw: Any) -> Any:

@@ -27,7 +27,6 @@ _LATER = frozenset(
         "region",
         "nonpreemptible",
         "block_network",
-        "serialized",
         "experimental_options",
         "mounts",
         "tags",
@@ -53,6 +52,7 @@ class Options:
     env: dict[str, str]
     secrets: tuple[Secret, ...] = ()
     include_source: bool = True
+    serialized: bool = False
 
 
 def check(
@@ -72,6 +72,7 @@ def check(
     env: Any,
     secrets: Any,
     include_source: Any,
+    serialized: Any,
 ) -> Options:
     """The options, or InvalidError with parameter, value and allowed range."""
     checks.number("timeout", timeout, 1, MAX_TIMEOUT_S, "of seconds")
@@ -104,6 +105,7 @@ def check(
         raise InvalidError(f"gpu={gpu!r}: GPUs are not supported yet; leave it out")
     if include_source is not None:
         checks.flag("include_source", include_source)
+    checks.flag("serialized", serialized)
     return Options(
         timeout=timeout,
         startup_timeout=startup_timeout,
@@ -119,6 +121,7 @@ def check(
         env=checks.environment("env", env or {}),
         secrets=check_secrets("secrets", secrets),
         include_source=include_source if include_source is not None else True,
+        serialized=serialized,
     )
 
 

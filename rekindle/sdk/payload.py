@@ -1,13 +1,13 @@
-"""The code payload: what a template unpickles to get at the user's function or class.
+"""Where a template finds the user's function or class: its place in a module, or its pickle.
 
-Code that travels by name is sent as a reference to the decorated object in its module; the rest by
-value, with its handles to functions of the same app.
+What an import finds has a place; only the rest travels by value, with its handles to functions of
+the same app. Templates load this: standard library only until something is pickled.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rekindle.exception import DeserializationError, RequestSizeError
 from rekindle.sdk import declaration as declarations
@@ -23,19 +23,87 @@ if TYPE_CHECKING:
 MAX_CODE_BYTES = 64 * 1024 * 1024
 
 
+class Place(NamedTuple):
+    """Where something is declared: the module's name in runners, and the name in it."""
+
+    module: str
+    name: str
+
+
+def place_of(declaration: Declaration) -> Place | None:
+    """Where an import finds what is declared; None where it has to travel by value."""
+    from rekindle.sdk.byvalue import is_by_value, is_only_here, name_in_runners
+
+    raw = declaration.raw
+    module = getattr(raw, "__module__", None)
+    serialized = declaration.options is not None and declaration.options.serialized
+    if raw is None or serialized or not isinstance(module, str) or is_by_value(module):
+        return None
+    code = getattr(raw, "__code__", None)
+    if code is not None and code.co_filename.startswith("<"):
+        return None  # typed in, or made by exec: it is in no file
+    for name in _names_of(declaration, module):
+        if not is_only_here(module, name) and not _is_under_guard(raw, module):
+            return Place(name_in_runners(module), name)
+    return None
+
+
+def _names_of(declaration: Declaration, module: str) -> list[str]:
+    """Names that the module has for it: its own, else any at the top."""
+    from rekindle.sdk.byvalue import found_at
+
+    raw = declaration.raw
+    if _is_it(found_at(module, raw.__qualname__), raw):
+        return [raw.__qualname__]
+    return [n for n, value in sorted(vars(sys.modules[module]).items()) if _is_it(value, raw)]
+
+
+def _is_it(found: Any, raw: Any) -> bool:
+    if type(found) in (Function, Cls):
+        return found._declaration.raw is raw and not getattr(found, "_method", "")
+    return found is raw
+
+
+def _is_under_guard(raw: Any, module: str) -> bool:
+    from rekindle.sdk import program
+
+    known = program.current()
+    code = getattr(raw, "__code__", None)
+    if known is None or module != known.here or code is None:
+        return False
+    if code.co_filename != getattr(sys.modules[module], "__file__", None):
+        return False
+    return any(code.co_firstlineno in lines for lines in program.guarded(known.file).lines)
+
+
+def declared_at(module: Any, name: str) -> Any:
+    """The user's function or class at ``name`` of an imported module, without its decoration."""
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    raw = found._declaration.raw if isinstance(found, (Function, Cls)) else found
+    if raw is None:
+        raise DeserializationError(
+            f"module {module.__name__!r} has no {name!r} when it is imported in a runner. Declare "
+            f"it at the top level, under no condition that only holds where the program starts "
+            f"(rekindle.is_local(), say), or with serialized=True; or is another version of the "
+            f"module first on sys.path?"
+        )
+    return raw
+
+
 def pack(declaration: Declaration) -> bytes:
-    """The payload of a function or class.
+    """The payload of a function or class that travels by value.
 
     Raises SerializationError, naming the global or closure variable that cannot be pickled, and
     RequestSizeError when it carries too much data.
     """
     from rekindle.wire.serialization import serialize
 
-    raw = declaration.raw
     what = f"the code of {declaration.name}"
     token = declarations.packing.set(declaration.app)
     try:
-        data = serialize(_contents(declaration, portable(raw)), what)
+        data = serialize(contents(declaration.raw), what)
     finally:
         declarations.packing.reset(token)
     if len(data) > MAX_CODE_BYTES:
@@ -47,18 +115,16 @@ def pack(declaration: Declaration) -> bytes:
     return data
 
 
-def _contents(declaration: Declaration, code: Any) -> dict[str, Any]:
-    if declaration.kind == "function":
-        return {"kind": "function", "callable": code}
-    found = hooks_of(declaration.raw)
+def contents(raw: Any) -> dict[str, Any]:
+    """What a service is made from."""
+    if not isinstance(raw, type):
+        return {"kind": "function", "callable": raw}
     return {
         "kind": "cls",
-        "cls": code,
-        **found,
+        "cls": raw,
+        **hooks_of(raw),
         # Ellipsis where there is no default.
-        "parameters": {
-            name: parameter.default for name, parameter in parameters_of(declaration.raw).items()
-        },
+        "parameters": {name: parameter.default for name, parameter in parameters_of(raw).items()},
     }
 
 
@@ -73,27 +139,14 @@ class Reference:
         return load_reference, (self.module, self.name)
 
 
-def portable(raw: Any) -> Any:
-    """``raw``, or a Reference where a module has it by name under its decoration."""
-    from rekindle.sdk.byvalue import found_at, is_by_value
-
-    module = getattr(raw, "__module__", None)
-    if raw is None or not isinstance(module, str) or is_by_value(module):
-        return raw
-    at = found_at(module, raw.__qualname__)
-    if isinstance(at, (Function, Cls)) and at._declaration.raw is raw:
-        return Reference(module, raw.__qualname__)
-    return raw
+def portable(declaration: Declaration) -> Any:
+    """The user's code for a pickle of a handle: a Reference where an import finds it."""
+    place = place_of(declaration)
+    return declaration.raw if place is None else Reference(*place)
 
 
 def load_reference(module: str, name: str) -> Any:
     """Import ``module`` and give the user's function or class at ``name``."""
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    raw = found._declaration.raw if isinstance(found, (Function, Cls)) else found
-    if raw is None:
-        raise DeserializationError(
-            f"module {module!r} has no {name!r} here; is another version of it first on sys.path?"
-        )
-    return raw
+    import importlib
+
+    return declared_at(importlib.import_module(module), name)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rekindle.sdk import fingerprint, payload, source
+from rekindle.sdk import fingerprint, payload, program, source
 from rekindle.sdk.cls import hooks_of
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.options import Options
-from rekindle.sdk.resources import merged, retry_spec
+from rekindle.sdk.program import Program
+from rekindle.sdk.resources import merged, named_in_snapshot, retry_spec
+from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
     from rekindle.sdk.app import App
 
 
-def request_for(app: App, app_name: str, app_id: str, script: Path | None) -> pb.RegisterAppRequest:
+def request_for(
+    app: App, app_name: str, app_id: str, script: Program | None
+) -> pb.RegisterAppRequest:
     """Everything about an app. Raises SerializationError for code that cannot travel."""
     declarations = list(app.declarations.values())
+    if script is not None:
+        program.alias(script)
+        if script.is_main:
+            pickling.main_is_imported(program.guarded(script.file).names)
     wanted = app.include_source and any(
         d.options is not None and d.options.include_source for d in declarations
     )
@@ -31,7 +38,7 @@ def request_for(app: App, app_name: str, app_id: str, script: Path | None) -> pb
         pb.FunctionDef(
             name=declaration.name,
             spec_json=spec_of(declaration, app_name, bundle, script).to_json(),
-            code=payload.pack(declaration),
+            code=b"" if payload.place_of(declaration) else payload.pack(declaration),
             secrets=merged((*app.secrets, *_options(declaration).secrets)),
         )
         for declaration in declarations
@@ -46,27 +53,37 @@ def request_for(app: App, app_name: str, app_id: str, script: Path | None) -> pb
 
 
 def spec_of(
-    declaration: Declaration, app_name: str, bundle: source.Bundle | None, script: Path | None
+    declaration: Declaration,
+    app_name: str,
+    bundle: source.Bundle | None,
+    script: Program | None,
 ) -> FunctionSpec:
     """What the node needs to know of a declaration besides its code."""
     options = _options(declaration)
     raw = declaration.raw
+    place = payload.place_of(declaration)
+    first, last = source.import_path(script)
+    secrets = declaration.app.secrets if declaration.app is not None else ()
     hooks_digest = ""
     if declaration.kind == "cls":
-        hooks_digest = fingerprint.digest([getattr(raw, n) for n in hooks_of(raw)["enter_snap"]])
+        hooks_digest = fingerprint.hooks_digest(raw, hooks_of(raw)["enter_snap"], place)
     startup = options.startup_timeout if options.startup_timeout is not None else options.timeout
     return FunctionSpec(
         app_name=app_name,
         name=declaration.name,
         kind=declaration.kind,
         methods=tuple(sorted(declaration.methods)),
-        module=raw.__module__,
+        module=place.module if place is not None else "",
+        qualname=place.name if place is not None else "",
+        program=(script.name, str(script.file)) if script is not None else ("", ""),
         python=sys.executable,
         python_version=platform.python_version(),
         env=dict(options.env),
         cwd=os.getcwd(),
-        sys_path=(str(script.parent),) if script is not None else (),
-        code_digest=fingerprint.code_digest(raw),
+        sys_path=first,
+        sys_path_last=last,
+        secrets_in_snapshot=named_in_snapshot((*secrets, *options.secrets)),
+        code_digest=fingerprint.code_digest(raw, place),
         source_digest=bundle.digest if bundle is not None and options.include_source else "",
         hooks_digest=hooks_digest,
         timeout_s=float(options.timeout),

@@ -63,27 +63,35 @@ def retry_spec(retries: int | Retries | None) -> RetrySpec | None:
 
 
 class Secret:
-    """Environment variables for a function's runners. They are in no snapshot and in no log.
+    """Environment variables for a function's runners. They are in no log, and in no snapshot.
 
     Make one with ``from_dict``, ``from_local_environ`` or ``from_dotenv``. Where several secrets
-    of a function name the same variable, the later one counts.
+    of a function name the same variable, the later one counts. A function without snapshots has
+    them while its module is imported. One with snapshots has not, unless ``in_snapshot=True``
+    allows that the values are in the snapshot's memory, on the node's disk; other values are
+    another snapshot then.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_in_snapshot", "_values")
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, values: Mapping[str, str], *, in_snapshot: bool = False) -> None:
+        checks.flag("Secret(in_snapshot)", in_snapshot)
         self._values = dict(values)
+        self._in_snapshot = in_snapshot
 
     def __repr__(self) -> str:
         return f"Secret({', '.join(sorted(self._values))})"  # never the values
 
     @classmethod
-    def from_dict(cls, env_dict: Mapping[str, str | None] | None = None) -> Secret:
+    def from_dict(
+        cls, env_dict: Mapping[str, str | None] | None = None, *, in_snapshot: bool = False
+    ) -> Secret:
         """From names and values; those that are None are left out. Raises InvalidError."""
-        return cls(checks.environment("Secret.from_dict", dict(env_dict or {})))
+        values = checks.environment("Secret.from_dict", dict(env_dict or {}))
+        return cls(values, in_snapshot=in_snapshot)
 
     @classmethod
-    def from_local_environ(cls, env_keys: Sequence[str]) -> Secret:
+    def from_local_environ(cls, env_keys: Sequence[str], *, in_snapshot: bool = False) -> Secret:
         """From variables of this process. Raises InvalidError, naming those that are not set.
 
         Empty inside a runner, which has been given the values by then.
@@ -102,10 +110,17 @@ class Secret:
                 f"Secret.from_local_environ: not set in this process: {', '.join(missing)}; "
                 f"export them before starting the program"
             )
-        return cls(checks.environment("Secret", {key: os.environ[key] for key in env_keys}))
+        values = checks.environment("Secret", {key: os.environ[key] for key in env_keys})
+        return cls(values, in_snapshot=in_snapshot)
 
     @classmethod
-    def from_dotenv(cls, path: str | Path | None = None, *, filename: str = ".env") -> Secret:
+    def from_dotenv(
+        cls,
+        path: str | Path | None = None,
+        *,
+        filename: str = ".env",
+        in_snapshot: bool = False,
+    ) -> Secret:
         """From a file of ``NAME=value`` lines.
 
         ``path`` is the file, or a directory to search upwards from for ``filename`` (the working
@@ -117,7 +132,8 @@ class Secret:
 
         if not is_local():
             return cls({})
-        return cls(checks.environment("Secret.from_dotenv", dotenv.load(path, filename)))
+        values = checks.environment("Secret.from_dotenv", dotenv.load(path, filename))
+        return cls(values, in_snapshot=in_snapshot)
 
 
 def merged(secrets: Sequence[Secret]) -> dict[str, str]:
@@ -126,6 +142,14 @@ def merged(secrets: Sequence[Secret]) -> dict[str, str]:
     for secret in secrets:
         out.update(secret._values)
     return out
+
+
+def named_in_snapshot(secrets: Sequence[Secret]) -> tuple[str, ...]:
+    """Variables whose values may be in a snapshot: those whose last secret says so."""
+    said: dict[str, bool] = {}
+    for secret in secrets:
+        said.update(dict.fromkeys(secret._values, secret._in_snapshot))
+    return tuple(sorted(name for name, may in said.items() if may))
 
 
 def check_secrets(parameter: str, secrets: object) -> tuple[Secret, ...]:

@@ -73,11 +73,11 @@ class AppRun:
 
     def _start(self) -> RunningApp:
         self._session = session.begin()  # a private instance comes up while we look at the code
-        from rekindle.sdk import registration, source
+        from rekindle.sdk import program, registration
         from rekindle.sdk.client import client_for
 
-        script = source.script_file()
-        name = self._name or self._app.name or (_name_from(script) if script else "app")
+        script = program.current()
+        name = self._name or self._app.name or (_name_from(script.file) if script else "app")
         app_id = new_app_id()
         request = registration.request_for(self._app, name, app_id, script)
         instance = self._session.wait()
@@ -143,11 +143,37 @@ def _check_may_run(app: App) -> None:
             f"app {app.running.name!r} is running already (`rekindle run` runs it around a local "
             f"entrypoint): call its functions directly, without another app.run()"
         )
+    _check_not_at_top(app)
     module = _importing_module()
     if module is not None:
         raise InvalidError(
             f"app.run() was called while module {module!r} is being imported; "
             f"put it into a function, or under `if __name__ == '__main__':`"
+        )
+
+
+def _check_not_at_top(app: App) -> None:
+    """Runners import the program's module: what runs there must not run the app again."""
+    from rekindle.sdk import payload, program
+
+    known = program.current()
+    if known is None or not known.is_main:
+        return
+    places = (payload.place_of(declaration) for declaration in app.declarations.values())
+    if not any(place is not None and place.module == known.name for place in places):
+        return
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name == "<module>":
+            break
+        frame = frame.f_back  # type: ignore[assignment]
+    guarded = program.guarded(known.file).lines
+    if frame is not None and not any(frame.f_lineno in lines for lines in guarded):
+        raise InvalidError(
+            f"app.run() is called at the top level of {known.file.name} (line {frame.f_lineno}), "
+            f"which runners import: they would do so, too. Put that line under "
+            f"`if __name__ == '__main__':`, or into an @app.local_entrypoint() for "
+            f"`rekindle run {known.file.name}`"
         )
 
 

@@ -122,7 +122,9 @@ def gather(
         params_digest=hashlib.sha256(params).hexdigest() if params else "",
         python=machine.python_identity(spec.python, spec.python_version),
         env_digest=_digest(sorted((spec.env if env is None else env).items())),
-        path_digest=_digest([spec.cwd, *spec.sys_path]),
+        path_digest=_digest(
+            [spec.cwd, spec.sys_path, spec.sys_path_last, spec.module, spec.qualname, spec.program]
+        ),
         packages=packages.installed(spec.python),
         kernel=where.kernel,
         cpu_features=where.cpu_features,

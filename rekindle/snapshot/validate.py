@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Mapping, Sequence
 
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot import files, key, stamp
@@ -16,7 +17,7 @@ from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.lock import locked
 from rekindle.snapshot.machine import Machine
-from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
+from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -120,19 +121,24 @@ def _look(snapshot: Snapshot, part: str, name: str) -> os.stat_result:
 
 
 def _check_loaded_files(snapshot: Snapshot) -> None:
-    reason = changed_file(snapshot.manifest)
+    reason = changed_file(
+        {p: (item.size, item.mtime_ns) for p, item in snapshot.manifest.loaded_files.items()}
+    )
     if reason:
         raise _invalid(snapshot, reason)
 
 
-def changed_file(manifest: Manifest) -> str:
-    """The first loaded file that is not what it was, and how; "" when all are unchanged."""
-    for path, wanted in manifest.loaded_files.items():
+def changed_file(loaded: Mapping[str, Sequence[int]]) -> str:
+    """The first loaded file that is not what it was, and how; "" when all are unchanged.
+
+    ``loaded``: path -> size in bytes and modification time in ns.
+    """
+    for path, wanted in loaded.items():
         try:
             info = os.stat(path)
         except OSError as error:
             return f"loaded file {path} is gone: {error.strerror}"
-        if (info.st_size, info.st_mtime_ns) != (wanted.size, wanted.mtime_ns):
+        if [info.st_size, info.st_mtime_ns] != list(wanted):
             return f"loaded file {path} changed"
     return ""
 

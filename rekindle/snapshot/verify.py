@@ -94,7 +94,14 @@ def verify_one_in_background(
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "rekindle.snapshot.verify", str(store.root), str(os.getpid())],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "rekindle.snapshot.verify",
+                str(store.root),
+                str(os.getpid()),
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rekindle.wire.serialization import dumps, safe_repr
+from rekindle.wire.pickling import dumps
+from rekindle.wire.serialization import safe_repr
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 #: A part of a pickle that is too large as a whole travels when it takes no more than this.

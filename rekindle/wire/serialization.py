@@ -6,13 +6,12 @@ built-in types is pickled, cloudpickle. Knows nothing of calls, functions or gRP
 
 from __future__ import annotations
 
-import io
 import pickle
 from typing import Any
 
 from rekindle.exception import DeserializationError, SerializationError
+from rekindle.wire.pickling import PROTOCOL, dumps
 
-_PROTOCOL = 5
 _SCALARS = frozenset((int, float, str, bytes, bool, type(None)))
 
 
@@ -34,7 +33,7 @@ def serialize_scalars(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | 
     for value in args:
         if type(value) not in _SCALARS:
             return None
-    return pickle.dumps((args, kwargs), _PROTOCOL)
+    return pickle.dumps((args, kwargs), PROTOCOL)
 
 
 def serialize_input(args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> bytes:
@@ -95,30 +94,6 @@ def safe_repr(value: object) -> str:
 # ---- the path to what cannot be pickled --------------------------------------------------------
 
 _MAX_DEPTH = 30
-
-
-class NotPlainError(Exception):
-    """There is more in a value than the built-in types, which pickle alike everywhere."""
-
-
-class PlainPickler(pickle.Pickler):
-    """Pickles the built-in types at the speed of C; asks for cloudpickle at anything else."""
-
-    def reducer_override(self, _: object) -> Any:
-        raise NotPlainError
-
-
-def dumps(value: object) -> bytes:
-    """The pickle of a value. Raises whatever pickling it raises."""
-    buffer = io.BytesIO()
-    try:
-        PlainPickler(buffer, _PROTOCOL).dump(value)
-    except NotPlainError:
-        import cloudpickle
-
-        data: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL)
-        return data
-    return buffer.getvalue()
 
 
 def failure_of(value: object) -> Exception | None:

@@ -19,8 +19,8 @@ from functools import partial
 from typing import Any
 
 from rekindle.wire.memory import MemoryFile, copy_bytes, map_private
+from rekindle.wire.pickling import NotPlainError, PlainPickler, rich_pickler
 from rekindle.wire.reuse import MemoryFiles, is_waste
-from rekindle.wire.serialization import NotPlainError, PlainPickler
 
 #: A value whose pickle is larger than this goes through a memory file: below it, two copies through
 #: a socket are quicker than making, sealing and mapping one.
@@ -124,11 +124,9 @@ def _pack(
     except BaseException:
         sink.close()
         raise
-    import cloudpickle
-
     sink = _Sink(limit, whole, files)
     try:
-        cloudpickle.Pickler(sink, _PROTOCOL, buffer_callback=sink.buffer).dump(value)
+        rich_pickler()(sink, _PROTOCOL, buffer_callback=sink.buffer).dump(value)
         return sink.finish()
     except BaseException:
         sink.close()

@@ -36,13 +36,19 @@ class FunctionSpec:
     name: str  # function name, or class name
     kind: str = "function"  # "function" | "cls"
     methods: tuple[str, ...] = ()  # of a class
+    #: Where it is declared: module and qualified name; "" where it travels by value.
     module: str = ""
+    qualname: str = ""
+    #: The program's own module, which is ``__main__`` in a runner: its name there and its file.
+    program: tuple[str, str] = ("", "")
     # Environment: what the template boots with.
     python: str = ""  # interpreter path
     python_version: str = ""
     env: dict[str, str] = field(default_factory=dict)
     cwd: str = ""
-    sys_path: tuple[str, ...] = ()
+    sys_path: tuple[str, ...] = ()  # before the standard library
+    sys_path_last: tuple[str, ...] = ()  # behind all
+    secrets_in_snapshot: tuple[str, ...] = ()  # names of variables
     # What the code is; the snapshot's name is made from these (snapshot/key.py).
     code_digest: str = ""
     source_digest: str = ""  # of the source bundle; "" is none
@@ -72,7 +78,9 @@ class FunctionSpec:
         known = {f.name for f in dataclasses.fields(cls)}
         raw = {key: value for key, value in raw.items() if key in known}
         raw["methods"] = tuple(raw.get("methods", ()))
-        raw["sys_path"] = tuple(raw.get("sys_path", ()))
+        for name in ("sys_path", "sys_path_last", "secrets_in_snapshot"):
+            raw[name] = tuple(raw.get(name, ()))
+        raw["program"] = tuple(raw.get("program", ("", "")))
         if raw.get("retries") is not None:
             raw["retries"] = RetrySpec(**raw["retries"])
         return cls(**raw)

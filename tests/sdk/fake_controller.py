@@ -10,6 +10,7 @@ import inspect
 import os
 import pickle
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -23,6 +24,7 @@ import grpc.aio
 
 from rekindle.exception import AuthError, Error, NotFoundError
 from rekindle.sdk import context
+from rekindle.sdk.payload import contents, declared_at
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.blobs import new_key, open_store
@@ -360,7 +362,12 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         return result
 
     def _function(self, function_id: str, params: bytes, method: str) -> Any:
-        payload = pickle.loads(self.payloads[function_id][2])
+        _, spec, code = self.payloads[function_id]
+        payload = (
+            contents(declared_at(sys.modules[spec.module], spec.qualname))
+            if spec.module
+            else pickle.loads(code)
+        )
         if payload["kind"] == "function":
             return payload["callable"]
         key = (function_id, params)

@@ -105,10 +105,10 @@ if __name__ == "__main__":
 
 def prints(directory: Path, program: str, seed: str = "0") -> list[str]:
     """The digests of ``main`` and ``Model`` in a run of their own."""
-    script = directory / "program.py"
-    script.write_text(program)
     done = subprocess.run(
-        [sys.executable, str(script)],
+        [sys.executable, "-"],  # from standard input: there is no file that an import could find
+        input=program,
+        cwd=directory,
         capture_output=True,
         text=True,
         env={"PYTHONHASHSEED": seed, "PATH": ""},

@@ -90,7 +90,8 @@ def test_functions_of_the_same_app_travel_as_handles_that_can_run_locally(tmp_pa
         """,
         "f",
     )
-    assert in_a_runner(file, "print(contents['callable'](3))") == "('end', 'x', 'up')"
+    shown = in_a_runner(file, "print(contents['callable'](3))", str(tmp_path))
+    assert shown == "('end', 'x', 'up')"
 
 
 def test_a_class_travels_plain_with_its_hooks_and_parameters(tmp_path: Path) -> None:

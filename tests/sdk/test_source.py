@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.exception import RequestSizeError
-from rekindle.sdk import source
+from rekindle.exception import InvalidError, RequestSizeError
+from rekindle.sdk import imports, source
+from rekindle.sdk.program import Program
+from rekindle.wire.bundle import MANIFEST
 
 
 @pytest.fixture
@@ -23,106 +26,143 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     # Only what a test imports counts, not the test suite itself.
     for name in [n for n, m in sys.modules.items() if n.split(".")[0] in ("tests", "conftest")]:
         monkeypatch.delitem(sys.modules, name)
+    imports._spec.cache_clear()
     yield tmp_path
     for name in set(sys.modules) - before:
         del sys.modules[name]
 
 
-def names(bundle: source.Bundle | None) -> set[str]:
+def collect(project: Path, code: str = "") -> source.Bundle:
+    if code:
+        (project / "script.py").write_text(code)
+    bundle = source.collect(Program("script", project / "script.py"))
     assert bundle is not None
-    with zipfile.ZipFile(io.BytesIO(bundle.data)) as archive:
-        listed = set(archive.namelist())
-    assert listed == set(bundle.files)
-    return listed
+    return bundle
 
 
-def test_whole_packages_that_are_loaded_are_in_it(project: Path) -> None:
-    (project / "elsewhere").mkdir()
-    package = project / "rk_pkg"
-    (package / "sub" / "__pycache__").mkdir(parents=True)
-    for file in ("__init__.py", "data.txt", "sub/__init__.py", "sub/__pycache__/x.pyc"):
-        (package / file).write_text("")
-    (project / "rk_single.py").write_text("")
-    (project / "rk_ns" / "inner").mkdir(parents=True)
-    (project / "rk_ns" / "inner" / "__init__.py").write_text("")
-    (project / "rk_ns" / "unused.py").write_text("")
-    import rk_ns.inner  # type: ignore[import-not-found]  # noqa: F401
-    import rk_pkg  # type: ignore[import-not-found]  # noqa: F401
-    import rk_single  # type: ignore[import-not-found]  # noqa: F401
-
-    assert names(source.collect(None)) == {
-        "rk_pkg/__init__.py",
-        "rk_pkg/data.txt",
-        "rk_pkg/sub/__init__.py",
-        "rk_single.py",
-        "rk_ns/inner/__init__.py",
-    }
+def put(project: Path, **files: str) -> None:
+    """Files by name: ``a__b`` is a/b.py."""
+    for name, text in files.items():
+        path = project / (name.replace("__", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
-def test_modules_next_to_the_script_are_in_it_and_the_script_is_not(project: Path) -> None:
-    (project / "rk_near.py").write_text("")
-    (project / "rk_pkg2").mkdir()
-    (project / "rk_pkg2" / "__init__.py").write_text("")
-    (project / "just_data").mkdir()
-    (project / "just_data" / "x.py").write_text("")
-    (project / ".hidden.py").write_text("")
+def test_what_the_program_imports_is_in_it_and_what_lies_beside_is_not(project: Path) -> None:
+    put(project, near="import third", third="", unused="", pkg__unused="")
+    put(project, late="", plugin="", ns__inner="")
+    for name, text in {"__init__": "", "words": "from . import other", "other": ""}.items():
+        (project / "pkg" / f"{name}.py").write_text(text)
     (project / "notes.txt").write_text("")
-    found = names(source.collect(project / "script.py"))
-    assert found == {"rk_near.py", "rk_pkg2/__init__.py"}
+    bundle = collect(
+        project,
+        "import json, numpy, click, missing_one, ns.inner\nfrom pkg.words import x\nimport near\n"
+        "def f():\n    import late\n    importlib.import_module('plugin')\n",
+    )
+    assert bundle.modules == (
+        *("late", "near", "ns.inner", "pkg", "pkg.other", "pkg.words", "plugin"),
+        *("script", "third"),
+    )
+    with zipfile.ZipFile(io.BytesIO(bundle.data)) as archive:
+        listed = json.loads(archive.read(MANIFEST))
+        assert listed["pkg"] == [str(project / "pkg/__init__.py"), "pkg/__init__.py", True]
+        assert archive.read("near.py") == b"import third"
+
+
+def test_what_is_loaded_is_in_it_however_it_was_found(project: Path) -> None:
+    put(project, by_a_computed_name="")
+    __import__("by_a_" + "computed_name")
+    assert "by_a_computed_name" in collect(project).modules
+
+
+def test_folders_of_others_are_not_looked_into(project: Path) -> None:
+    (project / "others").mkdir()
+    (project / "circle").symlink_to(project)
+    (project / "broken.py").symlink_to(project / "nowhere")
+    (project / "others").chmod(0)
+    assert collect(project, "import os, others, broken").modules == ("script",)
+
+
+def test_what_pip_installed_into_a_target_directory_is_not_local(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = project / "deps"
+    (target / "thing-1.dist-info").mkdir(parents=True)
+    (target / "thing-1.dist-info" / "RECORD").write_text("thing/__init__.py,,\n")
+    put(project, deps__own="")
+    (target / "thing").mkdir()
+    (target / "thing" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(target)
+    assert collect(project, "import thing, own").modules == ("own", "script")
+
+
+def test_a_virtual_environment_is_not_local(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(project, env__lib__inside="")
+    (project / "env" / "pyvenv.cfg").write_text("")
+    monkeypatch.syspath_prepend(project / "env" / "lib")
+    assert collect(project, "import inside").modules == ("script",)
 
 
 def test_a_neighbour_does_not_hide_the_standard_library(project: Path) -> None:
-    (project / "numbers.py").write_text("")
-    assert source.collect(project / "script.py") is None
+    put(project, numbers="")
+    assert collect(project, "import numbers").modules == ("script",)
 
 
-def test_the_digest_is_that_of_paths_and_contents(project: Path) -> None:
-    (project / "rk_near.py").write_text("a = 1")
-    one = source.collect(project / "script.py")
-    two = source.collect(project / "script.py")
-    assert one == two
-    (project / "rk_near.py").write_text("a = 2")
-    three = source.collect(project / "script.py")
-    (project / "rk_near.py").rename(project / "rk_far.py")
-    four = source.collect(project / "script.py")
-    assert one and three and four
-    assert len({one.digest, three.digest, four.digest}) == 3
+def test_the_digest_is_that_of_names_and_contents(project: Path) -> None:
+    put(project, near="a = 1")
+    one = collect(project, "import near")
+    assert one == collect(project)
+    put(project, near="a = 2")
+    two = collect(project)
+    (project / "near.py").rename(project / "far.py")
+    imports._spec.cache_clear()
+    three = collect(project, "import far")
+    assert len({one.digest, two.digest, three.digest}) == 3
+
+
+def test_a_source_in_another_encoding_travels_as_it_is(project: Path) -> None:
+    text = "# -*- coding: latin-1 -*-\nimport near\nname = 'é'\n".encode("latin-1")
+    (project / "script.py").write_bytes(text)
+    put(project, near="")
+    bundle = collect(project)
+    assert bundle.modules == ("near", "script")
+    with zipfile.ZipFile(io.BytesIO(bundle.data)) as archive:
+        assert archive.read("script.py") == text
 
 
 def test_no_local_modules_no_bundle(project: Path) -> None:
     assert source.collect(None) is None
 
 
-def test_loaded_modules_over_the_limit_are_an_error_that_names_the_largest(
+def test_modules_over_the_limit_are_an_error_that_names_the_largest(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = project / "rk_large"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "weights.bin").write_bytes(b"x" * 2000)
-    import rk_large  # type: ignore[import-not-found]  # noqa: F401
-
+    put(project, large__more="y = 1\n" * 300)
+    (project / "large" / "__init__.py").write_text("")
     monkeypatch.setattr(source, "MAX_BYTES", 1000)
-    with pytest.raises(RequestSizeError, match=r"rk_large with 2 files.*include_source=False"):
-        source.collect(None)
+    with pytest.raises(RequestSizeError, match=r"large with 2 files.*include_source=False"):
+        collect(project, "import large.more")
 
 
-def test_neighbours_over_the_limit_are_left_out_and_it_is_said(
-    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_source_that_cannot_be_read_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project / "rk_small.py").write_text("")
-    (project / "rk_pkg3").mkdir()
-    for i in range(5):
-        (project / "rk_pkg3" / f"m{i}.py").write_text("")
-    (project / "rk_pkg3" / "__init__.py").write_text("")
-    monkeypatch.setattr(source, "MAX_FILES", 3)
-    assert names(source.collect(project / "script.py")) == {"rk_small.py"}
-    assert "rk_pkg3" in caplog.text
+    put(project, near="")
+
+    collect(project, "import near")
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:  # root may read all
+        if path.name == "near.py":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InvalidError, match=r"'near' cannot be sent.*Permission denied"):
+        collect(project)
 
 
 def test_installed_and_standard_modules_are_not_local() -> None:
-    import json
-
     import click
 
     assert not source.is_local_file(json.__file__)

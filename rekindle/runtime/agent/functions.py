@@ -117,7 +117,7 @@ class Functions:
             calldepth.VARIABLE: str(self._tools.settings.max_call_depth),
             **function.secrets,
         }
-        return Starter(self._tools, revision, runner_env, on_line, say)
+        return Starter(self._tools, revision, runner_env, function.secrets, on_line, say)
 
     def _log_line(self, function: OpenFunction, line: Line, runner_id: str, call_id: str) -> None:
         self._uplink.send(

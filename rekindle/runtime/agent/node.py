@@ -249,14 +249,18 @@ class Node:
             )
             if (plan := self.plans.find(key)) is not None:
                 pool.sizing.order(plan)
-            if revision.snapshots_enabled and not await revision.frozen.refresh():
+            if revision.snapshots_enabled and (
+                not await revision.frozen.refresh() or await revision.template_is_outdated()
+            ):
                 # A package or a file changed under a template that is alive.
                 revision.drop_template()
             return pool
         return self.pools[key]
 
     def _revision(self, function: OpenFunction, params: bytes) -> Revision:
-        key = revision_key(function.spec, params)
+        may = set(function.spec.secrets_in_snapshot)
+        in_snapshot = {k: v for k, v in function.secrets.items() if k in may}
+        key = revision_key(function.spec, params, in_snapshot)
         revision = self.revisions.get(key)
         if revision is None:
             revision = Revision(
@@ -265,6 +269,12 @@ class Node:
                 params=params,
                 source_dir=function.source_dir,
                 frozen=FrozenTemplate(self.tools, function.spec, params, {}),
+                secrets_in_snapshot=in_snapshot,
+                withheld=(
+                    tuple(sorted(set(function.secrets) - may))
+                    if function.spec.enable_memory_snapshot
+                    else ()
+                ),
             )
             revision.frozen.env = revision.environment()
             self.revisions[key] = revision

@@ -17,6 +17,7 @@ from rekindle.forkserver import limits
 from rekindle.runtime.agent.settings import passed_on_environment
 from rekindle.runtime.agent.starts.frozen import FrozenTemplate
 from rekindle.runtime.agent.starts.template import LiveTemplate
+from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.wire.spec import FunctionSpec
 
@@ -30,6 +31,9 @@ class Revision:
     params: bytes
     source_dir: Path | None
     frozen: FrozenTemplate
+    #: Of secrets: what may be in a snapshot, and the names of what may not.
+    secrets_in_snapshot: dict[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
     template: LiveTemplate | None = None
     #: Why its templates are not forked, once one has been seen: [] is safe, None is not known yet.
     fork_unsafe: list[str] | None = None
@@ -58,7 +62,7 @@ class Revision:
         return self.spec.enable_memory_snapshot
 
     def environment(self) -> dict[str, str]:
-        """The environment of its processes, secrets not among it."""
+        """The environment of its processes; of secrets only what may be in a snapshot."""
         return {
             # Runners share the cores: OpenMP threads that spin while they wait take them from
             # those that work (we measured a factor of five on two cores).
@@ -67,6 +71,7 @@ class Revision:
             "OPENBLAS_THREAD_TIMEOUT": "4",
             **passed_on_environment(),
             **self.spec.env,
+            **(self.secrets_in_snapshot if self.snapshots_enabled else {}),
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -81,6 +86,12 @@ class Revision:
             return None
         env = self.environment()
         return {name: env[name] for name in limits.LIMITED if name in env}
+
+    def project_dirs(self) -> list[str]:
+        """Where the files lie that its program may read as its own: edits of them count."""
+        file = self.spec.program[1]
+        beside = [os.path.dirname(file)] if file else []
+        return [*dict.fromkeys([*beside, self.spec.cwd, *self.spec.sys_path])]
 
     def interpreter(self) -> str:
         """The function's Python, or the agent's own where that one does not exist here."""
@@ -98,6 +109,13 @@ class Revision:
             return None
         template.last_used = time.monotonic()
         return template
+
+    async def template_is_outdated(self) -> bool:
+        """Whether a file that the live template loaded or read is not what it was."""
+        template = self.live_template()
+        if template is None:
+            return False
+        return bool(await asyncio.to_thread(validate.changed_file, template.loaded_files))
 
     def has_best_template(self) -> bool:
         """Whether a template is live, and mapped from the snapshot where that can be."""
@@ -120,6 +138,9 @@ class Revision:
             self.template = None
 
 
-def revision_key(spec: FunctionSpec, params: bytes) -> str:
-    """What two pools must agree on to share a revision."""
-    return f"{spec.revision()}:{hashlib.sha256(params).hexdigest()[:16]}"
+def revision_key(spec: FunctionSpec, params: bytes, in_snapshot: dict[str, str]) -> str:
+    """What two pools must agree on to share a revision; ``in_snapshot``: of their secrets."""
+    more = hashlib.sha256(params)
+    for name, value in sorted(in_snapshot.items()):
+        more.update(f"\0{name}\0{value}".encode())
+    return f"{spec.revision()}:{more.hexdigest()[:16]}"

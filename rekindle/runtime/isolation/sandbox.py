@@ -250,6 +250,7 @@ class Spawner:
             process = subprocess.Popen(  # noqa: ASYNC220
                 [
                     sys.executable,
+                    "-P",  # what lies in the working directory must not shadow what it imports
                     "-m",
                     "rekindle.runtime.isolation.spawner",
                     str(theirs.fileno()),

@@ -1,4 +1,4 @@
-"""Which files a template was made from: its modules and its shared libraries.
+"""Which files a template was made from: modules, shared libraries, what it read of the project.
 
 A snapshot is refused when one of them changed.
 """
@@ -6,7 +6,10 @@ A snapshot is refused when one of them changed.
 from __future__ import annotations
 
 import os
+import stat
 import sys
+
+from rekindle.runtime.runner import program
 
 
 def files() -> dict[str, list[int]]:
@@ -21,11 +24,14 @@ def files() -> dict[str, list[int]]:
             fields = line.split(maxsplit=5)
             if len(fields) == 6 and fields[5].startswith("/"):
                 paths.add(fields[5].rstrip("\n"))
+    paths -= program.sent_files()  # their content is in the bundle, and in the snapshot's name
+    paths |= program.read_files()
     found = {}
     for path in paths:
         try:
-            stat = os.stat(path)
+            info = os.stat(path)
         except OSError:
             continue  # deleted, or inside an archive
-        found[path] = [stat.st_size, stat.st_mtime_ns]
+        if stat.S_ISREG(info.st_mode):
+            found[path] = [info.st_size, info.st_mtime_ns]
     return found

@@ -19,7 +19,7 @@ _STARTED_NS = now_ns()
 from rekindle.forkserver import park, sockets  # noqa: E402 - after the first time stamp
 from rekindle.forkserver.inspection import inspect_self  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
-from rekindle.runtime.runner import inputs, loaded, serve, unique  # noqa: E402
+from rekindle.runtime.runner import inputs, loaded, program, serve, unique, withheld  # noqa: E402
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
 from rekindle.sdk import context  # noqa: E402
 from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
@@ -69,17 +69,19 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
     try:
         if boot["park"]:
             sockets.track()
-        sys.path[:0] = boot["sys_path_first"]
-        sys.path += [path for path in boot["sys_path_last"] if path not in sys.path]
-        service = load(boot["name"], code, base64.b64decode(boot["params"]))
+            program.note_reads(boot["roots"])
+        program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
+        service = load(boot["name"], boot["place"], code, base64.b64decode(boot["params"]))
         marks.append((Phase.IMPORT.value, now_ns()))
         stage = "enter"
         if service.enter_snap:
             service.run_hooks(service.enter_snap)
             marks.append((Phase.ENTER.value, now_ns()))
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+        withheld.explain(error, boot["withheld"])
         inputs.send_failure(channel, {"op": "start_failed", "stage": stage, "marks": marks}, error)
         return None
+    program.stop_noting()
     park.flush_output()
     return service
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import NotFoundError
+from rekindle.runtime.runner import program
 from rekindle.sdk import inside
 from rekindle.wire.serialization import deserialize
 
@@ -113,12 +114,13 @@ class Service:
             self._loop = None
 
 
-def load(name: str, code: bytes, params: bytes) -> Service:
+def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Service:
     """Import the user's code and build the service; hooks have not run yet.
 
-    Raises DeserializationError, or whatever the import of the user's modules raises.
+    ``place``: module and qualified name of the function or class; where the module is "", ``code``
+    is its pickle. Raises DeserializationError, or whatever the import of the user's modules raises.
     """
-    payload: dict[str, Any] = _import(code)
+    payload: dict[str, Any] = found_at(*place) if place[0] else _import(code)
     if payload["kind"] == "function":
         return Service(name, {"": payload["callable"]})
     cls = payload["cls"]
@@ -136,6 +138,13 @@ def load(name: str, code: bytes, params: bytes) -> Service:
         [getattr(instance, attr) for attr in payload["enter"]],
         [getattr(instance, attr) for attr in payload["exit"]],
     )
+
+
+def found_at(module_name: str, qualified_name: str) -> dict[str, Any]:
+    """Import a module and say of what is declared there what a payload says of code by value."""
+    from rekindle.sdk.payload import contents, declared_at
+
+    return contents(declared_at(program.import_module(module_name), qualified_name))
 
 
 def _import(code: bytes) -> Any:

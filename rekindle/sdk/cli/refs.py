@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from rekindle.exception import InvalidError, NotFoundError
+from rekindle.sdk import program
 from rekindle.sdk.app import App
-from rekindle.sdk.byvalue import register_script
 from rekindle.sdk.checks import nearest
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.entrypoint import LocalEntrypoint
@@ -65,16 +65,16 @@ def split(reference: str) -> tuple[Path, str]:
 
 
 def load_script(file: Path) -> ModuleType:
-    """Import the file under its stem, to travel by value. Raises what its code raises."""
-    name = file.stem
-    if name in sys.modules or name in sys.stdlib_module_names:
-        name = f"rekindle_script_{name}"  # it must not hide a module of that name
-    _make_neighbours_importable(file.parent)
+    """Import the file as the module that it is in runners, too. Raises what its code raises."""
+    name = program.own_name(file)
+    if name in sys.modules:
+        name = f"rekindle_script_{name}"  # loaded before
+    _make_neighbours_importable(file.parent, first=name == file.stem)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    register_script(module)
+    program.loaded_script(module, file)
     spec._initializing = True  # type: ignore[attr-defined]  # app.run() refuses to run meanwhile
     try:
         spec.loader.exec_module(module)
@@ -83,9 +83,15 @@ def load_script(file: Path) -> ModuleType:
     return module
 
 
-def _make_neighbours_importable(directory: Path) -> None:
-    """Before installed packages, as Python does, but behind the standard library."""
+def _make_neighbours_importable(directory: Path, *, first: bool) -> None:
+    """Before installed packages, as Python does, but behind the standard library.
+
+    Not ``first`` where the script has the name of what is installed: it is not to hide that.
+    """
     if str(directory) in sys.path:
+        return
+    if not first:
+        sys.path.append(str(directory))
         return
     for i, entry in enumerate(sys.path):
         if "site-packages" in entry or "dist-packages" in entry:

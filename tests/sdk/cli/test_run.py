@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,7 +114,7 @@ def run(
     terminate = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(session, "announce", None)
     monkeypatch.setattr(logs, "show_notes", True)
-    monkeypatch.setattr("rekindle.sdk.byvalue._scripts", {})
+    monkeypatch.setattr("rekindle.sdk.program._loaded", {})
     modules, path = dict(sys.modules), list(sys.path)
     yield Cli(capsys)
     for name in set(sys.modules) - set(modules):
@@ -331,13 +333,16 @@ def test_output_of_runners_is_shown(run: Cli, script: str, controller: FakeContr
     assert run("run", f"{script}::double", "--x", "4")[1] == "from the runner\n8\n"
 
 
-def test_code_of_the_script_travels_by_value(
+def test_the_source_of_the_script_travels(
     run: Cli, script: str, controller: FakeController
 ) -> None:
     run("run", f"{script}::double", "--x", "4")
-    function = controller.registered[-1].functions[0]
-    assert b"Doubles a number." in function.code
-    assert Path(script).parent.as_posix() in function.spec_json
+    request = controller.registered[-1]
+    function = request.functions[0]
+    assert function.code == b""
+    assert Path(script).as_posix() in function.spec_json
+    with zipfile.ZipFile(io.BytesIO(request.source.data)) as bundle:
+        assert bundle.read(f"{Path(script).stem}.py") == Path(script).read_bytes()
 
 
 def test_ctrl_c_says_so_and_ends_with_130(script: str, controller: FakeController) -> None:

@@ -7,6 +7,7 @@ import base64
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from rekindle.exception import RunnerLostError, StartError, StartupTimeoutError
@@ -75,8 +76,11 @@ async def boot(
     hostname: str,
     park: bool,
     nice: int = 0,
+    secrets: Mapping[str, str] = MappingProxyType({}),
 ) -> Booted:
     """Boot a process and load the user's code; ``park`` makes it ready to be forked and frozen.
+    ``secrets`` are in its environment from the start: of a process that may be frozen, only those
+    that may be in a snapshot.
 
     Marks ``clock``. Raises StartError, StartupTimeoutError, RunnerLostError or UserCodeFailed;
     nothing is left then.
@@ -89,8 +93,9 @@ async def boot(
         token, arrival = tools.door.expect()
         leash.give_orders(tools.door, token)
         job = sandbox.run(
-            [revision.interpreter(), "-m", "rekindle.runtime.runner.main"],
-            env=revision.boot_environment(),
+            # -P: a module in the working directory does not hide one that the runner itself needs.
+            [revision.interpreter(), "-P", "-m", "rekindle.runtime.runner.main"],
+            env={**revision.boot_environment(), **secrets},
             cwd=revision.working_directory(),
             fds={1: output.write_fds[0], 2: output.write_fds[1], LEASH_FD: leash.read_fd},
             pid=FIRST_PID,
@@ -126,8 +131,13 @@ async def _load(
             "op": "boot",
             "name": revision.spec.name,
             "params": base64.b64encode(revision.params).decode(),
-            "sys_path_first": [str(revision.source_dir)] if revision.source_dir else [],
-            "sys_path_last": list(revision.spec.sys_path),
+            "place": [revision.spec.module, revision.spec.qualname],
+            "program": list(revision.spec.program),
+            "bundle": str(revision.source_dir) if revision.source_dir else "",
+            "path_first": list(revision.spec.sys_path),
+            "path_last": list(revision.spec.sys_path_last),
+            "roots": revision.project_dirs(),
+            "withheld": list(revision.withheld),
             "user_threads": revision.user_threads(),
             "park": park,
         },

@@ -42,6 +42,8 @@ class Starter:
     revision: Revision
     #: Variables and secrets that a runner gets when it becomes one; never in a snapshot.
     runner_env: Mapping[str, str]
+    #: Secrets alone, which a process that is never frozen has while it imports its modules.
+    secrets: Mapping[str, str]
     #: A line that a runner wrote: (line, runner id, call id).
     on_line: Callable[[Line, str, str], None]
     #: A note to the app's user.
@@ -263,7 +265,13 @@ class Starter:
         output = self._output(runner_id)
         try:
             booted = await boot(
-                self.tools, self.revision, output, clock, hostname=runner_id, park=park
+                self.tools,
+                self.revision,
+                output,
+                clock,
+                hostname=runner_id,
+                park=park,
+                secrets={} if self.revision.snapshots_enabled else self.secrets,
             )
         except BaseException:
             output.close()

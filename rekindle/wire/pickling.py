@@ -1,0 +1,86 @@
+"""The one pickler of values and code: plain pickle where it can, cloudpickle where it must.
+
+What the module of the program defines is pickled as a name where the other side imports that
+module too, so that its classes are one class on each side. Code that no import can find travels by
+value, with the files, names and lines that it has here. Standard library only until something
+beyond the built-in types is pickled. Knows nothing of calls, apps or decorators.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import marshal
+import pickle
+import sys
+from types import CodeType, FunctionType
+from typing import Any, TypeVar
+
+PROTOCOL = 5
+
+#: Whether ``__main__`` of this process is a module that runners import, and which names of it they
+#: do not get (what stands under ``if __name__ == "__main__"``).
+_main_is_imported = False
+_main_only_here: frozenset[str] = frozenset()
+
+
+def main_is_imported(only_here: frozenset[str] = frozenset()) -> None:
+    """Say that runners import this process's ``__main__``, all but the names ``only_here``."""
+    global _main_is_imported, _main_only_here
+    _main_is_imported, _main_only_here = True, only_here
+
+
+def is_name_of_main(value: Any) -> bool:
+    """Whether a function, class or type variable has a name in an imported ``__main__``."""
+    if not _main_is_imported or getattr(value, "__module__", None) != "__main__":
+        return False
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if not isinstance(name, str) or name.split(".")[0] in _main_only_here:
+        return False
+    target: Any = sys.modules.get("__main__")
+    for part in name.split("."):
+        target = getattr(target, part, None)
+    return target is value
+
+
+class NotPlainError(Exception):
+    """There is more in a value than the built-in types, which pickle alike everywhere."""
+
+
+class PlainPickler(pickle.Pickler):
+    """Pickles the built-in types at the speed of C; asks for cloudpickle at anything else."""
+
+    def reducer_override(self, _: object) -> Any:
+        raise NotPlainError
+
+
+def dumps(value: object) -> bytes:
+    """Pickle ``value``. Raises what pickling raises."""
+    buffer = io.BytesIO()
+    try:
+        PlainPickler(buffer, PROTOCOL).dump(value)
+    except NotPlainError:
+        buffer = io.BytesIO()
+        rich_pickler()(buffer, PROTOCOL).dump(value)
+    return buffer.getvalue()
+
+
+@functools.cache
+def rich_pickler() -> Any:
+    """cloudpickle's pickler with our rule for the program's module and for code objects."""
+    import cloudpickle
+
+    class RichPickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, value: Any) -> Any:
+            kind = type(value)
+            if kind is CodeType:
+                # cloudpickle names no file since 3.1.3; tracebacks and debuggers need it. Both
+                # sides run the same Python, which is what marshal asks for.
+                return marshal.loads, (marshal.dumps(value),)
+            if (
+                kind is FunctionType or kind is TypeVar or isinstance(value, type)
+            ) and is_name_of_main(value):
+                return getattr(value, "__qualname__", None) or value.__name__
+            return super().reducer_override(value)
+
+    return RichPickler
