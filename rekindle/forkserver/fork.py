@@ -66,10 +66,11 @@ class Forker:
 
 
 def isolate_child(hostname: str) -> None:
-    """In the forked child: own mounts with a /proc that shows only it, host name and IPC.
+    """In the forked child: own mounts with a /proc that shows only it, host name, IPC, /dev/shm.
 
     Mounts are private already, as the template's are, so nothing propagates.
     """
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
     linux.mount_proc()
+    linux.mount_shm()
     linux.set_hostname(hostname)

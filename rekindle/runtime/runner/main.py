@@ -17,7 +17,7 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 _STARTED_NS = now_ns()
 
 from rekindle.forkserver import park, sockets  # noqa: E402 - after the first time stamp
-from rekindle.forkserver.inspection import inspect_self  # noqa: E402
+from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.runtime.runner import inputs, loaded, serve, unique  # noqa: E402
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
@@ -47,7 +47,7 @@ def main() -> int:
         unique.warm_up()
         park.quiesce()
         own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
-        found = inspect_self(own)
+        found, template.things = park_inspection(own)
         channel.send(
             {
                 "op": "parked",
