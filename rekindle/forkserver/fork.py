@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from rekindle.forkserver import interrupts
 from rekindle.runtime.isolation import linux
 
 
@@ -43,7 +44,8 @@ class Forker:
         """
         self.prepare()
         try:
-            pid = os.fork()
+            with interrupts.for_copies():
+                pid = os.fork()
         except OSError:
             self.release()
             raise
@@ -59,7 +61,8 @@ class Forker:
         The copy is what is frozen: the template itself goes on forking runners while CRIU writes.
         """
         self.release()
-        pid = os.fork()
+        with interrupts.for_copies():
+            pid = os.fork()
         if pid == 0:
             os.setsid()  # CRIU wants the leader of a process's session inside what it dumps
         return pid

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import signal
 import sys
 from collections.abc import Mapping
 
@@ -16,7 +15,7 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 
 _STARTED_NS = now_ns()
 
-from rekindle.forkserver import park, sockets  # noqa: E402 - after the first time stamp
+from rekindle.forkserver import interrupts, park, sockets  # noqa: E402 - after the first time stamp
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.runtime.runner import inputs, loaded, serve, unique  # noqa: E402
@@ -27,7 +26,7 @@ from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
 
 def main() -> int:
     """Boot, park, become a runner, serve. Returns the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the client's to handle
+    interrupts.disregard()
     orders = park.read_orders()
     channel = FrameSocket.connect(orders["socket"])
     channel.send({"op": "hello", "token": orders["token"]})
