@@ -82,7 +82,7 @@ def test_what_cannot_be_made_again_is_no_part_of_a_fork(
 
 
 @settings(
-    max_examples=5,
+    max_examples=3,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
