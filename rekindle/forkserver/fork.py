@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from rekindle.forkserver import interrupts
 from rekindle.runtime.isolation import linux
 
 
@@ -43,7 +44,8 @@ class Forker:
         """
         self.prepare()
         try:
-            pid = os.fork()
+            with interrupts.for_copies():
+                pid = os.fork()
         except OSError:
             self.release()
             raise
@@ -59,17 +61,19 @@ class Forker:
         The copy is what is frozen: the template itself goes on forking runners while CRIU writes.
         """
         self.release()
-        pid = os.fork()
+        with interrupts.for_copies():
+            pid = os.fork()
         if pid == 0:
             os.setsid()  # CRIU wants the leader of a process's session inside what it dumps
         return pid
 
 
 def isolate_child(hostname: str) -> None:
-    """In the forked child: own mounts with a /proc that shows only it, host name and IPC.
+    """In the forked child: own mounts with a /proc that shows only it, host name, IPC, /dev/shm.
 
     Mounts are private already, as the template's are, so nothing propagates.
     """
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
     linux.mount_proc()
+    linux.mount_shm()
     linux.set_hostname(hostname)

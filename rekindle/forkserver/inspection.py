@@ -1,7 +1,7 @@
-"""What is alive in a template when it parks, read from /proc, and what follows from it.
+"""What is open and alive in a template when it parks, and what follows from it.
 
 The choice between fork and restore is made from what is seen here, not from what the user
-promised.
+promised. ``kinds.py`` says what each kind means.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rekindle.forkserver import sockets
+from rekindle.forkserver import company, internet, kinds, sockets, timers
+from rekindle.forkserver.descriptors import OpenFile
+from rekindle.forkserver.kinds import Kind, OnFork, OnFreeze
+from rekindle.forkserver.open_things import OpenThings
 
 #: Python threads that do no harm when they are missing in a forked child: each is started again
 #: by its library when it is next needed.
@@ -39,23 +42,109 @@ class Inspection:
         return asdict(self)
 
 
+@dataclass
+class _Reasons:
+    fork: list[str] = field(default_factory=list)
+    freeze: list[str] = field(default_factory=list)
+
+    def add(self, kind: Kind, text: str) -> None:
+        """What the table says of ``kind``; ``text`` names the thing."""
+        if kind.on_fork is OnFork.REFUSE:
+            self.fork.append(text)
+        if kind.on_freeze is OnFreeze.REFUSE:
+            self.freeze.append(f"{text}; {kind.remedy}")
+
+    def add_both(self, text: str, remedy: str) -> None:
+        """A thing that no copy can have."""
+        self.fork.append(text)
+        self.freeze.append(f"{text}; {remedy}")
+
+
 def inspect_self(own_fds: Collection[int]) -> Inspection:
     """Look at this process; ``own_fds`` are rekindle's, not the user's."""
+    return inspect(OpenThings.look(own_fds, in_sandbox=False), in_sandbox=False)
+
+
+def park_inspection(own_fds: Collection[int]) -> tuple[Inspection, OpenThings]:
+    """In a template that parks: look, and settle what copies are to have. Raises OSError."""
+    company.end_resource_tracker()
+    things = OpenThings.look(own_fds, in_sandbox=True)
+    found = inspect(things, in_sandbox=True)
+    if not found.threads:
+        things.settle()
+    things.stop_timers()
+    return found, things
+
+
+def inspect(things: OpenThings, *, in_sandbox: bool) -> Inspection:
+    """What follows from ``things``, and from what else is alive in this process."""
+    reasons = _Reasons()
     threads, strangers = _threads()
-    children = _children()
-    open_sockets, devices = _descriptors(own_fds)
-    fork_unsafe = [f"thread {name} is alive" for name in strangers]
-    fork_unsafe += [f"child process {pid} is alive" for pid in children]
-    fork_unsafe += [f"open socket: {text}" for text in open_sockets]
-    fork_unsafe += [f"open device: {text}" for text in devices]
-    dump_unsafe = [
-        f"open socket: {text}; open connections in @enter(snap=False) instead"
-        for text in open_sockets
-    ]
-    dump_unsafe += [
-        f"open device: {text}; use the GPU in @enter(snap=False) only" for text in devices
-    ]
-    return Inspection(threads, children, open_sockets, devices, fork_unsafe, dump_unsafe)
+    reasons.fork += [f"thread {name} is alive" for name in strangers]
+    children = company.other_processes(in_sandbox=in_sandbox)
+    for pid in children:
+        reasons.add_both(company.in_words(pid), "end it before the hook returns")
+    open_sockets, devices = [], []
+    for one in things.files:
+        if one.kind in (kinds.SOCKET, kinds.FILLED_SOCKETS):
+            text = _socket_in_words(one)
+            open_sockets.append(text)
+            reasons.add(one.kind, f"open socket: {text}")
+        elif one.kind in (kinds.GPU, kinds.DEVICE, kinds.TERMINAL):
+            text = f"fd {one.fd} is {one.link}"
+            devices.append(text)
+            reasons.add(one.kind, f"open device: {text}")
+        else:
+            reasons.add(one.kind, f"fd {one.fd} is {_in_words(one)}")
+    _add_mappings(things, reasons)
+    _add_memory(things, reasons, alone=not threads)
+    for lock in things.held_locks:
+        if not lock.can_be_had_by_copies:
+            reasons.add_both(lock.in_words(), "release it before the hook returns")
+    reasons.fork += [f"POSIX timer {number} is set" for number in timers.posix_timers()]
+    if in_sandbox:
+        for text in company.system_v_objects():
+            reasons.add_both(f"{text} exists", "make it in @enter(snap=False) instead")
+    if os.readlink("/proc/self/cwd").endswith(" (deleted)"):
+        reasons.freeze.append("the working directory was removed; change to another one")
+    return Inspection(threads, children, open_sockets, devices, reasons.fork, reasons.freeze)
+
+
+def _in_words(one: OpenFile) -> str:
+    article = "an" if one.kind.name[0] in "aeiou" else "a"
+    return f"{one.link} ({article} {one.kind.name})"
+
+
+def _add_mappings(things: OpenThings, reasons: _Reasons) -> None:
+    for area in things.shared:
+        reasons.add(
+            area.kind,
+            f"{area.link or 'memory'} is mapped at {area.start:#x}, {area.size} bytes "
+            f"({area.kind.name})",
+        )
+
+
+def _add_memory(things: OpenThings, reasons: _Reasons, *, alone: bool) -> None:
+    """What has no place of its own for each copy: too much, or memory that threads may use."""
+    size = things.copied_bytes
+    if size > kinds.COPIED_BYTES:
+        reasons.fork.append(
+            f"{size >> 20} MiB of shared memory and unlinked files: more than the "
+            f"{kinds.COPIED_BYTES >> 20} MiB that are copied at each fork"
+        )
+    # Memory is not moved from under threads, and two restores at once would make the same file.
+    for one in things.objects:
+        if alone and not one.is_large:
+            continue
+        why = f"is too large to save ({one.size} bytes)" if alone else "is used by threads"
+        if one.path:
+            reasons.freeze.append(f"{one.path} {why}")
+        elif any(file.kind is kinds.UNLINKED for file in one.files) or any(
+            area.kind is kinds.UNLINKED_MAP for area in one.mappings
+        ):
+            link = (one.files[0] if one.files else one.mappings[0]).link
+            if not link.startswith("/dev/shm/"):
+                reasons.freeze.append(f"{link} {why}")
 
 
 def _threads() -> tuple[list[str], list[str]]:
@@ -82,80 +171,7 @@ def _threads() -> tuple[list[str], list[str]]:
     return everyone, strangers
 
 
-def _children() -> list[int]:
-    path = f"/proc/self/task/{os.getpid()}/children"
-    try:
-        with open(path) as children:
-            return [int(pid) for pid in children.read().split()]
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return []
-
-
-def _descriptors(own_fds: Collection[int]) -> tuple[list[str], list[str]]:
-    """Open internet sockets and GPU devices, each in words that name the descriptor."""
-    found_sockets, devices = [], []
-    addresses = None
-    for entry in sorted(os.listdir("/proc/self/fd"), key=int):
-        fd = int(entry)
-        if fd in own_fds:
-            continue
-        try:
-            target = os.readlink(f"/proc/self/fd/{fd}")
-        except FileNotFoundError:
-            continue  # the listing's own descriptor
-        if target.startswith(("/dev/nvidia", "/dev/dri")):
-            devices.append(f"fd {fd} is {target}")
-        elif target.startswith("socket:["):
-            addresses = _internet_sockets() if addresses is None else addresses
-            inode = target[len("socket:[") : -1]
-            if inode in addresses:
-                where = sockets.opened_at(fd)
-                opened = f", opened at {where}" if where else ""
-                found_sockets.append(f"fd {fd} is {addresses[inode]}{opened}")
-    return found_sockets, devices
-
-
-_TCP_STATES = {"01": "connected", "0A": "listening", "06": "closing", "08": "half-closed"}
-
-
-def _internet_sockets() -> dict[str, str]:
-    """Inode -> words, of the TCP and UDP sockets of this network namespace."""
-    found = {}
-    for name in ("tcp", "tcp6", "udp", "udp6"):
-        try:
-            with open(f"/proc/self/net/{name}") as table:
-                lines = table.readlines()[1:]
-        except FileNotFoundError:
-            continue  # no IPv6 here
-        for line in lines:
-            fields = line.split()
-            local, remote, state, inode = fields[1], fields[2], fields[3], fields[9]
-            if inode == "0":
-                continue
-            protocol = name[:3].upper()
-            words = (
-                f"{_TCP_STATES.get(state, 'open')} {protocol} socket"
-                if (protocol == "TCP")
-                else f"{protocol} socket"
-            )
-            if state == "0A" or remote.endswith(":0000"):
-                found[inode] = f"a {words} on {_address(local)}"
-            else:
-                found[inode] = f"a {words} to {_address(remote)}"
-    return found
-
-
-def _address(text: str) -> str:
-    """``0100007F:1F90`` -> ``127.0.0.1:8080`` (the kernel prints words in machine order)."""
-    import socket
-
-    host, port = text.split(":")
-    raw = b"".join(
-        bytes.fromhex(host[i : i + 8])[::-1]
-        if sys.byteorder == "little"
-        else bytes.fromhex(host[i : i + 8])
-        for i in range(0, len(host), 8)
-    )
-    if len(raw) == 4:
-        return f"{socket.inet_ntop(socket.AF_INET, raw)}:{int(port, 16)}"
-    return f"[{socket.inet_ntop(socket.AF_INET6, raw)}]:{int(port, 16)}"
+def _socket_in_words(one: OpenFile) -> str:
+    opened = next((where for fd in one.fds if (where := sockets.opened_at(fd))), "")
+    words = internet.describe(one.fd, one.inode[1])
+    return f"fd {one.fd} is {words}" + (f", opened at {opened}" if opened else "")

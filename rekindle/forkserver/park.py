@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from rekindle.forkserver import limits
@@ -53,20 +54,40 @@ def _stop_progress_monitors() -> None:
             thread.exit()
 
 
+#: Descriptor -> 1 or 2: duplicates of standard output and error that user code made.
+_followers: dict[int, int] = {}
+
+
+def follow_output(fds: Collection[int]) -> None:
+    """``fds`` go where standard output and error go, in every copy, too."""
+    error = os.fstat(2)
+    for fd in fds:
+        is_error = os.path.samestat(os.fstat(fd), error)
+        _followers[fd] = 2 if is_error else 1
+
+
+def _point(standard: int, fd: int) -> None:
+    """Make a standard descriptor, and what follows it, stand for what ``fd`` stands for."""
+    os.dup2(fd, standard)
+    for follower, followed in _followers.items():
+        if followed == standard:
+            os.dup2(fd, follower, inheritable=os.get_inheritable(follower))
+
+
 def let_go_of_output() -> None:
     """Point 0, 1 and 2 at the null device: a log pipe must not be frozen into a snapshot."""
     flush_output()
     null = os.open("/dev/null", os.O_RDWR)
     for standard in range(3):
-        os.dup2(null, standard)
+        _point(standard, null)
     os.close(null)
 
 
 def take_output(stdout_fd: int, stderr_fd: int) -> None:
     """Write to these from now on."""
     flush_output()
-    os.dup2(stdout_fd, 1)
-    os.dup2(stderr_fd, 2)
+    _point(1, stdout_fd)
+    _point(2, stderr_fd)
     for fd in (stdout_fd, stderr_fd):
         os.close(fd)
 

@@ -11,6 +11,7 @@ import select
 from dataclasses import dataclass, field
 
 from rekindle.forkserver import fork, park
+from rekindle.forkserver.open_things import OpenThings
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.phases import Mark, Phase, now_ns
 
@@ -31,6 +32,7 @@ class Template:
 
     channel: FrameSocket
     socket_path: str
+    things: OpenThings = field(default_factory=OpenThings)
     _forker: fork.Forker = field(default_factory=fork.Forker)
     _children: dict[int, int] = field(default_factory=dict)  # pidfd -> pid
     #: Marks of what happened to this copy on its way (a fork, a restore).
@@ -57,6 +59,7 @@ class Template:
             elif operation == "start":
                 self._close_children()
                 self._forker.release()
+                self.things.become_runner()
                 return Become(self.channel, order, fds, self._marks)
             elif operation == "exit":
                 raise SystemExit(0)
@@ -106,6 +109,7 @@ class Template:
         self._marks = [(Phase.FORK.value, now_ns())]
         self._leave_parent_behind()
         fork.isolate_child(order["hostname"])
+        self.things.give_to_runner()
         self._marks.append((Phase.ISOLATE.value, now_ns()))
         self._connect(order["token"])
 
@@ -124,6 +128,7 @@ class Template:
         os.close(ready_read)
         self._leave_parent_behind()
         park.let_go_of_output()
+        self.things.give_to_copy()
         os.close(ready_write)
         self._wait_on_leash()
 
@@ -132,6 +137,7 @@ class Template:
         self._close_children()
         self._forker.release()
         park.let_go_of_output()
+        self.things.release_locks()
         self.channel.close()
         self._wait_on_leash()
 
@@ -141,6 +147,7 @@ class Template:
             orders = park.read_orders()
         except EOFError as gone:
             raise SystemExit(0) from gone
+        self.things.take_locks()
         self.socket_path = orders["socket"]
         self._marks = [(Phase.RESTORE.value, now_ns())]
         self._connect(orders["token"])

@@ -15,7 +15,7 @@ from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.key import Ingredients
 
 #: Raised whenever what is written changes; a snapshot of another format is made anew.
-FORMAT = 2
+FORMAT = 3
 
 #: In a snapshot's directory: the images as CRIU dumped them, and those rewritten to map memory.
 IMAGES = "images"
@@ -59,6 +59,8 @@ class Manifest:
     commit_ms: float = 0.0  # mapping, hashing and syncing
     pages_bytes: int = 0
     threads: int = 1
+    #: Why what is restored from it may not be forked, as was seen when it parked.
+    fork_unsafe: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     made_because: list[str] = field(default_factory=list)
     # Filled in by the store.
@@ -145,6 +147,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "commit_ms": _NUMBER,
     "pages_bytes": int,
     "threads": int,
+    "fork_unsafe": list,
     "notes": list,
     "made_because": list,
     "not_mapped": str,

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from rekindle.exception import CriuNotFoundError, SnapshotCreateError, SnapshotInvalidError
-from rekindle.snapshot import files
+from rekindle.snapshot import files, written
 from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
 from rekindle.snapshot.mapped.rewrite import NotMappableError, rewrite
 from rekindle.wire.logs import kv
@@ -44,6 +44,7 @@ def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -
     inventory = images / "inventory.img"
     if not inventory.exists() or not inventory.stat().st_size:
         raise SnapshotCreateError("the dump left no inventory.img: it did not finish")
+    written.forget_sizes(images)
     # Before the mapping: CRIU refuses a page file whose mode is not the one in the images.
     _make_read_only(images)
     _map(directory, final, manifest, libraries)

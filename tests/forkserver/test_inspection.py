@@ -61,8 +61,8 @@ def test_a_child_process_is_named(before: set[int]) -> None:
     try:
         found = inspect_self(before)
         assert child.pid in found.children
-        assert f"child process {child.pid} is alive" in _new_reasons(found, baseline)
-        assert found.dump_unsafe == baseline.dump_unsafe  # CRIU freezes trees
+        assert f"child process {child.pid} (sleep) is alive" in _new_reasons(found, baseline)
+        assert any(f"child process {child.pid}" in reason for reason in found.dump_unsafe)
     finally:
         child.kill()
         child.wait()

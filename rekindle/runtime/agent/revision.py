@@ -37,6 +37,8 @@ class Revision:
     template: LiveTemplate | None = None
     #: Why its templates are not forked, once one has been seen: [] is safe, None is not known yet.
     fork_unsafe: list[str] | None = None
+    #: Why none of its templates can be frozen, as far as one has been seen.
+    dump_unsafe: list[str] = field(default_factory=list)
     #: Held while its first template boots, so that starts that follow can fork that one.
     booting: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Set when an input of it was answered: background work may begin.

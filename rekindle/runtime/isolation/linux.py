@@ -72,6 +72,12 @@ def mount_proc() -> None:
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
+def mount_shm() -> None:
+    """Give this mount namespace a /dev/shm of its own: what is in it is a process's memory."""
+    if os.path.isdir("/dev/shm"):
+        mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+
+
 def set_hostname(name: str) -> None:
     """Set the host name of this UTS namespace."""
     raw = name.encode()

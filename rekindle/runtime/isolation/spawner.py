@@ -128,10 +128,7 @@ def _become_init(
         # Mounts are private already, as the spawner's are, so nothing propagates.
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
         linux.mount_proc()
-        if os.path.isdir("/dev/shm"):
-            # Semaphores of multiprocessing are deleted files in there. CRIU makes them anew by
-            # name, so two copies of one snapshot must not share the directory.
-            linux.mount("tmpfs", "/dev/shm", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
+        linux.mount_shm()
         linux.set_hostname(request["hostname"])
         status = run_init(socket.socket(fileno=os.dup(control_fd)))
     except BaseException as error:  # noqa: BLE001 - the last frame of a forked child

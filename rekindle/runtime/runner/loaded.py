@@ -22,7 +22,9 @@ def files() -> dict[str, list[int]]:
     with open("/proc/self/maps") as maps:
         for line in maps:
             fields = line.split(maxsplit=5)
-            if len(fields) == 6 and fields[5].startswith("/"):
+            # What is mapped for writing by all (SQLite's index) changes, and is meant to.
+            is_written = fields[1][1] == "w" and fields[1][3] == "s"
+            if len(fields) == 6 and fields[5].startswith("/") and not is_written:
                 paths.add(fields[5].rstrip("\n"))
     paths -= program.sent_files()  # their content is in the bundle, and in the snapshot's name
     paths |= program.read_files()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import signal
 import sys
 from collections.abc import Mapping
 
@@ -16,8 +15,8 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 
 _STARTED_NS = now_ns()
 
-from rekindle.forkserver import park, sockets  # noqa: E402 - after the first time stamp
-from rekindle.forkserver.inspection import inspect_self  # noqa: E402
+from rekindle.forkserver import interrupts, park, sockets  # noqa: E402 - after the first time stamp
+from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.runtime.runner import inputs, loaded, program, serve, unique, withheld  # noqa: E402
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
@@ -27,7 +26,7 @@ from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
 
 def main() -> int:
     """Boot, park, become a runner, serve. Returns the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the client's to handle
+    interrupts.disregard()
     orders = park.read_orders()
     channel = FrameSocket.connect(orders["socket"])
     channel.send({"op": "hello", "token": orders["token"]})
@@ -47,7 +46,7 @@ def main() -> int:
         unique.warm_up()
         park.quiesce()
         own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
-        found = inspect_self(own)
+        found, template.things = park_inspection(own)
         channel.send(
             {
                 "op": "parked",

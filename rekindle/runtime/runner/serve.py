@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 from rekindle.forkserver import limits, park
@@ -33,6 +34,8 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         if output:
             park.take_output(output[0], output[1])
         os.environ.update(order["env"])
+        if "TZ" in order["env"]:
+            time.tzset()  # the C library reads it once
         unique.make_unique()
         if user_threads is not None:
             limits.lift(user_threads)

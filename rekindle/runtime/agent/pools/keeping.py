@@ -60,7 +60,7 @@ class Keeping:
             or revision.restoring
             or level not in (Level.BOOTED, Level.MAPPED)
             or revision.has_best_template()
-            or snapshot.manifest.threads > 1
+            or snapshot.manifest.fork_unsafe
             or revision.fork_unsafe
             or not memory_to_spare()
         ):

@@ -92,7 +92,7 @@ class Resting:
         snapshot = revision.frozen.snapshot
         if (
             snapshot is None
-            or snapshot.manifest.threads > 1
+            or snapshot.manifest.fork_unsafe
             or revision.fork_unsafe
             or revision.restoring
             or live(revision)

@@ -43,6 +43,7 @@ class Subject:
     leash: str
     loaded_files: dict[str, list[int]]
     threads: int
+    fork_unsafe: list[str]
     memory_bytes: int  # of the template: about what the dump will take
 
 
@@ -80,6 +81,7 @@ class _CannotBeFrozenError(SnapshotCreateError):
 
 
 async def _make(tools: Toolbox, revision: Revision, refused: str) -> Snapshot:
+    _refuse_unfreezable(revision.dump_unsafe)  # without booting it once more to see the same
     template = revision.live_template()
     # One that is itself mapped from a snapshot would name that one's page file in its images.
     if template is not None and not template.mapped:
@@ -91,6 +93,7 @@ async def _make(tools: Toolbox, revision: Revision, refused: str) -> Snapshot:
             _leash_of(template),
             template.loaded_files,
             threads=1,
+            fork_unsafe=template.fork_unsafe,
             memory_bytes=_memory_of(template),
         )
         return await _dump(tools, revision, subject, refused)
@@ -105,6 +108,7 @@ async def _make(tools: Toolbox, revision: Revision, refused: str) -> Snapshot:
             leash,
             template.loaded_files,
             threads=1 + len(template.inspection["threads"]),
+            fork_unsafe=template.fork_unsafe,
             memory_bytes=memory_bytes,
         )
         return await _dump(tools, revision, subject, refused)
@@ -199,6 +203,7 @@ async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: s
             realtime_ns=realtime_ns,
             dump_ms=dump_ms,
             threads=subject.threads,
+            fork_unsafe=subject.fork_unsafe,
             made_because=tools.store.reasons(
                 ingredients, refused if refused.startswith("snapshot ") else ""
             ),

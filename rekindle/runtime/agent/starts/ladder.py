@@ -205,9 +205,8 @@ class Starter:
         snapshot = await self.revision.frozen.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
-        if snapshot.manifest.threads > 1:
-            reason = f"{snapshot.manifest.threads - 1} threads are alive in it"
-            self.revision.fork_unsafe = [reason]
+        if snapshot.manifest.fork_unsafe:
+            self.revision.fork_unsafe = snapshot.manifest.fork_unsafe
             raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
         back = await self._restoring().bring_back(snapshot, PhaseClock())
         channel = back.reported()
@@ -308,14 +307,14 @@ class Starter:
         )
         template.listen()
         self.revision.fork_unsafe = template.fork_unsafe
+        self.revision.dump_unsafe = template.dump_unsafe
         return template
 
     def _note_unsafe(self, template: LiveTemplate) -> None:
         reasons = "; ".join(template.fork_unsafe)
         log.warning("not safe to fork", extra=kv(function=self.revision.label, reasons=reasons))
-        self.say(
-            f"{self.revision.label}: its template is not forked, runners are restored ({reasons})"
-        )
+        how = "each runner boots cold" if template.dump_unsafe else "runners are restored"
+        self.say(f"{self.revision.label}: its template is not forked, {how} ({reasons})")
 
     # ---- what all have in common -----------------------------------------------------------
 

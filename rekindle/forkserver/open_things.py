@@ -1,0 +1,97 @@
+"""All that is open in a template: taken stock of when it parks, given to each of its copies.
+
+The one place that knows the order of the steps; each step is in a file of its own. Knows nothing of
+agents and orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from rekindle.forkserver import (
+    descriptors,
+    kinds,
+    locks,
+    mappings,
+    park,
+    renewal,
+    settling,
+    timers,
+)
+
+
+@dataclass
+class OpenThings:
+    """What copies of this process must not share with it."""
+
+    files: list[descriptors.OpenFile] = field(default_factory=list)
+    shared: list[mappings.SharedMapping] = field(default_factory=list)
+    private: list[mappings.PrivateMapping] = field(default_factory=list)
+    objects: list[settling.MemoryObject] = field(default_factory=list)
+    held_locks: list[locks.HeldLock] = field(default_factory=list)
+    timers: list[timers.Timer] = field(default_factory=list)
+    #: In the process that was parked and in what was restored from it, until it becomes a runner.
+    _names_are_due: bool = False
+
+    @classmethod
+    def look(cls, own_fds: Collection[int], *, in_sandbox: bool) -> OpenThings:
+        """What is open now; nothing is changed. ``own_fds`` are rekindle's, not the user's."""
+        files = descriptors.open_files(own_fds)
+        shared = mappings.shared_mappings()
+        return cls(
+            files,
+            shared,
+            mappings.private_mappings_of_unlinked(),
+            settling.find_objects(files, shared, in_sandbox=in_sandbox),
+            locks.held_locks(files),
+        )
+
+    @property
+    def copied_bytes(self) -> int:
+        """What a forked copy has to copy."""
+        return sum(one.size for one in self.objects)
+
+    def settle(self) -> None:
+        """In a template of one thread: make its memory such that copies can have their own."""
+        settling.settle(self.objects, self.private)
+        self._names_are_due = True
+
+    def stop_timers(self) -> None:
+        """In a template: none fires while it waits."""
+        self.timers = timers.stop_all()
+        park.follow_output({fd for one in self.files if one.kind is kinds.OUTPUT for fd in one.fds})
+
+    def give_to_runner(self) -> None:
+        """In a copy that was forked to be a runner, once it has its own /dev/shm and /proc.
+
+        Raises OSError when something cannot be made again.
+        """
+        if self.objects:
+            settling.renew(self.objects, for_runner=True)
+        if self.files:
+            renewal.renew(self.files)
+        self._names_are_due = False
+        self.take_locks()
+
+    def give_to_copy(self) -> None:
+        """In a copy that was forked to be frozen. Raises OSError."""
+        settling.renew(self.objects, for_runner=False)
+        renewal.renew(self.files)
+
+    def take_locks(self) -> None:
+        """In a copy. Raises OSError when another process holds an exclusive one by now."""
+        for lock in self.held_locks:
+            locks.take(lock)
+
+    def release_locks(self) -> None:
+        """In a template that is itself to be frozen."""
+        for lock in self.held_locks:
+            locks.release(lock)
+
+    def become_runner(self) -> None:
+        """In what is a runner from now on: a copy, or the template itself. Raises OSError."""
+        if self._names_are_due:
+            settling.bring_names_back(self.objects)
+        settling.forget(self.objects)
+        timers.start(self.timers)

@@ -1,0 +1,160 @@
+"""Open files of a forked copy made again, so that nothing in them is shared with its template.
+
+Works from what was found when the template parked: it has moved nothing since. Each new file takes
+the numbers of the old one. Locks are in ``locks.py``, memory in ``settling.py``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections import defaultdict
+
+from rekindle.forkserver import kinds, syscalls
+from rekindle.forkserver.descriptors import OpenFile, watches
+from rekindle.forkserver.settling import put_in_place
+
+#: What an open of a file keeps of the flags that it was opened with.
+_FLAGS = (
+    os.O_ACCMODE
+    | os.O_APPEND
+    | os.O_NONBLOCK
+    | os.O_SYNC
+    | os.O_DIRECT
+    | os.O_NOATIME
+    | os.O_DIRECTORY
+)
+_F_SETPIPE_SZ, _F_GETPIPE_SZ = 1031, 1032
+#: Set on sockets as pairs of option and whether its value reads back doubled.
+_SO_SNDBUF, _SO_RCVBUF, _SO_PASSCRED = 7, 8, 16
+_SO_RCVTIMEO, _SO_SNDTIMEO = 20, 21
+
+
+def renew(files: list[OpenFile]) -> None:
+    """Give this process open files of its own. Raises OSError."""
+    for one in files:
+        if one.kind in (kinds.FILE, kinds.DIRECTORY, kinds.GONE_DIRECTORY):
+            _open_again(one)
+        elif one.kind is kinds.EVENTFD:
+            _renew_eventfd(one)
+        elif one.kind is kinds.TIMERFD:
+            _renew_timerfd(one)
+        elif one.kind is kinds.SIGNALFD:
+            mask = int(_told(one, "sigmask"), 16)
+            put_in_place(syscalls.new_signalfd(mask, one.flags & _OF_ANONYMOUS), one.fds)
+    _renew_pipes(files)
+    _renew_sockets(files)
+    _renew_epolls([one for one in files if one.kind is kinds.EPOLL])
+
+
+def _open_again(one: OpenFile) -> None:
+    opened = os.open(f"/proc/self/fd/{one.fd}", one.flags & _FLAGS)
+    if one.position:
+        os.lseek(opened, one.position, os.SEEK_SET)
+    put_in_place(opened, one.fds)
+
+
+_OF_ANONYMOUS = os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def _told(one: OpenFile, name: str) -> str:
+    found = re.search(rf"^{name}:\s*(.*)$", one.info, re.M)
+    if found is None:
+        raise OSError(f"/proc does not tell {name} of descriptor {one.fd}")
+    return found[1]
+
+
+def _renew_eventfd(one: OpenFile) -> None:
+    count = int(_told(one, "eventfd-count"), 16)
+    flags = one.flags & _OF_ANONYMOUS
+    if _told(one, "eventfd-semaphore") == "1":
+        flags |= os.EFD_SEMAPHORE
+    fresh = os.eventfd(0, flags)
+    if count:
+        os.eventfd_write(fresh, count)  # the initial value has 32 bits only
+    put_in_place(fresh, one.fds)
+
+
+def _renew_timerfd(one: OpenFile) -> None:
+    left, interval = (_pair(_told(one, name)) for name in ("it_value", "it_interval"))
+    fresh = syscalls.new_timerfd(
+        int(_told(one, "clockid")),
+        one.flags & _OF_ANONYMOUS,
+        left,
+        interval,
+        int(_told(one, "ticks")),
+    )
+    put_in_place(fresh, one.fds)
+
+
+def _pair(text: str) -> tuple[int, int]:
+    seconds, nanoseconds = text.strip("()").split(",")
+    return int(seconds), int(nanoseconds)
+
+
+def _renew_pipes(files: list[OpenFile]) -> None:
+    pipes: dict[tuple[int, int], list[OpenFile]] = defaultdict(list)
+    for one in files:
+        if one.kind is kinds.INNER_PIPE:
+            pipes[one.inode].append(one)
+    for ends in pipes.values():
+        _renew_pipe(ends)
+
+
+def _renew_pipe(ends: list[OpenFile]) -> None:
+    fresh = dict(zip((os.O_RDONLY, os.O_WRONLY), os.pipe(), strict=True))
+    capacity = fcntl.fcntl(ends[0].fd, _F_GETPIPE_SZ)
+    if capacity != fcntl.fcntl(fresh[os.O_RDONLY], _F_GETPIPE_SZ):
+        fcntl.fcntl(fresh[os.O_RDONLY], _F_SETPIPE_SZ, capacity)
+    for end in ends:
+        if end.flags & os.O_ACCMODE == os.O_RDONLY:
+            waiting = syscalls.bytes_waiting(end.fd)
+            syscalls.copy_pipe_content(end.fd, fresh[os.O_WRONLY], waiting)
+            break
+    for end in ends:
+        way = end.flags & os.O_ACCMODE
+        opened = os.open(f"/proc/self/fd/{fresh[way]}", way | end.flags & os.O_NONBLOCK)
+        put_in_place(opened, end.fds)
+    for fd in fresh.values():
+        os.close(fd)
+
+
+def _renew_sockets(files: list[OpenFile]) -> None:
+    inner = {one.fd: one for one in files if one.kind is kinds.INNER_SOCKETS}
+    while inner:
+        _fd, one = inner.popitem()
+        other = inner.pop(one.peer_fd)
+        _renew_socket_pair(one, other)
+
+
+def _renew_socket_pair(one: OpenFile, other: OpenFile) -> None:
+    import socket
+
+    with socket.socket(fileno=os.dup(one.fd)) as old:
+        kind = old.type
+    for end, fresh in zip((one, other), socket.socketpair(socket.AF_UNIX, kind), strict=True):
+        with socket.socket(fileno=os.dup(end.fd)) as old:
+            for option in (_SO_SNDBUF, _SO_RCVBUF):
+                had = old.getsockopt(socket.SOL_SOCKET, option)
+                if had != fresh.getsockopt(socket.SOL_SOCKET, option):
+                    # The kernel doubles what it is told.
+                    fresh.setsockopt(socket.SOL_SOCKET, option, had // 2)
+            if old.getsockopt(socket.SOL_SOCKET, _SO_PASSCRED):
+                fresh.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
+            for option in (_SO_RCVTIMEO, _SO_SNDTIMEO):
+                fresh.setsockopt(
+                    socket.SOL_SOCKET, option, old.getsockopt(socket.SOL_SOCKET, option, 16)
+                )
+        fd = fresh.detach()
+        os.set_blocking(fd, not end.flags & os.O_NONBLOCK)
+        put_in_place(fd, end.fds)
+
+
+def _renew_epolls(epolls: list[OpenFile]) -> None:
+    """First all of them, then what they watch: one may watch another."""
+    for one in epolls:
+        put_in_place(syscalls.new_epoll(), one.fds)
+    for one in epolls:
+        for watch in watches(one):
+            syscalls.epoll_add(one.fd, watch.fd, watch.events, watch.data)

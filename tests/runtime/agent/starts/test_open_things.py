@@ -1,0 +1,96 @@
+"""Copies of a template share nothing that changes, whatever was open when it parked."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.starts import things
+
+pytestmark = pytest.mark.criu
+
+
+def _class_with(names: list[str]) -> type:
+    """A class that has these things open once it is loaded."""
+    cloudpickle.register_pickle_by_value(sys.modules[things.__name__])
+    recipe = [(name, *things.ALL[name]) for name in names]
+
+    class Holder:
+        def load(self) -> None:
+            self.open = [(name, probe, make(n)) for n, (name, make, probe) in enumerate(recipe)]
+
+        def probe(self) -> list[Any]:
+            return [(name, probe(thing)) for name, probe, thing in self.open]
+
+    return Holder
+
+
+def _check_copies(home: Path, names: list[str], scratch: Path) -> None:
+    can_fork = all(name in things.RENEWED for name in names)
+    can_freeze = all(name not in things.REFUSED for name in names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(scratch))
+
+        async def scenario(h: Harness) -> None:
+            holder = h.add(_class_with(names), enable_memory_snapshot=True)
+            plain = h.add(_class_with(names))
+            expected = (await h.call(plain, "probe", strategy="cold")).value
+            forks = (await h.prepare(holder, "fork")).ok
+            assert forks == can_fork
+            if forks:
+                assert [(await h.call(holder, "probe", strategy="fork")).value for _ in "ab"] == [
+                    expected
+                ] * 2
+            # Dumped only now: what forked runners did must not be in it.
+            prepared = await h.prepare(holder, "restore")
+            assert prepared.ok == can_freeze, prepared.reason
+            if not can_freeze:
+                assert prepared.reason
+                assert (await h.call(holder, "probe")).value == expected
+                return
+            both = [h.submit(holder, "probe", strategy="restore") for _ in "ab"]
+            assert [(await h.result(key)).value for key in both] == [expected] * 2
+            if forks:
+                assert (await h.prepare(holder, "fork")).ok  # of the restored template
+                assert h.revision(holder).template.mapped
+                assert [(await h.call(holder, "probe", strategy="fork")).value for _ in "ab"] == [
+                    expected
+                ] * 2
+            assert (await h.call(holder, "probe", strategy="restore")).value == expected
+
+        run(home, scenario)
+
+
+def test_every_copy_has_its_own_of_whatever_can_be_made_again(home: Path, tmp_path: Path) -> None:
+    _check_copies(home, list(things.RENEWED), tmp_path)
+
+
+@pytest.mark.parametrize("name", [*things.RESTORED, *things.REFUSED])
+def test_what_cannot_be_made_again_is_no_part_of_a_fork(
+    home: Path, tmp_path: Path, name: str
+) -> None:
+    _check_copies(home, [name, "file", "pipe"], tmp_path)
+
+
+@settings(
+    max_examples=3,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(names=st.lists(st.sampled_from(sorted(things.ALL)), min_size=1, max_size=6))
+def test_copies_of_any_template_share_nothing(home: Path, names: list[str]) -> None:
+    scratch = Path(tempfile.mkdtemp(dir=home.parent))
+    try:
+        _check_copies(scratch / "home", names, scratch)
+    finally:
+        shutil.rmtree(scratch)
