@@ -10,7 +10,7 @@ import os
 import select
 from dataclasses import dataclass, field
 
-from rekindle.forkserver import fork, park
+from rekindle.forkserver import fork, park, wiped
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.phases import Mark, Phase, now_ns
 
@@ -137,10 +137,14 @@ class Template:
 
     def _wait_on_leash(self) -> None:
         """Frozen here, and woken here in every restored copy."""
+        areas = wiped.find()
+        wiped.renew(areas)  # what lies in them, keys for the most part, is not for a snapshot
         try:
             orders = park.read_orders()
         except EOFError as gone:
             raise SystemExit(0) from gone
+        # Before anything else in the copy: all later reseeding draws from what lies there.
+        wiped.renew(areas)
         self.socket_path = orders["socket"]
         self._marks = [(Phase.RESTORE.value, now_ns())]
         self._connect(orders["token"])

@@ -44,10 +44,12 @@ def main() -> int:
     if boot["park"]:
         service.drop_loop()
         sockets.untrack()
-        unique.warm_up()
+        repeating = unique.prepare()
         park.quiesce()
         own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
         found = inspect_self(own)
+        found.fork_unsafe.extend(repeating)
+        found.dump_unsafe.extend(repeating)
         channel.send(
             {
                 "op": "parked",
@@ -69,6 +71,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
     try:
         if boot["park"]:
             sockets.track()
+            unique.track()
         sys.path[:0] = boot["sys_path_first"]
         sys.path += [path for path in boot["sys_path_last"] if path not in sys.path]
         service = load(boot["name"], code, base64.b64decode(boot["params"]))

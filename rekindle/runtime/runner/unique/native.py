@@ -1,0 +1,147 @@
+"""Unique again: libraries in machine code, found in the process's maps, in every copy of them.
+
+A library is known by the symbol with which it is told to ask the system again. One process may
+have several of a kind: the system's, one beside a wheel, one inside an extension module. So all
+mapped files are looked through, for what they export and for what they hide.
+
+Those that watch the process id, as OpenSSL does, or are told by ``fork`` (pthread_atfork) notice a
+fork but no restore, as the process id is the same in every restored copy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rekindle.runtime.runner.unique import elf
+from rekindle.runtime.runner.unique.step import Step
+
+_RTLD_DI_TLS_MODID = 9
+
+
+def _openssl_add(function: int) -> None:
+    """Fresh bytes for the root of OpenSSL's generators; those of threads follow it."""
+    add = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_double)(function)
+    add(os.urandom(32), 32, 32.0)
+
+
+def _sqlite_reset(function: int) -> None:
+    """Asked for no bytes, SQLite forgets its generator and asks the system for the next ones."""
+    ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)(function)(0, None)
+
+
+def _call(function: int) -> None:
+    ctypes.CFUNCTYPE(None)(function)()
+
+
+#: Exported or hidden function -> how it is called.
+_FUNCTIONS: dict[str, Callable[[int], None]] = {
+    "RAND_add": _openssl_add,
+    "sqlite3_randomness": _sqlite_reset,
+    "randombytes_stir": _call,  # libsodium
+}
+#: A part of the name of a hidden function, as Rust's compiler writes it.
+#: Rust's rand to 0.8 tells its generators, those of all threads, of a fork by it.
+_FORK_HANDLER = "reseeding4fork12fork_handler"
+#: Rust's rand from 0.9 on does nothing at a fork. This is the calling thread's generator.
+_THREAD_GENERATOR = "THREAD_RNG_KEY"
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    path: str
+    base: int  # where its first byte lies
+
+
+def steps() -> Iterator[Step]:
+    """The steps for what is mapped, each function once however many files lead to it."""
+    yield Step("the C library", _libc)
+    done = set()
+    for mapped in _mapped_files():
+        for what, address, run in _of_file(mapped):
+            if address not in done:
+                done.add(address)
+                yield Step(f"{what} in {mapped.path}", run)
+
+
+def _libc() -> None:
+    """rand(), random() and drand48(), which libraries seed with the time and the process id."""
+    libc = ctypes.CDLL(None)
+    seed = int.from_bytes(os.urandom(4), "little")
+    libc.srandom(ctypes.c_uint(seed))
+    libc.srand48(ctypes.c_long(int.from_bytes(os.urandom(4), "little")))
+
+
+def _mapped_files() -> list[_Mapped]:
+    """Files with mapped code, and where they begin."""
+    bases: dict[str, int] = {}
+    code = []
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            fields = line.split(maxsplit=5)
+            if len(fields) < 6 or not fields[5].startswith("/"):
+                continue
+            path = fields[5].rstrip("\n")
+            if int(fields[2], 16) == 0:
+                bases.setdefault(path, int(fields[0].split("-")[0], 16))
+            if "x" in fields[1] and path in bases and path not in code:
+                code.append(path)
+    return [_Mapped(path, bases[path]) for path in code if not path.endswith(" (deleted)")]
+
+
+def _of_file(mapped: _Mapped) -> Iterator[tuple[str, int, Callable[[], None]]]:
+    """What a file offers: in words, its address, and the step."""
+    program = mapped.path == os.path.realpath("/proc/self/exe")
+    try:
+        path = None if program else mapped.path
+        library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return  # mapped by other means than the dynamic linker's: no library
+    for name, call in _FUNCTIONS.items():
+        function = getattr(library, name, None)
+        if function is not None:
+            address = ctypes.cast(function, ctypes.c_void_p).value or 0
+            yield name, address, lambda call=call, address=address: call(address)  # type: ignore[misc]
+    try:
+        hidden = elf.symbols(mapped.path, (*_FUNCTIONS, _FORK_HANDLER, _THREAD_GENERATOR))
+    except OSError:
+        return  # replaced since it was loaded
+    for symbol in hidden:
+        address = symbol.value if symbol.fixed else mapped.base + symbol.value
+        if symbol.kind == elf.STT_FUNC and symbol.name in _FUNCTIONS:
+            call = _FUNCTIONS[symbol.name]
+            yield symbol.name, address, lambda call=call, address=address: call(address)  # type: ignore[misc]
+        elif symbol.kind == elf.STT_FUNC and _FORK_HANDLER in symbol.name:
+            yield "rand", address, lambda address=address: _call(address)  # type: ignore[misc]
+        elif symbol.kind == elf.STT_TLS and _THREAD_GENERATOR in symbol.name and not program:
+            own = _thread_address(library, symbol.value)
+            if own is not None:
+                size = symbol.size
+                yield "rand", own, lambda own=own, size=size: _forget(own, size)  # type: ignore[misc]
+
+
+class _TlsIndex(ctypes.Structure):
+    _fields_ = (("module", ctypes.c_ulong), ("offset", ctypes.c_ulong))
+
+
+def _thread_address(library: ctypes.CDLL, offset: int) -> int | None:
+    """Where a thread-local variable of a library lies for the calling thread."""
+    module = ctypes.c_size_t()
+    everything = ctypes.CDLL(None)
+    if everything.dlinfo(
+        ctypes.c_void_p(library._handle), _RTLD_DI_TLS_MODID, ctypes.byref(module)
+    ):
+        return None
+    everything.__tls_get_addr.restype = ctypes.c_void_p
+    address: int | None = everything.__tls_get_addr(ctypes.byref(_TlsIndex(module.value, offset)))
+    return address
+
+
+def _forget(address: int, size: int) -> None:
+    """Set a lazy thread-local of Rust's back to "not made yet": zeros, whatever its layout.
+
+    The next use makes it anew, from the system; the old one's few hundred bytes are lost.
+    """
+    ctypes.memset(address, 0, size)
