@@ -20,7 +20,7 @@ STT_FUNC = 2
 STT_TLS = 6
 
 #: Tables of names that are longer are not read, as it takes tens of milliseconds: torch's, polars'.
-MAX_NAMES_BYTES = 16 << 20
+MAX_NAMES_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,19 @@ def symbols(path: str, parts: Iterable[str]) -> list[Symbol]:
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        table, names = _tables(fd)
+        tables = _tables(fd)
+        if tables is None:
+            return []
+        names = os.pread(fd, tables.names_bytes, tables.names_at)
+        offsets = sorted({at for part in parts for at in _names_with(names, part.encode())})
+        if not offsets:
+            return []
+        table = os.pread(fd, tables.symbols_bytes, tables.symbols_at)
         fixed = os.pread(fd, 2, 16) == _ET_EXEC
     finally:
         os.close(fd)
     found = []
-    for offset in sorted({at for part in parts for at in _names_with(names, part.encode())}):
+    for offset in offsets:
         # The entry begins with the offset of its name; other fields can look alike.
         wanted = struct.pack("<I", offset)
         at = table.find(wanted)
@@ -73,21 +80,30 @@ def _names_with(names: bytes, part: bytes) -> Iterable[int]:
         at = names.find(part, names.index(b"\0", at))
 
 
-def _tables(fd: int) -> tuple[bytes, bytes]:
-    """The symbol table and the names in it."""
+@dataclass(frozen=True)
+class _Tables:
+    """Where the symbols and their names lie in a file."""
+
+    symbols_at: int
+    symbols_bytes: int
+    names_at: int
+    names_bytes: int
+
+
+def _tables(fd: int) -> _Tables | None:
     head = os.pread(fd, 64, 0)
     if len(head) < 64 or not head.startswith(_MAGIC):
-        return b"", b""
+        return None
     (sections_at,) = struct.unpack_from("<Q", head, 40)
     size, count = struct.unpack_from("<HH", head, 58)
     raw = os.pread(fd, size * count, sections_at)
     if size != _SECTION.size or len(raw) < size * count:
-        return b"", b""
+        return None
     sections = list(_SECTION.iter_unpack(raw))
     for section in sections:
         if section[1] == _SHT_SYMTAB:
             names = sections[section[6]]
             if names[5] > MAX_NAMES_BYTES:
-                break
-            return os.pread(fd, section[5], section[4]), os.pread(fd, names[5], names[4])
-    return b"", b""
+                return None
+            return _Tables(section[4], section[5], names[4], names[5])
+    return None

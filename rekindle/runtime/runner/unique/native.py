@@ -11,6 +11,7 @@ fork but no restore, as the process id is the same in every restored copy.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,16 +95,15 @@ def _mapped_files() -> list[_Mapped]:
 def _of_file(mapped: _Mapped) -> Iterator[tuple[str, int, Callable[[], None]]]:
     """What a file offers: in words, its address, and the step."""
     program = mapped.path == os.path.realpath("/proc/self/exe")
-    try:
-        path = None if program else mapped.path
-        library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-    except OSError:
+    library = _linker().dlopen(
+        None if program else os.fsencode(mapped.path), os.RTLD_NOLOAD | os.RTLD_NOW
+    )
+    if not library:
         return  # mapped by other means than the dynamic linker's: no library
     for name, call in _FUNCTIONS.items():
-        function = getattr(library, name, None)
-        if function is not None:
-            address = ctypes.cast(function, ctypes.c_void_p).value or 0
-            yield name, address, lambda call=call, address=address: call(address)  # type: ignore[misc]
+        exported = _linker().dlsym(library, name.encode())
+        if exported:
+            yield name, exported, lambda call=call, at=exported: call(at)  # type: ignore[misc]
     try:
         hidden = elf.symbols(mapped.path, (*_FUNCTIONS, _FORK_HANDLER, _THREAD_GENERATOR))
     except OSError:
@@ -126,16 +126,23 @@ class _TlsIndex(ctypes.Structure):
     _fields_ = (("module", ctypes.c_ulong), ("offset", ctypes.c_ulong))
 
 
-def _thread_address(library: ctypes.CDLL, offset: int) -> int | None:
+@functools.cache
+def _linker() -> ctypes.CDLL:
+    """The dynamic linker's functions; ctypes makes a class for each library, which is slower."""
+    linker = ctypes.CDLL(None)
+    linker.dlopen.restype = linker.dlsym.restype = linker.__tls_get_addr.restype = ctypes.c_void_p
+    linker.dlopen.argtypes = [ctypes.c_char_p, ctypes.c_int]
+    linker.dlsym.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    linker.dlinfo.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+    return linker
+
+
+def _thread_address(library: int, offset: int) -> int | None:
     """Where a thread-local variable of a library lies for the calling thread."""
     module = ctypes.c_size_t()
-    everything = ctypes.CDLL(None)
-    if everything.dlinfo(
-        ctypes.c_void_p(library._handle), _RTLD_DI_TLS_MODID, ctypes.byref(module)
-    ):
+    if _linker().dlinfo(library, _RTLD_DI_TLS_MODID, ctypes.byref(module)):
         return None
-    everything.__tls_get_addr.restype = ctypes.c_void_p
-    address: int | None = everything.__tls_get_addr(ctypes.byref(_TlsIndex(module.value, offset)))
+    address: int | None = _linker().__tls_get_addr(ctypes.byref(_TlsIndex(module.value, offset)))
     return address
 
 

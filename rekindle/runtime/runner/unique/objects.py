@@ -88,21 +88,23 @@ def steps() -> Iterator[Step]:
 def _numpy_steps() -> Iterator[Step]:
     from numpy.random import BitGenerator, RandomState
 
-    legacy, bits = [], []
-    for one in gc.get_objects():
-        kind = type(one)
-        # By type, as isinstance() asks proxies for __class__ and so wakes them.
-        if issubclass(kind, RandomState):
-            if _from_system(one._bit_generator):
-                legacy.append(one)
-        elif issubclass(kind, BitGenerator) and _from_system(one):
-            bits.append(one)
+    # By type: isinstance() asks proxies for their __class__ and so wakes them.
+    states, generators = _kinds(RandomState), _kinds(BitGenerator)
+    both = states | generators
+    found = [one for one in gc.get_objects() if type(one) in both]
+    legacy = [o for o in found if type(o) in states and _from_system(o._bit_generator)]
+    bits = [one for one in found if type(one) in generators and _from_system(one)]
     held = {id(one._bit_generator) for one in legacy}
     bits = [one for one in bits if id(one) not in held]
     if legacy:
         yield Step("numpy.random.RandomState", lambda: _each(_renew_legacy, legacy))
     if bits:
         yield Step("numpy.random.Generator", lambda: _each(_renew_bits, bits))
+
+
+def _kinds(kind: type) -> set[type]:
+    """The class and all that are derived from it."""
+    return {kind}.union(*(_kinds(derived) for derived in kind.__subclasses__()))
 
 
 def _from_system(bit_generator: Any) -> bool:
