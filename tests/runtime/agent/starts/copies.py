@@ -24,11 +24,11 @@ def say(home: Path, code: type, method: str, *, forks: bool = True, mode: str = 
         function_id = h.add(code, digest="same", enable_memory_snapshot=True)
         if forks:
             prepared = await h.prepare(function_id, "fork")
-            assert prepared.ok, prepared.message
+            assert prepared.ok, prepared.reason
             assert not h.revision(function_id).template.mapped
             await ask(h, function_id, "fork", "fork")
         prepared = await h.prepare(function_id, "restore")
-        assert prepared.ok, prepared.message
+        assert prepared.ok, prepared.reason
         await ask(h, function_id, "restore", "restore")
 
     async def second(h: Harness) -> None:
@@ -39,7 +39,7 @@ def say(home: Path, code: type, method: str, *, forks: bool = True, mode: str = 
         await ask(h, function_id, "restore in the second run", "restore")
         if forks:
             prepared = await h.prepare(function_id, "fork")
-            assert prepared.ok, prepared.message
+            assert prepared.ok, prepared.reason
             await ask(h, function_id, "fork of a restored template", "fork")
             template = h.revision(function_id).template
             assert template.mapped is (mode != "copied")
