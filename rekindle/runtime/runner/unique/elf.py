@@ -16,11 +16,12 @@ _ET_EXEC = b"\x02\x00"
 _SHT_SYMTAB = 2
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
+STT_OBJECT = 1
 STT_FUNC = 2
 STT_TLS = 6
 
 #: Tables of names that are longer are not read, as it takes tens of milliseconds: torch's, polars'.
-MAX_NAMES_BYTES = 8 << 20
+MAX_NAMES_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)

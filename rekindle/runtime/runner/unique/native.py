@@ -48,6 +48,9 @@ _FUNCTIONS: dict[str, Callable[[int], None]] = {
 _FORK_HANDLER = "reseeding4fork12fork_handler"
 #: Rust's rand from 0.9 on does nothing at a fork. This is the calling thread's generator.
 _THREAD_GENERATOR = "THREAD_RNG_KEY"
+#: Arrow seeds what asks for a seed of the system (``pyarrow.compute.random``) from generators that
+#: are statics of C++ functions. These are the ends of the names of the notes that they are made.
+_ARROW_MADE = ("_ZGVZN5arrow", "E8seed_gen")
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,9 @@ def steps() -> Iterator[Step]:
 
 def _libc() -> None:
     """rand(), random() and drand48(), which libraries seed with the time and the process id."""
-    libc = ctypes.CDLL(None)
-    seed = int.from_bytes(os.urandom(4), "little")
-    libc.srandom(ctypes.c_uint(seed))
-    libc.srand48(ctypes.c_long(int.from_bytes(os.urandom(4), "little")))
+    seed = int.from_bytes(os.urandom(8), "little")
+    _linker().srandom(seed >> 32)
+    _linker().srand48(seed & 0xFFFFFFFF)
 
 
 def _mapped_files() -> list[_Mapped]:
@@ -103,23 +105,29 @@ def _of_file(mapped: _Mapped) -> Iterator[tuple[str, int, Callable[[], None]]]:
     for name, call in _FUNCTIONS.items():
         exported = _linker().dlsym(library, name.encode())
         if exported:
-            yield name, exported, lambda call=call, at=exported: call(at)  # type: ignore[misc]
+            yield name, exported, functools.partial(call, exported)
+    parts = (*_FUNCTIONS, _FORK_HANDLER, _THREAD_GENERATOR, _ARROW_MADE[1])
     try:
-        hidden = elf.symbols(mapped.path, (*_FUNCTIONS, _FORK_HANDLER, _THREAD_GENERATOR))
+        hidden = elf.symbols(mapped.path, parts)
     except OSError:
         return  # replaced since it was loaded
     for symbol in hidden:
         address = symbol.value if symbol.fixed else mapped.base + symbol.value
         if symbol.kind == elf.STT_FUNC and symbol.name in _FUNCTIONS:
-            call = _FUNCTIONS[symbol.name]
-            yield symbol.name, address, lambda call=call, address=address: call(address)  # type: ignore[misc]
+            yield symbol.name, address, functools.partial(_FUNCTIONS[symbol.name], address)
         elif symbol.kind == elf.STT_FUNC and _FORK_HANDLER in symbol.name:
-            yield "rand", address, lambda address=address: _call(address)  # type: ignore[misc]
+            yield "Rust's rand", address, functools.partial(_call, address)
+        elif symbol.kind == elf.STT_OBJECT and _is_arrows(symbol.name):
+            yield "Arrow", address, functools.partial(_forget, address, symbol.size)
         elif symbol.kind == elf.STT_TLS and _THREAD_GENERATOR in symbol.name and not program:
             own = _thread_address(library, symbol.value)
             if own is not None:
-                size = symbol.size
-                yield "rand", own, lambda own=own, size=size: _forget(own, size)  # type: ignore[misc]
+                yield "Rust's rand", own, functools.partial(_forget, own, symbol.size)
+
+
+def _is_arrows(name: str) -> bool:
+    start, end = _ARROW_MADE
+    return name.startswith(start) and name.endswith(end)
 
 
 class _TlsIndex(ctypes.Structure):
@@ -131,6 +139,7 @@ def _linker() -> ctypes.CDLL:
     """The dynamic linker's functions; ctypes makes a class for each library, which is slower."""
     linker = ctypes.CDLL(None)
     linker.dlopen.restype = linker.dlsym.restype = linker.__tls_get_addr.restype = ctypes.c_void_p
+    linker.srandom.argtypes, linker.srand48.argtypes = [ctypes.c_uint], [ctypes.c_long]
     linker.dlopen.argtypes = [ctypes.c_char_p, ctypes.c_int]
     linker.dlsym.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     linker.dlinfo.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
@@ -147,8 +156,10 @@ def _thread_address(library: int, offset: int) -> int | None:
 
 
 def _forget(address: int, size: int) -> None:
-    """Set a lazy thread-local of Rust's back to "not made yet": zeros, whatever its layout.
+    """Set what is made at first use back to "not made yet", which is zeros.
 
-    The next use makes it anew, from the system; the old one's few hundred bytes are lost.
+    So it is for a lazy thread-local of Rust's, whatever its layout, and for the guard of a C++
+    function's static. The next use makes it anew, from the system; the few hundred bytes that an
+    old one may have on the heap are lost.
     """
     ctypes.memset(address, 0, size)

@@ -92,9 +92,14 @@ def _numpy_steps() -> Iterator[Step]:
     states, generators = _kinds(RandomState), _kinds(BitGenerator)
     both = states | generators
     found = [one for one in gc.get_objects() if type(one) in both]
-    legacy = [o for o in found if type(o) in states and _from_system(o._bit_generator)]
+    own = sys.modules["numpy.random"].mtrand._rand  # the global one, a package's step of its own
+    legacy = [
+        one
+        for one in found
+        if type(one) in states and one is not own and _from_system(one._bit_generator)
+    ]
     bits = [one for one in found if type(one) in generators and _from_system(one)]
-    held = {id(one._bit_generator) for one in legacy}
+    held = {id(one._bit_generator) for one in [*legacy, own]}
     bits = [one for one in bits if id(one) not in held]
     if legacy:
         yield Step("numpy.random.RandomState", lambda: _each(_renew_legacy, legacy))
@@ -104,7 +109,8 @@ def _numpy_steps() -> Iterator[Step]:
 
 def _kinds(kind: type) -> set[type]:
     """The class and all that are derived from it."""
-    return {kind}.union(*(_kinds(derived) for derived in kind.__subclasses__()))
+    derived: list[type] = kind.__subclasses__()
+    return {kind}.union(*(_kinds(one) for one in derived))
 
 
 def _from_system(bit_generator: Any) -> bool:

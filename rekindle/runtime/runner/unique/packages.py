@@ -6,6 +6,7 @@ has (see ``native``), needs no entry. Each entry has its test with the real pack
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def steps() -> Iterator[Step]:
         module = sys.modules.get(name)
         if module is not None:
             what = name.removesuffix("._rust").removesuffix(".hazmat.bindings")
-            yield Step(what, lambda module=module, renew=renew: renew(module))  # type: ignore[misc]
+            yield Step(what, functools.partial(renew, module))
 
 
 def fresh(size_bytes: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ def steps() -> Iterator[Step]:
     for name, renew in _RENEWERS.items():
         module = sys.modules.get(name)
         if module is not None:
-            yield Step(name, lambda module=module, renew=renew: renew(module))  # type: ignore[misc]
+            yield Step(name, functools.partial(renew, module))
 
 
 def _random(random: ModuleType) -> None:

@@ -45,26 +45,25 @@ class SQLite:
     """The interpreter's, and two that packages carry, with connections old and new."""
 
     def load(self) -> None:
-        import sqlite3
+        import importlib
+        import importlib.util
 
-        import apsw
-        import pysqlite3
-
-        connect = {
-            "sqlite3": lambda: sqlite3.connect(":memory:"),
-            "pysqlite3": lambda: pysqlite3.connect(":memory:"),
-            "apsw": lambda: apsw.Connection(":memory:"),
-        }
-        self.connect = connect
-        self.old = {name: make() for name, make in connect.items()}
+        #: pysqlite3-binary has no wheels for some machines.
+        names = [n for n in ("sqlite3", "apsw", "pysqlite3") if importlib.util.find_spec(n)]
+        self.modules = {name: importlib.import_module(name) for name in names}
+        self.old = {name: self.connect(name) for name in names}
         self.draw()
+
+    def connect(self, name: str) -> Any:
+        module = self.modules[name]
+        return getattr(module, "Connection" if name == "apsw" else "connect")(":memory:")
 
     def draw(self) -> dict[str, Any]:
         query = "select hex(randomblob(16)), random()"
         drawn = {}
-        for name, make in self.connect.items():
-            drawn[name] = self.old[name].cursor().execute(query).fetchone()
-            drawn[f"{name}, new connection"] = make().cursor().execute(query).fetchone()
+        for name, connection in self.old.items():
+            drawn[name] = connection.cursor().execute(query).fetchone()
+            drawn[f"{name}, new connection"] = self.connect(name).cursor().execute(query).fetchone()
         return drawn
 
 
@@ -207,6 +206,43 @@ def test_copies_of_a_template_with_threads_repeat_nothing(home: Path) -> None:
     copies.assert_all_differ(copies.say(home, Polars, "draw", forks=False))
 
 
+class Numba:
+    """What the global generators are in compiled code."""
+
+    def load(self) -> None:
+        import numba
+        import numpy as np
+
+        self.numpy = numba.njit(lambda: np.random.random())
+        self.python = numba.njit(lambda: random.random())
+        self.draw()
+
+    def draw(self) -> dict[str, Any]:
+        return {"numpy": self.numpy(), "random": self.python()}
+
+
+def test_copies_repeat_nothing_in_code_that_numba_compiled(home: Path) -> None:
+    pytest.importorskip("numba", reason="numba is too large to install for one test")
+    copies.assert_all_differ(copies.say(home, Numba, "draw"))
+
+
+class Arrow:
+    """Its jemalloc has a thread, so it is never forked."""
+
+    def load(self) -> None:
+        self.draw()
+
+    def draw(self) -> dict[str, Any]:
+        import pyarrow.compute as pc
+
+        return {"random": float(pc.random(1)[0].as_py())}
+
+
+def test_copies_repeat_nothing_of_arrows_random_numbers(home: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is too large to install for one test")
+    copies.assert_all_differ(copies.say(home, Arrow, "draw", forks=False))
+
+
 class Seeded:
     """Generators that were given a seed say what the seed says."""
 
@@ -263,9 +299,7 @@ def test_a_generator_that_cannot_be_renewed_is_a_reason_not_to_copy(home: Path) 
         for strategy in ("fork", "restore"):
             refused = await h.prepare(function_id, strategy)
             assert not refused.ok
-            assert (
-                "the random numbers of uuid_utils would repeat in every runner" in refused.reason
-            )
+            assert "the random numbers of uuid_utils would repeat in every runner" in refused.reason
         assert not list((home / "snapshots").glob("sn-*"))
 
     run(home, scenario)

@@ -89,3 +89,34 @@ def test_copies_find_them_empty_and_their_own_children_do(home: Path, mode: str)
 @pytest.mark.parametrize("mode", ["mapped", "copied"])
 def test_what_the_system_gives_differs_in_every_copy(home: Path, mode: str) -> None:
     copies.assert_all_differ(copies.say(home, Areas, "draw", mode=mode))
+
+
+class BoringSSL:
+    """grpcio's own: it keeps a page that says "no fork since"."""
+
+    def load(self) -> None:
+        import grpc
+
+        with grpc.secure_channel("127.0.0.1:1", grpc.ssl_channel_credentials()) as channel:
+            state = grpc.channel_ready_future(channel)
+            try:
+                state.result(timeout=0.2)
+            except grpc.FutureTimeoutError:
+                state.cancel()
+
+    def pages(self) -> list[int]:
+        import ctypes
+
+        from rekindle.forkserver import wiped
+
+        return [
+            max(ctypes.string_at(area.start, area.end - area.start))
+            for area in wiped.find()
+            if "dp" not in area.vm_flags  # glibc's
+        ]
+
+
+@pytest.mark.parametrize("mode", ["mapped", "copied"])
+def test_boringssl_notices_that_it_runs_in_a_copy(home: Path, mode: str) -> None:
+    for kind, several in copies.say(home, BoringSSL, "pages", mode=mode).items():
+        assert several == [[0], [0]], kind
