@@ -124,21 +124,21 @@ class Template:
         os.close(ready_read)
         self._leave_parent_behind()
         park.let_go_of_output()
+        areas = _empty_areas()
         os.close(ready_write)
-        self._wait_on_leash()
+        self._wait_on_leash(areas)
 
     def _park(self) -> None:
         """Let go of everything but the leash: this process itself is to be frozen."""
         self._close_children()
         self._forker.release()
         park.let_go_of_output()
+        areas = _empty_areas()
         self.channel.close()
-        self._wait_on_leash()
+        self._wait_on_leash(areas)
 
-    def _wait_on_leash(self) -> None:
+    def _wait_on_leash(self, areas: list[wiped.WipedArea]) -> None:
         """Frozen here, and woken here in every restored copy."""
-        areas = wiped.find()
-        wiped.renew(areas)  # what lies in them, keys for the most part, is not for a snapshot
         try:
             orders = park.read_orders()
         except EOFError as gone:
@@ -161,3 +161,13 @@ class Template:
         for pidfd in self._children:
             os.close(pidfd)
         self._children.clear()
+
+
+def _empty_areas() -> list[wiped.WipedArea]:
+    """Before anybody is told that this process may be frozen: what its copies must empty.
+
+    It is emptied here, too: what lies there, keys for the most part, is not for a snapshot.
+    """
+    areas = wiped.find()
+    wiped.renew(areas)
+    return areas
