@@ -10,7 +10,7 @@ import os
 import select
 from dataclasses import dataclass, field
 
-from rekindle.forkserver import fork, park
+from rekindle.forkserver import fork, park, wiped
 from rekindle.forkserver.open_things import OpenThings
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.phases import Mark, Phase, now_ns
@@ -129,8 +129,9 @@ class Template:
         self._leave_parent_behind()
         park.let_go_of_output()
         self.things.give_to_copy()
+        areas = _empty_areas()
         os.close(ready_write)
-        self._wait_on_leash()
+        self._wait_on_leash(areas)
 
     def _park(self) -> None:
         """Let go of everything but the leash: this process itself is to be frozen."""
@@ -138,15 +139,18 @@ class Template:
         self._forker.release()
         park.let_go_of_output()
         self.things.release_locks()
+        areas = _empty_areas()
         self.channel.close()
-        self._wait_on_leash()
+        self._wait_on_leash(areas)
 
-    def _wait_on_leash(self) -> None:
+    def _wait_on_leash(self, areas: list[wiped.WipedArea]) -> None:
         """Frozen here, and woken here in every restored copy."""
         try:
             orders = park.read_orders()
         except EOFError as gone:
             raise SystemExit(0) from gone
+        # Before anything else in the copy: all later reseeding draws from what lies there.
+        wiped.renew(areas)
         self.things.take_locks()
         self.socket_path = orders["socket"]
         self._marks = [(Phase.RESTORE.value, now_ns())]
@@ -164,3 +168,13 @@ class Template:
         for pidfd in self._children:
             os.close(pidfd)
         self._children.clear()
+
+
+def _empty_areas() -> list[wiped.WipedArea]:
+    """Before anybody is told that this process may be frozen: what its copies must empty.
+
+    It is emptied here, too: what lies there, keys for the most part, is not for a snapshot.
+    """
+    areas = wiped.find()
+    wiped.renew(areas)
+    return areas

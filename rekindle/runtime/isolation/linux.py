@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Collection
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -99,3 +100,48 @@ def return_freed_memory() -> None:
     trim = getattr(_libc, "malloc_trim", None)  # absent in musl
     if trim is not None:
         trim(0)
+
+
+_PROT = {"r": 1, "w": 2, "x": 4}
+_MAP_PRIVATE = 0x02
+_MAP_DROPPABLE = 0x08  # a type of mapping of its own, from Linux 6.11 on
+_MAP_FIXED = 0x10
+_MAP_ANONYMOUS = 0x20
+_MAP_NORESERVE = 0x4000
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+#: Advice by the name that its flag has in /proc/PID/smaps (``VmFlags``).
+_ADVICE = {"wf": 18, "dd": 16, "dc": 10, "hg": 14, "nh": 15, "mg": 12}
+
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+
+def empty_area(start: int, length: int, permissions: str, vm_flags: Collection[str]) -> None:
+    """Put an empty anonymous area at ``start``, with these permissions and flags.
+
+    Whatever was mapped there is gone: MAP_FIXED replaces it in one step, so that no other thread
+    meets a hole. ``permissions`` and ``vm_flags`` are as in /proc/PID/smaps. Raises OSError.
+    """
+    droppable = "dp" in vm_flags
+    prot = sum(bit for letter, bit in _PROT.items() if letter in permissions)
+    # A droppable mapping is wiped on fork and left out of core dumps by itself.
+    flags = _MAP_FIXED | _MAP_ANONYMOUS | (_MAP_DROPPABLE if droppable else _MAP_PRIVATE)
+    if "nr" in vm_flags and not droppable:
+        flags |= _MAP_NORESERVE
+    if _libc.mmap(start, length, prot, flags, -1, 0) == _MAP_FAILED:
+        _check(-1, f"mmap of {length} bytes at {start:#x}")
+    for name, advice in _ADVICE.items():
+        if name in vm_flags and not (droppable and name in ("wf", "dd")):
+            _check(_libc.madvise(start, length, advice), f"madvise({advice}) at {start:#x}")
+    if "lo" in vm_flags:
+        _check(_libc.mlock(start, length), f"mlock at {start:#x}")

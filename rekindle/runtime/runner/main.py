@@ -43,10 +43,12 @@ def main() -> int:
     if boot["park"]:
         service.drop_loop()
         sockets.untrack()
-        unique.warm_up()
+        repeating = unique.prepare()
         park.quiesce()
         own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
         found, template.things = park_inspection(own)
+        found.fork_unsafe.extend(repeating)
+        found.dump_unsafe.extend(repeating)
         channel.send(
             {
                 "op": "parked",
@@ -69,6 +71,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
         if boot["park"]:
             sockets.track()
             program.note_reads(boot["roots"])
+            unique.track()
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
         service = load(boot["name"], boot["place"], code, base64.b64decode(boot["params"]))
         marks.append((Phase.IMPORT.value, now_ns()))

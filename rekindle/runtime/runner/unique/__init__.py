@@ -1,0 +1,64 @@
+"""Unique again: what was random or unique in a template differs in each of its runners.
+
+A restored or forked process shares its memory with its siblings, so every generator that was
+seeded before would say the same in all of them. The steps against it are collected when a
+template parks, and tried there: one that fails is a reason not to copy the template at all. They
+run in every copy before any user code, from the bottom up: native libraries, the standard library,
+packages, generators that are objects, and last what ``on_restore`` was given. Areas of memory that
+the kernel empties on fork have been emptied before (``rekindle.forkserver.wiped``), so that what
+is drawn from the system is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rekindle.runtime.runner.unique import native, objects, packages, standard
+from rekindle.runtime.runner.unique.step import Step
+
+_on_restore: list[Callable[[], object]] = []
+_steps: list[Step] = []
+
+
+def on_restore(function: Callable[[], object]) -> Callable[[], object]:
+    """Call ``function`` in every runner, after rekindle's own steps and before user code.
+
+    For library authors whose module keeps state that must differ between copies of a process.
+    Usable as a decorator. An exception in it fails the start of the runner.
+    """
+    _on_restore.append(function)
+    return function
+
+
+def track() -> None:
+    """In a process that is to be a template, before user code: see which generators are seeded."""
+    objects.track()
+
+
+def prepare() -> list[str]:
+    """In a template that parks: collect the steps for what is loaded, and try each.
+
+    Trying them also sets up what is set up at first use, once and not in every copy. Returns why
+    the template must not be copied: generators that could not be made to differ.
+    """
+    reasons = []
+    _steps.clear()
+    for step in [*native.steps(), *standard.steps(), *packages.steps(), *objects.steps()]:
+        try:
+            step.run()
+        except Exception as error:  # noqa: BLE001 - whatever a library raises is the reason
+            reasons.append(
+                f"the random numbers of {step.what} would repeat in every runner "
+                f"({type(error).__name__}: {error})"
+            )
+        else:
+            _steps.append(step)
+    return reasons
+
+
+def make_unique() -> None:
+    """All steps, in order. A process that never was a template is no copy, and has none."""
+    for step in _steps:
+        step.run()
+    for function in _on_restore:
+        function()

@@ -1,0 +1,165 @@
+"""Unique again: libraries in machine code, found in the process's maps, in every copy of them.
+
+A library is known by the symbol with which it is told to ask the system again. One process may
+have several of a kind: the system's, one beside a wheel, one inside an extension module. So all
+mapped files are looked through, for what they export and for what they hide.
+
+Those that watch the process id, as OpenSSL does, or are told by ``fork`` (pthread_atfork) notice a
+fork but no restore, as the process id is the same in every restored copy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rekindle.runtime.runner.unique import elf
+from rekindle.runtime.runner.unique.step import Step
+
+_RTLD_DI_TLS_MODID = 9
+
+
+def _openssl_add(function: int) -> None:
+    """Fresh bytes for the root of OpenSSL's generators; those of threads follow it."""
+    add = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_double)(function)
+    add(os.urandom(32), 32, 32.0)
+
+
+def _sqlite_reset(function: int) -> None:
+    """Asked for no bytes, SQLite forgets its generator and asks the system for the next ones."""
+    ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)(function)(0, None)
+
+
+def _call(function: int) -> None:
+    ctypes.CFUNCTYPE(None)(function)()
+
+
+#: Exported or hidden function -> how it is called.
+_FUNCTIONS: dict[str, Callable[[int], None]] = {
+    "RAND_add": _openssl_add,
+    "sqlite3_randomness": _sqlite_reset,
+    "randombytes_stir": _call,  # libsodium
+}
+#: A part of the name of a hidden function, as Rust's compiler writes it.
+#: Rust's rand to 0.8 tells its generators, those of all threads, of a fork by it.
+_FORK_HANDLER = "reseeding4fork12fork_handler"
+#: Rust's rand from 0.9 on does nothing at a fork. This is the calling thread's generator.
+_THREAD_GENERATOR = "THREAD_RNG_KEY"
+#: Arrow seeds what asks for a seed of the system (``pyarrow.compute.random``) from generators that
+#: are statics of C++ functions. These are the ends of the names of the notes that they are made.
+_ARROW_MADE = ("_ZGVZN5arrow", "E8seed_gen")
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    path: str
+    base: int  # where its first byte lies
+
+
+def steps() -> Iterator[Step]:
+    """The steps for what is mapped, each function once however many files lead to it."""
+    yield Step("the C library", _libc)
+    done = set()
+    for mapped in _mapped_files():
+        for what, address, run in _of_file(mapped):
+            if address not in done:
+                done.add(address)
+                yield Step(f"{what} in {mapped.path}", run)
+
+
+def _libc() -> None:
+    """rand(), random() and drand48(), which libraries seed with the time and the process id."""
+    seed = int.from_bytes(os.urandom(8), "little")
+    _linker().srandom(seed >> 32)
+    _linker().srand48(seed & 0xFFFFFFFF)
+
+
+def _mapped_files() -> list[_Mapped]:
+    """Files with mapped code, and where they begin."""
+    bases: dict[str, int] = {}
+    code = []
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            fields = line.split(maxsplit=5)
+            if len(fields) < 6 or not fields[5].startswith("/"):
+                continue
+            path = fields[5].rstrip("\n")
+            if int(fields[2], 16) == 0:
+                bases.setdefault(path, int(fields[0].split("-")[0], 16))
+            if "x" in fields[1] and path in bases and path not in code:
+                code.append(path)
+    return [_Mapped(path, bases[path]) for path in code if not path.endswith(" (deleted)")]
+
+
+def _of_file(mapped: _Mapped) -> Iterator[tuple[str, int, Callable[[], None]]]:
+    """What a file offers: in words, its address, and the step."""
+    program = mapped.path == os.path.realpath("/proc/self/exe")
+    library = _linker().dlopen(
+        None if program else os.fsencode(mapped.path), os.RTLD_NOLOAD | os.RTLD_NOW
+    )
+    if not library:
+        return  # mapped by other means than the dynamic linker's: no library
+    for name, call in _FUNCTIONS.items():
+        exported = _linker().dlsym(library, name.encode())
+        if exported:
+            yield name, exported, functools.partial(call, exported)
+    parts = (*_FUNCTIONS, _FORK_HANDLER, _THREAD_GENERATOR, _ARROW_MADE[1])
+    try:
+        hidden = elf.symbols(mapped.path, parts)
+    except OSError:
+        return  # replaced since it was loaded
+    for symbol in hidden:
+        address = symbol.value if symbol.fixed else mapped.base + symbol.value
+        if symbol.kind == elf.STT_FUNC and symbol.name in _FUNCTIONS:
+            yield symbol.name, address, functools.partial(_FUNCTIONS[symbol.name], address)
+        elif symbol.kind == elf.STT_FUNC and _FORK_HANDLER in symbol.name:
+            yield "Rust's rand", address, functools.partial(_call, address)
+        elif symbol.kind == elf.STT_OBJECT and _is_arrows(symbol.name):
+            yield "Arrow", address, functools.partial(_forget, address, symbol.size)
+        elif symbol.kind == elf.STT_TLS and _THREAD_GENERATOR in symbol.name and not program:
+            own = _thread_address(library, symbol.value)
+            if own is not None:
+                yield "Rust's rand", own, functools.partial(_forget, own, symbol.size)
+
+
+def _is_arrows(name: str) -> bool:
+    start, end = _ARROW_MADE
+    return name.startswith(start) and name.endswith(end)
+
+
+class _TlsIndex(ctypes.Structure):
+    _fields_ = (("module", ctypes.c_ulong), ("offset", ctypes.c_ulong))
+
+
+@functools.cache
+def _linker() -> ctypes.CDLL:
+    """The dynamic linker's functions; ctypes makes a class for each library, which is slower."""
+    linker = ctypes.CDLL(None)
+    linker.dlopen.restype = linker.dlsym.restype = linker.__tls_get_addr.restype = ctypes.c_void_p
+    linker.srandom.argtypes, linker.srand48.argtypes = [ctypes.c_uint], [ctypes.c_long]
+    linker.dlopen.argtypes = [ctypes.c_char_p, ctypes.c_int]
+    linker.dlsym.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    linker.dlinfo.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+    return linker
+
+
+def _thread_address(library: int, offset: int) -> int | None:
+    """Where a thread-local variable of a library lies for the calling thread."""
+    module = ctypes.c_size_t()
+    if _linker().dlinfo(library, _RTLD_DI_TLS_MODID, ctypes.byref(module)):
+        return None
+    address: int | None = _linker().__tls_get_addr(ctypes.byref(_TlsIndex(module.value, offset)))
+    return address
+
+
+def _forget(address: int, size: int) -> None:
+    """Set what is made at first use back to "not made yet", which is zeros.
+
+    So it is for a lazy thread-local of Rust's, whatever its layout, and for the guard of a C++
+    function's static. The next use makes it anew, from the system; the few hundred bytes that an
+    old one may have on the heap are lost.
+    """
+    ctypes.memset(address, 0, size)

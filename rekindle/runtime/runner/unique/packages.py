@@ -1,0 +1,87 @@
+"""Unique again: installed packages that keep a generator, by the way that each offers.
+
+Packages that are not loaded are left alone. A package that has no such way, but whose library
+has (see ``native``), needs no entry. Each entry has its test with the real package.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+from rekindle.runtime.runner.unique.step import Step
+
+
+def steps() -> Iterator[Step]:
+    """The steps for what is loaded."""
+    for name, renew in _RENEWERS.items():
+        module = sys.modules.get(name)
+        if module is not None:
+            what = name.removesuffix("._rust").removesuffix(".hazmat.bindings")
+            yield Step(what, functools.partial(renew, module))
+
+
+def fresh(size_bytes: int) -> int:
+    """A number of that many random bytes."""
+    return int.from_bytes(os.urandom(size_bytes), "little")
+
+
+def _numpy(numpy_random: ModuleType) -> None:
+    """The legacy global generator, which SciPy and scikit-learn use by default."""
+    # As words of our own: numpy's own way to fresh entropy takes half a millisecond.
+    numpy_random.seed(memoryview(os.urandom(64)).cast("I").tolist())
+
+
+def _torch(torch: ModuleType) -> None:
+    """The default CPU generator; ``torch.seed`` would also touch CUDA."""
+    if hasattr(torch, "default_generator"):  # not in a torch that is half imported
+        torch.default_generator.seed()
+
+
+def _polars(polars: ModuleType) -> None:
+    """Samples and shuffles without a seed draw theirs from one generator."""
+    polars.set_random_seed(fresh(8))
+
+
+def _cryptography(rust: ModuleType) -> None:
+    """It carries an OpenSSL of its own: keys, salts of signatures."""
+    library = rust._openssl.lib
+    if hasattr(library, "RAND_add"):  # not where it was built on BoringSSL or AWS-LC
+        library.RAND_add(os.urandom(32), 32, 32.0)
+
+
+def _apsw(apsw: ModuleType) -> None:
+    """It carries a SQLite of its own, which asks the system again after this."""
+    apsw.randomness(0)
+
+
+def _uuid_utils(uuid_utils: ModuleType) -> None:
+    uuid_utils.reseed_rng()
+
+
+def _bson(objectid: ModuleType) -> None:
+    """An ObjectId is a time, a number of this process and a counter, both random at first."""
+    kind = objectid.ObjectId
+    kind._pid = -1  # the number is drawn again for another process
+    kind._inc = fresh(3)
+
+
+def _numba(helperlib: ModuleType) -> None:
+    """What ``random`` and ``numpy.random`` are in compiled functions, for this thread."""
+    for state in (helperlib.rnd_get_np_state_ptr(), helperlib.rnd_get_py_state_ptr()):
+        helperlib.rnd_seed(state, os.urandom(2500))
+
+
+_RENEWERS = {
+    "numpy.random": _numpy,
+    "torch": _torch,
+    "polars": _polars,
+    "cryptography.hazmat.bindings._rust": _cryptography,
+    "apsw": _apsw,
+    "uuid_utils": _uuid_utils,
+    "bson.objectid": _bson,
+    "numba._helperlib": _numba,
+}
