@@ -38,11 +38,13 @@ def worker_argv(criu: Criu) -> list[str]:
     return [*criu.argv, "swrk", str(CHANNEL_FD)]
 
 
-def restore_request(*, leash: str, log_name: str, verbosity: int = 1) -> bytes:
+def restore_request(
+    *, leash: str, log_name: str, verbosity: int = 1, unprivileged: bool = False
+) -> bytes:
     """The order to restore the images behind ``IMAGES_FD``, detached.
 
     ``leash`` is the pipe as it was named in the dump, ``pipe:[1234]``; the worker's ``LEASH_FD``
-    takes its place. The log goes to ``log_name`` in the directory behind ``WORK_FD``. Raises
+    takes its place. ``unprivileged``: for a CRIU that a user who is not root runs. The log goes to ``log_name`` in the directory behind ``WORK_FD``. Raises
     CriuNotFoundError when the message classes are missing.
     """
     rpc: Any = _rpc()
@@ -52,6 +54,8 @@ def restore_request(*, leash: str, log_name: str, verbosity: int = 1) -> bytes:
     options.work_dir_fd = WORK_FD
     options.log_file = log_name
     options.log_level = verbosity
+    if unprivileged:
+        options.unprivileged = True
     # Cgroups are set by whoever places the runner.
     options.manage_cgroups = True
     options.manage_cgroups_mode = rpc.IGNORE

@@ -19,6 +19,7 @@ _STARTED_NS = now_ns()
 from rekindle.forkserver import park, sockets  # noqa: E402 - after the first time stamp
 from rekindle.forkserver.inspection import inspect_self  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
+from rekindle.runtime.isolation import linux  # noqa: E402
 from rekindle.runtime.runner import inputs, loaded, serve, unique  # noqa: E402
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
 from rekindle.sdk import context  # noqa: E402
@@ -32,6 +33,9 @@ def main() -> int:
     channel = FrameSocket.connect(orders["socket"])
     channel.send({"op": "hello", "token": orders["token"]})
     boot, code, _fds = channel.receive()
+    if os.geteuid() != 0:
+        # What making namespaces takes is for our own code; user code gets none of it.
+        linux.set_capabilities_aside() if boot["park"] else linux.drop_capabilities()
     _stream_lines()
     context.set_remote()
     marks: list[Mark] = [(Phase.INTERPRETER.value, _STARTED_NS)]
@@ -45,6 +49,8 @@ def main() -> int:
         service.drop_loop()
         sockets.untrack()
         unique.warm_up()
+        if os.geteuid() != 0:
+            linux.take_capabilities_up()  # no user code runs here any more
         park.quiesce()
         own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
         found = inspect_self(own)
