@@ -138,9 +138,9 @@ def _in_container() -> bool:
 
 
 def main(argv: list[str]) -> int:
-    """Run a command in namespaces of its own, a network among them; its exit status."""
+    """Run a command in namespaces of its own; its exit status."""
     try:
-        linux.enter_user_namespace(linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET)
+        linux.enter_user_namespace(linux.CLONE_NEWNS | linux.CLONE_NEWPID)
         linux.make_mounts_private()
         linux.hand_down_capabilities()
         pid = os.fork()
