@@ -18,6 +18,8 @@ import sys
 from rekindle.runtime.isolation import linux
 
 _AS_ROOT = "or run as root"
+#: Between the reason and the remedy in ``explain``.
+TO_DO = ". To do: "
 
 
 def is_root_like() -> bool:
@@ -78,7 +80,7 @@ def explain(error: OSError) -> str:
     """Why namespaces cannot be made, and what to do, on one line."""
     reason, remedy = _why(error)
     who = "root" if os.geteuid() == 0 else f"a user who is not root (uid {os.geteuid()})"
-    return f"functions cannot be isolated by {who} on this machine: {reason}. To do: {remedy}"
+    return f"functions cannot be isolated by {who} on this machine: {reason}{TO_DO}{remedy}"
 
 
 def _why(error: OSError) -> tuple[str, str]:
