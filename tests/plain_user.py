@@ -1,9 +1,10 @@
-"""``python tests/plain_user.py UID DIRECTORY... -- COMMAND...``: run a command as a user who is not root.
+"""Runs a command as a user who is not root, for suites that root runs.
 
-For suites that root runs. Switches to an id that nobody has, with no groups and no capabilities, in
-mounts of its own in which the DIRECTORIES that lie below another user's private one (an interpreter
-in /root, say) can be reached; nothing of the machine changes.
-"""  # noqa: E501
+    python tests/plain_user.py UID DIRECTORY... -- COMMAND...
+
+Switches to an id without groups and capabilities, in mounts of its own in which the DIRECTORIES can
+be reached that lie below a private one (an interpreter in /root, say). The machine stays as it is.
+"""
 
 from __future__ import annotations
 

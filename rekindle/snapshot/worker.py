@@ -44,8 +44,9 @@ def restore_request(
     """The order to restore the images behind ``IMAGES_FD``, detached.
 
     ``leash`` is the pipe as it was named in the dump, ``pipe:[1234]``; the worker's ``LEASH_FD``
-    takes its place. ``unprivileged``: for a CRIU that a user who is not root runs. The log goes to ``log_name`` in the directory behind ``WORK_FD``. Raises
-    CriuNotFoundError when the message classes are missing.
+    takes its place. ``unprivileged``: a user who is not root runs the worker. The log goes to
+    ``log_name`` in the directory behind ``WORK_FD``. Raises CriuNotFoundError when the message
+    classes are missing.
     """
     rpc: Any = _rpc()
     request = rpc.criu_req(type=rpc.RESTORE)

@@ -104,11 +104,11 @@ def _why(error: OSError) -> tuple[str, str]:
         )
     if _setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
         python = os.path.realpath(sys.executable)
+        setting = "kernel.apparmor_restrict_unprivileged_userns"
         return (
-            f"AppArmor lets {python} make no user namespace "
-            "(kernel.apparmor_restrict_unprivileged_userns is 1)",
-            "give that program an AppArmor profile with `userns,` (docs/privileges.md has it), "
-            f"or sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, {_AS_ROOT}",
+            f"AppArmor lets {python} make no user namespace ({setting} is 1)",
+            f"give it the AppArmor profile of docs/privileges.md, or sudo sysctl -w {setting}=0, "
+            + _AS_ROOT,
         )
     if error.errno == errno.ENOSPC:
         return (
