@@ -116,7 +116,20 @@ def unchecked(path: Path) -> Criu:
 
 def may_be_asked() -> bool:
     """Whether CRIU, when installed, can be run to ask the kernel what it can do."""
-    return is_privileged() or _is_unprivileged()
+    return is_privileged() or (_is_unprivileged() and _user_namespaces_work())
+
+
+def _user_namespaces_work() -> bool:
+    try:
+        _run((*_in_user_namespace(), sys.executable), "-S", "-c", "")
+    except CriuNotFoundError as error:
+        log.info("no user namespaces: %s", error)
+        return False
+    return True
+
+
+def _in_user_namespace() -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", "rekindle.runtime.isolation.privilege")
 
 
 def _is_unprivileged() -> bool:
@@ -167,10 +180,12 @@ def _usable(candidate: _Candidate) -> Criu:
     if found.unprivileged:
         # As it will run: with every capability, but of a user namespace only. It cannot be asked
         # for all of `check`, which looks at what root alone has and what we do without.
-        inside = (sys.executable, "-P", "-m", "rekindle.runtime.isolation.privilege", *argv)
-        _run(inside, "check", *FEATURES_OF_A_USER)
+        _run((*_in_user_namespace(), *argv), "check", *FEATURES_OF_A_USER)
     elif not is_privileged():
-        raise CriuNotFoundError("needs the capability CAP_SYS_ADMIN: run the container with it")
+        raise CriuNotFoundError(
+            "needs the capability CAP_SYS_ADMIN, which this root lacks: run the container with it, "
+            "or as a user who is not root"
+        )
     else:
         _run(argv, "check", "--no-default-config")
     _remember(str(binary), {"key": key, "version": found.version_text})

@@ -47,6 +47,8 @@ def setup_criu(prefix: Path | None, force: bool) -> None:
     except (CriuNotFoundError, SetupError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"CRIU {found.version_text}: {found.binary}")
+    if not criu.may_be_asked():
+        click.echo("note: this user may not run it yet; `rekindle doctor` says what to do")
     if prefix is not None and target != criu.default_prefix():
         click.echo(f"note: to use it, set REKINDLE_CRIU={target}")
 

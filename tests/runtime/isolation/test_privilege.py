@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from rekindle.runtime.isolation import privilege
+from tests.e2e.harness import plain_user
 
 
 @pytest.mark.parametrize(
@@ -60,8 +61,6 @@ def test_a_container_and_an_unknown_cause_are_told_apart(monkeypatch: pytest.Mon
 _STAGES = """
 import json, os
 from rekindle.runtime.isolation import linux
-if os.geteuid() == 0:
-    os.setgroups([]); os.setresgid(61999, 61999, 61999); os.setresuid(61999, 61999, 61999)
 uid = os.getuid()
 linux.enter_user_namespace()
 stages = {"entered": linux.capabilities()}
@@ -81,8 +80,9 @@ print(json.dumps(stages))
 
 
 def test_capabilities_are_set_aside_taken_up_and_dropped() -> None:
+    launcher = plain_user(61999) if os.geteuid() == 0 else ()
     done = subprocess.run(
-        [sys.executable, "-c", _STAGES], capture_output=True, text=True, check=False
+        [*launcher, sys.executable, "-c", _STAGES], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     stages = json.loads(done.stdout)
