@@ -113,6 +113,10 @@ class StartError(Error):
     """A runner could not be started by any strategy."""
 
 
+class IsolationError(StartError):
+    """This user can make no namespaces on this machine; the message says why and what to do."""
+
+
 class StrategyUnavailableError(StartError):
     """A strategy was asked for by name and could not be taken; the message says why."""
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError, Error
 from rekindle.gpu_restore import inventory as gpus
+from rekindle.runtime.isolation import privilege
 from rekindle.snapshot import criu, pycriu
 
 
@@ -69,12 +70,13 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
 
     ``find_redis`` returns the Redis server binary to use, or raises SetupError.
     """
+    namespaces = check_user_namespaces() if by_user_namespaces() else check_namespaces()
     return [
         check_criu(),
         check_kernel(),
-        check_namespaces(),
-        check_capabilities(_effective_capabilities()),
-        check_user(),
+        namespaces,
+        check_capabilities(_effective_capabilities(), needed=not by_user_namespaces()),
+        check_user(namespaces),
         check_redis(find_redis),
         check_store(paths.snapshots_dir()),
         check_pycriu(),
@@ -84,6 +86,40 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_gpu(gpus.inventory()),
         check_python(),
     ]
+
+
+def by_user_namespaces() -> bool:
+    """Whether this user makes namespaces by way of a user namespace: one who is not root does."""
+    return os.geteuid() != 0 and not privilege.is_root_like()
+
+
+#: Checks without which a kind of start cannot be.
+_STARTS = {
+    "cold starts": ("kernel", "namespaces", "Redis"),
+    "forks": ("kernel", "namespaces", "Redis"),
+    "restores": ("kernel", "namespaces", "Redis", "CRIU", "capabilities", "snapshot store"),
+}
+
+
+def what_works(checks: list[Check]) -> tuple[list[str], list[str]]:
+    """The kinds of starts that this user can have here, and those that fail with their reason."""
+    failed = {check.name for check in checks if check.status is Status.FAIL}
+    works, fails = [], []
+    for start, needs in _STARTS.items():
+        missing = [name for name in needs if name in failed]
+        if missing:
+            fails.append(f"{start} ({', '.join(missing)})")
+        else:
+            works.append(start)
+    return works, fails
+
+
+def who() -> str:
+    """This user, and how functions are isolated for them."""
+    if os.geteuid() == 0:
+        return "root"
+    way = ", by user namespaces" if by_user_namespaces() else ""
+    return f"uid {os.geteuid()}{way}"
 
 
 def restore_possible(checks: list[Check]) -> bool:
@@ -185,8 +221,52 @@ def check_namespaces() -> Check:
     return Check("namespaces", Status.OK, "made one: /proc mounts, process ids can be chosen")
 
 
+_USER_PROBE = """
+import sys
+from rekindle.runtime.isolation import privilege
+try:
+    status = privilege.enter()
+    if status is None:
+        with open("/proc/sys/kernel/ns_last_pid", "r+") as last:
+            pass
+except OSError as error:
+    print(privilege.explain(error), file=sys.stderr)
+    status = 1
+sys.exit(status or 0)
+"""
+
+
+def check_user_namespaces() -> Check:
+    """Whether this user may make a user namespace, and all others in it."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _USER_PROBE],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("namespaces", Status.FAIL, f"the probe does not run: {error}", _AS_ROOT)
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines()[-1:] or ["the probe fails"])[0]
+        reason, _, remedy = said.partition(privilege.TO_DO)
+        return Check("namespaces", Status.FAIL, reason, remedy or _AS_ROOT)
+    return Check(
+        "namespaces", Status.OK, "made a user namespace: all others can be made in it, /proc mounts"
+    )
+
+
 def check_time_namespace() -> Check:
     """Time namespaces keep the monotonic clock from running backwards after a reboot."""
+    if os.geteuid() != 0:
+        return Check(
+            "time namespaces",
+            Status.OK,
+            "not used without root: snapshots are made anew after a reboot",
+        )
     if os.path.exists("/proc/self/ns/time_for_children"):
         return Check("time namespaces", Status.OK, "the monotonic clock survives a reboot")
     return Check(
@@ -214,8 +294,11 @@ def _effective_capabilities() -> int:
     return 0
 
 
-def check_capabilities(effective: int) -> Check:
-    """``effective`` is the mask of this process's capabilities."""
+def check_capabilities(effective: int, *, needed: bool = True) -> Check:
+    """``effective`` is the mask of this process's capabilities; ``needed``, unless a user namespace
+    gives them."""
+    if not needed:
+        return Check("capabilities", Status.OK, "none are needed: the user namespace gives them")
     missing = [name for bit, name in NEEDED_CAPABILITIES.items() if not effective >> bit & 1]
     fewer = [name for bit, name in USEFUL_CAPABILITIES.items() if not effective >> bit & 1]
     if missing:
@@ -225,17 +308,11 @@ def check_capabilities(effective: int) -> Check:
     return Check("capabilities", Status.OK, "all that are needed")
 
 
-def check_user() -> Check:
-    """CRIU and namespaces want root, or the capabilities of root."""
-    uid = os.geteuid()
-    if uid == 0:
-        return Check("user", Status.OK, "root")
-    return Check(
-        "user",
-        Status.WARN,
-        f"uid {uid}: fork and restore need root or the capabilities above",
-        "run the agent as root",
-    )
+def check_user(namespaces: Check) -> Check:
+    """Who runs functions: root, or a user by user namespaces."""
+    if namespaces.status is not Status.OK:
+        return Check("user", Status.WARN, f"{who()}: may make no namespaces", namespaces.remedy)
+    return Check("user", Status.OK, who())
 
 
 # ---- what else a node is made of -----------------------------------------------------------

@@ -18,6 +18,10 @@ GHOST_LIMIT = "64M"
 _COMMON = ("--no-default-config", "--manage-cgroups=ignore")
 
 
+def _user(criu: Criu) -> list[str]:
+    return ["--unprivileged"] if criu.unprivileged else []
+
+
 def _plugins(criu: Criu) -> list[str]:
     # A private CRIU must not load plugins that belong to another version, the machine's own.
     plugins = Path(criu.prefix, "usr", "lib", "criu")
@@ -53,6 +57,7 @@ def dump_argv(
         GHOST_LIMIT,
         *_COMMON,
         *_plugins(criu),
+        *_user(criu),
     ]
     if leave_running:
         argv.append("--leave-running")
@@ -86,6 +91,7 @@ def restore_argv(
         "--restore-detached",
         *_COMMON,
         *_plugins(criu),
+        *_user(criu),
     ]
     for fd, resource in sorted(inherit.items()):
         argv += ["--inherit-fd", f"fd[{fd}]:{resource}"]

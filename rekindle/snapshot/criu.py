@@ -31,6 +31,13 @@ _CAP_CHECKPOINT_RESTORE = 1 << 40
 #: CRIU is installed where users who are not root do not look.
 _SYSTEM_PATH = ":/usr/local/sbin:/usr/sbin:/sbin"
 _CHECK_TIMEOUT_S = 60.0
+#: ``criu check`` by a user who is not root.
+FEATURES_OF_A_USER = (
+    "--no-default-config",
+    "--unprivileged",
+    "--feature",
+    "clone3_set_tid",
+)
 _REMEDY = "run `rekindle setup criu`, or set REKINDLE_CRIU to a working one"
 
 
@@ -43,6 +50,8 @@ class Criu:
     version_text: str
     binary: str  # the CRIU executable itself
     prefix: str = ""  # where it was unpacked; "" for the machine's own
+    #: Run by a user who is not root, in a user namespace of ours.
+    unprivileged: bool = False
 
     @property
     def identity(self) -> str:
@@ -105,6 +114,28 @@ def unchecked(path: Path) -> Criu:
     return _described(_candidate_argv(path))
 
 
+def may_be_asked() -> bool:
+    """Whether CRIU, when installed, can be run to ask the kernel what it can do."""
+    return is_privileged() or (_is_unprivileged() and _user_namespaces_work())
+
+
+def _user_namespaces_work() -> bool:
+    try:
+        _run((*_in_user_namespace(), sys.executable), "-S", "-c", "")
+    except CriuNotFoundError as error:
+        log.info("no user namespaces: %s", error)
+        return False
+    return True
+
+
+def _in_user_namespace() -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", "rekindle.runtime.isolation.privilege")
+
+
+def _is_unprivileged() -> bool:
+    return os.geteuid() != 0
+
+
 def is_privileged() -> bool:
     """Whether this process has the capabilities that CRIU asks for, whatever is installed."""
     effective = int(_capabilities() or "0", 16)
@@ -144,13 +175,19 @@ def _usable(candidate: _Candidate) -> Criu:
     remembered = _read_verdicts().get(str(binary))
     if remembered and remembered.get("key") == key:
         text = str(remembered["version"])
-        return Criu(argv, parse_version(text), text, str(binary), prefix)
+        return Criu(argv, parse_version(text), text, str(binary), prefix, _is_unprivileged())
     found = _described(candidate)
-    if not is_privileged():
+    if found.unprivileged:
+        # As it will run: with every capability, but of a user namespace only. It cannot be asked
+        # for all of `check`, which looks at what root alone has and what we do without.
+        _run((*_in_user_namespace(), *argv), "check", *FEATURES_OF_A_USER)
+    elif not is_privileged():
         raise CriuNotFoundError(
-            "needs the capability CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE: run as root"
+            "needs the capability CAP_SYS_ADMIN, which this root lacks: run the container with it, "
+            "or as a user who is not root"
         )
-    _run(argv, "check", "--no-default-config")
+    else:
+        _run(argv, "check", "--no-default-config")
     _remember(str(binary), {"key": key, "version": found.version_text})
     return found
 
@@ -162,7 +199,7 @@ def _described(candidate: _Candidate) -> Criu:
     if version < MIN_VERSION:
         wanted = ".".join(map(str, MIN_VERSION[:2]))
         raise CriuNotFoundError(f"is version {'.'.join(map(str, version))}, {wanted} is needed")
-    return Criu(argv, version, _version_text(text), str(binary), prefix)
+    return Criu(argv, version, _version_text(text), str(binary), prefix, _is_unprivileged())
 
 
 def _run(argv: tuple[str, ...], *arguments: str) -> str:

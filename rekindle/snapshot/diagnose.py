@@ -102,6 +102,11 @@ _ANYWHERE = (
 )
 
 _DUMP = (
+    _cause(
+        r"Can't open mapped \[(?P<path>[^\]]*) \(deleted\)\]",
+        "memory of the deleted file {path} is mapped (multiprocessing's locks and shared memory "
+        "are such), which CRIU can read for root alone: make it in an enter(snap=False) hook",
+    ),
     _cause(r"Connected TCP socket", "a TCP connection is open{fd}: " + _CLOSE_IT),
     _cause(
         r"External socket is used|Can't dump half of stream unix connection",

@@ -66,7 +66,7 @@ def fetch(
         (tree / "usr" / "lib" / "criu").mkdir(parents=True, exist_ok=True)
         progress("checking CRIU", 0, 0)
         try:
-            criu.at(tree) if criu.is_privileged() else criu.unchecked(tree)
+            criu.at(tree) if criu.may_be_asked() else criu.unchecked(tree)
         except CriuNotFoundError as error:
             raise SetupError(
                 f"the CRIU of Debian {RELEASE} does not work on this machine: {error}; see "
@@ -74,7 +74,7 @@ def fetch(
             ) from error
         _replace(prefix, tree)
     criu.forget()
-    return criu.at(prefix) if criu.is_privileged() else criu.unchecked(prefix)
+    return criu.at(prefix) if criu.may_be_asked() else criu.unchecked(prefix)
 
 
 def fetch_pycriu(

@@ -23,8 +23,11 @@ class Machine:
 def here(criu: Criu) -> Machine:
     """This machine, with the CRIU that would restore."""
     kernel = os.uname()
+    # Without root CRIU makes no time namespace, and a clock that runs backwards hangs programs: a
+    # snapshot is then of one boot, whose monotonic clock only goes on.
+    boot = f" boot {boot_id()}" if criu.unprivileged else ""
     return Machine(
-        kernel=f"{kernel.release} {kernel.version}",
+        kernel=f"{kernel.release} {kernel.version}{boot}",
         arch=kernel.machine,
         cpu_features=cpu_features(),
         criu=criu.identity,

@@ -38,12 +38,15 @@ def worker_argv(criu: Criu) -> list[str]:
     return [*criu.argv, "swrk", str(CHANNEL_FD)]
 
 
-def restore_request(*, leash: str, log_name: str, verbosity: int = 1) -> bytes:
+def restore_request(
+    *, leash: str, log_name: str, verbosity: int = 1, unprivileged: bool = False
+) -> bytes:
     """The order to restore the images behind ``IMAGES_FD``, detached.
 
     ``leash`` is the pipe as it was named in the dump, ``pipe:[1234]``; the worker's ``LEASH_FD``
-    takes its place. The log goes to ``log_name`` in the directory behind ``WORK_FD``. Raises
-    CriuNotFoundError when the message classes are missing.
+    takes its place. ``unprivileged``: a user who is not root runs the worker. The log goes to
+    ``log_name`` in the directory behind ``WORK_FD``. Raises CriuNotFoundError when the message
+    classes are missing.
     """
     rpc: Any = _rpc()
     request = rpc.criu_req(type=rpc.RESTORE)
@@ -52,6 +55,8 @@ def restore_request(*, leash: str, log_name: str, verbosity: int = 1) -> bytes:
     options.work_dir_fd = WORK_FD
     options.log_file = log_name
     options.log_level = verbosity
+    if unprivileged:
+        options.unprivileged = True
     # Cgroups are set by whoever places the runner.
     options.manage_cgroups = True
     options.manage_cgroups_mode = rpc.IGNORE

@@ -25,6 +25,8 @@ from typing import IO, Any
 
 import psutil
 
+import rekindle
+
 #: Generous: a hang is a failure, a slow machine is not.
 PATIENCE_S = 60.0
 #: How long something that nobody announces may take to be seen.
@@ -114,6 +116,8 @@ class Home:
 
     root: Path
     environ: dict[str, str]
+    #: What programs are started by: a launcher that makes them another user's.
+    launcher: tuple[str, ...] = ()
     _programs: list[Program] = field(default_factory=list)
 
     @property
@@ -149,7 +153,7 @@ class Home:
         """Start a program; it is killed at the end of the test if it still runs."""
         program = Program(
             subprocess.Popen(
-                [str(word) for word in argv],
+                [*self.launcher, *(str(word) for word in argv)],
                 cwd=self.scripts,
                 env={**self.environ, **environ},
                 stdin=subprocess.DEVNULL,
@@ -368,9 +372,19 @@ def _nothing_but_what_is_kept(home: Home) -> None:
         assert not [name for name in names if name.startswith(("ru-", "te-", "rekindle"))], base
 
 
+def plain_user(uid: int) -> tuple[str, ...]:
+    """What to put before a command so that it runs as a user who is not root."""
+    needed = {Path(sys.prefix), Path(sys.base_prefix), Path(rekindle.__file__).parents[1]}
+    launcher = Path(__file__).parents[1] / "plain_user.py"
+    return (sys.executable, str(launcher), str(uid), *map(str, sorted(needed)), "--")
+
+
 @contextmanager
-def a_home(**environ: str) -> Iterator[Home]:
-    """A home that is empty at first, and of which nothing that runs may be left."""
+def a_home(uid: int | None = None, **environ: str) -> Iterator[Home]:
+    """A home that is empty at first, and of which nothing that runs may be left.
+
+    With ``uid`` (only as root) it and all programs there are that user's.
+    """
     adopt_orphans()
     before = _descendants()
     # A short path of its own: sockets must fit, and pytest's own paths grow with the test's name.
@@ -388,6 +402,11 @@ def a_home(**environ: str) -> Iterator[Home]:
         home.environ["REKINDLE_CRIU"] = os.environ["REKINDLE_CRIU"]
     for directory in (home.scripts, home.temporary):
         directory.mkdir()
+    if uid is not None:
+        home.launcher = plain_user(uid)
+        home.environ |= {"HOME": str(root), "USER": "plain", "LOGNAME": "plain"}
+        for directory in (root, home.scripts, home.temporary):
+            os.chown(directory, uid, uid)
     try:
         yield home
         home.close()

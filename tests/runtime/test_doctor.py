@@ -150,7 +150,7 @@ os.setgid(65534)
 os.setuid(65534)
 found = doctor.check_namespaces()
 print(found.status, found.remedy)
-print(doctor.check_user().detail)
+print(doctor.check_user(found).detail)
 print(doctor.check_capabilities(doctor._effective_capabilities()).status)
 """
 

@@ -27,6 +27,9 @@ def main() -> None:
     for fd in (TEMPLATE_LEASH, RESTORE_LEASH):
         os.dup2(leash, fd)
     linux.die_with_parent()
+    if os.geteuid() != 0:
+        linux.enter_user_namespace()
+        linux.hand_down_capabilities()
     linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
     init = os.fork()
     if init:

@@ -101,12 +101,13 @@ def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
         criu.at(tmp_path / "text")
 
 
-def test_a_user_without_privileges_is_told_so(
+def test_a_root_without_privileges_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = _script(tmp_path / "bin" / "criu")
     monkeypatch.setattr(criu, "is_privileged", lambda: False)
-    with pytest.raises(CriuNotFoundError, match="run as root"):
+    monkeypatch.setattr(criu, "_is_unprivileged", lambda: False)
+    with pytest.raises(CriuNotFoundError, match="CAP_SYS_ADMIN, which this root lacks"):
         criu.find()
     assert criu.unchecked(script).version == (4, 1, 1)
     assert _checks(script) == 0

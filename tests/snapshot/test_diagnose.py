@@ -46,6 +46,19 @@ def _dump_log(*lines: str) -> str:
         ),
         (
             [
+                (
+                    "Failed to open map_files/7fcd128d1000-7fcd12bd1000, try to go via "
+                    "[/dev/shm/psm_ee4c7eaa (deleted)] path"
+                ),
+                (
+                    "Error (criu/proc_parse.c:353): Can't open mapped [/dev/shm/psm_ee4c7eaa "
+                    "(deleted)]: No such file or directory"
+                ),
+            ],
+            "memory of the deleted file /dev/shm/psm_ee4c7eaa is mapped",
+        ),
+        (
+            [
                 "unix: Dumping unix socket at 4",
                 (
                     "unix: \tDumping extern: ino 114776 peer_ino 114789 family    1 type    1 "

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import Error
+from rekindle.exception import Error, IsolationError
 from rekindle.runtime.agent import upkeep
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.link import Link
@@ -19,6 +19,7 @@ from rekindle.runtime.agent.settings import AgentSettings, default_max_runners
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.runtime.isolation import linux
 from rekindle.wire import logs
+from rekindle.wire.ready import REFUSED, REFUSED_STATUS
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,11 @@ def main() -> int:
     try:
         settings = AgentSettings(arguments.dir.absolute(), arguments.max_runners)
         return asyncio.run(_run(settings))
+    except IsolationError as error:
+        # No other start will fare better: the supervisor need not try, only tell.
+        log.error("fatal", extra=logs.kv(reason=error))
+        sys.stdout.write(f"{REFUSED}{error}\n")
+        return REFUSED_STATUS
     except Error as error:
         log.error("fatal", extra=logs.kv(reason=error))
         return 1

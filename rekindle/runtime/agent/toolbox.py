@@ -19,7 +19,7 @@ from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot import machine
-from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.criu import FEATURES_OF_A_USER, Criu
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
 
@@ -47,6 +47,11 @@ class Toolbox:
 
     #: Runner id -> the steps of its restore in ms, of the newest restores.
     restores: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def unprivileged(self) -> bool:
+        """Whether CRIU is run by a user who is not root."""
+        return self.criu is not None and self.criu.unprivileged
 
     def note_restore(self, runner_id: str, steps: dict[str, float]) -> None:
         """Remember how long the steps of a restore took."""
@@ -104,7 +109,7 @@ class Toolbox:
         assert self.criu is not None
         sandbox = await self.spawner.spawn("rekindle")
         ended = await sandbox.run(
-            [*self.criu.argv, "check"],
+            [*self.criu.argv, "check", *(FEATURES_OF_A_USER if self.unprivileged else ())],
             env=criu_environment(),
             run_dir=self.spawner.feature_cache_dir,
             nice=5,
@@ -133,7 +138,10 @@ def _new_scratch(instance_dir: Path) -> Path:
 
 def criu_environment() -> dict[str, str]:
     """CRIU's own: it needs no more than a path to its helpers."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"}
+    environ = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"}
+    if os.geteuid() != 0:
+        environ["XDG_RUNTIME_DIR"] = "/run"  # where it keeps its feature cache then
+    return environ
 
 
 def _kept_feature_cache(criu: Criu) -> Path:

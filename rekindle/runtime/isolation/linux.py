@@ -13,7 +13,11 @@ from collections.abc import Collection
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
+
+CAP_SETUID = 7
+CAP_SYS_ADMIN = 21
 
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -24,6 +28,10 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG = 1
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -145,3 +153,99 @@ def empty_area(start: int, length: int, permissions: str, vm_flags: Collection[s
             _check(_libc.madvise(start, length, advice), f"madvise({advice}) at {start:#x}")
     if "lo" in vm_flags:
         _check(_libc.mlock(start, length), f"mlock at {start:#x}")
+
+
+# ---- user namespaces and capabilities ------------------------------------------------------
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapSets(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def capabilities() -> tuple[int, int]:
+    """This thread's effective and permitted capabilities, as masks."""
+    header, sets = _CapHeader(_CAPABILITY_VERSION_3, 0), (_CapSets * 2)()
+    _check(_libc.capget(ctypes.byref(header), sets), "capget")
+    low, high = sets
+    return low.effective | high.effective << 32, low.permitted | high.permitted << 32
+
+
+def _set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
+    header, sets = _CapHeader(_CAPABILITY_VERSION_3, 0), (_CapSets * 2)()
+    for half, shift in zip(sets, (0, 32), strict=True):
+        half.effective = effective >> shift & 0xFFFFFFFF
+        half.permitted = permitted >> shift & 0xFFFFFFFF
+        half.inheritable = inheritable >> shift & 0xFFFFFFFF
+    _check(_libc.capset(ctypes.byref(header), sets), "capset")
+
+
+def enter_user_namespace(more: int = 0) -> None:
+    """Leave for a new user namespace, and for those in ``more``; all capabilities hold in there.
+
+    Only this user is mapped, to the same ids as outside: user code sees its own uid, its files keep
+    their owners, and no other user's can be taken on. The process must have one thread.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER | more)
+    # The kernel lets an unprivileged user map a group only once nobody can drop groups any more:
+    # a group can be what keeps somebody from a file.
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    _write("/proc/self/gid_map", f"{gid} {gid} 1")
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def hand_down_capabilities() -> None:
+    """Keep, across ``exec`` by a user who is not root, what this process may do in its namespace.
+
+    All but CAP_SETUID: with it CRIU becomes user 0 before it restores, whom nobody has mapped.
+    """
+    _effective, permitted = capabilities()
+    kept = permitted & ~(1 << CAP_SETUID)
+    _set_capabilities(permitted, permitted, kept)
+    for number in range(kept.bit_length()):
+        if kept >> number & 1:
+            _ambient(_PR_CAP_AMBIENT_RAISE, number)
+
+
+def set_capabilities_aside() -> None:
+    """Keep what making namespaces takes within reach of this process alone; nothing uses it, and
+    what it executes does not get it, before ``take_capabilities_up``."""
+    _ambient(_PR_CAP_AMBIENT_CLEAR_ALL, 0)
+    _effective, permitted = capabilities()
+    _set_capabilities(0, permitted & 1 << CAP_SYS_ADMIN, 0)
+
+
+def take_capabilities_up() -> None:
+    """Use again what was set aside."""
+    _effective, permitted = capabilities()
+    _set_capabilities(permitted, permitted, 0)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability for good, in this thread and all that it starts."""
+    _ambient(_PR_CAP_AMBIENT_CLEAR_ALL, 0)
+    _set_capabilities(0, 0, 0)
+
+
+def _ambient(operation: int, number: int) -> None:
+    zero = ctypes.c_ulong(0)
+    _check(
+        _libc.prctl(_PR_CAP_AMBIENT, ctypes.c_ulong(operation), ctypes.c_ulong(number), zero, zero),
+        "prctl(PR_CAP_AMBIENT)",
+    )

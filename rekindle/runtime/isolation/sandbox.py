@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import InternalFailure, StartError
+from rekindle.exception import Error, InternalFailure, IsolationError, StartError
 
 _MAX_MESSAGE_BYTES = 1 << 18
 
@@ -155,7 +155,7 @@ class Sandbox:
 
     def kill(self) -> None:
         """End the init, and with it all that runs in the namespaces."""
-        if not self.gone.done():
+        if not self.gone.done() and self.pid > 0:  # -1 would be everybody
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         self.close()
@@ -228,7 +228,9 @@ class Spawner:
         self._process = process
         self._channel = channel
         self._next_id = 0
-        self._waiting: dict[int, asyncio.Future[int]] = {}
+        # The spawner may live in a PID namespace of its own: a future's first number, and the keys
+        # of what follows, are a process as it knows it; the second is that process for the agent.
+        self._waiting: dict[int, asyncio.Future[tuple[int, int]]] = {}
         self._sandboxes: dict[int, Sandbox] = {}
         self._early_exits: dict[int, int] = {}
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -243,7 +245,10 @@ class Spawner:
 
     @classmethod
     async def start(cls, feature_cache_dir: Path) -> Spawner:
-        """Start the spawner; must be called on the main thread (see ``die_with_parent``)."""
+        """Start the spawner; must be called on the main thread (see ``die_with_parent``).
+
+        Raises IsolationError where this user may make no namespaces.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # Blocking for a millisecond, once, and on this thread on purpose.
@@ -263,7 +268,11 @@ class Spawner:
         spawner = cls(process, ours)
         spawner.feature_cache_dir = str(feature_cache_dir)
         asyncio.get_running_loop().add_reader(ours, spawner._on_message)
-        await spawner._ready
+        try:
+            await spawner._ready
+        except Error:
+            await spawner.stop()
+            raise
         return spawner
 
     async def spawn(self, hostname: str) -> Sandbox:
@@ -276,13 +285,13 @@ class Spawner:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _MAX_MESSAGE_BYTES)
         self._next_id += 1
         number = self._next_id
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         request = {"id": number, "hostname": hostname}
         try:
             with theirs:
                 socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs.fileno()])
-            pid = await future
+            name, pid = await future
         except OSError as error:
             ours.close()
             raise StartError(f"the spawner process does not answer: {error}") from error
@@ -292,10 +301,10 @@ class Spawner:
         finally:
             self._waiting.pop(number, None)
         sandbox = Sandbox(pid, ours)
-        if pid in self._early_exits:
-            sandbox.ended(self._early_exits.pop(pid))
+        if name in self._early_exits:
+            sandbox.ended(self._early_exits.pop(name))
         else:
-            self._sandboxes[pid] = sandbox
+            self._sandboxes[name] = sandbox
         return sandbox
 
     async def stop(self) -> None:
@@ -310,12 +319,20 @@ class Spawner:
         self._end()
 
     def _on_message(self) -> None:
+        fds: list[int] = []
         try:
-            data = self._channel.recv(_MAX_MESSAGE_BYTES)
+            data, fds, _flags, _address = socket.recv_fds(self._channel, _MAX_MESSAGE_BYTES, 1)
         except BlockingIOError:
             return
         except OSError:
             data = b""
+        try:
+            self._take(data, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _take(self, data: bytes, fds: list[int]) -> None:
         if not data:
             asyncio.get_running_loop().remove_reader(self._channel)
             self._end()
@@ -323,6 +340,8 @@ class Spawner:
         message = json.loads(data)
         if message["event"] == "ready":
             self._ready.set_result(None)
+        elif message["event"] == "refused":
+            self._ready.set_exception(IsolationError(message["reason"]))
         elif message["event"] == "gone":
             sandbox = self._sandboxes.pop(message["pid"], None)
             if sandbox is not None:
@@ -335,7 +354,7 @@ class Spawner:
             if future is None or future.done():
                 return
             if message["event"] == "spawned":
-                future.set_result(message["pid"])
+                future.set_result((message["pid"], _pid_here(fds[0])))
             else:
                 future.set_exception(StartError(f"no new namespaces: {message['reason']}"))
 
@@ -352,3 +371,12 @@ class Spawner:
         self._sandboxes.clear()
         if not self.gone.done():
             self.gone.set_result(None)
+
+
+def _pid_here(pidfd: int) -> int:
+    """A process's number in our own PID namespace; -1 when it has gone."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as info:
+        for line in info:
+            if line.startswith("Pid:"):
+                return int(line.split()[1])
+    raise InternalFailure("this kernel tells no process id of a pidfd")

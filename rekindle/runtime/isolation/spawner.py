@@ -5,6 +5,9 @@ a SOCK_SEQPACKET socket: one JSON request a packet, with the control socket of t
 Each init is PID 1 of new PID, mount, UTS and IPC namespaces (init.py). The spawner dies with the
 agent, every init with the spawner, and with an init all that runs in its namespaces.
 
+A user who may not make namespaces makes a user namespace first, one for the spawner and all that it
+starts (privilege.py).
+
 Knows nothing of CRIU, of user code or of what an init is for. Standard library only.
 """
 
@@ -20,7 +23,7 @@ import sys
 import time
 from typing import Any
 
-from rekindle.runtime.isolation import linux
+from rekindle.runtime.isolation import linux, privilege
 from rekindle.runtime.isolation.init import run_init
 
 #: Largest request; a packet socket delivers a request whole or not at all.
@@ -34,12 +37,18 @@ def main(argv: list[str]) -> int:
     # Ctrl-C in a terminal reaches the whole foreground group; the agent decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent = socket.socket(fileno=agent_fd)
-    linux.unshare(linux.CLONE_NEWNS)
-    linux.make_mounts_private()
-    # CRIU caches its feature detection (22 ms a restore) only where /run is a tmpfs. This one is
-    # seen in the spawner's and its inits' mount namespaces alone, and ends with them.
     os.makedirs(feature_cache_dir, mode=0o700, exist_ok=True)
-    linux.mount("tmpfs", feature_cache_dir, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700")
+    try:
+        if (status := privilege.enter()) is not None:
+            return status
+        # CRIU caches its feature detection (22 ms a restore) only where /run is a tmpfs. This one
+        # is seen in the spawner's and its inits' mount namespaces alone, and ends with them.
+        linux.mount(
+            "tmpfs", feature_cache_dir, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700"
+        )
+    except OSError as error:
+        agent.send(json.dumps({"event": "refused", "reason": privilege.explain(error)}).encode())
+        return 1
     own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -92,13 +101,26 @@ def _serve_one(agent: socket.socket, own_pid_namespace: int) -> bool:
     request = json.loads(data)
     try:
         pid = _fork_init(request, fds[0], agent, own_pid_namespace)
-        _send(agent, {"event": "spawned", "id": request["id"], "pid": pid})
+        _tell_spawned(agent, request["id"], pid)
     except OSError as error:
         _send(agent, {"event": "failed", "id": request["id"], "reason": str(error)})
     finally:
         for fd in fds:
             os.close(fd)
     return True
+
+
+def _tell_spawned(agent: socket.socket, number: int, pid: int) -> None:
+    """``pid`` is as it is numbered here; by the descriptor, the agent finds its own number."""
+    message = json.dumps({"event": "spawned", "id": number, "pid": pid}).encode()
+    pidfd = os.pidfd_open(pid)
+    try:
+        socket.send_fds(agent, [message], [pidfd])
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
+            raise
+    finally:
+        os.close(pidfd)
 
 
 def _fork_init(

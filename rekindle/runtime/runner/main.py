@@ -18,6 +18,7 @@ _STARTED_NS = now_ns()
 from rekindle.forkserver import interrupts, park, sockets  # noqa: E402 - after the first time stamp
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
+from rekindle.runtime.isolation import linux  # noqa: E402
 from rekindle.runtime.runner import inputs, loaded, program, serve, unique, withheld  # noqa: E402
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
 from rekindle.sdk import context  # noqa: E402
@@ -31,6 +32,9 @@ def main() -> int:
     channel = FrameSocket.connect(orders["socket"])
     channel.send({"op": "hello", "token": orders["token"]})
     boot, code, _fds = channel.receive()
+    if os.geteuid() != 0:
+        # What making namespaces takes is for our own code; user code gets none of it.
+        linux.set_capabilities_aside() if boot["park"] else linux.drop_capabilities()
     _stream_lines()
     context.set_remote()
     marks: list[Mark] = [(Phase.INTERPRETER.value, _STARTED_NS)]
@@ -44,6 +48,8 @@ def main() -> int:
         service.drop_loop()
         sockets.untrack()
         repeating = unique.prepare()
+        if os.geteuid() != 0:
+            linux.take_capabilities_up()  # no user code runs here any more
         park.quiesce()
         own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
         found, template.things = park_inspection(own)

@@ -29,7 +29,9 @@ def doctor(as_json: bool) -> None:
     possible = room.restore_possible(checks)
     if as_json:
         findings = [dataclasses.asdict(check) for check in checks]
-        click.echo(json.dumps({"restore_possible": possible, "checks": findings}, indent=2))
+        works, _fails = room.what_works(checks)
+        report = {"restore_possible": possible, "works": works, "checks": findings}
+        click.echo(json.dumps(report, indent=2))
     else:
         _show(checks, possible)
     sys.exit(0 if possible else 1)
@@ -40,6 +42,15 @@ def _show(checks: list[Check], possible: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from rekindle.runtime import doctor as room
+
+    works, fails = room.what_works(checks)
+    console = Console()
+    here = f"Works here ({room.who()})"
+    console.print(f"[bold]{here}:[/] {', '.join(works) or 'nothing'}.", soft_wrap=True)
+    if fails:
+        console.print(f"[bold red]Does not:[/] {'; '.join(fails)}.", soft_wrap=True)
+    console.print()
     table = Table(box=None, show_header=False, padding=(0, 1))
     for _ in range(3):
         table.add_column(overflow="fold")
@@ -48,7 +59,6 @@ def _show(checks: list[Check], possible: bool) -> None:
         if check.remedy:
             text += f"\n[dim]-> {escape(check.remedy)}[/]"
         table.add_row(_MARKS[check.status.value], check.name, text)
-    console = Console()
     console.print(table)
     console.print(
         "Restores are possible on this machine."

@@ -47,8 +47,8 @@ def setup_criu(prefix: Path | None, force: bool) -> None:
     except (CriuNotFoundError, SetupError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"CRIU {found.version_text}: {found.binary}")
-    if not criu.is_privileged():
-        click.echo("note: this user may not run it; agents that restore run as root")
+    if not criu.may_be_asked():
+        click.echo("note: this user may not run it yet; `rekindle doctor` says what to do")
     if prefix is not None and target != criu.default_prefix():
         click.echo(f"note: to use it, set REKINDLE_CRIU={target}")
 
@@ -61,7 +61,7 @@ def _usable(prefix: Path | None) -> Criu | None:
     if prefix is None and os.environ.get("REKINDLE_CRIU"):
         return criu.find()  # fetching another would not help: this one is asked for by name
     try:
-        if not criu.is_privileged():
+        if not criu.may_be_asked():
             return criu.unchecked(prefix or criu.default_prefix())
         return criu.find() if prefix is None else criu.at(prefix)
     except CriuNotFoundError:

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.exception import ConnectionError
+from rekindle.exception import ConnectionError, IsolationError
 from rekindle.sdk.local import directory as instance
+from rekindle.wire.ready import REFUSED
 
 #: A private instance has so long to come up.
 START_S = 60.0
@@ -122,7 +123,10 @@ def start_supervisor(directory: Path, parent_pid: int | None) -> subprocess.Pope
 
 
 def wait_ready(process: subprocess.Popen[bytes], directory: Path, timeout_s: float) -> None:
-    """Return when the supervisor says ``ready``. Raises ConnectionError with its reason."""
+    """Return when the supervisor says ``ready``.
+
+    Raises ConnectionError with its reason, IsolationError where this user may make no namespaces.
+    """
     assert process.stdout is not None
     deadline = time.monotonic() + timeout_s
     said = b""
@@ -133,6 +137,8 @@ def wait_ready(process: subprocess.Popen[bytes], directory: Path, timeout_s: flo
         if data:
             continue
         text = said.decode(errors="replace").strip().removeprefix("failed: ")
+        if text.startswith(REFUSED):
+            raise IsolationError(text.removeprefix(REFUSED))
         reason = text or _last_words(directory)
         if not readable:
             reason = f"it is not ready after {timeout_s:g} s. {reason}"

@@ -26,6 +26,7 @@ from typing import IO
 from rekindle.exception import Error, InvalidError
 from rekindle.sdk.local import directory as instance
 from rekindle.wire import logs
+from rekindle.wire.ready import REFUSED, REFUSED_STATUS
 
 log = logging.getLogger("rekindle.supervisor")
 
@@ -184,9 +185,10 @@ class Supervisor:
             return
         data = child.process.stdout.read()
         if not data:
-            self._selector.unregister(child.process.stdout)
+            if child.process.stdout in self._selector.get_map():
+                self._selector.unregister(child.process.stdout)
             return
-        child.said = (child.said + data)[-1000:]
+        child.said = (child.said + data)[-4000:]
         if b"ready\n" in child.said:
             child.ready = True
             self._announce()
@@ -205,11 +207,19 @@ class Supervisor:
 
     def _bury(self, child: Child) -> None:
         """A child has ended by itself: start it again, later each time, or give up."""
+        self._hear(child)  # its last words may lie in the pipe still
         name, status = child.service.name, self._forget(child)
         lived_s = time.monotonic() - child.started_at
         child.was_killed |= status < 0
         child.quick_deaths = child.quick_deaths + 1 if lived_s < self._quick_s else 1
         log.error("died", extra=logs.kv(process=name, status=status, lived_s=lived_s))
+        if status == REFUSED_STATUS and (words := child.said.decode(errors="replace")):
+            self._failed = words.partition(REFUSED)[2].strip()
+            self._stop_reason = f"giving up: the {name} cannot run here"
+            log.error("giving up", extra=logs.kv(reason=self._failed))
+            if not self._announced:
+                self._say(f"{REFUSED}{self._failed}")
+            return
         if child.quick_deaths >= MAX_QUICK_DEATHS:
             self._failed = (
                 f"the {name} died {child.quick_deaths} times within {self._quick_s:g} s of its "

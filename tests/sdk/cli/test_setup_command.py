@@ -121,7 +121,7 @@ def test_a_set_up_that_fails_says_why(machine: Machine, monkeypatch: pytest.Monk
 def test_a_user_who_may_not_run_it_gets_it_all_the_same(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(criu, "is_privileged", lambda: False)
+    monkeypatch.setattr(criu, "may_be_asked", lambda: False)
     done = _run()
     assert machine.fetched == ["criu prefix"]
     assert "may not run it" in done.output

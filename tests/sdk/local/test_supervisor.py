@@ -17,6 +17,7 @@ import pytest
 
 from rekindle.exception import SetupError
 from rekindle.sdk.local import directory as instance
+from rekindle.wire.ready import REFUSED, REFUSED_STATUS
 
 _HARNESS = """
 import os, sys
@@ -148,6 +149,20 @@ def test_it_gives_up_on_what_does_not_stay_up_and_says_why(harness: Harness) -> 
     assert harness.process is not None
     assert harness.process.wait(20) == 1
     assert not alive(harness.pids("controller")[0])
+
+
+def test_what_cannot_run_here_is_not_tried_again_and_its_reason_is_told(harness: Harness) -> None:
+    code = textwrap.dedent(f"""
+        open({str(harness.events_file)!r}, "a").write("start agent 1\\n")
+        print("refused: switched off. To do: switch it on", flush=True)
+        raise SystemExit({REFUSED_STATUS})
+        """)
+    harness.start(harness.good("controller"), ("agent", code))
+    assert harness.line() == f"{REFUSED}switched off. To do: switch it on"
+    assert harness.process is not None
+    assert harness.process.wait(20) == 1
+    assert len(harness.pids("agent")) == 1
+    assert not any(alive(pid) for pid in harness.pids("controller"))
 
 
 def test_what_does_not_end_is_killed(harness: Harness) -> None:

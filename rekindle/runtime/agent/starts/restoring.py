@@ -88,7 +88,11 @@ class Restoring:
             token, arrival = self.tools.door.expect()
             waiting.leash.give_orders(self.tools.door, token)
             answer = waiting.job.send(
-                worker.restore_request(leash=snapshot.manifest.leash, log_name=_RESTORE_LOG),
+                worker.restore_request(
+                    leash=snapshot.manifest.leash,
+                    log_name=_RESTORE_LOG,
+                    unprivileged=self.tools.unprivileged,
+                ),
                 {worker.IMAGES_FD: str(images), worker.WORK_FD: str(work_dir)},
             )
             waiting.channel = await self._restored_arrives(arrival, answer, snapshot, work_dir)

@@ -1,0 +1,179 @@
+"""A user who is not root: every start, its isolation, and one clear error where it cannot be.
+
+Root's suite runs these as an id that nobody has; a plain user's as itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.harness import COMMAND, Home, a_home, service
+
+_MODEL = """
+    import os, socket, subprocess
+    import rekindle
+
+    app = rekindle.App("plain")
+
+    def capabilities():
+        with open("/proc/self/status") as status:
+            return {line.split(":")[0]: int(line.split()[1], 16)
+                    for line in status if line.startswith("Cap")}
+
+    @app.cls(enable_memory_snapshot=True)
+    class Model:
+        @rekindle.enter(snap=True)
+        def load(self):
+            self.in_template = capabilities()
+
+        @rekindle.method()
+        def look(self, path: str):
+            with open(path, "w") as file:
+                file.write("mine")
+            own = os.stat(path)
+            return {
+                "uid": os.getuid(), "gid": os.getgid(), "owner": own.st_uid,
+                "capabilities": capabilities(), "in_template": self.in_template,
+                "hostname": socket.gethostname(),
+                "init": open("/proc/1/cmdline").read(),
+                "processes": sorted(int(name) for name in os.listdir("/proc") if name.isdigit()),
+                "namespaces": {kind: os.readlink(f"/proc/self/ns/{kind}")
+                               for kind in ("user", "pid", "mnt", "uts", "ipc")},
+                "child": subprocess.check_output(["id", "-u"], text=True).strip(),
+            }
+
+        @rekindle.method()
+        def size(self) -> int:
+            return 7
+
+    @app.function()
+    def cold(path: str):
+        return capabilities()
+
+    @app.local_entrypoint()
+    def main(path: str):
+        import json
+        print(json.dumps({"model": Model().look.remote(path), "cold": cold.remote(path)}))
+"""
+
+
+@pytest.fixture
+def plain() -> Iterator[Home]:
+    """A home of a user who is not root."""
+    uid = os.geteuid()
+    with a_home(61000 + os.getpid() % 1000 if uid == 0 else None) as made:
+        yield made
+
+
+def _uid(home: Home) -> int:
+    return home.root.stat().st_uid
+
+
+def _look(home: Home, script: Path, name: str) -> dict[str, object]:
+    found: dict[str, object] = home.run(script, "--path", str(home.scripts / name)).value
+    return found
+
+
+@pytest.mark.criu
+def test_functions_run_isolated_as_that_user_without_capabilities(plain: Home) -> None:
+    script = plain.script(_MODEL)
+    forked = _look(plain, script, "first")
+    restored = _look(plain, script, "second")
+    seen_here = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ("user", "pid", "mnt")}
+    for answer in (forked, restored):
+        model = answer["model"]
+        assert isinstance(model, dict)
+        uid = _uid(plain)
+        assert (model["uid"], model["owner"], model["child"]) == (uid, uid, str(uid))
+        for mask in (model["capabilities"], answer["cold"]):
+            assert isinstance(mask, dict)
+            held = {name: value for name, value in mask.items() if name != "CapBnd"}
+            assert not any(held.values()), held
+        # In a template, what forking takes is set aside: nothing uses it, no child gets it.
+        assert not model["in_template"]["CapEff"] and not model["in_template"]["CapAmb"]
+        assert model["hostname"].startswith("ru-")
+        assert len(model["processes"]) <= 3  # init, itself, its child
+        for kind, name in seen_here.items():
+            assert model["namespaces"][kind] != name
+    (snapshot,) = plain.snapshots()
+    assert snapshot["valid"] is True
+
+
+@pytest.mark.criu
+def test_every_strategy_can_be_taken(plain: Home) -> None:
+    script = plain.script(_MODEL)
+    figures = plain.scripts / "figures.json"
+    plain.rekindle("bench", f"{script}::Model.size", "--runs", "2", "--json", figures)
+    measured = {one["strategy"]: one for one in json.loads(figures.read_text())["results"]}
+    assert set(measured) == {"cold", "restore", "fork", "warm"}
+    assert all(len(one["runs"]) == 2 for one in measured.values())
+
+
+def test_an_instance_is_kept_and_nothing_outlives_it(plain: Home) -> None:
+    supervisor = plain.up()
+    assert supervisor.uids().real == _uid(plain)
+    for secret in (plain.daemon / "token", plain.daemon, plain.daemon / "agent.sock"):
+        assert stat.S_IMODE(secret.stat().st_mode) & 0o077 == 0
+    plain.run(plain.script(_MODEL), "--path", str(plain.scripts / "file"))
+    below = supervisor.children(recursive=True)
+    assert any("spawner" in " ".join(process.cmdline()) for process in below)
+    assert plain.rekindle("down").out == "The instance is down.\n"
+    _gone, left = psutil.wait_procs(below, timeout=30)
+    assert not left
+
+
+def test_all_goes_with_an_agent_that_is_killed(plain: Home) -> None:
+    supervisor = plain.up()
+    plain.run(plain.script(_MODEL), "--path", str(plain.scripts / "file"))
+    agent = service(supervisor, "rekindle.runtime.agent")
+    below = agent.children(recursive=True)
+    assert len(below) >= 2  # the spawner, and the first process of its PID namespace
+    os.kill(agent.pid, signal.SIGKILL)
+    _gone, left = psutil.wait_procs(below, timeout=30)
+    assert not left
+    plain.run(plain.script(_MODEL), "--path", str(plain.scripts / "file"))  # by the next agent
+    plain.rekindle("down")
+
+
+_WITHOUT_USER_NAMESPACES = """
+import os, sys
+from rekindle.runtime.isolation import linux
+# The limit is each user namespace's own: in one of ours it may be lowered.
+linux.enter_user_namespace()
+with open("/proc/sys/user/max_user_namespaces", "w") as limit:
+    limit.write("0")
+linux.drop_capabilities()
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_where_user_namespaces_are_off_one_error_says_so(plain: Home) -> None:
+    before = plain.script(_WITHOUT_USER_NAMESPACES, "without.py")
+    hello = plain.script(_MODEL)
+    ended = plain.python(before, COMMAND, "run", hello, "--path", "x", status=1)
+    assert ended.out == ""
+    assert "user.max_user_namespaces is 0" in ended.err
+    assert "sudo sysctl -w user.max_user_namespaces=" in ended.err
+    assert "IsolationError" in ended.err
+    assert "Traceback" not in ended.err and ".log" not in ended.err
+
+    report = json.loads(plain.python(before, COMMAND, "doctor", "--json", status=1).out)
+    assert report["works"] == []
+    (found,) = [check for check in report["checks"] if check["name"] == "namespaces"]
+    assert found["status"] == "fail" and "max_user_namespaces is 0" in found["detail"]
+    assert found["remedy"].startswith("sudo sysctl -w")
+
+
+def test_doctor_leads_with_what_works(plain: Home) -> None:
+    first = plain.rekindle("doctor").out.splitlines()[0]
+    assert first == (
+        f"Works here (uid {_uid(plain)}, by user namespaces): cold starts, forks, restores."
+    )
