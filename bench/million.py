@@ -48,6 +48,8 @@ GROWS_BY_MIB = 64
 REDIS_BYTES = 512
 PROCESSES = ("client", "controller", "agent", "redis")
 _SAMPLE_S = 0.05
+#: One way, all inputs: far more than it takes.
+_LIMIT_S = 3600.0
 
 app = rekindle.App("million")
 
@@ -151,6 +153,7 @@ def apart(way: str, quick: bool) -> dict[str, Any]:
             env={**env, "REKINDLE_HOME": home},
             stdout=subprocess.PIPE,
             text=True,
+            timeout=_LIMIT_S,
         )
     if done.returncode != 0:
         raise Error(f"{way}: the process that measured ended with {done.returncode}")

@@ -4,11 +4,11 @@
     dev/debian_root.py [--keep] [--base DIRECTORY] SUITE COMMAND...
     dev/debian_root.py trixie make test
 
-The base (python3, python3-venv, make, git, ca-certificates, procps and nothing else) is made once by
-mmdebstrap and kept; each run has a copy of it. It is entered by unshare and pivot_root: after a plain
-chroot, CRIU meets mounts that lie outside of the root. What the run started and mounted ends with it,
-and its root is removed. Needs root. The Debian mirror, pip's settings, its local folders and the
-certificates are this machine's own. Standard library only; it knows nothing of rekindle.
+The base (python3, python3-venv, make, git, ca-certificates, procps and nothing else) is made once
+by mmdebstrap and kept; each run has a copy of it. It is entered by unshare and pivot_root: after a
+plain chroot, CRIU meets mounts that lie outside of the root. What the run started and mounted ends
+with it, and its root is removed. Needs root. The Debian mirror, pip's settings, its local folders
+and the certificates are this machine's own. Standard library only; it knows nothing of rekindle.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> int:
         return enter(root, folders, asked.command)
     finally:
         if asked.keep:
-            print(f"kept: {root}", file=sys.stderr)
+            sys.stderr.write(f"kept: {root}\n")
         else:
             # Nothing is mounted below it here: the mounts were those of a namespace that is gone.
             shutil.rmtree(where)
@@ -97,7 +97,8 @@ def find_mmdebstrap(scratch: Path) -> str:
     found = shutil.which("mmdebstrap")
     if found:
         return found
-    # Lists of its own: the machine's may be empty, and are not ours to renew. apt checks signatures.
+    # Lists of its own: the machine's may be empty, and are not ours to renew. apt checks
+    # signatures.
     lists, cache = scratch / "lists", scratch / "cache"
     for place in (scratch, lists / "partial", cache / "archives" / "partial"):
         place.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ def find_mmdebstrap(scratch: Path) -> str:
     apt = ["apt-get", "-qq", "-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}"]
     apt += ["-o", "APT::Sandbox::User=root"]
     try:
-        # A source of the machine's that is out of reach is none of ours: what counts is the package.
+        # A source that is out of reach is none of ours: what counts is the package.
         subprocess.run([*apt, "update"], check=False)
         subprocess.run([*apt, "download", "mmdebstrap"], cwd=scratch, check=True)
         (package,) = scratch.glob("mmdebstrap_*.deb")
