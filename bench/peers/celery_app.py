@@ -21,7 +21,9 @@ app.conf.update(
 
 _model: Any = None
 if os.environ.get("PEER_PRELOAD") == "torch":
-    import torch  # noqa: F401
+    import torch
+
+    torch.set_num_threads(1)  # before the worker forks; see work.model
 elif os.environ.get("PEER_PRELOAD") == "model":
     _model = work.model()
 

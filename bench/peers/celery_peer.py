@@ -59,7 +59,7 @@ def _worker(*options: str, **environ: str) -> Iterator[ModuleType]:
         try:
             from peers import celery_app
 
-            celery_app.nothing.delay().get(timeout=_PATIENCE_S)
+            celery_app.nothing.delay().get(timeout=work.CALL_S)
             yield celery_app
         finally:
             process.terminate()
@@ -70,7 +70,7 @@ def _worker(*options: str, **environ: str) -> Iterator[ModuleType]:
 
 
 def _all_of(task: Any, arguments: list[Any]) -> list[Any]:
-    found: list[Any] = celery.group(task.s(a) for a in arguments)().get(timeout=600)
+    found: list[Any] = celery.group(task.s(a) for a in arguments)().get(timeout=work.CALL_S)
     return found
 
 
@@ -84,26 +84,27 @@ def calls() -> Iterator[served.Measures]:
         def batched(count: int) -> float:
             def run() -> list[Any]:
                 chunks = tasks.nothing.chunks(((n,) for n in range(count)), 100)
-                return [one for chunk in chunks.group()().get(timeout=600) for one in chunk]
+                return [one for chunk in chunks.group()().get(timeout=work.CALL_S) for one in chunk]
 
             return work.whole(run, count)
 
         yield {
             "warm": {
                 "delay().get()": lambda count: work.each(
-                    lambda: tasks.nothing.delay().get(timeout=60), count
+                    lambda: tasks.nothing.delay().get(timeout=work.CALL_S), count
                 )
             },
             "fan_out": {"group": fan_out},
             "fan_out_batched": {"chunks of 100 by hand": batched},
             "sent": {
                 "delay().get(), pickle": lambda **asked: work.sent(
-                    lambda value: tasks.look.delay(value).get(timeout=600), **asked
+                    lambda value: tasks.look.delay(value).get(timeout=work.CALL_S), **asked
                 )
             },
             "fetched": {
                 "delay().get(), pickle": lambda **asked: work.fetched(
-                    lambda kind, size: tasks.payload.delay(kind, size).get(timeout=600), **asked
+                    lambda kind, size: tasks.payload.delay(kind, size).get(timeout=work.CALL_S),
+                    **asked,
                 )
             },
         }
@@ -130,7 +131,7 @@ def isolated() -> Iterator[served.Measures]:
         yield {
             "isolated": {
                 "max-tasks-per-child 1, torch in the parent": lambda count: work.fresh_each(
-                    lambda: tasks.fresh.delay().get(timeout=60), count
+                    lambda: tasks.fresh.delay().get(timeout=work.CALL_S), count
                 )
             }
         }
@@ -143,7 +144,7 @@ def memory() -> Iterator[served.Measures]:
         def start(count: int) -> list[int]:
             with tempfile.TemporaryDirectory(prefix="rk-meet-") as directory:
                 asked = celery.group(tasks.meet.s(directory, count) for _ in range(count))()
-                pids: list[int] = asked.get(timeout=_PATIENCE_S)
+                pids: list[int] = asked.get(timeout=work.CALL_S)
             return pids
 
         yield {"memory": {"prefork, the model in the parent": start}}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import memory
-from peers.process import MeasureError, Peer, started
+from peers.process import HangsError, MeasureError, Peer, started
 from rekindle.bench.steps import Steps
 from rekindle.bench.versus import OURS, Row, Versus, shown
 
@@ -101,13 +101,16 @@ def run(chosen: list[Role], systems: list[str], logs: Path, steps: Steps, found:
     """Measure all of it into ``found``."""
     for role in chosen:
         found.rows += [asked.row for asked in role.asked]
+    hanging: set[tuple[str, str]] = set()
     for role in chosen:
         for turn in range(role.rounds):
             steps.part(f"{role.name}, round {turn + 1} of {role.rounds}")
             place = turn % len(systems)
             for system in systems[place:] + systems[:place]:
+                if (role.name, system) in hanging:
+                    continue  # it would again, for as long as the limit
                 with (
-                    _noted(found, role, system, steps),
+                    _noted(found, role, system, steps, hanging),
                     started(system, role.name, logs=logs) as peer,
                 ):
                     found.versions[system] = peer.version
@@ -115,11 +118,15 @@ def run(chosen: list[Role], systems: list[str], logs: Path, steps: Steps, found:
 
 
 @contextlib.contextmanager
-def _noted(found: Versus, role: Role, system: str, steps: Steps) -> Iterator[None]:
-    """A system that does not even start leaves the reason in its rows."""
+def _noted(
+    found: Versus, role: Role, system: str, steps: Steps, hanging: set[tuple[str, str]]
+) -> Iterator[None]:
+    """A system that does not even start leaves the reason in its rows; so does one that hangs."""
     try:
         yield
     except MeasureError as error:
+        if isinstance(error, HangsError):
+            hanging.add((role.name, system))
         found.versions.setdefault(system, system)
         steps.told(f"{NAMES[system]}, {role.name}", None, str(error))
         for asked in role.asked:
@@ -143,7 +150,7 @@ def _measure(role: Role, system: str, peer: Peer, steps: Steps, found: Versus) -
             except MeasureError as error:
                 kept.errors.append(str(error))
                 steps.told(f"{NAMES[system]}, {asked.row.title}", None, f"{form}: {error}")
-                if peer.process.poll() is not None:
+                if isinstance(error, HangsError) or peer.process.poll() is not None:
                     raise
                 continue
             if role.name == "memory":

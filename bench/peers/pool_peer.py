@@ -32,10 +32,13 @@ def calls() -> Iterator[served.Measures]:
     with _pool(work.CORES) as pool:
 
         def call(function: Callable[..., Any], *arguments: Any) -> Any:
-            return pool.submit(function, *arguments).result()
+            return pool.submit(function, *arguments).result(work.CALL_S)
 
         def fan_out(count: int, size: int) -> float:
-            return work.whole(lambda: pool.map(work.nothing, range(count), chunksize=size), count)
+            return work.whole(
+                lambda: pool.map(work.nothing, range(count), chunksize=size, timeout=work.CALL_S),
+                count,
+            )
 
         yield {
             "warm": {
@@ -61,7 +64,9 @@ def slots() -> Iterator[served.Measures]:
     with _pool(work.SLOTS) as pool:
 
         def run(count: int, milliseconds: float) -> float:
-            return work.whole(lambda: pool.map(work.nap, [milliseconds] * count), count)
+            return work.whole(
+                lambda: pool.map(work.nap, [milliseconds] * count, timeout=work.CALL_S), count
+            )
 
         run(4 * work.SLOTS, 1)
         yield {"slots": {f"map, {work.SLOTS} processes": run}}
@@ -76,7 +81,7 @@ def isolated() -> Iterator[served.Measures]:
         yield {
             "isolated": {
                 "max_tasks_per_child=1, fork server": lambda count: work.fresh_each(
-                    lambda: pool.submit(work.fresh).result(), count
+                    lambda: pool.submit(work.fresh).result(work.CALL_S), count
                 )
             }
         }
@@ -90,7 +95,7 @@ def memory() -> Iterator[served.Measures]:
     def start(count: int) -> list[int]:
         with tempfile.TemporaryDirectory(prefix="rk-meet-") as directory:
             futures = [pool.submit(_meet, directory, count) for _ in range(count)]
-            return [future.result() for future in futures]
+            return [future.result(work.CALL_S) for future in futures]
 
     with _pool(8) as pool:
         yield {"memory": {"forked from a parent with the model": start}}

@@ -24,6 +24,8 @@ from rekindle.bench.steps import Steps
 from rekindle.bench.versus import OURS
 
 _RATE, _TOP = 200, 12
+#: py-spy ends by itself after the time that is measured.
+_SPY_S = 600.0
 #: Functions that wait: what is sampled in them takes no time.
 _WAITS = ("EpollSelector.select", "Condition.wait", "recv_fds", "acquire", "read_some")
 
@@ -125,7 +127,7 @@ def _sample(
     peer.ask(name, form, count=count)
     samples: dict[str, Counter[tuple[str, ...]]] = {}
     for pid, process in zip(busy, running, strict=True):
-        process.wait()
+        process.wait(_SPY_S)
         with contextlib.suppress(FileNotFoundError):  # py-spy may not look at it
             for line in (peer.scratch / f"{pid}.folded").read_text().splitlines():
                 stack, _, times = line.rpartition(" ")

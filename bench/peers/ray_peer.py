@@ -76,7 +76,8 @@ def _each_of(calls: Iterable[Callable[..., Any]], arguments: list[Any]) -> list[
     """One call for each argument, the callables in turn; all results."""
     given = list(calls)
     found: list[Any] = ray.get(
-        [given[i % len(given)](argument) for i, argument in enumerate(arguments)]
+        [given[i % len(given)](argument) for i, argument in enumerate(arguments)],
+        timeout=work.CALL_S,
     )
     return found
 
@@ -92,7 +93,7 @@ def calls() -> Iterator[served.Measures]:
         # An actor of its own asks for no core, so that tasks have all of them.
         one = Actor.options(num_cpus=0).remote()
         several = [Actor.options(num_cpus=0).remote() for _ in range(work.CORES)]
-        ray.get([actor.nothing.remote() for actor in (one, *several)])
+        ray.get([actor.nothing.remote() for actor in (one, *several)], timeout=work.CALL_S)
 
         def by_actor_pool(count: int) -> float:
             pool = ActorPool(several)
@@ -102,7 +103,7 @@ def calls() -> Iterator[served.Measures]:
             )
 
         def each(call: Callable[..., Any]) -> Callable[[int], list[float]]:
-            return lambda count: work.each(lambda: ray.get(call()), count)
+            return lambda count: work.each(lambda: ray.get(call(), timeout=work.CALL_S), count)
 
         def all_of(chosen: list[Callable[..., Any]]) -> Callable[[int], float]:
             return lambda count: work.whole(lambda: _each_of(chosen, list(range(count))), count)
@@ -119,15 +120,17 @@ def calls() -> Iterator[served.Measures]:
             "fan_out_batched": {"multiprocessing.Pool.map, its own chunks": _by_pool},
             "sent": {
                 "actor": lambda **asked: work.sent(
-                    lambda value: ray.get(one.look.remote(value)), **asked
+                    lambda value: ray.get(one.look.remote(value), timeout=work.CALL_S), **asked
                 ),
                 "actor, ray.put": lambda **asked: work.sent(
-                    lambda value: ray.get(one.look.remote(ray.put(value))), **asked
+                    lambda value: ray.get(one.look.remote(ray.put(value)), timeout=work.CALL_S),
+                    **asked,
                 ),
             },
             "fetched": {
                 "actor": lambda **asked: work.fetched(
-                    lambda kind, size: ray.get(one.payload.remote(kind, size)), **asked
+                    lambda kind, size: ray.get(one.payload.remote(kind, size), timeout=work.CALL_S),
+                    **asked,
                 ),
             },
         }
@@ -141,7 +144,7 @@ def _compiled(count: int) -> list[float]:
     with InputNode() as given:
         graph = actor.nothing.bind(given).experimental_compile()
     try:
-        return work.each(lambda: ray.get(graph.execute(1)), count)
+        return work.each(lambda: ray.get(graph.execute(1), timeout=work.CALL_S), count)
     finally:
         graph.teardown()
         ray.kill(actor)
@@ -224,14 +227,14 @@ def isolated() -> Iterator[served.Measures]:
 
         def by_actor() -> list[Any]:
             actor = Once.remote()
-            found: list[Any] = ray.get(actor.fresh.remote())
+            found: list[Any] = ray.get(actor.fresh.remote(), timeout=work.CALL_S)
             ray.kill(actor)
             return found
 
         yield {
             "isolated": {
                 "task, max_calls=1, torch by a set-up hook": lambda count: work.fresh_each(
-                    lambda: ray.get(once.remote()), count
+                    lambda: ray.get(once.remote(), timeout=work.CALL_S), count
                 ),
                 "an actor each, torch by a set-up hook": lambda count: work.fresh_each(
                     by_actor, count
@@ -276,7 +279,9 @@ def memory() -> Iterator[served.Measures]:
             ray.kill(holder)
         holders[:] = [Holder.remote(weights) for _ in range(count)]
         with tempfile.TemporaryDirectory(prefix="rk-meet-") as directory:
-            pids: list[int] = ray.get([holder.meet.remote(directory, count) for holder in holders])
+            pids: list[int] = ray.get(
+                [holder.meet.remote(directory, count) for holder in holders], timeout=work.CALL_S
+            )
         return pids
 
     def stored() -> Any:

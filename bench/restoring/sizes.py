@@ -27,6 +27,8 @@ from restoring.models import LAYER_BYTES, Models, declare, layers_of
 
 #: Between calls that are made while a snapshot is written.
 _BETWEEN_CALLS_S = 0.05
+#: A snapshot that is not there by then does not come.
+_FREEZE_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ def make_snapshot(home: Path, gigabytes: float, runs: Runs, steps: Steps) -> Sna
         during: dict[str, list[float]] = {"warm": [], "fork": []}
         freezing = _Background(target)
         while freezing.is_running:
+            if time.monotonic() - began > _FREEZE_S:
+                break  # check() says so
             during["warm"].append(warm().total_ms)
             with contextlib.suppress(StrategyUnavailableError):  # between two templates
                 during["fork"].append(fork().total_ms)
@@ -189,7 +193,9 @@ class _Background:
 
     def check(self) -> None:
         """Raise what the wait ended with, if that is an error."""
-        self._thread.join()
+        self._thread.join(_FREEZE_S)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the snapshot was not there after {_FREEZE_S:g} s")
         if self._error is not None:
             raise self._error
 

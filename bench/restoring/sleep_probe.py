@@ -39,7 +39,7 @@ def main() -> None:
         check=True,
         stdout=sys.stderr,
     )
-    sleep.wait()
+    sleep.wait(30)  # the dump has ended it
     restore = command.restore_argv(found, images_dir=images, log=log, inherit={}, verbosity=0)
     _restore_once(restore, sleep.pid)  # fills the feature cache
     print("ready", flush=True)
@@ -49,7 +49,7 @@ def main() -> None:
 
 def _restore_once(argv: list[str], pid: int) -> float:
     began = time.perf_counter_ns()
-    subprocess.run(argv, check=True, stdout=sys.stderr)
+    subprocess.run(argv, check=True, stdout=sys.stderr, timeout=60)
     took = (time.perf_counter_ns() - began) / 1e6
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

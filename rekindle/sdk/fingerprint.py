@@ -36,7 +36,10 @@ _CLASS_NOISE = frozenset(
     {"__dict__", "__weakref__", "__module__", "__abstractmethods__", "_abc_impl"}
     | {"__firstlineno__", "__static_attributes__", "__annotate_func__", "__annotations_cache__"}
 )
-_GLOBAL_OPS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME"})
+_GLOBAL_OPS = frozenset(
+    {"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME"}
+    | {"LOAD_FROM_DICT_OR_GLOBALS"}  # from 3.12 on: names in type parameters inside a class
+)
 _CODE_FIELDS = (
     "co_name",
     "co_qualname",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 import sys
@@ -66,6 +67,31 @@ def test_a_peer_that_cannot_start_says_why(peers: Any, tmp_path: Path) -> None:
         process.started("pool", "no such role", logs=tmp_path),
     ):
         pass
+
+
+def test_a_peer_that_hangs_is_asked_nothing_more_and_its_rows_say_so(
+    peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, process = peers("peers.plan"), peers("peers.process")
+    versus = importlib.import_module("rekindle.bench.versus").Versus(machine={})
+    steps = importlib.import_module("rekindle.bench.steps").steps
+    console = importlib.import_module("rich.console").Console(quiet=True)
+    role = next(role for role in plan.roles(quick=True) if role.name == "slots")
+    (asked,) = role.asked
+    asked = dataclasses.replace(asked, arguments={"count": 64, "milliseconds": 60_000.0})
+    role = dataclasses.replace(role, rounds=2, asked=(asked,))
+    monkeypatch.setattr(process, "MEASURE_S", 0.5)
+    monkeypatch.setattr(process, "END_S", 1.0)
+    started = []
+    real = plan.started
+    monkeypatch.setattr(plan, "started", lambda *a, **k: started.append(a) or real(*a, **k))
+    before = set(psutil.Process().children(recursive=True))
+    with steps(console) as progress:
+        plan.run([role], ["pool"], tmp_path, progress, versus)
+    assert len(started) == 1, "a second round would hang as long again"
+    assert "hangs" in versus.missing["slots"]["pool"]
+    assert versus.best("slots", "pool") is None
+    assert set(psutil.Process().children(recursive=True)) - before == set()
 
 
 def test_the_report_names_forms_ratios_and_what_is_missing(peers: Any) -> None:

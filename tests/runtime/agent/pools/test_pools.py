@@ -264,3 +264,26 @@ def test_closing_an_app_runs_exit_hooks_cancels_what_waits_and_tells_the_control
         assert (await h.call(other, "pid")).strategy == "warm"
 
     run(home, scenario)
+
+
+def test_a_pool_closes_while_the_last_of_its_work_has_just_ended(home: Path) -> None:
+    """From Python 3.12 on, gather() of ended tasks gives the loop no turn to take them out."""
+
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker)
+        await h.result(h.submit(worker, "pid"))
+        pool = next(iter(h.node.pools.values()))
+
+        async def closes_in_the_turn_in_which_this_ends() -> None:
+            closing.set()
+
+        closing = asyncio.Event()
+        pool._spawn(closes_in_the_turn_in_which_this_ends())
+        ended = next(task for task in pool._tasks if "closes_in" in str(task.get_coro()))
+        while not ended.done():
+            await asyncio.sleep(0)
+        ended.remove_done_callback(pool._work_ended)  # as if its turn had not come yet
+        assert ended in pool._tasks
+        await pool.close()
+
+    run(home, scenario)
