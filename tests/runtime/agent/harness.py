@@ -158,7 +158,7 @@ class Harness:
             function=pb.FunctionDef(
                 name=code.__name__,
                 spec_json=function_spec.to_json(),
-                code=cloudpickle.dumps(payload, protocol=5),
+                code=serialize(payload, "the code"),
                 secrets=secrets or {},
             ),
         )
