@@ -27,6 +27,7 @@ from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import Packed, limit_bytes, pack_input, unpack
+from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
     from rekindle.sdk.function import Function
@@ -227,8 +228,10 @@ class _Call:
             # What is larger goes by the queue, whose controller knows the limit.
             limit = min(MAX_PAYLOAD_BYTES, limit_bytes())
             return pack_input(self.args, self.kwargs, limit, held.files)
-        except Exception:  # noqa: BLE001 (a user's __reduce__ may raise anything)
-            return None
+        except BaseException as error:
+            if came_by_signal(error):
+                raise
+            return None  # a user's __reduce__ may raise anything
 
     async def printed(self) -> None:
         """Wait until what it printed is shown."""
@@ -242,7 +245,7 @@ class _Call:
             what = self.function.name
             try:
                 value = unpack(reply.data, reply.take_fd(), held.gone)
-            except Exception as error:
+            except BaseException as error:
                 raise unpickling_error(f"the result of {what}", error) from error
             if reply.status != wire.OK:
                 raise rebuild_exception(ExceptionRecord(*value))

@@ -90,7 +90,7 @@ class DirectCalls:
             fd, call.fd = call.fd, -1
             try:
                 return unpack(call.data, fd, self._gone)
-            except Exception as error:
+            except BaseException as error:
                 what = self._inputs.what(call.method)
                 raise unpickling_error(f"the arguments of {what}", error) from error
 
@@ -138,7 +138,7 @@ class DirectCalls:
             ) from None
         except OSError:
             raise
-        except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        except BaseException:  # noqa: BLE001 - a user's __reduce__ may raise anything
             return Packed(serialize(value, what))  # says what part of it cannot be pickled
 
     # ---- output
