@@ -26,7 +26,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import unpickling_error
-from rekindle.wire.shared import Packed, limit_bytes, pack_input, unpack
+from rekindle.wire.shared import Packed, pack_input, unpack
 from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
@@ -225,8 +225,7 @@ class _Call:
     def packed(self, held: direct.Held) -> Packed | None:
         """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
         try:
-            # What is larger goes by the queue, whose controller knows the limit.
-            limit = min(MAX_PAYLOAD_BYTES, limit_bytes())
+            limit = min(MAX_PAYLOAD_BYTES, held.limit_bytes - len(self.function.params))
             return pack_input(self.args, self.kwargs, limit, held.files)
         except BaseException as error:
             if came_by_signal(error):

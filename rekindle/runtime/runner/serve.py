@@ -67,7 +67,7 @@ def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
         if header["op"] == "inputs":
             inputs.run(header, body)
         elif header["op"] == "lease":
-            direct.serve(fds[0])
+            direct.serve(fds[0], header["max_result_bytes"] or sys.maxsize)
         elif header["op"] == "stop":
             return _stop(service, channel)
         else:
