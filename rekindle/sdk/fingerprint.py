@@ -30,6 +30,7 @@ from rekindle.sdk.cls import Cls, Instance
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.function import Function
 from rekindle.sdk.payload import Place
+from rekindle.wire.usercode import came_by_signal
 
 #: Class attributes that are made by the class statement and say nothing of their own.
 _CLASS_NOISE = frozenset(
@@ -246,7 +247,10 @@ class _Walk:
         """Any other object, by what pickle would make of it (4: nothing is out of band)."""
         try:
             reduced = value.__reduce_ex__(4)
-        except Exception:  # noqa: BLE001 - a user's __reduce__; pickling it reports it better
+        except BaseException as error:
+            if came_by_signal(error):
+                raise
+            # A user's __reduce__; pickling it reports it better.
             self._all("opaque", (kind,))
             return
         if isinstance(reduced, str):
