@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from rekindle.forkserver import kinds, syscalls
 from rekindle.forkserver.kinds import Kind
 
-_MQUEUE, _TMPFS = 0x19800202, 0x01021994
+_MQUEUE, _TMPFS, _PROC = 0x19800202, 0x01021994, 0x9FA0
 #: Major and minor numbers of null, zero, full, random and urandom.
 _STATELESS_DEVICES = frozenset((1, minor) for minor in (3, 5, 7, 8, 9))
 _TERMINAL_MAJORS = frozenset({4, 5, *range(136, 144)})
@@ -101,6 +101,8 @@ def _look_at(fd: int) -> OpenFile:
 
 def _kind_of(fd: int, one: OpenFile, status: os.stat_result) -> Kind:
     mode, link = status.st_mode, one.link
+    if link.startswith("/proc/") and syscalls.filesystem_type(fd) == _PROC:
+        return kinds.PROC_FILE
     if one.flags & os.O_PATH:
         return kinds.PATH
     if stat.S_ISREG(mode):
@@ -177,8 +179,9 @@ def _find_inner_ends(everything: list[OpenFile]) -> None:
             continue
         ways = {end.flags & os.O_ACCMODE for end in ends}
         if os.O_RDWR not in ways and (len(ways) == 2 or _other_end_is_gone(ends[0])):
+            packets = any(end.flags & os.O_DIRECT for end in ends)
             for end in ends:
-                end.kind = kinds.INNER_PIPE
+                end.kind = kinds.PACKET_PIPE if packets else kinds.INNER_PIPE
 
 
 def _other_end_is_gone(end: OpenFile) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rekindle.forkserver import company, internet, kinds, sockets, timers
+from rekindle.forkserver import company, internet, kinds, losses, sockets, timers
 from rekindle.forkserver.descriptors import OpenFile
 from rekindle.forkserver.kinds import Kind, OnFork, OnFreeze
 from rekindle.forkserver.open_things import OpenThings
@@ -65,11 +65,22 @@ def inspect_self(own_fds: Collection[int]) -> Inspection:
     return inspect(OpenThings.look(own_fds, in_sandbox=False), in_sandbox=False)
 
 
-def park_inspection(own_fds: Collection[int]) -> tuple[Inspection, OpenThings]:
-    """In a template that parks: look, and settle what copies are to have. Raises OSError."""
+def park_inspection(
+    own_fds: Collection[int], given: losses.Standard
+) -> tuple[Inspection, OpenThings]:
+    """In a template that parks: look, and settle what copies are to have. Raises OSError.
+
+    ``given``: what its standard descriptors stood for when it booted.
+    """
     company.end_resource_tracker()
     things = OpenThings.look(own_fds, in_sandbox=True)
     found = inspect(things, in_sandbox=True)
+    for text in losses.replaced_streams(given):
+        found.fork_unsafe.append(text)
+        found.dump_unsafe.append(f"{text}; give it another number, or do it in @enter(snap=False)")
+    if gave_up := losses.given_up_privileges():
+        found.fork_unsafe.append(gave_up)
+        found.dump_unsafe.append(f"{gave_up}; give them up in @enter(snap=False)")
     if not found.threads:
         things.settle()
     things.stop_timers()
@@ -101,6 +112,7 @@ def inspect(things: OpenThings, *, in_sandbox: bool) -> Inspection:
     for lock in things.held_locks:
         if not lock.can_be_had_by_copies:
             reasons.add_both(lock.in_words(), "release it before the hook returns")
+    reasons.fork += losses.lost_by_fork(things.files)
     reasons.fork += [f"POSIX timer {number} is set" for number in timers.posix_timers()]
     if in_sandbox:
         for text in company.system_v_objects():

@@ -49,6 +49,8 @@ FILE = Kind("file", _RENEW, _OWN)
 BARRED_FILE = Kind("file that cannot be opened again", _NO_FORK, _OWN)
 UNLINKED = Kind("unlinked file", _RENEW, _OWN)  # its content becomes memory first (settling.py)
 LARGE_UNLINKED = Kind("large unlinked file", _NO_FORK, _NO_FREEZE)
+#: It tells of the process that opened it, whoever reads.
+PROC_FILE = Kind("file of /proc", _NO_FORK, _OWN)
 DIRECTORY = Kind("directory", _RENEW, _OWN)
 GONE_DIRECTORY = Kind("removed directory", _RENEW, _NO_FREEZE)
 PATH = Kind("path", _SHARE, _OWN)  # O_PATH: no offset, no content
@@ -58,6 +60,8 @@ DEVICE = Kind("device", _NO_FORK, _NO_FREEZE)
 GPU = Kind("GPU", _NO_FORK, _NO_FREEZE, _GPU_LATER)
 TERMINAL = Kind("terminal", _NO_FORK, _NO_FREEZE)
 INNER_PIPE = Kind("pipe within the process", _RENEW, _OWN)
+#: CRIU knows no pipes of packets (O_DIRECT).
+PACKET_PIPE = Kind("pipe of packets", _NO_FORK, _NO_FREEZE)
 OUTPUT = Kind("the process's own output", _RENEW, _OWN)  # a duplicate of 1 or 2
 OUTER_PIPE = Kind("pipe to another process", _NO_FORK, _NO_FREEZE)
 NAMED_PIPE = Kind("named pipe", _NO_FORK, _NO_FREEZE)

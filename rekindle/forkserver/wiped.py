@@ -12,7 +12,7 @@ Knows nothing of what lies in an area, nor who made it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from rekindle.runtime.isolation import linux
@@ -35,6 +35,11 @@ class WipedArea:
 
 def find(smaps: str = "/proc/self/smaps") -> list[WipedArea]:
     """The areas of this process that a forked child finds empty."""
+    return areas_with(_EMPTIED, smaps)
+
+
+def areas_with(wanted: Collection[str], smaps: str = "/proc/self/smaps") -> list[WipedArea]:
+    """The areas of this process that have one of the flags ``wanted`` (VmFlags)."""
     found = []
     start = end = 0
     permissions = ""
@@ -42,7 +47,7 @@ def find(smaps: str = "/proc/self/smaps") -> list[WipedArea]:
         for line in lines:
             if line.startswith("VmFlags:"):
                 flags = frozenset(line.split()[1:])
-                if flags & _EMPTIED:
+                if not flags.isdisjoint(wanted):
                     found.append(WipedArea(start, end, permissions, flags))
             elif head := _HEAD.match(line):
                 start, end = int(head[1], 16), int(head[2], 16)

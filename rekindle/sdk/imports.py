@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import os
+import pkgutil
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -143,21 +144,38 @@ def _origin(name: str) -> str | None:
 
 @cache
 def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
+    """Where a module would be found. Nothing is imported, packages above it neither.
+
+    Not by PathFinder: its namespace packages look for the one above them among what is imported.
+    """
     parent, _, _ = name.rpartition(".")
-    path: list[str] | None = None
+    places: Iterable[str] = sys.path
     if parent:
         above = sys.modules.get(parent)
-        places = getattr(above, "__path__", None) if above is not None else None
-        if places is None:
+        inner = getattr(above, "__path__", None) if above is not None else None
+        if inner is None:
             found = _spec(parent)
-            places = found.submodule_search_locations if found is not None else None
-        if places is None:
+            inner = found.submodule_search_locations if found is not None else None
+        if inner is None:
             return None
-        path = list(places)
-    try:
-        return importlib.machinery.PathFinder.find_spec(name, path)
-    except (ImportError, OSError, ValueError):
+        places = inner
+    portions: list[str] = []
+    for place in list(places):
+        try:
+            finder = pkgutil.get_importer(place or os.getcwd())
+            spec = finder.find_spec(name) if finder is not None else None
+        except (ImportError, OSError, ValueError):
+            continue
+        if spec is None:
+            continue
+        if spec.loader is not None:
+            return spec
+        portions += spec.submodule_search_locations or ()
+    if not portions:
         return None
+    namespace = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    namespace.submodule_search_locations = portions
+    return namespace
 
 
 def _imported_names(module: LocalModule) -> set[str]:

@@ -168,3 +168,9 @@ def test_installed_and_standard_modules_are_not_local() -> None:
     assert not source.is_local_file(json.__file__)
     assert not source.is_local_file(click.__file__)
     assert not source.is_local_file(source.__file__)
+
+
+def test_a_late_import_out_of_nested_namespace_packages_is_found(project: Path) -> None:
+    put(project, outer_space__inner_space__leaf="")
+    bundle = collect(project, "def f():\n    import outer_space.inner_space.leaf\n")
+    assert "outer_space.inner_space.leaf" in _modules(bundle)

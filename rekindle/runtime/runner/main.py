@@ -15,7 +15,7 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 
 _STARTED_NS = now_ns()
 
-from rekindle.forkserver import interrupts, park, sockets  # noqa: E402 - after the first time stamp
+from rekindle.forkserver import interrupts, losses, park, sockets  # noqa: E402 - after the time stamp
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.runtime.isolation import linux  # noqa: E402
@@ -28,6 +28,7 @@ from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
 def main() -> int:
     """Boot, park, become a runner, serve. Returns the exit status."""
     interrupts.disregard()
+    given = losses.standard_streams()
     orders = park.read_orders()
     channel = FrameSocket.connect(orders["socket"])
     channel.send({"op": "hello", "token": orders["token"]})
@@ -52,7 +53,7 @@ def main() -> int:
             linux.take_capabilities_up()  # no user code runs here any more
         park.quiesce()
         own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
-        found, template.things = park_inspection(own)
+        found, template.things = park_inspection(own, given)
         found.fork_unsafe.extend(repeating)
         found.dump_unsafe.extend(repeating)
         channel.send(

@@ -58,6 +58,8 @@ class Starter:
         """
         clock = PhaseClock(began_ns)
         if forced is not None:
+            if forced in (Strategy.FORK, Strategy.RESTORE):
+                await self._look_for_snapshot(clock, [])
             try:
                 return await self._by(forced, clock, forced=True)
             except (StartError, SnapshotError, RunnerLostError) as error:
@@ -194,7 +196,9 @@ class Starter:
         """Why there is no snapshot to restore now."""
         if not self.revision.snapshots_enabled:
             return "enable_memory_snapshot=True is not set, so there is no snapshot"
-        return f"no snapshot: {self.revision.frozen.reason or 'it is being made'}"
+        frozen = self.revision.frozen
+        making = "it is being made" if frozen.state is FrozenState.MAKING else "none was made yet"
+        return f"no snapshot: {frozen.reason or making}"
 
     async def record_working_set(self, runner: Runner) -> None:
         """Keep what a restored runner has touched in its first call."""
