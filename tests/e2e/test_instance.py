@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -340,16 +341,19 @@ def test_the_limit_of_the_controller_holds_on_every_way_for_arguments_and_result
         assert failure == ["told", 1000], way
 
 
-def test_secrets_and_environment_reach_the_runner_and_nothing_on_disk(home: Home) -> None:
+def test_secrets_and_environment_reach_the_runner_and_nothing_on_disk(
+    home: Home, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("PASSPHRASE=swordfish-4711\n")
     script = home.script(
-        """
+        f"""
         import json, os, rekindle
         app = rekindle.App("secretive")
 
         @app.cls(
             enable_memory_snapshot=True,
-            env={"COLOUR": "blue"},
-            secrets=[rekindle.Secret.from_dict({"PASSPHRASE": "swordfish-" + "4711"})],
+            env={{"COLOUR": "blue"}},
+            secrets=[rekindle.Secret.from_dotenv({str(tmp_path)!r})],
         )
         class Vault:
             @rekindle.enter(snap=True)
