@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import select
+import time
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -78,12 +79,18 @@ class Service:
         Returns at once where there is no loop and no time: whoever reads waits.
         """
         loop = self._loop
-        if loop is None:
-            if timeout_s is None:
-                return True
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            return bool(poll.poll(timeout_s * 1000))
+        if loop is None and timeout_s is None:
+            return True
+        events = -1 if loop is None else _events_of(loop)
+        if loop is None or events >= 0:
+            # Most loops rest between inputs: one system call, where a turn of the loop takes ten.
+            until = None if timeout_s is None else time.monotonic() + timeout_s
+            woken = _wait_for(fd, events, timeout_s)
+            if events not in woken:
+                return fd in woken
+            if until is not None:
+                timeout_s = max(0.0, until - time.monotonic())
+        assert loop is not None
         came = loop.create_future()
 
         def settle(readable: bool) -> None:
@@ -112,6 +119,29 @@ class Service:
             self._loop.close()
             asyncio.set_event_loop(None)
             self._loop = None
+
+
+def _events_of(loop: asyncio.AbstractEventLoop) -> int:
+    """What is readable once a loop that rests has something to do; -1 where it does not rest.
+
+    Or where it cannot be told: these are asyncio's own names, and the loop may be another's.
+    """
+    ready, timers = getattr(loop, "_ready", None), getattr(loop, "_scheduled", None)
+    events = getattr(getattr(loop, "_selector", None), "fileno", None)
+    if ready is None or timers is None or events is None:
+        return -1
+    if ready or any(not timer.cancelled() for timer in timers):
+        return -1
+    return int(events())
+
+
+def _wait_for(fd: int, other: int, timeout_s: float | None) -> set[int]:
+    """Those of two descriptors that can be read; ``other`` is none where it is -1."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    if other >= 0:
+        poll.register(other, select.POLLIN)
+    return {one for one, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
 
 
 def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Service:

@@ -1,0 +1,100 @@
+"""What an event loop has to do between inputs is done while its runner waits for the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rekindle.runtime.runner.service import Service
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        os.close(fd)
+
+
+async def begun(*coroutines: Any) -> list[asyncio.Task[Any]]:
+    tasks = [asyncio.ensure_future(one) for one in coroutines]
+    await asyncio.sleep(0)
+    return tasks
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service("s", {})
+    yield made
+    made.drop_loop()
+
+
+def test_without_a_loop_whoever_reads_waits(pipe: tuple[int, int], service: Service) -> None:
+    assert service.wait(pipe[0])
+    assert not service.wait(pipe[0], 0.01)
+    os.write(pipe[1], b"x")
+    assert service.wait(pipe[0], 60)
+
+
+def test_a_loop_that_rests_waits_as_long_as_asked(pipe: tuple[int, int], service: Service) -> None:
+    service.settle(begun())
+    assert not service.wait(pipe[0], 0.01)
+    os.write(pipe[1], b"x")
+    assert service.wait(pipe[0], 60)
+    assert service.wait(pipe[0])
+
+
+def test_a_timer_a_thread_and_a_descriptor_wake_tasks_while_it_waits(
+    pipe: tuple[int, int], service: Service
+) -> None:
+    async def sleeper() -> None:
+        await asyncio.sleep(0.01)
+        os.write(pipe[1], b"t")
+
+    async def threaded() -> None:
+        await asyncio.to_thread(lambda: None)
+        os.write(pipe[1], b"h")
+
+    for one in (sleeper, threaded):
+        service.settle(begun(one()))
+        assert service.wait(pipe[0])
+        assert os.read(pipe[0], 1) in b"th"
+
+    woken, wake = os.pipe()
+    loop = asyncio.get_event_loop_policy().get_event_loop()
+    loop.add_reader(woken, lambda: os.write(pipe[1], os.read(woken, 1)))
+    threading.Timer(0.01, os.write, (wake, b"d")).start()
+    assert service.wait(pipe[0])
+    assert os.read(pipe[0], 1) == b"d"
+    loop.remove_reader(woken)
+    os.close(woken)
+    os.close(wake)
+
+
+def test_tasks_have_their_turn_although_the_next_input_is_there(
+    pipe: tuple[int, int], service: Service
+) -> None:
+    turns = []
+
+    async def busy() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    (task,) = service.settle(begun(busy()))
+    os.write(pipe[1], b"x")
+    for _ in range(5):
+        before = len(turns)
+        assert service.wait(pipe[0])
+        assert len(turns) > before
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    service.settle(end())
