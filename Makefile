@@ -30,12 +30,13 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak lint format bench doctor setup lock newest clean distclean
+.PHONY: help base demo test soak lint format bench doctor setup lock newest clean distclean
 
 help:
 	@echo "make demo       set everything up; run a real model cold, restored, forked and warm"
 	@echo "make test       set everything up; run the tests (ARGS='-k name' to choose)"
 	@echo "make soak       what is too long for every run of the tests: another Debian, from nothing"
+	@echo "make base       set up rekindle, Redis and CRIU alone, without PyTorch and the tests"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff format the code"
 	@echo "make bench      run every script in bench/ (ARGS=--quick for a short run)"
@@ -44,6 +45,8 @@ help:
 	@echo "make newest     run the tests with the newest packages that are allowed, in .venv-newest"
 	@echo "make clean      remove what builds, tests and runs left behind"
 	@echo "make distclean  remove that, and .venv, .venv-* with all that was set up"
+
+base: $(STAMPS)/criu-$(KEY)-$(KERNEL)
 
 demo: $(STAMPS)/demo-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "the demo: one model, four strategies"
