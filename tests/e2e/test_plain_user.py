@@ -143,6 +143,44 @@ def test_all_goes_with_an_agent_that_is_killed(plain: Home) -> None:
     plain.rekindle("down")
 
 
+def test_nothing_is_left_when_the_instance_ends_right_after_its_agent(plain: Home) -> None:
+    supervisor = plain.up()
+    plain.run(plain.script(_MODEL), "--path", str(plain.scripts / "file"))
+    agent = service(supervisor, "rekindle.runtime.agent")
+    assert list(plain.daemon.glob("agent-*"))
+    os.kill(agent.pid, signal.SIGKILL)
+    supervisor.terminate()  # before the next agent is there
+    psutil.wait_procs([supervisor], timeout=30)
+    assert not list(plain.daemon.glob("agent-*"))
+
+
+def test_an_interrupt_leaves_nothing(plain: Home) -> None:
+    script = plain.script(
+        """
+        import time
+        import rekindle
+
+        app = rekindle.App("waits")
+
+        @app.function()
+        def wait():
+            print("waiting", flush=True)
+            while True:
+                time.sleep(1)
+
+        @app.local_entrypoint()
+        def main():
+            wait.remote()
+        """
+    )
+    program = plain.start_rekindle("run", script)
+    program.until("waiting")
+    program.interrupt()
+    ended = program.end()
+    assert ended.status == 130, str(ended)
+    assert "Traceback" not in ended.err  # the fixture looks at what is left
+
+
 _WITHOUT_USER_NAMESPACES = """
 import os, sys
 from rekindle.runtime.isolation import linux

@@ -116,6 +116,8 @@ class Supervisor:
                 self._end(child)
             for left in self._directory.glob("*.sock"):  # of one that was killed and not yet back
                 left.unlink(missing_ok=True)
+            for left in self._directory.glob("agent-*"):  # its files; a whole agent removes them
+                shutil.rmtree(left, ignore_errors=True)
             if any(one.was_killed for one in self._children if one.service.name == "agent"):
                 _remove_half_snapshots()
         return 1 if self._failed else 0
@@ -252,7 +254,8 @@ class Supervisor:
             return
         child.process.terminate()
         try:
-            child.process.wait(child.service.grace_s)
+            # Below 0 also where it was killed just before, and not yet buried.
+            child.was_killed |= child.process.wait(child.service.grace_s) < 0
         except subprocess.TimeoutExpired:
             log.error("killed", extra=logs.kv(process=child.service.name, pid=child.process.pid))
             child.process.kill()
