@@ -35,8 +35,8 @@ def _class_with(names: list[str]) -> type:
 
 
 def _check_copies(home: Path, names: list[str], scratch: Path) -> None:
-    can_fork = all(name in things.RENEWED for name in names)
-    can_freeze = all(name not in things.REFUSED for name in names)
+    can_fork = all(name in things.RENEWED or name in things.FORKED for name in names)
+    can_freeze = all(name in things.RENEWED or name in things.RESTORED for name in names)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(scratch))
 
@@ -74,8 +74,8 @@ def test_every_copy_has_its_own_of_whatever_can_be_made_again(home: Path, tmp_pa
     _check_copies(home, list(things.RENEWED), tmp_path)
 
 
-@pytest.mark.parametrize("name", [*things.RESTORED, *things.REFUSED])
-def test_what_cannot_be_made_again_is_no_part_of_a_fork(
+@pytest.mark.parametrize("name", [*things.FORKED, *things.RESTORED, *things.REFUSED])
+def test_what_a_fork_or_a_snapshot_cannot_have_keeps_that_one_from_being_made(
     home: Path, tmp_path: Path, name: str
 ) -> None:
     _check_copies(home, [name, "file", "pipe"], tmp_path)
