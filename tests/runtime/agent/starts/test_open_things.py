@@ -22,7 +22,8 @@ pytestmark = pytest.mark.criu
 def _class_with(names: list[str]) -> type:
     """A class that has these things open once it is loaded."""
     cloudpickle.register_pickle_by_value(sys.modules[things.__name__])
-    recipe = [(name, *things.ALL[name]) for name in names]
+    every = {**things.ALL, **{name: both for name, (_, *both) in things.OF_LIBRARIES.items()}}
+    recipe = [(name, *every[name]) for name in names]
 
     class Holder:
         def load(self) -> None:
@@ -35,8 +36,9 @@ def _class_with(names: list[str]) -> type:
 
 
 def _check_copies(home: Path, names: list[str], scratch: Path) -> None:
-    can_fork = all(name in things.RENEWED or name in things.FORKED for name in names)
-    can_freeze = all(name in things.RENEWED or name in things.RESTORED for name in names)
+    renewed = {*things.RENEWED, *things.OF_LIBRARIES}
+    can_fork = renewed.union(things.FORKED).issuperset(names)
+    can_freeze = renewed.union(things.RESTORED).issuperset(names)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(scratch))
 
@@ -79,6 +81,13 @@ def test_what_a_fork_or_a_snapshot_cannot_have_keeps_that_one_from_being_made(
     home: Path, tmp_path: Path, name: str
 ) -> None:
     _check_copies(home, [name, "file", "pipe"], tmp_path)
+
+
+@pytest.mark.parametrize("name", things.OF_LIBRARIES)
+def test_what_a_library_has_open_is_each_copys_own(home: Path, tmp_path: Path, name: str) -> None:
+    library = things.OF_LIBRARIES[name][0]
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    _check_copies(home, [name], tmp_path)
 
 
 @settings(

@@ -408,6 +408,10 @@ def _probe_inotify(things: Any) -> Any:
     return os.fsencode(name) in os.read(fd, 4096)
 
 
+def _netlink(_n: int) -> Any:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+
+
 def _terminal(_n: int) -> Any:
     return os.openpty()
 
@@ -444,6 +448,31 @@ def _message_queue(n: int) -> Any:
 def _probe_message_queue(fd: Any) -> Any:
     buffer = ctypes.create_string_buffer(8192)
     return buffer.raw[: _c("mq_receive", fd, buffer, 8192, None)]
+
+
+def _shared_tensor(_n: int) -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    return torch.zeros(1000).share_memory_()
+
+
+def _probe_shared_tensor(tensor: Any) -> Any:
+    tensor[3] += 1
+    return float(tensor[3]), float(tensor.sum()), tensor.is_shared()
+
+
+def _hdf5(n: int) -> Any:
+    import h5py
+
+    path = os.path.join(tempfile.mkdtemp(prefix="rekindle-things-"), f"h{n}.h5")
+    with h5py.File(path, "w") as file:
+        file["numbers"] = list(range(10000))
+    return h5py.File(path, "r")  # under a shared lock
+
+
+def _probe_hdf5(file: Any) -> Any:
+    return int(file["numbers"][5]), int(file["numbers"][:].sum())
 
 
 Make, Probe = Callable[[int], Any], Callable[[Any], Any]
@@ -492,13 +521,15 @@ REFUSED: dict[str, tuple[Make, Probe]] = {
     "file mapped for writing": (_mapped_file, _probe_mapped_file),
     "array mapped for writing": (lambda n: _array_in_file(n, "r+"), _probe_array),
     "terminal": (_terminal, _probe_terminal),
-    "netlink socket": (
-        lambda _n: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
-        lambda one: one.family,
-    ),
+    "netlink socket": (_netlink, lambda netlink: netlink.family),
     "pidfd": (lambda _n: os.pidfd_open(os.getpid()), lambda fd: os.fstat(fd).st_size),
     "System V memory": (_system_v_memory, _probe_system_v_memory),
     "System V semaphore": (_system_v_semaphore, _probe_system_v_semaphore),
     "message queue": (_message_queue, _probe_message_queue),
+}
+#: Every copy has its own of these, too. With the module that each needs.
+OF_LIBRARIES: dict[str, tuple[str, Make, Probe]] = {
+    "shared tensor": ("torch", _shared_tensor, _probe_shared_tensor),
+    "HDF5 file": ("h5py", _hdf5, _probe_hdf5),
 }
 ALL = {**RENEWED, **FORKED, **RESTORED, **REFUSED}
