@@ -26,10 +26,12 @@ from typing import Any
 
 from rekindle.exception import InvalidError
 from rekindle.sdk.byvalue import is_by_reference, is_by_value
+from rekindle.sdk.canonical import stable_parts
 from rekindle.sdk.cls import Cls, Instance
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.function import Function
 from rekindle.sdk.payload import Place
+from rekindle.wire.usercode import came_by_signal
 
 #: Class attributes that are made by the class statement and say nothing of their own.
 _CLASS_NOISE = frozenset(
@@ -115,10 +117,25 @@ def _global_names(code: CodeType) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+#: So many parts of an item of a set decide its place: items may be a whole graph. In the sets
+#: among those parts a quarter of it counts, and in the smallest only their size.
+_PARTS_FOR_ORDER = 256
+_TOO_FEW_PARTS = 16
+
+
+def _order(item: Any, parts: int) -> str:
+    """A key that sorts the items of a set alike in each run."""
+    walk = _Walk(parts)
+    walk.feed(item)
+    return walk.hexdigest()
+
+
 class _Walk:
     """Feeds a hash with a canonical form of values; cycles become references to earlier ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int | None = None) -> None:
+        #: How many more values count; None for all.
+        self._budget = budget
         self._hash = hashlib.blake2b(digest_size=16)
         #: id -> (number of its first visit, the object: kept, so that ids stay unique).
         self._seen: dict[int, tuple[int, Any]] = {}
@@ -133,6 +150,10 @@ class _Walk:
     def feed(self, value: Any) -> None:
         """Add one value."""
         kind = type(value)
+        if self._budget is not None:
+            self._budget -= 1
+            if self._budget < 0:
+                return
         if value is None or kind in (bool, int, float, complex) or value is Ellipsis:
             self._put(kind.__name__, repr(value).encode())
         elif kind is str:
@@ -140,7 +161,7 @@ class _Walk:
         elif kind in (bytes, bytearray):
             self._put(kind.__name__, bytes(value))
         elif kind in (set, frozenset):
-            self._put(kind.__name__, b"".join(sorted(digest(item).encode() for item in value)))
+            self._set(kind.__name__, value)
         elif self._is_new(value):
             self._compound(value, kind)
 
@@ -157,6 +178,13 @@ class _Walk:
         self._put(tag, str(len(items)).encode())
         for item in items:
             self.feed(item)
+
+    def _set(self, tag: str, items: Any) -> None:
+        parts = _PARTS_FOR_ORDER if self._budget is None else self._budget // 4
+        if parts < _TOO_FEW_PARTS:
+            self._put(tag, str(len(items)).encode())
+        else:
+            self._all(tag, sorted(items, key=lambda item: _order(item, parts)))
 
     def _compound(self, value: Any, kind: type) -> None:
         if kind in (tuple, list):
@@ -223,7 +251,8 @@ class _Walk:
             self._all("cell", (content,))
 
     def _class(self, cls: type) -> None:
-        if cls.__module__ == "builtins" or is_by_reference(cls):
+        # In a key, the class of an item would use up what counts of the item.
+        if cls.__module__ == "builtins" or is_by_reference(cls) or self._budget is not None:
             self._put("by name", f"{cls.__module__}.{cls.__qualname__}".encode())
             return
         self._all("class", (cls.__name__, cls.__qualname__, type(cls), cls.__bases__))
@@ -245,8 +274,15 @@ class _Walk:
     def _instance(self, value: Any, kind: type) -> None:
         """Any other object, by what pickle would make of it (4: nothing is out of band)."""
         try:
+            parts = stable_parts(value)
+            if parts is not None:
+                self._all("object", (kind, parts))
+                return
             reduced = value.__reduce_ex__(4)
-        except Exception:  # noqa: BLE001 - a user's __reduce__; pickling it reports it better
+        except BaseException as error:
+            if came_by_signal(error):
+                raise
+            # A user's __reduce__; pickling it reports it better.
             self._all("opaque", (kind,))
             return
         if isinstance(reduced, str):

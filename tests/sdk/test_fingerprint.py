@@ -215,3 +215,41 @@ def test_values_of_different_types_differ() -> None:
     assert len({digest(value) for value in values}) == len(values)
     assert digest({"a", "b"}) == digest({"b", "a"})
     assert digest([1, 2], 3) != digest([1], 2, 3)
+
+
+def test_graphs_of_sets_end_and_do_not_depend_on_the_order_of_a_set() -> None:
+    class Node:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.near: set[Any] = set()
+
+    def graph(names: str) -> set[Node]:
+        nodes = [Node(name) for name in names]
+        for node in nodes:
+            node.near = {other for other in nodes if other is not node}
+        return set(nodes)
+
+    assert digest(graph("abcdefghijklmnop")) == digest(graph("ponmlkjihgfedcba"))
+    assert digest(graph("abc")) != digest(graph("abd"))
+    nested = {frozenset({("a", frozenset({"b", "c"})), ("d", "e")}), frozenset({"f"})}
+    assert digest(nested) == digest({frozenset(item) for item in reversed(list(nested))})
+
+
+def test_tensors_count_by_what_they_hold() -> None:
+    torch = pytest.importorskip("torch")
+    for make in (
+        lambda n: torch.full((5,), n),
+        lambda n: torch.nn.Parameter(torch.full((3,), float(n))),
+        lambda n: (
+            torch.nn.Linear(2, 2, bias=False)
+            .requires_grad_(False)
+            .apply(lambda layer: layer.weight.fill_(n))
+        ),
+        lambda n: torch.Generator().manual_seed(n),
+        lambda n: torch.empty(n, device="meta"),
+        lambda n: torch.eye(3).mul(n).to_sparse(),
+    ):
+        assert digest(make(1)) == digest(make(1))
+        assert digest(make(1)) != digest(make(2))
+    shared = torch.zeros(4)
+    assert digest([shared, shared[:2]]) == digest([shared, shared[:2]])
