@@ -475,6 +475,32 @@ def _probe_hdf5(file: Any) -> Any:
     return int(file["numbers"][5]), int(file["numbers"][:].sum())
 
 
+def _part(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message, shorter than 128 bytes."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def _onnx_session(_n: int) -> Any:
+    os.environ["HOME"] = tempfile.mkdtemp(prefix="rekindle-things-")  # of its telemetry database
+    import onnxruntime
+
+    kind = _part(2, _part(1, b"\x08\x01" + _part(2, _part(1, b"\x08\x01"))))  # one float
+    graph = (
+        _part(1, _part(1, b"x") + _part(2, b"y") + _part(4, b"Neg"))
+        + _part(2, b"g")
+        + _part(11, _part(1, b"x") + kind)
+        + _part(12, _part(1, b"y") + kind)
+    )
+    model = b"\x08\x08" + _part(7, graph) + _part(8, b"\x10\x0d")
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def _probe_onnx_session(session: Any) -> Any:
+    import numpy as np
+
+    return float(session.run(None, {"x": np.array([5], dtype=np.float32)})[0][0])
+
+
 Make, Probe = Callable[[int], Any], Callable[[Any], Any]
 
 #: Of these, every copy has its own, forked or restored.
@@ -527,9 +553,12 @@ REFUSED: dict[str, tuple[Make, Probe]] = {
     "System V semaphore": (_system_v_semaphore, _probe_system_v_semaphore),
     "message queue": (_message_queue, _probe_message_queue),
 }
-#: Every copy has its own of these, too. With the module that each needs.
+#: Copies have their own of these, too. With the module that each needs.
 OF_LIBRARIES: dict[str, tuple[str, Make, Probe]] = {
     "shared tensor": ("torch", _shared_tensor, _probe_shared_tensor),
     "HDF5 file": ("h5py", _hdf5, _probe_hdf5),
+    "ONNX session": ("onnxruntime", _onnx_session, _probe_onnx_session),
 }
+#: Of them, what only a restore brings back: it has threads.
+THREADED_LIBRARIES = {"ONNX session"}
 ALL = {**RENEWED, **FORKED, **RESTORED, **REFUSED}
