@@ -22,7 +22,8 @@ pytestmark = pytest.mark.criu
 def _class_with(names: list[str]) -> type:
     """A class that has these things open once it is loaded."""
     cloudpickle.register_pickle_by_value(sys.modules[things.__name__])
-    recipe = [(name, *things.ALL[name]) for name in names]
+    every = {**things.ALL, **{name: both for name, (_, *both) in things.OF_LIBRARIES.items()}}
+    recipe = [(name, *every[name]) for name in names]
 
     class Holder:
         def load(self) -> None:
@@ -35,8 +36,9 @@ def _class_with(names: list[str]) -> type:
 
 
 def _check_copies(home: Path, names: list[str], scratch: Path) -> None:
-    can_fork = all(name in things.RENEWED for name in names)
-    can_freeze = all(name not in things.REFUSED for name in names)
+    renewed = {*things.RENEWED, *things.OF_LIBRARIES}
+    can_fork = (renewed - things.THREADED_LIBRARIES).union(things.FORKED).issuperset(names)
+    can_freeze = renewed.union(things.RESTORED).issuperset(names)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(scratch))
 
@@ -74,11 +76,18 @@ def test_every_copy_has_its_own_of_whatever_can_be_made_again(home: Path, tmp_pa
     _check_copies(home, list(things.RENEWED), tmp_path)
 
 
-@pytest.mark.parametrize("name", [*things.RESTORED, *things.REFUSED])
-def test_what_cannot_be_made_again_is_no_part_of_a_fork(
+@pytest.mark.parametrize("name", [*things.FORKED, *things.RESTORED, *things.REFUSED])
+def test_what_a_fork_or_a_snapshot_cannot_have_keeps_that_one_from_being_made(
     home: Path, tmp_path: Path, name: str
 ) -> None:
     _check_copies(home, [name, "file", "pipe"], tmp_path)
+
+
+@pytest.mark.parametrize("name", things.OF_LIBRARIES)
+def test_what_a_library_has_open_is_each_copys_own(home: Path, tmp_path: Path, name: str) -> None:
+    library = things.OF_LIBRARIES[name][0]
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    _check_copies(home, [name], tmp_path)
 
 
 @settings(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import mmap
 import multiprocessing
@@ -15,9 +16,12 @@ import os
 import select
 import signal
 import socket
+import sqlite3
+import struct
 import subprocess
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from multiprocessing import shared_memory
@@ -276,6 +280,227 @@ def _probe_mapped_file(area: Any) -> Any:
     return area[0]
 
 
+def _c(name: str, *args: Any) -> int:
+    """Call a function of the C library that Python 3.11 lacks."""
+    result: int = getattr(ctypes.CDLL(None, use_errno=True), name)(*args)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), name)
+    return result
+
+
+def _timerfd(_n: int) -> Any:
+    fd = _c("timerfd_create", 1, 0)
+    _c("timerfd_settime", fd, 0, struct.pack("4q", 60, 0, 3600, 0), None)
+    return fd
+
+
+def _probe_timerfd(fd: Any) -> Any:
+    found = ctypes.create_string_buffer(32)
+    # Stopped by the first that asks.
+    _c("timerfd_settime", fd, 0, bytes(32), found)
+    interval, _ns, left, _ns = struct.unpack("4q", found.raw)
+    return interval, 3000 < left <= 3600
+
+
+def _signalfd(_n: int) -> Any:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    mask = (1 << signal.SIGUSR2 - 1).to_bytes(128, "little")
+    return _c("signalfd", -1, mask, os.O_NONBLOCK)
+
+
+def _probe_signalfd(fd: Any) -> Any:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)
+    return struct.unpack_from("I", os.read(fd, 128))
+
+
+def _database(n: int) -> Any:
+    path = os.path.join(tempfile.mkdtemp(prefix="rekindle-things-"), f"d{n}.sqlite")
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=60)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("create table t (v)")
+    connection.execute("insert into t values (5)")
+    connection.commit()
+    return connection
+
+
+def _probe_database(connection: Any) -> Any:
+    # Each adds a row to the one database on disk, which none may lose or damage.
+    before = connection.execute("select count(*) from t").fetchone()[0]
+    with connection:
+        connection.execute("insert into t values (5)")
+    after = connection.execute("select count(*) from t").fetchone()[0]
+    check = connection.execute("pragma integrity_check").fetchone()[0]
+    return after > before, check, connection.execute("select v from t").fetchone()[0]
+
+
+def _arrays(n: int) -> Any:
+    import numpy as np
+
+    path = os.path.join(tempfile.mkdtemp(prefix="rekindle-things-"), f"a{n}.npz")
+    np.savez(path, first=np.arange(100000), second=np.ones(100000))
+    return np.load(path)
+
+
+def _probe_arrays(arrays: Any) -> Any:
+    return int(arrays["first"].sum()), float(arrays["second"].sum())
+
+
+def _array_in_file(n: int, mode: Any) -> Any:
+    import numpy as np
+
+    path = os.path.join(tempfile.mkdtemp(prefix="rekindle-things-"), f"m{n}.npy")
+    np.save(path, np.zeros(5000, dtype=np.int64))
+    return np.load(path, mmap_mode=mode)
+
+
+def _probe_array(array: Any) -> Any:
+    array[7] += 1
+    return int(array[7]), int(array.sum())
+
+
+def _gone_directory(_n: int) -> Any:
+    path = tempfile.mkdtemp(prefix="rekindle-things-")
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    os.rmdir(path)
+    return fd
+
+
+def _gone_working_directory(_n: int) -> Any:
+    path = tempfile.mkdtemp(prefix="rekindle-things-")
+    os.chdir(path)
+    os.rmdir(path)
+
+
+def _probe_gone_working_directory(_nothing: Any) -> Any:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "gone"
+
+
+def _posix_timer(_n: int) -> Any:
+    timer = ctypes.c_void_p()
+    silent = bytes(12) + struct.pack("i", 1) + bytes(48)  # sigev_notify: SIGEV_NONE
+    _c("timer_create", time.CLOCK_MONOTONIC, silent, ctypes.byref(timer))
+    _c("timer_settime", timer, 0, struct.pack("4q", 60, 0, 3600, 0), None)
+    return timer.value
+
+
+def _probe_posix_timer(timer: Any) -> Any:
+    found = ctypes.create_string_buffer(32)
+    _c("timer_settime", ctypes.c_void_p(timer), 0, bytes(32), found)
+    interval, _ns, left, _ns = struct.unpack("4q", found.raw)
+    return interval, 3000 < left <= 3600
+
+
+def _inotify(_n: int) -> Any:
+    path = tempfile.mkdtemp(prefix="rekindle-things-")
+    fd = _c("inotify_init1", os.O_NONBLOCK)
+    _c("inotify_add_watch", fd, os.fsencode(path), 0x100)  # IN_CREATE
+    return fd, path
+
+
+def _probe_inotify(things: Any) -> Any:
+    fd, path = things
+    name = f"n{time.monotonic_ns()}"
+    os.mkdir(os.path.join(path, name))
+    return os.fsencode(name) in os.read(fd, 4096)
+
+
+def _netlink(_n: int) -> Any:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+
+
+def _terminal(_n: int) -> Any:
+    return os.openpty()
+
+
+def _probe_terminal(ends: Any) -> Any:
+    os.write(ends[1], b"line")
+    return os.read(ends[0], 100)
+
+
+def _system_v_memory(_n: int) -> Any:
+    return _c("shmget", 0, 4096, 0o1600)  # IPC_PRIVATE, IPC_CREAT
+
+
+def _probe_system_v_memory(identifier: Any) -> Any:
+    _c("shmctl", identifier, 0, None)  # IPC_RMID
+    return "removed"
+
+
+def _system_v_semaphore(_n: int) -> Any:
+    return _c("semget", 0, 1, 0o1600)
+
+
+def _probe_system_v_semaphore(identifier: Any) -> Any:
+    _c("semctl", identifier, 0, 0)
+    return "removed"
+
+
+def _message_queue(n: int) -> Any:
+    fd = _c("mq_open", f"/things{n}".encode(), os.O_RDWR | os.O_CREAT, 0o600, None)
+    _c("mq_send", fd, b"message", 7, 0)
+    return fd
+
+
+def _probe_message_queue(fd: Any) -> Any:
+    buffer = ctypes.create_string_buffer(8192)
+    return buffer.raw[: _c("mq_receive", fd, buffer, 8192, None)]
+
+
+def _shared_tensor(_n: int) -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    return torch.zeros(1000).share_memory_()
+
+
+def _probe_shared_tensor(tensor: Any) -> Any:
+    tensor[3] += 1
+    return float(tensor[3]), float(tensor.sum()), tensor.is_shared()
+
+
+def _hdf5(n: int) -> Any:
+    import h5py
+
+    path = os.path.join(tempfile.mkdtemp(prefix="rekindle-things-"), f"h{n}.h5")
+    with h5py.File(path, "w") as file:
+        file["numbers"] = list(range(10000))
+    return h5py.File(path, "r")  # under a shared lock
+
+
+def _probe_hdf5(file: Any) -> Any:
+    return int(file["numbers"][5]), int(file["numbers"][:].sum())
+
+
+def _part(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message, shorter than 128 bytes."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def _onnx_session(_n: int) -> Any:
+    os.environ["HOME"] = tempfile.mkdtemp(prefix="rekindle-things-")  # of its telemetry database
+    import onnxruntime
+
+    kind = _part(2, _part(1, b"\x08\x01" + _part(2, _part(1, b"\x08\x01"))))  # one float
+    graph = (
+        _part(1, _part(1, b"x") + _part(2, b"y") + _part(4, b"Neg"))
+        + _part(2, b"g")
+        + _part(11, _part(1, b"x") + kind)
+        + _part(12, _part(1, b"y") + kind)
+    )
+    model = b"\x08\x08" + _part(7, graph) + _part(8, b"\x10\x0d")
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def _probe_onnx_session(session: Any) -> Any:
+    import numpy as np
+
+    return float(session.run(None, {"x": np.array([5], dtype=np.float32)})[0][0])
+
+
 Make, Probe = Callable[[int], Any], Callable[[Any], Any]
 
 #: Of these, every copy has its own, forked or restored.
@@ -297,14 +522,43 @@ RENEWED: dict[str, tuple[Make, Probe]] = {
     "directory": (_directory, _probe_directory),
     "alarm": (_alarm, _probe_alarm),
     "shared lock": (_shared_lock, _probe_shared_lock),
+    "timerfd": (_timerfd, _probe_timerfd),
+    "signalfd": (_signalfd, _probe_signalfd),
+    "SQLite database": (_database, _probe_database),
+    "npz archive": (_arrays, _probe_arrays),
+    "array mapped privately": (lambda n: _array_in_file(n, "c"), _probe_array),
+}
+#: A fork has its own of these, and they cannot be frozen.
+FORKED: dict[str, tuple[Make, Probe]] = {
+    "removed directory": (_gone_directory, lambda fd: os.listdir(fd)),
+    "removed working directory": (_gone_working_directory, _probe_gone_working_directory),
 }
 #: A restore brings these back, a fork does not.
-RESTORED: dict[str, tuple[Make, Probe]] = {"thread": (_thread, _probe_thread)}
+RESTORED: dict[str, tuple[Make, Probe]] = {
+    "thread": (_thread, _probe_thread),
+    "POSIX timer": (_posix_timer, _probe_posix_timer),
+    "inotify": (_inotify, _probe_inotify),
+}
 #: No copy can have these.
 REFUSED: dict[str, tuple[Make, Probe]] = {
     "child": (_child, _probe_child),
     "listening socket": (_listener, _probe_listener),
     "exclusive lock": (_exclusive_lock, _probe_exclusive_lock),
     "file mapped for writing": (_mapped_file, _probe_mapped_file),
+    "array mapped for writing": (lambda n: _array_in_file(n, "r+"), _probe_array),
+    "terminal": (_terminal, _probe_terminal),
+    "netlink socket": (_netlink, lambda netlink: netlink.family),
+    "pidfd": (lambda _n: os.pidfd_open(os.getpid()), lambda fd: os.fstat(fd).st_size),
+    "System V memory": (_system_v_memory, _probe_system_v_memory),
+    "System V semaphore": (_system_v_semaphore, _probe_system_v_semaphore),
+    "message queue": (_message_queue, _probe_message_queue),
 }
-ALL = {**RENEWED, **RESTORED, **REFUSED}
+#: Copies have their own of these, too. With the module that each needs.
+OF_LIBRARIES: dict[str, tuple[str, Make, Probe]] = {
+    "shared tensor": ("torch", _shared_tensor, _probe_shared_tensor),
+    "HDF5 file": ("h5py", _hdf5, _probe_hdf5),
+    "ONNX session": ("onnxruntime", _onnx_session, _probe_onnx_session),
+}
+#: Of them, what only a restore brings back: it has threads.
+THREADED_LIBRARIES = {"ONNX session"}
+ALL = {**RENEWED, **FORKED, **RESTORED, **REFUSED}
