@@ -173,4 +173,4 @@ def test_installed_and_standard_modules_are_not_local() -> None:
 def test_a_late_import_out_of_nested_namespace_packages_is_found(project: Path) -> None:
     put(project, outer_space__inner_space__leaf="")
     bundle = collect(project, "def f():\n    import outer_space.inner_space.leaf\n")
-    assert "outer_space.inner_space.leaf" in _modules(bundle)
+    assert "outer_space.inner_space.leaf" in bundle.modules
