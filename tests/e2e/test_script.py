@@ -220,3 +220,28 @@ def test_modules_in_a_zip_file_are_read_from_it(home: Home) -> None:
         archive.writestr("zipped/__init__.py", "from .inner import Thing\n")
         archive.writestr("zipped/inner.py", "class Thing: pass\n")
     assert "same: True\n" in home.run(script).out
+
+
+def test_cached_functions_of_a_program_that_has_no_file_travel(home: Home) -> None:
+    program = """
+import functools, rekindle
+app = rekindle.App("cached")
+LIMIT = 2
+
+@functools.lru_cache(maxsize=None)
+def fib(n):
+    return n if n < LIMIT else fib(n - 1) + fib(n - 2)
+
+class Thing:
+    @functools.lru_cache
+    def twice(self, n):
+        return 2 * n
+
+@app.function()
+def f():
+    return fib(60), fib.cache_info().misses, fib.__name__, Thing().twice(4)
+
+with app.run():
+    print(f.remote())
+"""
+    assert "(1548008755920, 61, 'fib', 8)\n" in home.python("-c", program).out
