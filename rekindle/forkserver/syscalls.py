@@ -28,7 +28,7 @@ _libc.mmap.argtypes = (
 
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 _KCMP_FILE = 0
-_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 16, 32
+_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = 1, 2, 16, 32, 0x4000
 _EPOLL_CTL_ADD = 1
 _TFD_IOC_SET_TICKS = 0x40085400
 _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _UDIAG_SHOW_PEER, _UNIX_DIAG_PEER = 20, 1, 4, 2
@@ -64,6 +64,14 @@ def map_shared_at(address: int, size: int, prot: int, fd: int, offset: int) -> N
     """Put a shared mapping of ``fd`` in the place of what lies at ``address``."""
     got = _libc.mmap(address, size, prot, _MAP_SHARED | _MAP_FIXED, fd, offset)
     if got != address:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mmap: {os.strerror(number)}")
+
+
+def reserve_at(address: int, size: int) -> None:
+    """Unmap what lies at ``address``, and keep the place: nothing else is mapped there."""
+    flags = _MAP_PRIVATE | _MAP_FIXED | _MAP_ANONYMOUS | _MAP_NORESERVE
+    if _libc.mmap(address, size, 0, flags, -1, 0) != address:
         number = ctypes.get_errno()
         raise OSError(number, f"mmap: {os.strerror(number)}")
 

@@ -130,6 +130,7 @@ class Template:
         park.let_go_of_output()
         self.things.give_to_copy()
         areas = _empty_areas()
+        self.things.unmap_memory()
         os.close(ready_write)
         self._wait_on_leash(areas)
 
@@ -140,6 +141,7 @@ class Template:
         park.let_go_of_output()
         self.things.release_locks()
         areas = _empty_areas()
+        self.things.unmap_memory()
         self.channel.close()
         self._wait_on_leash(areas)
 
@@ -151,6 +153,7 @@ class Template:
             raise SystemExit(0) from gone
         # Before anything else in the copy: all later reseeding draws from what lies there.
         wiped.renew(areas)
+        self.things.map_memory()
         self.things.take_locks()
         self.socket_path = orders["socket"]
         self._marks = [(Phase.RESTORE.value, now_ns())]

@@ -312,7 +312,8 @@ def check_user(namespaces: Check) -> Check:
     """Who runs functions: root, or a user by user namespaces."""
     if namespaces.status is not Status.OK:
         return Check("user", Status.WARN, f"{who()}: may make no namespaces", namespaces.remedy)
-    return Check("user", Status.OK, who())
+    limit = "; threads in a template that use shared memory rule out its restores"
+    return Check("user", Status.OK, who() + (limit if by_user_namespaces() else ""))
 
 
 # ---- what else a node is made of -----------------------------------------------------------

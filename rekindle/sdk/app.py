@@ -102,9 +102,10 @@ class App:
         that an idle runner is kept, 2 to 3,600 (default 60). ``single_use_containers``: one input
         each. ``enable_memory_snapshot``: start from a snapshot of the template. ``retries``: how
         often a failed input runs again. ``cpu`` in cores, ``memory`` in MiB; each may be a pair
-        of request and limit (limits are checked, not enforced yet). ``env`` and ``secrets``:
-        environment variables; secrets are in no snapshot. ``serialized``: the code travels by
-        value, with the values that it mentions, and its module is not imported.
+        of request and limit (all are checked and recorded, no runner is held to them yet).
+        ``env`` and ``secrets``: environment variables; secrets are in no snapshot.
+        ``serialized``: the code travels by value, with the values that it mentions, and its
+        module is not imported.
 
         Raises InvalidError that names the parameter, the value and what is allowed, and TypeError
         for a keyword that does not exist.

@@ -37,18 +37,28 @@ def number(
         raise InvalidError(f"{parameter}={value!r} must be {kind}{unit} {allowed}")
 
 
-def request(parameter: str, value: Any, low: float, unit: str, *, whole: bool = False) -> Any:
-    """A number, or a pair of it and its limit; the number that is asked for."""
+def request(
+    parameter: str,
+    value: Any,
+    low: float,
+    high: float | None,
+    unit: str,
+    *,
+    whole: bool = False,
+) -> tuple[Any, Any]:
+    """What is asked for and its limit, of a number (no limit), a pair of both, or None."""
+    if value is None:
+        return None, None
     if not isinstance(value, (tuple, list)):
-        number(parameter, value, low, None, unit, whole=whole)
-        return value
+        number(parameter, value, low, high, unit, whole=whole)
+        return value, None
     if len(value) != 2:
         raise InvalidError(f"{parameter}={value!r} must be a number or a pair (request, limit)")
     for part in value:
-        number(f"{parameter} (request, limit)", part, low, None, unit, whole=whole)
+        number(f"{parameter} (request, limit)", part, low, high, unit, whole=whole)
     if value[1] < value[0]:
         raise InvalidError(f"{parameter}={value!r}: the limit must not be below the request")
-    return value[0]
+    return value[0], value[1]
 
 
 def flag(parameter: str, value: Any) -> None:

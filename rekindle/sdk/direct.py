@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import os
 import socket
+import sys
 import time
 import weakref
 from collections import deque
@@ -68,6 +69,7 @@ class Held:
         "_token",
         "files",
         "gone",
+        "limit_bytes",
         "runner_id",
     )
 
@@ -77,6 +79,8 @@ class Held:
         self._token = reply.token
         self._lease_id = reply.lease_id
         self.runner_id = reply.runner_id
+        #: What arguments may have: more goes through the controller, which says what it thinks.
+        self.limit_bytes = reply.max_payload_bytes or sys.maxsize
         #: What arguments for this runner are packed into.
         self.files = reuse.MemoryFiles()
         #: Memory files of its results that nothing here sees any more.

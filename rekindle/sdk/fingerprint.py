@@ -32,6 +32,7 @@ from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.function import Function
 from rekindle.sdk.payload import Place
 from rekindle.wire import pickling
+from rekindle.wire.usercode import came_by_signal
 
 #: Class attributes that are made by the class statement and say nothing of their own.
 _CLASS_NOISE = frozenset(
@@ -281,7 +282,10 @@ class _Walk:
                 self._all("object", (kind, parts))
                 return
             reduced = value.__reduce_ex__(4)
-        except Exception:  # noqa: BLE001 - a user's __reduce__; pickling it reports it better
+        except BaseException as error:
+            if came_by_signal(error):
+                raise
+            # A user's __reduce__; pickling it reports it better.
             self._all("opaque", (kind,))
             return
         if isinstance(reduced, str):

@@ -26,7 +26,8 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import unpickling_error
-from rekindle.wire.shared import Packed, limit_bytes, pack_input, unpack
+from rekindle.wire.shared import Packed, pack_input, unpack
+from rekindle.wire.usercode import came_by_signal
 
 if TYPE_CHECKING:
     from rekindle.sdk.function import Function
@@ -224,11 +225,12 @@ class _Call:
     def packed(self, held: direct.Held) -> Packed | None:
         """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
         try:
-            # What is larger goes by the queue, whose controller knows the limit.
-            limit = min(MAX_PAYLOAD_BYTES, limit_bytes())
+            limit = min(MAX_PAYLOAD_BYTES, held.limit_bytes - len(self.function.params))
             return pack_input(self.args, self.kwargs, limit, held.files)
-        except Exception:  # noqa: BLE001 (a user's __reduce__ may raise anything)
-            return None
+        except BaseException as error:
+            if came_by_signal(error):
+                raise
+            return None  # a user's __reduce__ may raise anything
 
     async def printed(self) -> None:
         """Wait until what it printed is shown."""
@@ -242,7 +244,7 @@ class _Call:
             what = self.function.name
             try:
                 value = unpack(reply.data, reply.take_fd(), held.gone)
-            except Exception as error:
+            except BaseException as error:
                 raise unpickling_error(f"the result of {what}", error) from error
             if reply.status != wire.OK:
                 raise rebuild_exception(ExceptionRecord(*value))

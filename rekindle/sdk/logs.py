@@ -15,6 +15,7 @@ from typing import TextIO
 from rekindle.exception import Error
 from rekindle.sdk.client import Client
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.usercode import came_by_signal
 
 #: A call returns before its lines when none has come for so long, though they could ...
 _QUIET_S = 10.0
@@ -143,5 +144,8 @@ def _write(stream: TextIO, text: str, newline: bool) -> None:
     try:
         stream.write(text + "\n" if newline else text)
         stream.flush()
-    except (OSError, ValueError):
-        return  # the reader of our output has gone, or the stream is closed: nowhere to say so
+    except BaseException as error:
+        # The reader of our output has gone, the stream is closed, or it is one of the user's that
+        # raises anything, and may not end the thread of all calls: nowhere to say so.
+        if came_by_signal(error):
+            raise

@@ -48,7 +48,9 @@ class Options:
     enable_memory_snapshot: bool = False
     retries: int | Retries | None = None
     cpu: float | None = None
+    cpu_limit: float | None = None
     memory: int | None = None
+    memory_limit: int | None = None
     env: dict[str, str]
     secrets: tuple[Secret, ...] = ()
     include_source: bool = True
@@ -96,11 +98,8 @@ def check(
     checks.flag("single_use_containers", single_use_containers)
     checks.flag("enable_memory_snapshot", enable_memory_snapshot)
     retry_spec(retries)
-    if cpu is not None:
-        cpu = checks.request("cpu", cpu, 0.001, "of cores")
-        checks.number("cpu", cpu, 0.001, 1024, "of cores")
-    if memory is not None:
-        memory = checks.request("memory", memory, 1, "of MiB", whole=True)
+    cpu, cpu_limit = checks.request("cpu", cpu, 0.001, 1024, "of cores")
+    memory, memory_limit = checks.request("memory", memory, 1, None, "of MiB", whole=True)
     if gpu is not None:
         raise InvalidError(f"gpu={gpu!r}: GPUs are not supported yet; leave it out")
     if include_source is not None:
@@ -117,7 +116,9 @@ def check(
         enable_memory_snapshot=enable_memory_snapshot,
         retries=retries,
         cpu=cpu,
+        cpu_limit=cpu_limit,
         memory=memory,
+        memory_limit=memory_limit,
         env=checks.environment("env", env or {}),
         secrets=check_secrets("secrets", secrets),
         include_source=include_source if include_source is not None else True,

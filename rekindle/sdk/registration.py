@@ -96,7 +96,9 @@ def spec_of(
         enable_memory_snapshot=options.enable_memory_snapshot,
         retries=retry_spec(options.retries),
         cpu=float(options.cpu) if options.cpu is not None else None,
+        cpu_limit=float(options.cpu_limit) if options.cpu_limit is not None else None,
         memory_mib=options.memory,
+        memory_limit_mib=options.memory_limit,
     )
 
 

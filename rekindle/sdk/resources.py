@@ -69,14 +69,17 @@ class Secret:
     of a function name the same variable, the later one counts. A function without snapshots has
     them while its module is imported. One with snapshots has not, unless ``in_snapshot=True``
     allows that the values are in the snapshot's memory, on the node's disk; other values are
-    another snapshot then.
+    another snapshot then. Inside a runner a Secret is empty.
     """
 
     __slots__ = ("_in_snapshot", "_values")
 
     def __init__(self, values: Mapping[str, str], *, in_snapshot: bool = False) -> None:
+        from rekindle.sdk.context import is_local
+
         checks.flag("Secret(in_snapshot)", in_snapshot)
-        self._values = dict(values)
+        # A runner has been given them by then; what its template kept would be in its snapshot.
+        self._values = dict(values) if is_local() else {}
         self._in_snapshot = in_snapshot
 
     def __repr__(self) -> str:
@@ -94,7 +97,7 @@ class Secret:
     def from_local_environ(cls, env_keys: Sequence[str], *, in_snapshot: bool = False) -> Secret:
         """From variables of this process. Raises InvalidError, naming those that are not set.
 
-        Empty inside a runner, which has been given the values by then.
+        Not looked up inside a runner.
         """
         from rekindle.sdk.context import is_local
 
@@ -125,7 +128,7 @@ class Secret:
 
         ``path`` is the file, or a directory to search upwards from for ``filename`` (the working
         directory where it is None). Raises InvalidError where there is none or a line is wrong.
-        Empty inside a runner.
+        Not read inside a runner.
         """
         from rekindle.sdk import dotenv
         from rekindle.sdk.context import is_local

@@ -104,8 +104,8 @@ _ANYWHERE = (
 _DUMP = (
     _cause(
         r"Can't open mapped \[(?P<path>[^\]]*) \(deleted\)\]",
-        "memory of the deleted file {path} is mapped (multiprocessing's locks and shared memory "
-        "are such), which CRIU can read for root alone: make it in an enter(snap=False) hook",
+        "memory of the deleted file {path} is mapped, and threads use it or it is large: CRIU can "
+        "read it for root alone; make it in an enter(snap=False) hook, or start no threads before",
     ),
     _cause(r"Connected TCP socket", "a TCP connection is open{fd}: " + _CLOSE_IT),
     _cause(

@@ -25,6 +25,7 @@ from rekindle.exception import InternalFailure, InvalidError, ServiceError, Setu
 #: Payloads and results up to this travel inline, unless REKINDLE_BLOB_THRESHOLD_BYTES says else.
 DEFAULT_THRESHOLD_BYTES = 1024 * 1024
 #: As the controller's setting of that name.
+#: Of a result, until the controller has said its limit.
 DEFAULT_MAX_PAYLOAD_BYTES = 128 * 1024 * 1024
 
 _KEY = re.compile(r"(fc-[0-9A-Za-z]{1,64})/[0-9]{1,10}-[0-9a-f]{16}-([0-9a-f]{1,12})-([0-9a-f]{8})")
@@ -64,11 +65,6 @@ def store_url(instance: Path, environ: Mapping[str, str] | None = None) -> str:
 def threshold_bytes(environ: Mapping[str, str] | None = None) -> int:
     """``$REKINDLE_BLOB_THRESHOLD_BYTES``; 0: everything travels inline. Raises InvalidError."""
     return _bytes("REKINDLE_BLOB_THRESHOLD_BYTES", DEFAULT_THRESHOLD_BYTES, environ)
-
-
-def max_result_bytes(environ: Mapping[str, str] | None = None) -> int:
-    """``$REKINDLE_MAX_PAYLOAD_BYTES``: what a result may have at most. Raises InvalidError."""
-    return _bytes("REKINDLE_MAX_PAYLOAD_BYTES", DEFAULT_MAX_PAYLOAD_BYTES, environ)
 
 
 def _bytes(name: str, default: int, environ: Mapping[str, str] | None) -> int:

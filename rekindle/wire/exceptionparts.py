@@ -142,7 +142,7 @@ class Group:
     def with_members(self, members: Any) -> BaseException:
         """The group."""
         made = BaseExceptionGroup.__new__(self.cls, self.message, list(members))
-        made.args = (self.message, list(members), *self.further)
+        object.__setattr__(made, "args", (self.message, list(members), *self.further))
         _set(made, self.state, self.slots)
         return made
 
@@ -153,7 +153,7 @@ def _from_parts(
     # Not the user's __new__, which may take other arguments, too.
     base = next(one for one in cls.__mro__ if not one.__flags__ & _HEAP_TYPE)
     exc: BaseException = base.__new__(cls, *args)
-    exc.args = args
+    object.__setattr__(exc, "args", args)  # past a __setattr__ of the user's
     _set(exc, state, slots)
     return exc
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from rekindle.exception import RemoteError, RemoteExitError
 from rekindle.wire.exceptionparts import pickle_parts, pickle_whole
 from rekindle.wire.serialization import safe_repr, type_name
+from rekindle.wire.usercode import came_by_signal, text_of
 
 _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Frames of these at the top of a traceback say nothing about the user's program.
@@ -168,9 +169,7 @@ def rebuild_exception(record: ExceptionRecord) -> Exception:
         while (cause := last.__cause__) is not None and id(cause) not in seen:
             last = cause
             seen.add(id(cause))
-        suppressed = last.__suppress_context__
-        last.__cause__ = RemoteTraceback(record.traceback)
-        last.__suppress_context__ = suppressed
+        _link(last, cause=RemoteTraceback(record.traceback))
     return exc if isinstance(exc, Exception) else carried(exc)
 
 
@@ -206,18 +205,37 @@ def _rebuild(record: ExceptionRecord) -> BaseException:
         if not isinstance(nodes, list):
             raise TypeError(f"it unpickled to a {type(nodes).__name__}")
         made = _make_all(nodes)
-    except Exception as error:  # noqa: BLE001 (a user's code may raise anything)
-        reason = f"it could not be unpickled here ({type(error).__name__}: {error})"
+    except BaseException as error:
+        if came_by_signal(error):
+            raise
+        reason = f"it could not be unpickled here ({type(error).__name__}: {text_of(error)})"
         return _as_text(record.type_name, record.message, reason)
     for exc, (_, _, _, _, cause, context, suppressed) in zip(made, nodes, strict=True):
-        if cause >= 0:
-            exc.__cause__ = made[cause]
-        if context >= 0:
-            exc.__context__ = made[context]
-        exc.__suppress_context__ = suppressed
+        _link(
+            exc,
+            made[cause] if cause >= 0 else None,
+            made[context] if context >= 0 else None,
+            suppressed,
+        )
         if isinstance(exc, RemoteExitError):
             exc.original = exc.__cause__
     return made[0]
+
+
+def _link(
+    exc: BaseException,
+    cause: BaseException | None = None,
+    context: BaseException | None = None,
+    suppressed: bool | None = None,
+) -> None:
+    """Set the links that are given, past a ``__setattr__`` of the user's (frozen dataclasses)."""
+    if suppressed is None:
+        suppressed = exc.__suppress_context__
+    if cause is not None:
+        object.__setattr__(exc, "__cause__", cause)
+    if context is not None:
+        object.__setattr__(exc, "__context__", context)
+    object.__setattr__(exc, "__suppress_context__", suppressed)
 
 
 def _make_all(nodes: list[_Node]) -> list[BaseException]:
@@ -249,10 +267,10 @@ def _make(node: _Node, members: list[BaseException] | None) -> BaseException:
             if isinstance(exc, BaseException):
                 return exc
             reason = f"it unpickled to a {type(exc).__name__}"
-        except KeyboardInterrupt:
-            raise  # the caller's own Ctrl-C
-        except BaseException as error:  # noqa: BLE001 (a user's __init__ may raise anything)
-            reason = f"it could not be unpickled here ({type(error).__name__}: {error})"
+        except BaseException as error:
+            if came_by_signal(error):
+                raise  # the caller's own Ctrl-C
+            reason = f"it could not be unpickled here ({type(error).__name__}: {text_of(error)})"
     lost = _as_text(name, text, reason)
     if members:
         return BaseExceptionGroup(str(lost), members)

@@ -325,7 +325,7 @@ class LeaseRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ...) -> None: ...
 
 class LeaseReply(_message.Message):
-    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "host")
+    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "host", "max_payload_bytes")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -333,6 +333,7 @@ class LeaseReply(_message.Message):
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     granted: bool
     reason: str
     lease_id: str
@@ -340,7 +341,8 @@ class LeaseReply(_message.Message):
     token: str
     runner_id: str
     host: str
-    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
+    max_payload_bytes: int
+    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., host: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class SetPoolRequest(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "policy", "policy_options_json", "app", "function", "reset")
@@ -721,18 +723,20 @@ class CancelInputs(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: bool = ...) -> None: ...
 
 class GrantLease(_message.Message):
-    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth")
+    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
+    MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     function_id: str
     params: bytes
     lease_id: str
     depth: int
-    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ...) -> None: ...
+    max_payload_bytes: int
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class PlanPool(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "plan_json")
@@ -775,12 +779,14 @@ class PrepareOnAgent(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("instance_id", "protocol")
+    __slots__ = ("instance_id", "protocol", "max_payload_bytes")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     protocol: int
-    def __init__(self, instance_id: _Optional[str] = ..., protocol: _Optional[int] = ...) -> None: ...
+    max_payload_bytes: int
+    def __init__(self, instance_id: _Optional[str] = ..., protocol: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class ControllerMessage(_message.Message):
     __slots__ = ("welcome", "assign", "ack", "cancel", "close_app", "open", "prepare", "lease", "plan")

@@ -11,6 +11,7 @@ from typing import Any
 
 from rekindle.exception import DeserializationError, SerializationError
 from rekindle.wire.pickling import PROTOCOL, dumps
+from rekindle.wire.usercode import came_by_signal, text_of
 
 _SCALARS = frozenset((int, float, str, bytes, bool, type(None)))
 
@@ -22,7 +23,9 @@ def serialize(value: object, what: str) -> bytes:
     """
     try:
         return dumps(value)
-    except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+    except BaseException as error:
+        if came_by_signal(error):
+            raise
         raise _explain(value, "value", what, error) from None
 
 
@@ -40,7 +43,9 @@ def serialize_input(args: tuple[Any, ...], kwargs: dict[str, Any], what: str) ->
     """Pickle ``(args, kwargs)``, the payload of an input; errors name the argument."""
     try:
         return dumps((args, kwargs))
-    except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+    except BaseException as error:
+        if came_by_signal(error):
+            raise
         for root, value in [
             *((f"args[{i}]", value) for i, value in enumerate(args)),
             *((f"{name}=", value) for name, value in kwargs.items()),
@@ -57,18 +62,25 @@ def deserialize(data: bytes, what: str) -> Any:
     """
     try:
         return pickle.loads(data)
-    except Exception as error:
+    except BaseException as error:
         raise unpickling_error(what, error) from error
 
 
-def unpickling_error(what: str, error: Exception) -> DeserializationError:
-    """The error to raise for one that unpickling raised; ``what`` names what was unpickled."""
+def unpickling_error(what: str, error: BaseException) -> DeserializationError:
+    """The error to raise for one that unpickling raised; ``what`` names what was unpickled.
+
+    Raises ``error`` itself where it came by a signal, and so is no matter of what was unpickled.
+    """
+    if came_by_signal(error):
+        raise error
     return DeserializationError(
-        f"{what} cannot be unpickled here: {type(error).__name__}: {error}. {_hint(error)}"
+        f"{what} cannot be unpickled here: {type(error).__name__}: {text_of(error)}. {_hint(error)}"
     )
 
 
-def _hint(error: Exception) -> str:
+def _hint(error: BaseException) -> str:
+    if not isinstance(error, Exception):
+        return "It was raised by code that unpickling runs: __setstate__, say, or an import."
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"Make the module {error.name!r} importable in this process."
     if isinstance(error, AttributeError):
@@ -87,7 +99,9 @@ def safe_repr(value: object) -> str:
     """``repr``, of anything."""
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 (a user's __repr__ may raise anything)
+    except BaseException as error:
+        if came_by_signal(error):
+            raise
         return f"<{type_name(type(value))} object>"
 
 
@@ -96,31 +110,35 @@ def safe_repr(value: object) -> str:
 _MAX_DEPTH = 30
 
 
-def failure_of(value: object) -> Exception | None:
+def failure_of(value: object) -> BaseException | None:
     """Why a value cannot be pickled; None where it can."""
     try:
         dumps(value)
-    except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
+    except BaseException as error:
+        if came_by_signal(error):
+            raise
         return error
     return None
 
 
-def _explain(value: object, root: str, what: str, error: Exception) -> SerializationError:
+def _explain(value: object, root: str, what: str, error: BaseException) -> SerializationError:
     path, part, cause = find_unpicklable(value, root, error)
     found = f"{path} is a {type_name(type(part))}" if part is not None else path
     return SerializationError(
-        f"{what} cannot be pickled: {found} ({type(cause).__name__}: {cause}). "
+        f"{what} cannot be pickled: {found} ({type(cause).__name__}: {text_of(cause)}). "
         f"Leave it out, or make it where it is used."
     )
 
 
-def find_unpicklable(value: object, root: str, error: Exception) -> tuple[str, Any, Exception]:
+def find_unpicklable(
+    value: object, root: str, error: BaseException
+) -> tuple[str, Any, BaseException]:
     """Follow ``value`` down to the smallest part that fails; its path, itself and its error."""
     path, part, cause = root, value, error
     seen: set[int] = set()
     for _ in range(_MAX_DEPTH):
         seen.add(id(part))
-        for step, child in _children(part):
+        for step, child in _children_or_none(part):
             if id(child) in seen:
                 continue
             failure = failure_of(child)
@@ -130,6 +148,16 @@ def find_unpicklable(value: object, root: str, error: Exception) -> tuple[str, A
         else:
             break
     return path.removesuffix("="), part, cause
+
+
+def _children_or_none(value: object) -> list[tuple[str, Any]]:
+    """The same of a value that may not even be looked at."""
+    try:
+        return _children(value)
+    except BaseException as error:
+        if came_by_signal(error):
+            raise
+        return []  # a user's __getattr__ may raise anything; pickle's own error is told
 
 
 def _children(value: object) -> list[tuple[str, Any]]:

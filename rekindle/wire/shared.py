@@ -38,12 +38,6 @@ _NO_ARGUMENTS = pickle.dumps(((), {}), protocol=_PROTOCOL)
 _NONE = pickle.dumps(None, protocol=_PROTOCOL)
 
 
-def limit_bytes() -> int:
-    """What arguments or a value may take: ``$REKINDLE_MAX_PAYLOAD_BYTES``, as by the queue."""
-    text = os.environ.get("REKINDLE_MAX_PAYLOAD_BYTES", "")
-    return int(text) if text.isdecimal() else 128 << 20
-
-
 class TooLargeError(Exception):
     """A value is larger than allowed; pickling stopped there."""
 

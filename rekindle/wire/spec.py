@@ -63,8 +63,11 @@ class FunctionSpec:
     single_use_containers: bool = False
     enable_memory_snapshot: bool = False
     retries: RetrySpec | None = None
+    # Recorded; nothing is held to them yet.
     cpu: float | None = None
+    cpu_limit: float | None = None
     memory_mib: int | None = None
+    memory_limit_mib: int | None = None
     gpu: str | None = None
 
     def to_json(self) -> str:

@@ -69,6 +69,18 @@ def test_a_peer_that_cannot_start_says_why(peers: Any, tmp_path: Path) -> None:
         pass
 
 
+def test_a_call_without_an_answer_is_said_to_hang(
+    peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = peers("peers.process")
+    monkeypatch.setenv("PEER_CALL_S", "0.001")
+    with (
+        pytest.raises(process.MeasureError, match=r"hangs: .* 0\.001 s; TimeoutError"),
+        process.started("pool", "slots", logs=tmp_path),
+    ):
+        pass
+
+
 def test_a_peer_that_hangs_is_asked_nothing_more_and_its_rows_say_so(
     peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

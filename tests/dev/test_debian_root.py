@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +13,44 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "dev" / "debian_root.py"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="making a root needs root")
+needs_debian = pytest.mark.skipif(
+    not (shutil.which("mmdebstrap") or shutil.which("apt-get")),
+    reason="neither mmdebstrap nor apt-get is here to make a root with",
+)
+not_within = pytest.mark.skipif(
+    "REKINDLE_DEBIAN_ROOT" in os.environ, reason="this is such a root already"
+)
+pytestmark = [needs_root, needs_debian, not_within]
 
-#: Without PyTorch, which is gigabytes there: uniqueness, real snapshots, calls end to end.
-_PART = """
-set -e
-make --silent doctor
+#: Without PyTorch, which is gigabytes there.
+_SET_UP = """
+make --silent base
 .venv/bin/python -m pip install --quiet --require-hashes --no-deps -r dev/lock/test.txt
-.venv/bin/rekindle setup criu
-.venv/bin/python -m pytest -q -x tests/snapshot/test_real_criu.py tests/e2e/test_calls.py \
-    tests/runtime/agent/pools/test_pools.py tests/controller/storage
+"""
+#: Uniqueness, real snapshots, pools and how they close, calls end to end.
+_PART = """
+.venv/bin/python -m pytest -q -m 'not soak' -p no:cacheprovider \
+    tests/runtime/agent/starts/test_unique.py tests/runtime/agent/starts/test_unique_libraries.py \
+    tests/runtime/agent/starts/test_wiped.py tests/runtime/agent/starts/test_open_things.py \
+    tests/snapshot/test_real_criu.py tests/runtime/agent/pools/test_pools.py \
+    tests/e2e/test_calls.py \
+    tests/e2e/test_run.py::test_a_second_run_restores_the_snapshot_of_the_first
 """
 
 
-def _run(*argv: str) -> subprocess.CompletedProcess[str]:
+def _other() -> str:
+    """The supported Debian that this machine is not."""
+    release = platform.freedesktop_os_release()
+    return "bookworm" if release.get("VERSION_CODENAME") == "trixie" else "trixie"
+
+
+def _argv(*argv: str | Path) -> list[str]:
+    return [sys.executable, str(SCRIPT), *map(str, argv)]
+
+
+def _run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *argv],
+        _argv(*argv),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -33,31 +58,53 @@ def _run(*argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _roots() -> set[Path]:
-    return set(Path("/var/tmp").glob("rekindle-trixie-*"))
-
-
-@needs_root
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_it_enters_a_root_of_its_own_and_leaves_nothing_behind() -> None:
-    roots, mounts = _roots(), Path("/proc/self/mountinfo").read_text()
-    ended = _run("trixie", "sh", "-c", "pwd; . /etc/os-release; echo $VERSION_CODENAME; exit 7")
+def test_it_enters_a_root_of_its_own_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    say = "pwd; . /etc/os-release; echo $VERSION_CODENAME; exit 7"
+    ended = _run("--under", tmp_path, _other(), "sh", "-c", say)
     assert ended.returncode == 7, ended.stdout
-    assert ended.stdout.splitlines()[-2:] == ["/src", "trixie"]
-    assert _roots() == roots
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert ended.stdout.splitlines()[-2:] == ["/src", _other()]
+    assert not list(tmp_path.iterdir())
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
-@needs_root
-@pytest.mark.soak
-@pytest.mark.timeout(1500)
-def test_snapshots_and_calls_work_on_debian_13() -> None:
-    ended = _run("trixie", "sh", "-c", _PART)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_that_is_killed_ends_all_within_and_the_next_one_removes_its_root(
+    tmp_path: Path,
+) -> None:
+    script = "echo started; sleep infinity & wait"
+    with subprocess.Popen(
+        _argv("--under", tmp_path, _other(), "sh", "-c", script),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        said = []
+        for line in run.stdout:
+            said.append(line)
+            if line == "started\n":
+                break
+        assert said and said[-1] == "started\n", said
+        run.kill()
+        # All that was inside holds the pipe: it ends when they have.
+        assert run.stdout.read() == ""
+    (left,) = tmp_path.iterdir()
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    assert _run("--under", tmp_path, _other(), "true").returncode == 0
+    assert not left.exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)  # the first time it makes the root, and loads and installs packages
+def test_copies_are_unique_and_snapshots_and_calls_work_on_the_other_debian() -> None:
+    ended = _run("--after", _SET_UP, _other(), "sh", "-ec", _PART)
     assert ended.returncode == 0, ended.stdout[-6000:]
 
 
-@needs_root
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])

@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -274,42 +275,85 @@ def test_another_protocol_is_a_version_error_that_says_what_to_do(shared: Home) 
     assert "concurrent/futures" not in ended.err, "a place that is none of the user's"
 
 
-def test_a_payload_over_the_limit_is_refused_both_ways_with_the_limit(home: Home) -> None:
+def test_the_limit_of_the_controller_holds_on_every_way_for_arguments_and_results(
+    home: Home,
+) -> None:
+    """The program and its runners have not heard of it but from the controller."""
     home.up(REKINDLE_MAX_PAYLOAD_BYTES=str(1 << 20))
     script = home.script(
         """
-        import rekindle
+        import asyncio, json, rekindle
+        from rekindle.sdk import direct
         app = rekindle.App("big")
+        BELOW, ABOVE = (1 << 20) - 1000, (1 << 20) + 1000
 
         @app.function()
         def grow(data, times):
             return data * times
 
+        @app.function()
+        def fail(data, size):
+            raise ValueError("told", b"x" * size)
+
+        WAYS = {
+            "first": lambda f, *args: f.remote(*args),
+            "direct": lambda f, *args: f.remote(*args),
+            "aio": lambda f, *args: asyncio.run(f.remote.aio(*args)),
+            "spawn": lambda f, *args: f.spawn(*args).get(),
+            "map": lambda f, *args: next(iter(f.map([args[0]], [args[1]]))),
+            "map exceptions": lambda f, *args: list(
+                f.map([args[0]], [args[1]], return_exceptions=True)
+            )[0],
+        }
+
+        def said(way, *args):
+            try:
+                got = WAYS[way](*args)
+            except Exception as error:
+                got = error
+            if isinstance(got, ValueError):
+                return [got.args[0], len(got.args[1])]
+            return f"{type(got).__name__}: {got}" if isinstance(got, Exception) else len(got)
+
         @app.local_entrypoint()
         def main():
-            for data, times in ((b"x" * (2 << 20), 0), (b"x", 2 << 20), (b"x", 3)):
-                try:
-                    print(len(grow.spawn(data, times).get()))
-                except rekindle.exception.RequestSizeError as error:
-                    print(error)
+            found = {}
+            for way in WAYS:
+                found[way] = [
+                    said(way, grow, b"x" * BELOW, 1),
+                    said(way, grow, b"x", BELOW),
+                    said(way, grow, b"x" * ABOVE, 0),
+                    said(way, grow, b"x", ABOVE),
+                    said(way, fail, b"x", 1000),
+                ]
+            assert direct._all, "none was leased"
+            print(json.dumps(found))
         """
     )
-    first, second, third = home.run(script).out.splitlines()
-    assert "limit of 1.0 MiB" in first and "REKINDLE_MAX_PAYLOAD_BYTES" in first
-    assert "the result is 2.0 MiB" in second and "limit of 1.0 MiB" in second
-    assert third == "3"
+    found = home.run(script).value
+    below = (1 << 20) - 1000
+    for way, (argument, result, large_argument, large_result, failure) in found.items():
+        assert (argument, result) == (below, below), way
+        for said in (large_argument, large_result):
+            assert said.startswith("RequestSizeError: "), way
+            assert "limit of 1.0 MiB" in said, way
+            assert "REKINDLE_MAX_PAYLOAD_BYTES where the" in said, way
+        assert failure == ["told", 1000], way
 
 
-def test_secrets_and_environment_reach_the_runner_and_nothing_on_disk(home: Home) -> None:
+def test_secrets_and_environment_reach_the_runner_and_nothing_on_disk(
+    home: Home, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("PASSPHRASE=swordfish-4711\n")
     script = home.script(
-        """
+        f"""
         import json, os, rekindle
         app = rekindle.App("secretive")
 
         @app.cls(
             enable_memory_snapshot=True,
-            env={"COLOUR": "blue"},
-            secrets=[rekindle.Secret.from_dict({"PASSPHRASE": "swordfish-" + "4711"})],
+            env={{"COLOUR": "blue"}},
+            secrets=[rekindle.Secret.from_dotenv({str(tmp_path)!r})],
         )
         class Vault:
             @rekindle.enter(snap=True)

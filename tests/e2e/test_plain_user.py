@@ -177,3 +177,75 @@ def test_doctor_leads_with_what_works(plain: Home) -> None:
     assert first == (
         f"Works here (uid {_uid(plain)}, by user namespaces): cold starts, forks, restores."
     )
+
+
+_SHARING = """
+    import fcntl, mmap, multiprocessing, os, tempfile
+    from multiprocessing import shared_memory
+    import rekindle
+
+    app = rekindle.App("sharing")
+    LOCK = multiprocessing.Lock()
+    COUNT = multiprocessing.Value("i", 41)
+
+    @app.cls(enable_memory_snapshot=True, max_containers=1)
+    class Model:
+        @rekindle.enter(snap=True)
+        def load(self):
+            from tqdm import tqdm
+            list(tqdm([1, 2], disable=True))
+            tqdm.get_lock()  # its locks are a multiprocessing one and one of threads
+            self.bar = tqdm
+            self.pages = mmap.mmap(-1, 1 << 20)
+            self.pages[:5] = b"pages"
+            self.named = shared_memory.SharedMemory(create=True, size=4096)
+            self.named.buf[:5] = b"named"
+            self.unlinked = tempfile.TemporaryFile()
+            self.unlinked.write(b"unlinked" * 1000)
+            self.unlinked.flush()
+            self.mapped = mmap.mmap(self.unlinked.fileno(), 0)
+            memory = os.memfd_create("private")
+            os.write(memory, b"private" + bytes(4089))
+            self.private = mmap.mmap(memory, 4096, flags=mmap.MAP_PRIVATE)
+            self.private[10:12] = b"up"
+            os.close(memory)
+            self.sealed = os.memfd_create("sealed", os.MFD_ALLOW_SEALING)
+            os.truncate(self.sealed, 4096)
+            self.writable = mmap.mmap(self.sealed, 4096)
+            fcntl.fcntl(self.sealed, 1033, 0x10)  # F_ADD_SEALS, F_SEAL_FUTURE_WRITE
+
+        @rekindle.method()
+        def look(self):
+            with LOCK, COUNT.get_lock(), self.bar.get_lock():
+                COUNT.value += 1
+            other = shared_memory.SharedMemory(self.named.name)
+            self.named.buf[5] += 1
+            seen = other.buf[5]
+            self.mapped[0:1] = b"U"
+            self.writable[0] += 1
+            sealed = [os.pread(self.sealed, 1, 0)[0], fcntl.fcntl(self.sealed, 1034)]
+            found = [COUNT.value, bytes(self.pages[:5]).decode(), bytes(other.buf[:5]).decode(),
+                     seen, os.pread(self.unlinked.fileno(), 9, 0).decode(),
+                     self.private[:12].decode(errors="replace"), len(self.pages), *sealed]
+            other.close()
+            return found
+
+    @app.local_entrypoint()
+    def main():
+        import json
+        print(json.dumps([Model().look.remote(), Model().look.remote()]))
+"""
+
+
+@pytest.mark.criu
+def test_shared_memory_and_deleted_files_are_restored(plain: Home) -> None:
+    script = plain.script(_SHARING)
+    first = plain.run(script)
+    restored = plain.rekindle("run", "--strategy", "restore", script)
+    # One runner for both calls at first; then each call has a restored copy of its own.
+    for ended, counts in ((first, (42, 43)), (restored, (42, 42))):
+        assert ended.value == [
+            [count, "pages", "named", count - 41, "Unlinkedu", "private\0\0\0up", 1 << 20]
+            + [count - 41, 0x10]  # F_SEAL_FUTURE_WRITE
+            for count in counts
+        ]

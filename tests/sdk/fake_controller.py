@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
+import json
 import os
 import pickle
 import shutil
 import sys
 import tempfile
 import threading
+import zipfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import grpc
@@ -28,6 +32,7 @@ from rekindle.sdk.payload import contents, declared_at
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.blobs import new_key, open_store
+from rekindle.wire.bundle import MANIFEST, Sent
 from rekindle.wire.errors import to_status
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.phases import Phase, now_ns
@@ -254,6 +259,10 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
             cancelled=call.cancelled,
         )
 
+    async def Taken(self, request: Any, ctx: Any) -> pb.TakenReply:
+        await self._authenticate(ctx)
+        return pb.TakenReply()
+
     async def CancelCall(self, request: Any, ctx: Any) -> pb.CancelCallReply:
         call = await self._call(request.call_id, ctx)
         call.cancelled, call.killed = True, request.terminate_containers
@@ -361,10 +370,20 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         result.marks.extend(pb.PhaseMark(phase=p, at_ns=at) for p, at in marks)
         return result
 
+    def _module(self, name: str) -> ModuleType:
+        """A module of the tests, or of the last program that registered an app."""
+        if name in sys.modules:
+            return sys.modules[name]
+        with zipfile.ZipFile(io.BytesIO(self.registered[-1].source.data)) as bundle:
+            place = Sent(*json.loads(bundle.read(MANIFEST))[name]).place
+            module = ModuleType(name)
+            exec(compile(bundle.read(place), place, "exec"), vars(module))
+        return module
+
     def _function(self, function_id: str, params: bytes, method: str) -> Any:
         _, spec, code = self.payloads[function_id]
         payload = (
-            contents(declared_at(sys.modules[spec.module], spec.qualname))
+            contents(declared_at(self._module(spec.module), spec.qualname))
             if spec.module
             else pickle.loads(code)
         )

@@ -138,12 +138,13 @@ app = rekindle.App("leaves")
 def add_one(x):
     return x + 1
 
-with app.run():
-    pid = os.fork()
-    if pid:
-        os.waitpid(pid, 0)
-        print(add_one.remote(1))
-os._exit(0) if pid == 0 else None
+if __name__ == "__main__":
+    with app.run():
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+            print(add_one.remote(1))
+    os._exit(0) if pid == 0 else None
 """
 
 
@@ -197,7 +198,8 @@ def main():
         assert add_one.remote(3) == 4
     print("fine")
 
-main()
+if __name__ == "__main__":
+    main()
 """
 
 

@@ -42,8 +42,9 @@ class Steps:
 def in_runner(controller: FakeController, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The class as a runner has it, with size=5."""
     with app.run() as running:
-        code = payload.pack(Steps._declaration)
-        made = service.load("Steps", code, Steps(size=5)._params_bytes())
+        place = payload.place_of(Steps._declaration)
+        assert place is not None
+        made = service.load("Steps", place, b"", Steps(size=5)._params_bytes())
         monkeypatch.setattr(context, "_remote", True)
         monkeypatch.setattr(declaration, "_looked_up", {})
         monkeypatch.setenv("REKINDLE_APP", "inside")

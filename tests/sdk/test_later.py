@@ -39,6 +39,22 @@ def test_a_name_to_come_says_so(name: str) -> None:
         getattr(rekindle, name)
 
 
+@pytest.mark.parametrize("name", ["Image", "build", "Stub"])
+def test_such_a_name_is_an_error_of_ours_that_hasattr_understands(name: str) -> None:
+    with pytest.raises(rekindle.exception.UnknownNameError) as caught:
+        getattr(rekindle, name)
+    assert isinstance(caught.value, rekindle.exception.Error)
+    assert isinstance(caught.value, AttributeError) and caught.value.name == name
+    assert not hasattr(rekindle, name)
+    assert getattr(rekindle, name, "none") == "none"
+
+
+def test_a_name_that_means_nothing_is_an_ordinary_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'") as caught:
+        getattr(rekindle, "nonsense")  # noqa: B009
+    assert type(caught.value) is AttributeError
+
+
 def test_a_name_that_went_another_way_says_which() -> None:
     with pytest.raises(AttributeError, match=r"rekindle\.enter\(snap=True\)"):
         rekindle.build  # noqa: B018
@@ -58,12 +74,14 @@ def test_a_function_with_parentheses_says_remote_or_local() -> None:
 @pytest.mark.parametrize(
     ("given", "cpu", "memory"),
     [
-        ({"cpu": (1, 2), "memory": (512, 1024)}, 1, 512),
-        ({"cpu": 0.5, "memory": 128}, 0.5, 128),
+        ({"cpu": (1, 2), "memory": (512, 1024)}, (1, 2), (512, 1024)),
+        ({"cpu": [1, 1], "memory": (512, 512)}, (1, 1), (512, 512)),
+        ({"cpu": 0.5, "memory": 128}, (0.5, None), (128, None)),
+        ({}, (None, None), (None, None)),
     ],
 )
 def test_cpu_and_memory_take_a_request_and_a_limit(
-    given: dict[str, Any], cpu: float, memory: int
+    given: dict[str, Any], cpu: tuple[float, float], memory: tuple[int, int]
 ) -> None:
     app = rekindle.App("a")
 
@@ -73,11 +91,19 @@ def test_cpu_and_memory_take_a_request_and_a_limit(
 
     options = app.declarations["nothing"].options
     assert options is not None
-    assert (options.cpu, options.memory) == (cpu, memory)
+    assert (options.cpu, options.cpu_limit) == cpu
+    assert (options.memory, options.memory_limit) == memory
 
 
 @pytest.mark.parametrize(
-    "given", [{"cpu": (2, 1)}, {"memory": (1, 2, 3)}, {"cpu": ("a", 1)}, {"memory": (0.5, 2)}]
+    "given",
+    [
+        {"cpu": (2, 1)},
+        {"memory": (1, 2, 3)},
+        {"cpu": ("a", 1)},
+        {"cpu": (1, 2000)},
+        {"memory": (0.5, 2)},
+    ],
 )
 def test_a_wrong_pair_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidError, match=next(iter(given))):

@@ -91,7 +91,11 @@ class Agents:
         outbox: asyncio.Queue[pb.ControllerMessage | None] = asyncio.Queue()
         outbox.put_nowait(
             pb.ControllerMessage(
-                welcome=pb.Welcome(instance_id=self._state.instance_id, protocol=PROTOCOL)
+                welcome=pb.Welcome(
+                    instance_id=self._state.instance_id,
+                    protocol=PROTOCOL,
+                    max_payload_bytes=self._settings.max_payload_bytes,
+                )
             )
         )
         agent.outbox = outbox

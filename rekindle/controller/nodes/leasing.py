@@ -59,6 +59,7 @@ class Leasing:
                         params=request.params,
                         lease_id=lease_id,
                         depth=request.depth,
+                        max_payload_bytes=self._settings.max_payload_bytes,
                     )
                 )
             )
@@ -79,6 +80,7 @@ class Leasing:
             token=got.token,
             runner_id=got.runner_id,
             host=agent.host,
+            max_payload_bytes=self._settings.max_payload_bytes,
         )
 
     def _refuse(self, reason: str) -> pb.LeaseReply:

@@ -161,6 +161,8 @@ class Delivery:
         if len(result.data) <= limit:
             return
         size, result.data = len(result.data), b""
+        if result.status != pb.SUCCESS:
+            return  # an exception: its type, its text and its traceback come home
         result.status = pb.FAILURE
         result.error_type = "rekindle.exception.RequestSizeError"
         result.message = payload_too_large("the result", size, limit)

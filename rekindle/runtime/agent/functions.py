@@ -18,7 +18,6 @@ from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.blobs import max_result_bytes
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec
 
@@ -110,7 +109,6 @@ class Functions:
         runner_env = {
             "REKINDLE_DIR": str(self._tools.settings.instance_dir),
             "REKINDLE_IS_REMOTE": "1",
-            "REKINDLE_MAX_PAYLOAD_BYTES": str(max_result_bytes()),
             "REKINDLE_APP": function.spec.app_name,
             "REKINDLE_APP_ID": function.app_id,
             "REKINDLE_FUNCTION": function.spec.name,

@@ -13,6 +13,7 @@ import os
 import pickle
 import socket
 import struct
+import sys
 import termios
 from collections import deque
 from typing import Any
@@ -28,7 +29,7 @@ from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 from rekindle.wire.reuse import IDLE_S, MemoryFiles
 from rekindle.wire.serialization import serialize, unpickling_error
-from rekindle.wire.shared import Packed, TooLargeError, limit_bytes, pack, unpack
+from rekindle.wire.shared import Packed, TooLargeError, pack, unpack
 
 #: Direct calls are numbered, in place of a slice and an index in it.
 _NO_SLICE = 0
@@ -44,15 +45,16 @@ class DirectCalls:
         self._channel = channel
         self._page = page
         self._number = 0
-        self._limit_bytes = limit_bytes()  # of values, the same as through the queue
+        self._limit_bytes = sys.maxsize  # of values, the same as through the queue
         self._written = -1  # by all calls up to now; -1: not known
         # Of the client that is served: what its results are written to, and which of its own memory
         # files nothing here sees any more.
         self._files = MemoryFiles()
         self._gone: deque[int] = deque()
 
-    def serve(self, fd: int) -> None:
+    def serve(self, fd: int, limit_bytes: int) -> None:
         """Serve one client until its connection ends. Raises FrameError: the agent is gone."""
+        self._limit_bytes = limit_bytes
         self._written = self._total_written()
         self._files, self._gone = MemoryFiles(), deque()
         with socket.socket(fileno=fd) as sock:
@@ -90,7 +92,7 @@ class DirectCalls:
             fd, call.fd = call.fd, -1
             try:
                 return unpack(call.data, fd, self._gone)
-            except Exception as error:
+            except BaseException as error:
                 what = self._inputs.what(call.method)
                 raise unpickling_error(f"the arguments of {what}", error) from error
 
@@ -133,12 +135,13 @@ class DirectCalls:
             return pack(value, self._limit_bytes, self._files)
         except TooLargeError as error:
             raise RequestSizeError(
-                f"{what} takes more than {error.limit >> 20} MiB; write it to a file and return "
-                f"its name, return it in parts, or raise REKINDLE_MAX_PAYLOAD_BYTES"
+                f"{what} is over the limit of {error.limit / 2**20:.1f} MiB ({error.limit} bytes); "
+                f"write it to a file and return its name, return it in parts, or raise "
+                f"REKINDLE_MAX_PAYLOAD_BYTES where the controller is started"
             ) from None
         except OSError:
             raise
-        except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        except BaseException:  # noqa: BLE001 - a user's __reduce__ may raise anything
             return Packed(serialize(value, what))  # says what part of it cannot be pickled
 
     # ---- output

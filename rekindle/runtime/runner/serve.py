@@ -67,7 +67,7 @@ def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
         if header["op"] == "inputs":
             inputs.run(header, body)
         elif header["op"] == "lease":
-            direct.serve(fds[0])
+            direct.serve(fds[0], header["max_result_bytes"] or sys.maxsize)
         elif header["op"] == "stop":
             return _stop(service, channel)
         else:
@@ -75,13 +75,14 @@ def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
 
 
 def _stop(service: Service, channel: FrameSocket) -> int:
-    """Run the exit hooks; what they raise is shown and does no more harm."""
+    """Run the exit hooks, each of them; what they raise is shown and does no more harm."""
     status = 0
-    try:
-        service.run_hooks(service.exit)
-    except BaseException as error:  # noqa: BLE001 - shown, as there is no caller to raise it to
-        sys.stderr.write(_traceback_text(error))
-        status = 1
+    for hook in service.exit:
+        try:
+            service.run_hooks([hook])
+        except BaseException as error:  # noqa: BLE001 - shown, as no caller is there to raise it to
+            sys.stderr.write(_traceback_text(error))
+            status = 1
     park.flush_output()
     channel.send({"op": "stopped", "status": status})
     return status

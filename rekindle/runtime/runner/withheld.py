@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rekindle.wire.serialization import safe_repr
+
 
 def explain(error: BaseException, withheld: Sequence[str]) -> None:
     """Add a note to an error that names a variable of a secret which was not given yet."""
-    text = " ".join(str(arg) for arg in error.args)
+    text = " ".join(arg if isinstance(arg, str) else safe_repr(arg) for arg in error.args)
     missed = [name for name in withheld if name in text]
     if missed:
         error.add_note(

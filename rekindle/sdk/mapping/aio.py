@@ -68,8 +68,10 @@ async def _iterate(
                 while call.window.full():
                     await room.wait()
                 await pace()
-        except Exception as error:  # noqa: BLE001 - raised where the values are taken
-            call.fail(error)
+        except BaseException as error:
+            call.fail(error)  # raised where the values are taken
+            if not isinstance(error, Exception):
+                raise
         else:
             call.complete()
 

@@ -21,6 +21,7 @@ from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import durations_ms, now_ns
+from rekindle.wire.pickling import dumps
 from rekindle.wire.serialization import deserialize, serialize
 from rekindle.wire.spec import FunctionSpec
 
@@ -158,7 +159,7 @@ class Harness:
             function=pb.FunctionDef(
                 name=code.__name__,
                 spec_json=function_spec.to_json(),
-                code=cloudpickle.dumps(payload, protocol=5),
+                code=dumps(payload),
                 secrets=secrets or {},
             ),
         )

@@ -41,6 +41,7 @@ def test_programs_get_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert status == 1
     assert json.loads(text) == {
         "restore_possible": False,
+        "works": ["cold starts", "forks"],
         "checks": [
             {"name": "kernel", "status": "ok", "detail": "6.18 [all]", "remedy": ""},
             {"name": "CRIU", "status": "fail", "detail": "none", "remedy": "rekindle setup criu"},

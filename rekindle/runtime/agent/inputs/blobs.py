@@ -38,6 +38,8 @@ def unfetched(one: Assignment, error: Error) -> pb.Result:
 def _refuse(result: pb.Result, size: int, limit: int) -> None:
     """As the controller does with one that travels inline."""
     result.ClearField("data")
+    if result.status != pb.SUCCESS:
+        return  # an exception: its type, its text and its traceback come home
     result.status = pb.FAILURE
     result.error_type = "rekindle.exception.RequestSizeError"
     result.message = (
@@ -54,7 +56,8 @@ class Blobs:
     def __init__(self, instance_dir: Path) -> None:
         self._url = blobs.store_url(instance_dir)
         self._threshold = blobs.threshold_bytes()
-        self._limit = blobs.max_result_bytes()
+        #: What a result may have at most; the controller says it.
+        self.limit = blobs.DEFAULT_MAX_PAYLOAD_BYTES
         self._fetched: dict[Assignment, int] = {}
         self._bytes = 0
         self._waiting: deque[tuple[asyncio.Future[None], Assignment, int]] = deque()
@@ -128,8 +131,8 @@ class Blobs:
 
     async def _put(self, result: pb.Result) -> None:
         data = result.data
-        if len(data) > self._limit:
-            _refuse(result, len(data), self._limit)
+        if len(data) > self.limit:
+            _refuse(result, len(data), self.limit)
             return
 
         def put() -> str:

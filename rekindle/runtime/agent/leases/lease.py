@@ -48,6 +48,8 @@ class Lease:
     token: str
     pool: Pool
     runner: Runner
+    #: What its results may have at most.
+    max_result_bytes: int = 0
     state: LeaseState = LeaseState.OFFERED
     #: The runner's end of the connection; the agent never reads from it.
     sock: socket.socket | None = None

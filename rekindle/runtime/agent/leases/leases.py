@@ -80,16 +80,17 @@ class Leases:
             answer.reason = "no runner is idle"
             self._recall_stale(pool)
         else:
-            lease = self._lend(order.lease_id, pool, runner)
+            lease = self._lend(order, pool, runner)
             answer.ok = True
             answer.socket, answer.token = str(self.desk.path), lease.token
             answer.runner_id = runner.id
         self._node.uplink.send(pb.AgentMessage(lease=answer))
 
-    def _lend(self, lease_id: str, pool: Pool, runner: Runner) -> Lease:
+    def _lend(self, order: pb.GrantLease, pool: Pool, runner: Runner) -> Lease:
         self.desk.open()
-        lease = Lease(lease_id, secrets.token_urlsafe(24), pool, runner)
-        self._leases[lease_id] = lease
+        token = secrets.token_urlsafe(24)
+        lease = Lease(order.lease_id, token, pool, runner, order.max_payload_bytes)
+        self._leases[lease.id] = lease
 
         def mark(header: Header, _body: bytes) -> None:
             runner.output.drain()
@@ -131,7 +132,8 @@ class Leases:
         try:
             sock.send(WELCOME)
             sock.setblocking(True)  # for the runner: its descriptor shares this
-            lease.runner.channel.send_with_fds({"op": "lease"}, [sock.fileno()])
+            order = {"op": "lease", "max_result_bytes": lease.max_result_bytes}
+            lease.runner.channel.send_with_fds(order, [sock.fileno()])
         except OSError as error:  # a FrameError is one too
             log.warning("not lent", extra=kv(runner=lease.runner.id, reason=error))
             self._end(lease)

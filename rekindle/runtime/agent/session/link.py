@@ -123,6 +123,8 @@ class Link:
                         raise VersionError(await call.details() or "the controller refused")
                     return
                 if order.WhichOneof("kind") == "welcome":
+                    # Before the results that wait for it.
+                    node.blobs.limit = order.welcome.max_payload_bytes or node.blobs.limit
                     self._resume(node)
                     sending = asyncio.create_task(self._send_forever(call))
                     beating = asyncio.create_task(self._beat_forever(node))

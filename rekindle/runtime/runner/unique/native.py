@@ -22,23 +22,28 @@ from rekindle.runtime.runner.unique.step import Step
 _RTLD_DI_TLS_MODID = 9
 
 
-def _openssl_add(function: int) -> None:
+# Each makes the step for a function at an address: ctypes is asked once, and not in every copy.
+
+
+def _openssl_add(function: int) -> Callable[[], None]:
     """Fresh bytes for the root of OpenSSL's generators; those of threads follow it."""
     add = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_double)(function)
-    add(os.urandom(32), 32, 32.0)
+    return lambda: add(os.urandom(32), 32, 32.0)
 
 
-def _sqlite_reset(function: int) -> None:
+def _sqlite_reset(function: int) -> Callable[[], None]:
     """Asked for no bytes, SQLite forgets its generator and asks the system for the next ones."""
-    ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)(function)(0, None)
+    return functools.partial(
+        ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)(function), 0, None
+    )
 
 
-def _call(function: int) -> None:
-    ctypes.CFUNCTYPE(None)(function)()
+def _call(function: int) -> Callable[[], None]:
+    return ctypes.CFUNCTYPE(None)(function)
 
 
-#: Exported or hidden function -> how it is called.
-_FUNCTIONS: dict[str, Callable[[int], None]] = {
+#: Exported or hidden function -> how the step for it is made.
+_FUNCTIONS: dict[str, Callable[[int], Callable[[], None]]] = {
     "RAND_add": _openssl_add,
     "sqlite3_randomness": _sqlite_reset,
     "randombytes_stir": _call,  # libsodium
@@ -105,7 +110,7 @@ def _of_file(mapped: _Mapped) -> Iterator[tuple[str, int, Callable[[], None]]]:
     for name, call in _FUNCTIONS.items():
         exported = _linker().dlsym(library, name.encode())
         if exported:
-            yield name, exported, functools.partial(call, exported)
+            yield name, exported, call(exported)
     parts = (*_FUNCTIONS, _FORK_HANDLER, _THREAD_GENERATOR, _ARROW_MADE[1])
     try:
         hidden = elf.symbols(mapped.path, parts)
@@ -114,9 +119,9 @@ def _of_file(mapped: _Mapped) -> Iterator[tuple[str, int, Callable[[], None]]]:
     for symbol in hidden:
         address = symbol.value if symbol.fixed else mapped.base + symbol.value
         if symbol.kind == elf.STT_FUNC and symbol.name in _FUNCTIONS:
-            yield symbol.name, address, functools.partial(_FUNCTIONS[symbol.name], address)
+            yield symbol.name, address, _FUNCTIONS[symbol.name](address)
         elif symbol.kind == elf.STT_FUNC and _FORK_HANDLER in symbol.name:
-            yield "Rust's rand", address, functools.partial(_call, address)
+            yield "Rust's rand", address, _call(address)
         elif symbol.kind == elf.STT_OBJECT and _is_arrows(symbol.name):
             yield "Arrow", address, functools.partial(_forget, address, symbol.size)
         elif symbol.kind == elf.STT_TLS and _THREAD_GENERATOR in symbol.name and not program:

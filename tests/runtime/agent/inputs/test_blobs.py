@@ -141,12 +141,11 @@ def test_a_result_that_cannot_be_put_is_an_error(store: FolderStore, tmp_path: P
     assert "its result could not be kept: blob store file://" in result.message
 
 
-def test_a_result_over_the_limit_is_refused_with_it(
-    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REKINDLE_MAX_PAYLOAD_BYTES", "4000")
+def test_a_result_over_the_limit_is_refused_with_it(store: FolderStore, tmp_path: Path) -> None:
     batch = batch_of(3000, 5000)
-    asyncio.run(Blobs(tmp_path).put_aside(batch))
+    blobs = Blobs(tmp_path)
+    blobs.limit = 4000
+    asyncio.run(blobs.put_aside(batch))
     fits, refused = (pb.Result.FromString(raw) for raw in batch.results)
     assert fits.blob
     assert not refused.blob

@@ -397,7 +397,8 @@ def test_nothing_runs_twice_when_runners_are_taken_back_under_load(home: Path) -
                     counts["refused"] += 1
 
         callers = [asyncio.create_task(caller()) for _ in range(2)]
-        for _ in range(300):
+        while counts["refused"] <= 200:
+            assert not any(one.done() for one in callers)
             await asyncio.sleep(0.003)
             for lease in list(h.node.leases._leases.values()):
                 h.node.leases.recall(lease)
@@ -407,7 +408,6 @@ def test_nothing_runs_twice_when_runners_are_taken_back_under_load(home: Path) -
                 h.node.leases.recall(lease)
             await asyncio.sleep(0.01)
         await asyncio.gather(*callers)
-        assert counts["refused"] > 200, counts
         assert ledger.stat().st_size == counts["direct"] + counts["queued"], counts
 
     run(home, scenario)

@@ -29,25 +29,33 @@ class Sources:
     """Draws from every generator in the template, so that each has state to share."""
 
     def load(self) -> None:
-        import numpy.random
-        import torch
+        import importlib.util
 
+        import numpy.random
+
+        #: Gigabytes, and so not in every environment in which these tests run.
+        self.has_torch = importlib.util.find_spec("torch") is not None
         random.random()
         numpy.random.random()
-        torch.rand(1)
+        self.torch_draws()
         ssl.RAND_bytes(8)
         uuid.uuid4(), uuid.uuid1()
         tempfile.mktemp()
         self.clock_ns = time.monotonic_ns()
 
-    def draw(self) -> dict[str, Any]:
-        import numpy.random
+    def torch_draws(self) -> dict[str, float]:
+        if not self.has_torch:
+            return {}
         import torch
 
-        return {
+        return {"torch": float(torch.rand(1, dtype=torch.float64))}
+
+    def draw(self) -> dict[str, Any]:
+        import numpy.random
+
+        return self.torch_draws() | {
             "random": random.random(),
             "numpy": float(numpy.random.random()),
-            "torch": float(torch.rand(1, dtype=torch.float64)),
             "openssl": ssl.RAND_bytes(8),
             "uuid4": str(uuid.uuid4()),
             "uuid1": str(uuid.uuid1()),
@@ -109,6 +117,8 @@ def test_secrets_and_environment_are_in_the_runner_and_secrets_not_in_the_snapsh
 
 
 def test_the_thread_limit_of_the_template_is_lifted_in_runners(home: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+
     async def scenario(h: Harness) -> None:
         sources = h.add(Sources, enable_memory_snapshot=True, env={"OMP_NUM_THREADS": "3"})
         assert (await h.prepare(sources, "fork")).ok
