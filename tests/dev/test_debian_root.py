@@ -28,7 +28,7 @@ make --silent base
 .venv/bin/python -m pip install --quiet --require-hashes --no-deps -r dev/lock/test.txt
 """
 #: Uniqueness, open things, real snapshots, pools and how they close, calls end to end. Without the
-#: random templates, which take minutes, and which have failed on Debian 13 for a reason not yet known.
+#: random templates, which take minutes, and failed on Debian 13 for a reason not yet known.
 _PART = """
 .venv/bin/python -m pytest -q -m 'not soak' -k 'not any_template' -p no:cacheprovider \
     tests/runtime/agent/starts/test_unique.py tests/runtime/agent/starts/test_unique_libraries.py \
