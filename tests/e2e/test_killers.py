@@ -118,7 +118,7 @@ print(json.dumps(kinds({function}.map(inputs, order_outputs=False, return_except
         **QUICK,
     )
     assert isinstance(found, list)
-    assert sorted(found[:60]) == list(range(60)) and found[60:] == ["RunnerLostError"] * 4
+    assert set(found[:60]) == set(range(60)) and found[60:] == ["RunnerLostError"] * 4
 
 
 def test_direct_calls_that_kill_their_runner_are_given_up_and_others_go_on(home: Home) -> None:
