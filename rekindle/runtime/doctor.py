@@ -89,8 +89,9 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
 
 
 def by_user_namespaces() -> bool:
-    """Whether this user makes namespaces by way of a user namespace: one who is not root does."""
-    return os.geteuid() != 0 and not privilege.is_root_like()
+    """Whether this user makes namespaces by way of a user namespace: one who is not root does, and
+    root of a namespace of another's."""
+    return not privilege.is_root_like()
 
 
 #: Checks without which a kind of start cannot be.
@@ -116,10 +117,8 @@ def what_works(checks: list[Check]) -> tuple[list[str], list[str]]:
 
 def who() -> str:
     """This user, and how functions are isolated for them."""
-    if os.geteuid() == 0:
-        return "root"
     way = ", by user namespaces" if by_user_namespaces() else ""
-    return f"uid {os.geteuid()}{way}"
+    return f"{'root' if os.geteuid() == 0 else f'uid {os.geteuid()}'}{way}"
 
 
 def restore_possible(checks: list[Check]) -> bool:

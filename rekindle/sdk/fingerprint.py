@@ -31,6 +31,7 @@ from rekindle.sdk.cls import Cls, Instance
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.function import Function
 from rekindle.sdk.payload import Place
+from rekindle.wire import pickling
 from rekindle.wire.usercode import came_by_signal
 
 #: Class attributes that are made by the class statement and say nothing of their own.
@@ -209,6 +210,8 @@ class _Walk:
             self._all(kind.__name__, (value.__func__,))
         elif kind is property:
             self._all("property", (value.fget, value.fset, value.fdel))
+        elif kind is pickling.CACHED and not pickling.is_importable(value):
+            self._all("lru_cache", (value.cache_parameters(), value.__wrapped__))
         elif kind is CellType:
             self._cell(value)
         elif isinstance(value, enum.Enum):

@@ -75,7 +75,7 @@ def is_local_file(file: str) -> bool:
 
 
 def _above(path: str) -> Iterator[str]:
-    directory = os.path.dirname(path)
+    directory = os.path.dirname(os.path.abspath(path))
     while directory != os.path.dirname(directory):
         yield directory
         directory = os.path.dirname(directory)
@@ -130,6 +130,8 @@ def _find(name: str) -> LocalModule | None:
     origin = _origin(name)
     if origin is None or not origin.endswith(".py") or not is_local_file(origin):
         return None
+    if any(os.path.isfile(parent) for parent in _above(origin)):
+        return None  # in a zip file on sys.path, where runners find it too
     return LocalModule(name, Path(os.path.abspath(origin)))
 
 

@@ -43,6 +43,40 @@ def is_name_of_main(value: Any) -> bool:
     return target is value
 
 
+#: The type of what ``functools.lru_cache`` makes.
+CACHED = type(functools.lru_cache(len))
+
+
+def is_importable(value: Any) -> bool:
+    """Whether a runner finds a cached function by its module and name."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if module == "__main__" or not isinstance(module, str) or not isinstance(name, str):
+        return is_name_of_main(value)
+    target: Any = sys.modules.get(module)
+    for part in name.split("."):
+        target = getattr(target, part, None)
+    return target is value
+
+
+class _Forward:
+    """Stands for the function of an ``lru_cache`` until it is unpickled: it may mention itself."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    function: Any
+
+
+def cached_anew(maxsize: int | None, typed: bool) -> Any:
+    """An empty ``lru_cache`` whose function is set when it is known."""
+    return functools.lru_cache(maxsize, typed)(_Forward())
+
+
+def _set_cached(cached: Any, function: Any) -> None:
+    cached.__wrapped__.function = function
+    functools.update_wrapper(cached, function)
+
+
 class NotPlainError(Exception):
     """There is more in a value than the built-in types, which pickle alike everywhere."""
 
@@ -81,6 +115,10 @@ def rich_pickler() -> Any:
                 kind is FunctionType or kind is TypeVar or isinstance(value, type)
             ) and is_name_of_main(value):
                 return getattr(value, "__qualname__", None) or value.__name__
+            if kind is CACHED and not is_importable(value):
+                parameters = value.cache_parameters()
+                made = cached_anew, (parameters["maxsize"], parameters["typed"])
+                return *made, value.__wrapped__, None, None, _set_cached
             return super().reducer_override(value)
 
     return RichPickler

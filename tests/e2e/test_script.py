@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import pytest
 
 from tests.e2e.harness import Home
@@ -167,3 +169,79 @@ def test_a_file_that_a_hook_read_counts(home: Home) -> None:
     assert " restore " in home.run(script, "--phases").out
     words.write_text("other")
     assert home.run(script).out == "other\n"
+
+
+def test_a_linked_script_has_its_own_name_and_the_neighbours_of_its_file(home: Home) -> None:
+    home.script("MARK = 'beside'", "real/beside.py")
+    target = home.script(
+        """
+        import rekindle
+        import beside
+        app = rekindle.App("linked")
+
+        class Thing:
+            pass
+
+        @app.function()
+        def f(thing):
+            return [beside.MARK, type(thing) is Thing, __name__]
+
+        @app.local_entrypoint()
+        def main():
+            print(f.remote(Thing()))
+        """,
+        "real/target.py",
+    )
+    link = target.parent.with_name("linked.py")
+    link.symlink_to(target)
+    assert "['beside', True, 'linked']\n" in home.run(link).out
+
+
+def test_modules_in_a_zip_file_are_read_from_it(home: Home) -> None:
+    script = home.script(
+        """
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, str(Path(__file__).with_name("lib.zip")))
+        import rekindle
+        from zipped import Thing
+        app = rekindle.App("zips")
+
+        @app.function()
+        def f(thing):
+            return type(thing) is Thing
+
+        @app.local_entrypoint()
+        def main():
+            print("same:", f.remote(Thing()))
+        """
+    )
+    with zipfile.ZipFile(script.with_name("lib.zip"), "w") as archive:
+        archive.writestr("zipped/__init__.py", "from .inner import Thing\n")
+        archive.writestr("zipped/inner.py", "class Thing: pass\n")
+    assert "same: True\n" in home.run(script).out
+
+
+def test_cached_functions_of_a_program_that_has_no_file_travel(home: Home) -> None:
+    program = """
+import functools, rekindle
+app = rekindle.App("cached")
+LIMIT = 2
+
+@functools.lru_cache(maxsize=None)
+def fib(n):
+    return n if n < LIMIT else fib(n - 1) + fib(n - 2)
+
+class Thing:
+    @functools.lru_cache
+    def twice(self, n):
+        return 2 * n
+
+@app.function()
+def f():
+    return fib(60), fib.cache_info().misses, fib.__name__, Thing().twice(4)
+
+with app.run():
+    print(f.remote())
+"""
+    assert "(1548008755920, 61, 'fib', 8)\n" in home.python("-c", program).out

@@ -142,6 +142,7 @@ def test_two_runs_agree_whatever_the_hash_seed(tmp_path: Path) -> None:
         ("def other(x):\n    return x", "def other(x):\n    return -x", True, False),
         ("self.data = helper(1)", "self.data = helper(2)", False, True),
         ("parameter(default=1)", "parameter(default=2)", False, True),
+        ("def cached(x):\n    return x", "def cached(x):\n    return -x", True, False),
         ('"""Doc."""', '"""Other."""', True, False),
     ],
 )

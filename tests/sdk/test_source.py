@@ -24,7 +24,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "script.py").write_text("")
     # Only what a test imports counts, not the test suite itself.
-    for name in [n for n, m in sys.modules.items() if n.split(".")[0] in ("tests", "conftest")]:
+    ours = ("tests", "conftest", "rekindle_script_")
+    for name in [n for n in sys.modules if n.startswith(ours)]:
         monkeypatch.delitem(sys.modules, name)
     imports._spec.cache_clear()
     yield tmp_path

@@ -14,6 +14,7 @@ import pytest
 from rekindle.exception import CriuNotFoundError, SnapshotInvalidError
 from rekindle.snapshot import machine, seal, validate
 from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.manifest import FORMAT
 from rekindle.snapshot.mapped.rewrite import NotMappableError
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot import sandbox
@@ -152,8 +153,10 @@ def test_what_cannot_be_mapped_is_kept_for_copying_with_the_reason(
 def test_a_snapshot_of_the_earlier_format_is_made_anew(store: SnapshotStore) -> None:
     first = commit(store)
     path = first.path / "manifest.json"
-    path.write_text(path.read_text().replace('"format":2', '"format":1'))
-    with pytest.raises(SnapshotInvalidError, match="format 1, this rekindle reads 2"):
+    earlier = path.read_text().replace(f'"format":{FORMAT}', f'"format":{FORMAT - 1}')
+    path.write_text(earlier)
+    why = f"format {FORMAT - 1}, this rekindle reads {FORMAT}"
+    with pytest.raises(SnapshotInvalidError, match=why):
         store.get(first.key)
     commit(store)
     assert store.get(first.key) is not None

@@ -52,6 +52,25 @@ def setns(fd: int, kind: int) -> None:
     _check(_libc.setns(fd, kind), "setns")
 
 
+#: ioctl on a namespace: a descriptor of the user namespace that owns it.
+_NS_GET_USERNS = 0xB701
+
+
+def owns_pid_namespace() -> bool:
+    """Whether this process's user namespace is the one that owns its PID namespace."""
+    import fcntl
+
+    with open("/proc/self/ns/pid") as own:
+        try:
+            owner = fcntl.ioctl(own.fileno(), _NS_GET_USERNS)
+        except PermissionError:
+            return False  # it lies outside of ours
+    try:
+        return os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user"))
+    finally:
+        os.close(owner)
+
+
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2)."""
     _check(

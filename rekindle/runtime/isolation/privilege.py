@@ -25,7 +25,11 @@ TO_DO = ". To do: "
 def is_root_like() -> bool:
     """Whether namespaces can be made without a user namespace."""
     effective, _permitted = linux.capabilities()
-    return bool(effective >> linux.CAP_SYS_ADMIN & 1)
+    if not effective >> linux.CAP_SYS_ADMIN & 1:
+        return False
+    # Root of a user namespace that still lives in the PID namespace of an outer one may make
+    # others, but not let its children come into its own again.
+    return linux.owns_pid_namespace()
 
 
 def enter() -> int | None:

@@ -69,7 +69,8 @@ def load_script(file: Path) -> ModuleType:
     name = program.own_name(file)
     if name in sys.modules:
         name = f"rekindle_script_{name}"  # loaded before
-    _make_neighbours_importable(file.parent, first=name == file.stem)
+    # Links are followed for the directory alone, as Python does it: __file__ is as given.
+    _make_neighbours_importable(file.resolve().parent, first=name == file.stem)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
