@@ -683,7 +683,7 @@ class AgentMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ...) -> None: ...
 
 class Assign(_message.Message):
-    __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id", "depth")
+    __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id", "depth", "suspect")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -693,6 +693,7 @@ class Assign(_message.Message):
     DELIVERY_FIELD_NUMBER: _ClassVar[int]
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
+    SUSPECT_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[Input]
     function_id: str
@@ -702,7 +703,8 @@ class Assign(_message.Message):
     delivery: int
     app_id: str
     depth: int
-    def __init__(self, call_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., delivery: _Optional[int] = ..., app_id: _Optional[str] = ..., depth: _Optional[int] = ...) -> None: ...
+    suspect: bool
+    def __init__(self, call_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., delivery: _Optional[int] = ..., app_id: _Optional[str] = ..., depth: _Optional[int] = ..., suspect: bool = ...) -> None: ...
 
 class AckDone(_message.Message):
     __slots__ = ("call_id", "indexes")

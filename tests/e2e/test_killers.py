@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.harness import Home
 
 KILLERS = """
-    import ctypes, json, os, resource, signal, sys, threading, rekindle
+    import ctypes, json, os, resource, signal, sys, threading, time, rekindle
     app = rekindle.App("killers")
 
     WAYS = {
@@ -38,6 +38,16 @@ KILLERS = """
         if n >= 1000:
             die(n)
         return n
+
+    @app.function()
+    def slow(n):
+        time.sleep(0.01)
+        return many.local(n)
+
+    @app.function(max_containers=1)
+    def slow_alone(n):
+        time.sleep(0.01)
+        return many.local(n)
 
     @app.function()
     def parent(n):
@@ -91,6 +101,24 @@ for call in bad:
         REKINDLE_CRASH_BACKOFF_S="600",
     )
     assert found == [*range(10), *range(50), *range(5)]
+
+
+@pytest.mark.parametrize("function", ["slow", "slow_alone"])
+def test_the_good_inputs_of_a_map_do_not_wait_for_the_deliveries_of_the_bad_ones(
+    home: Home, function: str
+) -> None:
+    """Each costs the others a start or two, and not all five, whatever its place among them."""
+    found = entry(
+        home,
+        f"""
+{function}.remote(0)
+inputs = [*range(20), 1000, 1001, *range(20, 40), 1002, 1003, *range(40, 60)]
+print(json.dumps(kinds({function}.map(inputs, order_outputs=False, return_exceptions=True))))
+""",
+        **QUICK,
+    )
+    assert isinstance(found, list)
+    assert set(found[:60]) == set(range(60)) and found[60:] == ["RunnerLostError"] * 4
 
 
 def test_direct_calls_that_kill_their_runner_are_given_up_and_others_go_on(home: Home) -> None:

@@ -47,10 +47,14 @@ class Dispatcher:
         self._ready[function.function_id] = function
 
     def place_again(self, item: LoneInput) -> None:
-        """Make a DELAYED or ADRIFT input ready; it goes before those that had no turn yet."""
+        """Make a DELAYED or ADRIFT input ready; it goes before those that had no turn yet.
+
+        Not one that lost runners again and again: others would wait for each start that it costs.
+        The first loss may have been another's doing, and waits for nothing here.
+        """
         self.forget_timer(item)
         item.move(InputState.QUEUED)
-        self.enqueue(item, first=True)
+        self.enqueue(item, first=item.killed < 2)
 
     def delay(self, item: LoneInput, wait_s: float) -> None:
         """Make a DELAYED input ready after ``wait_s`` seconds."""
@@ -198,6 +202,7 @@ class Dispatcher:
                     delivery=delivery,
                     app_id=call.function.app.app_id,
                     depth=call.depth,
+                    suspect=isinstance(holding, LoneInput) and holding.killed > 0,
                 )
             )
         )

@@ -105,6 +105,7 @@ class LoneInput:
     state: InputState
     agent: Agent | None = None
     lost: int = 0  # deliveries that were lost with its runner
+    killed: int = 0  # those of them in which the runner died, and not its agent
     vague: int = 0  # times that its agent was lost while it may or may not have run
     retries: int = 0  # retries after FAILURE or TIMEOUT so far
     kept: bool = False  # whether Redis knows of these

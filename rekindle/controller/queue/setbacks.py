@@ -61,7 +61,7 @@ class Setbacks:
             if isinstance(holder, Slice | LoneInput) and holder.agent is agent
         ]
         self._set_back([one for one in mine if one[1] not in begun], reason, counts=False)
-        self._set_back([one for one in mine if one[1] in begun], reason, counts=True)
+        self._set_back([one for one in mine if one[1] in begun], reason, counts=True, killed=True)
         self._dispatcher.pump()
 
     def agent_lost(self, agent: Agent, reason: str) -> None:
@@ -105,8 +105,12 @@ class Setbacks:
         *,
         counts: bool,
         vague: bool = False,
+        killed: bool = False,
     ) -> None:
-        """Place inputs again that no agent has any more, those in front first."""
+        """Place inputs again that no agent has any more, those in front first.
+
+        ``killed``: the runner of each died, so that it may be what killed it.
+        """
         cancelled: dict[Call, list[int]] = {}
         lost: dict[Call, list[LoneInput]] = {}
         lots: dict[Slice, Lot] = {}
@@ -119,6 +123,7 @@ class Setbacks:
                 item = self._endings.alone(holder, index)
                 if item.state is InputState.ASSIGNED:
                     item.move(InputState.ADRIFT)
+                item.killed += killed
                 lost.setdefault(call, []).append(item)
             elif isinstance(holder, Slice):
                 lot = lots.get(holder)

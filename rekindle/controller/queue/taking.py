@@ -213,6 +213,7 @@ class Taking:
                 continue
             alone = LoneInput(entry, item, InputState.QUEUED, kept=True)
             alone.lost, alone.retries, alone.vague = kept.lost, kept.retries, kept.vague
+            alone.killed = kept.lost  # by what, is not kept
             undone[index] = alone
             wait_s = kept.due_ms / 1000 - time.time()
             if kept.due_ms and wait_s > 0:

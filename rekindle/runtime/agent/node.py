@@ -85,6 +85,7 @@ class Node:
             received_ns=now_ns(),
             delivery=message.delivery,
             depth=message.depth,
+            suspect=message.suspect,
         )
         inputs = self.in_flight.add(order, message.inputs)
         if not inputs:

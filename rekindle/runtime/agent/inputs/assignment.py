@@ -27,6 +27,8 @@ class Order:
     delivery: int
     #: How many calls it was made inside of (sdk/nesting.py).
     depth: int = 0
+    #: A runner died while it had this input, here or elsewhere: it may kill the next one, too.
+    suspect: bool = False
 
 
 class InputState(enum.Enum):

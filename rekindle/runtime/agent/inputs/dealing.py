@@ -2,6 +2,7 @@
 
 Slices are as large as inputs are quick (pace.py). What a slow input holds up is called back and
 given to others (watching.py); what a runner that died had not begun is given to another at once.
+What a runner died with is dealt alone, after what waits already: no other input pays for it.
 How many runners there are is the pool's business.
 """
 
@@ -92,6 +93,7 @@ class Dealer:
 
     def __post_init__(self) -> None:
         self._watch = Watch(self)
+        self._suspects: set[Assignment] = set()
 
     # ---- from the node ---------------------------------------------------------------------
 
@@ -99,10 +101,20 @@ class Dealer:
         """Inputs of one order wait from now on, those of a call in their order."""
         last, first = (self.waiting[-1] if self.waiting else inputs[0]), inputs[0]
         overtaken = first.order.call_id == last.order.call_id and first.index < last.index
+        if first.order.suspect:
+            self._suspects.update(inputs)
+            overtaken = False
         if overtaken or first.order.depth > last.order.depth:
             self._merge(inputs)  # requests overtake each other; runners wait for those below them
         else:
             self.waiting.extend(inputs)
+
+    def suspects(self) -> int:
+        """Those that wait of the inputs that a runner died with."""
+        if self._suspects:
+            here = (InputState.WAITING, InputState.DEALT)
+            self._suspects = {one for one in self._suspects if one.state in here}
+        return sum(1 for one in self._suspects if one.state is InputState.WAITING)
 
     def cancel(self, inputs: Iterable[Assignment], *, kill: bool) -> None:
         """Waiting ones are taken back, running ones get InputCancellation, or a killed runner."""
@@ -166,6 +178,7 @@ class Dealer:
             and self.pace.ahead
             and not (self.single_use or runner.private or runner.recalled_at or runner.dying)
             and runner.waits_at < 0
+            and not (runner.slices[0].order.suspect or self.waiting[0].order.suspect)
             # Of one call only, so that it is known which one a runner prints for.
             and runner.slices[0].order.call_id == self.waiting[0].order.call_id
         )
@@ -175,12 +188,15 @@ class Dealer:
         waiting = self.waiting
         first = waiting.popleft()
         piece, size = [first], len(first.payload)
-        most = 1 if self.single_use else self.pace.slice_size(len(waiting) + 1, takers)
+        alone = self.single_use or first.order.suspect
+        most = 1 if alone else self.pace.slice_size(len(waiting) + 1, takers)
         call_id, method = first.order.call_id, first.method
         while waiting and len(piece) < min(most, MAX_SLICE):
             one = waiting[0]
             size += len(one.payload)
             if one.order.call_id != call_id or one.method != method or size > MAX_SLICE_BYTES:
+                break
+            if one.order.suspect:
                 break
             piece.append(waiting.popleft())
         return piece
@@ -354,12 +370,14 @@ class Dealer:
         return lambda reason: self.sink.returned(one, reason)
 
 
-def _age(one: Assignment) -> tuple[int, int, str, int]:
+def _age(one: Assignment) -> tuple[int, bool, int, str, int]:
     """What sorts inputs by when they were submitted, those of a call by their index.
 
-    The deepest first: runners wait for them, and what was begun is to end.
+    The deepest first: runners wait for them, and what was begun is to end. Those that a runner died
+    with last: each may cost one more start, and the others would wait for it.
     """
-    return -one.order.depth, one.order.submitted_ns, one.order.call_id, one.index
+    order = one.order
+    return -order.depth, order.suspect, order.submitted_ns, order.call_id, one.index
 
 
 def marks_before(runner: Runner, handed_ns: int, *, started: bool) -> list[Mark]:

@@ -217,7 +217,10 @@ class Pool:
         ]
         pace = self.dealer.pace
         coming = self.starting + self.returning
-        missing = pace.runners_for(len(self.waiting)) - coming
+        # Each that a runner died with may need one for itself, however short the others are: one
+        # after the other, they would wait for each other's starts.
+        suspects = self.dealer.suspects()
+        missing = pace.runners_for(len(self.waiting) - suspects) + suspects - coming
         if not serving:
             return max(missing, 1 - coming)
         if pace.service_s is None:

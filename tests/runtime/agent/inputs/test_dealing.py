@@ -12,9 +12,12 @@ from rekindle.runtime.agent.inputs.assignment import Assignment, InputState, Ord
 from rekindle.runtime.agent.inputs.dealing import Dealer
 
 
-def order(call_id: str = "fc-1", submitted_ns: int = 1) -> Order:
+def order(
+    call_id: str = "fc-1", submitted_ns: int = 1, *, depth: int = 0, suspect: bool = False
+) -> Order:
     """An order of a call."""
-    return Order(call_id, "fu-1", "ap-1", b"", None, submitted_ns, submitted_ns, 1)
+    at = submitted_ns
+    return Order(call_id, "fu-1", "ap-1", b"", None, at, at, 1, depth, suspect)
 
 
 def inputs(of: Order, *indexes: int, dealt: bool = False) -> list[Assignment]:
@@ -64,3 +67,34 @@ def test_slices_that_come_back_in_any_order_wait_oldest_first(turns: list[int], 
     indexes = [index for _, index in waiting(made)]
     assert indexes == sorted(indexes)
     assert len(indexes) == 6 + 4 * dealt
+
+
+def test_what_a_runner_died_with_waits_behind_what_waits_and_before_what_comes_later() -> None:
+    made, one, bad = dealer(), order(), order(suspect=True)
+    made.take_in(inputs(one, 4, 5, 6))
+    made.take_in(inputs(bad, 1))
+    made.take_in(inputs(bad, 0))
+    made.take_in(inputs(one, 7, 8))
+    made.put_back(inputs(one, 2, 3, dealt=True))
+    assert [index for _, index in waiting(made)] == [2, 3, 4, 5, 6, 1, 0, 7, 8]
+    assert made.suspects() == 2
+
+
+def test_what_a_runner_died_with_still_goes_before_what_is_less_deep() -> None:
+    made = dealer()
+    made.take_in(inputs(order("fc-1"), 0, 1))
+    made.take_in(inputs(order("fc-2", depth=1), 0, 1))
+    made.take_in(inputs(order("fc-3", depth=1, suspect=True), 0))
+    assert [call for call, _ in waiting(made)] == ["fc-2", "fc-2", "fc-3", "fc-1", "fc-1"]
+
+
+def test_what_a_runner_died_with_is_dealt_alone() -> None:
+    made, one = dealer(), order()
+    made.pace.note(100, 0.001)
+    made.take_in(inputs(one, 0, 1, 2))
+    made.take_in(inputs(order(suspect=True), 3))
+    made.take_in(inputs(one, 4, 5))
+    slices = []
+    while made.waiting:
+        slices.append([each.index for each in made._cut(1)])
+    assert [3] in slices and sorted(n for piece in slices for n in piece) == list(range(6))
