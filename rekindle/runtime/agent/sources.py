@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from rekindle import paths
@@ -19,7 +20,7 @@ def unpack(digest: str, data: bytes) -> Path:
         raise InvalidError(f"a source bundle's digest is not a name: {digest!r}")
     root = paths.sources_dir()
     target = root / digest
-    if target.is_dir():
+    if target.is_dir() and _is_whole(target, data):
         return target
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
@@ -29,6 +30,8 @@ def unpack(digest: str, data: bytes) -> Path:
                 if name.startswith("/") or ".." in Path(name).parts:
                     raise InvalidError(f"a source bundle names a file outside itself: {name!r}")
             bundle.extractall(draft)
+        if target.is_dir():
+            shutil.rmtree(target)  # damaged
         try:
             os.rename(draft, target)
         except OSError:
@@ -40,3 +43,16 @@ def unpack(digest: str, data: bytes) -> Path:
         if draft.is_dir():
             shutil.rmtree(draft)
     return target
+
+
+def _is_whole(directory: Path, data: bytes) -> bool:
+    """Whether a bundle lies there as it was unpacked."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
+            return all(
+                zlib.crc32((directory / one.filename).read_bytes()) == one.CRC
+                for one in bundle.infolist()
+                if not one.is_dir()
+            )
+    except (OSError, zipfile.BadZipFile):
+        return False
