@@ -202,9 +202,14 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def check_namespaces() -> Check:
     """Whether this process may make namespaces, mount /proc in them and choose process ids."""
+    return _probed(_PROBE, "made one: /proc mounts, process ids can be chosen")
+
+
+def _probed(probe: str, fine: str) -> Check:
+    """What a process says that runs ``probe``: by its status, and on standard error why not."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE],
+            [sys.executable, "-c", probe],
             capture_output=True,
             text=True,
             errors="replace",
@@ -215,9 +220,10 @@ def check_namespaces() -> Check:
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check("namespaces", Status.FAIL, f"the probe does not run: {error}", _AS_ROOT)
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:] or ["the probe fails"]
-        return Check("namespaces", Status.FAIL, said[0], _AS_ROOT)
-    return Check("namespaces", Status.OK, "made one: /proc mounts, process ids can be chosen")
+        said = (done.stderr.strip().splitlines()[-1:] or ["the probe fails"])[0]
+        reason, _, remedy = said.partition(privilege.TO_DO)
+        return Check("namespaces", Status.FAIL, reason, remedy or _AS_ROOT)
+    return Check("namespaces", Status.OK, fine)
 
 
 _USER_PROBE = """
@@ -237,25 +243,8 @@ sys.exit(status or 0)
 
 def check_user_namespaces() -> Check:
     """Whether this user may make a user namespace, and all others in it."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _USER_PROBE],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PROBE_TIMEOUT_S,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Check("namespaces", Status.FAIL, f"the probe does not run: {error}", _AS_ROOT)
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines()[-1:] or ["the probe fails"])[0]
-        reason, _, remedy = said.partition(privilege.TO_DO)
-        return Check("namespaces", Status.FAIL, reason, remedy or _AS_ROOT)
-    return Check(
-        "namespaces", Status.OK, "made a user namespace: all others can be made in it, /proc mounts"
-    )
+    fine = "made a user namespace: all others can be made in it, /proc mounts"
+    return _probed(_USER_PROBE, fine)
 
 
 def check_time_namespace() -> Check:

@@ -30,8 +30,8 @@ def unpack(digest: str, data: bytes) -> Path:
                 if name.startswith("/") or ".." in Path(name).parts:
                     raise InvalidError(f"a source bundle names a file outside itself: {name!r}")
             bundle.extractall(draft)
-        if target.is_dir():
-            shutil.rmtree(target)  # damaged
+        if target.is_dir() and not _is_whole(target, data):  # else another start mended it
+            shutil.rmtree(target)
         try:
             os.rename(draft, target)
         except OSError:

@@ -57,14 +57,19 @@ _NS_GET_USERNS = 0xB701
 
 
 def owns_pid_namespace() -> bool:
-    """Whether this process's user namespace is the one that owns its PID namespace."""
+    """Whether this process's user namespace is the one that owns its PID namespace.
+
+    Where the kernel cannot be asked it has but one user namespace, or says so when it is used.
+    """
     import fcntl
 
-    with open("/proc/self/ns/pid") as own:
-        try:
+    try:
+        with open("/proc/self/ns/pid") as own:
             owner = fcntl.ioctl(own.fileno(), _NS_GET_USERNS)
-        except PermissionError:
-            return False  # it lies outside of ours
+    except PermissionError:
+        return False  # it lies outside of ours
+    except OSError:
+        return True
     try:
         return os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user"))
     finally:
