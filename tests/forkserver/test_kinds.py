@@ -8,8 +8,8 @@ import mmap
 import os
 import pty
 import select
-import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.forkserver import kinds
-from rekindle.forkserver.descriptors import open_files
+from rekindle.forkserver.descriptors import OpenFile, open_files
 from rekindle.forkserver.inspection import inspect_self
 from rekindle.forkserver.kinds import Kind
 from rekindle.forkserver.mappings import shared_mappings
@@ -27,14 +27,18 @@ from rekindle.forkserver.mappings import shared_mappings
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _fds() -> set[int]:
-    listed = {int(fd) for fd in os.listdir("/proc/self/fd")}
-    return {fd for fd in listed if os.path.exists(f"/proc/self/fd/{fd}")}
+def _listed() -> set[int]:
+    return {int(fd) for fd in os.listdir("/proc/self/fd")}
 
 
-@pytest.fixture
-def before() -> set[int]:
-    return _fds()
+def _opened(*fds: int) -> list[OpenFile]:
+    """The open files behind `fds`; what other threads of this process open does not count."""
+    found = open_files(_listed() - set(fds))
+    return [one for one in found if set(one.fds) & set(fds)]
+
+
+def _kinds(*fds: int) -> set[Kind]:
+    return {one.kind for one in _opened(*fds)}
 
 
 @pytest.fixture
@@ -42,11 +46,6 @@ def keep() -> Iterator[ExitStack]:
     """Closes at the end what is put on it."""
     with ExitStack() as stack:
         yield stack
-
-
-def _one(before: set[int]) -> Kind:
-    (found,) = open_files(before)
-    return found.kind
 
 
 def _unlinked(size: int) -> int:
@@ -109,79 +108,74 @@ ONE_DESCRIPTOR: dict[str, tuple[Callable[[], int], Kind]] = {
 
 
 @pytest.mark.parametrize("name", ONE_DESCRIPTOR)
-def test_each_kind_of_descriptor_is_known_for_what_it_is(before: set[int], name: str) -> None:
+def test_each_kind_of_descriptor_is_known_for_what_it_is(name: str) -> None:
     make, kind = ONE_DESCRIPTOR[name]
     fd = make()
     try:
-        assert _one(before) is kind
+        assert _kinds(fd) == {kind}
     finally:
         os.close(fd)
 
 
-def test_duplicates_are_one_open_file_and_two_opens_are_two(before: set[int]) -> None:
+def test_duplicates_are_one_open_file_and_two_opens_are_two() -> None:
     fds = [os.open(__file__, os.O_RDONLY)]
     fds += [os.dup(fds[0]), os.open(__file__, os.O_RDONLY)]
     try:
-        assert sorted(one.fds for one in open_files(before)) == [(fds[0], fds[1]), (fds[2],)]
+        assert sorted(one.fds for one in _opened(*fds)) == [(fds[0], fds[1]), (fds[2],)]
     finally:
         for fd in fds:
             os.close(fd)
 
 
-def test_a_pipe_is_inner_only_when_nobody_else_can_hold_an_end(before: set[int]) -> None:
+def test_a_pipe_is_inner_only_when_nobody_else_can_hold_an_end() -> None:
     read_fd, write_fd = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read_fd)
-        signal.pause()
     try:
-        os.close(write_fd)
-        assert _one(before) is kinds.OUTER_PIPE
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        assert _one(before) is kinds.INNER_PIPE  # the other end is gone
+        with subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[write_fd]
+        ) as holder:
+            os.close(write_fd)
+            assert _kinds(read_fd) == {kinds.OUTER_PIPE}
+            holder.kill()
+        assert _kinds(read_fd) == {kinds.INNER_PIPE}  # the other end is gone
     finally:
         os.close(read_fd)
 
 
-def test_both_ends_of_a_pipe_and_of_a_socket_pair_are_inner(before: set[int]) -> None:
+def test_both_ends_of_a_pipe_and_of_a_socket_pair_are_inner() -> None:
     ends = [*os.pipe(), *(end.detach() for end in socket.socketpair())]
     try:
-        found = {one.kind for one in open_files(before)}
-        assert found == {kinds.INNER_PIPE, kinds.INNER_SOCKETS}
+        assert _kinds(*ends) == {kinds.INNER_PIPE, kinds.INNER_SOCKETS}
         os.write(ends[2], b"on its way")
-        assert kinds.FILLED_SOCKETS in {one.kind for one in open_files(before)}
+        assert kinds.FILLED_SOCKETS in _kinds(*ends)
     finally:
         for fd in ends:
             os.close(fd)
 
 
-def test_half_a_socket_pair_is_a_connection(before: set[int]) -> None:
+def test_half_a_socket_pair_is_a_connection() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert _one(before | {theirs.fileno()}) is kinds.SOCKET
+        assert _kinds(ours.fileno()) == {kinds.SOCKET}
 
 
-def test_a_terminal_is_not_shared(before: set[int]) -> None:
+def test_a_terminal_is_not_shared() -> None:
     fds = pty.openpty()
     try:
-        assert {one.kind for one in open_files(before)} == {kinds.TERMINAL}
+        assert _kinds(*fds) == {kinds.TERMINAL}
     finally:
         for fd in fds:
             os.close(fd)
 
 
-def test_an_epoll_that_watches_a_closed_number_is_not_made_again(
-    before: set[int], keep: ExitStack
-) -> None:
+def test_an_epoll_that_watches_a_closed_number_is_not_made_again(keep: ExitStack) -> None:
     epoll = keep.enter_context(select.epoll())
     fd = os.eventfd(0)
     other = os.dup(fd)
     keep.callback(os.close, other)
     epoll.register(fd, select.EPOLLIN)
-    assert kinds.EPOLL in {one.kind for one in open_files(before)}
+    assert _kinds(epoll.fileno()) == {kinds.EPOLL}
     os.close(fd)  # still watched: the duplicate keeps it open
-    assert kinds.ODD_EPOLL in {one.kind for one in open_files(before)}
+    assert _kinds(epoll.fileno()) == {kinds.ODD_EPOLL}
 
 
 def _mapped(link: str) -> set[Kind]:
@@ -216,25 +210,21 @@ def test_only_the_index_of_a_sqlite_log_may_be_mapped_for_writing(tmp_path: Path
     ("how", "words"),
     [(fcntl.LOCK_EX, "an exclusive flock lock"), (fcntl.LOCK_SH, "")],
 )
-def test_an_exclusive_lock_is_named_with_its_file(
-    before: set[int], tmp_path: Path, how: int, words: str
-) -> None:
+def test_an_exclusive_lock_is_named_with_its_file(tmp_path: Path, how: int, words: str) -> None:
     path = tmp_path / "locked"
     with path.open("w") as file:
         fcntl.flock(file, how)
-        found = inspect_self(before)
+        found = inspect_self(_listed() - {file.fileno()})
     said = [reason for reason in found.dump_unsafe if str(path) in reason]
     assert bool(said) == bool(words)
     assert all(words in reason and "release it" in reason for reason in said)
 
 
-def test_a_duplicate_of_standard_output_follows_it(before: set[int]) -> None:
+def test_a_duplicate_of_standard_output_follows_it() -> None:
     """In a child whose output is a pipe, as a template's is."""
-    import subprocess
-
     script = (
         "import os\n"
-        "from rekindle.forkserver.descriptors import open_files\n"
+        "from rekindle.forkserver.descriptors import OpenFile, open_files\n"
         "os.dup(1)\n"
         "print([one.kind.name for one in open_files({0, 1, 2}) if one.link.startswith('pipe:')])\n"
     )
