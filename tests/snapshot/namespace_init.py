@@ -2,7 +2,7 @@
 
 A script of its own, run by tests/snapshot/sandbox.py. Each line on standard input is a JSON list:
 a command to run; each line on standard output its exit status and what it printed. It ends, and
-with it everything in its namespaces, when standard input does. Standard library and linux.py only.
+with it everything in its namespaces, when standard input does. Imports rekindle.linux alone.
 """
 
 from __future__ import annotations

@@ -22,8 +22,9 @@ from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.agent.toolbox import Toolbox, criu_environment
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.snapshot import command, diagnose
+from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
-from rekindle.snapshot.store import Draft, Snapshot
+from rekindle.snapshot.store import Snapshot
 from rekindle.wire.phases import PhaseClock, now_ns
 
 log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: s
     ingredients = revision.frozen.ingredients
     frozen = revision.frozen
     draft = await asyncio.to_thread(
-        tools.store.draft, ingredients.key(), needs_bytes=subject.memory_bytes
+        begin, tools.store, ingredients.key(), needs_bytes=subject.memory_bytes
     )
     frozen.making_step, frozen.making_dir = "writing memory", draft.images
     try:
