@@ -170,7 +170,8 @@ def _execute(
     values: dict[str, Any],
     for_class: dict[str, Any],
 ) -> int:
-    from rekindle.sdk import logs, output, records, running
+    from rekindle.sdk import logs, output, running
+    from rekindle.sdk.calls import records
     from rekindle.sdk.cli import failure
     from rekindle.sdk.cli.main import INTERRUPTED
     from rekindle.sdk.local import session
