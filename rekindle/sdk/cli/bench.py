@@ -156,8 +156,9 @@ def parse_arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def parse_parameters(raw: type, given: tuple[str, ...]) -> dict[str, Any]:
     """Values for a class's parameters, by their annotations. Raises InvalidError."""
+    from rekindle.execution.declared import parameters_of
+    from rekindle.sdk.binding import annotation_of
     from rekindle.sdk.checks import nearest
-    from rekindle.sdk.cls import annotation_of, parameters_of
 
     known = parameters_of(raw)
     values: dict[str, Any] = {}

@@ -93,8 +93,10 @@ def run(
 
 def _command_for(target: Target, options: RunOptions) -> click.Command:
     """A command whose options are those of the target's signature."""
+    from rekindle.execution.declared import parameters_of
+    from rekindle.sdk.binding import annotation_of
     from rekindle.sdk.cli import arguments
-    from rekindle.sdk.cls import Cls, annotation_of, parameters_of
+    from rekindle.sdk.cls import Cls
 
     function = _raw(target)
     if not isinstance(target.what, Cls) and arguments.takes_raw(function):
@@ -146,8 +148,8 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
 
 def _raw(target: Target) -> Callable[..., Any]:
     """The user's function, a method without its self."""
+    from rekindle.sdk.app import LocalEntrypoint
     from rekindle.sdk.cls import Cls
-    from rekindle.sdk.entrypoint import LocalEntrypoint
 
     if isinstance(target.what, LocalEntrypoint):
         return target.what.raw
@@ -170,7 +172,7 @@ def _execute(
     values: dict[str, Any],
     for_class: dict[str, Any],
 ) -> int:
-    from rekindle.sdk import logs, output, running
+    from rekindle.sdk import logs, running
     from rekindle.sdk.calls import records
     from rekindle.sdk.cli import failure
     from rekindle.sdk.cli.main import INTERRUPTED
@@ -182,7 +184,7 @@ def _execute(
     status = 0
     try:
         with records.collect() as finished, contextlib.ExitStack() as stack:
-            stack.enter_context(output.enable_output())
+            stack.enter_context(running.enable_output())
             if options.strategy:
                 stack.enter_context(running.ask_strategy(options.strategy))
             stack.enter_context(target.app.run())
@@ -212,8 +214,8 @@ def _call(
     values: dict[str, Any],
     for_class: dict[str, Any],
 ) -> None:
+    from rekindle.sdk.app import LocalEntrypoint
     from rekindle.sdk.cls import Cls
-    from rekindle.sdk.entrypoint import LocalEntrypoint
 
     what = target.what
     if isinstance(what, LocalEntrypoint):

@@ -360,6 +360,7 @@ def _write(
 def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
     """Put the recommended setting in force, on the instance that is up."""
     from rekindle.sdk import pool_settings
+    from rekindle.sdk.cli.operator import connect
 
     setting = chosen.tried.setting
     assert found.function is not None
@@ -372,5 +373,6 @@ def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
         console.print(f"{found.function}: already in force")
         return
     sizes: dict[str, Any] = dict(setting.overrides)
-    pool_settings.apply_setting(found.function, setting.policy, dict(setting.parameters), **sizes)
+    sizes |= {"policy": setting.policy, "options": dict(setting.parameters)}
+    pool_settings.set_by_name(connect(), found.function, **sizes)
     console.print(f"{found.function}: in force now: {setting.label}; `rekindle pool ls` shows it")
