@@ -24,7 +24,6 @@ from rekindle.bench.tuning.settings import KEEP_S, Setting, snapshot_aware
 from rekindle.bench.tuning.table import LEGEND, as_json, markdown, table
 from rekindle.controller.policies import GIB, Prices
 from rekindle.exception import Error
-from rekindle.sdk.bench_machine import describe_machine
 
 #: Promised in SPECIFICATION.md.
 ARRIVALS_PER_S = 100_000
@@ -68,7 +67,7 @@ def main() -> int:
     workload = Workload(duration_s=2 * 3600.0) if options.quick else Workload()
     trace = generate(workload)
     prices = Prices()
-    machine = describe_machine()
+    machine = machines.describe()
 
     with console.status("") as status:
 

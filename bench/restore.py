@@ -18,11 +18,11 @@ from pathlib import Path
 from restoring import at_once, cold_cache, embedding, instance, probes, sharing, sizes
 from rich.console import Console
 
+from rekindle.bench import machine as machines
 from rekindle.bench import scaling, scaling_plot, scaling_promises, scaling_sheets, script
 from rekindle.bench.scaling import Figures
 from rekindle.bench.steps import Steps, steps
 from rekindle.exception import Error
-from rekindle.sdk.bench_machine import describe_machine
 
 SIZES_GB, QUICK_SIZES_GB = (0.1, 0.5, 1.0, 2.0, 4.0), (0.1, 0.5)
 #: The size whose memory and cold page cache are looked at.
@@ -52,7 +52,7 @@ def main() -> int:
     """Measure and show; 1 for failed runs, or with --check for a promise not kept."""
     options = script.options("restore", __doc__.splitlines()[0])
     console = Console()
-    figures = Figures(machine=describe_machine())
+    figures = Figures(machine=machines.describe())
     with steps(console) as progress, instance.home() as home:
         _measure(figures, home, options.quick, progress)
 

@@ -109,26 +109,6 @@ def set_by_name(client: Client, name: str, **given: Any) -> dict[str, Any]:
     return report
 
 
-def apply_setting(
-    app_function: str,
-    policy: str,
-    options: Mapping[str, Any] | None = None,
-    *,
-    client: Client | None = None,
-    **settings: Any,
-) -> dict[str, Any]:
-    """Put a policy in force for ``APP.FUNCTION`` on the instance that is up (``rekindle tune``).
-
-    ``settings``: min_containers, max_containers, buffer_containers, scaledown_window. Returns what
-    is in force then. Raises ConnectionError, InvalidError and NotFoundError.
-    """
-    if client is None:
-        from rekindle.sdk.cli.operator import connect
-
-        client = connect()
-    return set_by_name(client, app_function, policy=policy, options=options, **settings)
-
-
 def recorded(client: Client, app_function: str, since_s: float = 0.0) -> dict[str, Any]:
     """What is recorded of ``APP.FUNCTION``, of the last ``since_s`` seconds (0: all of it).
 

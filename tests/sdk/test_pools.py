@@ -110,11 +110,11 @@ def test_an_app_that_does_not_run_has_no_pools(controller: FakeController) -> No
 
 def test_a_setting_by_name_names_the_function_and_the_policy(controller: FakeController) -> None:
     with app.run() as running:
-        pools.apply_setting(
+        pools.set_by_name(
+            running.client,
             "sized.work",
-            "fixed",
-            {"keep_s": 3},
-            client=running.client,
+            policy="fixed",
+            options={"keep_s": 3},
             max_containers=2,
         )
     [request] = controller.pools

@@ -21,12 +21,12 @@ from typing import Any
 
 import pytest
 
-from rekindle.sdk.cli import top_model as model
-from rekindle.sdk.cli.top_frame import frame, phases_bar
-from rekindle.sdk.cli.top_model import Sort
+from rekindle.cli import top_model as model
+from rekindle.cli.top_frame import frame, phases_bar
+from rekindle.cli.top_model import Sort
 from rekindle.wire import rekindle_pb2 as pb
+from tests.cli import command
 from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop, spec
-from tests.sdk.cli import command
 
 PHASES = {"isolate": 4.0, "restore": 15.0, "reseed": 1.0}
 

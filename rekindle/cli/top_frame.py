@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from rekindle.sdk.cli import top_model as model
-from rekindle.sdk.cli.tables import age, duration, millis, size
-from rekindle.sdk.cli.top_model import Report, Sort
+from rekindle.cli import top_model as model
+from rekindle.cli.tables import age, duration, millis, size
+from rekindle.cli.top_model import Report, Sort
 
 _STRATEGIES = {"warm": "green", "fork": "cyan", "restore": "blue", "cold": "red"}
 _STATES = {"busy": "bold", "lent": "bold", "starting": "yellow", "idle": "dim"}

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rekindle.bench.records import Report
+    from rekindle.bench.target import FunctionTarget
+    from rekindle.cli import refs
     from rekindle.sdk.app import App
-    from rekindle.sdk.bench_target import FunctionTarget
-    from rekindle.sdk.cli import refs
     from rekindle.sdk.function import Function
     from rekindle.wire.phases import Strategy
 
@@ -80,8 +80,8 @@ def bench(
     from rich.console import Console
 
     from rekindle.bench import harness, plot, table
-    from rekindle.sdk.bench_target import FunctionTarget
-    from rekindle.sdk.cli import failure, refs
+    from rekindle.bench.target import FunctionTarget
+    from rekindle.cli import failure, refs
 
     chosen = harness.parse_strategies(strategies)
     args, kwargs = parse_arguments(arguments)
@@ -123,15 +123,14 @@ def _function_of(found: refs.Target, parameters: tuple[str, ...]) -> Function[..
 def _measure(
     app: App, target: FunctionTarget, strategies: list[Strategy], runs: int, console: Console
 ) -> Report:
-    from rekindle.bench import harness, live
-    from rekindle.sdk.bench_machine import describe_machine
+    from rekindle.bench import harness, live, machine
 
     with app.run(), live.bar(console) as progress:
         return harness.measure(
             target,
             strategies=strategies,
             runs=runs,
-            machine=describe_machine(),
+            machine=machine.describe(),
             preparing=progress.preparing,
             progress=progress.step,
         )

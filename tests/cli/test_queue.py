@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from rekindle.sdk.cli.queue import state_of
+from rekindle.cli.queue import state_of
 from rekindle.wire import rekindle_pb2 as pb
+from tests.cli.command import rekindle
 from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
-from tests.sdk.cli.command import rekindle
 from tests.sdk.fake_controller import FakeController
 
 

@@ -23,9 +23,9 @@ def pool() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def list_pools(name: str | None, as_json: bool) -> int:
     """List functions: settings, policy, runners, resting level, memory, measured start costs."""
+    from rekindle.cli import operator
     from rekindle.exception import NotFoundError
     from rekindle.sdk.checks import nearest
-    from rekindle.sdk.cli import operator
 
     report = operator.ask(operator.connect().report())
     entries = [
@@ -166,8 +166,8 @@ def _mib(size: Any) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print what is in force as JSON.")
 def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **given: Any) -> int:
     """Set pool sizes or the policy of a function, until its app is run anew."""
+    from rekindle.cli import operator
     from rekindle.sdk import pools
-    from rekindle.sdk.cli import operator
 
     wanted = {key: value for key, value in given.items() if value is not None}
     if not wanted and not options and not reset:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rekindle.sdk.cli.tables import duration, table
+from rekindle.cli.tables import duration, table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -71,7 +71,7 @@ def logs(
     rekindle logs embed --since 2h --source stderr --search error
     rekindle logs embed --call fc-... --timestamps
     """
-    from rekindle.sdk.cli import operator
+    from rekindle.cli import operator
     from rekindle.wire import rekindle_pb2 as pb
 
     request = pb.LogsRequest(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.cli.logs import since_ns
 from rekindle.exception import InvalidError
-from rekindle.sdk.cli.logs import since_ns
 from rekindle.wire import rekindle_pb2 as pb
+from tests.cli import command
+from tests.cli.command import Running
 from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
-from tests.sdk.cli import command
-from tests.sdk.cli.command import Running
 
 NOW = time.time_ns()
 

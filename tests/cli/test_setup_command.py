@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from rekindle.cli.setup import setup
 from rekindle.exception import CriuNotFoundError, SetupError
-from rekindle.sdk.cli.setup import setup
 from rekindle.snapshot import criu, fetch, pycriu
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.fetch import Progress

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from rekindle.cli import main as cli
 from rekindle.sdk import logs
-from rekindle.sdk.cli import main as cli
 from rekindle.sdk.local import session
 from tests.sdk.fake_controller import FakeController
 
@@ -257,7 +257,7 @@ def test_an_exception_of_the_import_is_shown_with_user_frames(run: Cli, tmp_path
     assert status == 1
     assert "ZeroDivisionError" in err
     assert "program_broken.py" in err
-    assert "rekindle/sdk" not in err
+    assert "rekindle/sdk" not in err and "rekindle/cli" not in err
 
 
 def test_a_script_named_like_a_library_module_does_not_hide_it(run: Cli, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_remote_exception_is_shown_with_both_tracebacks_cut_to_user_frames(
     assert "in inner" in err
     assert "ValueError: code 3" in err
     assert "in fails_remotely" in err
-    assert "rekindle/sdk" not in err
+    assert "rekindle/sdk" not in err and "rekindle/cli" not in err
     assert "click" not in err
 
 
@@ -287,14 +287,14 @@ def test_a_local_exception_is_shown_with_user_frames(run: Cli, script: str) -> N
     status, _, err = run("run", f"{script}::fails")
     assert status == 1
     assert "KeyError: 'mine'" in err
-    assert "rekindle/sdk" not in err
+    assert "rekindle/sdk" not in err and "rekindle/cli" not in err
 
 
 def test_everything_is_shown_on_request(
     run: Cli, script: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REKINDLE_TRACEBACK", "1")
-    assert "rekindle/sdk" in run("run", f"{script}::fails")[2]
+    assert "rekindle/cli" in run("run", f"{script}::fails")[2]
 
 
 def test_an_error_of_rekindle_is_one_line_and_a_hint(run: Cli, script: str) -> None:
@@ -355,7 +355,7 @@ def test_ctrl_c_says_so_and_ends_with_130(script: str, controller: FakeControlle
         "    for _ in range(600):\n        time.sleep(0.1)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", "from rekindle.sdk.cli.main import main; main()", "run", str(waits)],
+        [sys.executable, "-c", "from rekindle.cli.main import main; main()", "run", str(waits)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -392,7 +392,7 @@ def test_an_unknown_command_is_named_with_the_nearest(run: Cli) -> None:
 
 def test_help_loads_no_command(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom rekindle.sdk.cli.main import run\nrun(['--help'])\n"
+        "import sys\nfrom rekindle.cli.main import run\nrun(['--help'])\n"
         "heavy = {'grpc', 'redis', 'rich', 'cloudpickle', 'asyncio'}\n"
         "sys.exit(bool(heavy & set(sys.modules)))"
     )

@@ -15,7 +15,7 @@ import click
 from rekindle.exception import InvalidError
 
 if TYPE_CHECKING:
-    from rekindle.sdk.cli.refs import Target
+    from rekindle.cli.refs import Target
 
 _STRATEGIES = ("warm", "fork", "restore", "cold")
 
@@ -69,7 +69,7 @@ def run(
     are options made from its signature: `rekindle run FILE --help` shows them. What rekindle up
     keeps is used, or an instance is brought up and taken down again.
     """
-    from rekindle.sdk.cli import failure, refs
+    from rekindle.cli import failure, refs
 
     options = RunOptions(phases, strategy or "", quiet)
     try:
@@ -93,7 +93,7 @@ def run(
 
 def _command_for(target: Target, options: RunOptions) -> click.Command:
     """A command whose options are those of the target's signature."""
-    from rekindle.sdk.cli import arguments
+    from rekindle.cli import arguments
     from rekindle.sdk.cls import Cls, annotation_of, parameters_of
 
     function = _raw(target)
@@ -170,9 +170,9 @@ def _execute(
     values: dict[str, Any],
     for_class: dict[str, Any],
 ) -> int:
+    from rekindle.cli import failure
+    from rekindle.cli.main import INTERRUPTED
     from rekindle.sdk import logs, output, records, running
-    from rekindle.sdk.cli import failure
-    from rekindle.sdk.cli.main import INTERRUPTED
     from rekindle.sdk.local import session
 
     if not options.quiet:
@@ -197,7 +197,7 @@ def _execute(
         logs.write_note("Stopping.")
         status = INTERRUPTED
     if options.phases and finished:
-        from rekindle.sdk.cli import phases
+        from rekindle.cli import phases
 
         sys.stdout.flush()
         phases.show(finished)

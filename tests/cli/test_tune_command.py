@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from rekindle.cli.tune import tune
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.sdk.cli.tune import tune
 from rekindle.wire import rekindle_pb2 as pb
+from tests.cli import command
 from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
-from tests.sdk.cli import command
 
 
 @pytest.fixture

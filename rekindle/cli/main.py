@@ -46,7 +46,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"rekindle.sdk.cli.{_COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"rekindle.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
         return command
 
@@ -95,7 +95,7 @@ def run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Error as error:
-        from rekindle.sdk.cli.failure import show_error
+        from rekindle.cli.failure import show_error
 
         show_error(error)
         return 1

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from rekindle.sdk.cli.operator import OperatorClient
-    from rekindle.sdk.cli.top_model import Report, Sort
+    from rekindle.cli.operator import OperatorClient
+    from rekindle.cli.top_model import Report, Sort
 
 #: One report may take so long; then the last one stays on the screen, and it is said.
 _PATIENCE_S = 2.0
@@ -59,8 +59,8 @@ def top(interval: float, once: bool, order: str) -> None:
     """
     from rich.console import Console
 
-    from rekindle.sdk.cli import operator
-    from rekindle.sdk.cli.top_model import Sort
+    from rekindle.cli import operator
+    from rekindle.cli.top_model import Sort
 
     client = operator.connect()
     console = Console(highlight=False)
@@ -86,8 +86,8 @@ class _View:
 
     def print(self, height: int | None) -> None:
         """One frame, plainly. Raises what kept it from being made."""
-        from rekindle.sdk.cli import operator
-        from rekindle.sdk.cli.top_frame import frame
+        from rekindle.cli import operator
+        from rekindle.cli.top_frame import frame
 
         report = operator.ask(self._client.report(pools=False))
         self._console.print(frame(report, self._console.width, height, self._sort), soft_wrap=True)
@@ -129,7 +129,7 @@ class _View:
         return key not in ("q", "Q", "\x1b", "\x04", "")
 
     def _fetch(self) -> None:
-        from rekindle.sdk.cli import operator
+        from rekindle.cli import operator
 
         try:
             self._report = operator.ask(self._client.report(_PATIENCE_S, pools=False))
@@ -140,7 +140,7 @@ class _View:
     def _frame(self) -> Text:
         from rich.text import Text
 
-        from rekindle.sdk.cli.top_frame import frame
+        from rekindle.cli.top_frame import frame
 
         width, height = self._console.size
         last = Text(self._problem or _HELP, "bold red" if self._problem else "dim")

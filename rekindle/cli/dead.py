@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rekindle.cli.tables import age, console, duration, size, table
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.sdk.cli.tables import age, console, duration, size, table
 
 if TYPE_CHECKING:
-    from rekindle.sdk.cli.operator import OperatorClient
+    from rekindle.cli.operator import OperatorClient
     from rekindle.wire import rekindle_pb2 as pb
 
 _PAGE = 500
@@ -44,7 +44,7 @@ def dead() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def ls(name: str, limit: int, as_json: bool) -> None:
     """List dead letters, the oldest first."""
-    from rekindle.sdk.cli import operator
+    from rekindle.cli import operator
 
     client = operator.connect()
     found: list[pb.DeadLetter] = []
@@ -83,7 +83,7 @@ def ls(name: str, limit: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def show(letter_id: str, as_json: bool) -> None:
     """Show one dead letter, with the whole reason."""
-    from rekindle.sdk.cli import operator
+    from rekindle.cli import operator
 
     client = operator.connect()
     letter = next((one for one in _letters(client, "") if one.id == letter_id), None)
@@ -144,7 +144,7 @@ def drop(ids: tuple[str, ...], every: bool, name: str, yes: bool) -> None:
 
 
 def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
-    from rekindle.sdk.cli import operator
+    from rekindle.cli import operator
     from rekindle.wire import rekindle_pb2 as pb
 
     if sum((bool(ids), every, bool(name))) != 1:
@@ -175,7 +175,7 @@ def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
 
 def _letters(client: OperatorClient, name: str) -> Iterator[pb.DeadLetter]:
     """Dead letters, page by page; those of a function also when its app is closed."""
-    from rekindle.sdk.cli import operator
+    from rekindle.cli import operator
 
     after = ""
     by_id = name if name.startswith("fu-") else ""

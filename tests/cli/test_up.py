@@ -28,7 +28,7 @@ def home() -> Iterator[Path]:
 def rekindle(home: Path, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
     environ = {k: v for k, v in os.environ.items() if k != "REKINDLE_DIR"}
     return subprocess.run(
-        [sys.executable, "-c", "from rekindle.sdk.cli.main import main; main()", *argv],
+        [sys.executable, "-c", "from rekindle.cli.main import main; main()", *argv],
         env={**environ, "REKINDLE_HOME": str(home), **more},
         capture_output=True,
         text=True,
@@ -102,7 +102,7 @@ def test_in_the_foreground_it_is_one_process_that_sigterm_ends(home: Path) -> No
         [
             sys.executable,
             "-c",
-            "from rekindle.sdk.cli.main import main; main()",
+            "from rekindle.cli.main import main; main()",
             "up",
             "--foreground",
         ],

@@ -15,7 +15,7 @@ from rekindle.exception import Error
 from rekindle.sdk.logs import colours
 from rekindle.wire.exceptions import RemoteTraceback, remote_traceback
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB = (sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep)
 _HINT = "REKINDLE_TRACEBACK=1 shows where this was raised"
 

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rekindle import paths
+from rekindle.cli.snapshot import _age, _size, snapshot
 from rekindle.exception import CriuNotFoundError
-from rekindle.sdk.cli.snapshot import _age, _size, snapshot
 from rekindle.snapshot import budget, criu, machine, seal, use
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.mapped.rewrite import Rewritten

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rekindle.cli.tables import age, console, duration, table
 from rekindle.exception import NotFoundError
-from rekindle.sdk.cli.tables import age, console, duration, table
 
 if TYPE_CHECKING:
     from rekindle.wire import rekindle_pb2 as pb
@@ -31,7 +31,7 @@ def ls(name: str, as_json: bool) -> None:
     Queued inputs have not begun, those in flight are at a node, delayed ones wait for a retry.
     Oldest is the age of the oldest input that is not done.
     """
-    from rekindle.sdk.cli import operator
+    from rekindle.cli import operator
 
     client = operator.connect()
     report = operator.ask(client.report(pools=False))
@@ -88,7 +88,7 @@ def show(call_id: str, as_json: bool) -> None:
     """Show how far a call is."""
     from google.protobuf.json_format import MessageToDict
 
-    from rekindle.sdk.cli import operator
+    from rekindle.cli import operator
 
     client = operator.connect()
     info = operator.ask(client.call_info(call_id))
@@ -136,7 +136,7 @@ def state_of(info: pb.CallInfo) -> str:
 )
 def cancel(call_id: str, terminate_containers: bool) -> None:
     """Cancel a call: queued inputs never start, running ones get InputCancellation."""
-    from rekindle.sdk.cli import operator
+    from rekindle.cli import operator
 
     client = operator.connect()
     met = operator.ask(client.cancel(call_id, terminate_containers))
@@ -147,7 +147,7 @@ def cancel(call_id: str, terminate_containers: bool) -> None:
 
 
 def _dead() -> click.Command:
-    from rekindle.sdk.cli.dead import dead
+    from rekindle.cli.dead import dead
 
     return dead
 

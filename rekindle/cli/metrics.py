@@ -14,7 +14,7 @@ def metrics() -> None:
     \b
     rekindle metrics | grep rekindle_starts_total
     """
-    from rekindle.sdk.cli import operator
+    from rekindle.cli import operator
 
     client = operator.connect()
     click.echo(operator.ask(client.metrics()), nl=False)

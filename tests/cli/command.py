@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_MAIN = "from rekindle.sdk.cli.main import main; main()"
+_MAIN = "from rekindle.cli.main import main; main()"
 PATIENCE_S = 120.0
 
 

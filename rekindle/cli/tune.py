@@ -118,7 +118,7 @@ def tune(
     from rich.console import Console
 
     from rekindle.bench import plot as plots
-    from rekindle.sdk.cli import tune_show
+    from rekindle.cli import tune_show
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -242,8 +242,8 @@ def _load(
 def _fetch(function: str) -> tuple[Recorded, int | None]:
     """What the controller recorded, and how many runners its agents have."""
     from rekindle.bench.tuning import recorded as records
+    from rekindle.cli import operator
     from rekindle.sdk import pools
-    from rekindle.sdk.cli import operator
 
     client = operator.connect()
     record = records.parse(pools.recorded(client, function), function)
@@ -253,8 +253,8 @@ def _fetch(function: str) -> tuple[Recorded, int | None]:
 
 def _export(console: Console, function: str | None, path: Path) -> int:
     """Write the record of a function to a file, for --recorded."""
+    from rekindle.cli import operator
     from rekindle.sdk import pools
-    from rekindle.sdk.cli import operator
 
     if function is None:
         raise click.UsageError("--export needs APP.FUNCTION")
@@ -310,7 +310,7 @@ def _plot(
     path: Path,
 ) -> None:
     from rekindle.bench.tuning import plot
-    from rekindle.sdk.cli import tune_show
+    from rekindle.cli import tune_show
 
     plot.save(
         tried,
@@ -359,6 +359,7 @@ def _write(
 
 def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
     """Put the recommended setting in force, on the instance that is up."""
+    from rekindle.cli import operator
     from rekindle.sdk import pools
 
     setting = chosen.tried.setting
@@ -372,5 +373,11 @@ def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
         console.print(f"{found.function}: already in force")
         return
     sizes: dict[str, Any] = dict(setting.overrides)
-    pools.apply_setting(found.function, setting.policy, dict(setting.parameters), **sizes)
+    pools.set_by_name(
+        operator.connect(),
+        found.function,
+        policy=setting.policy,
+        options=dict(setting.parameters),
+        **sizes,
+    )
     console.print(f"{found.function}: in force now: {setting.label}; `rekindle pool ls` shows it")
