@@ -16,13 +16,13 @@ import json
 import signal
 import sys
 
-from peers import environment, plan, profile, report
 from rich.console import Console
 
+from lab import script
+from lab.steps import steps
+from peers import environment, plan, profile, report
+from peers.versus import Versus
 from rekindle.bench import machine as machines
-from rekindle.bench import script
-from rekindle.bench.steps import steps
-from rekindle.bench.versus import Versus
 from rekindle.exception import Error
 
 #: What each peer's process logs.

@@ -15,7 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
-from rekindle.bench import harness, live, plot, script, table
+from lab import script
+from rekindle.bench import harness, live, plot, table
 from rekindle.bench import machine as machines
 from rekindle.bench.records import Report
 from rekindle.bench.target import FunctionTarget

@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 import rekindle
+from lab import script
+from lab.steps import steps
 from rekindle import paths
 from rekindle.bench import machine as machines
-from rekindle.bench import script
-from rekindle.bench.steps import steps
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.exception import Error
 from rekindle.sdk.local.directory import supervisor_pid

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 import rekindle
+from lab import script
 from rekindle.bench import machine as machines
-from rekindle.bench import plot, script
+from rekindle.bench import plot
 from rekindle.bench.summary import percentile
 from rekindle.bench.table import ms
 from rekindle.exception import Error

@@ -16,10 +16,10 @@ from rekindle.exception import InvalidError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rekindle.bench.tuning.recorded import Recorded
-    from rekindle.bench.tuning.search import Recommendation, Tried
-    from rekindle.bench.tuning.settings import Setting
-    from rekindle.bench.tuning.trace import Trace
+    from rekindle.bench.tune.recorded import Recorded
+    from rekindle.bench.tune.search import Recommendation, Tried
+    from rekindle.bench.tune.settings import Setting
+    from rekindle.bench.tune.trace import Trace
     from rekindle.controller.policies import Prices
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -198,8 +198,8 @@ def _load(
 ) -> _Found:
     import dataclasses
 
-    from rekindle.bench.tuning import costs, load
-    from rekindle.bench.tuning import recorded as records
+    from rekindle.bench.tune import costs, load
+    from rekindle.bench.tune import recorded as records
     from rekindle.wire.pools import Level
 
     record: Recorded | None = None
@@ -241,7 +241,7 @@ def _load(
 
 def _fetch(function: str) -> tuple[Recorded, int | None]:
     """What the controller recorded, and how many runners its agents have."""
-    from rekindle.bench.tuning import recorded as records
+    from rekindle.bench.tune import recorded as records
     from rekindle.cli import operator
     from rekindle.sdk import pools
 
@@ -267,9 +267,9 @@ def _export(console: Console, function: str | None, path: Path) -> int:
 def _try(
     console: Console, found: _Found, given: _Given
 ) -> tuple[list[Tried], list[Tried], Recommendation]:
-    from rekindle.bench.tuning.node import Node
-    from rekindle.bench.tuning.search import pareto, recommend, try_all
-    from rekindle.bench.tuning.settings import candidates
+    from rekindle.bench.tune.node import Node
+    from rekindle.bench.tune.search import pareto, recommend, try_all
+    from rekindle.bench.tune.settings import candidates
     from rekindle.controller.policies import GIB, REGISTRY
 
     names = given.names or tuple(name for name in REGISTRY if name != "declared")
@@ -309,7 +309,7 @@ def _plot(
     given: _Given,
     path: Path,
 ) -> None:
-    from rekindle.bench.tuning import plot
+    from rekindle.bench.tune import plot
     from rekindle.cli import tune_show
 
     plot.save(
@@ -333,8 +333,8 @@ def _write(
     given: _Given,
     path: Path,
 ) -> None:
-    from rekindle.bench.tuning.costs import levels_to_json
-    from rekindle.bench.tuning.table import as_json
+    from rekindle.bench.tune.costs import levels_to_json
+    from rekindle.bench.tune.table import as_json
 
     whole = {
         "replayed": found.what,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rekindle.bench.tuning.search import Recommendation, Tried
-    from rekindle.bench.tuning.trace import Trace
+    from rekindle.bench.tune.search import Recommendation, Tried
+    from rekindle.bench.tune.trace import Trace
 
 #: Of a console that is not a terminal; there, text is not broken into lines.
 WIDE = 160
@@ -29,7 +29,7 @@ def show(
     chosen: Recommendation,
 ) -> None:
     """The table of all settings, and which to take."""
-    from rekindle.bench.tuning.table import LEGEND, table
+    from rekindle.bench.tune.table import LEGEND, table
 
     console.print(title(trace, what, tried), markup=False)
     console.print(f"[dim]{_costs(trace, source)}[/]", soft_wrap=True)
@@ -83,7 +83,7 @@ def article(console: Console, json_file: Path | None) -> int:
     from rich import box
     from rich.table import Table
 
-    from rekindle.bench.tuning import article as example
+    from rekindle.bench.tune import article as example
     from rekindle.controller.policies import Prices
 
     with console.status("simulating"):

@@ -131,7 +131,7 @@ def test_what_cannot_be_meant_is_wrong_usage(arrivals: Path, argv: list[str], pr
 def test_the_worked_example_is_recomputed_and_it_is_said_where_it_is_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rekindle.bench.tuning import article
+    from rekindle.bench.tune import article
 
     monkeypatch.setattr(article, "DAYS", article.QUICK_DAYS)
     result = run("--article", "--json", tmp_path / "article.json")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from rekindle.bench.tuning.trace import Arrivals, TracedFunction, in_memory
+from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.controller.policies import PoolSettings
 from rekindle.wire.pools import Figures, Level
 

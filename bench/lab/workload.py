@@ -31,8 +31,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from rekindle.bench.tuning.costs import levels
-from rekindle.bench.tuning.trace import Arrivals, TracedFunction, in_memory
+from rekindle.bench.tune.costs import levels
+from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.wire.pools import Level
 
 _DAY_S = 86400.0

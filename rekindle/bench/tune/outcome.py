@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rekindle.bench.tuning.pools import SimPool
-from rekindle.bench.tuning.simulator import Simulation
+from rekindle.bench.tune.pools import SimPool
+from rekindle.bench.tune.simulator import Simulation
 from rekindle.controller.policies.policy import GIB, Prices
 from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import Level

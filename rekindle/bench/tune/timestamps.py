@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rekindle.bench.tuning.files import number, rows, wrong
-from rekindle.bench.tuning.trace import Arrivals, TracedFunction, in_memory
+from rekindle.bench.tune.files import number, rows, wrong
+from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.exception import InvalidError
 
 _ALIASES = {

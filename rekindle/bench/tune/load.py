@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rekindle.bench.tuning import azure2019, azure2021, timestamps
-from rekindle.bench.tuning.files import guess_format
-from rekindle.bench.tuning.trace import Trace, TracedFunction
+from rekindle.bench.tune import azure2019, azure2021, timestamps
+from rekindle.bench.tune.files import guess_format
+from rekindle.bench.tune.trace import Trace, TracedFunction
 from rekindle.controller.policies.policy import PoolSettings
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Figures, Level

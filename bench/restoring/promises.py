@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rekindle.bench import scaling
-from rekindle.bench.scaling import Figures, SizeFigures
+from restoring import scaling
+from restoring.scaling import Figures, SizeFigures
 
 #: The size that the promises are about; a run without it checks the largest that it has.
 PROMISED_GB = 4.0

@@ -12,11 +12,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rekindle.bench.tuning import costs
-from rekindle.bench.tuning.outcome import Outcome, outcome
-from rekindle.bench.tuning.settings import Setting
-from rekindle.bench.tuning.simulator import Simulation
-from rekindle.bench.tuning.trace import Arrivals, TracedFunction, in_memory
+from rekindle.bench.tune import costs
+from rekindle.bench.tune.outcome import Outcome, outcome
+from rekindle.bench.tune.settings import Setting
+from rekindle.bench.tune.simulator import Simulation
+from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.controller.policies.policy import GIB, PoolSettings, Prices
 from rekindle.wire.pools import Figures, Level
 

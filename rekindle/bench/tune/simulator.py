@@ -13,10 +13,10 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from rekindle.bench.tuning.eviction import Candidate, candidates
-from rekindle.bench.tuning.node import Node
-from rekindle.bench.tuning.pools import SimPool, SimRunner
-from rekindle.bench.tuning.trace import Trace, TracedFunction
+from rekindle.bench.tune.eviction import Candidate, candidates
+from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.pools import SimPool, SimRunner
+from rekindle.bench.tune.trace import Trace, TracedFunction
 from rekindle.controller.policies.policy import Policy, PoolView
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level, PoolPlan

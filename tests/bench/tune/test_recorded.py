@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rekindle.bench.tuning import recorded
+from rekindle.bench.tune import recorded
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level
 

@@ -1,8 +1,8 @@
 import statistics
 from itertools import pairwise
 
-from rekindle.bench.tuning.generate import Workload, generate, without_snapshots
-from rekindle.bench.tuning.trace import Arrivals
+from lab.workload import Workload, generate, without_snapshots
+from rekindle.bench.tune.trace import Arrivals
 from rekindle.wire.pools import Level
 
 _WORKLOAD = Workload(functions=600, duration_s=86400.0, most_per_s=0.02)

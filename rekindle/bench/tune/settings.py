@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rekindle.bench.tuning.trace import Trace, TracedFunction
+from rekindle.bench.tune.trace import Trace, TracedFunction
 from rekindle.controller import policies
 from rekindle.controller.policies.policy import Policy, Prices
 from rekindle.exception import InvalidError

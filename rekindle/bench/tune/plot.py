@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.bench.plot import load_pyplot
-from rekindle.bench.tuning.search import Recommendation, Tried
+from rekindle.bench.tune.search import Recommendation, Tried
 from rekindle.exception import InvalidError
 
 COLOURS = {

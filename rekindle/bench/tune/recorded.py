@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rekindle.bench.tuning.costs import levels as measured_elsewhere
-from rekindle.bench.tuning.costs import parse_levels
-from rekindle.bench.tuning.settings import Setting
-from rekindle.bench.tuning.trace import Arrivals, TracedFunction, in_memory
+from rekindle.bench.tune.costs import levels as measured_elsewhere
+from rekindle.bench.tune.costs import parse_levels
+from rekindle.bench.tune.settings import Setting
+from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.controller.policies.policy import PoolSettings
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Figures, Level

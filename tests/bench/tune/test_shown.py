@@ -4,15 +4,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rekindle.bench.tuning import plot
-from rekindle.bench.tuning.node import Node
-from rekindle.bench.tuning.search import Tried, pareto, recommend, try_all
-from rekindle.bench.tuning.settings import candidates
-from rekindle.bench.tuning.table import as_json, markdown, table
+from rekindle.bench.tune import plot
+from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
+from rekindle.bench.tune.settings import candidates
+from rekindle.bench.tune.table import as_json, markdown, table
 from rekindle.controller import policies
 from rekindle.controller.policies import Prices
 from rekindle.exception import InvalidError
-from tests.bench.tuning.traces import SNAPSHOT, plain, trace
+from tests.bench.tune.traces import SNAPSHOT, plain, trace
 
 _ARRIVALS = [(40.0 * i + (i % 7) * 3, 0.2) for i in range(300)]
 

@@ -10,7 +10,7 @@ import math
 from array import array
 from collections import deque
 
-from rekindle.bench.tuning.trace import TracedFunction
+from rekindle.bench.tune.trace import TracedFunction
 from rekindle.controller.policies.policy import Sizer, bottom
 from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import Figures, Level, PoolPlan

@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from rekindle.bench import machine as machines
-from rekindle.bench import scaling
-from rekindle.bench.scaling import Figures, SizeFigures
 from rekindle.bench.summary import median, percentile
 from rekindle.bench.table import ms, phases_shown
 from rekindle.wire.phases import Phase
+from restoring import scaling
+from restoring.scaling import Figures, SizeFigures
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rekindle.bench.tuning.node import Node
-from rekindle.bench.tuning.outcome import Outcome, outcome
-from rekindle.bench.tuning.settings import Setting
-from rekindle.bench.tuning.simulator import Simulation
-from rekindle.bench.tuning.trace import Trace
+from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.outcome import Outcome, outcome
+from rekindle.bench.tune.settings import Setting
+from rekindle.bench.tune.simulator import Simulation
+from rekindle.bench.tune.trace import Trace
 from rekindle.controller.policies.policy import Prices
 
 

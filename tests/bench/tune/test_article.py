@@ -1,6 +1,6 @@
 import pytest
 
-from rekindle.bench.tuning import article
+from rekindle.bench.tune import article
 from rekindle.controller.policies import Prices
 
 _ROWS = {row.what: row for row in article.rows(article.QUICK_DAYS)}

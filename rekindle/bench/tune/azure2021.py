@@ -11,8 +11,8 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-from rekindle.bench.tuning.files import header, number, rows, wrong
-from rekindle.bench.tuning.trace import Arrivals, TracedFunction
+from rekindle.bench.tune.files import header, number, rows, wrong
+from rekindle.bench.tune.trace import Arrivals, TracedFunction
 from rekindle.exception import InvalidError
 
 _NAMES = ("app", "func", "end_timestamp", "duration")

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rekindle.bench.tuning.node import Node
-from rekindle.bench.tuning.outcome import outcome
-from rekindle.bench.tuning.pools import SimPool
-from rekindle.bench.tuning.simulator import Simulation
-from rekindle.bench.tuning.trace import Arrivals, TracedFunction, in_memory
+from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.outcome import outcome
+from rekindle.bench.tune.pools import SimPool
+from rekindle.bench.tune.simulator import Simulation
+from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.controller import policies
 from rekindle.controller.policies import GIB, Policy, PoolSettings, Prices
 from rekindle.exception import InvalidError
 from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import Figures, Level
-from tests.bench.tuning.reference import Reference
-from tests.bench.tuning.traces import MIB, SNAPSHOT, plain, trace
+from tests.bench.tune.reference import Reference
+from tests.bench.tune.traces import MIB, SNAPSHOT, plain, trace
 
 EVERY_POLICY = tuple(policies.REGISTRY)
 

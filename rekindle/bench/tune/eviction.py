@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from rekindle.bench.tuning.pools import SimPool
+from rekindle.bench.tune.pools import SimPool
 from rekindle.wire.pools import Level
 
 

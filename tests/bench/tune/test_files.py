@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.bench.tuning import files
-from rekindle.bench.tuning.load import load
-from rekindle.bench.tuning.trace import Trace
+from rekindle.bench.tune import files
+from rekindle.bench.tune.load import load
+from rekindle.bench.tune.trace import Trace
 from rekindle.exception import InvalidError
-from tests.bench.tuning.traces import SNAPSHOT
+from tests.bench.tune.traces import SNAPSHOT
 
 _MINUTES = ",".join(str(minute) for minute in range(1, 1441))
 _HEADER_2019 = f"HashOwner,HashApp,HashFunction,Trigger,{_MINUTES}"

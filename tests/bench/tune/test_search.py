@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.bench.tuning.node import Node
-from rekindle.bench.tuning.outcome import outcome
-from rekindle.bench.tuning.search import Tried, pareto, recommend, try_all
-from rekindle.bench.tuning.settings import Setting, candidates
-from rekindle.bench.tuning.simulator import Simulation
+from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.outcome import outcome
+from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
+from rekindle.bench.tune.settings import Setting, candidates
+from rekindle.bench.tune.simulator import Simulation
 from rekindle.controller import policies
 from rekindle.controller.policies import PoolSettings, Prices
 from rekindle.exception import InvalidError
-from tests.bench.tuning.traces import SNAPSHOT, plain, trace
+from tests.bench.tune.traces import SNAPSHOT, plain, trace
 
 _TRACE = trace([(0.0, 0.1)], plain(1.0))
 _OUTCOME = outcome("", Simulation(_TRACE, policies.make("fixed")).run(), Prices())

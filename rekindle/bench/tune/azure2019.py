@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rekindle.bench.tuning.files import header, number, rows, wrong
-from rekindle.bench.tuning.trace import Chunk, TracedFunction
+from rekindle.bench.tune.files import header, number, rows, wrong
+from rekindle.bench.tune.trace import Chunk, TracedFunction
 from rekindle.exception import InvalidError
 
 _NAMES = ("HashOwner", "HashApp", "HashFunction", "Trigger")

@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 
 from rekindle.bench import machine as machines
-from rekindle.bench import scaling
 from rekindle.bench.plot import load_pyplot
-from rekindle.bench.scaling import Figures
 from rekindle.bench.table import ms
 from rekindle.exception import InvalidError
+from restoring import scaling
+from restoring.scaling import Figures
 
 #: (series, label, colour, line): in the order of the legend, slowest first.
 LINES = (

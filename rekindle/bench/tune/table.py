@@ -8,7 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from rekindle.bench.tuning.search import Recommendation, Tried
+from rekindle.bench.tune.search import Recommendation, Tried
 
 #: Under the table: what the columns mean.
 LEGEND = (
