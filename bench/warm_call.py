@@ -19,7 +19,7 @@ from rekindle.bench import plot
 from rekindle.bench.summary import percentile
 from rekindle.bench.table import ms
 from rekindle.exception import Error
-from rekindle.sdk import records
+from rekindle.sdk.calls import records
 
 CALLS, QUICK_CALLS = 1000, 100
 #: Calls before the measurement: they start the runner and fill caches.

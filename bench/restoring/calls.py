@@ -9,8 +9,8 @@ from typing import Any
 from rekindle.bench.records import Run
 from rekindle.bench.target import FunctionTarget
 from rekindle.exception import StrategyUnavailableError
-from rekindle.sdk import records
-from rekindle.sdk.records import CallRecord
+from rekindle.sdk.calls import records
+from rekindle.sdk.calls.records import CallRecord
 from rekindle.wire.phases import Strategy
 
 

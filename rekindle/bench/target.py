@@ -14,8 +14,8 @@ from typing import Any
 from rekindle.bench.harness import Measurement
 from rekindle.bench.records import Run
 from rekindle.exception import InternalFailure
-from rekindle.sdk import records
-from rekindle.sdk.background import background
+from rekindle.sdk.calls import records
+from rekindle.sdk.connection.background import background
 from rekindle.sdk.function import Function
 from rekindle.sdk.running import ask_strategy
 from rekindle.wire.phases import Strategy

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from rekindle.exception import Error
-from rekindle.sdk.later import COMMANDS
+from rekindle.sdk.unsupported import COMMANDS
 from rekindle.wire.version import __version__
 
 #: Name -> (module, what it does).

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from rekindle import paths
 from rekindle.exception import ConnectionError
-from rekindle.sdk.background import background
-from rekindle.sdk.client import Client, _LostError, _Patience
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.client import Client, _LostError, _Patience
 from rekindle.sdk.local import directory as instance
 from rekindle.wire import rekindle_pb2 as pb
 

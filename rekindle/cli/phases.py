@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from rekindle.sdk.records import CallRecord
+from rekindle.sdk.calls.records import CallRecord
 from rekindle.wire.phases import Phase
 
 #: More calls than this are only summed up.

@@ -167,7 +167,7 @@ def _mib(size: Any) -> str:
 def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **given: Any) -> int:
     """Set pool sizes or the policy of a function, until its app is run anew."""
     from rekindle.cli import operator
-    from rekindle.sdk import pools
+    from rekindle.sdk import pool_settings
 
     wanted = {key: value for key, value in given.items() if value is not None}
     if not wanted and not options and not reset:
@@ -175,7 +175,9 @@ def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **
     if options and "policy" not in wanted:
         raise click.UsageError("--option belongs to a policy: give --policy, too")
     client = operator.connect()
-    report = pools.set_by_name(client, name, options=_parsed(options), reset=reset, **wanted)
+    report = pool_settings.set_by_name(
+        client, name, options=_parsed(options), reset=reset, **wanted
+    )
     if as_json:
         click.echo(json.dumps(report, indent=2))
         return 0

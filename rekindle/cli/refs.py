@@ -10,12 +10,12 @@ from types import ModuleType
 from typing import Any
 
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.sdk import program
 from rekindle.sdk.app import App
 from rekindle.sdk.checks import nearest
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function
+from rekindle.sdk.program import main_module
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def split(reference: str) -> tuple[Path, str]:
 
 def load_script(file: Path) -> ModuleType:
     """Import the file as the module that it is in runners, too. Raises what its code raises."""
-    name = program.own_name(file)
+    name = main_module.own_name(file)
     if name in sys.modules:
         name = f"rekindle_script_{name}"  # loaded before
     # Links are followed for the directory alone, as Python does it: __file__ is as given.
@@ -75,7 +75,7 @@ def load_script(file: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    program.loaded_script(module, file)
+    main_module.loaded_script(module, file)
     spec._initializing = True  # type: ignore[attr-defined]  # app.run() refuses to run meanwhile
     try:
         spec.loader.exec_module(module)

@@ -172,7 +172,8 @@ def _execute(
 ) -> int:
     from rekindle.cli import failure
     from rekindle.cli.main import INTERRUPTED
-    from rekindle.sdk import logs, output, records, running
+    from rekindle.sdk import logs, output, running
+    from rekindle.sdk.calls import records
     from rekindle.sdk.local import session
 
     if not options.quiet:

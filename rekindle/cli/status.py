@@ -37,8 +37,8 @@ def status(as_json: bool) -> int:
         else:
             click.echo("No instance is up. `rekindle up` starts one.")
         return 1
-    from rekindle.sdk.background import background
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.background import background
+    from rekindle.sdk.connection.client import Client
 
     async def ask() -> str:
         client = Client(directory)

@@ -243,10 +243,10 @@ def _fetch(function: str) -> tuple[Recorded, int | None]:
     """What the controller recorded, and how many runners its agents have."""
     from rekindle.bench.tune import recorded as records
     from rekindle.cli import operator
-    from rekindle.sdk import pools
+    from rekindle.sdk import pool_settings
 
     client = operator.connect()
-    record = records.parse(pools.recorded(client, function), function)
+    record = records.parse(pool_settings.recorded(client, function), function)
     agents = operator.ask(client.report()).get("agents", [])
     return record, sum(int(agent.get("max_runners") or 0) for agent in agents) or None
 
@@ -254,11 +254,11 @@ def _fetch(function: str) -> tuple[Recorded, int | None]:
 def _export(console: Console, function: str | None, path: Path) -> int:
     """Write the record of a function to a file, for --recorded."""
     from rekindle.cli import operator
-    from rekindle.sdk import pools
+    from rekindle.sdk import pool_settings
 
     if function is None:
         raise click.UsageError("--export needs APP.FUNCTION")
-    report = pools.recorded(operator.connect(), function)
+    report = pool_settings.recorded(operator.connect(), function)
     path.write_text(json.dumps(report) + "\n", encoding="utf-8")
     console.print(f"{path}: what is recorded of {function}")
     return 0
@@ -360,7 +360,7 @@ def _write(
 def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
     """Put the recommended setting in force, on the instance that is up."""
     from rekindle.cli import operator
-    from rekindle.sdk import pools
+    from rekindle.sdk import pool_settings
 
     setting = chosen.tried.setting
     assert found.function is not None
@@ -373,7 +373,7 @@ def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
         console.print(f"{found.function}: already in force")
         return
     sizes: dict[str, Any] = dict(setting.overrides)
-    pools.set_by_name(
+    pool_settings.set_by_name(
         operator.connect(),
         found.function,
         policy=setting.policy,

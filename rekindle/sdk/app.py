@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from rekindle.exception import InvalidError
+from rekindle.execution.context import is_local
 from rekindle.sdk import checks, options
 from rekindle.sdk.cls import Cls, check_class, hooks_of
-from rekindle.sdk.context import is_local
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function

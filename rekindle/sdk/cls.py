@@ -132,9 +132,9 @@ class Instance:
         buffer_containers: int | None = None,
         scaledown_window: float | None = None,
     ) -> None:
-        from rekindle.sdk import pools
+        from rekindle.sdk import pool_settings
 
-        pools.update(
+        pool_settings.update(
             self._cls._declaration,
             self._params_bytes(),
             min_containers=min_containers,
@@ -144,9 +144,9 @@ class Instance:
         )
 
     async def _update_autoscaler_aio(self, **given: Any) -> None:
-        from rekindle.sdk import pools
+        from rekindle.sdk import pool_settings
 
-        await pools.update_aio(self._cls._declaration, self._params_bytes(), **given)
+        await pool_settings.update_aio(self._cls._declaration, self._params_bytes(), **given)
 
     def _params_bytes(self) -> bytes:
         """What names this instance's runners: equal bytes for equal values."""

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import ConnectionError, ExecutionError
-from rekindle.sdk.context import is_local
+from rekindle.execution.context import is_local
 
 if TYPE_CHECKING:
     from rekindle.sdk.app import App
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.client import Client
     from rekindle.sdk.options import Options
     from rekindle.sdk.running import RunningApp
 
@@ -43,7 +43,7 @@ class Declaration:
     def __reduce__(self) -> tuple[Any, ...]:
         same_app = self.app is not None and packing.get() is self.app
         if same_app:
-            from rekindle.sdk.payload import portable
+            from rekindle.sdk.program.payload import portable
 
             return _handle, (self.app_name, self.name, self.kind, self.methods), portable(self)
         function_id, instance = self.function_id, self.instance
@@ -106,7 +106,7 @@ _looked_up: dict[tuple[str, str], str] = {}
 def _lookup(app_id: str, name: str) -> str:
     key = (app_id, name)
     if key not in _looked_up:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
         _looked_up[key] = background().run(_client("").lookup(app_id, name))
     return _looked_up[key]
@@ -114,7 +114,7 @@ def _lookup(app_id: str, name: str) -> str:
 
 def _client(instance: str) -> Client:
     """The client of an instance directory, or of this process's own."""
-    from rekindle.sdk.client import client_for
+    from rekindle.sdk.connection.client import client_for
 
     return client_for(Path(instance) if instance else default_instance())
 

@@ -13,8 +13,8 @@ from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.dual import Dual
 
 if TYPE_CHECKING:
-    from rekindle.sdk.call import FunctionCall
     from rekindle.sdk.cls import Instance
+    from rekindle.sdk.function_call import FunctionCall
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,13 +105,13 @@ class Function(Generic[P, R]):
         return Dual(self._remote, self._remote_aio)
 
     def _remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        from rekindle.sdk import invoke
+        from rekindle.sdk.calls import invoke
 
         value: R = invoke.remote(self, args, kwargs)
         return value
 
     async def _remote_aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        from rekindle.sdk import invoke
+        from rekindle.sdk.calls import invoke
 
         value: R = await invoke.remote_aio(self, args, kwargs)
         return value
@@ -122,12 +122,12 @@ class Function(Generic[P, R]):
         return Dual(self._spawn, self._spawn_aio)
 
     def _spawn(self, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:
-        from rekindle.sdk import invoke
+        from rekindle.sdk.calls import invoke
 
         return invoke.spawn(self, args, kwargs)
 
     async def _spawn_aio(self, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:
-        from rekindle.sdk import invoke
+        from rekindle.sdk.calls import invoke
 
         return await invoke.spawn_aio(self, args, kwargs)
 
@@ -152,10 +152,11 @@ class Function(Generic[P, R]):
         order_outputs: bool = True,
         return_exceptions: bool = False,
     ) -> Iterator[R]:
-        from rekindle.sdk import inputs, mapping
+        from rekindle.sdk import mapping
+        from rekindle.sdk.calls import arguments
 
         options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run(self, inputs.zipped(self, iterators), kwargs, options)
+        return mapping.run(self, arguments.zipped(self, iterators), kwargs, options)
 
     def _map_aio(
         self,
@@ -164,10 +165,11 @@ class Function(Generic[P, R]):
         order_outputs: bool = True,
         return_exceptions: bool = False,
     ) -> AsyncIterator[R]:
-        from rekindle.sdk import inputs, mapping
+        from rekindle.sdk import mapping
+        from rekindle.sdk.calls import arguments
 
         options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run_aio(self, inputs.zipped_aio(self, iterators), kwargs, options)
+        return mapping.run_aio(self, arguments.zipped_aio(self, iterators), kwargs, options)
 
     @property
     def starmap(self) -> Dual[..., Iterator[R], AsyncIterator[R]]:
@@ -185,10 +187,11 @@ class Function(Generic[P, R]):
         order_outputs: bool = True,
         return_exceptions: bool = False,
     ) -> Iterator[R]:
-        from rekindle.sdk import inputs, mapping
+        from rekindle.sdk import mapping
+        from rekindle.sdk.calls import arguments
 
         options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run(self, inputs.starred(self, input_iterator), kwargs, options)
+        return mapping.run(self, arguments.starred(self, input_iterator), kwargs, options)
 
     def _starmap_aio(
         self,
@@ -198,10 +201,11 @@ class Function(Generic[P, R]):
         order_outputs: bool = True,
         return_exceptions: bool = False,
     ) -> AsyncIterator[R]:
-        from rekindle.sdk import inputs, mapping
+        from rekindle.sdk import mapping
+        from rekindle.sdk.calls import arguments
 
         options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run_aio(self, inputs.starred_aio(self, input_iterator), kwargs, options)
+        return mapping.run_aio(self, arguments.starred_aio(self, input_iterator), kwargs, options)
 
     @property
     def for_each(self) -> Dual[..., None, Awaitable[None]]:
@@ -247,16 +251,18 @@ class Function(Generic[P, R]):
         return Dual(self._spawn_map, self._spawn_map_aio)
 
     def _spawn_map(self, *iterators: Any, kwargs: dict[str, Any] | None = None) -> FunctionCall:
-        from rekindle.sdk import inputs, mapping
+        from rekindle.sdk import mapping
+        from rekindle.sdk.calls import arguments
 
-        return mapping.spawn(self, inputs.zipped(self, iterators), kwargs)
+        return mapping.spawn(self, arguments.zipped(self, iterators), kwargs)
 
     async def _spawn_map_aio(
         self, *iterators: Any, kwargs: dict[str, Any] | None = None
     ) -> FunctionCall:
-        from rekindle.sdk import inputs, mapping
+        from rekindle.sdk import mapping
+        from rekindle.sdk.calls import arguments
 
-        return await mapping.spawn_aio(self, inputs.zipped_aio(self, iterators), kwargs)
+        return await mapping.spawn_aio(self, arguments.zipped_aio(self, iterators), kwargs)
 
     # ---- its pool ------------------------------------------------------------------------------
 
@@ -287,10 +293,10 @@ class Function(Generic[P, R]):
         buffer_containers: int | None = None,
         scaledown_window: float | None = None,
     ) -> None:
-        from rekindle.sdk import pools
+        from rekindle.sdk import pool_settings
 
         self._check_has_pool()
-        pools.update(
+        pool_settings.update(
             self._declaration,
             b"",
             min_containers=min_containers,
@@ -300,10 +306,10 @@ class Function(Generic[P, R]):
         )
 
     async def _update_autoscaler_aio(self, **given: Any) -> None:
-        from rekindle.sdk import pools
+        from rekindle.sdk import pool_settings
 
         self._check_has_pool()
-        await pools.update_aio(self._declaration, b"", **given)
+        await pool_settings.update_aio(self._declaration, b"", **given)
 
     # ---- for the bench -------------------------------------------------------------------------
 
@@ -312,7 +318,7 @@ class Function(Generic[P, R]):
 
         Waits up to ``timeout`` seconds. Raises StrategyUnavailableError with the reason.
         """
-        from rekindle.sdk import invoke
+        from rekindle.sdk.calls import invoke
 
         invoke.prepare(self, strategy, timeout)
 

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import nesting
-from rekindle.sdk.arrivals import Arrivals
-from rekindle.sdk.background import background
-from rekindle.sdk.beside import fetched
-from rekindle.sdk.reading import read_all
-from rekindle.sdk.signals import AioSignal, Signal
+from rekindle.execution import nesting
+from rekindle.sdk.calls.callers import AioSignal, Signal
+from rekindle.sdk.calls.result_buffer import ResultBuffer
+from rekindle.sdk.calls.result_reader import read_all
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.blob_offload import fetched
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from rekindle.sdk.call import FunctionCall
+    from rekindle.sdk.function_call import FunctionCall
 
 
 def values(call: FunctionCall, start: int, end: int | None) -> Iterator[Any]:
@@ -88,13 +88,13 @@ def _check(call: FunctionCall, start: int, end: int | None) -> None:
 
 def _begin(
     call: FunctionCall, start: int, end: int | None, arrived: Signal | AioSignal
-) -> tuple[Arrivals, Future[None]]:
-    arrivals = Arrivals(True, arrived, first=start)
+) -> tuple[ResultBuffer, Future[None]]:
+    arrivals = ResultBuffer(True, arrived, first=start)
     reading = asyncio.run_coroutine_threadsafe(_read(call, arrivals, start, end), background().loop)
     return arrivals, reading
 
 
-async def _read(call: FunctionCall, arrivals: Arrivals, start: int, end: int | None) -> None:
+async def _read(call: FunctionCall, arrivals: ResultBuffer, start: int, end: int | None) -> None:
     last = call._inputs if end is None else end
     try:
         if last is None or start < last:

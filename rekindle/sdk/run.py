@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error, InvalidError
+from rekindle.execution.context import is_local
 from rekindle.sdk import output, running
-from rekindle.sdk.background import background
-from rekindle.sdk.context import is_local
+from rekindle.sdk.connection.background import background
 from rekindle.sdk.ids import new_app_id
 from rekindle.sdk.local import session
 from rekindle.sdk.running import RunningApp
@@ -73,10 +73,10 @@ class AppRun:
 
     def _start(self) -> RunningApp:
         self._session = session.begin()  # a private instance comes up while we look at the code
-        from rekindle.sdk import program, registration
-        from rekindle.sdk.client import client_for
+        from rekindle.sdk.connection.client import client_for
+        from rekindle.sdk.program import main_module, registration
 
-        script = program.current()
+        script = main_module.current()
         name = self._name or self._app.name or (_name_from(script.file) if script else "app")
         app_id = new_app_id()
         request = registration.request_for(self._app, name, app_id, script)
@@ -154,9 +154,9 @@ def _check_may_run(app: App) -> None:
 
 def _check_not_at_top(app: App) -> None:
     """Runners import the program's module: what runs there must not run the app again."""
-    from rekindle.sdk import payload, program
+    from rekindle.sdk.program import main_module, payload
 
-    known = program.current()
+    known = main_module.current()
     if known is None or not known.is_main:
         return
     places = (payload.place_of(declaration) for declaration in app.declarations.values())
@@ -167,7 +167,7 @@ def _check_not_at_top(app: App) -> None:
         if frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name == "<module>":
             break
         frame = frame.f_back  # type: ignore[assignment]
-    guarded = program.guarded(known.file).lines
+    guarded = main_module.guarded(known.file).lines
     if frame is not None and not any(frame.f_lineno in lines for lines in guarded):
         raise InvalidError(
             f"app.run() is called at the top level of {known.file.name} (line {frame.f_lineno}), "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rekindle.exception import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.client import Client
     from rekindle.sdk.logs import LogPrinter
 
 

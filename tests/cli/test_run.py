@@ -114,7 +114,7 @@ def run(
     terminate = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(session, "announce", None)
     monkeypatch.setattr(logs, "show_notes", True)
-    monkeypatch.setattr("rekindle.sdk.program._loaded", {})
+    monkeypatch.setattr("rekindle.sdk.program.main_module._loaded", {})
     modules, path = dict(sys.modules), list(sys.path)
     yield Cli(capsys)
     for name in set(sys.modules) - set(modules):

@@ -18,7 +18,7 @@ def main({arguments}):
 def program(functions: str, body: str, arguments: str = "") -> str:
     """A script with these functions, whose entrypoint is ``body``.
 
-    ``functions`` makes ``app`` and imports ``rekindle.sdk.direct``.
+    ``functions`` makes ``app`` and imports ``rekindle.sdk.calls.leases``.
     """
     lines = "\n".join(f"    {line}" for line in body.strip("\n").splitlines())
     return functions + _END.replace("{arguments}", arguments).replace("{body}", lines)

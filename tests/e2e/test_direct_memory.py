@@ -186,7 +186,7 @@ print(json.dumps([before, memory_files(), one.has.remote()[0]]))
 
 def test_another_client_never_sees_what_a_former_one_got(shared: Home) -> None:
     body = """
-from rekindle.sdk import records
+from rekindle.sdk.calls import records
 from rekindle.wire import shared
 looked = []
 def look(fd, size, gone=None, real=shared.map_private):

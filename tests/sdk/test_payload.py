@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import ExecutionError, SerializationError
-from rekindle.sdk import payload
 from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.program import payload
 
 _RUNNER = """
 import pickle, sys, traceback
-assert "rekindle.sdk.client" not in sys.modules
+assert "rekindle.sdk.connection.client" not in sys.modules
 contents = pickle.load(open(sys.argv[1], "rb"))
 assert "grpc" not in sys.modules, "a template must not load gRPC"
 exec(sys.argv[2])

@@ -9,7 +9,7 @@ import pytest
 
 import rekindle
 from rekindle.exception import ExecutionError, InvalidError
-from rekindle.sdk import pools
+from rekindle.sdk import pool_settings
 from rekindle.sdk.cls import pack_parameters
 from tests.sdk.fake_controller import FakeController
 
@@ -110,7 +110,7 @@ def test_an_app_that_does_not_run_has_no_pools(controller: FakeController) -> No
 
 def test_a_setting_by_name_names_the_function_and_the_policy(controller: FakeController) -> None:
     with app.run() as running:
-        pools.set_by_name(
+        pool_settings.set_by_name(
             running.client,
             "sized.work",
             policy="fixed",

@@ -10,8 +10,8 @@ when too many inputs have no taken result, so neither side runs away from the ot
 
 from __future__ import annotations
 
+from rekindle.sdk.calls.map_call import MapOptions
+from rekindle.sdk.calls.mapping import run, spawn
 from rekindle.sdk.mapping.aio import run_aio, spawn_aio
-from rekindle.sdk.mapping.blocking import run, spawn
-from rekindle.sdk.mapping.call import MapOptions
 
 __all__ = ["MapOptions", "run", "run_aio", "spawn", "spawn_aio"]

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error, InternalFailure
-from rekindle.sdk.arrivals import Arrivals, Arrived
-from rekindle.sdk.background import background
-from rekindle.sdk.beside import Fetched, fetched
-from rekindle.sdk.call import FunctionCall
-from rekindle.sdk.mapping.submission import Submission
-from rekindle.sdk.mapping.window import Window
-from rekindle.sdk.outcome import passable, settle
-from rekindle.sdk.reading import read_all
-from rekindle.sdk.signals import AioSignal, Signal
+from rekindle.sdk.calls.callers import AioSignal, Signal
+from rekindle.sdk.calls.outcome import passable, settle
+from rekindle.sdk.calls.result_buffer import Arrived, ResultBuffer
+from rekindle.sdk.calls.result_reader import read_all
+from rekindle.sdk.calls.submission import Submission
+from rekindle.sdk.calls.window import Window
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.blob_offload import Fetched, fetched
+from rekindle.sdk.function_call import FunctionCall
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -55,7 +55,7 @@ class MapCall:
     ) -> None:
         self.window = Window(room)
         self._submission = Submission(function, kwargs, self.window)
-        self._arrivals = Arrivals(options.order_outputs, arrived)
+        self._arrivals = ResultBuffer(options.order_outputs, arrived)
         self._options = options
         self._name = function.name
         self._tasks: set[asyncio.Task[None]] = set()  # of the background thread

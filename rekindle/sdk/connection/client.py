@@ -22,10 +22,10 @@ import grpc.aio
 
 from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
-from rekindle.sdk.arrivals import Arrived, Seen
-from rekindle.sdk.background import Background, background
-from rekindle.sdk.beside import Beside, put_aside
-from rekindle.sdk.taken import Taken
+from rekindle.sdk.calls.result_buffer import Arrived, Seen
+from rekindle.sdk.connection.background import Background, background
+from rekindle.sdk.connection.blob_offload import BlobOffload, put_aside
+from rekindle.sdk.connection.taken import Taken
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.errors import from_rpc_error, is_connection_loss
@@ -68,7 +68,7 @@ class Client:
         self._channel: Any = None
         self._stub_now: Any = None
         self._metadata: tuple[tuple[str, str], ...] = ()
-        self._beside: Beside | None = None
+        self._beside: BlobOffload | None = None
         self._taken = Taken(self)
         #: Whether the instance can come back; False as soon as nobody is there to restart it.
         self.alive: Callable[[], bool] = lambda: True
@@ -82,7 +82,7 @@ class Client:
             if self._stub_now is not None:
                 _of_parent.append((self._channel, self._stub_now))
             if owner.inherited:
-                from rekindle.sdk.relay import RelayStub
+                from rekindle.sdk.connection.relay import RelayStub
 
                 self._channel, self._stub_now = None, RelayStub(self._target)
             else:
@@ -146,10 +146,10 @@ class Client:
                 f"(rekindle {reply.version}), this program {PROTOCOL} (rekindle {__version__}): "
                 f"restart it with `rekindle down` and `rekindle up`"
             )
-        self._beside = Beside(reply.blob_url, reply.blob_threshold_bytes)
+        self._beside = BlobOffload(reply.blob_url, reply.blob_threshold_bytes)
         return reply
 
-    async def beside(self) -> Beside:
+    async def beside(self) -> BlobOffload:
         """Where large payloads and results go."""
         if self._beside is None:
             await self.hello()
@@ -311,7 +311,7 @@ class Client:
         return str(reply.json)
 
     async def recorded(self, request: pb.RecordedRequest) -> str:
-        """Arrivals and costs of a function, as JSON."""
+        """ResultBuffer and costs of a function, as JSON."""
         reply = await self._unary("Recorded", request)
         return str(reply.json)
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from rekindle.sdk.arrivals import Arrived
-from rekindle.sdk.background import background
+from rekindle.sdk.calls.result_buffer import Arrived
+from rekindle.sdk.connection.background import background
 from rekindle.wire import blobs
 from rekindle.wire import rekindle_pb2 as pb
 
 if TYPE_CHECKING:
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.client import Client
 
 #: No threshold is so low that the controller must be asked for it.
 ALWAYS_INLINE_BYTES = 4096
@@ -29,7 +29,7 @@ _AHEAD = 4
 Fetched = tuple[pb.Result, bytes, Future[bytes] | None]
 
 
-class Beside:
+class BlobOffload:
     """The blob store of one controller, on the background thread."""
 
     def __init__(self, url: str, threshold_bytes: int) -> None:

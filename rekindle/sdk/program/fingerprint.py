@@ -25,12 +25,12 @@ from types import (
 from typing import Any
 
 from rekindle.exception import InvalidError
-from rekindle.sdk.byvalue import is_by_reference, is_by_value
 from rekindle.sdk.canonical import stable_parts
 from rekindle.sdk.cls import Cls, Instance
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.function import Function
-from rekindle.sdk.payload import Place
+from rekindle.sdk.program.by_value import is_by_reference, is_by_value
+from rekindle.sdk.program.payload import Place
 from rekindle.wire import pickling
 from rekindle.wire.usercode import came_by_signal
 

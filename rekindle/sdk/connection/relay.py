@@ -108,7 +108,7 @@ def _spawn(fd: int, target: str) -> None:
         sys.executable,
         "-P",
         "-m",
-        "rekindle.sdk.relay",
+        "rekindle.sdk.connection.relay",
         "--target",
         target,
         "--fd",
@@ -172,7 +172,7 @@ def _rpc_error(code: str, details: str, metadata: Any) -> grpc.aio.AioRpcError:
 
 async def serve(connection: socket.socket, target: str) -> None:
     """Make the requests that come over ``connection`` until it ends."""
-    from rekindle.sdk.client import CHANNEL_OPTIONS
+    from rekindle.sdk.connection.client import CHANNEL_OPTIONS
 
     reader, writer = await asyncio.open_connection(sock=connection)
     running: dict[int, asyncio.Task[None]] = {}
@@ -220,7 +220,7 @@ async def _relay(
 
 def main(argv: list[str] | None = None) -> int:
     """Entry of the relay process."""
-    parser = argparse.ArgumentParser(prog="python -m rekindle.sdk.relay")
+    parser = argparse.ArgumentParser(prog="python -m rekindle.sdk.connection.relay")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--target", required=True)
     arguments = parser.parse_args(argv)

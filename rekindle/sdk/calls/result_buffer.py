@@ -70,7 +70,7 @@ class Seen:
         return start, [i for i in range(start, self._end) if i not in self._missing]
 
 
-class Arrivals:
+class ResultBuffer:
     """The results of one call between the reading of them and the caller.
 
     ``add``, ``fail``, ``end`` and ``room`` are for the background thread, ``take`` for the

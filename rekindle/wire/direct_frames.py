@@ -31,7 +31,7 @@ _NUMBERS = 64
 #: What a client reads once its connection is its runner's.
 WELCOME = b"+"
 
-#: Flags of a call. Those above SHARED are its depth (sdk/nesting.py).
+#: Flags of a call. Those above SHARED are its depth (execution/nesting.py).
 SHARED = 1  # its value is in the memory file whose descriptor rides along
 _DEPTH_SHIFT = 1
 #: Flag of a reply, beside SHARED.

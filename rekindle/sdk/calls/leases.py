@@ -1,7 +1,7 @@
 """Direct calls: the runners that this process leases, and calls on them past the controller.
 
 A lease is a socket to one runner, held for one caller at a time and kept for the next one. Nothing
-here decides what a call that could not be made directly becomes; sdk/invoke.py does. A forked
+here decides what a call that could not be made directly becomes; calls/invoke.py does. A forked
 child has no part in its parent's leases.
 """
 
@@ -20,17 +20,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error
-from rekindle.sdk.background import background
-from rekindle.sdk.records import CallRecord
+from rekindle.sdk.calls.records import CallRecord
+from rekindle.sdk.connection.background import background
 from rekindle.sdk.running import on_ended
-from rekindle.wire import direct as wire
+from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
 from rekindle.wire.frames import FrameSocket, pack_frame
 from rekindle.wire.phases import Phase, Strategy, durations_ms
 from rekindle.wire.shared import Packed
 
 if TYPE_CHECKING:
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
     from rekindle.wire import rekindle_pb2 as pb
 
@@ -359,7 +359,7 @@ atexit.register(_close_at_exit)
 
 @dataclass(slots=True)
 class DirectRecord:
-    """What a direct call took; a CallRecord when somebody looks (sdk/records.py)."""
+    """What a direct call took; a CallRecord when somebody looks (calls/records.py)."""
 
     call_id: str
     function: str

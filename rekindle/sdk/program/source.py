@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.exception import InvalidError, RequestSizeError
-from rekindle.sdk.imports import LocalModule, foreign_dirs, is_local_file, local_modules
-from rekindle.sdk.program import Program
+from rekindle.sdk.program.imports import LocalModule, foreign_dirs, is_local_file, local_modules
+from rekindle.sdk.program.main_module import Program
 from rekindle.wire.bundle import MANIFEST, Sent
 
 MAX_FILES = 2_000

@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 def place_of(declaration: Declaration) -> Place | None:
     """Where an import finds what is declared; None where it has to travel by value."""
-    from rekindle.sdk.byvalue import is_by_value, is_only_here, name_in_runners
+    from rekindle.sdk.program.by_value import is_by_value, is_only_here, name_in_runners
 
     raw = declaration.raw
     module = getattr(raw, "__module__", None)
@@ -50,7 +50,7 @@ def place_of(declaration: Declaration) -> Place | None:
 
 def _names_of(declaration: Declaration, module: str) -> list[str]:
     """Names that the module has for it: its own, else any at the top."""
-    from rekindle.sdk.byvalue import found_at
+    from rekindle.sdk.program.by_value import found_at
 
     raw = declaration.raw
     if _is_it(found_at(module, raw.__qualname__), raw):
@@ -65,15 +65,15 @@ def _is_it(found: Any, raw: Any) -> bool:
 
 
 def _is_under_guard(raw: Any, module: str) -> bool:
-    from rekindle.sdk import program
+    from rekindle.sdk.program import main_module
 
-    known = program.current()
+    known = main_module.current()
     code = getattr(raw, "__code__", None)
     if known is None or module != known.here or code is None:
         return False
     if code.co_filename != getattr(sys.modules[module], "__file__", None):
         return False
-    return any(code.co_firstlineno in lines for lines in program.guarded(known.file).lines)
+    return any(code.co_firstlineno in lines for lines in main_module.guarded(known.file).lines)
 
 
 def declared_at(module: Any, name: str) -> Any:

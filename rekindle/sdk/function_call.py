@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import nesting
+from rekindle.execution import nesting
 from rekindle.sdk.dual import Dual
 
 if TYPE_CHECKING:
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
     from rekindle.wire import rekindle_pb2 as pb
 
@@ -69,12 +69,12 @@ class FunctionCall:
         return Dual(self._num_inputs, self._num_inputs_aio)
 
     def _num_inputs(self) -> int:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
         return background().run(self._count())
 
     async def _num_inputs_aio(self) -> int:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
         return await background().arun(self._count())
 
@@ -98,12 +98,12 @@ class FunctionCall:
         return Dual(self._cancel, self._cancel_aio)
 
     def _cancel(self, terminate_containers: bool = False) -> None:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
         background().run(self._end(terminate_containers))
 
     async def _cancel_aio(self, terminate_containers: bool = False) -> None:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
         await background().arun(self._end(terminate_containers))
 
@@ -123,14 +123,14 @@ class FunctionCall:
         return Dual(self._get, self._get_aio)
 
     def _get(self, timeout: float | None = None, *, index: int = 0) -> Any:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
         with nesting.waiting():
             result = background().run(self._fetch(timeout, index))
         return self._settle(result)
 
     async def _get_aio(self, timeout: float | None = None, *, index: int = 0) -> Any:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
         with nesting.waiting():
             result = await background().arun(self._fetch(timeout, index))
@@ -144,7 +144,7 @@ class FunctionCall:
     def _settle(
         self, result: pb.Result, data: bytes | None = None, raw: bytes | None = None
     ) -> Any:
-        from rekindle.sdk.outcome import settle
+        from rekindle.sdk.calls.outcome import settle
 
         return settle(result, self._function or self._call_id, self._submitted_ns, data, raw)
 
@@ -152,7 +152,7 @@ class FunctionCall:
         self, result: pb.Result, data: bytes | None = None, raw: bytes | None = None
     ) -> Any:
         """The same inside a coroutine or generator."""
-        from rekindle.sdk.outcome import passable
+        from rekindle.sdk.calls.outcome import passable
 
         try:
             return self._settle(result, data, raw)
@@ -189,7 +189,7 @@ class FunctionCall:
 
     async def _one(self, index: int, *, stored: bool = False) -> pb.Result | None:
         """The result of one input; None where there is none, or none yet."""
-        from rekindle.sdk.arrivals import Seen
+        from rekindle.sdk.calls.result_buffer import Seen
         from rekindle.wire import rekindle_pb2 as pb
 
         stream = self._client().results(
@@ -236,7 +236,7 @@ class FunctionCall:
 
     @staticmethod
     def _gather(*calls: FunctionCall) -> list[Any]:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
         with nesting.waiting():
             results = background().run(_fetch_all(calls))
@@ -244,7 +244,7 @@ class FunctionCall:
 
     @staticmethod
     async def _gather_aio(*calls: FunctionCall) -> list[Any]:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
         with nesting.waiting():
             results = await background().arun(_fetch_all(calls))

@@ -1,7 +1,7 @@
 """One input: from the arguments in the caller's hands to the value, or to a FunctionCall.
 
 Arguments are pickled and values unpickled on the caller's thread. A call is made directly where
-this process holds a lease on a warm runner (sdk/direct.py), and through the controller otherwise:
+this process holds a lease on a warm runner (calls/leases.py), and through the controller otherwise:
 a function's first call, one whose strategy is asked for, one that no runner is free for, and one
 whose runner was lost.
 """
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
-from rekindle.sdk import direct, nesting, records
-from rekindle.sdk.background import background
-from rekindle.sdk.call import FunctionCall
-from rekindle.sdk.client import Client
+from rekindle.execution import nesting
+from rekindle.sdk.calls import leases, records
+from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed
+from rekindle.sdk.calls.outcome import passable, settle
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.client import Client
+from rekindle.sdk.function_call import FunctionCall
 from rekindle.sdk.ids import new_call_id
-from rekindle.sdk.inputs import MAX_PAYLOAD_BYTES, packed
-from rekindle.sdk.outcome import passable, settle
 from rekindle.sdk.running import RunningApp, ask_strategy, asked_strategy
-from rekindle.wire import direct as wire
+from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.phases import now_ns
@@ -50,7 +51,7 @@ def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str
             try:
                 with nesting.waiting():
                     reply = held.call(call.call_id, function._method, value, call.depth)
-            except direct.NotRunError:
+            except leases.NotRunError:
                 held = slot.take()  # this one was taken back; another may be there
                 continue
             finally:
@@ -88,7 +89,7 @@ async def remote_aio(
             try:
                 with nesting.waiting():
                     reply = await held.call_aio(call.call_id, function._method, value, call.depth)
-            except direct.NotRunError:
+            except leases.NotRunError:
                 held = slot.take()
                 continue
             finally:
@@ -211,18 +212,18 @@ class _Call:
 
     # ---- directly
 
-    def slot(self) -> direct.Slot | None:
+    def slot(self) -> leases.Slot | None:
         """Where leases for it are; None where it has to go through the controller."""
         if asked_strategy():
             return None
-        return direct.slot_of(self.client, self.function_id, self.function.params)
+        return leases.slot_of(self.client, self.function_id, self.function.params)
 
     @property
     def followed(self) -> bool:
         """Whether this process shows what the call prints."""
         return self.running is not None and self.running.logs is not None
 
-    def packed(self, held: direct.Held) -> Packed | None:
+    def packed(self, held: leases.Held) -> Packed | None:
         """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
         try:
             limit = min(MAX_PAYLOAD_BYTES, held.limit_bytes - len(self.function.params))
@@ -237,7 +238,7 @@ class _Call:
         if self.running is not None and self.running.logs is not None:
             await self.running.logs.marked(self.call_id)
 
-    def settle(self, held: direct.Held, reply: wire.Reply) -> Any:
+    def settle(self, held: leases.Held, reply: wire.Reply) -> Any:
         """The value; raises what the function raised. The record is complete then."""
         ok = False
         try:
@@ -253,7 +254,7 @@ class _Call:
         finally:
             self._record(held.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns)
 
-    def lost(self, runner_id: str, fate: direct.Fate) -> None:
+    def lost(self, runner_id: str, fate: leases.Fate) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
         if fate.kind == "timeout":
             now = now_ns()
@@ -265,7 +266,7 @@ class _Call:
         self, runner_id: str, ok: bool, received_ns: int, loaded_ns: int, executed_ns: int
     ) -> None:
         records.add_unmade(
-            direct.DirectRecord(
+            leases.DirectRecord(
                 self.call_id,
                 self.function.name,
                 runner_id,

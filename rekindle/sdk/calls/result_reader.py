@@ -1,4 +1,4 @@
-"""Reading the results of a call as they complete, into ``Arrivals``; on the background thread."""
+"""Reading the results of a call as they complete, into a buffer; on the background thread."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rekindle.sdk.arrivals import Arrivals
+from rekindle.sdk.calls.result_buffer import ResultBuffer
 
 if TYPE_CHECKING:
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
 
 
 async def read_all(
     client: Client,
     call_id: str,
-    arrivals: Arrivals,
+    arrivals: ResultBuffer,
     running: RunningApp | None,
     *,
     end: Callable[[], int | None],

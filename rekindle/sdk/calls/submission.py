@@ -14,12 +14,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import CallDepthError, RequestSizeError, ResourceExhaustedError
-from rekindle.sdk import nesting
-from rekindle.sdk.background import background
-from rekindle.sdk.beside import inputs_of
+from rekindle.execution import nesting
+from rekindle.sdk.calls.arguments import packed
+from rekindle.sdk.calls.window import Window
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.blob_offload import inputs_of
 from rekindle.sdk.ids import new_call_id
-from rekindle.sdk.inputs import packed
-from rekindle.sdk.mapping.window import Window
 from rekindle.sdk.running import asked_strategy
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns

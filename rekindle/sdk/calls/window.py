@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rekindle.sdk.signals import AioSignal, Signal
+from rekindle.sdk.calls.callers import AioSignal, Signal
 
 #: Inputs of one map that are on their way: offered, and their value not taken by the caller.
 MAX_OUTSTANDING = 8192

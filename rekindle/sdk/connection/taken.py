@@ -17,7 +17,7 @@ from rekindle.exception import Error
 from rekindle.wire import rekindle_pb2 as pb
 
 if TYPE_CHECKING:
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.client import Client
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from collections import deque
 from typing import Any
 
 from rekindle.exception import RequestSizeError
+from rekindle.execution import nesting
 from rekindle.forkserver import park
 from rekindle.runtime.runner.inputs import Inputs
-from rekindle.sdk import nesting
-from rekindle.wire import direct as wire
+from rekindle.wire import direct_frames as wire
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameSocket
 from rekindle.wire.page import RunnerPage

@@ -7,11 +7,11 @@ import platform
 import sys
 from typing import TYPE_CHECKING
 
-from rekindle.sdk import fingerprint, payload, program, source
 from rekindle.sdk.cls import hooks_of
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.options import Options
-from rekindle.sdk.program import Program
+from rekindle.sdk.program import fingerprint, main_module, payload, source
+from rekindle.sdk.program.main_module import Program
 from rekindle.sdk.resources import merged, named_in_snapshot, retry_spec
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
@@ -27,9 +27,9 @@ def request_for(
     """Everything about an app. Raises SerializationError for code that cannot travel."""
     declarations = list(app.declarations.values())
     if script is not None:
-        program.alias(script)
+        main_module.alias(script)
         if script.is_main:
-            pickling.main_is_imported(program.guarded(script.file).names)
+            pickling.main_is_imported(main_module.guarded(script.file).names)
     wanted = app.include_source and any(
         d.options is not None and d.options.include_source for d in declarations
     )

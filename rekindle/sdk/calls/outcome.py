@@ -12,7 +12,7 @@ from rekindle.exception import (
     RunnerLostError,
     StartError,
 )
-from rekindle.sdk import records
+from rekindle.sdk.calls import records
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, RemoteTraceback, carried, rebuild_exception
 from rekindle.wire.serialization import deserialize

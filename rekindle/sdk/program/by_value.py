@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from rekindle.sdk import program
+from rekindle.sdk.program import main_module
 
 
 def is_by_value(module_name: str | None) -> bool:
@@ -19,7 +19,7 @@ def is_by_value(module_name: str | None) -> bool:
     if module_name is None or module_name not in sys.modules:
         return True
     if module_name == "__main__":
-        return program.current() is None
+        return main_module.current() is None
     if "cloudpickle" not in sys.modules:
         return False
     import cloudpickle
@@ -42,10 +42,10 @@ def is_by_reference(value: Any) -> bool:
 
 def is_only_here(module_name: str, name: str) -> bool:
     """Whether it is defined where a runner does not run the program: under its guard."""
-    known = program.current()
+    known = main_module.current()
     if known is None or module_name != known.here:
         return False
-    return name.split(".")[0] in program.guarded(known.file).names
+    return name.split(".")[0] in main_module.guarded(known.file).names
 
 
 def found_at(module_name: str, qualified_name: str) -> Any:
@@ -58,5 +58,5 @@ def found_at(module_name: str, qualified_name: str) -> Any:
 
 def name_in_runners(module_name: str) -> str:
     """The name of a module in a runner."""
-    known = program.current()
+    known = main_module.current()
     return known.name if known is not None and module_name == known.here else module_name

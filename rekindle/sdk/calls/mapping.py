@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
-from rekindle.sdk import nesting
-from rekindle.sdk.background import background
-from rekindle.sdk.call import FunctionCall
-from rekindle.sdk.mapping.call import MapCall, MapOptions, Unused, cancel_rest, handle
-from rekindle.sdk.mapping.submission import Submission
-from rekindle.sdk.mapping.window import Window
-from rekindle.sdk.signals import Signal
+from rekindle.execution import nesting
+from rekindle.sdk.calls.callers import Signal
+from rekindle.sdk.calls.map_call import MapCall, MapOptions, Unused, cancel_rest, handle
+from rekindle.sdk.calls.submission import Submission
+from rekindle.sdk.calls.window import Window
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.function_call import FunctionCall
 
 if TYPE_CHECKING:
     from rekindle.sdk.function import Function

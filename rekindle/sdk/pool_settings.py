@@ -11,8 +11,8 @@ from typing import Any
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
-from rekindle.sdk.background import background
-from rekindle.sdk.client import Client
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.client import Client
 from rekindle.sdk.declaration import Declaration
 from rekindle.wire import rekindle_pb2 as pb
 

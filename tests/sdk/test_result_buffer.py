@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.sdk import arrivals
-from rekindle.sdk.arrivals import Arrivals, Arrived, Seen
-from rekindle.sdk.signals import Signal
+from rekindle.sdk.calls import result_buffer
+from rekindle.sdk.calls.callers import Signal
+from rekindle.sdk.calls.result_buffer import Arrived, ResultBuffer, Seen
 
 
 def result(index: int) -> Arrived:
@@ -23,7 +23,7 @@ def result(index: int) -> Arrived:
 def test_two_threads_lose_nothing_and_double_nothing(ordered: bool) -> None:
     count = 50_000
     signal = Signal()
-    between = Arrivals(ordered, signal)
+    between = ResultBuffer(ordered, signal)
     shuffle = random.Random(1)
 
     def fill() -> None:
@@ -51,7 +51,7 @@ def test_two_threads_lose_nothing_and_double_nothing(ordered: bool) -> None:
 
 
 def test_an_error_comes_after_what_came_before_it() -> None:
-    between = Arrivals(True, Signal())
+    between = ResultBuffer(True, Signal())
     between.add([result(0), result(2)])
     between.fail(OSError("gone"))
     due = between.take()
@@ -62,8 +62,8 @@ def test_an_error_comes_after_what_came_before_it() -> None:
 
 
 def test_what_is_let_go_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "MAX_BYTES", 1000)
-    between = Arrivals(True, Signal())
+    monkeypatch.setattr(result_buffer, "MAX_BYTES", 1000)
+    between = ResultBuffer(True, Signal())
     between.add([result(i) for i in range(1, 13)])
     assert between.crowded()
     assert between.let_go()
@@ -82,10 +82,10 @@ def test_what_is_let_go_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> N
 def test_room_comes_when_the_caller_has_taken(
     ordered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "MAX_BYTES", 1000)
+    monkeypatch.setattr(result_buffer, "MAX_BYTES", 1000)
 
     async def main() -> None:
-        between = Arrivals(ordered, Signal())
+        between = ResultBuffer(ordered, Signal())
         between.add([result(i) for i in range(20)])
         waiting = asyncio.ensure_future(between.room())
         await asyncio.sleep(0)
@@ -116,8 +116,8 @@ def test_seen_knows_what_has_come_whatever_the_order(order: list[int], cut: int)
 def test_what_the_caller_takes_before_it_can_be_let_go_is_not_asked_for_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(arrivals, "MAX_BYTES", 400)
-    between = Arrivals(True, Signal())
+    monkeypatch.setattr(result_buffer, "MAX_BYTES", 400)
+    between = ResultBuffer(True, Signal())
     between.add([result(i) for i in range(5)])
     assert between.crowded()
     assert between.take() == [result(i) for i in range(5)]  # meanwhile, on the caller's thread

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 import rekindle
+from rekindle.execution import context
 from rekindle.runtime.runner import service
-from rekindle.sdk import context, declaration, payload
+from rekindle.sdk import declaration
+from rekindle.sdk.program import payload
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("inside")
