@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rekindle.bench.records import Run
+from rekindle.bench.target import FunctionTarget
 from rekindle.exception import StrategyUnavailableError
-from rekindle.sdk.bench_target import FunctionTarget
 from rekindle.sdk.calls import records
 from rekindle.sdk.calls.records import CallRecord
 from rekindle.wire.phases import Strategy

@@ -263,7 +263,7 @@ def test_another_protocol_is_a_version_error_that_says_what_to_do(shared: Home) 
         import sys
         from rekindle.wire import version
         version.PROTOCOL = {PROTOCOL + 1}
-        from rekindle.sdk.cli.main import main
+        from rekindle.cli.main import main
         main(["run", {str(script)!r}])
         """,
         "newer.py",
