@@ -15,13 +15,13 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 
 _STARTED_NS = now_ns()
 
+from rekindle.execution import context  # noqa: E402
 from rekindle.forkserver import interrupts, losses, park, sockets  # noqa: E402 - after the time stamp
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.linux import capabilities  # noqa: E402
 from rekindle.runtime.runner import inputs, loaded, program, serve, unique, withheld  # noqa: E402
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
-from rekindle.sdk import context  # noqa: E402
 from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
 
 

@@ -7,14 +7,14 @@ import sys
 import time
 from typing import Any
 
+from rekindle.execution import nesting
 from rekindle.forkserver import limits, park
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
 from rekindle.runtime.runner import unique
-from rekindle.runtime.runner.direct import DirectCalls
+from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
-from rekindle.sdk import nesting
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameError, FrameSocket
 from rekindle.wire.page import RunnerPage
