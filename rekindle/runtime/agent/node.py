@@ -21,18 +21,19 @@ from rekindle.runtime.agent.inputs.blobs import Blobs, unfetched
 from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.inputs.outcome import Batch
 from rekindle.runtime.agent.leases.leases import Leases
-from rekindle.runtime.agent.pools import places, slots
+from rekindle.runtime.agent.node_context import NodeContext
+from rekindle.runtime.agent.pools import slots
 from rekindle.runtime.agent.pools.budget import Budget
+from rekindle.runtime.agent.pools.idle_levels import IdleLevels
 from rekindle.runtime.agent.pools.plans import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.pools.resting import Resting
 from rekindle.runtime.agent.pools.stalls import Stalls
 from rekindle.runtime.agent.revision import Revision, revision_key
+from rekindle.runtime.agent.runners import runner_set as places
 from rekindle.runtime.agent.runners.runner import Runner, UserCodeFailed
 from rekindle.runtime.agent.session.history import History, start_of
-from rekindle.runtime.agent.starts.frozen import FrozenTemplate
 from rekindle.runtime.agent.starts.preparing import prepare
-from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns
@@ -41,7 +42,7 @@ from rekindle.wire.pools import PoolPlan
 log = logging.getLogger(__name__)
 
 #: How often pools are tended when nothing happens.
-TEND_S = 0.5
+RECONCILE_S = 0.5
 #: A snapshot that is being written when its app closes is given this long.
 FREEZE_GRACE_S = 120.0
 
@@ -50,7 +51,7 @@ FREEZE_GRACE_S = 120.0
 class Node:
     """All state of an agent."""
 
-    tools: Toolbox
+    context: NodeContext
     uplink: Uplink
     pools: dict[tuple[str, str], Pool] = field(default_factory=dict)
     revisions: dict[str, Revision] = field(default_factory=dict)
@@ -59,16 +60,16 @@ class Node:
     #: Runners by id -> share of memory, of calls that asked for a strategy by name.
     measured_pss: dict[str, int] = field(default_factory=dict)
     plans: Plans = field(default_factory=Plans)
-    resting: Resting = field(default_factory=Resting)
+    idle_levels: IdleLevels = field(default_factory=IdleLevels)
     stalls: Stalls = field(default_factory=Stalls)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.functions = Functions(self.tools, self.uplink)
-        self.budget = Budget(self.tools.settings.memory_budget_bytes)
+        self.functions = Functions(self.context, self.uplink)
+        self.budget = Budget(self.context.settings.memory_budget_bytes)
         #: Runners that clients call directly.
         self.leases = Leases(self)
-        self.blobs = Blobs(self.tools.settings.instance_dir)
+        self.blobs = Blobs(self.context.settings.instance_dir)
         self.in_flight.release = self.blobs.release
 
     # ---- orders of the controller ----------------------------------------------------------
@@ -152,7 +153,7 @@ class Node:
             elif one.state is InputState.WAITING:  # its pool is being opened
                 self.done(outcome.of_one(one, outcome.cancelled(one, "the input was cancelled")))
         for pool, inputs in by_pool.values():
-            pool.dealer.cancel(inputs, kill=order.kill)
+            pool.dispatcher.cancel(inputs, kill=order.kill)
 
     def open(self, order: pb.OpenFunction) -> None:
         """An app was registered: get ready for its first call."""
@@ -166,10 +167,10 @@ class Node:
             log.warning("open failed", extra=kv(function=function_id, reason=error))
             return
         if opened.spec.enable_memory_snapshot:
-            await pool.revision.frozen.look()
-            if pool.revision.frozen.snapshot is not None and self.tools.waiting is not None:
-                self.tools.waiting.refill(after_s=0)
-        pool.tend()
+            await pool.revision.tracker.look()
+            if pool.revision.tracker.snapshot is not None and self.context.waiting is not None:
+                self.context.waiting.refill(after_s=0)
+        pool.reconcile()
 
     def plan(self, order: pb.PlanPool) -> None:
         """What to hold of a pool, or of all pools of a function, from now on."""
@@ -179,14 +180,14 @@ class Node:
         for key, pool in self.pools.items():
             if key[0] == order.function_id and (found := self.plans.find(key)) is not None:
                 pool.sizing.order(found)
-                pool.tend()
+                pool.reconcile()
         key = (order.function_id, digest)
         if not order.every_instance and plan.runners and key not in self.pools:
             self._spawn(self._open_planned(order.function_id, order.params))
 
     async def _open_planned(self, function_id: str, params: bytes) -> None:
         try:
-            (await self._pool(function_id, params)).tend()
+            (await self._pool(function_id, params)).reconcile()
         except Error as error:
             log.warning("plan not followed", extra=kv(function=function_id, reason=error))
 
@@ -246,12 +247,12 @@ class Node:
                 revision=revision,
                 starter=self.functions.starter(function, revision),
                 host=self,
-                exit_grace_s=self.tools.settings.exit_grace_s,
+                exit_grace_s=self.context.settings.exit_grace_s,
             )
             if (plan := self.plans.find(key)) is not None:
                 pool.sizing.order(plan)
             if revision.snapshots_enabled and (
-                not await revision.frozen.refresh() or await revision.template_is_outdated()
+                not await revision.tracker.refresh() or await revision.template_is_outdated()
             ):
                 # A package or a file changed under a template that is alive.
                 revision.drop_template()
@@ -269,7 +270,7 @@ class Node:
                 code=function.code,
                 params=params,
                 source_dir=function.source_dir,
-                frozen=FrozenTemplate(self.tools, function.spec, params, {}),
+                tracker=SnapshotTracker(self.context, function.spec, params, {}),
                 secrets_in_snapshot=in_snapshot,
                 withheld=(
                     tuple(sorted(set(function.secrets) - may))
@@ -277,7 +278,7 @@ class Node:
                     else ()
                 ),
             )
-            revision.frozen.env = revision.environment()
+            revision.tracker.env = revision.environment()
             self.revisions[key] = revision
         return revision
 
@@ -302,7 +303,7 @@ class Node:
         return self.budget.room_for(self, pool, ahead=ahead)
 
     def _places(self, pool: Pool) -> int:
-        return self.tools.settings.max_runners + pool.beyond
+        return self.context.settings.max_runners + pool.beyond
 
     def _places_taken(self, depth: int) -> int:
         """Runners that count against the node's limit, for an input at this depth.
@@ -314,7 +315,7 @@ class Node:
         if not depth:
             return live
         count = sum(places.taken(p.runners.values(), depth) + p.starting for p in pools)
-        return max(count, live - self.tools.settings.max_waiting_runners)
+        return max(count, live - self.context.settings.max_waiting_runners)
 
     def may_run(self) -> bool:
         """Whether inputs may be run: no, while too many results are unconfirmed."""
@@ -384,14 +385,14 @@ class Node:
 
     # ---- life ------------------------------------------------------------------------------
 
-    async def tend_forever(self) -> None:
+    async def reconcile_forever(self) -> None:
         """Scale down, keep minimums, let old templates go; until cancelled."""
         while True:
-            await asyncio.sleep(TEND_S)
+            await asyncio.sleep(RECONCILE_S)
             for pool in list(self.pools.values()):
-                pool.tend()
+                pool.reconcile()
             self.stalls.look(self)
-            self.resting.tend(self.pools.values())
+            self.idle_levels.reconcile(self.pools.values())
             upkeep.let_templates_go(self)
 
     async def keep_budget_forever(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rekindle.forkserver import limits
 from rekindle.runtime.agent.settings import passed_on_environment
-from rekindle.runtime.agent.starts.frozen import FrozenTemplate
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
@@ -30,7 +30,7 @@ class Revision:
     code: bytes
     params: bytes
     source_dir: Path | None
-    frozen: FrozenTemplate
+    tracker: SnapshotTracker
     #: Of secrets: what may be in a snapshot, and the names of what may not.
     secrets_in_snapshot: dict[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
@@ -121,7 +121,7 @@ class Revision:
 
     def has_best_template(self) -> bool:
         """Whether a template is live, and mapped from the snapshot where that can be."""
-        template, snapshot = self.live_template(), self.frozen.snapshot
+        template, snapshot = self.live_template(), self.tracker.snapshot
         if template is None:
             return False
         return template.mapped or snapshot is None or not snapshot.is_mapped

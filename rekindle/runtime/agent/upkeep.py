@@ -22,7 +22,7 @@ VERIFY_EVERY_S = 3600.0
 
 def let_templates_go(node: Node) -> None:
     """Templates that no open app uses go after their time, and the oldest of too many."""
-    settings = node.tools.settings
+    settings = node.context.settings
     used = {id(pool.revision) for pool in node.pools.values()}
     now = time.monotonic()
     for key, revision in list(node.revisions.items()):
@@ -44,7 +44,7 @@ async def verify_forever(node: Node) -> None:
     while True:
         await asyncio.sleep(VERIFY_EVERY_S)
         try:
-            finding = await asyncio.to_thread(verify_one_in_background, node.tools.store)
+            finding = await asyncio.to_thread(verify_one_in_background, node.context.store)
         except SnapshotError as error:
             log.warning("verification failed", extra=kv(reason=error))
             continue
@@ -52,6 +52,6 @@ async def verify_forever(node: Node) -> None:
             continue
         log.error("damaged snapshot", extra=kv(key=finding.key, problem=finding.problem))
         for revision in node.revisions.values():
-            snapshot = revision.frozen.snapshot
+            snapshot = revision.tracker.snapshot
             if snapshot is not None and snapshot.key == finding.key:
-                revision.frozen.refuse(finding.problem)
+                revision.tracker.refuse(finding.problem)

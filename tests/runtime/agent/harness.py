@@ -16,9 +16,9 @@ import cloudpickle
 import psutil
 
 from rekindle.runtime.agent.node import Node
+from rekindle.runtime.agent.node_context import NodeContext
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import AgentSettings
-from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import durations_ms, now_ns
 from rekindle.wire.pickling import dumps
@@ -275,16 +275,16 @@ async def running_node(home: Path, **settings: Any) -> AsyncIterator[Harness]:
     """A node under ``home``; when it ends, nothing of it may be left."""
     instance = home / "instance"
     instance.mkdir(parents=True, exist_ok=True)
-    tools = await Toolbox.open(AgentSettings(instance, **settings))
+    context = await NodeContext.open(AgentSettings(instance, **settings))
     uplink = RecordingUplink()
-    node = Node(tools, uplink)
-    tending = asyncio.create_task(node.tend_forever())
+    node = Node(context, uplink)
+    tending = asyncio.create_task(node.reconcile_forever())
     try:
         yield Harness(node, uplink, home)
     finally:
         tending.cancel()
         await node.close()
-        await tools.close()
+        await context.close()
 
 
 def run(home: Path, scenario: Callable[[Harness], Awaitable[None]], **settings: Any) -> None:

@@ -21,7 +21,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from rekindle import paths
-from rekindle.runtime.agent.leases.desk import Desk
+from rekindle.runtime.agent.leases.direct_listener import DirectListener
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
 from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
@@ -59,7 +59,9 @@ class Leases:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self.desk = Desk(paths.direct_socket(node.tools.settings.instance_dir), self._greet)
+        self.listener = DirectListener(
+            paths.direct_socket(node.context.settings.instance_dir), self._greet
+        )
         self.counts: dict[str, Counts] = {}
         self._leases: dict[str, Lease] = {}
         #: Those whose runner ended, oldest first.
@@ -82,12 +84,12 @@ class Leases:
         else:
             lease = self._lend(order, pool, runner)
             answer.ok = True
-            answer.socket, answer.token = str(self.desk.path), lease.token
+            answer.socket, answer.token = str(self.listener.path), lease.token
             answer.runner_id = runner.id
         self._node.uplink.send(pb.AgentMessage(lease=answer))
 
     def _lend(self, order: pb.GrantLease, pool: Pool, runner: Runner) -> Lease:
-        self.desk.open()
+        self.listener.open()
         token = secrets.token_urlsafe(24)
         lease = Lease(order.lease_id, token, pool, runner, order.max_payload_bytes)
         self._leases[lease.id] = lease
@@ -146,7 +148,7 @@ class Leases:
             lease.client_gone = True
             self._look(lease)
 
-        self.desk.watch(sock, hung_up)
+        self.listener.watch(sock, hung_up)
         return True
 
     async def _tell_fate(self, sock: socket.socket, hello: Header) -> None:
@@ -168,7 +170,7 @@ class Leases:
             lease.pool.returning -= 1
         lease.move(LeaseState.ENDED)
         if lease.sock is not None:
-            self.desk.forget(lease.sock)
+            self.listener.forget(lease.sock)
             # Not only closed: should the runner hold on to its own, the client must see the end.
             with contextlib.suppress(OSError):
                 lease.sock.shutdown(socket.SHUT_RDWR)
@@ -197,7 +199,7 @@ class Leases:
         elif lease.state is LeaseState.HELD and lease.sock is not None:
             lease.move(LeaseState.RECALLED)
             lease.pool.returning += 1
-            self.desk.shut_for_reading(lease.sock)
+            self.listener.shut_for_reading(lease.sock)
 
     def short(self, pool: Pool, *, stuck: bool) -> None:
         """Inputs wait in a pool and no runner of it is idle. ``stuck``: none can be started.
@@ -337,7 +339,7 @@ class Leases:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        await self.desk.close()
+        await self.listener.close()
 
 
 def _is_surplus(pool: Pool) -> bool:

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
+from rekindle.runtime.agent.pools.idle_levels import (
+    ORDER,
+    IdleLevels,
+    level_held,
+    live,
+    may_drop_template,
+)
 from rekindle.runtime.agent.pools.memory import Memory
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.pools.resting import ORDER, Resting, level_held, live, may_drop_template
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.snapshot import residency
@@ -81,7 +87,7 @@ class Budget:
         for candidate in candidates(node, self.memory):
             if for_pool is not None and candidate.revision is for_pool.revision:
                 continue
-            if self._give_up(candidate, node.resting, reason):
+            if self._give_up(candidate, node.idle_levels, reason):
                 over -= candidate.frees
                 self._since -= candidate.frees
             if over <= 0:
@@ -109,7 +115,7 @@ class Budget:
         self._since += more
         return True
 
-    def _give_up(self, candidate: Candidate, resting: Resting, reason: str) -> bool:
+    def _give_up(self, candidate: Candidate, idle_levels: IdleLevels, reason: str) -> bool:
         revision = candidate.revision
         if candidate.runner is not None:
             assert candidate.pool is not None
@@ -117,7 +123,7 @@ class Budget:
                 return False
             candidate.pool.sizing.given_up = True
         elif candidate.level is Level.CACHED:
-            snapshot = revision.frozen.snapshot
+            snapshot = revision.tracker.snapshot
             if snapshot is None:
                 return False
             try:
@@ -126,9 +132,9 @@ class Budget:
                 log.warning("page cache not given back", extra=kv(reason=error))
                 return False
             self.memory.cached.pop(snapshot.key, None)
-            resting.give_up(revision)
+            idle_levels.give_up(revision)
         else:
-            resting.give_up(revision)
+            idle_levels.give_up(revision)
         self.seq += 1
         told: dict[str, Any] = {
             "seq": self.seq,
@@ -184,7 +190,7 @@ def _below_runners(revision: Revision, pools: list[Pool], memory: Memory) -> lis
         return []
     if any(pool.size() and pool.sizing.plan.runners for pool in pools):
         return []
-    template, snapshot = revision.template, revision.frozen.snapshot
+    template, snapshot = revision.template, revision.tracker.snapshot
     pool = max(pools, key=lambda p: p.sizing.quiet_since, default=None)
     since = template.last_used if template is not None else 0.0
     if pool is not None:
@@ -231,7 +237,7 @@ def report_pools(node: Node, memory: Memory) -> list[dict[str, Any]]:
     made = []
     for (function_id, digest), pool in node.pools.items():
         revision = pool.revision
-        snapshot, template = revision.frozen.snapshot, revision.template
+        snapshot, template = revision.tracker.snapshot, revision.template
         idle = pool.idle()
         runner = memory.idle_runner(pool)
         level = level_held(revision, memory.cached)

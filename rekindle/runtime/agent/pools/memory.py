@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rekindle.exception import SnapshotError
+from rekindle.runtime.agent.pools.idle_levels import live
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.pools.resting import live
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts.template import LiveTemplate
@@ -126,18 +126,18 @@ class Memory:
             if _due(self.templates.get(template.id), 0, now)
         ]
         snapshots = {
-            revision.frozen.snapshot.key: revision.frozen.snapshot.images
+            revision.tracker.snapshot.key: revision.tracker.snapshot.images
             for revision in node.revisions.values()
-            if revision.frozen.snapshot is not None
+            if revision.tracker.snapshot is not None
         }
         used = {
-            pool.revision.frozen.snapshot.key
+            pool.revision.tracker.snapshot.key
             for pool in node.pools.values()
-            if pool.runners and pool.revision.frozen.snapshot is not None
+            if pool.runners and pool.revision.tracker.snapshot is not None
         } | {
-            revision.frozen.snapshot.key
+            revision.tracker.snapshot.key
             for revision in node.revisions.values()
-            if live(revision) and revision.frozen.snapshot is not None
+            if live(revision) and revision.tracker.snapshot is not None
         }
         pids = [pid for _, _, pid, _ in due]
         shares, cached = await asyncio.to_thread(_read, pids, snapshots)
@@ -147,7 +147,7 @@ class Memory:
         self.cached, self.unmapped = cached, set(snapshots) - used
         if now - self._store_at > STALE_S:
             self._store_at = now
-            self.store_bytes = await asyncio.to_thread(_store_bytes, node.tools.store)
+            self.store_bytes = await asyncio.to_thread(_store_bytes, node.context.store)
         self.took_s = time.monotonic() - now
         self.passes += 1
 

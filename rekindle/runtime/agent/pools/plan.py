@@ -28,7 +28,8 @@ IdlerT = TypeVar("IdlerT", bound=Idler)
 def declared_plan(spec: FunctionSpec) -> PoolPlan:
     """What a function's decorator asks for, and no policy: the window, and a template once there.
 
-    BOOTED is kept and never made in advance (resting.py), so a template stays from its first start.
+    BOOTED is kept and never made in advance (idle_levels.py): a template stays from its first
+    start on.
     """
     return PoolPlan(
         runners=spec.min_containers,

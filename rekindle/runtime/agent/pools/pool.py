@@ -1,7 +1,7 @@
 """The runners of one function revision of one app on this node: how many there are.
 
 Decides when to start a runner and when to stop one. How it starts is the ladder's (starts.py), what
-inputs it gets the dealer's (dealing.py), what is kept beside runners keeping.py's.
+inputs it gets the dispatcher's (dealing.py), what is kept beside runners keeper.py's.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rekindle.exception import Error, InternalFailure
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment, InputState
-from rekindle.runtime.agent.inputs.dealing import Dealer, Sink
-from rekindle.runtime.agent.pools import places
+from rekindle.runtime.agent.inputs.dispatcher import InputDispatcher, Sink
+from rekindle.runtime.agent.pools import forced
 from rekindle.runtime.agent.pools.backoff import Backoff
-from rekindle.runtime.agent.pools.keeping import Keeping
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
+from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
 from rekindle.runtime.agent.revision import Revision
+from rekindle.runtime.agent.runners import runner_set as places
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState, UserCodeFailed
-from rekindle.runtime.agent.starts import forced
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns
@@ -92,10 +92,10 @@ class Pool:
         spec = self.revision.spec
         #: How many runners to have: the controller's plan, or what the function declares.
         self.sizing = Sizing(declared_plan(spec))
-        self.dealer = Dealer(
+        self.dispatcher = InputDispatcher(
             self, self.host, self.revision.label, spec.timeout_s, spec.single_use_containers
         )
-        self.keeping = Keeping(
+        self.keeper = TemplateKeeper(
             self.revision, self.starter, self._spawn, self._keep_template_when_due
         )
 
@@ -104,7 +104,7 @@ class Pool:
     @property
     def waiting(self) -> deque[Assignment]:
         """Inputs that no runner has."""
-        return self.dealer.waiting
+        return self.dispatcher.waiting
 
     def submit(self, inputs: list[Assignment]) -> None:
         """Take inputs of one order; their results go to the host."""
@@ -119,12 +119,12 @@ class Pool:
             for one in inputs:
                 self._spawn(forced.run(self, one, strategy))
             return
-        self.dealer.take_in(inputs)
+        self.dispatcher.take_in(inputs)
         self.pump()
 
     def pump(self) -> None:
         """Give waiting inputs to idle runners, and start runners that are missing."""
-        self.dealer.deal()
+        self.dispatcher.deal()
         self.sizing.see(bool(self.waiting) or self.busy() > 0)
         if self.waiting:
             self.host.leases.short(self, stuck=False)
@@ -166,7 +166,7 @@ class Pool:
 
     def start_s(self) -> float:
         """What the next start will cost, as far as it is known: what the last one did."""
-        return self.dealer.pace.start_s
+        return self.dispatcher.pace.start_s
 
     def size(self) -> int:
         """Runners that are there, starting ones not counted."""
@@ -192,7 +192,9 @@ class Pool:
     def coming(self) -> int:
         """Runners that are starting, or that the inputs which wait are worth."""
         room = self.sizing.limit - self.taken()
-        return self.starting + max(0, min(room, self.dealer.pace.runners_for(len(self.waiting))))
+        return self.starting + max(
+            0, min(room, self.dispatcher.pace.runners_for(len(self.waiting)))
+        )
 
     def _should_start(self) -> bool:
         if self.taken() >= self.sizing.limit + self.beyond:
@@ -215,11 +217,11 @@ class Pool:
             for r in places.counting(self.runners.values(), self.depth())
             if not r.private and r.state is not RunnerState.LENT
         ]
-        pace = self.dealer.pace
+        pace = self.dispatcher.pace
         coming = self.starting + self.returning
         # Each that a runner died with may need one for itself, however short the others are: one
         # after the other, they would wait for each other's starts.
-        suspects = self.dealer.suspects()
+        suspects = self.dispatcher.suspects()
         missing = pace.runners_for(len(self.waiting) - suspects) + suspects - coming
         if not serving:
             return max(missing, 1 - coming)
@@ -250,7 +252,7 @@ class Pool:
             if was_active and not self.sizing.active and self.last_input:
                 self.sizing.quiet_since = self.last_input  # its client was idle before
 
-    # ---- what the dealer tells -------------------------------------------------------------
+    # ---- what the dispatcher tells -------------------------------------------------------------
 
     def served(self, runner: Runner, *, first: bool) -> None:
         """A runner has ended a slice."""
@@ -264,8 +266,8 @@ class Pool:
                 event.set()
             elif self.revision.spec.single_use_containers:
                 self.stop_runner(runner)
-        self.keeping.freeze_when_due(waiting=bool(self.waiting))
-        self.dealer.deal_to(runner)
+        self.keeper.freeze_when_due(waiting=bool(self.waiting))
+        self.dispatcher.deal_to(runner)
         if not self.waiting or self.taken() < self.sizing.limit:
             self.pump()
 
@@ -290,7 +292,7 @@ class Pool:
             self.host.returned(one, f"runner {runner.id}: it ended before it had the input")
             return
         self._awaited[runner.id] = ended = asyncio.Event()
-        self.dealer.hand(runner, [one])
+        self.dispatcher.hand(runner, [one])
         await ended.wait()
 
     # ---- starting and stopping -------------------------------------------------------------
@@ -318,8 +320,8 @@ class Pool:
                 return
             self.welcome(runner)  # first of all: one that nobody knows of is never ended
             self.host.started(self, runner, began_ns, "")
-            self.dealer.pace.started((runner.ready_ns - began_ns) / 1e9)
-            self.keeping.freeze_when_due(waiting=bool(self.waiting))
+            self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
+            self.keeper.freeze_when_due(waiting=bool(self.waiting))
         self.pump()
 
     def start_beyond(self) -> None:
@@ -331,7 +333,7 @@ class Pool:
 
     def fail_next(self, error: Error) -> None:
         """Give the input that is next up."""
-        self.dealer.fail_waiting(lambda one: outcome.start_failed(one, error), 1)
+        self.dispatcher.fail_waiting(lambda one: outcome.start_failed(one, error), 1)
 
     def _start_failed(self, error: Error | UserCodeFailed, began_ns: int) -> None:
         log.warning("start failed", extra=kv(function=self.revision.label, reason=error))
@@ -339,17 +341,19 @@ class Pool:
         self.host.started(self, None, began_ns, str(error))
         # User code that raises will raise again; another error may have been this start's alone.
         every = isinstance(error, UserCodeFailed) or self.backoff.is_loop
-        self.dealer.fail_waiting(
+        self.dispatcher.fail_waiting(
             lambda one: outcome.start_failed(one, error), len(self.waiting) if every else 1
         )
 
     def welcome(self, runner: Runner) -> None:
         """Take in a runner that is ready."""
         self.runners[runner.id] = runner
-        runner.handlers["results"] = lambda header, body: self.dealer.results(runner, header, body)
-        runner.on_gone.append(lambda: self.dealer.ended(runner))
+        runner.handlers["results"] = lambda header, body: self.dispatcher.results(
+            runner, header, body
+        )
+        runner.on_gone.append(lambda: self.dispatcher.ended(runner))
         if runner.state is RunnerState.GONE:  # already
-            self.dealer.ended(runner)
+            self.dispatcher.ended(runner)
             return
         runner.exit_status.add_done_callback(lambda _status: runner.lost())
 
@@ -372,7 +376,7 @@ class Pool:
         self._spawn(runner.stop(self.exit_grace_s))
         return True
 
-    def tend(self) -> None:
+    def reconcile(self) -> None:
         """Called now and then: stop what idles too long, start what is missing."""
         for runner in self.sizing.surplus(self.idle(), self.active(), time.monotonic()):
             self.stop_runner(runner)
@@ -381,7 +385,7 @@ class Pool:
     async def close(self) -> None:
         """Fail what waits, kill what runs, let exit hooks run in idle runners."""
         self._shut()
-        self.dealer.fail_waiting(lambda one: outcome.cancelled(one, _CLOSED), len(self.waiting))
+        self.dispatcher.fail_waiting(lambda one: outcome.cancelled(one, _CLOSED), len(self.waiting))
         await self.host.leases.close_pool(self)
         stops = []
         for runner in list(self.runners.values()):
@@ -402,18 +406,18 @@ class Pool:
 
     def _shut(self) -> None:
         """Nothing is started any more."""
-        self.closed = self.keeping.closed = True
+        self.closed = self.keeper.closed = True
         if self._again is not None:
             self._again.cancel()
 
     # ---- beside runners --------------------------------------------------------------------
 
     def _keep_template_when_due(self) -> None:
-        self.keeping.keep_template_when_due(self.sizing.level(self.size()))
+        self.keeper.keep_template_when_due(self.sizing.level(self.size()))
 
     def keep_template(self) -> None:
         """Restore the template, to fork from, in the background."""
-        self.keeping.keep_template()
+        self.keeper.keep_template()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

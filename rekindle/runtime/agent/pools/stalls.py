@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rekindle.exception import CallDepthError
-from rekindle.runtime.agent.pools import places
+from rekindle.runtime.agent.runners import runner_set as places
 from rekindle.runtime.agent.runners.runner import RunnerState
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rekindle.runtime.agent.pools.pool import Pool
     from rekindle.runtime.agent.runners.runner import Runner
 
-#: So many looks in a row (node.TEND_S) make it a stall: waits begin and end all the time.
+#: So many looks in a row (node.RECONCILE_S) make it a stall: waits begin and end all the time.
 _LOOKS = 2
 
 
@@ -48,7 +48,7 @@ class Stalls:
         self._seen = seen
 
     def _help(self, node: Node, pool: Pool, waiting: int) -> None:
-        most = node.tools.settings.max_waiting_runners
+        most = node.context.settings.max_waiting_runners
         if waiting < most:
             pool.beyond += 1
             pool.start_beyond()

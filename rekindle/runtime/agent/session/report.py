@@ -25,8 +25,8 @@ def stats(node: Node) -> dict[str, Any]:
     memory = psutil.virtual_memory()
     return {
         "pid": os.getpid(),
-        "max_runners": node.tools.settings.max_runners,
-        "criu": node.tools.criu.version_text if node.tools.criu else "",
+        "max_runners": node.context.settings.max_runners,
+        "criu": node.context.criu.version_text if node.context.criu else "",
         "direct": node.leases.stats(),
         "in_flight": node.in_flight.running,
         "unconfirmed": node.in_flight.unconfirmed,
@@ -57,7 +57,7 @@ def stats(node: Node) -> dict[str, Any]:
                 "app_id": pool.app_id,
                 "waiting": len(pool.waiting),
                 "starting": pool.starting,
-                "service_s": pool.dealer.pace.service_s,
+                "service_s": pool.dispatcher.pace.service_s,
                 **pool.backoff.report(),
             }
             for pool in node.pools.values()
@@ -76,11 +76,11 @@ def stats(node: Node) -> dict[str, Any]:
             {
                 "function": revision.spec.name,
                 "app": revision.spec.app_name,
-                "state": revision.frozen.state.value,
-                "reason": revision.frozen.reason,
-                "key": revision.frozen.snapshot.key if revision.frozen.snapshot else "",
+                "state": revision.tracker.state.value,
+                "reason": revision.tracker.reason,
+                "key": revision.tracker.snapshot.key if revision.tracker.snapshot else "",
                 "fork_unsafe": revision.fork_unsafe or [],
-                "progress": revision.frozen.progress(),
+                "progress": revision.tracker.progress(),
             }
             for revision in node.revisions.values()
             if revision.snapshots_enabled
@@ -90,7 +90,7 @@ def stats(node: Node) -> dict[str, Any]:
         "held": report_pools(node, node.budget.memory),
         "starts": node.history.news(),
         "counters": node.history.counters(),
-        "restores": dict(node.tools.restores),
+        "restores": dict(node.context.restores),
         "measured_pss_bytes": dict(node.measured_pss),
     }
 

@@ -17,15 +17,15 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
+from rekindle.runtime.agent.node_context import NodeContext
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Line, Output
 from rekindle.runtime.agent.runners.runner import Runner, kill_process
 from rekindle.runtime.agent.starts.boot import Booted, boot
-from rekindle.runtime.agent.starts.frozen import FrozenState
 from rekindle.runtime.agent.starts.restoring import Restoring
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
-from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire.logs import kv
 from rekindle.wire.page import RunnerPage
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 class Starter:
     """Starts runners of one pool."""
 
-    tools: Toolbox
+    context: NodeContext
     revision: Revision
     #: Variables and secrets that a runner gets when it becomes one; never in a snapshot.
     runner_env: Mapping[str, str]
@@ -85,18 +85,18 @@ class Starter:
     async def _look_for_snapshot(self, clock: PhaseClock, notes: list[str]) -> None:
         if not self.revision.snapshots_enabled:
             return
-        frozen = self.revision.frozen
-        known = frozen.state
-        await frozen.look()
-        if frozen.state is not known:
+        tracker = self.revision.tracker
+        known = tracker.state
+        await tracker.look()
+        if tracker.state is not known:
             clock.mark(Phase.IMAGE)
         if self._first:
             # Later refusals and failures are told when they happen.
             self._first = False
-            if frozen.state is FrozenState.IMPOSSIBLE:
-                self.say(f"no snapshot of {self.revision.label}: {frozen.reason}")
-            elif frozen.state is FrozenState.ABSENT and frozen.refused:
-                self._passed_over(notes, Strategy.RESTORE, frozen.reason)
+            if tracker.state is SnapshotState.IMPOSSIBLE:
+                self.say(f"no snapshot of {self.revision.label}: {tracker.reason}")
+            elif tracker.state is SnapshotState.ABSENT and tracker.refused:
+                self._passed_over(notes, Strategy.RESTORE, tracker.reason)
 
     async def _open(self, strategy: Strategy) -> bool:
         """Whether a step can be tried at all."""
@@ -104,7 +104,7 @@ class Starter:
             return False
         if strategy is Strategy.FORK:
             return self.revision.live_template() is not None
-        return self.revision.frozen.snapshot is not None
+        return self.revision.tracker.snapshot is not None
 
     def _passed_over(self, notes: list[str], strategy: Strategy, reason: str) -> None:
         note = f"{strategy} passed over: {reason}"
@@ -133,7 +133,7 @@ class Starter:
         self, template: LiveTemplate, clock: PhaseClock, strategy: Strategy
     ) -> Runner:
         runner_id = new_id("ru")
-        forking = asyncio.ensure_future(template.fork(self.tools.door, runner_id))
+        forking = asyncio.ensure_future(template.fork(self.context.listener, runner_id))
         output = self._output(runner_id)  # while the template forks
         try:
             forked = await forking
@@ -161,11 +161,11 @@ class Starter:
     # ---- restore ---------------------------------------------------------------------------
 
     def _restoring(self) -> Restoring:
-        return Restoring(self.tools, self.revision)
+        return Restoring(self.context, self.revision)
 
     async def _restore(self, clock: PhaseClock) -> Runner:
-        frozen = self.revision.frozen
-        snapshot = await frozen.usable()
+        tracker = self.revision.tracker
+        snapshot = await tracker.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
         output = self._output("")
@@ -173,7 +173,7 @@ class Starter:
             back = await self._restoring().bring_back(snapshot, clock)
         except SnapshotRestoreError as error:
             output.close()
-            frozen.refuse(str(error))
+            tracker.refuse(str(error))
             raise
         except BaseException:
             output.close()
@@ -189,16 +189,18 @@ class Starter:
             Strategy.RESTORE,
             output,
         )
-        self.tools.note_restore(runner.id, restore_steps(clock, back.arrived_ns))
+        self.context.note_restore(runner.id, restore_steps(clock, back.arrived_ns))
         return runner
 
     def why_no_restore(self) -> str:
         """Why there is no snapshot to restore now."""
         if not self.revision.snapshots_enabled:
             return "enable_memory_snapshot=True is not set, so there is no snapshot"
-        frozen = self.revision.frozen
-        making = "it is being made" if frozen.state is FrozenState.MAKING else "none was made yet"
-        return f"no snapshot: {frozen.reason or making}"
+        tracker = self.revision.tracker
+        making = (
+            "it is being made" if tracker.state is SnapshotState.MAKING else "none was made yet"
+        )
+        return f"no snapshot: {tracker.reason or making}"
 
     async def record_working_set(self, runner: Runner) -> None:
         """Keep what a restored runner has touched in its first call."""
@@ -206,7 +208,7 @@ class Starter:
 
     async def restore_template(self) -> LiveTemplate:
         """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
-        snapshot = await self.revision.frozen.usable()
+        snapshot = await self.revision.tracker.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
         if snapshot.manifest.fork_unsafe:
@@ -268,7 +270,7 @@ class Starter:
         output = self._output(runner_id)
         try:
             booted = await boot(
-                self.tools,
+                self.context,
                 self.revision,
                 output,
                 clock,

@@ -33,13 +33,13 @@ async def _ensure_snapshot(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled:
         raise StrategyUnavailableError(f"restore: {starter.why_no_restore()}")
-    await revision.frozen.look()
+    await revision.tracker.look()
     if revision.background:
         await asyncio.gather(*revision.background, return_exceptions=True)
-    if revision.frozen.snapshot is None:
-        revision.frozen.not_before = 0.0
-        await freeze(starter.tools, revision, starter.say)
-    if revision.frozen.snapshot is None:
+    if revision.tracker.snapshot is None:
+        revision.tracker.not_before = 0.0
+        await freeze(starter.context, revision, starter.say)
+    if revision.tracker.snapshot is None:
         raise StrategyUnavailableError(f"restore: {starter.why_no_restore()}")
 
 
@@ -47,10 +47,10 @@ async def _ensure_template(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled or revision.fork_unsafe:
         raise StrategyUnavailableError(f"fork: {starter.why_no_fork()}")
-    await revision.frozen.look()
+    await revision.tracker.look()
     if revision.has_best_template():
         return
-    if revision.frozen.snapshot is not None:
+    if revision.tracker.snapshot is not None:
         await starter.restore_template()
     else:
         await starter.boot_template()

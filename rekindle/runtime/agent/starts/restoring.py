@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import SnapshotRestoreError
+from rekindle.runtime.agent.node_context import NodeContext
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
-from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.snapshot import diagnose, worker, workingset
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
@@ -37,7 +37,7 @@ _RECORDINGS = 4
 class Restoring:
     """Restores of one revision's snapshot."""
 
-    tools: Toolbox
+    context: NodeContext
     revision: Revision
 
     async def bring_back(self, snapshot: Snapshot, clock: PhaseClock) -> WaitingRestore:
@@ -45,8 +45,8 @@ class Restoring:
 
         Raises StartError or SnapshotRestoreError.
         """
-        frozen, mode = self.revision.frozen, self.tools.settings.restore_mode
-        why_not = snapshot.why_not_mapped or frozen.mapping_failed
+        tracker, mode = self.revision.tracker, self.context.settings.restore_mode
+        why_not = snapshot.why_not_mapped or tracker.mapping_failed
         if mode == "copied" or (mode == "auto" and why_not):
             return await self._from(snapshot, snapshot.images, clock)
         if why_not:
@@ -59,20 +59,20 @@ class Restoring:
         except SnapshotRestoreError as error:
             if mode == "mapped":
                 raise
-            frozen.mapping_failed = str(error)
+            tracker.mapping_failed = str(error)
             log.warning("restored by copying", extra=kv(snapshot=snapshot.key, reason=error))
             return await self._from(snapshot, snapshot.images, clock)
 
     async def _from(self, snapshot: Snapshot, images: Path, clock: PhaseClock) -> WaitingRestore:
-        assert self.tools.waiting is not None
-        pin = self.tools.store.pin(snapshot.key)
+        assert self.context.waiting is not None
+        pin = self.context.store.pin(snapshot.key)
         if pin is None:
             raise SnapshotRestoreError(f"snapshot {snapshot.key} was removed from the store")
-        self.tools.store.touch(snapshot.key)
+        self.context.store.touch(snapshot.key)
         if images == snapshot.mapped:
             self._read_ahead(snapshot)
         try:
-            waiting = await self.tools.waiting.take()
+            waiting = await self.context.waiting.take()
         except BaseException:
             pin.release()
             raise
@@ -81,17 +81,17 @@ class Restoring:
         clock.mark(Phase.ISOLATE)
         # CRIU gives the process a time namespace in which CLOCK_MONOTONIC goes on from the dump,
         # so it does not run backwards, not even after a reboot.
-        work_dir = self.tools.scratch / waiting.id
+        work_dir = self.context.scratch / waiting.id
         work_dir.mkdir()
         waiting.job.ended.add_done_callback(lambda _ended: _remove_tree(work_dir))
         try:
-            token, arrival = self.tools.door.expect()
-            waiting.leash.give_orders(self.tools.door, token)
+            token, arrival = self.context.listener.expect()
+            waiting.control_pipe.give_orders(self.context.listener, token)
             answer = waiting.job.send(
                 worker.restore_request(
-                    leash=snapshot.manifest.leash,
+                    control_pipe=snapshot.manifest.control_pipe,
                     log_name=_RESTORE_LOG,
-                    unprivileged=self.tools.unprivileged,
+                    unprivileged=self.context.unprivileged,
                 ),
                 {worker.IMAGES_FD: str(images), worker.WORK_FD: str(work_dir)},
             )
@@ -101,7 +101,7 @@ class Restoring:
             raise
         waiting.arrived_ns = now_ns()
         waiting.mapped = images == snapshot.mapped
-        waiting.leash.drop()  # it has read its orders
+        waiting.control_pipe.drop()  # it has read its orders
         return waiting
 
     async def _restored_arrives(
@@ -145,7 +145,7 @@ class Restoring:
 
     async def record_working_set(self, runner: Runner) -> None:
         """Keep what a restored runner has touched after its first call: that of the first few."""
-        revision, snapshot = self.revision, self.revision.frozen.snapshot
+        revision, snapshot = self.revision, self.revision.tracker.snapshot
         if snapshot is None or not snapshot.is_mapped or revision.recordings >= _RECORDINGS:
             return
         revision.recordings += 1

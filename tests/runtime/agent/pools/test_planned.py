@@ -1,4 +1,4 @@
-"""A node follows plans, with real processes: sizes, resting levels, and a memory budget."""
+"""A node follows plans, with real processes: sizes, idle levels, and a memory budget."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 
 from rekindle.exception import InvalidError
 from rekindle.runtime.agent.pools import budget as budget_module
-from rekindle.runtime.agent.pools.resting import live
+from rekindle.runtime.agent.pools.idle_levels import live
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import budget_bytes
-from rekindle.runtime.agent.starts.frozen import FrozenState
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot import residency
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level, PoolPlan, Rest
@@ -66,7 +66,7 @@ async def with_snapshot(h: Harness, function_id: str) -> Any:
     """Call it once, and wait for its snapshot and the template that is kept."""
     assert (await h.call(function_id, "host")).strategy == "cold"
     revision = h.revision(function_id)
-    await h.uplink.until(lambda: revision.frozen.state is FrozenState.READY)
+    await h.uplink.until(lambda: revision.tracker.state is SnapshotState.READY)
     await h.uplink.until(lambda: live(revision) and revision.template.mapped)
     return revision
 
@@ -155,7 +155,7 @@ def test_a_runner_is_made_ready_ahead_of_time(home: Path) -> None:
     run(home, scenario)
 
 
-# ---- resting levels ----------------------------------------------------------------------------
+# ---- idle levels ----------------------------------------------------------------------------
 
 
 @pytest.mark.criu
@@ -164,7 +164,7 @@ def test_without_a_plan_a_template_stays_when_the_runners_have_gone(home: Path) 
         worker = h.add(Worker, enable_memory_snapshot=True, scaledown_window_s=0.5)
         revision = await with_snapshot(h, worker)
         await h.uplink.until(lambda: not h.runners(worker))
-        h.node.resting.tend(h.node.pools.values())
+        h.node.idle_levels.reconcile(h.node.pools.values())
         assert live(revision)
         assert (await h.call(worker, "host")).strategy == "fork"
 
@@ -211,7 +211,7 @@ def test_a_pool_that_rests_cached_has_its_snapshot_read_into_the_page_cache(home
         revision = await with_snapshot(h, worker)
         plan(h, worker, keep_s=0.0, rest=(Rest(Level.DISK),))
         await h.uplink.until(lambda: not h.runners(worker) and not live(revision))
-        images = revision.frozen.snapshot.images
+        images = revision.tracker.snapshot.images
 
         def given_back() -> bool:
             # Pages stay as long as a process that maps them is on its way out.
@@ -232,7 +232,7 @@ def test_a_template_is_not_let_go_before_it_is_frozen(home: Path) -> None:
         plan(h, worker, keep_s=0.0, rest=(Rest(Level.DISK),))
         assert (await h.call(worker, "host")).strategy == "cold"
         revision = h.revision(worker)
-        await h.uplink.until(lambda: revision.frozen.state is FrozenState.READY)
+        await h.uplink.until(lambda: revision.tracker.state is SnapshotState.READY)
         await h.uplink.until(lambda: not h.runners(worker) and not live(revision))
         assert (await h.call(worker, "host")).strategy == "restore"
 
@@ -286,10 +286,10 @@ def test_what_went_for_lack_of_memory_is_not_started_again_before_an_input_comes
         budget.limit_bytes *= 10
         pool = h.node.pools[worker, ""]
         for _ in range(3):
-            pool.tend()
+            pool.reconcile()
         assert not pool.size() and not pool.starting
         await h.call(worker, "host")
-        pool.tend()
+        pool.reconcile()
         assert idle(h, worker) == 1
 
     run(home, scenario)
@@ -339,7 +339,7 @@ def test_an_input_is_served_however_short_memory_is_but_nothing_is_started_ahead
         assert not h.runners(worker)
         open_(h, other)
         await h.uplink.until(lambda: (other, "") in h.node.pools)
-        h.node.pools[other, ""].tend()
+        h.node.pools[other, ""].reconcile()
         assert not h.runners(other) and not h.node.pools[other, ""].starting
         assert (await h.call(other, "host")).value
 
@@ -362,7 +362,7 @@ def test_of_one_function_runners_go_before_the_template_before_the_cache(home: P
         over_by_one(h)
         budget.enforce(h.node)
         assert not live(revision)
-        h.node.resting.tend(h.node.pools.values())
+        h.node.idle_levels.reconcile(h.node.pools.values())
         assert not revision.restoring, "it is not made anew in advance"
         pool = h.node.pools[worker, ""]
         await h.uplink.until(lambda: pool.revision.template is None)

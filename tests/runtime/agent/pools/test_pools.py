@@ -152,10 +152,10 @@ def test_a_full_node_keeps_a_runner_that_is_dearer_to_start_than_it_has_been_idl
         await h.call(second, "pid")  # it had none: one is stopped for it in any case
         assert len(h.runners(first)) == len(h.runners(second)) == 1
         dear = h.node.pools[(second, "")]
-        dear.dealer.pace.start_s = 600.0
+        dear.dispatcher.pace.start_s = 600.0
         await h.results(h.submit_many(first, "sleep", [(1.0,), (1.0,)]))
         assert len(h.runners(first)) == len(h.runners(second)) == 1
-        dear.dealer.pace.start_s = 1.5
+        dear.dispatcher.pace.start_s = 1.5
         keys = h.submit_many(first, "sleep", [(4.0,), (4.0,)])
         await h.uplink.until(lambda: not h.runners(second) and len(h.runners(first)) == 2)
         assert not any(key in h.uplink.results for key in keys)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rekindle.runtime.agent.session.report import stats
-from rekindle.runtime.agent.starts.frozen import FrozenState
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Harness, run
@@ -93,12 +93,12 @@ def test_the_first_call_does_not_wait_for_its_snapshot_nor_do_calls_beside_it(ho
     async def scenario(h: Harness) -> None:
         heavy = h.add(Heavy, enable_memory_snapshot=True)
         assert (await h.call(heavy, "size")).strategy == "cold"
-        frozen = h.revision(heavy).frozen
-        assert frozen.state in (FrozenState.ABSENT, FrozenState.MAKING)
+        tracker = h.revision(heavy).tracker
+        assert tracker.state in (SnapshotState.ABSENT, SnapshotState.MAKING)
         beside = 0
-        while frozen.state is not FrozenState.READY:
+        while tracker.state is not SnapshotState.READY:
             assert (await h.call(heavy, "size")).value == 200 << 20
-            beside += frozen.state is FrozenState.MAKING
+            beside += tracker.state is SnapshotState.MAKING
         assert beside > 0  # calls were answered while it was being written
 
     run(home, scenario)
@@ -205,7 +205,7 @@ def test_a_corrupt_page_file_is_refused_with_its_name_and_made_anew(home: Path) 
         outcome = await h.call(counter, "total")
         assert (outcome.strategy, outcome.value) == ("cold", 499500)
         assert (await h.prepare(counter, "restore")).ok
-        snapshot = h.revision(counter).frozen.snapshot
+        snapshot = h.revision(counter).tracker.snapshot
         assert "corrupt" in snapshot.manifest.made_because[0]
         assert "pages-" in snapshot.manifest.made_because[0]
         assert (await h.call(counter, "total", strategy="restore")).value == 499500
@@ -329,7 +329,7 @@ def test_a_snapshot_in_use_is_not_removed_to_make_room_and_one_that_is_not_is(ho
     async def use(h: Harness) -> None:
         counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
         assert (await h.call(counter, "total")).strategy == "restore"
-        store = h.node.tools.store
+        store = h.node.context.store
         store.gc(budget_bytes=0)
         assert [entry.problem for entry in store.list()] == [""]
 

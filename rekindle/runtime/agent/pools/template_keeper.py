@@ -24,27 +24,27 @@ _SPARE_MEMORY = 0.15
 
 
 @dataclass
-class Keeping:
+class TemplateKeeper:
     """Makes snapshots and keeps templates of one pool's revision, off the critical path."""
 
     revision: Revision
     starter: Starter
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     #: Called when a snapshot was made, or could not be.
-    frozen: Callable[[], None]
+    snapshot_ended: Callable[[], None]
     closed: bool = False
 
     def freeze_when_due(self, *, waiting: bool) -> None:
         """Begin the snapshot once an input has been answered, so that it delays none."""
         revision = self.revision
-        if not revision.snapshots_enabled or not revision.frozen.wanted() or revision.background:
+        if not revision.snapshots_enabled or not revision.tracker.wanted() or revision.background:
             return
         if not revision.served.is_set() and waiting:
             return
-        task = asyncio.create_task(freeze(self.starter.tools, revision, self.starter.say))
+        task = asyncio.create_task(freeze(self.starter.context, revision, self.starter.say))
         revision.background.add(task)
         task.add_done_callback(revision.background.discard)
-        task.add_done_callback(lambda _task: self.frozen())
+        task.add_done_callback(lambda _task: self.snapshot_ended())
 
     def keep_template_when_due(self, level: Level) -> None:
         """Restore the template too, so that the next runners are forked from mapped memory.
@@ -53,7 +53,7 @@ class Keeping:
         ``level``: what is to be held below the runners.
         """
         revision = self.revision
-        snapshot = revision.frozen.snapshot
+        snapshot = revision.tracker.snapshot
         if (
             self.closed
             or snapshot is None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, InputState, Order
-from rekindle.runtime.agent.inputs.dealing import Dealer
+from rekindle.runtime.agent.inputs.dispatcher import InputDispatcher
 
 
 def order(
@@ -29,21 +29,21 @@ def inputs(of: Order, *indexes: int, dealt: bool = False) -> list[Assignment]:
     return made
 
 
-def dealer() -> Dealer:
+def dispatcher() -> InputDispatcher:
     """One whose pool is open and has no runners."""
     crew: Any = SimpleNamespace(closed=False)
     sink: Any = SimpleNamespace()
-    return Dealer(crew, sink, "f", timeout_s=300)
+    return InputDispatcher(crew, sink, "f", timeout_s=300)
 
 
-def waiting(of: Dealer) -> list[tuple[str, int]]:
+def waiting(of: InputDispatcher) -> list[tuple[str, int]]:
     """What waits, in order."""
     return [(one.order.call_id, one.index) for one in of.waiting]
 
 
 def test_requests_of_a_call_that_overtook_each_other_are_dealt_in_its_order() -> None:
     one = order()
-    made = dealer()
+    made = dispatcher()
     made.take_in(inputs(one, 0, 1, 2))
     made.take_in(inputs(one, 6, 7, 8))
     made.take_in(inputs(one, 3, 4, 5))
@@ -51,7 +51,7 @@ def test_requests_of_a_call_that_overtook_each_other_are_dealt_in_its_order() ->
 
 
 def test_a_call_does_not_overtake_one_that_came_before_it() -> None:
-    made = dealer()
+    made = dispatcher()
     made.take_in(inputs(order("fc-1", 5), 0, 1))
     made.take_in(inputs(order("fc-2", 3), 0, 1))  # another client's clock is behind
     assert [call for call, _ in waiting(made)] == ["fc-1", "fc-1", "fc-2", "fc-2"]
@@ -59,7 +59,7 @@ def test_a_call_does_not_overtake_one_that_came_before_it() -> None:
 
 @given(st.permutations(range(6)), st.integers(0, 6))
 def test_slices_that_come_back_in_any_order_wait_oldest_first(turns: list[int], dealt: int) -> None:
-    made, one = dealer(), order()
+    made, one = dispatcher(), order()
     pieces = [inputs(one, *range(4 * n, 4 * n + 4), dealt=True) for n in range(6)]
     made.take_in(inputs(one, *range(24, 30)))
     for turn in turns[:dealt]:
@@ -70,7 +70,7 @@ def test_slices_that_come_back_in_any_order_wait_oldest_first(turns: list[int], 
 
 
 def test_what_a_runner_died_with_waits_behind_what_waits_and_before_what_comes_later() -> None:
-    made, one, bad = dealer(), order(), order(suspect=True)
+    made, one, bad = dispatcher(), order(), order(suspect=True)
     made.take_in(inputs(one, 4, 5, 6))
     made.take_in(inputs(bad, 1))
     made.take_in(inputs(bad, 0))
@@ -81,7 +81,7 @@ def test_what_a_runner_died_with_waits_behind_what_waits_and_before_what_comes_l
 
 
 def test_what_a_runner_died_with_still_goes_before_what_is_less_deep() -> None:
-    made = dealer()
+    made = dispatcher()
     made.take_in(inputs(order("fc-1"), 0, 1))
     made.take_in(inputs(order("fc-2", depth=1), 0, 1))
     made.take_in(inputs(order("fc-3", depth=1, suspect=True), 0))
@@ -89,7 +89,7 @@ def test_what_a_runner_died_with_still_goes_before_what_is_less_deep() -> None:
 
 
 def test_what_a_runner_died_with_is_dealt_alone() -> None:
-    made, one = dealer(), order()
+    made, one = dispatcher(), order()
     made.pace.note(100, 0.001)
     made.take_in(inputs(one, 0, 1, 2))
     made.take_in(inputs(order(suspect=True), 3))

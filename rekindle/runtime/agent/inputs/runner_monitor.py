@@ -22,7 +22,7 @@ from rekindle.wire.logs import kv
 from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
 
 if TYPE_CHECKING:
-    from rekindle.runtime.agent.inputs.dealing import Dealer
+    from rekindle.runtime.agent.inputs.dispatcher import InputDispatcher
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,10 @@ _STUCK_S = 10.0
 
 
 class Watch:
-    """Looks at the runners of one dealer while they have inputs."""
+    """Looks at the runners of one dispatcher while they have inputs."""
 
-    def __init__(self, dealer: Dealer) -> None:
-        self._dealer = dealer
+    def __init__(self, dispatcher: InputDispatcher) -> None:
+        self._dispatcher = dispatcher
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -48,14 +48,14 @@ class Watch:
 
     def _look(self) -> None:
         self._timer = None
-        dealer, now = self._dealer, time.monotonic()
-        busy = [runner for runner in dealer.crew.busy_runners() if runner.slices]
+        dispatcher, now = self._dispatcher, time.monotonic()
+        busy = [runner for runner in dispatcher.crew.busy_runners() if runner.slices]
         longest = 0.0
         for runner in busy:
             longest = max(longest, self.look_at(runner, now))
-        dealer.pace.running_s = longest
-        if dealer.waiting:
-            dealer.crew.pump()
+        dispatcher.pace.running_s = longest
+        if dispatcher.waiting:
+            dispatcher.crew.pump()
         if busy:
             self.start()
 
@@ -69,7 +69,7 @@ class Watch:
             runner.recalled_at = 0.0
         running = running_input(runner)
         took = now - runner.seen_at
-        timeout_s = self._dealer.timeout_s
+        timeout_s = self._dispatcher.timeout_s
         if running is not None and running.cancel is not Cancel.NO:
             self._cancel(runner, running, now)
         elif took > timeout_s and running is not None:
@@ -77,7 +77,7 @@ class Watch:
             runner.kill(f"the input ran longer than timeout={timeout_s:g} s")
         elif took > timeout_s + _STUCK_S:
             runner.kill("it did not begin the input that it was given")
-        elif took > self._dealer.pace.slow_s:
+        elif took > self._dispatcher.pace.slow_s:
             self._relieve(runner, running, now)
         return took if running is not None else 0.0
 
@@ -92,14 +92,14 @@ class Watch:
         # Seen running before the call was written, and still running: see above.
         records = runner.page.unsent()
         runner.output.drain()  # what those inputs printed goes before their results
-        self._dealer.take(runner, records)
+        self._dispatcher.take(runner, records)
         behind = []
         for piece in runner.slices:
             behind += [one for one in piece.left.values() if one is not running]
             piece.left = {index: one for index, one in piece.left.items() if one is running}
         if behind:
             log.debug("called back", extra=kv(runner=runner.id, inputs=len(behind)))
-            self._dealer.put_back(behind)
+            self._dispatcher.put_back(behind)
 
     def _cancel(self, runner: Runner, running: Assignment, now: float) -> None:
         piece = next(one for one in runner.slices if running.index in one.left)

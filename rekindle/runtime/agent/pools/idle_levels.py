@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rekindle.runtime.agent.pools.keeping import memory_to_spare
 from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.pools.template_keeper import memory_to_spare
 from rekindle.runtime.agent.revision import Revision
-from rekindle.runtime.agent.starts.frozen import FrozenState
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot import residency, workingset
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Level
@@ -43,13 +43,13 @@ class _Held:
 
 
 @dataclass
-class Resting:
+class IdleLevels:
     """Brings all revisions of a node to the levels that their pools ask for."""
 
     _held: dict[int, _Held] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def tend(self, pools: Iterable[Pool]) -> None:
+    def reconcile(self, pools: Iterable[Pool]) -> None:
         """Called now and then."""
         by_revision: dict[int, list[Pool]] = {}
         for pool in pools:
@@ -89,7 +89,7 @@ class Resting:
         if pool is None or now < held.not_before or not memory_to_spare():
             return
         revision = pool.revision
-        snapshot = revision.frozen.snapshot
+        snapshot = revision.tracker.snapshot
         if (
             snapshot is None
             or snapshot.manifest.fork_unsafe
@@ -104,7 +104,7 @@ class Resting:
     def _cache(self, held: _Held, revision: Revision) -> None:
         """Have the snapshot's working set cached; all of it where that is not known."""
         now = time.monotonic()
-        snapshot = revision.frozen.snapshot
+        snapshot = revision.tracker.snapshot
         if snapshot is None or now - held.cached_at < LOOK_AGAIN_S:
             return
         held.cached_at = now
@@ -156,13 +156,13 @@ def may_drop_template(revision: Revision) -> bool:
         and not revision.background
         and not revision.restoring
         and not revision.booting.locked()
-        and revision.frozen.state in (FrozenState.READY, FrozenState.IMPOSSIBLE)
+        and revision.tracker.state in (SnapshotState.READY, SnapshotState.IMPOSSIBLE)
     )
 
 
 def level_held(revision: Revision, cached: Mapping[str, int]) -> Level:
     """Where it is below its runners. ``cached``: bytes in the page cache by snapshot."""
-    template, snapshot = revision.template, revision.frozen.snapshot
+    template, snapshot = revision.template, revision.tracker.snapshot
     if template is not None and live(revision):
         return Level.MAPPED if template.mapped else Level.BOOTED
     if snapshot is None:

@@ -20,8 +20,8 @@ from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel, InputState
 from rekindle.runtime.agent.inputs.outcome import Batch
 from rekindle.runtime.agent.inputs.pace import MAX_SLICE, Pace
+from rekindle.runtime.agent.inputs.runner_monitor import Watch
 from rekindle.runtime.agent.inputs.slices import MAX_SLICE_BYTES, Slice, frame
-from rekindle.runtime.agent.inputs.watching import Watch
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import finished
 from rekindle.wire import rekindle_pb2 as pb
@@ -49,7 +49,7 @@ class Sink(Protocol):
 
 
 class Crew(Protocol):
-    """The pool, as its dealer sees it."""
+    """The pool, as its dispatcher sees it."""
 
     closed: bool
 
@@ -79,7 +79,7 @@ class Crew(Protocol):
 
 
 @dataclass
-class Dealer:
+class InputDispatcher:
     """The inputs of one pool."""
 
     crew: Crew

@@ -1,4 +1,4 @@
-"""The desk: the agent's socket for clients with leases, and the connections that come of it.
+"""The listener: the agent's socket for clients with leases, and the connections that come of it.
 
 Says who came, with what hello, and who hung up; whose connection is whose is leases.py's.
 """
@@ -25,7 +25,7 @@ _HELLO_BYTES = 1024
 _PREFIX_BYTES = 12
 
 
-class Desk:
+class DirectListener:
     """``on_hello`` says whether it takes a connection, which is closed otherwise."""
 
     def __init__(

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 HELLO_TIMEOUT_S = 10.0
 
 
-class Door:
+class RunnerListener:
     """Listens, and gives each newcomer to whoever expects it."""
 
     def __init__(self, path: Path) -> None:
