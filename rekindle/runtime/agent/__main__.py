@@ -41,7 +41,7 @@ def main() -> int:
         settings = AgentSettings(arguments.dir.absolute(), arguments.max_runners)
         return asyncio.run(_run(settings))
     except IsolationError as error:
-        # No other start will fare better: the supervisor need not try, only tell.
+        # No other start will fare better: the supervisor need not try, only say so.
         log.error("fatal", extra=logs.kv(reason=error))
         sys.stdout.write(f"{REFUSED}{error}\n")
         return REFUSED_STATUS
@@ -62,7 +62,7 @@ async def _run(settings: AgentSettings) -> int:
         asyncio.create_task(link.run(node)),
         asyncio.create_task(node.reconcile_forever()),
         asyncio.create_task(node.keep_budget_forever()),
-        asyncio.create_task(upkeep.verify_forever(node)),
+        asyncio.create_task(upkeep.verify_forever(node.inventory)),
         asyncio.create_task(context.warm_feature_cache()),
     ]
     waiting: list[asyncio.Future[Any]] = [

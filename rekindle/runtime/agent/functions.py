@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from rekindle.exception import Error
 from rekindle.runtime.agent import sources
@@ -16,20 +15,11 @@ from rekindle.runtime.agent.node_context import NodeContext
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.starts.ladder import Starter
+from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec
-
-
-class Uplink(Protocol):
-    """The way to the controller."""
-
-    def send(self, message: pb.AgentMessage) -> None:
-        """Send; kept and sent again after a lost connection where it matters."""
-
-    async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
-        """Code, specification and secrets of a function."""
 
 
 @dataclass

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
+from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
@@ -46,18 +47,14 @@ class NodeContext:
     freezing: asyncio.Lock
 
     #: Runner id -> the steps of its restore in ms, of the newest restores.
-    restores: dict[str, dict[str, float]] = field(default_factory=dict)
+    restores: Recent[str, dict[str, float]] = field(
+        default_factory=lambda: Recent(_MAX_RESTORES_NOTED)
+    )
 
     @property
     def unprivileged(self) -> bool:
         """Whether CRIU is run by a user who is not root."""
         return self.criu is not None and self.criu.unprivileged
-
-    def note_restore(self, runner_id: str, steps: dict[str, float]) -> None:
-        """Remember how long the steps of a restore took."""
-        self.restores[runner_id] = steps
-        while len(self.restores) > _MAX_RESTORES_NOTED:
-            self.restores.pop(next(iter(self.restores)))
 
     @classmethod
     async def open(cls, settings: AgentSettings) -> NodeContext:

@@ -254,7 +254,7 @@ class Harness:
         """The runners of a function's pools."""
         return [
             runner
-            for (wanted, _params), pool in self.node.pools.items()
+            for (wanted, _params), pool in self.node.inventory.pools.items()
             if wanted == function_id
             for runner in pool.runners.values()
         ]
@@ -267,7 +267,7 @@ class Harness:
 
     def revision(self, function_id: str) -> Any:
         """The revision behind a function without parameters."""
-        return self.node.pools[(function_id, "")].revision
+        return self.node.inventory.pools[(function_id, "")].revision
 
 
 @asynccontextmanager

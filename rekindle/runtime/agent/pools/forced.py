@@ -1,60 +1,92 @@
-"""Inputs that ask for a strategy by name (bench, tests): exactly that, or an error."""
+"""Strategies that are asked for by name (bench, tests): exactly that one, or an error."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import TYPE_CHECKING
 
-from rekindle.exception import Error, InternalFailure, StrategyUnavailableError
+from rekindle.exception import Error, StrategyUnavailableError
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
-from rekindle.runtime.agent.runners.runner import Runner, RunnerState, UserCodeFailed
-from rekindle.wire.logs import kv
+from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
+from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.pools.memory import share_of
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.starts.freezing import freeze
 from rekindle.wire.phases import Strategy, now_ns
 
-if TYPE_CHECKING:
-    from rekindle.runtime.agent.pools.pool import Pool
 
-log = logging.getLogger(__name__)
-
-
-async def run(pool: Pool, one: Assignment, strategy: Strategy) -> None:
-    """Run an input by this strategy; its result goes to the pool's host."""
-    if strategy is Strategy.WARM:
-        idle = pool.idle_runner() or await pool.host.leases.borrow_back(pool)
-        if idle is None:
-            _fail(pool, one, StrategyUnavailableError("warm: no idle runner is there"))
-            return
-        await pool.run_alone(idle, one)
-        await _measure(pool, idle)
+async def run(pool: Pool, leases: Leases, one: Assignment, strategy: Strategy) -> None:
+    """Run an input by this strategy."""
+    if pool.closed:
+        pool.submit([one])  # it is cancelled
         return
-    began_ns = now_ns()
     try:
-        runner = await pool.starter.start(strategy, began_ns)
+        if strategy is Strategy.WARM:
+            runner = pool.runners.last_used() or await leases.borrow_back(pool)
+            if runner is None:
+                raise StrategyUnavailableError("warm: no idle runner is there")
+        else:
+            runner = await pool.start(strategy, now_ns())
+            runner.private = True
+            pool.welcome(runner)
     except (Error, UserCodeFailed) as error:
-        pool.host.started(pool, None, began_ns, str(error))
-        _fail(pool, one, error)
+        pool.results.done(outcome.of_one(one, outcome.start_failed(one, error)))
         return
-    except Exception as error:
-        # A bug of ours: the caller must not wait for ever, and the log must show it.
-        log.exception("bug", extra=kv(function=pool.revision.label))
-        _fail(pool, one, InternalFailure(f"{type(error).__name__}: {error}"))
-        return
-    pool.host.started(pool, runner, began_ns, "")
-    runner.private = True
-    pool.welcome(runner)
-    await pool.run_alone(runner, one)
+    await pool.dispatcher.run_alone(runner, one)
     await _measure(pool, runner)
-    if runner.state is RunnerState.IDLE:
+    if runner.private and runner.state is RunnerState.IDLE:
         await pool.stop(runner)
-
-
-def _fail(pool: Pool, one: Assignment, error: Error | UserCodeFailed) -> None:
-    pool.host.done(outcome.of_one(one, outcome.start_failed(one, error)))
 
 
 async def _measure(pool: Pool, runner: Runner) -> None:
     """Its share of memory, after the caller has its answer: reading it takes milliseconds."""
     if runner.state is RunnerState.IDLE:
-        pool.host.measured(runner.id, await asyncio.to_thread(runner.pss_bytes))
+        share = await asyncio.to_thread(share_of, runner.channel.pid)
+        pool.history.measured_pss[runner.id] = share.pss if share is not None else 0
+
+
+async def prepare(pool: Pool, leases: Leases, strategy: Strategy, timeout_s: float) -> None:
+    """Have what ``strategy`` needs: an idle runner, a snapshot, a live template.
+
+    Raises Error, UserCodeFailed or TimeoutError.
+    """
+    async with asyncio.timeout(timeout_s):
+        if strategy is Strategy.WARM:
+            await _ensure_idle(pool, leases)
+        elif strategy is Strategy.RESTORE:
+            await _ensure_snapshot(pool)
+        elif strategy is Strategy.FORK:
+            await _ensure_template(pool)
+
+
+async def _ensure_idle(pool: Pool, leases: Leases) -> None:
+    if pool.runners.last_used() is None and await leases.borrow_back(pool) is None:
+        pool.welcome(await pool.starter.start(None, now_ns()))
+
+
+async def _ensure_snapshot(pool: Pool) -> None:
+    revision, starter = pool.revision, pool.starter
+    if not revision.snapshots_enabled:
+        raise StrategyUnavailableError(f"restore: {starter.why_no_restore()}")
+    await revision.tracker.look()
+    if revision.background:
+        await asyncio.gather(*revision.background, return_exceptions=True)
+    if revision.tracker.snapshot is None:
+        revision.tracker.not_before = 0.0
+        await freeze(starter.context, revision, starter.say)
+    if revision.tracker.snapshot is None:
+        raise StrategyUnavailableError(f"restore: {starter.why_no_restore()}")
+
+
+async def _ensure_template(pool: Pool) -> None:
+    revision, starter = pool.revision, pool.starter
+    if not revision.snapshots_enabled or revision.fork_unsafe:
+        raise StrategyUnavailableError(f"fork: {starter.why_no_fork()}")
+    await revision.tracker.look()
+    if revision.has_best_template():
+        return
+    if revision.tracker.snapshot is not None:
+        await starter.restore_template()
+    else:
+        await starter.boot_template()

@@ -1,23 +1,17 @@
 """Inputs that no runner will come to, as all that could wait for calls themselves.
 
-What a call waits for is most often deeper than it is, and has places of its own (places.py). Not
-so where handles are passed around: an input may wait for a call that stands beside it in the
+What a call waits for is most often deeper than it is, and has places of its own (runner_set.py).
+Not so where handles are passed around: an input may wait for a call that stands beside it in the
 queue. When nothing else runs, that one gets a runner beyond the limits, until more runners wait on
 this node than it may have: then it is an error, which ends the wait of its caller.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rekindle.exception import CallDepthError
-from rekindle.runtime.agent.runners import runner_set as places
-from rekindle.runtime.agent.runners.runner import RunnerState
-
-if TYPE_CHECKING:
-    from rekindle.runtime.agent.node import Node
-    from rekindle.runtime.agent.pools.pool import Pool
-    from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.inventory import Inventory
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 
 #: So many looks in a row (node.RECONCILE_S) make it a stall: waits begin and end all the time.
 _LOOKS = 2
@@ -26,32 +20,38 @@ _LOOKS = 2
 class Stalls:
     """Looks for pools that are stuck; called now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, inventory: Inventory, max_waiting_runners: int) -> None:
+        self._inventory = inventory
+        self._max_waiting = max_waiting_runners
         self._seen: dict[int, int] = {}
 
-    def look(self, node: Node) -> None:
-        """Help pools whose inputs nobody will come to."""
-        runners = [one for pool in node.pools.values() for one in pool.runners.values()]
+    def look(self) -> None:
+        """Help pools whose inputs no runner will come to."""
+        runners = list(self._inventory.runners())
         seen: dict[int, int] = {}
-        for pool in list(node.pools.values()):
-            if not pool.waiting or pool.closed or pool.starting or pool.backoff.left_s() > 0:
-                pool.beyond = 0
-                continue
-            full = pool.taken() >= pool.sizing.limit + pool.beyond
-            if not _all_wait(list(pool.runners.values()) if full else runners):
-                pool.beyond = 0
+        for pool in list(self._inventory.pools.values()):
+            starting = pool.runners.starting
+            full = pool.taken() >= pool.runners.limit
+            if (
+                not (pool.waiting and not pool.closed and not starting)
+                or pool.backoff.left_s() > 0
+                or not _all_wait(list(pool.runners.values()) if full else runners)
+            ):
+                pool.runners.beyond = 0
                 continue
             looks = seen[id(pool)] = self._seen.get(id(pool), 0) + 1
             if looks > _LOOKS:
                 del seen[id(pool)]
-                self._help(node, pool, places.waiting(runners))
+                self._help(pool, sum(1 for one in runners if one.waits_at >= 0))
         self._seen = seen
 
-    def _help(self, node: Node, pool: Pool, waiting: int) -> None:
-        most = node.context.settings.max_waiting_runners
+    def _help(self, pool: Pool, waiting: int) -> None:
+        most = self._max_waiting
         if waiting < most:
-            pool.beyond += 1
-            pool.start_beyond()
+            pool.runners.beyond += 1
+            if not pool.runners.idle():
+                pool.start_runner()
+            pool.changed()
             return
         pool.fail_next(
             CallDepthError(

@@ -1,19 +1,20 @@
-"""What a pool keeps beside its runners: the snapshot to be made, the template to be kept."""
+"""What a pool keeps below its runners: the snapshot to be made, the template to be kept."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 
 from rekindle.exception import Error
+from rekindle.runtime.agent.pools.events import Event, SnapshotEnded
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.starts.freezing import freeze
 from rekindle.runtime.agent.starts.ladder import Starter
+from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Level
 
@@ -29,10 +30,8 @@ class TemplateKeeper:
 
     revision: Revision
     starter: Starter
-    spawn: Callable[[Coroutine[Any, Any, None]], None]
-    #: Called when a snapshot was made, or could not be.
-    snapshot_ended: Callable[[], None]
-    closed: bool = False
+    tasks: BackgroundTasks
+    publish: Callable[[Event], None]
 
     def freeze_when_due(self, *, waiting: bool) -> None:
         """Begin the snapshot once an input has been answered, so that it delays none."""
@@ -44,7 +43,7 @@ class TemplateKeeper:
         task = asyncio.create_task(freeze(self.starter.context, revision, self.starter.say))
         revision.background.add(task)
         task.add_done_callback(revision.background.discard)
-        task.add_done_callback(lambda _task: self.snapshot_ended())
+        task.add_done_callback(lambda _task: self.publish(SnapshotEnded()))
 
     def keep_template_when_due(self, level: Level) -> None:
         """Restore the template too, so that the next runners are forked from mapped memory.
@@ -55,8 +54,7 @@ class TemplateKeeper:
         revision = self.revision
         snapshot = revision.tracker.snapshot
         if (
-            self.closed
-            or snapshot is None
+            snapshot is None
             or revision.restoring
             or level not in (Level.BOOTED, Level.MAPPED)
             or revision.has_best_template()
@@ -70,7 +68,7 @@ class TemplateKeeper:
     def keep_template(self) -> None:
         """Restore the template, to fork from, in the background."""
         self.revision.restoring = True
-        self.spawn(self._keep_template())
+        self.tasks.spawn(self._keep_template())
 
     async def _keep_template(self) -> None:
         try:
@@ -82,6 +80,6 @@ class TemplateKeeper:
 
 
 def memory_to_spare() -> bool:
-    """Whether the node may keep a template that nobody has asked for yet."""
+    """Whether the node may keep a template that no one has asked for yet."""
     memory = psutil.virtual_memory()
     return bool(memory.available > _SPARE_MEMORY * memory.total)

@@ -47,7 +47,7 @@ def stats(node: Node) -> dict[str, Any]:
                 "age_s": round((now_ns() - runner.began_ns) / 1e9, 1),
                 "pss_bytes": _measured_pss(node, runner.id),
             }
-            for pool in node.pools.values()
+            for pool in node.inventory.pools.values()
             for runner in pool.runners.values()
         ],
         "pools": [
@@ -56,11 +56,11 @@ def stats(node: Node) -> dict[str, Any]:
                 "function_id": pool.function_id,
                 "app_id": pool.app_id,
                 "waiting": len(pool.waiting),
-                "starting": pool.starting,
+                "starting": pool.runners.starting,
                 "service_s": pool.dispatcher.pace.service_s,
                 **pool.backoff.report(),
             }
-            for pool in node.pools.values()
+            for pool in node.inventory.pools.values()
         ],
         "templates": [
             {
@@ -69,7 +69,7 @@ def stats(node: Node) -> dict[str, Any]:
                 "app": revision.spec.app_name,
                 "pid": revision.template.channel.pid,
             }
-            for revision in node.revisions.values()
+            for revision in node.inventory.revisions.values()
             if revision.template is not None and not revision.template.gone.is_set()
         ],
         "snapshots": [
@@ -82,16 +82,16 @@ def stats(node: Node) -> dict[str, Any]:
                 "fork_unsafe": revision.fork_unsafe or [],
                 "progress": revision.tracker.progress(),
             }
-            for revision in node.revisions.values()
+            for revision in node.inventory.revisions.values()
             if revision.snapshots_enabled
         ],
         "memory": report(node.budget),
         "evictions": dict(node.budget.counts),
-        "held": report_pools(node, node.budget.memory),
+        "held": report_pools(node.inventory, node.budget.memory),
         "starts": node.history.news(),
         "counters": node.history.counters(),
         "restores": dict(node.context.restores),
-        "measured_pss_bytes": dict(node.measured_pss),
+        "measured_pss_bytes": dict(node.history.measured_pss),
     }
 
 

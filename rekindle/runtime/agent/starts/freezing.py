@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rekindle.exception import SnapshotCreateError, StartError
+from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.output import Line, Output
-from rekindle.runtime.agent.runners.runner import UserCodeFailed
 from rekindle.runtime.agent.starts.boot import FIRST_PID, boot
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox

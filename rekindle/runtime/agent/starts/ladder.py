@@ -189,7 +189,7 @@ class Starter:
             Strategy.RESTORE,
             output,
         )
-        self.context.note_restore(runner.id, restore_steps(clock, back.arrived_ns))
+        self.context.restores[runner.id] = restore_steps(clock, back.arrived_ns)
         return runner
 
     def why_no_restore(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.runtime.agent.inputs import runner_monitor
+from rekindle.runtime.agent.pools import runner_monitor
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.page import CANCEL_SIGNAL
 from tests.runtime.agent.harness import Harness, Outcome, run

@@ -165,7 +165,7 @@ def test_a_killed_template_leaves_its_runners_and_the_next_start_needs_no_boot(h
         assert (warm.strategy, warm.value) == ("warm", 499507)
         for runner in h.runners(counter):
             runner.kill("test")
-        h.node.pools[(counter, "")].runners.clear()
+        h.node.inventory.pools[(counter, "")].runners.clear()
         # From the snapshot, or from a template that was restored from it meanwhile.
         assert (await h.call(counter, "total")).strategy in ("restore", "fork")
 
@@ -223,7 +223,7 @@ def test_a_snapshot_that_breaks_while_the_node_runs_falls_to_a_cold_boot(home: P
         h.revision(counter).drop_template()
         for runner in h.runners(counter):
             runner.kill("test")
-        h.node.pools[(counter, "")].runners.clear()
+        h.node.inventory.pools[(counter, "")].runners.clear()
         (next((home / "snapshots").glob("sn-*/images/core-*.img"))).write_bytes(b"junk")
         outcome = await h.call(counter, "total")
         assert (outcome.strategy, outcome.value) == ("cold", 499500)
@@ -349,7 +349,7 @@ def test_many_forks_while_templates_change_all_succeed(home: Path) -> None:
         for _round in range(5):
             keys = [h.submit(counter, "total", n, strategy="fork") for n in range(4)]
             assert (await h.prepare(counter, "fork")).ok
-            await h.node.pools[(counter, "")].starter.restore_template()
+            await h.node.inventory.pools[(counter, "")].starter.restore_template()
             for n, key in enumerate(keys):
                 assert (await h.result(key)).value == 499500 + n
 

@@ -1,4 +1,4 @@
-"""The order in which the inputs that wait in a pool are dealt. Runners are played."""
+"""The order in which the inputs that wait in a pool are handed out. Runners are played."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.runtime.agent.inputs.assignment import Assignment, InputState, Order
-from rekindle.runtime.agent.inputs.dispatcher import InputDispatcher
+from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order
+from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
+from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
+from rekindle.runtime.agent.pools.runner_set import RunnerSet
+from rekindle.wire.spec import FunctionSpec
 
 
 def order(
@@ -20,20 +23,21 @@ def order(
     return Order(call_id, "fu-1", "ap-1", b"", None, at, at, 1, depth, suspect)
 
 
-def inputs(of: Order, *indexes: int, dealt: bool = False) -> list[Assignment]:
+def inputs(of: Order, *indexes: int, handed: bool = False) -> list[Assignment]:
     """Inputs of an order, that wait or that a runner has."""
     made = [Assignment(of, index, "", b"", "") for index in indexes]
     for one in made:
-        if dealt:
-            one.move(InputState.DEALT)
+        if handed:
+            one.move(AssignmentState.HANDED)
     return made
 
 
 def dispatcher() -> InputDispatcher:
     """One whose pool is open and has no runners."""
-    crew: Any = SimpleNamespace(closed=False)
-    sink: Any = SimpleNamespace()
-    return InputDispatcher(crew, sink, "f", timeout_s=300)
+    spec = FunctionSpec(app_name="app", name="f")
+    results: Any = SimpleNamespace()
+    runners = RunnerSet(Sizing(declared_plan(spec)))
+    return InputDispatcher(spec, runners, results, lambda event: None)
 
 
 def waiting(of: InputDispatcher) -> list[tuple[str, int]]:
@@ -58,15 +62,17 @@ def test_a_call_does_not_overtake_one_that_came_before_it() -> None:
 
 
 @given(st.permutations(range(6)), st.integers(0, 6))
-def test_slices_that_come_back_in_any_order_wait_oldest_first(turns: list[int], dealt: int) -> None:
+def test_slices_that_come_back_in_any_order_wait_oldest_first(
+    turns: list[int], handed: int
+) -> None:
     made, one = dispatcher(), order()
-    pieces = [inputs(one, *range(4 * n, 4 * n + 4), dealt=True) for n in range(6)]
+    pieces = [inputs(one, *range(4 * n, 4 * n + 4), handed=True) for n in range(6)]
     made.take_in(inputs(one, *range(24, 30)))
-    for turn in turns[:dealt]:
+    for turn in turns[:handed]:
         made.put_back(pieces[turn])
     indexes = [index for _, index in waiting(made)]
     assert indexes == sorted(indexes)
-    assert len(indexes) == 6 + 4 * dealt
+    assert len(indexes) == 6 + 4 * handed
 
 
 def test_what_a_runner_died_with_waits_behind_what_waits_and_before_what_comes_later() -> None:
@@ -75,7 +81,7 @@ def test_what_a_runner_died_with_waits_behind_what_waits_and_before_what_comes_l
     made.take_in(inputs(bad, 1))
     made.take_in(inputs(bad, 0))
     made.take_in(inputs(one, 7, 8))
-    made.put_back(inputs(one, 2, 3, dealt=True))
+    made.put_back(inputs(one, 2, 3, handed=True))
     assert [index for _, index in waiting(made)] == [2, 3, 4, 5, 6, 1, 0, 7, 8]
     assert made.suspects() == 2
 
