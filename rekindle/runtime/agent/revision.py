@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rekindle.forkserver import limits
 from rekindle.runtime.agent.settings import passed_on_environment
-from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
@@ -125,6 +125,22 @@ class Revision:
         if template is None:
             return False
         return template.mapped or snapshot is None or not snapshot.is_mapped
+
+    def why_no_fork(self) -> str:
+        """Why no template can be forked now."""
+        if not self.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no template"
+        if self.fork_unsafe:
+            return f"its template is not safe to fork: {'; '.join(self.fork_unsafe)}"
+        return "no live template"
+
+    def why_no_restore(self) -> str:
+        """Why there is no snapshot to restore now."""
+        if not self.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no snapshot"
+        being_made = self.tracker.state is SnapshotState.MAKING
+        making = "it is being made" if being_made else "none was made yet"
+        return f"no snapshot: {self.tracker.reason or making}"
 
     def keep(self, template: LiveTemplate) -> None:
         """Keep a template for later forks; one that is there already is let go."""

@@ -68,7 +68,7 @@ async def _ensure_idle(pool: Pool, leases: Leases) -> None:
 async def _ensure_snapshot(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled:
-        raise StrategyUnavailableError(f"restore: {starter.why_no_restore()}")
+        raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
     await revision.tracker.look()
     if revision.background:
         await asyncio.gather(*revision.background, return_exceptions=True)
@@ -76,13 +76,13 @@ async def _ensure_snapshot(pool: Pool) -> None:
         revision.tracker.not_before = 0.0
         await freeze(starter.context, revision, starter.say)
     if revision.tracker.snapshot is None:
-        raise StrategyUnavailableError(f"restore: {starter.why_no_restore()}")
+        raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
 
 
 async def _ensure_template(pool: Pool) -> None:
     revision, starter = pool.revision, pool.starter
     if not revision.snapshots_enabled or revision.fork_unsafe:
-        raise StrategyUnavailableError(f"fork: {starter.why_no_fork()}")
+        raise StrategyUnavailableError(f"fork: {revision.why_no_fork()}")
     await revision.tracker.look()
     if revision.has_best_template():
         return

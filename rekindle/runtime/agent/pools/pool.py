@@ -31,6 +31,7 @@ from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.session.history import History, start_of
 from rekindle.runtime.agent.starts.ladder import Starter
+from rekindle.runtime.agent.starts.restoring import record_working_set
 from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns
@@ -128,7 +129,7 @@ class Pool:
         self.backoff.served()
         self.revision.served.set()
         if event.first and runner.strategy is Strategy.RESTORE and not runner.dying:
-            self._tasks.spawn(self.starter.record_working_set(runner))
+            self._tasks.spawn(record_working_set(self.revision, runner))
         self._keep_template_when_due()
         if event.spent:
             self.stop_runner(runner)

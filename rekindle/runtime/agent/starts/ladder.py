@@ -23,7 +23,7 @@ from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Line, Output
 from rekindle.runtime.agent.runners.runner import Runner, kill_process
 from rekindle.runtime.agent.starts.boot import Booted, boot
-from rekindle.runtime.agent.starts.restoring import Restoring
+from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox
@@ -126,7 +126,7 @@ class Starter:
     async def _fork(self, clock: PhaseClock) -> Runner:
         template = self.revision.live_template()
         if template is None:
-            raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+            raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
         return await self._fork_from(template, clock, Strategy.FORK)
 
     async def _fork_from(
@@ -150,27 +150,16 @@ class Starter:
             output,
         )
 
-    def why_no_fork(self) -> str:
-        """Why no template can be forked now."""
-        if not self.revision.snapshots_enabled:
-            return "enable_memory_snapshot=True is not set, so there is no template"
-        if self.revision.fork_unsafe:
-            return f"its template is not safe to fork: {'; '.join(self.revision.fork_unsafe)}"
-        return "no live template"
-
     # ---- restore ---------------------------------------------------------------------------
-
-    def _restoring(self) -> Restoring:
-        return Restoring(self.context, self.revision)
 
     async def _restore(self, clock: PhaseClock) -> Runner:
         tracker = self.revision.tracker
         snapshot = await tracker.usable()
         if snapshot is None:
-            raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
+            raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
         output = self._output("")
         try:
-            back = await self._restoring().bring_back(snapshot, clock)
+            back = await bring_back(self.context, self.revision, snapshot, clock)
         except SnapshotRestoreError as error:
             output.close()
             tracker.refuse(str(error))
@@ -192,29 +181,15 @@ class Starter:
         self.context.restores[runner.id] = restore_steps(clock, back.arrived_ns)
         return runner
 
-    def why_no_restore(self) -> str:
-        """Why there is no snapshot to restore now."""
-        if not self.revision.snapshots_enabled:
-            return "enable_memory_snapshot=True is not set, so there is no snapshot"
-        tracker = self.revision.tracker
-        making = (
-            "it is being made" if tracker.state is SnapshotState.MAKING else "none was made yet"
-        )
-        return f"no snapshot: {tracker.reason or making}"
-
-    async def record_working_set(self, runner: Runner) -> None:
-        """Keep what a restored runner has touched in its first call."""
-        await self._restoring().record_working_set(runner)
-
     async def restore_template(self) -> LiveTemplate:
         """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
         snapshot = await self.revision.tracker.usable()
         if snapshot is None:
-            raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
+            raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
         if snapshot.manifest.fork_unsafe:
             self.revision.fork_unsafe = snapshot.manifest.fork_unsafe
-            raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
-        back = await self._restoring().bring_back(snapshot, PhaseClock())
+            raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
+        back = await bring_back(self.context, self.revision, snapshot, PhaseClock())
         channel = back.reported()
         await channel.open()
         template = LiveTemplate(
@@ -261,7 +236,7 @@ class Starter:
             if template.fork_unsafe:
                 self._note_unsafe(template)
                 template.sandbox.kill()
-                raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+                raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
             self.revision.keep(template)
             return template
 
