@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import Error, IsolationError
-from rekindle.runtime.agent import upkeep
 from rekindle.runtime.agent.node import Node
-from rekindle.runtime.agent.node_context import NodeContext
+from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.runtime.agent.session.link import Link
 from rekindle.runtime.agent.settings import AgentSettings, default_max_runners
+from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.isolation import linux
 from rekindle.wire import logs
 from rekindle.wire.ready import REFUSED, REFUSED_STATUS

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rekindle.exception import Error
 from rekindle.runtime.agent import sources
-from rekindle.runtime.agent.node_context import NodeContext
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.starts.ladder import Starter
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb

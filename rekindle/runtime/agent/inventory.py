@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.pools.agenda import PoolKey
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.revision import Revision, digest
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.revision import Revision, digest
 from rekindle.snapshot.store import SnapshotStore
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 
 from rekindle import paths
 from rekindle.exception import Error
-from rekindle.runtime.agent import upkeep
+from rekindle.runtime.agent import forced
 from rekindle.runtime.agent.functions import Functions, OpenFunction
+from rekindle.runtime.agent.history import History
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order
 from rekindle.runtime.agent.inputs.blobs import Blobs, unfetched
@@ -22,15 +23,14 @@ from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
-from rekindle.runtime.agent.node_context import NodeContext
-from rekindle.runtime.agent.pools import forced
-from rekindle.runtime.agent.pools.budget import Budget
-from rekindle.runtime.agent.pools.idle_levels import IdleLevels
 from rekindle.runtime.agent.pools.plan import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.revision import Revision, digest, revision_key
-from rekindle.runtime.agent.scheduler import Scheduler
-from rekindle.runtime.agent.session.history import History
+from rekindle.runtime.agent.scheduling import upkeep
+from rekindle.runtime.agent.scheduling.budget import Budget
+from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
+from rekindle.runtime.agent.scheduling.scheduler import Scheduler
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision, digest, revision_key
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.runtime.agent.uplink import Uplink

@@ -16,9 +16,9 @@ import cloudpickle
 import psutil
 
 from rekindle.runtime.agent.node import Node
-from rekindle.runtime.agent.node_context import NodeContext
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import AgentSettings
+from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import durations_ms, now_ns
 from rekindle.wire.pickling import dumps

@@ -1,4 +1,4 @@
-"""Large payloads and results on a node: fetched before an input is dealt, put before it is done.
+"""Large payloads and results on a node: fetched before an input is run, put before it is done.
 
 All off the loop. What is fetched at a time is bounded: the payloads that wait for a runner stay in
 the store. Knows nothing of pools and runners.

@@ -2,7 +2,7 @@
 
 The agent lends an idle runner, passes the client's connection on to it, and from then on only looks
 at the runner's page: for inputs that run too long, for callers that are gone, for runners that
-nobody calls. To take a runner back it shuts the runner's side of the connection for reading: what
+no one calls. To take a runner back it shuts the runner's side of the connection for reading: what
 the client had sent until then is served, whatever it sends later is refused by the kernel, so the
 client knows that it was not run. Knows nothing of what is called.
 """

@@ -1,6 +1,6 @@
 """How a pool follows its plan (wire/pools.py): runners wanted, idle ones to stop, where to rest.
 
-Knows nothing of processes or of the controller: a pool tells how many runners are busy, and asks.
+Knows nothing of processes or of the controller: a pool says how many runners are busy, and asks.
 Until the controller has sent a plan, the function's own settings are the plan.
 """
 
@@ -118,7 +118,7 @@ class Sizing:
         ]
 
     def level(self, runners: int) -> Level:
-        """What to hold below the runners now; beside any that is there it is the base."""
+        """What to hold below the runners now; with any that is there it is the base."""
         if self.active or runners:
             return self.plan.base
         level = self.plan.level_at(self.quiet_s())

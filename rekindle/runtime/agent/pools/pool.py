@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from rekindle.exception import Error, InternalFailure
+from rekindle.runtime.agent.history import History, start_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
@@ -27,11 +28,10 @@ from rekindle.runtime.agent.pools.events import Event, RunnerEnded, SliceEnded, 
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.runtime.agent.session.history import History, start_of
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.restoring import record_working_set
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns

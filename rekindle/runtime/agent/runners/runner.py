@@ -230,8 +230,8 @@ class Runner:
         )
         self.output.close()
         self.page.close()
-        for tell in list(self.on_gone):
-            tell()
+        for notify in list(self.on_gone):
+            notify()
 
     async def fate(self) -> str:
         """How it ended, in words; waits until that is known."""
@@ -254,7 +254,7 @@ def kill_process(pid: int, exit_status: asyncio.Future[int]) -> Callable[[], Non
 
     def end() -> None:
         if exit_status.done():
-            return  # the number may be somebody else's by now
+            return  # the number may be another process's by now
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""What an agent tells of itself in its heartbeat."""
+"""What an agent reports of itself in its heartbeat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from rekindle.runtime.agent.node import Node
-from rekindle.runtime.agent.pools.budget import report, report_pools
+from rekindle.runtime.agent.scheduling.budget import report, report_pools
 from rekindle.wire.phases import now_ns
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from rekindle.exception import RunnerLostError, StartError, StartupTimeoutError
 from rekindle.forkserver.park import CONTROL_FD
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
-from rekindle.runtime.agent.node_context import NodeContext
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.wire.frames import FrameError
 from rekindle.wire.phases import Phase, PhaseClock

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from rekindle.exception import SnapshotCreateError, StartError
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
-from rekindle.runtime.agent.node_context import NodeContext, criu_environment
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.output import Line, Output
 from rekindle.runtime.agent.starts.boot import FIRST_PID, boot
+from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.snapshot import command, diagnose
@@ -50,7 +50,7 @@ class Subject:
 async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], None]) -> None:
     """Make the snapshot of a revision. Never raises: what went wrong is said and remembered.
 
-    ``say`` tells the user of the app.
+    ``say`` writes to the user of the app.
     """
     tracker = revision.tracker
     async with context.freezing:

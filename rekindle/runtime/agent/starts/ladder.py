@@ -17,13 +17,13 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.runtime.agent.node_context import NodeContext
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Line, Output
 from rekindle.runtime.agent.runners.runner import Runner, kill_process
 from rekindle.runtime.agent.starts.boot import Booted, boot
+from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.restoring import bring_back
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox
@@ -91,7 +91,7 @@ class Starter:
         if tracker.state is not known:
             clock.mark(Phase.IMAGE)
         if self._first:
-            # Later refusals and failures are told when they happen.
+            # Later refusals and failures are reported when they happen.
             self._first = False
             if tracker.state is SnapshotState.IMPOSSIBLE:
                 self.say(f"no snapshot of {self.revision.label}: {tracker.reason}")
@@ -217,7 +217,7 @@ class Starter:
             return await self._boot_runner(clock, park=False)
         async with revision.booting:
             if revision.live_template() is not None:
-                # Somebody booted it while we waited for our turn.
+                # Another start booted it while we waited for our turn.
                 clock.mark(Phase.QUEUE)
                 return await self._fork(clock)
             if not revision.fork_unsafe:
@@ -349,7 +349,7 @@ class Starter:
 
 
 def _follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]) -> None:
-    """A restored process is nobody's job: its init adopts it and tells how it ends."""
+    """A restored process is no one's job: its init adopts it and reports how it ends."""
 
     def ended(which: int, status: int) -> None:
         if which == pid and not exit_status.done():

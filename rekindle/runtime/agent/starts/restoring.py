@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import SnapshotRestoreError
-from rekindle.runtime.agent.node_context import NodeContext
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.snapshot import diagnose, worker, workingset
 from rekindle.snapshot.store import Snapshot

@@ -1,7 +1,7 @@
-"""The snapshot of one revision, as its agent follows it: find, validate, refuse, make anew.
+"""The snapshot of one revision, as its agent follows it: find, validate, refuse, make again.
 
-The store and CRIU are the snapshot room's; when and in which namespaces CRIU runs is decided by
-``freezing.py`` and ``starts.py``.
+The store and CRIU are the snapshot package's; when and in which namespaces CRIU runs is decided by
+``freezing.py`` and ``ladder.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import InternalFailure, SnapshotError, SnapshotInvalidError
-from rekindle.runtime.agent.node_context import NodeContext
+from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.snapshot import key as key_room
 from rekindle.snapshot import validate as validate_room
 from rekindle.snapshot.key import Ingredients

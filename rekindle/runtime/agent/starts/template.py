@@ -40,10 +40,10 @@ class LiveTemplate:
     inspection: dict[str, Any]
     loaded_files: dict[str, list[int]]
     #: Whether its memory is mapped from a snapshot: forks of it copy fewer page tables, and what
-    #: nobody has written is paid for once.
+    #: no one has written is paid for once.
     mapped: bool = False
     last_used: float = 0.0
-    #: Set once it was told to go, or is to go when the forks under way are done.
+    #: Set once it was asked to go, or is to go when the forks under way are done.
     retired: bool = False
     _forks_under_way: int = 0
     _children: dict[int, asyncio.Future[int]] = field(default_factory=dict)

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from rekindle.exception import InvalidError
-from rekindle.runtime.agent.pools import budget as budget_module
-from rekindle.runtime.agent.pools.idle_levels import live
+from rekindle.runtime.agent.scheduling import budget as budget_module
+from rekindle.runtime.agent.scheduling.idle_levels import live
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import budget_bytes
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState

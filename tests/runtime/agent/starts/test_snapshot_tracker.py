@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rekindle.exception import InternalFailure
-from rekindle.runtime.agent.node_context import NodeContext
 from rekindle.runtime.agent.starts import snapshot_tracker as tracker_module
+from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.spec import FunctionSpec

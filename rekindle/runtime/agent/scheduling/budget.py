@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 import psutil
 
 from rekindle.runtime.agent.inventory import Inventory
-from rekindle.runtime.agent.pools.idle_levels import (
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.scheduling.idle_levels import (
     ORDER,
     IdleLevels,
     level_held,
     live,
     may_drop_template,
 )
-from rekindle.runtime.agent.pools.memory import Memory
-from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.revision import Revision
-from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.scheduling.memory import Memory
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.snapshot import residency
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Level
@@ -136,7 +136,7 @@ class Budget:
         else:
             self.idle_levels.give_up(revision)
         self.seq += 1
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "seq": self.seq,
             "function": revision.label,
             "function_id": candidate.pool.function_id if candidate.pool else "",
@@ -146,9 +146,9 @@ class Budget:
             "idle_s": round(time.monotonic() - candidate.idle_since, 1),
             "reason": reason,
         }
-        self.evictions.append(told)
+        self.evictions.append(entry)
         self.counts[candidate.level.value] += 1
-        log.warning("given up for memory", extra=kv(**told))
+        log.warning("given up for memory", extra=kv(**entry))
         return True
 
 

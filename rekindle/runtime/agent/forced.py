@@ -9,9 +9,9 @@ from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.leases.leases import Leases
-from rekindle.runtime.agent.pools.memory import share_of
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.scheduling.memory import share_of
 from rekindle.runtime.agent.starts.freezing import freeze
 from rekindle.wire.phases import Strategy, now_ns
 

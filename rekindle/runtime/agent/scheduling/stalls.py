@@ -1,7 +1,7 @@
 """Inputs that no runner will come to, as all that could wait for calls themselves.
 
 What a call waits for is most often deeper than it is, and has places of its own (runner_set.py).
-Not so where handles are passed around: an input may wait for a call that stands beside it in the
+Not so where handles are passed around: an input may wait for a call that stands next to it in the
 queue. When nothing else runs, that one gets a runner beyond the limits, until more runners wait on
 this node than it may have: then it is an error, which ends the wait of its caller.
 """

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.pools.template_keeper import memory_to_spare
-from rekindle.runtime.agent.revision import Revision
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.snapshot import residency, workingset

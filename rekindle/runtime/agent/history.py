@@ -8,13 +8,13 @@ from typing import Any
 
 from rekindle.runtime.agent.inputs.assignment import Cancel
 from rekindle.runtime.agent.recent import Recent
-from rekindle.runtime.agent.revision import Revision, digest
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.revision import Revision, digest
 from rekindle.wire.phases import Strategy, durations_ms
 
 #: Starts that are kept.
 _KEPT = 256
-#: Starts that one heartbeat tells at most; the rest follow with the next ones.
+#: Starts that one heartbeat reports at most; the rest follow with the next ones.
 _TOLD = 64
 
 
@@ -84,7 +84,7 @@ class History:
         ]
 
     def tell_again(self) -> None:
-        """The last heartbeats may not have arrived: tell what is kept once more."""
+        """The last heartbeats may not have arrived: report what is kept once more."""
         self._told = 0
 
     def counters(self) -> dict[str, Any]:

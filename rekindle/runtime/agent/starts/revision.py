@@ -92,8 +92,8 @@ class Revision:
     def project_dirs(self) -> list[str]:
         """Where the files lie that its program may read as its own: edits of them count."""
         file = self.spec.program[1]
-        beside = [os.path.dirname(file)] if file else []
-        return [*dict.fromkeys([*beside, self.spec.cwd, *self.spec.sys_path])]
+        own = [os.path.dirname(file)] if file else []
+        return [*dict.fromkeys([*own, self.spec.cwd, *self.spec.sys_path])]
 
     def interpreter(self) -> str:
         """The function's Python, or the agent's own where that one does not exist here."""

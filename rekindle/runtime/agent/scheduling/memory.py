@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from rekindle.exception import SnapshotError
 from rekindle.runtime.agent.inventory import Inventory
-from rekindle.runtime.agent.pools.idle_levels import live
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.scheduling.idle_levels import live
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import residency
 from rekindle.snapshot.store import SnapshotStore

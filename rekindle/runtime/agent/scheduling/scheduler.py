@@ -15,10 +15,10 @@ from typing import NamedTuple
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
-from rekindle.runtime.agent.pools.budget import Budget
 from rekindle.runtime.agent.pools.pool import Lack, Pool
-from rekindle.runtime.agent.pools.stalls import Stalls
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.scheduling.budget import Budget
+from rekindle.runtime.agent.scheduling.stalls import Stalls
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Level
