@@ -91,8 +91,7 @@ def run_linked(
         token = paths.token_file(instance)
         token.write_text("secret")
         link = Link(instance, "ag-test", 4)
-        h.node.uplink = link
-        h.node.functions = type(h.node.functions)(h.node.context, link)
+        h.uplink.link = link
         controller = Controller(h.uplink.functions)
         linking = asyncio.create_task(link.run(h.node))
         try:
