@@ -163,7 +163,7 @@ def _execute(
     status = 0
     try:
         with records.collect() as finished, contextlib.ExitStack() as stack:
-            stack.enter_context(logs.enable_output())
+            stack.enter_context(running.enable_output())
             if options.strategy:
                 stack.enter_context(running.ask_strategy(options.strategy))
             stack.enter_context(target.app.run())

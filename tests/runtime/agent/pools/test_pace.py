@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rekindle.runtime.agent.inputs.pace import MAX_SLICE, Pace
 from rekindle.runtime.agent.pools.backoff import Backoff
+from rekindle.runtime.agent.pools.pace import MAX_SLICE, Pace
 
 
 def measured(service_s: float, start_s: float = 0.03) -> Pace:

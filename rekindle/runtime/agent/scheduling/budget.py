@@ -11,21 +11,25 @@ import logging
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
-from rekindle.runtime.agent.pools.memory import Memory
+from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.pools.resting import ORDER, Resting, level_held, live, may_drop_template
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.scheduling.idle_levels import (
+    ORDER,
+    IdleLevels,
+    level_held,
+    live,
+    may_drop_template,
+)
+from rekindle.runtime.agent.scheduling.memory import Memory
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.snapshot import residency
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Level
-
-if TYPE_CHECKING:
-    from rekindle.runtime.agent.node import Node
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +55,8 @@ class Candidate(NamedTuple):
 class Budget:
     """Keeps what a node holds within its budget."""
 
+    inventory: Inventory
+    idle_levels: IdleLevels
     limit_bytes: int
     memory: Memory = field(default_factory=Memory)
     #: What went last, newest at the end; ``seq`` grows by one with each.
@@ -61,13 +67,13 @@ class Budget:
     #: What went, and what was started, since the last look: bytes, as far as they are known.
     _since: int = 0
 
-    async def look(self, node: Node) -> None:
+    async def look(self) -> None:
         """Measure, and give up what is over the budget."""
         self._since = 0
-        await self.memory.measure(node)
-        self.enforce(node)
+        await self.memory.measure(self.inventory)
+        self.enforce()
 
-    def enforce(self, node: Node, more: int = 0, for_pool: Pool | None = None) -> bool:
+    def enforce(self, more: int = 0, for_pool: Pool | None = None) -> bool:
         """Give up things until ``more`` bytes fit; whether they do."""
         over = self.held() + more - self.limit_bytes
         reason = f"{_mib(self.held() + more)} MiB of a budget of {_mib(self.limit_bytes)} MiB"
@@ -78,10 +84,10 @@ class Budget:
             reason = f"{_mib(int(machine.available))} MiB are available on this machine"
         if over <= 0:
             return True
-        for candidate in candidates(node, self.memory):
+        for candidate in candidates(self.inventory, self.memory):
             if for_pool is not None and candidate.revision is for_pool.revision:
                 continue
-            if self._give_up(candidate, node.resting, reason):
+            if self._give_up(candidate, reason):
                 over -= candidate.frees
                 self._since -= candidate.frees
             if over <= 0:
@@ -92,7 +98,7 @@ class Budget:
         """What is held, by the last look and what has changed since."""
         return max(0, self.memory.held_bytes() + self._since)
 
-    def room_for(self, node: Node, pool: Pool, *, ahead: bool) -> bool:
+    def room_for(self, pool: Pool, *, ahead: bool) -> bool:
         """Whether a runner may be started; makes room for one that an input waits for.
 
         That one is started in any case: an input is never refused for memory. One that is started
@@ -100,16 +106,16 @@ class Budget:
         """
         more = self.memory.usual_runner(pool).private
         if ahead:
-            if pool.size() + pool.starting < pool.sizing.plan.runners:
-                self.enforce(node, more, pool)
+            if pool.runners.size() < pool.sizing.plan.runners:
+                self.enforce(more, pool)
             if self.held() + more > self.limit_bytes:
                 return False
         elif self.memory.passes:
-            self.enforce(node, more, pool)
+            self.enforce(more, pool)
         self._since += more
         return True
 
-    def _give_up(self, candidate: Candidate, resting: Resting, reason: str) -> bool:
+    def _give_up(self, candidate: Candidate, reason: str) -> bool:
         revision = candidate.revision
         if candidate.runner is not None:
             assert candidate.pool is not None
@@ -117,7 +123,7 @@ class Budget:
                 return False
             candidate.pool.sizing.given_up = True
         elif candidate.level is Level.CACHED:
-            snapshot = revision.frozen.snapshot
+            snapshot = revision.tracker.snapshot
             if snapshot is None:
                 return False
             try:
@@ -126,11 +132,11 @@ class Budget:
                 log.warning("page cache not given back", extra=kv(reason=error))
                 return False
             self.memory.cached.pop(snapshot.key, None)
-            resting.give_up(revision)
+            self.idle_levels.give_up(revision)
         else:
-            resting.give_up(revision)
+            self.idle_levels.give_up(revision)
         self.seq += 1
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "seq": self.seq,
             "function": revision.label,
             "function_id": candidate.pool.function_id if candidate.pool else "",
@@ -140,28 +146,28 @@ class Budget:
             "idle_s": round(time.monotonic() - candidate.idle_since, 1),
             "reason": reason,
         }
-        self.evictions.append(told)
+        self.evictions.append(entry)
         self.counts[candidate.level.value] += 1
-        log.warning("given up for memory", extra=kv(**told))
+        log.warning("given up for memory", extra=kv(**entry))
         return True
 
 
-def candidates(node: Node, memory: Memory) -> list[Candidate]:
+def candidates(inventory: Inventory, memory: Memory) -> list[Candidate]:
     """All that may go, in the order in which it should."""
     found: list[Candidate] = []
-    by_revision: dict[int, list[Pool]] = {id(r): [] for r in node.revisions.values()}
-    for pool in node.pools.values():
+    by_revision: dict[int, list[Pool]] = {id(r): [] for r in inventory.revisions.values()}
+    for pool in inventory.pools.values():
         by_revision.setdefault(id(pool.revision), []).append(pool)
         found += _idle_runners(pool, memory)
-    for revision in node.revisions.values():
+    for revision in inventory.revisions.values():
         found += _below_runners(revision, by_revision[id(revision)], memory)
     found.sort(key=lambda candidate: candidate[:3])
     return found
 
 
 def _idle_runners(pool: Pool, memory: Memory) -> list[Candidate]:
-    idle = sorted(pool.idle(), key=lambda runner: runner.idle_since)
-    spare = max(0, pool.size() + pool.starting - max(pool.sizing.plan.runners, pool.busy()))
+    idle = sorted(pool.runners.idle(), key=lambda runner: runner.idle_since)
+    spare = max(0, pool.runners.size() - max(pool.sizing.plan.runners, pool.runners.busy()))
     priority = pool.sizing.plan.priority_of(Level.WARM)
     return [
         Candidate(
@@ -180,15 +186,15 @@ def _idle_runners(pool: Pool, memory: Memory) -> list[Candidate]:
 
 def _below_runners(revision: Revision, pools: list[Pool], memory: Memory) -> list[Candidate]:
     """A template or cached pages; none while runners are needed that live on them."""
-    if any(pool.sizing.active or pool.starting or pool.busy() for pool in pools):
+    if any(pool.sizing.active or pool.runners.starting or pool.runners.busy() for pool in pools):
         return []
-    if any(pool.size() and pool.sizing.plan.runners for pool in pools):
+    if any(pool.runners and pool.sizing.plan.runners for pool in pools):
         return []
-    template, snapshot = revision.template, revision.frozen.snapshot
+    template, snapshot = revision.template, revision.tracker.snapshot
     pool = max(pools, key=lambda p: p.sizing.quiet_since, default=None)
     since = template.last_used if template is not None else 0.0
     if pool is not None:
-        newest = max((r.idle_since for p in pools for r in p.idle()), default=0.0)
+        newest = max((r.idle_since for p in pools for r in p.runners.idle()), default=0.0)
         since = max(pool.sizing.quiet_since, newest)
     level = level_held(revision, memory.cached)
     if level in (Level.DISK, Level.NONE) and not (snapshot and memory.cached.get(snapshot.key)):
@@ -207,7 +213,7 @@ def _below_runners(revision: Revision, pools: list[Pool], memory: Memory) -> lis
 def _priority(pools: list[Pool], level: Level) -> float:
     """After its idle runners: what lies below them is of no less value than they are."""
     highest = max((p.sizing.plan.priority_of(level) for p in pools), default=0.0)
-    idle = [p.sizing.plan.priority_of(Level.WARM) for p in pools if p.idle()]
+    idle = [p.sizing.plan.priority_of(Level.WARM) for p in pools if p.runners.idle()]
     return max([highest, *idle])
 
 
@@ -226,30 +232,32 @@ def report(budget: Budget) -> dict[str, Any]:
     }
 
 
-def report_pools(node: Node, memory: Memory) -> list[dict[str, Any]]:
+def report_pools(inventory: Inventory, memory: Memory) -> list[dict[str, Any]]:
     """What is held of each pool, for the heartbeat; pools of which nothing is are left out."""
     made = []
-    for (function_id, digest), pool in node.pools.items():
+    for (function_id, digest), pool in inventory.pools.items():
         revision = pool.revision
-        snapshot, template = revision.frozen.snapshot, revision.template
-        idle = pool.idle()
+        snapshot, template = revision.tracker.snapshot, revision.template
+        idle = pool.runners.idle()
         runner = memory.idle_runner(pool)
         level = level_held(revision, memory.cached)
         if level in (Level.DISK, Level.NONE) and not (
-            pool.size() or pool.starting or pool.waiting or pool.sizing.active
+            pool.runners.size() or pool.waiting or pool.sizing.active
         ):
             continue
         one: dict[str, Any] = {
             "function_id": function_id,
             "params": digest,
-            "busy": pool.busy(),
+            "busy": pool.runners.busy(),
             "idle": len(idle),
-            "starting": pool.starting,
+            "starting": pool.runners.starting,
             "waiting": len(pool.waiting),
             "quiet_s": round(pool.sizing.quiet_s(), 1),
-            "level": (Level.WARM if pool.size() else level).value,
+            "level": (Level.WARM if pool.runners else level).value,
             "below": level.value,
-            "wanted": ORDER[0].value if pool.size() else pool.sizing.level(pool.size()).value,
+            "wanted": ORDER[0].value
+            if pool.runners
+            else pool.sizing.level(len(pool.runners)).value,
             "why": pool.sizing.plan.why if pool.sizing.ordered else "",
         }
         if runner is not None:

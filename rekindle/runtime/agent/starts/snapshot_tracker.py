@@ -1,7 +1,7 @@
-"""The snapshot of one revision, as its agent follows it: find, validate, refuse, make anew.
+"""The snapshot of one revision, as its agent follows it: find, validate, refuse, make again.
 
-The store and CRIU are the snapshot room's; when and in which namespaces CRIU runs is decided by
-``freezing.py`` and ``starts.py``.
+The store and CRIU are the snapshot package's; when and in which namespaces CRIU runs is decided by
+``freezing.py`` and ``ladder.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import InternalFailure, SnapshotError, SnapshotInvalidError
-from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.snapshot import key as key_room
 from rekindle.snapshot import validate as validate_room
 from rekindle.snapshot.key import Ingredients
@@ -26,7 +26,7 @@ from rekindle.wire.spec import FunctionSpec
 log = logging.getLogger(__name__)
 
 
-class FrozenState(Enum):
+class SnapshotState(Enum):
     """Where a revision's snapshot is in its life on this node."""
 
     UNKNOWN = "unknown"  # not looked for yet
@@ -37,11 +37,11 @@ class FrozenState(Enum):
 
 
 _MOVES = {
-    FrozenState.UNKNOWN: {FrozenState.ABSENT, FrozenState.READY, FrozenState.IMPOSSIBLE},
-    FrozenState.ABSENT: {FrozenState.MAKING, FrozenState.READY, FrozenState.IMPOSSIBLE},
-    FrozenState.MAKING: {FrozenState.READY, FrozenState.ABSENT, FrozenState.IMPOSSIBLE},
-    FrozenState.READY: {FrozenState.ABSENT, FrozenState.UNKNOWN},
-    FrozenState.IMPOSSIBLE: {FrozenState.UNKNOWN},
+    SnapshotState.UNKNOWN: {SnapshotState.ABSENT, SnapshotState.READY, SnapshotState.IMPOSSIBLE},
+    SnapshotState.ABSENT: {SnapshotState.MAKING, SnapshotState.READY, SnapshotState.IMPOSSIBLE},
+    SnapshotState.MAKING: {SnapshotState.READY, SnapshotState.ABSENT, SnapshotState.IMPOSSIBLE},
+    SnapshotState.READY: {SnapshotState.ABSENT, SnapshotState.UNKNOWN},
+    SnapshotState.IMPOSSIBLE: {SnapshotState.UNKNOWN},
 }
 
 #: A dump that failed for a reason that may pass is tried again this often.
@@ -49,14 +49,14 @@ MAX_ATTEMPTS = 2
 
 
 @dataclass
-class FrozenTemplate:
+class SnapshotTracker:
     """One revision's snapshot. Only ``_move`` changes its state."""
 
-    tools: Toolbox
+    context: NodeContext
     spec: FunctionSpec
     params: bytes
     env: dict[str, str]
-    state: FrozenState = FrozenState.UNKNOWN
+    state: SnapshotState = SnapshotState.UNKNOWN
     #: Why there is none, or why the last one was refused.
     reason: str = ""
     attempts: int = 0
@@ -72,7 +72,7 @@ class FrozenTemplate:
     making_since: float = 0.0
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def _move(self, to: FrozenState, reason: str = "") -> None:
+    def _move(self, to: SnapshotState, reason: str = "") -> None:
         if to not in _MOVES[self.state]:
             raise InternalFailure(f"a snapshot cannot go from {self.state} to {to}")
         log.info(
@@ -85,34 +85,34 @@ class FrozenTemplate:
 
     async def look(self) -> None:
         """Find and validate the snapshot, once until ``forget``."""
-        if self.state is not FrozenState.UNKNOWN:
+        if self.state is not SnapshotState.UNKNOWN:
             return
         async with self._looking:
-            if self.state is not FrozenState.UNKNOWN:
+            if self.state is not SnapshotState.UNKNOWN:
                 return
-            if self.tools.criu is None:
-                self._move(FrozenState.IMPOSSIBLE, self.tools.no_criu)
+            if self.context.criu is None:
+                self._move(SnapshotState.IMPOSSIBLE, self.context.no_criu)
                 return
             try:
                 self.ingredients, self.snapshot = await asyncio.to_thread(self._find)
             except SnapshotInvalidError as error:
-                self._move(FrozenState.ABSENT, str(error))
+                self._move(SnapshotState.ABSENT, str(error))
                 return
             except SnapshotError as error:
-                self._move(FrozenState.IMPOSSIBLE, str(error))
+                self._move(SnapshotState.IMPOSSIBLE, str(error))
                 return
             if self.snapshot is None:
-                self._move(FrozenState.ABSENT, "none has been made")
+                self._move(SnapshotState.ABSENT, "none has been made")
             else:
-                self._move(FrozenState.READY)
+                self._move(SnapshotState.READY)
 
     def _find(self) -> tuple[Ingredients, Snapshot | None]:
-        assert self.tools.criu is not None
+        assert self.context.criu is not None
         ingredients = key_room.gather(
-            self.spec, criu=self.tools.criu, params=self.params, env=self.env
+            self.spec, criu=self.context.criu, params=self.params, env=self.env
         )
         self.ingredients = ingredients  # also when what follows raises
-        snapshot = self.tools.store.get(ingredients.key())
+        snapshot = self.context.store.get(ingredients.key())
         if snapshot is not None:
             validate_room.validate(snapshot, ingredients)
         return ingredients, snapshot
@@ -122,7 +122,7 @@ class FrozenTemplate:
 
         Raises SnapshotInvalidError when they are not; it is not used again then.
         """
-        if self.state is not FrozenState.READY or self.snapshot is None:
+        if self.state is not SnapshotState.READY or self.snapshot is None:
             return None
         if self.ingredients is None:
             raise InternalFailure("a snapshot is ready without ingredients")
@@ -137,8 +137,8 @@ class FrozenTemplate:
     def refuse(self, reason: str) -> None:
         """It is not used again; another one is to be made."""
         self.snapshot = None
-        if self.state is FrozenState.READY:
-            self._move(FrozenState.ABSENT, reason)
+        if self.state is SnapshotState.READY:
+            self._move(SnapshotState.ABSENT, reason)
 
     @property
     def refused(self) -> bool:
@@ -148,7 +148,7 @@ class FrozenTemplate:
     def wanted(self) -> bool:
         """Whether one should be made now."""
         return (
-            self.state is FrozenState.ABSENT
+            self.state is SnapshotState.ABSENT
             and self.attempts < MAX_ATTEMPTS
             and time.monotonic() >= self.not_before
         )
@@ -158,25 +158,25 @@ class FrozenTemplate:
         self.attempts += 1
         self.making_step, self.making_dir = "loading", None
         self.making_since = time.monotonic()
-        self._move(FrozenState.MAKING)
+        self._move(SnapshotState.MAKING)
 
     def made(self, snapshot: Snapshot) -> None:
         """It is there."""
         self.snapshot = snapshot
         self.mapping_failed = ""
         self.attempts = 0
-        self._move(FrozenState.READY)
+        self._move(SnapshotState.READY)
 
     def failed(self, reason: str, *, for_good: bool) -> None:
         """It could not be made; ``for_good`` when trying again would end the same."""
         self.not_before = time.monotonic() + 30.0
-        if self.state is FrozenState.ABSENT:
-            self._move(FrozenState.MAKING)
-        self._move(FrozenState.IMPOSSIBLE if for_good else FrozenState.ABSENT, reason)
+        if self.state is SnapshotState.ABSENT:
+            self._move(SnapshotState.MAKING)
+        self._move(SnapshotState.IMPOSSIBLE if for_good else SnapshotState.ABSENT, reason)
 
     def progress(self) -> dict[str, Any]:
         """How far the making of it is; empty while none is made."""
-        if self.state is not FrozenState.MAKING:
+        if self.state is not SnapshotState.MAKING:
             return {}
         written = 0
         if self.making_dir is not None and self.making_dir.is_dir():
@@ -189,10 +189,10 @@ class FrozenTemplate:
 
     async def refresh(self) -> bool:
         """Look again, as packages or files may have changed; False when the name is another."""
-        if self.state not in (FrozenState.READY, FrozenState.IMPOSSIBLE):
+        if self.state not in (SnapshotState.READY, SnapshotState.IMPOSSIBLE):
             return True
         before = self.ingredients.key() if self.ingredients else ""
-        self._move(FrozenState.UNKNOWN)
+        self._move(SnapshotState.UNKNOWN)
         await self.look()
         after = self.ingredients.key() if self.ingredients else ""
         return before in ("", after)

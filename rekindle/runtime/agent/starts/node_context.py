@@ -1,4 +1,4 @@
-"""What all starts of a node share: the spawner, the door, CRIU, the snapshot store."""
+"""What all starts of a node share: the spawner, the listener, CRIU, the snapshot store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
-from rekindle.runtime.agent.runners.door import Door
+from rekindle.runtime.agent.recent import Recent
+from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
@@ -29,12 +30,12 @@ _MAX_RESTORES_NOTED = 64
 
 
 @dataclass
-class Toolbox:
+class NodeContext:
     """Made once by the agent."""
 
     settings: AgentSettings
     spawner: Spawner
-    door: Door
+    listener: RunnerListener
     store: SnapshotStore
     scratch: Path
     criu: Criu | None
@@ -46,26 +47,22 @@ class Toolbox:
     freezing: asyncio.Lock
 
     #: Runner id -> the steps of its restore in ms, of the newest restores.
-    restores: dict[str, dict[str, float]] = field(default_factory=dict)
+    restores: Recent[str, dict[str, float]] = field(
+        default_factory=lambda: Recent(_MAX_RESTORES_NOTED)
+    )
 
     @property
     def unprivileged(self) -> bool:
         """Whether CRIU is run by a user who is not root."""
         return self.criu is not None and self.criu.unprivileged
 
-    def note_restore(self, runner_id: str, steps: dict[str, float]) -> None:
-        """Remember how long the steps of a restore took."""
-        self.restores[runner_id] = steps
-        while len(self.restores) > _MAX_RESTORES_NOTED:
-            self.restores.pop(next(iter(self.restores)))
-
     @classmethod
-    async def open(cls, settings: AgentSettings) -> Toolbox:
+    async def open(cls, settings: AgentSettings) -> NodeContext:
         """Start the spawner, listen, find CRIU, remove what a killed agent left half made."""
         scratch = _new_scratch(settings.instance_dir)
         spawner = await Spawner.start(scratch / "criu-run")
-        door = Door(paths.agent_socket(settings.instance_dir))
-        door.open()
+        listener = RunnerListener(paths.agent_socket(settings.instance_dir))
+        listener.open()
         found, problem = await asyncio.to_thread(_find_criu)
         if found is None:
             log.warning("no CRIU", extra=kv(reason=problem))
@@ -75,7 +72,7 @@ class Toolbox:
         return cls(
             settings=settings,
             spawner=spawner,
-            door=door,
+            listener=listener,
             store=store,
             scratch=scratch,
             criu=found,
@@ -121,7 +118,7 @@ class Toolbox:
         """End everything that was started here."""
         if self.waiting is not None:
             await self.waiting.close()
-        await self.door.close()
+        await self.listener.close()
         await self.spawner.stop()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 

@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rekindle.runtime.agent.pools.keeping import memory_to_spare
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.revision import Revision
-from rekindle.runtime.agent.starts.frozen import FrozenState
+from rekindle.runtime.agent.pools.template_keeper import memory_to_spare
+from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
+from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.snapshot import residency, workingset
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Level
@@ -43,13 +44,13 @@ class _Held:
 
 
 @dataclass
-class Resting:
+class IdleLevels:
     """Brings all revisions of a node to the levels that their pools ask for."""
 
     _held: dict[int, _Held] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
 
-    def tend(self, pools: Iterable[Pool]) -> None:
+    def reconcile(self, pools: Iterable[Pool]) -> None:
         """Called now and then."""
         by_revision: dict[int, list[Pool]] = {}
         for pool in pools:
@@ -61,7 +62,7 @@ class Resting:
             self._follow(self._held.setdefault(key, _Held()), sharing)
 
     def give_up(self, revision: Revision) -> None:
-        """Memory is short: what is held of a revision goes, and is not made anew in advance."""
+        """Memory is short: what is held of a revision goes, and is not made again in advance."""
         self._held.setdefault(id(revision), _Held()).given_up = True
         revision.drop_template()
 
@@ -89,7 +90,7 @@ class Resting:
         if pool is None or now < held.not_before or not memory_to_spare():
             return
         revision = pool.revision
-        snapshot = revision.frozen.snapshot
+        snapshot = revision.tracker.snapshot
         if (
             snapshot is None
             or snapshot.manifest.fork_unsafe
@@ -99,12 +100,12 @@ class Resting:
         ):
             return
         held.not_before = now + NOT_AGAIN_S
-        pool.keep_template()
+        pool.keeper.keep_template()
 
     def _cache(self, held: _Held, revision: Revision) -> None:
         """Have the snapshot's working set cached; all of it where that is not known."""
         now = time.monotonic()
-        snapshot = revision.frozen.snapshot
+        snapshot = revision.tracker.snapshot
         if snapshot is None or now - held.cached_at < LOOK_AGAIN_S:
             return
         held.cached_at = now
@@ -118,16 +119,7 @@ class Resting:
             else:
                 residency.read_ahead(snapshot.images)
 
-        self._spawn(read_ahead)
-
-    def _spawn(self, work: Callable[[], None]) -> None:
-        task = asyncio.create_task(_in_thread(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.spawn(_in_thread(read_ahead))
 
 
 async def _in_thread(work: Callable[[], None]) -> None:
@@ -139,7 +131,7 @@ async def _in_thread(work: Callable[[], None]) -> None:
 
 def level_wanted(pools: Iterable[Pool]) -> Level:
     """The warmest level that any of them asks for below its runners."""
-    levels = [pool.sizing.level(pool.size() + pool.starting) for pool in pools]
+    levels = [pool.sizing.level(pool.runners.size()) for pool in pools]
     return min(levels, key=ORDER.index, default=Level.NONE)
 
 
@@ -156,13 +148,13 @@ def may_drop_template(revision: Revision) -> bool:
         and not revision.background
         and not revision.restoring
         and not revision.booting.locked()
-        and revision.frozen.state in (FrozenState.READY, FrozenState.IMPOSSIBLE)
+        and revision.tracker.state in (SnapshotState.READY, SnapshotState.IMPOSSIBLE)
     )
 
 
 def level_held(revision: Revision, cached: Mapping[str, int]) -> Level:
     """Where it is below its runners. ``cached``: bytes in the page cache by snapshot."""
-    template, snapshot = revision.template, revision.frozen.snapshot
+    template, snapshot = revision.template, revision.tracker.snapshot
     if template is not None and live(revision):
         return Level.MAPPED if template.mapped else Level.BOOTED
     if snapshot is None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rekindle.runtime.agent.inputs.assignment import Cancel
+from rekindle.runtime.agent.recent import Recent
+from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.revision import Revision, digest
 from rekindle.wire.phases import Strategy, durations_ms
-
-if TYPE_CHECKING:
-    from rekindle.runtime.agent.pools.pool import Pool
-    from rekindle.runtime.agent.runners.runner import Runner
 
 #: Starts that are kept.
 _KEPT = 256
-#: Starts that one heartbeat tells at most; the rest follow with the next ones.
+#: Starts that one heartbeat reports at most; the rest follow with the next ones.
 _TOLD = 64
 
 
@@ -48,6 +47,8 @@ class History:
     passed_over: Counter[str] = field(default_factory=Counter)
     #: (function id, "died" | "timeout" | ...) -> runners that ended so.
     lost: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Runner id -> its share of memory, bytes, after a call that asked for a strategy by name.
+    measured_pss: Recent[str, int] = field(default_factory=lambda: Recent(_KEPT))
     _told: int = 0
 
     def note(self, start: Start) -> None:
@@ -59,6 +60,16 @@ class History:
             self.passed_over[note[:200]] += 1
             while len(self.passed_over) > _KEPT:
                 del self.passed_over[min(self.passed_over, key=self.passed_over.__getitem__)]
+
+    def runner_ended(self, function_id: str, runner: Runner) -> None:
+        """A runner ended while it was its pool's: counted, unless it was to be."""
+        if not runner.kill_reason:
+            how = "died"
+        elif runner.kill_for is None:
+            return
+        else:
+            how = "timeout" if runner.kill_for.cancel is Cancel.NO else "cancelled"
+        self.lost[function_id, how] += 1
 
     def news(self) -> list[dict[str, Any]]:
         """Starts since the last time this was asked, oldest first, each with its number."""
@@ -73,7 +84,7 @@ class History:
         ]
 
     def tell_again(self) -> None:
-        """The last heartbeats may not have arrived: tell what is kept once more."""
+        """The last heartbeats may not have arrived: report what is kept once more."""
         self._told = 0
 
     def counters(self) -> dict[str, Any]:
@@ -87,13 +98,15 @@ class History:
         return {"starts": starts, "passed_over": dict(self.passed_over), "runners_lost": lost}
 
 
-def start_of(pool: Pool, runner: Runner | None, began_ns: int, error: str) -> Start:
-    """The record of a start in a pool; of one that failed without a runner."""
+def start_of(
+    function_id: str, revision: Revision, runner: Runner | None, began_ns: int, error: str
+) -> Start:
+    """The record of a start; of one that failed without a runner."""
     made: dict[str, Any] = {
         "at_ns": began_ns,
-        "function": pool.revision.label,
-        "function_id": pool.function_id,
-        "params": hashlib.sha256(pool.revision.params).hexdigest() if pool.revision.params else "",
+        "function": revision.label,
+        "function_id": function_id,
+        "params": digest(revision.params),
     }
     if runner is None:
         return Start(**made, runner_id="", strategy="", phases_ms={}, notes=[], error=error)
@@ -104,7 +117,7 @@ def start_of(pool: Pool, runner: Runner | None, began_ns: int, error: str) -> St
         phases_ms=durations_ms(began_ns, runner.marks),
         notes=list(runner.notes),
         error=error,
-        from_disk=runner.strategy is Strategy.RESTORE and pool.revision.read_from_disk > 0,
+        from_disk=runner.strategy is Strategy.RESTORE and revision.read_from_disk > 0,
     )
 
 

@@ -1,22 +1,22 @@
-"""The leash of a template or a restored copy: the pipe on which it gets its orders."""
+"""The control pipe of a template or a restored copy: the pipe on which it gets its orders."""
 
 from __future__ import annotations
 
 import json
 import os
 
-from rekindle.runtime.agent.runners.door import Door
+from rekindle.runtime.agent.runners.listener import RunnerListener
 
 
-class Leash:
+class ControlPipe:
     """Ours is the writing end."""
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
 
-    def give_orders(self, door: Door, token: str) -> None:
+    def give_orders(self, listener: RunnerListener, token: str) -> None:
         """Where to report, and as whom."""
-        orders = json.dumps({"socket": str(door.path), "token": token}) + "\n"
+        orders = json.dumps({"socket": str(listener.path), "token": token}) + "\n"
         os.write(self._write_fd, orders.encode())
 
     def handed_over(self) -> None:

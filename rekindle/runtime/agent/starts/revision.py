@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rekindle.forkserver import limits
 from rekindle.runtime.agent.settings import passed_on_environment
-from rekindle.runtime.agent.starts.frozen import FrozenTemplate
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
@@ -30,7 +30,7 @@ class Revision:
     code: bytes
     params: bytes
     source_dir: Path | None
-    frozen: FrozenTemplate
+    tracker: SnapshotTracker
     #: Of secrets: what may be in a snapshot, and the names of what may not.
     secrets_in_snapshot: dict[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
@@ -92,8 +92,8 @@ class Revision:
     def project_dirs(self) -> list[str]:
         """Where the files lie that its program may read as its own: edits of them count."""
         file = self.spec.program[1]
-        beside = [os.path.dirname(file)] if file else []
-        return [*dict.fromkeys([*beside, self.spec.cwd, *self.spec.sys_path])]
+        own = [os.path.dirname(file)] if file else []
+        return [*dict.fromkeys([*own, self.spec.cwd, *self.spec.sys_path])]
 
     def interpreter(self) -> str:
         """The function's Python, or the agent's own where that one does not exist here."""
@@ -121,10 +121,26 @@ class Revision:
 
     def has_best_template(self) -> bool:
         """Whether a template is live, and mapped from the snapshot where that can be."""
-        template, snapshot = self.live_template(), self.frozen.snapshot
+        template, snapshot = self.live_template(), self.tracker.snapshot
         if template is None:
             return False
         return template.mapped or snapshot is None or not snapshot.is_mapped
+
+    def why_no_fork(self) -> str:
+        """Why no template can be forked now."""
+        if not self.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no template"
+        if self.fork_unsafe:
+            return f"its template is not safe to fork: {'; '.join(self.fork_unsafe)}"
+        return "no live template"
+
+    def why_no_restore(self) -> str:
+        """Why there is no snapshot to restore now."""
+        if not self.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no snapshot"
+        being_made = self.tracker.state is SnapshotState.MAKING
+        making = "it is being made" if being_made else "none was made yet"
+        return f"no snapshot: {self.tracker.reason or making}"
 
     def keep(self, template: LiveTemplate) -> None:
         """Keep a template for later forks; one that is there already is let go."""
@@ -138,6 +154,11 @@ class Revision:
         if self.template is not None:
             self.template.retire()
             self.template = None
+
+
+def digest(params: bytes) -> str:
+    """What names the parameters of an instance of a class; "" where there are none."""
+    return hashlib.sha256(params).hexdigest() if params else ""
 
 
 def revision_key(spec: FunctionSpec, params: bytes, in_snapshot: dict[str, str]) -> str:

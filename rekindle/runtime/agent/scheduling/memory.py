@@ -10,23 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from rekindle.exception import SnapshotError
+from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.pools.resting import live
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.scheduling.idle_levels import live
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import residency
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
-
-if TYPE_CHECKING:
-    from rekindle.runtime.agent.node import Node
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +103,15 @@ class Memory:
 
     # ---- measuring -------------------------------------------------------------------------
 
-    async def measure(self, node: Node) -> None:
+    async def measure(self, inventory: Inventory) -> None:
         """One look at everything that may have changed."""
         now = time.monotonic()
-        live_runners = dict(_runners(node.pools.values()))
-        live_templates = dict(_templates(node.revisions.values()))
+        live_runners = {r.id: r for r in inventory.runners() if r.state is not RunnerState.GONE}
+        live_templates = {
+            r.template.id: r.template
+            for r in inventory.revisions.values()
+            if r.template is not None and live(r)
+        }
         for kept, there in ((self.runners, live_runners), (self.templates, live_templates)):
             for gone in kept.keys() - there.keys():
                 del kept[gone]
@@ -126,18 +126,18 @@ class Memory:
             if _due(self.templates.get(template.id), 0, now)
         ]
         snapshots = {
-            revision.frozen.snapshot.key: revision.frozen.snapshot.images
-            for revision in node.revisions.values()
-            if revision.frozen.snapshot is not None
+            revision.tracker.snapshot.key: revision.tracker.snapshot.images
+            for revision in inventory.revisions.values()
+            if revision.tracker.snapshot is not None
         }
         used = {
-            pool.revision.frozen.snapshot.key
-            for pool in node.pools.values()
-            if pool.runners and pool.revision.frozen.snapshot is not None
+            pool.revision.tracker.snapshot.key
+            for pool in inventory.pools.values()
+            if pool.runners and pool.revision.tracker.snapshot is not None
         } | {
-            revision.frozen.snapshot.key
-            for revision in node.revisions.values()
-            if live(revision) and revision.frozen.snapshot is not None
+            revision.tracker.snapshot.key
+            for revision in inventory.revisions.values()
+            if live(revision) and revision.tracker.snapshot is not None
         }
         pids = [pid for _, _, pid, _ in due]
         shares, cached = await asyncio.to_thread(_read, pids, snapshots)
@@ -147,26 +147,13 @@ class Memory:
         self.cached, self.unmapped = cached, set(snapshots) - used
         if now - self._store_at > STALE_S:
             self._store_at = now
-            self.store_bytes = await asyncio.to_thread(_store_bytes, node.tools.store)
+            self.store_bytes = await asyncio.to_thread(_store_bytes, inventory.store)
         self.took_s = time.monotonic() - now
         self.passes += 1
 
     def pause_s(self) -> float:
         """How long to wait before the next look."""
         return max(PERIOD_S, _SHARE_OF_TIME * self.took_s)
-
-
-def _runners(pools: Iterable[Pool]) -> Iterator[tuple[str, Runner]]:
-    for pool in pools:
-        for runner in pool.runners.values():
-            if runner.state is not RunnerState.GONE:
-                yield runner.id, runner
-
-
-def _templates(revisions: Iterable[Revision]) -> Iterator[tuple[str, LiveTemplate]]:
-    for revision in revisions:
-        if revision.template is not None and live(revision):
-            yield revision.template.id, revision.template
 
 
 def _due(reading: _Reading | None, inputs: int, now: float) -> bool:

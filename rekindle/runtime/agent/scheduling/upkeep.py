@@ -1,18 +1,16 @@
-"""A node's upkeep: templates that nobody uses go, snapshots are read through now and then."""
+"""A node's upkeep: unused templates go, snapshots are read through now and then."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from rekindle.exception import SnapshotError
+from rekindle.runtime.agent.inventory import Inventory
+from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.snapshot.verify import verify_one_in_background
 from rekindle.wire.logs import kv
-
-if TYPE_CHECKING:
-    from rekindle.runtime.agent.node import Node
 
 log = logging.getLogger(__name__)
 
@@ -20,38 +18,37 @@ log = logging.getLogger(__name__)
 VERIFY_EVERY_S = 3600.0
 
 
-def let_templates_go(node: Node) -> None:
+def let_templates_go(inventory: Inventory, settings: AgentSettings) -> None:
     """Templates that no open app uses go after their time, and the oldest of too many."""
-    settings = node.tools.settings
-    used = {id(pool.revision) for pool in node.pools.values()}
+    used = {id(pool.revision) for pool in inventory.pools.values()}
     now = time.monotonic()
-    for key, revision in list(node.revisions.items()):
+    for key, revision in list(inventory.revisions.items()):
         template = revision.template
         if id(revision) in used or revision.background:
             continue
         if template is not None and now - template.last_used < settings.template_keep_s:
             continue
         revision.drop_template()
-        del node.revisions[key]
-    live = [r for r in node.revisions.values() if r.template is not None]
+        del inventory.revisions[key]
+    live = [r for r in inventory.revisions.values() if r.template is not None]
     live.sort(key=lambda r: r.template.last_used if r.template else 0.0)
     for revision in live[: max(0, len(live) - settings.max_templates)]:
         revision.drop_template()
 
 
-async def verify_forever(node: Node) -> None:
-    """Read snapshots through, one now and then, when nobody wants the disk; until cancelled."""
+async def verify_forever(inventory: Inventory) -> None:
+    """Read snapshots through, one now and then, when no one wants the disk; until cancelled."""
     while True:
         await asyncio.sleep(VERIFY_EVERY_S)
         try:
-            finding = await asyncio.to_thread(verify_one_in_background, node.tools.store)
+            finding = await asyncio.to_thread(verify_one_in_background, inventory.store)
         except SnapshotError as error:
             log.warning("verification failed", extra=kv(reason=error))
             continue
         if finding is None or not finding.problem:
             continue
         log.error("damaged snapshot", extra=kv(key=finding.key, problem=finding.problem))
-        for revision in node.revisions.values():
-            snapshot = revision.frozen.snapshot
+        for revision in inventory.revisions.values():
+            snapshot = revision.tracker.snapshot
             if snapshot is not None and snapshot.key == finding.key:
-                revision.frozen.refuse(finding.problem)
+                revision.tracker.refuse(finding.problem)
