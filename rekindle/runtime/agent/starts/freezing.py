@@ -22,8 +22,9 @@ from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.snapshot import command, diagnose
+from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
-from rekindle.snapshot.store import Draft, Snapshot
+from rekindle.snapshot.store import Snapshot
 from rekindle.wire.phases import PhaseClock, now_ns
 
 log = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ async def _dump(
     ingredients = revision.tracker.ingredients
     tracker = revision.tracker
     draft = await asyncio.to_thread(
-        context.store.draft, ingredients.key(), needs_bytes=subject.memory_bytes
+        begin, context.store, ingredients.key(), needs_bytes=subject.memory_bytes
     )
     tracker.making_step, tracker.making_dir = "writing memory", draft.images
     try:

@@ -1,8 +1,4 @@
-"""Linux calls about open things that the standard library of Python 3.11 lacks.
-
-Each has one named purpose. ctypes only, as templates and runners can afford it. Knows nothing of
-templates.
-"""
+"""Descriptors: whether two are one, what they lie on, and new ones in a given state."""
 
 from __future__ import annotations
 
@@ -14,32 +10,14 @@ import socket
 import struct
 import termios
 
-# PyDLL keeps the interpreter's lock, so no other Python thread runs while memory is moved.
-_libc = ctypes.PyDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-)
+from rekindle.linux.libc import check, libc
 
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 _KCMP_FILE = 0
-_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = 1, 2, 16, 32, 0x4000
 _EPOLL_CTL_ADD = 1
 _TFD_IOC_SET_TICKS = 0x40085400
 _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _UDIAG_SHOW_PEER, _UNIX_DIAG_PEER = 20, 1, 4, 2
 _NETLINK_SOCK_DIAG = 4
-
-
-def _check(result: int, what: str) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-    return result
 
 
 def share_description(one: int, other: int) -> bool:
@@ -50,46 +28,19 @@ def share_description(one: int, other: int) -> bool:
     if _KCMP is None:
         raise OSError("kcmp is not known on this processor")
     pid = os.getpid()
-    return _check(_libc.syscall(_KCMP, pid, pid, _KCMP_FILE, one, other), "kcmp") == 0
+    return check(libc.syscall(_KCMP, pid, pid, _KCMP_FILE, one, other), "kcmp") == 0
 
 
 def filesystem_type(fd: int) -> int:
     """The magic number of the file system that ``fd`` lies on."""
     answer = ctypes.create_string_buffer(256)
-    _check(_libc.fstatfs(fd, answer), "fstatfs")
+    check(libc.fstatfs(fd, answer), "fstatfs")
     return int(struct.unpack_from("l", answer)[0]) & 0xFFFFFFFF
-
-
-def map_shared_at(address: int, size: int, prot: int, fd: int, offset: int) -> None:
-    """Put a shared mapping of ``fd`` in the place of what lies at ``address``."""
-    got = _libc.mmap(address, size, prot, _MAP_SHARED | _MAP_FIXED, fd, offset)
-    if got != address:
-        number = ctypes.get_errno()
-        raise OSError(number, f"mmap: {os.strerror(number)}")
-
-
-def reserve_at(address: int, size: int) -> None:
-    """Unmap what lies at ``address``, and keep the place: nothing else is mapped there."""
-    flags = _MAP_PRIVATE | _MAP_FIXED | _MAP_ANONYMOUS | _MAP_NORESERVE
-    if _libc.mmap(address, size, 0, flags, -1, 0) != address:
-        number = ctypes.get_errno()
-        raise OSError(number, f"mmap: {os.strerror(number)}")
-
-
-def map_private_copy_at(address: int, size: int, prot: int) -> None:
-    """Put anonymous memory with the same content in the place of what lies at ``address``."""
-    content = ctypes.string_at(address, size)
-    got = _libc.mmap(address, size, 3, _MAP_PRIVATE | _MAP_FIXED | _MAP_ANONYMOUS, -1, 0)
-    if got != address:
-        number = ctypes.get_errno()
-        raise OSError(number, f"mmap: {os.strerror(number)}")
-    ctypes.memmove(address, content, size)
-    _check(_libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), prot), "mprotect")
 
 
 def new_epoll() -> int:
     """An epoll that watches nothing."""
-    return _check(_libc.epoll_create1(os.O_CLOEXEC), "epoll_create1")
+    return check(libc.epoll_create1(os.O_CLOEXEC), "epoll_create1")
 
 
 class _EpollEvent(ctypes.Structure):
@@ -101,13 +52,13 @@ class _EpollEvent(ctypes.Structure):
 def epoll_add(epoll_fd: int, fd: int, events: int, data: int) -> None:
     """Watch ``fd``; all 64 bits of ``data`` are the watcher's, as ``select.epoll`` cannot say."""
     event = _EpollEvent(events, data)
-    _check(_libc.epoll_ctl(epoll_fd, _EPOLL_CTL_ADD, fd, ctypes.byref(event)), "epoll_ctl")
+    check(libc.epoll_ctl(epoll_fd, _EPOLL_CTL_ADD, fd, ctypes.byref(event)), "epoll_ctl")
 
 
 def new_signalfd(mask: int, flags: int) -> int:
     """A signalfd for the signals in ``mask``: bit n-1 is signal n."""
     raw = (ctypes.c_ubyte * 128)(*mask.to_bytes(8, "little"))
-    return _check(_libc.signalfd(-1, raw, flags), "signalfd")
+    return check(libc.signalfd(-1, raw, flags), "signalfd")
 
 
 def new_timerfd(
@@ -117,9 +68,9 @@ def new_timerfd(
 
     ``ticks``: how often it has fired already without being read.
     """
-    fd = _check(_libc.timerfd_create(clock, flags), "timerfd_create")
+    fd = check(libc.timerfd_create(clock, flags), "timerfd_create")
     value = (ctypes.c_long * 4)(*interval, *left)
-    _check(_libc.timerfd_settime(fd, 0, value, None), "timerfd_settime")
+    check(libc.timerfd_settime(fd, 0, value, None), "timerfd_settime")
     if ticks:
         fcntl.ioctl(fd, _TFD_IOC_SET_TICKS, struct.pack("Q", ticks))
     return fd
@@ -127,7 +78,7 @@ def new_timerfd(
 
 def copy_pipe_content(read_fd: int, write_fd: int, size: int) -> None:
     """What waits in one pipe also into another, of the same capacity; nothing is taken out."""
-    if size and _check(_libc.tee(read_fd, write_fd, ctypes.c_size_t(size), 0), "tee") != size:
+    if size and check(libc.tee(read_fd, write_fd, ctypes.c_size_t(size), 0), "tee") != size:
         raise OSError("tee: a part of what is in the pipe was not copied")
 
 
