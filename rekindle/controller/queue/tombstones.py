@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Fence:
+class Tombstones:
     """The names that were completed while somebody reads."""
 
     def __init__(self) -> None:

@@ -5,41 +5,41 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.controller.queue.fence import Fence
+from rekindle.controller.queue.tombstones import Tombstones
 from rekindle.controller.storage.runs import from_runs, to_runs
 
 
 def test_a_reader_sees_what_was_completed_since_it_began() -> None:
-    fence = Fence()
-    fence.completed("before")
-    with fence.reading():
-        fence.completed("meanwhile")
-        assert fence.is_gone("meanwhile")
-        assert not fence.is_gone("before")
-    assert not fence.is_gone("meanwhile")
+    tombstones = Tombstones()
+    tombstones.completed("before")
+    with tombstones.reading():
+        tombstones.completed("meanwhile")
+        assert tombstones.is_gone("meanwhile")
+        assert not tombstones.is_gone("before")
+    assert not tombstones.is_gone("meanwhile")
 
 
 def test_names_are_kept_for_the_oldest_reader_and_no_longer() -> None:
-    fence = Fence()
-    old, young = fence.reading(), fence.reading()
+    tombstones = Tombstones()
+    old, young = tombstones.reading(), tombstones.reading()
     old.__enter__()
-    fence.completed("a")
+    tombstones.completed("a")
     young.__enter__()
-    fence.completed("b")
+    tombstones.completed("b")
     old.__exit__(None, None, None)
-    assert fence.is_gone("b") and not fence.is_gone("a")
+    assert tombstones.is_gone("b") and not tombstones.is_gone("a")
     young.__exit__(None, None, None)
-    assert not fence.is_gone("b")
+    assert not tombstones.is_gone("b")
 
 
 @given(st.lists(st.sampled_from(["begin", "end", "complete"]), max_size=60))
 def test_nothing_that_a_reader_must_not_touch_is_forgotten(steps: list[str]) -> None:
-    fence = Fence()
+    tombstones = Tombstones()
     readers: list[tuple[object, set[str]]] = []
     count = 0
     for step in steps:
         if step == "begin":
-            reader = fence.reading()
+            reader = tombstones.reading()
             reader.__enter__()
             readers.append((reader, set()))
         elif step == "end" and readers:
@@ -47,13 +47,13 @@ def test_nothing_that_a_reader_must_not_touch_is_forgotten(steps: list[str]) -> 
             reader.__exit__(None, None, None)  # type: ignore[attr-defined]
         elif step == "complete":
             count += 1
-            fence.completed(f"{count}")
+            tombstones.completed(f"{count}")
             for _, seen in readers:
                 seen.add(f"{count}")
-        assert all(fence.is_gone(name) for _, seen in readers for name in seen)
+        assert all(tombstones.is_gone(name) for _, seen in readers for name in seen)
     for reader, _ in readers:
         reader.__exit__(None, None, None)  # type: ignore[attr-defined]
-    assert not any(fence.is_gone(f"{i}") for i in range(count + 1))
+    assert not any(tombstones.is_gone(f"{i}") for i in range(count + 1))
 
 
 @given(st.lists(st.integers(0, 2**31 - 1), max_size=200))

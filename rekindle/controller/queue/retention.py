@@ -34,7 +34,7 @@ _LETTERED = 2
 _MOST_INDEXES = 1 << 20
 
 
-class Keeping:
+class Retention:
     """Lets go of calls."""
 
     def __init__(

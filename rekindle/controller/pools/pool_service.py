@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rekindle.controller import names, policies
-from rekindle.controller.pools import pools
-from rekindle.controller.pools.arrivals import Arrivals, Record
+from rekindle.controller.pools import pool_settings
+from rekindle.controller.pools.arrivals import ArrivalLog, Record
 from rekindle.controller.pools.costs import CostBook
-from rekindle.controller.pools.pools import SettingsBook
+from rekindle.controller.pools.pool_settings import SettingsBook
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.state import Function, State
 from rekindle.controller.storage.redis_link import RedisLink
@@ -41,13 +41,13 @@ def default_policy(environ: Mapping[str, str] | None = None) -> str:
     return name
 
 
-class Pooling:
+class PoolService:
     """One controller's."""
 
     def __init__(self, state: State, link: RedisLink, tasks: Tasks) -> None:
         self._state = state
         self._tasks = tasks
-        self.arrivals = Arrivals(link)
+        self.arrivals = ArrivalLog(link)
         self.costs = CostBook(link)
         self.book = SettingsBook(link, default_policy())
         self.scaler = Scaler(state, self.book, self.arrivals, self.costs, tasks)
@@ -75,19 +75,19 @@ class Pooling:
 
     async def set_pool(self, request: pb.SetPoolRequest) -> pb.SetPoolReply:
         """Change a pool's settings. Raises InvalidError and NotFoundError."""
-        changes = pools.changes_of(request)
+        changes = pool_settings.changes_of(request)
         every = request.every_instance or bool(request.function)
         found = self._named(request)
-        force = None
+        effective = None
         for function in found:
-            force = await self.scaler.set_pool(
+            effective = await self.scaler.set_pool(
                 function, request.params, changes, every=every, reset=request.reset
             )
-        assert force is not None
+        assert effective is not None
         report = {
             "function": _label(found[0]),
             "function_ids": [function.function_id for function in found],
-            **force.report(),
+            **effective.report(),
         }
         return pb.SetPoolReply(json=json.dumps(report))
 
@@ -128,10 +128,12 @@ class Pooling:
         since = time.time() - request.since_s if request.since_s > 0 else 0.0
         spec = open_ones[-1].spec if open_ones else FunctionSpec(app_name="", name="")
         costs = self.costs.of(wanted)
-        force = (
-            self.scaler.in_force(open_ones[-1])
+        effective = (
+            self.scaler.effective(open_ones[-1])
             if open_ones
-            else pools.resolve(spec, pools.Changes(), pools.Changes(), self.book.default_policy)
+            else pool_settings.resolve(
+                spec, pool_settings.Changes(), pool_settings.Changes(), self.book.default_policy
+            )
         )
         snapshots = spec.enable_memory_snapshot or costs.snapshot
         levels = costs.levels(snapshots=snapshots)
@@ -139,7 +141,7 @@ class Pooling:
             "function": wanted,
             "now": time.time(),
             "running": bool(open_ones),
-            **force.report(),
+            **effective.report(),
             "levels": {level.value: dataclasses.asdict(f) for level, f in levels.items()},
             "measured": costs.measured(),
             **costs.report(),

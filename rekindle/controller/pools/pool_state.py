@@ -12,7 +12,7 @@ from typing import Any
 
 from rekindle.controller.policies.policy import PoolView, Sizer
 from rekindle.controller.pools.blocks import Arrival
-from rekindle.controller.pools.pools import InForce
+from rekindle.controller.pools.pool_settings import EffectiveSettings
 from rekindle.controller.state import Function
 from rekindle.wire.pools import Figures, Level, PoolPlan
 
@@ -21,13 +21,13 @@ _MOST_AT_ONCE = 512
 
 
 @dataclass(slots=True, eq=False)
-class SizedPool:
+class PoolState:
     """A pool of a function; ``digest`` "" stands for all instances that have none of their own."""
 
     function: Function
     digest: str
     params: bytes
-    force: InForce
+    effective: EffectiveSettings
     sizer: Sizer
     made_at: float
     in_flight: int = 0
@@ -105,7 +105,7 @@ class SizedPool:
         """As a policy sees it."""
         return PoolView(
             now=now,
-            settings=self.force.settings,
+            settings=self.effective.settings,
             levels=levels,
             busy=self.told("busy"),
             idle=self.told("idle"),

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from rekindle.controller.pools.spread import Service
+from rekindle.controller.metrics.histogram import service_times
 
 
 def test_mean_and_quantiles_are_what_was_added() -> None:
-    service = Service()
+    service = service_times()
     for i in range(100):
         service.add(0.010 if i < 90 else 1.0)
     assert service.mean_s == pytest.approx(0.109)
@@ -19,17 +19,17 @@ def test_mean_and_quantiles_are_what_was_added() -> None:
 
 
 def test_it_survives_json_and_two_can_be_joined() -> None:
-    service, other = Service(), Service()
+    service, other = service_times(), service_times()
     service.add(0.5, 3)
     other.add(2.0)
-    back = Service.from_list(json.loads(json.dumps(service.to_list())))
+    back = service_times(json.loads(json.dumps(service.to_list())))
     back.join(other)
     assert back.count == 4
     assert back.mean_s == pytest.approx(3.5 / 4)
 
 
 def test_old_values_fade_and_it_stays_small() -> None:
-    service = Service()
+    service = service_times()
     for _ in range(30_000):
         service.add(1.0)
     for _ in range(60_000):
@@ -39,5 +39,5 @@ def test_old_values_fade_and_it_stays_small() -> None:
 
 
 def test_nothing_is_zero() -> None:
-    assert Service().mean_s == 0.0
-    assert Service().quantile_s(0.9) == 0.0
+    assert service_times().mean_s == 0.0
+    assert service_times().quantile_s(0.9) == 0.0

@@ -12,10 +12,17 @@ import time
 from rekindle.controller.limits import payload_too_large
 from rekindle.controller.queue.completion import BATCH_BYTES, BATCH_INPUTS, Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.endings import Ending, Endings
 from rekindle.controller.queue.events import Events
-from rekindle.controller.queue.inputs import Batch, Holder, InputState, LoneInput, Lot, Slice
-from rekindle.controller.queue.taking import Taking
+from rekindle.controller.queue.finalizer import Finalizer, FinalResult
+from rekindle.controller.queue.inputs import (
+    AssignedBatch,
+    DetachedInput,
+    DetachedState,
+    Holder,
+    QueuedBatch,
+    ResultBatch,
+)
+from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Call, State
 from rekindle.controller.storage.records import UNDONE, UNKNOWN
@@ -37,8 +44,8 @@ class Delivery:
         state: State,
         dispatcher: Dispatcher,
         completer: Completer,
-        endings: Endings,
-        taking: Taking,
+        finalizer: Finalizer,
+        loader: StreamLoader,
         tasks: Tasks,
         settings: Settings,
         events: Events,
@@ -46,8 +53,8 @@ class Delivery:
         self._state = state
         self._dispatcher = dispatcher
         self._completer = completer
-        self._endings = endings
-        self._taking = taking
+        self._finalizer = finalizer
+        self._loader = loader
         self._tasks = tasks
         self._settings = settings
         self._events = events
@@ -70,15 +77,15 @@ class Delivery:
         plain: tuple[int, ...] = _PLAIN
         if function.spec.retries is None:
             plain = (*_PLAIN, *_TRIED_AGAIN)
-        batch = Batch(call, execute_ns=message.execute_ns)
+        batch = ResultBatch(call, execute_ns=message.execute_ns)
         mine: list[int] = []
         unheld: list[int] = []
-        taken: dict[Slice, int] = {}
+        taken: dict[AssignedBatch, int] = {}
         undone, large = call.undone, self._settings.max_payload_bytes
         for index, status, raw in zip(indexes, statuses, message.results, strict=True):
             holder = undone.get(index)
             if (
-                type(holder) is Slice
+                type(holder) is AssignedBatch
                 and holder.agent is agent
                 and status in plain
                 and len(raw) <= large
@@ -105,7 +112,7 @@ class Delivery:
             mine.append(index)
             undone[index] = batch
             if ending is not None:
-                self._endings.settle(batch, ending)
+                self._finalizer.settle(batch, ending)
             elif item.blob:
                 batch.blobs.append(item.blob)
         for part, count in taken.items():
@@ -119,10 +126,10 @@ class Delivery:
             self._tasks.start(work, "settle results")
         self._dispatcher.pump()
 
-    def _next(self, batch: Batch, agent: Agent, indexes: list[int]) -> Batch:
+    def _next(self, batch: ResultBatch, agent: Agent, indexes: list[int]) -> ResultBatch:
         batch.acks.append((agent, indexes))
         self._completer.store(batch)
-        return Batch(batch.call)
+        return ResultBatch(batch.call)
 
     def _judge(
         self,
@@ -133,28 +140,28 @@ class Delivery:
         status: int,
         raw: bytes,
         log_seq: int,
-    ) -> Ending | None:
+    ) -> FinalResult | None:
         """What a result means that is not plain; None when it is not stored (now)."""
-        if isinstance(holder, Batch):  # a first result is on its way to the store
+        if isinstance(holder, ResultBatch):  # a first result is on its way to the store
             holder.acks.append((agent, [index]))
             return None
-        its_agent = None if isinstance(holder, Lot) else holder.agent
+        its_agent = None if isinstance(holder, QueuedBatch) else holder.agent
         retries = call.function.spec.retries
-        used = holder.retries if isinstance(holder, LoneInput) else 0
+        used = holder.retries if isinstance(holder, DetachedInput) else 0
         tries = retries.max_retries if retries is not None and not call.cancelled else 0
         if status in _TRIED_AGAIN and used < tries:
             if its_agent is agent:
-                self._tasks.start(self._retry(agent, self._endings.alone(holder, index)), "retry")
+                self._tasks.start(self._retry(agent, self._finalizer.alone(holder, index)), "retry")
             else:  # a later delivery of it is under way, and decides
                 agent.acknowledge(call.call_id, [index])
             return None
         if its_agent is not None and its_agent is not agent:
             its_agent.stop(call.call_id, [index], kill=True)
-        item = self._endings.alone(holder, index)
+        item = self._finalizer.alone(holder, index)
         result = pb.Result.FromString(raw)
         result.log_seq, result.deliveries = log_seq, item.delivery
         self._limit(result)
-        return self._endings.end(item, result)
+        return self._finalizer.end(item, result)
 
     def _limit(self, result: pb.Result) -> None:
         limit = self._settings.max_payload_bytes
@@ -181,7 +188,7 @@ class Delivery:
             if unknown:
                 log.info("results of unknown inputs", extra=kv(call=call_id, inputs=unknown))
         if undone and function is not None:  # lost track of: take them up, then it counts
-            await self._taking.adopt(function)
+            await self._loader.adopt(function)
             call = self._state.calls.get(call_id)
             undone &= call.undone.keys() if call is not None else set()
         again = pb.Done(call_id=call_id, function_id=message.function_id, app_id=message.app_id)
@@ -198,15 +205,15 @@ class Delivery:
 
     # ---- trying again
 
-    async def _retry(self, agent: Agent, item: LoneInput) -> None:
+    async def _retry(self, agent: Agent, item: DetachedInput) -> None:
         spec = item.call.function.spec.retries
         assert spec is not None
-        item.move(InputState.DELAYED)
+        item.move(DetachedState.DELAYED)
         item.retries += 1
         for listener in self._events.retried:
             listener(item.call)
         due = time.time() + spec.delay_s(item.retries)
-        await self._endings.keep([item], int(due * 1000))
-        if item.state is InputState.DELAYED and item.timer is None:
+        await self._finalizer.keep([item], int(due * 1000))
+        if item.state is DetachedState.DELAYED and item.timer is None:
             self._dispatcher.delay(item, due - time.time())
         agent.acknowledge(item.call.call_id, [item.index])

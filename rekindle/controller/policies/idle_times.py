@@ -41,7 +41,7 @@ class Segment:
 
 
 @dataclass(slots=True)
-class Gaps:
+class IdleTimes:
     """The quiet times so far."""
 
     total: int = 0  # never halved: how many there were

@@ -1,7 +1,7 @@
 """Entries that come into memory from the stream: in their turn, after a restart, found again.
 
 Memory holds a bounded number of undone inputs of a function; the others wait on the stream. What
-is here and what was completed a moment ago is never taken up a second time (fence.py).
+is here and what was completed a moment ago is never taken up a second time (tombstones.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.inputs import Entry, InputState, LoneInput, Lot, Slice
+from rekindle.controller.queue.inputs import (
+    AssignedBatch,
+    DetachedInput,
+    DetachedState,
+    QueuedBatch,
+    QueueEntry,
+)
 from rekindle.controller.settings import MIB, Settings
 from rekindle.controller.state import Call, Function, State
 from rekindle.controller.storage.records import CallMeta, InputProgress, StoredEntry
@@ -29,7 +35,7 @@ _TAKE_INPUTS = 4096
 _LOAD = 16
 
 
-class Taking:
+class StreamLoader:
     """Takes inputs from the stream into memory."""
 
     def __init__(
@@ -76,12 +82,12 @@ class Taking:
 
     def take_more(self, function: Function) -> None:
         """Take inputs that wait on the stream, where memory has room for them."""
-        if not function.backlog or function.taking or function.app.closing:
+        if not function.backlog or function.loading or function.app.closing:
             return
         if min(self._room(function)) <= 0:
             return
-        function.taking = True
-        function.taken.clear()
+        function.loading = True
+        function.loaded.clear()
         self._tasks.start(self._take(function), "take inputs")
 
     async def _take(self, function: Function) -> None:
@@ -91,18 +97,18 @@ class Taking:
                 if inputs <= 0 or size <= 0:
                     return
                 function.backlog = False  # an accept that comes in meanwhile sets it again
-                with function.fence.reading():
+                with function.tombstones.reading():
                     entries, left = await self._store.take(function.function_id, inputs, size)
                     function.backlog = function.backlog or left
                     await self._hold(function, entries)
         finally:
-            function.taking = False
-            function.taken.set()
+            function.loading = False
+            function.loaded.set()
 
     async def drain(self, function: Function) -> None:
         """Take and complete all that waits on the stream: the function's app is closing."""
-        await function.taken.wait()  # no more than one take is on its way
-        with function.fence.reading():
+        await function.loaded.wait()  # no more than one take is on its way
+        with function.tombstones.reading():
             while True:
                 entries, _ = await self._store.take(function.function_id, _TAKE_INPUTS, _TAKE_BYTES)
                 if not entries:
@@ -114,12 +120,12 @@ class Taking:
 
     async def adopt(self, function: Function) -> None:
         """Hold entries that are pending but not in memory: a reply was lost, or a restart."""
-        with function.fence.reading():
+        with function.tombstones.reading():
             await self._load(function, await self._store.pending(function.function_id))
 
     async def claim(self, function: Function, idle_s: float) -> None:
         """Take over entries that are pending for too long, under whatever name."""
-        with function.fence.reading():
+        with function.tombstones.reading():
             found = await self._store.pending(function.function_id, int(idle_s * 1000))
             missing = self._missing(function, found)
             if missing:
@@ -131,41 +137,41 @@ class Taking:
 
     async def hold(self, function: Function, entries: Sequence[str]) -> None:
         """Take up entries wherever they are, waiting ones too (their call is cancelled)."""
-        with function.fence.reading():
+        with function.tombstones.reading():
             await self._load(function, entries)
 
-    async def recover(self, function: Function, *, adrift: bool) -> None:
+    async def recover(self, function: Function, *, orphaned: bool) -> None:
         """Read back what the controller before this one had taken.
 
-        ``adrift``: agents may come back with some of it.
+        ``orphaned``: agents may come back with some of it.
         """
-        with function.fence.reading():
+        with function.tombstones.reading():
             pending = await self._store.pending(function.function_id)
-            await self._load(function, pending, adrift=adrift)
+            await self._load(function, pending, orphaned=orphaned)
         [function.undone] = await self._store.depth([function.function_id])
         function.backlog = True  # whether it is so, the first take tells
 
     async def _load(
-        self, function: Function, entries: Sequence[str], *, adrift: bool = False
+        self, function: Function, entries: Sequence[str], *, orphaned: bool = False
     ) -> None:
         missing = self._missing(function, entries)
         for start in range(0, len(missing), _LOAD):
             page = self._missing(function, missing[start : start + _LOAD])
             found = await self._store.load(function.function_id, page) if page else []
-            await self._hold(function, found, adrift=adrift)
+            await self._hold(function, found, orphaned=orphaned)
 
     def _missing(self, function: Function, entries: Iterable[str]) -> list[str]:
-        known, is_gone = function.entries, function.fence.is_gone
+        known, is_gone = function.entries, function.tombstones.is_gone
         return [one for one in entries if one not in known and not is_gone(one)]
 
     # ---- into memory
 
     async def _hold(
-        self, function: Function, entries: Sequence[StoredEntry], *, adrift: bool = False
+        self, function: Function, entries: Sequence[StoredEntry], *, orphaned: bool = False
     ) -> None:
         over: list[tuple[Call, list[int]]] = []
         for stored in entries:
-            if stored.entry in function.entries or function.fence.is_gone(stored.entry):
+            if stored.entry in function.entries or function.tombstones.is_gone(stored.entry):
                 continue
             wanted = set(stored.indexes) - stored.done
             if stored.meta is None or not wanted:
@@ -181,58 +187,58 @@ class Taking:
             inputs = {item.index: item for item in request.inputs if item.index in wanted}
             entry = self.enter(call, stored.entry, len(inputs), len(stored.request))
             if call.cancelled or function.app.closing:  # never to be ready
-                call.undone.update(dict.fromkeys(inputs, Slice(entry, None, inputs)))
+                call.undone.update(dict.fromkeys(inputs, AssignedBatch(entry, None, inputs)))
                 over.append((call, list(inputs)))
                 continue
-            self._resume(entry, inputs, stored.progress, adrift)
+            self._resume(entry, inputs, stored.progress, orphaned)
             if call.kind == "invoke":
                 self.on_orphan(call)
         for call, indexes in over:
             await self.cancel(call, indexes)
         self._dispatcher.pump()
 
-    def enter(self, call: Call, entry: str, inputs: int, size: int) -> Entry:
+    def enter(self, call: Call, entry: str, inputs: int, size: int) -> QueueEntry:
         """Count an entry as one that is in memory."""
         function = call.function
-        made = function.entries[entry] = Entry(call, entry, inputs, size)
+        made = function.entries[entry] = QueueEntry(call, entry, inputs, size)
         function.held += inputs
         function.held_bytes += size
         return made
 
     def _resume(
         self,
-        entry: Entry,
+        entry: QueueEntry,
         inputs: dict[int, pb.Input],
         progress: dict[int, InputProgress],
-        adrift: bool,
+        orphaned: bool,
     ) -> None:
         undone = entry.call.undone
         for index, kept in progress.items():
             item = inputs.get(index)
             if item is None:
                 continue
-            alone = LoneInput(entry, item, InputState.QUEUED, kept=True)
-            alone.lost, alone.retries, alone.vague = kept.lost, kept.retries, kept.vague
+            alone = DetachedInput(entry, item, DetachedState.QUEUED, kept=True)
+            alone.lost, alone.retries, alone.ambiguous = kept.lost, kept.retries, kept.ambiguous
             alone.killed = kept.lost  # by what, is not kept
             undone[index] = alone
             wait_s = kept.due_ms / 1000 - time.time()
             if kept.due_ms and wait_s > 0:
-                alone.state = InputState.DELAYED
+                alone.state = DetachedState.DELAYED
                 self._dispatcher.delay(alone, wait_s)
-            elif adrift:
-                alone.state = InputState.ADRIFT
-                self._state.adrift[alone] = None
+            elif orphaned:
+                alone.state = DetachedState.ORPHANED
+                self._state.orphaned[alone] = None
             else:
                 self._dispatcher.enqueue(alone)
         plain = {index: item for index, item in inputs.items() if index not in progress}
         if not plain:
             return
-        if adrift:
-            part = Slice(entry, None, plain)
+        if orphaned:
+            part = AssignedBatch(entry, None, plain)
             undone.update(dict.fromkeys(plain, part))
-            self._state.adrift[part] = None
+            self._state.orphaned[part] = None
         else:
-            self._dispatcher.enqueue(Lot(entry, list(plain.values())))
+            self._dispatcher.enqueue(QueuedBatch(entry, list(plain.values())))
 
     def call(self, call_id: str, function: Function, meta: CallMeta) -> Call:
         """The call in memory, made from ``meta`` where it is not there."""

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rekindle.controller.policies import Prices
-from rekindle.controller.policies.gaps import Gaps, Segment
-from rekindle.controller.policies.worth import (
+from rekindle.controller.policies.cost_model import (
     Option,
     best_schedule,
     break_even_s,
     down_the_ladder,
     options,
 )
+from rekindle.controller.policies.idle_times import IdleTimes, Segment
 from rekindle.wire.pools import Figures, Level, Rest
 from tests.controller.policies.views import MIB, PLAIN, SNAPSHOT
 
@@ -100,7 +100,7 @@ def test_while_unsure_no_level_that_is_late_is_taken() -> None:
 
 
 def after(gap_s: float, times: int = 30) -> list[Segment]:
-    gaps = Gaps()
+    gaps = IdleTimes()
     for place in range(times):
         gaps.add(gap_s * (1 + 0.0002 * (place % 5)))
     return gaps.segments()
@@ -128,7 +128,7 @@ def test_a_quick_restore_makes_a_warm_minute_waste() -> None:
 
 
 def test_the_target_is_met_where_holding_can_meet_it() -> None:
-    gaps = Gaps()
+    gaps = IdleTimes()
     for place in range(200):
         gaps.add(10.0 * 1.02**place)
     segments = gaps.segments()

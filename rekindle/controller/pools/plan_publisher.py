@@ -6,20 +6,20 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from rekindle.controller.pools.allotment import Node, Share, settled, shares
-from rekindle.controller.pools.sized import SizedPool
+from rekindle.controller.pools.pool_state import PoolState
+from rekindle.controller.pools.quota import AgentCapacity, Share, settled, shares
 from rekindle.controller.state import Agent, Function, State
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import PoolPlan
 
 
-class PlanOrders:
+class PlanPublisher:
     """Knows which agent was sent what."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def send(self, pool: SizedPool, plan: PoolPlan, *, has_instances: bool) -> None:
+    def send(self, pool: PoolState, plan: PoolPlan, *, has_instances: bool) -> None:
         """Send each agent what is new for it.
 
         ``has_instances``: the function is a class with parameters, whose instances have pools of
@@ -39,12 +39,12 @@ class PlanOrders:
             if unused:
                 _order(agent, pool, dataclasses.replace(own, runners=0, buffer=0), every=False)
 
-    def over_share(self, pool: SizedPool) -> bool:
+    def over_share(self, pool: PoolState) -> bool:
         """Whether some agent has more runners than its share, so that others wait for theirs."""
-        most = pool.force.settings.max_containers
+        most = pool.effective.settings.max_containers
         return len(self._state.agents) > 1 and not settled(most, self._nodes(pool))
 
-    def _nodes(self, pool: SizedPool) -> list[Node]:
+    def _nodes(self, pool: PoolState) -> list[AgentCapacity]:
         """The agents, the one that keeps min_containers first."""
         agents = self._state.agents
         home = pool.function.opened_on or pool.home
@@ -57,12 +57,12 @@ class PlanOrders:
             pool.sent.pop(gone, None)
         ordered = sorted(agents.values(), key=lambda a: (a.agent_id != home, a.joined))
         return [
-            Node(a.agent_id, a.max_runners, _present(pool.reported.get(a.agent_id)))
+            AgentCapacity(a.agent_id, a.max_runners, _present(pool.reported.get(a.agent_id)))
             for a in ordered
         ]
 
 
-def _order(agent: Agent, pool: SizedPool, plan: PoolPlan, *, every: bool) -> None:
+def _order(agent: Agent, pool: PoolState, plan: PoolPlan, *, every: bool) -> None:
     agent.send(
         pb.ControllerMessage(
             plan=pb.PlanPool(

@@ -5,29 +5,29 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.controller.pools.allotment import Node, settled, shares
+from rekindle.controller.pools.quota import AgentCapacity, settled, shares
 
 
 def test_one_agent_has_all() -> None:
-    made = shares(2, 5, [Node("a", 8, 0)])
+    made = shares(2, 5, [AgentCapacity("a", 8, 0)])
     assert made["a"] == (2, 5)
 
 
 def test_without_a_limit_everybody_may_and_the_first_keeps_the_minimum() -> None:
-    made = shares(3, None, [Node("a", 8, 0), Node("b", 8, 0)])
+    made = shares(3, None, [AgentCapacity("a", 8, 0), AgentCapacity("b", 8, 0)])
     assert made == {"a": (3, None), "b": (0, None)}
 
 
 def test_what_does_not_fit_on_the_first_goes_to_the_next() -> None:
-    made = shares(3, 6, [Node("a", 2, 0), Node("b", 8, 0)])
+    made = shares(3, 6, [AgentCapacity("a", 2, 0), AgentCapacity("b", 8, 0)])
     assert made == {"a": (2, 2), "b": (1, 4)}
 
 
 def test_a_share_waits_for_runners_that_another_agent_still_has() -> None:
-    nodes = [Node("a", 8, 0), Node("b", 8, 2)]
+    nodes = [AgentCapacity("a", 8, 0), AgentCapacity("b", 8, 2)]
     assert shares(0, 2, nodes) == {"a": (0, 0), "b": (0, 0)}
     assert not settled(2, nodes)
-    nodes = [Node("a", 8, 0), Node("b", 8, 0)]
+    nodes = [AgentCapacity("a", 8, 0), AgentCapacity("b", 8, 0)]
     assert shares(0, 2, nodes)["a"] == (0, 2)
     assert settled(2, nodes)
 
@@ -40,7 +40,7 @@ def test_a_share_waits_for_runners_that_another_agent_still_has() -> None:
 def test_shares_and_what_is_there_never_exceed_the_limit_by_what_is_new(
     runners: int, most: int, raw: list[tuple[int, int]]
 ) -> None:
-    nodes = [Node(f"a{i}", size, present) for i, (size, present) in enumerate(raw)]
+    nodes = [AgentCapacity(f"a{i}", size, present) for i, (size, present) in enumerate(raw)]
     made = shares(runners, most, nodes)
     # Whoever may start one more, starting it leaves the whole within the limit.
     for node in nodes:

@@ -21,7 +21,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rekindle.controller.policies.gaps import Segment
+from rekindle.controller.policies.idle_times import Segment
 from rekindle.controller.policies.policy import Prices
 from rekindle.wire.pools import Figures, Level, Rest
 

@@ -57,7 +57,7 @@ def _set(changes: Changes) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class InForce:
+class EffectiveSettings:
     """What holds for a pool."""
 
     settings: PoolSettings
@@ -78,7 +78,9 @@ class InForce:
         }
 
 
-def resolve(spec: FunctionSpec, every: Changes, own: Changes, default_policy: str) -> InForce:
+def resolve(
+    spec: FunctionSpec, every: Changes, own: Changes, default_policy: str
+) -> EffectiveSettings:
     """Declared, then what was set for every instance, then what was set for this one."""
     changed = every.then(own)
     most = changed.max_containers
@@ -92,7 +94,7 @@ def resolve(spec: FunctionSpec, every: Changes, own: Changes, default_policy: st
             else changed.scaledown_window_s
         ),
     )
-    return InForce(
+    return EffectiveSettings(
         settings, changed.policy or default_policy, changed.policy_options or {}, changed
     )
 
@@ -154,7 +156,7 @@ class SettingsBook:
         self._of: dict[str, dict[str, Changes]] = {}
         self.default_policy = default_policy
 
-    def in_force(self, function_id: str, spec: FunctionSpec, key: str) -> InForce:
+    def effective(self, function_id: str, spec: FunctionSpec, key: str) -> EffectiveSettings:
         """What holds for a pool; ``key`` EVERY for instances that nothing was set for."""
         found = self._of.get(function_id, {})
         every = found.get(EVERY, Changes())
@@ -163,21 +165,21 @@ class SettingsBook:
 
     async def change(
         self, function_id: str, spec: FunctionSpec, key: str, changes: Changes, *, reset: bool
-    ) -> InForce:
+    ) -> EffectiveSettings:
         """Set something. Raises InvalidError for what cannot be; nothing is changed then."""
         found = self._of.get(function_id, {})
         every, own = found.get(EVERY, Changes()), found.get(key, Changes())
         made = changes if reset else own.then(changes)
-        force = (
+        effective = (
             resolve(spec, made, Changes(), self.default_policy)
             if key == EVERY
             else resolve(spec, every, made, self.default_policy)
         )
-        check(force.settings)
+        check(effective.settings)
         text = json.dumps(_set(made))
         await self._link.command("HSET", keys.pool(function_id), key, text)
         self._of.setdefault(function_id, {})[key] = made
-        return force
+        return effective
 
     async def load(self, function_id: str) -> None:
         """Read what was set before a restart."""

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rekindle.controller.policies.gaps import Gaps
+from rekindle.controller.policies.idle_times import IdleTimes
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(0, 1e7), max_size=700))
 def test_segments_cover_all_time_once_and_share_out_all_quiet_times(found: list[float]) -> None:
-    gaps = Gaps()
+    gaps = IdleTimes()
     for gap in found:
         gaps.add(gap)
     segments = gaps.segments()
@@ -27,7 +27,7 @@ def test_segments_cover_all_time_once_and_share_out_all_quiet_times(found: list[
 
 
 def test_a_timer_is_seen_as_exactly_as_it_fires() -> None:
-    gaps = Gaps()
+    gaps = IdleTimes()
     rng = random.Random(1)
     for _ in range(20):
         gaps.add(3600 + rng.uniform(-1, 1))
@@ -38,7 +38,7 @@ def test_a_timer_is_seen_as_exactly_as_it_fires() -> None:
 
 
 def test_what_was_long_ago_counts_less() -> None:
-    gaps = Gaps()
+    gaps = IdleTimes()
     for _ in range(1000):
         gaps.add(1.0)
     for _ in range(1000):
@@ -48,7 +48,7 @@ def test_what_was_long_ago_counts_less() -> None:
 
 
 def test_the_expected_time_in_all_segments_is_about_the_mean_quiet_time() -> None:
-    gaps = Gaps()
+    gaps = IdleTimes()
     rng = random.Random(2)
     found = [rng.expovariate(1 / 60) for _ in range(400)]
     for gap in found:

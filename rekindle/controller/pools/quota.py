@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Node(NamedTuple):
+class AgentCapacity(NamedTuple):
     """An agent, as far as sharing goes."""
 
     agent_id: str
@@ -25,7 +25,7 @@ class Share(NamedTuple):
     most: int | None  # None: no limit
 
 
-def shares(runners: int, most: int | None, nodes: Sequence[Node]) -> dict[str, Share]:
+def shares(runners: int, most: int | None, nodes: Sequence[AgentCapacity]) -> dict[str, Share]:
     """Each agent's share; ``nodes`` in the order in which they are filled."""
     kept = _filled(runners if most is None else min(runners, most), nodes)
     if most is None:
@@ -41,7 +41,7 @@ def shares(runners: int, most: int | None, nodes: Sequence[Node]) -> dict[str, S
     return made
 
 
-def settled(most: int | None, nodes: Sequence[Node]) -> bool:
+def settled(most: int | None, nodes: Sequence[AgentCapacity]) -> bool:
     """Whether nobody has more than its share, so that nothing has to be looked at again."""
     if most is None:
         return True
@@ -49,7 +49,7 @@ def settled(most: int | None, nodes: Sequence[Node]) -> bool:
     return all(node.present <= target[node.agent_id] for node in nodes)
 
 
-def _filled(total: int, nodes: Sequence[Node]) -> dict[str, int]:
+def _filled(total: int, nodes: Sequence[AgentCapacity]) -> dict[str, int]:
     made = {}
     for node in nodes:
         made[node.agent_id] = min(total, node.max_runners)

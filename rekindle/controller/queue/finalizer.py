@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from rekindle.controller.queue.completion import BATCH_INPUTS, Completer, verdict
 from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.inputs import Batch, InputState, LoneInput, Lot, Slice
+from rekindle.controller.queue.inputs import (
+    AssignedBatch,
+    DetachedInput,
+    DetachedState,
+    QueuedBatch,
+    ResultBatch,
+)
 from rekindle.controller.state import Agent, Call
 from rekindle.controller.storage.records import InputProgress
 from rekindle.controller.storage.store import QueueStore
@@ -17,16 +23,16 @@ from rekindle.wire import rekindle_pb2 as pb
 
 
 @dataclass(slots=True)
-class Ending:
+class FinalResult:
     """The end of an input that is alone, not stored yet."""
 
-    item: LoneInput
+    item: DetachedInput
     result: bytes
     status: int
     letter: tuple[bytes, bytes] | None
 
 
-class Endings:
+class Finalizer:
     """Takes inputs out of their groups, and completes them."""
 
     def __init__(
@@ -41,40 +47,42 @@ class Endings:
         self._completer = completer
         self._letters = letters
 
-    def alone(self, holder: Lot | Slice | LoneInput, index: int) -> LoneInput:
+    def alone(
+        self, holder: QueuedBatch | AssignedBatch | DetachedInput, index: int
+    ) -> DetachedInput:
         """An input by itself, out of its group and of its agent's hands."""
-        if isinstance(holder, LoneInput):
+        if isinstance(holder, DetachedInput):
             self._dispatcher.take_back_lone(holder)
             return holder
-        if isinstance(holder, Lot):
-            item = LoneInput(holder.entry, holder.drop(index), InputState.QUEUED)
+        if isinstance(holder, QueuedBatch):
+            item = DetachedInput(holder.entry, holder.drop(index), DetachedState.QUEUED)
         else:
-            item = LoneInput(
-                holder.entry, self._dispatcher.take_back(holder, index), InputState.ASSIGNED
+            item = DetachedInput(
+                holder.entry, self._dispatcher.take_back(holder, index), DetachedState.ASSIGNED
             )
-        item.vague = holder.vague
+        item.ambiguous = holder.ambiguous
         holder.entry.call.undone[index] = item
         return item
 
-    async def keep(self, items: list[LoneInput], due_ms: int = 0) -> None:
+    async def keep(self, items: list[DetachedInput], due_ms: int = 0) -> None:
         """Have Redis know of the deliveries of inputs of one call, and when the next is due."""
         call = items[0].call
         kept = {}
         for item in items:
             item.kept = True
-            kept[item.index] = InputProgress(item.lost, item.retries, item.vague, due_ms)
+            kept[item.index] = InputProgress(item.lost, item.retries, item.ambiguous, due_ms)
         await self._store.keep_progress(call.function.function_id, call.call_id, kept)
 
-    def end(self, item: LoneInput, result: pb.Result) -> Ending:
+    def end(self, item: DetachedInput, result: pb.Result) -> FinalResult:
         """The end of an input that is alone: from now on the first result is in hand."""
         self._dispatcher.forget_timer(item)
         self._dispatcher.take_back_lone(item)
-        item.move(InputState.DONE)
+        item.move(DetachedState.DONE)
         result.function_id = item.call.function.function_id
         letter = self._letters.letter(item, result)
-        return Ending(item, result.SerializeToString(), result.status, letter)
+        return FinalResult(item, result.SerializeToString(), result.status, letter)
 
-    def settle(self, batch: Batch, ending: Ending) -> None:
+    def settle(self, batch: ResultBatch, ending: FinalResult) -> None:
         """Note in a batch what goes with an input's end besides its result."""
         item = ending.item
         if item.kept:
@@ -92,18 +100,18 @@ class Endings:
         Agents that have some of them are told to drop them, with their runners.
         """
         stops: dict[Agent, list[int]] = {}
-        batches = [Batch(call)]
+        batches = [ResultBatch(call)]
         for index in indexes:
             holder = call.undone.get(index)
-            if holder is None or isinstance(holder, Batch):
+            if holder is None or isinstance(holder, ResultBatch):
                 continue
-            if not isinstance(holder, Lot) and holder.agent is not None:
+            if not isinstance(holder, QueuedBatch) and holder.agent is not None:
                 stops.setdefault(holder.agent, []).append(index)
             item = self.alone(holder, index)
             tried = item.lost + item.retries
             ending = self.end(item, verdict(call, index, status, message, tried))
             if batches[-1].count >= BATCH_INPUTS:
-                batches.append(Batch(call))
+                batches.append(ResultBatch(call))
             batches[-1].add(item.entry, index, ending.result, status)
             call.undone[index] = batches[-1]
             self.settle(batches[-1], ending)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rekindle.controller.pools.pools import Changes, resolve
-from rekindle.controller.pools.sized import SizedPool, tell_past
+from rekindle.controller.pools.pool_settings import Changes, resolve
+from rekindle.controller.pools.pool_state import PoolState, tell_past
 from rekindle.controller.state import App, Function
 from rekindle.wire.spec import FunctionSpec
 
@@ -24,12 +24,12 @@ class Sizer:
         raise AssertionError
 
 
-def a_pool() -> tuple[SizedPool, Sizer]:
+def a_pool() -> tuple[PoolState, Sizer]:
     spec = FunctionSpec(app_name="a", name="f")
     function = Function("fu-1", "f", App("ap-1", "a", False), spec)
     sizer = Sizer()
     force = resolve(spec, Changes(), Changes(), "declared")
-    return SizedPool(function, "", b"", force, sizer, 0.0), sizer  # type: ignore[arg-type]
+    return PoolState(function, "", b"", force, sizer, 0.0), sizer  # type: ignore[arg-type]
 
 
 def test_a_quiet_time_begins_with_the_end_of_the_last_input() -> None:
