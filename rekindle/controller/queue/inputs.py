@@ -1,9 +1,10 @@
 """Undone inputs in memory: in groups while nothing is special about them, then each by itself.
 
-An ``QueueEntry`` is one entry of the queue: a chunk of a call's inputs. Its inputs wait in a ``QueuedBatch``,
-are at an agent in a ``AssignedBatch``, and are in a ``ResultBatch`` while their results are being stored. An
-input that was lost with its runner, is to be retried, or was cancelled, leaves its group and
-travels alone from then on, as a ``DetachedInput`` with states of its own.
+A ``QueueEntry`` is one entry of the queue: a chunk of a call's inputs. Its inputs wait in a
+``QueuedBatch``, are at an agent in an ``AssignedBatch``, and are in a ``ResultBatch`` while their
+results are being stored. An input that was lost with its runner, is to be retried, or was
+cancelled, leaves its group and travels alone from then on, as a ``DetachedInput`` with states of
+its own.
 
 ``Call.undone`` says for each index where it is. Knows nothing of Redis.
 """
