@@ -25,7 +25,7 @@ class Order:
     submitted_ns: int
     received_ns: int
     delivery: int
-    #: How many calls it was made inside of (sdk/nesting.py).
+    #: How many calls it was made inside of (execution/nesting.py).
     depth: int = 0
     #: A runner died while it had this input, here or elsewhere: it may kill the next one, too.
     suspect: bool = False

@@ -30,7 +30,7 @@ from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.direct import WELCOME
+from rekindle.wire.direct_frames import WELCOME
 from rekindle.wire.frames import Header, pack_frame
 from rekindle.wire.logs import kv
 from rekindle.wire.page import CANCEL_SIGNAL, cancel_token

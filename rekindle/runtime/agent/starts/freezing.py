@@ -20,8 +20,9 @@ from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environ
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import command, diagnose
+from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
-from rekindle.snapshot.store import Draft, Snapshot
+from rekindle.snapshot.store import Snapshot
 from rekindle.wire.phases import PhaseClock, now_ns
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ async def _dump(
         await template.park()
         pid, threads = FIRST_PID, 1 + len(template.inspection["threads"])
     draft = await asyncio.to_thread(
-        context.store.draft, tracker.ingredients.key(), needs_bytes=memory_bytes
+        begin, context.store, tracker.ingredients.key(), needs_bytes=memory_bytes
     )
     tracker.making_step, tracker.making_dir = "writing memory", draft.images
     try:
