@@ -1,4 +1,4 @@
-"""What a decorator may be told, checked at decoration time. Standard library only."""
+"""What a decorator may be given, checked at decoration time. Standard library only."""
 
 from __future__ import annotations
 

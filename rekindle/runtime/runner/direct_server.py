@@ -62,11 +62,11 @@ class DirectCalls:
                 while (call := self._next(sock)) is not None:
                     self._run(sock, call)
             except OSError:
-                pass  # the client is gone, and nobody waits for an answer
+                pass  # the client is gone, and no one waits for an answer
             finally:
                 self._files.close()
             with contextlib.suppress(OSError):
-                # The agent has a copy of this end: to close ours would tell the client nothing.
+                # The agent has a copy of this end: to close ours would not reach the client.
                 sock.shutdown(socket.SHUT_RDWR)
         self._channel.send({"op": "returned"})
 
@@ -155,7 +155,7 @@ class DirectCalls:
     def _total_written(self) -> int:
         """Bytes written to the output pipes, ever: what the agent took, and what is in them.
 
-        -1 while that cannot be told: the agent is taking some now, or a pipe is not ours.
+        -1 while that is unknown: the agent is taking some now, or a pipe is not ours.
         """
         draining, drained = self._page.output
         if draining:
