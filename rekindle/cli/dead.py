@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from rekindle.cli.tables import age, console, duration, size, table
+from rekindle.cli import operator
+from rekindle.cli.operator import OperatorClient
+from rekindle.cli.tables import (
+    age,
+    console,
+    duration,
+    json_option,
+    listing,
+    print_json,
+    size,
+    table,
+)
 from rekindle.exception import InvalidError, NotFoundError
-
-if TYPE_CHECKING:
-    from rekindle.cli.operator import OperatorClient
-    from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2 as pb
 
 _PAGE = 500
 _WIDEST_REASON = 80
@@ -41,21 +49,15 @@ def dead() -> None:
 @dead.command("ls")
 @_FUNCTION
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@json_option
 def ls(name: str, limit: int, as_json: bool) -> None:
     """List dead letters, the oldest first."""
-    from rekindle.cli import operator
-
     client = operator.connect()
-    found: list[pb.DeadLetter] = []
-    more = False
-    for letter in _letters(client, name):
-        if len(found) == limit:
-            more = True
-            break
-        found.append(letter)
+    found = list(itertools.islice(_letters(client, name), limit + 1))
+    more = len(found) > limit
+    del found[limit:]
     if as_json:
-        click.echo(json.dumps([fields(letter) for letter in found], indent=2))
+        print_json([fields(letter) for letter in found])
         return
     if not found:
         click.echo("There are no dead letters." if not name else f"There are none of {name!r}.")
@@ -80,33 +82,28 @@ def ls(name: str, limit: int, as_json: bool) -> None:
 
 @dead.command()
 @click.argument("letter_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@json_option
 def show(letter_id: str, as_json: bool) -> None:
     """Show one dead letter, with the whole reason."""
-    from rekindle.cli import operator
-
     client = operator.connect()
     letter = next((one for one in _letters(client, "") if one.id == letter_id), None)
     if letter is None:
-        raise _not_there([letter_id])
+        raise NotFoundError(f"no dead letter {letter_id}; `rekindle queue dead ls` lists all")
     if as_json:
-        click.echo(json.dumps(fields(letter), indent=2))
+        print_json(fields(letter))
         return
-    made = table("", "")
-    made.show_header = False
-    for key, value in (
+    rows = (
         ("id", letter.id),
         ("function", _function(letter)),
         ("function id", letter.function_id),
         ("call", letter.call_id),
         ("index", str(letter.index)),
         ("deliveries", str(letter.deliveries)),
-        ("given up", f"{duration(max(0.0, time.time() - letter.at_ns / 1e9))} ago"),
+        ("given up", f"{duration(time.time() - letter.at_ns / 1e9)} ago"),
         ("payload", size(letter.payload_bytes)),
         ("error", letter.error_type or "-"),
-    ):
-        made.add_row(key, value)
-    console().print(made)
+    )
+    console().print(listing(rows))
     click.echo(f"\n{letter.reason}")
     if letter.traceback:
         click.echo(f"\n{letter.traceback.rstrip()}")
@@ -144,30 +141,24 @@ def drop(ids: tuple[str, ...], every: bool, name: str, yes: bool) -> None:
 
 
 def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
-    from rekindle.cli import operator
-    from rekindle.wire import rekindle_pb2 as pb
-
     if sum((bool(ids), every, bool(name))) != 1:
         raise InvalidError(f"`rekindle queue dead {what}` takes ids, --function NAME or --all")
     client = operator.connect()
     chosen = ids or (tuple(letter.id for letter in _letters(client, name)) if name else ())
     if name and not chosen:
         raise NotFoundError(f"there are no dead letters of {name!r}; `rekindle queue dead ls`")
-    count = 0
-    notes: list[str] = []
-    calls: list[str] = []
+    replies = []
     for start in range(0, max(1, len(chosen)), _PAGE):
         selection = pb.DeadLetterSelection(ids=chosen[start : start + _PAGE], all=every)
-        ask = client.replay(selection) if what == "replay" else client.drop(selection)
-        reply = operator.ask(ask)
-        count += reply.count
-        notes += [reply.note] if reply.note else []
-        calls += reply.calls if what == "replay" else []
+        replies.append(client.request(what.capitalize(), selection, pb.DeadLetterCount))
+    count = sum(reply.count for reply in replies)
+    notes = dict.fromkeys(reply.note for reply in replies if reply.note)
     done = "put back on the queue" if what == "replay" else "dropped"
     click.echo(f"{count} dead {'letter' if count == 1 else 'letters'} {done}.")
-    for call_id in calls:
-        click.echo(f"new call: {call_id}")
-    for note in dict.fromkeys(notes):
+    if what == "replay":
+        for call_id in (call for reply in replies for call in reply.calls):
+            click.echo(f"new call: {call_id}")
+    for note in notes:
         click.echo(note)
     if ids and count < len(ids) and not notes:
         click.echo(f"{len(ids) - count} of the ids named none; `rekindle queue dead ls` lists all.")
@@ -175,12 +166,11 @@ def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
 
 def _letters(client: OperatorClient, name: str) -> Iterator[pb.DeadLetter]:
     """Dead letters, page by page; those of a function also when its app is closed."""
-    from rekindle.cli import operator
-
     after = ""
     by_id = name if name.startswith("fu-") else ""
     while True:
-        reply = operator.ask(client.dead_letters(by_id, _PAGE, after))
+        request = pb.DeadLettersRequest(function_id=by_id, limit=_PAGE, after=after)
+        reply = client.request("DeadLetters", request, pb.DeadLettersReply)
         for letter in reply.letters:
             if not name or name in _names(letter):
                 yield letter
@@ -200,10 +190,6 @@ def _function(letter: pb.DeadLetter) -> str:
 def _short(reason: str) -> str:
     line = reason.strip().splitlines()[0] if reason.strip() else ""
     return line if len(line) <= _WIDEST_REASON else line[: _WIDEST_REASON - 1] + "…"
-
-
-def _not_there(ids: list[str]) -> NotFoundError:
-    return NotFoundError(f"no dead letter {', '.join(ids)}; `rekindle queue dead ls` lists all")
 
 
 def fields(letter: pb.DeadLetter) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
+from rich.markup import escape
 
-if TYPE_CHECKING:
-    from rekindle.runtime.doctor import Check
+from rekindle.cli.tables import listing, print_json
+from rekindle.controller.storage.embedded_redis import find_server
+from rekindle.runtime import doctor as room
+from rekindle.runtime.doctor import Check
 
 _MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[bold red]fail[/]"}
 
@@ -22,28 +24,18 @@ def doctor(as_json: bool) -> None:
 
     Ends with status 1 when something is missing that restores cannot do without.
     """
-    from rekindle.controller.storage.embedded_redis import find_server
-    from rekindle.runtime import doctor as room
-
     checks = room.examine(find_server)
     possible = room.restore_possible(checks)
     if as_json:
         findings = [dataclasses.asdict(check) for check in checks]
         works, _fails = room.what_works(checks)
-        report = {"restore_possible": possible, "works": works, "checks": findings}
-        click.echo(json.dumps(report, indent=2))
+        print_json({"restore_possible": possible, "works": works, "checks": findings})
     else:
         _show(checks, possible)
     sys.exit(0 if possible else 1)
 
 
 def _show(checks: list[Check], possible: bool) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from rekindle.runtime import doctor as room
-
     works, fails = room.what_works(checks)
     console = Console()
     here = f"Works here ({room.who()})"
@@ -51,15 +43,11 @@ def _show(checks: list[Check], possible: bool) -> None:
     if fails:
         console.print(f"[bold red]Does not:[/] {'; '.join(fails)}.", soft_wrap=True)
     console.print()
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    for _ in range(3):
-        table.add_column(overflow="fold")
+    rows = []
     for check in checks:
-        text = escape(check.detail)
-        if check.remedy:
-            text += f"\n[dim]-> {escape(check.remedy)}[/]"
-        table.add_row(_MARKS[check.status.value], check.name, text)
-    console.print(table)
+        remedy = f"\n[dim]-> {escape(check.remedy)}[/]" if check.remedy else ""
+        rows.append((_MARKS[check.status.value], check.name, escape(check.detail) + remedy))
+    console.print(listing(rows))
     console.print(
         "Restores are possible on this machine."
         if possible

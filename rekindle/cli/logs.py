@@ -7,14 +7,13 @@ import re
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import click
 
+from rekindle.cli import operator
 from rekindle.exception import InvalidError
-
-if TYPE_CHECKING:
-    from rekindle.wire import rekindle_pb2 as pb
+from rekindle.sdk.logs import colours
+from rekindle.wire import rekindle_pb2 as pb
 
 _DEFAULT_TAIL = 100
 _MAX_TAIL = 20_000
@@ -71,9 +70,6 @@ def logs(
     rekindle logs embed --since 2h --source stderr --search error
     rekindle logs embed --call fc-... --timestamps
     """
-    from rekindle.cli import operator
-    from rekindle.wire import rekindle_pb2 as pb
-
     request = pb.LogsRequest(
         app=app,
         follow=follow,
@@ -112,8 +108,6 @@ def since_ns(text: str) -> int:
 
 class _Printer:
     def __init__(self, timestamps: bool, as_json: bool) -> None:
-        from rekindle.sdk.logs import colours
-
         self._timestamps = timestamps
         self._as_json = as_json
         self._colours = colours(sys.stdout)

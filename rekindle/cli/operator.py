@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
+
 from rekindle import paths
 from rekindle.exception import ConnectionError
 from rekindle.sdk.connection.background import background
@@ -22,6 +24,7 @@ from rekindle.wire import rekindle_pb2 as pb
 PATIENCE_S = 10.0
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 
 class OperatorClient(Client):
@@ -34,40 +37,11 @@ class OperatorClient(Client):
         report: dict[str, Any] = json.loads(reply.json)
         return report
 
-    async def metrics(self) -> str:
-        """Prometheus text."""
-        reply: pb.MetricsReply = await self._unary("Metrics", pb.MetricsRequest(), PATIENCE_S)
-        return reply.text
-
-    async def call_info(self, call_id: str) -> pb.CallInfo:
-        """What is known of a call."""
-        request = pb.GetCallRequest(call_id=call_id)
-        reply: pb.CallInfo = await self._unary("GetCall", request, PATIENCE_S)
-        return reply
-
-    async def cancel(self, call_id: str, terminate: bool) -> pb.CancelCallReply:
-        """Cancel a call."""
-        request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate)
-        reply: pb.CancelCallReply = await self._unary("CancelCall", request, PATIENCE_S)
-        return reply
-
-    async def dead_letters(
-        self, function_id: str, limit: int, after: str = ""
-    ) -> pb.DeadLettersReply:
-        """Inputs that were given up, the oldest first."""
-        request = pb.DeadLettersRequest(function_id=function_id, limit=limit, after=after)
-        reply: pb.DeadLettersReply = await self._unary("DeadLetters", request, PATIENCE_S)
-        return reply
-
-    async def replay(self, which: pb.DeadLetterSelection) -> pb.DeadLetterCount:
-        """Put dead letters back on the queue."""
-        reply: pb.DeadLetterCount = await self._unary("Replay", which, PATIENCE_S)
-        return reply
-
-    async def drop(self, which: pb.DeadLetterSelection) -> pb.DeadLetterCount:
-        """Remove dead letters."""
-        reply: pb.DeadLetterCount = await self._unary("Drop", which, PATIENCE_S)
-        return reply
+    def request(self, method: str, request: Message, reply: type[M]) -> M:
+        """Make another request of the contract, and wait for its reply."""
+        made = ask(self._unary(method, request, PATIENCE_S))
+        assert isinstance(made, reply)
+        return made
 
     async def lines(self, request: pb.LogsRequest) -> AsyncIterator[pb.LogLine]:
         """Log lines, each once and in order, through restarts of the controller."""

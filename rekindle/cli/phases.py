@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
+from rekindle.cli import tables
 from rekindle.sdk.calls.records import CallRecord
 from rekindle.wire.phases import Phase
 
@@ -19,12 +19,9 @@ _LEAST_MS = 0.05
 _FILE_WIDTH = 100
 
 
-def show(records: Sequence[CallRecord], console: Console | None = None) -> None:
+def show(records: Sequence[CallRecord]) -> None:
     """Print the table."""
-    if console is None:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = _FILE_WIDTH
+    console = tables.console(_FILE_WIDTH)
     console.print(table(records))
     seen = dict.fromkeys(f"{r.function}: {note}" for r in records for note in r.notes)
     for note in seen:
@@ -35,7 +32,7 @@ def table(records: Sequence[CallRecord]) -> Table:
     """A row a call, or, of more than 20, a row for each function and strategy."""
     if len(records) > MAX_ROWS:
         return _summary(records)
-    made = _frame("call", "total ms")
+    made = tables.table("call", "strategy", ">total ms", "phases, in ms")
     for record in records:
         name = record.function if record.ok else f"{record.function} (failed)"
         made.add_row(name, record.strategy or "?", f"{record.total_ms:.1f}", phrase(record.phases))
@@ -43,7 +40,7 @@ def table(records: Sequence[CallRecord]) -> Table:
 
 
 def _summary(records: Sequence[CallRecord]) -> Table:
-    made = _frame(f"{len(records)} calls", "median ms")
+    made = tables.table(f"{len(records)} calls", "strategy", ">median ms", "phases, in ms")
     groups: dict[tuple[str, str], list[CallRecord]] = {}
     for record in records:
         groups.setdefault((record.function, record.strategy), []).append(record)
@@ -63,12 +60,3 @@ def phrase(phases: dict[str, float]) -> str:
     """``queue 0.3 · import 812.0``: the phases that took time, in their order."""
     parts = [f"{name} {ms:.1f}" for name, ms in phases.items() if ms >= _LEAST_MS]
     return " · ".join(part.replace(" ", "\u00a0") for part in parts)
-
-
-def _frame(call: str, total: str) -> Table:
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    made.add_column(call, overflow="fold")
-    made.add_column("strategy", no_wrap=True)
-    made.add_column(total, justify="right", no_wrap=True)
-    made.add_column("phases, in ms", overflow="fold")
-    return made

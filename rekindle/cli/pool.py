@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_WIDE = 1000
+from rekindle.cli import operator
+from rekindle.cli.tables import console, json_option, print_json, table
+from rekindle.exception import NotFoundError
+from rekindle.sdk import pool_settings
+from rekindle.sdk.checks import nearest
 
 
 @click.group()
@@ -20,13 +22,9 @@ def pool() -> None:
 
 @pool.command("ls")
 @click.argument("name", metavar="[APP.FUNCTION]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@json_option
 def list_pools(name: str | None, as_json: bool) -> int:
     """List functions: settings, policy, runners, resting level, memory, measured start costs."""
-    from rekindle.cli import operator
-    from rekindle.exception import NotFoundError
-    from rekindle.sdk.checks import nearest
-
     report = operator.ask(operator.connect().report())
     entries = [
         {"function": f"{app['name']}.{function['name']}", "app_id": app["app_id"], **function}
@@ -40,7 +38,8 @@ def list_pools(name: str | None, as_json: bool) -> int:
             raise NotFoundError(f"no function {name!r} is running{near}")
         entries = [entry for entry in entries if entry["function"] == name]
     if as_json:
-        click.echo(json.dumps([_flat(entry) for entry in entries], indent=2))
+        keys = ("function", "function_id")
+        print_json([{key: one[key] for key in keys} | (one.get("pool") or {}) for one in entries])
     elif entries:
         _show(entries, report)
     else:
@@ -48,24 +47,15 @@ def list_pools(name: str | None, as_json: bool) -> int:
     return 0
 
 
-def _flat(entry: dict[str, Any]) -> dict[str, Any]:
-    held = entry.get("pool") or {}
-    return {"function": entry["function"], "function_id": entry["function_id"], **held}
-
-
 def _show(entries: list[dict[str, Any]], report: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    console.print(_pools(entries))
-    console.print()
-    console.print(_costs(entries))
+    out = console()
+    out.print(_pools(entries))
+    out.print()
+    out.print(_costs(entries))
     for agent in report.get("agents", []):
         memory = (agent.get("stats") or {}).get("memory") or {}
         if memory.get("budget_bytes"):
-            console.print(
+            out.print(
                 f"\n{agent.get('host', '?')}: {_mib(memory.get('held_bytes'))} MiB held of a "
                 f"budget of {_mib(memory['budget_bytes'])} MiB (RSS {_mib(memory['rss_bytes'])}, "
                 f"PSS {_mib(memory['pss_bytes'])}, mapped {_mib(memory['mapped_bytes'])}, "
@@ -74,7 +64,7 @@ def _show(entries: list[dict[str, Any]], report: dict[str, Any]) -> None:
                 soft_wrap=True,
             )
             for gone in memory.get("evicted", [])[-3:]:
-                console.print(
+                out.print(
                     f"  given up: {gone['what']} of {gone['function']}, "
                     f"{_mib(gone['bytes'])} MiB, idle {gone['idle_s']:g} s ({gone['reason']})",
                     markup=False,
@@ -82,19 +72,8 @@ def _show(entries: list[dict[str, Any]], report: dict[str, Any]) -> None:
                 )
 
 
-def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in columns:
-        justify: Any = "right" if name.startswith(">") else "left"
-        made.add_column(name.lstrip(">"), justify=justify, no_wrap=name == "function")
-    return made
-
-
 def _pools(entries: list[dict[str, Any]]) -> Table:
-    made = _table(
+    made = table(
         *("function", ">min", ">max", ">buffer", ">window", "policy"),
         *(">busy", ">idle", ">starting", "held", "why"),
     )
@@ -127,7 +106,7 @@ def _options(held: dict[str, Any]) -> str:
 
 
 def _costs(entries: list[dict[str, Any]]) -> Table:
-    made = _table(
+    made = table(
         *("function", ">fork ms", ">restore ms", ">from disk ms", ">cold ms", ">input ms"),
         *(">runner MiB", ">template MiB", ">snapshot MiB"),
     )
@@ -166,9 +145,6 @@ def _mib(size: Any) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print what is in force as JSON.")
 def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **given: Any) -> int:
     """Set pool sizes or the policy of a function, until its app is run anew."""
-    from rekindle.cli import operator
-    from rekindle.sdk import pool_settings
-
     wanted = {key: value for key, value in given.items() if value is not None}
     if not wanted and not options and not reset:
         raise click.UsageError("nothing to set: give --min, --max, --policy, ..., or --reset")
@@ -179,7 +155,7 @@ def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **
         client, name, options=_parsed(options), reset=reset, **wanted
     )
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        print_json(report)
         return 0
     most = report["max_containers"]
     click.echo(

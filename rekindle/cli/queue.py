@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from google.protobuf.json_format import MessageToDict
 
-from rekindle.cli.tables import age, console, duration, table
+from rekindle.cli import operator
+from rekindle.cli.dead import dead
+from rekindle.cli.tables import age, console, duration, json_option, listing, print_json, table
 from rekindle.exception import NotFoundError
-
-if TYPE_CHECKING:
-    from rekindle.wire import rekindle_pb2 as pb
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+from rekindle.wire import rekindle_pb2 as pb
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,22 +22,20 @@ def queue() -> None:
 
 @queue.command("ls")
 @click.option("--function", "name", default="", metavar="NAME", help="Only this function, or app.")
-@_JSON
+@json_option
 def ls(name: str, as_json: bool) -> None:
     """Show what waits for each function.
 
     Queued inputs have not begun, those in flight are at a node, delayed ones wait for a retry.
     Oldest is the age of the oldest input that is not done.
     """
-    from rekindle.cli import operator
-
     client = operator.connect()
     report = operator.ask(client.report(pools=False))
     rows = [row for row in functions(report) if matches(row, name)]
     if name and not rows:
         raise NotFoundError(f"no open function is called {name!r}; `rekindle queue ls` lists all")
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     made = table("function", ">queued", ">in flight", ">delayed", ">oldest", ">dead", "id")
     for row in rows:
@@ -83,21 +79,16 @@ def matches(row: dict[str, Any], name: str) -> bool:
 
 @queue.command()
 @click.argument("call_id", metavar="fc-...")
-@_JSON
+@json_option
 def show(call_id: str, as_json: bool) -> None:
     """Show how far a call is."""
-    from google.protobuf.json_format import MessageToDict
-
-    from rekindle.cli import operator
-
     client = operator.connect()
-    info = operator.ask(client.call_info(call_id))
+    info = client.request("GetCall", pb.GetCallRequest(call_id=call_id), pb.CallInfo)
     if as_json:
         fields = MessageToDict(
             info, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
-        fields |= {"state": state_of(info), "submitted_ns": info.submitted_ns}
-        click.echo(json.dumps(fields, indent=2))
+        print_json(fields | {"state": state_of(info), "submitted_ns": info.submitted_ns})
         return
     rows = [
         ("call", info.call_id),
@@ -109,13 +100,8 @@ def show(call_id: str, as_json: bool) -> None:
         ("waiting", str(max(0, info.inputs - info.done - info.running))),
     ]
     if info.submitted_ns:
-        ago = duration(max(0.0, time.time() - info.submitted_ns / 1e9))
-        rows.append(("submitted", f"{ago} ago"))
-    made = table("", "")
-    made.show_header = False
-    for row in rows:
-        made.add_row(*row)
-    console().print(made)
+        rows.append(("submitted", f"{duration(time.time() - info.submitted_ns / 1e9)} ago"))
+    console().print(listing(rows))
 
 
 def state_of(info: pb.CallInfo) -> str:
@@ -136,20 +122,12 @@ def state_of(info: pb.CallInfo) -> str:
 )
 def cancel(call_id: str, terminate_containers: bool) -> None:
     """Cancel a call: queued inputs never start, running ones get InputCancellation."""
-    from rekindle.cli import operator
-
-    client = operator.connect()
-    met = operator.ask(client.cancel(call_id, terminate_containers))
+    request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
+    met = operator.connect().request("CancelCall", request, pb.CancelCallReply)
     if not met.queued and not met.running:
         click.echo(f"{call_id}: nothing was left to cancel.")
     else:
         click.echo(f"{call_id}: {met.queued} queued and {met.running} running inputs cancelled.")
 
 
-def _dead() -> click.Command:
-    from rekindle.cli.dead import dead
-
-    return dead
-
-
-queue.add_command(_dead())
+queue.add_command(dead)

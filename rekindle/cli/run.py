@@ -8,14 +8,21 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from rekindle.cli import arguments, failure, refs
+from rekindle.cli.main import INTERRUPTED
+from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
-
-if TYPE_CHECKING:
-    from rekindle.cli.refs import Target
+from rekindle.execution.declared import parameters_of
+from rekindle.sdk import logs, running
+from rekindle.sdk.app import LocalEntrypoint
+from rekindle.sdk.binding import annotation_of
+from rekindle.sdk.calls import records
+from rekindle.sdk.cls import Cls
+from rekindle.sdk.local import session
 
 _STRATEGIES = ("warm", "fork", "restore", "cold")
 
@@ -25,7 +32,7 @@ class RunOptions:
     """What is rekindle's own among the options."""
 
     phases: bool = False
-    strategy: str = ""
+    strategy: str | None = None
     quiet: bool = False
 
 
@@ -44,48 +51,32 @@ def _own_options() -> list[click.Option]:
     ]
 
 
-class _RunCommand(click.Command):
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.params += _own_options()
-
-
 @click.command(
-    cls=_RunCommand,
-    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
 )
 @click.argument("reference", metavar="FILE[::NAME]")
-@click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
-def run(
-    reference: str,
-    arguments: tuple[str, ...],
-    phases: bool,
-    strategy: str | None,
-    quiet: bool,
-) -> int:
+@click.argument("words", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+def run(reference: str, words: tuple[str, ...], **own: Any) -> int:
     """Run an entrypoint of FILE here, or a function or method of it in a runner.
 
     NAME is an entrypoint, f, or Cls.method; it can be left out where only one can be meant. ARGS
     are options made from its signature: `rekindle run FILE --help` shows them. What rekindle up
     keeps is used, or an instance is brought up and taken down again.
     """
-    from rekindle.cli import failure, refs
-
-    options = RunOptions(phases, strategy or "", quiet)
     try:
         target = refs.resolve(reference)
-    except (click.ClickException, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if isinstance(error, SystemExit):
+    except BaseException as error:  # whatever the user's file raised
+        if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
             raise
         failure.show_failure(error)
         return 1
-    command = _command_for(target, options)
-    status: int = command.main(
-        args=list(arguments), prog_name=f"rekindle run {reference}", standalone_mode=False
+    status: int = _command_for(target, RunOptions(**own)).main(
+        args=list(words), prog_name=f"rekindle run {reference}", standalone_mode=False
     )
     return status
+
+
+run.params += _own_options()
 
 
 # ---- the user's options ------------------------------------------------------------------------
@@ -93,11 +84,6 @@ def run(
 
 def _command_for(target: Target, options: RunOptions) -> click.Command:
     """A command whose options are those of the target's signature."""
-    from rekindle.cli import arguments
-    from rekindle.execution.declared import parameters_of
-    from rekindle.sdk.binding import annotation_of
-    from rekindle.sdk.cls import Cls
-
     function = _raw(target)
     if not isinstance(target.what, Cls) and arguments.takes_raw(function):
         return click.Command(
@@ -148,9 +134,6 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
 
 def _raw(target: Target) -> Callable[..., Any]:
     """The user's function, a method without its self."""
-    from rekindle.sdk.app import LocalEntrypoint
-    from rekindle.sdk.cls import Cls
-
     if isinstance(target.what, LocalEntrypoint):
         return target.what.raw
     raw: Any = target.what._declaration.raw
@@ -173,10 +156,6 @@ def _execute(
     for_class: dict[str, Any],
 ) -> int:
     from rekindle.cli import failure
-    from rekindle.cli.main import INTERRUPTED
-    from rekindle.sdk import logs, running
-    from rekindle.sdk.calls import records
-    from rekindle.sdk.local import session
 
     if not options.quiet:
         session.announce = logs.write_note
@@ -214,9 +193,6 @@ def _call(
     values: dict[str, Any],
     for_class: dict[str, Any],
 ) -> None:
-    from rekindle.sdk.app import LocalEntrypoint
-    from rekindle.sdk.cls import Cls
-
     what = target.what
     if isinstance(what, LocalEntrypoint):
         made = what.raw(*words, **values)

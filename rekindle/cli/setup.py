@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
 
-if TYPE_CHECKING:
-    from rekindle.snapshot.criu import Criu
-    from rekindle.snapshot.fetch import Progress
+from rekindle.exception import CriuNotFoundError
+from rekindle.snapshot import criu, fetch, pycriu
+from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.fetch import Progress
 
 
 @click.group()
@@ -32,20 +35,14 @@ def setup_criu(prefix: Path | None, force: bool) -> None:
 
     Needs no root. Signatures are verified; the mirror is the one of the machine's own apt.
     """
-    from rekindle.exception import CriuNotFoundError, SetupError
-    from rekindle.snapshot import criu, fetch, pycriu
-
     target = (prefix or criu.default_prefix()).absolute()
-    try:
-        found = None if force else _usable(prefix)
-        if found is not None and not pycriu.present(target) and found.prefix != str(target):
-            with _progress() as progress:
-                fetch.fetch_pycriu(target, progress)
-        elif found is None or not pycriu.present(target):
-            with _progress() as progress:
-                found = fetch.fetch(target, progress)
-    except (CriuNotFoundError, SetupError) as error:
-        raise click.ClickException(str(error)) from error
+    found = None if force else _usable(prefix)
+    if found is not None and not pycriu.present(target) and found.prefix != str(target):
+        with _progress() as progress:
+            fetch.fetch_pycriu(target, progress)
+    elif found is None or not pycriu.present(target):
+        with _progress() as progress:
+            found = fetch.fetch(target, progress)
     click.echo(f"CRIU {found.version_text}: {found.binary}")
     if not criu.may_be_asked():
         click.echo("note: this user may not run it yet; `rekindle doctor` says what to do")
@@ -55,9 +52,6 @@ def setup_criu(prefix: Path | None, force: bool) -> None:
 
 def _usable(prefix: Path | None) -> Criu | None:
     """What is there already; None where something has to be fetched."""
-    from rekindle.exception import CriuNotFoundError
-    from rekindle.snapshot import criu
-
     if prefix is None and os.environ.get("REKINDLE_CRIU"):
         return criu.find()  # fetching another would not help: this one is asked for by name
     try:
@@ -71,12 +65,9 @@ def _usable(prefix: Path | None) -> Criu | None:
 @contextmanager
 def _progress() -> Iterator[Progress]:
     """A progress bar on a terminal, one line for each step elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with ProgressBar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("setting up CRIU", total=None)
         last = ""
 

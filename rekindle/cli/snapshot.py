@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.markup import escape
 
-if TYPE_CHECKING:
-    from rekindle.snapshot.machine import Machine
-    from rekindle.snapshot.store import Entry, SnapshotStore
-
-_WIDE = 1000
+from rekindle import paths
+from rekindle.cli.tables import console, duration, print_json, size, table
+from rekindle.exception import CriuNotFoundError, NotFoundError, SnapshotInvalidError
+from rekindle.snapshot import criu, machine, validate, verify
+from rekindle.snapshot.budget import parse_size
+from rekindle.snapshot.machine import Machine
+from rekindle.snapshot.store import Entry, SnapshotStore
 
 
 @click.group()
@@ -28,7 +31,7 @@ def list_snapshots(as_json: bool) -> None:
     here, no_criu = _here()
     rows = [_describe(entry, here, no_criu) for entry in _store().list()]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     elif rows:
         _show_table(rows)
     else:
@@ -39,17 +42,12 @@ def list_snapshots(as_json: bool) -> None:
 @click.argument("key", metavar="KEY_OR_PREFIX")
 def inspect_snapshot(key: str) -> None:
     """Print all that is known about a snapshot, as JSON, after a full check of its files."""
-    from rekindle.exception import Error
-
     store = _store()
-    try:
-        name = store.resolve(key)
-    except Error as error:
-        raise click.ClickException(str(error)) from error
+    name = store.resolve(key)
     here, no_criu = _here()
     entry = next((entry for entry in store.list() if entry.key == name), None)
     if entry is None:
-        raise click.ClickException(f"snapshot {name} was removed just now")
+        raise NotFoundError(f"snapshot {name} was removed just now")
     known = _describe(entry, here, no_criu, full=True)
     known["path"] = str(entry.path)
     if entry.snapshot is not None:
@@ -58,7 +56,7 @@ def inspect_snapshot(key: str) -> None:
         del manifest["mapping"], manifest["not_mapped"]
         manifest["loaded_files"] = len(manifest["loaded_files"])
         known["manifest"] = manifest
-    click.echo(json.dumps(known, indent=2))
+    print_json(known)
 
 
 @snapshot.command("rm")
@@ -69,19 +67,9 @@ def remove_snapshots(keys: tuple[str, ...], everything: bool) -> None:
 
     The next start of the function makes its snapshot anew.
     """
-    from rekindle.exception import Error
-
-    if bool(keys) == everything:
-        raise click.UsageError("name the snapshots to remove, or give --all")
     store = _store()
-    try:
-        # All names first: a mistyped one removes nothing.
-        names = [entry.key for entry in store.list()] if everything else [*map(store.resolve, keys)]
-        for name in dict.fromkeys(names):
-            freed = store.remove(name)
-            click.echo(f"removed {name} ({_size(freed)})")
-    except Error as error:
-        raise click.ClickException(str(error)) from error
+    for name in _chosen(store, keys, everything, "remove"):
+        click.echo(f"removed {name} ({size(store.remove(name))})")
 
 
 @snapshot.command("verify")
@@ -92,18 +80,9 @@ def verify_snapshots(keys: tuple[str, ...], everything: bool) -> None:
 
     Exits with status 1 if one is damaged; such a one is not restored any more.
     """
-    from rekindle.exception import Error
-    from rekindle.snapshot import verify
-
-    if bool(keys) == everything:
-        raise click.UsageError("name the snapshots to verify, or give --all")
     store = _store()
-    try:
-        names = [entry.key for entry in store.list()] if everything else [*map(store.resolve, keys)]
-    except Error as error:
-        raise click.ClickException(str(error)) from error
     bad = 0
-    for name in dict.fromkeys(names):
+    for name in _chosen(store, keys, everything, "verify"):
         finding = verify.verify(store, name)
         if finding is None:
             click.echo(f"{name}  removed meanwhile")
@@ -112,37 +91,38 @@ def verify_snapshots(keys: tuple[str, ...], everything: bool) -> None:
             click.echo(f"{name}  bad: {finding.problem}")
         else:
             seconds = finding.elapsed_ms / 1e3
-            click.echo(f"{name}  good ({_size(finding.read_bytes)} in {seconds:.1f} s)")
+            click.echo(f"{name}  good ({size(finding.read_bytes)} in {seconds:.1f} s)")
     if bad:
         raise SystemExit(1)
 
 
+def _chosen(store: SnapshotStore, keys: tuple[str, ...], everything: bool, what: str) -> list[str]:
+    """The snapshots that are named, each once. All are looked up before anything is done."""
+    if bool(keys) == everything:
+        raise click.UsageError(f"name the snapshots to {what}, or give --all")
+    names = [entry.key for entry in store.list()] if everything else map(store.resolve, keys)
+    return list(dict.fromkeys(names))
+
+
 @snapshot.command("gc")
-@click.option("--budget", "size", metavar="SIZE", help="Keep this much, 10G say, this once.")
+@click.option("--budget", metavar="SIZE", help="Keep this much, 10G say, this once.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
-def collect_snapshots(size: str | None, dry_run: bool) -> None:
+def collect_snapshots(budget: str | None, dry_run: bool) -> None:
     """Remove snapshots until the rest is within the budget, least recently used first.
 
     None goes that a runner uses. The agent does the same after each snapshot that it makes.
     """
-    from rekindle.exception import Error
-    from rekindle.snapshot.budget import parse_size
-
     store = _store()
-    try:
-        removals = store.gc(parse_size(size) if size else None, dry_run=dry_run)
-        for gone in removals:
-            word = "would remove" if dry_run else "removed"
-            age = _age(time.time() - gone.last_used)
-            click.echo(
-                f"{word} {gone.key} {gone.app}.{gone.function} "
-                f"({_size(gone.freed_bytes)}, last used {age} ago)"
-            )
-        usage = store.usage()
-    except Error as error:
-        raise click.ClickException(str(error)) from error
-    limit = parse_size(size) if size else usage.budget_bytes
-    click.echo(f"{usage.snapshots} snapshots, {_size(usage.size_bytes)} of {_size(limit)}")
+    limit = parse_size(budget) if budget else None
+    for gone in store.gc(limit, dry_run=dry_run):
+        word = "would remove" if dry_run else "removed"
+        click.echo(
+            f"{word} {gone.key} {gone.app}.{gone.function} "
+            f"({size(gone.freed_bytes)}, last used {_ago(gone.last_used)} ago)"
+        )
+    usage = store.usage()
+    limit = usage.budget_bytes if limit is None else limit
+    click.echo(f"{usage.snapshots} snapshots, {size(usage.size_bytes)} of {size(limit)}")
     if usage.size_bytes > limit and not dry_run:
         click.echo("what is left is in use")
 
@@ -151,52 +131,32 @@ def collect_snapshots(size: str | None, dry_run: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def disk_usage(as_json: bool) -> None:
     """Print what snapshots take on disk, the budget, and what is free."""
-    from rekindle.exception import Error
-
     store = _store()
-    try:
-        entries, usage = store.list(), store.usage()
-    except Error as error:
-        raise click.ClickException(str(error)) from error
+    entries, usage = store.list(), store.usage()
     if as_json:
-        rows = [
-            {
-                "key": entry.key,
-                "size_bytes": entry.size_bytes,
-                "shared_bytes": entry.shared_bytes,
-                "last_used": entry.last_used,
-                "in_use": entry.in_use,
-            }
-            for entry in entries
-        ]
-        total = dataclasses.asdict(usage)
-        click.echo(json.dumps({"snapshots": rows, "total": total}, indent=2))
+        keys = ("key", "size_bytes", "shared_bytes", "last_used", "in_use")
+        rows = [{key: getattr(entry, key) for key in keys} for entry in entries]
+        print_json({"snapshots": rows, "total": dataclasses.asdict(usage)})
         return
     for entry in sorted(entries, key=lambda entry: entry.last_used, reverse=True):
-        notes = [f"used {_age(time.time() - entry.last_used)} ago"]
+        notes = [f"used {_ago(entry.last_used)} ago"]
         if entry.shared_bytes:
-            notes.append(f"{_size(entry.shared_bytes)} of it shared")
+            notes.append(f"{size(entry.shared_bytes)} of it shared")
         if entry.in_use:
             notes.append("in use")
-        click.echo(f"{_size(entry.size_bytes):>10}  {entry.key}  {', '.join(notes)}")
-    shared = f", {_size(usage.shared_bytes)} saved by sharing" if usage.shared_bytes else ""
-    click.echo(f"{_size(usage.size_bytes):>10}  in all{shared}")
-    click.echo(f"{_size(usage.budget_bytes):>10}  budget")
-    click.echo(f"{_size(usage.free_bytes):>10}  free on the disk")
+        click.echo(f"{size(entry.size_bytes):>10}  {entry.key}  {', '.join(notes)}")
+    shared = f", {size(usage.shared_bytes)} saved by sharing" if usage.shared_bytes else ""
+    click.echo(f"{size(usage.size_bytes):>10}  in all{shared}")
+    click.echo(f"{size(usage.budget_bytes):>10}  budget")
+    click.echo(f"{size(usage.free_bytes):>10}  free on the disk")
 
 
 def _store() -> SnapshotStore:
-    from rekindle import paths
-    from rekindle.snapshot.store import SnapshotStore
-
     return SnapshotStore(paths.snapshots_dir())
 
 
 def _here() -> tuple[Machine | None, str]:
     """This machine, or why nothing can be restored on it."""
-    from rekindle.exception import CriuNotFoundError
-    from rekindle.snapshot import criu, machine
-
     try:
         return machine.here(criu.find()), ""
     except CriuNotFoundError as error:
@@ -229,9 +189,6 @@ def _describe(
 
 
 def _problem(entry: Entry, here: Machine | None, no_criu: str, full: bool) -> str:
-    from rekindle.exception import SnapshotInvalidError
-    from rekindle.snapshot import validate
-
     if here is None or entry.snapshot is None:
         return no_criu
     try:
@@ -242,47 +199,20 @@ def _problem(entry: Entry, here: Machine | None, no_criu: str, full: bool) -> st
 
 
 def _show_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("key", no_wrap=True)
-    for title in ("app", "function"):
-        table.add_column(title, overflow="fold")
-    for title in ("size", "mapped"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("age", justify="right", no_wrap=True)
-    table.add_column("valid", overflow="fold")
-    table.add_column("made because", overflow="fold")
+    made = table("key", "app", "function", ">size", ">mapped", ">age", "valid", "made because")
     for row in rows:
-        valid = "[green]yes[/]" if row["valid"] else f"[red]no[/]: {escape(row['reason'])}"
-        table.add_row(
+        made.add_row(
             row["key"],
             escape(row["app"]),
             escape(row["function"]),
-            _size(row["size_bytes"]),
-            _size(row["mapped_bytes"]) if row["mapped"] else "no",
-            _age(time.time() - row["created"]),
-            valid,
+            size(row["size_bytes"]),
+            size(row["mapped_bytes"]) if row["mapped"] else "no",
+            _ago(row["created"]),
+            "[green]yes[/]" if row["valid"] else f"[red]no[/]: {escape(row['reason'])}",
             escape("; ".join(row["made_because"])),
         )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)  # a line is a snapshot: grep and awk read it
-    console.print(table)
+    console().print(made)
 
 
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
-
-
-def _age(seconds: float) -> str:
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
+def _ago(when: float) -> str:
+    return duration(time.time() - when, units=1)

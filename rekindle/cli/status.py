@@ -1,4 +1,4 @@
-"""``rekindle status``: what an instance is doing."""
+"""``rekindle status`` and ``rekindle metrics``: what an instance is doing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rekindle.cli import operator
 from rekindle.cli.tables import duration, table
+from rekindle.wire import rekindle_pb2 as pb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -177,3 +179,16 @@ def _snapshots(entries: list[tuple[str, dict[str, Any]]], live: set[tuple[str, s
             note,
         )
     return made
+
+
+@click.command()
+def metrics() -> None:
+    """Print the metrics of the instance that is up, in Prometheus text format.
+
+    `rekindle up --metrics 127.0.0.1:9464` serves the same over HTTP.
+
+    \b
+    rekindle metrics | grep rekindle_starts_total
+    """
+    reply = operator.connect().request("Metrics", pb.MetricsRequest(), pb.MetricsReply)
+    click.echo(reply.text, nl=False)

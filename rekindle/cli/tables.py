@@ -1,29 +1,34 @@
-"""How the command line shows tables, durations and sizes: one way for all commands."""
+"""How every command shows tables, JSON, durations and sizes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterable
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+import click
+from rich.console import Console
+from rich.table import Table
 
 #: Columns where the output is no terminal: a line is an entry, for grep and awk.
-_WIDE = 240
+_WIDE = 1000
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 
 
-def console() -> Console:
-    """Where tables go."""
-    from rich.console import Console
+def print_json(value: Any) -> None:
+    """What ``--json`` prints."""
+    click.echo(json.dumps(value, indent=2))
 
+
+def console(width: int = _WIDE) -> Console:
+    """Where tables go; ``width`` is that of files and pipes."""
     made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=_WIDE)
+    return made if made.is_terminal else Console(highlight=False, width=width)
 
 
 def table(*columns: str) -> Table:
     """A plain table; a column whose name starts with ``>`` is right-aligned."""
-    from rich.table import Table
-
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     for column in columns:
         right = column.startswith(">")
@@ -31,15 +36,25 @@ def table(*columns: str) -> Table:
     return made
 
 
-def duration(seconds: float) -> str:
+def listing(rows: Iterable[tuple[str, ...]]) -> Table:
+    """Rows without a header: names and values."""
+    rows = list(rows)
+    made = table(*[""] * max(map(len, rows), default=0))
+    made.show_header = False
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def duration(seconds: float, units: int = 2) -> str:
     """``3 d 4 h``, ``5 min 2 s``: the two largest units."""
-    left = int(seconds)
+    left = max(0, int(seconds))
     parts: list[str] = []
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
         count, left = divmod(left, size)
         if count or parts or unit == "s":
             parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
+    return " ".join(parts[:units])
 
 
 def age(seconds: float) -> str:

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import click
+from rich.console import Console
 
+from rekindle.bench import plot as plots
+from rekindle.bench.tune import article as example
+from rekindle.bench.tune import costs, plot
+from rekindle.bench.tune import recorded as records
+from rekindle.bench.tune.load import FORMATS, load
+from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.search import Recommendation, Tried, pareto, recommend, try_all
+from rekindle.bench.tune.settings import Setting, candidates
+from rekindle.bench.tune.table import LEGEND, as_json, table
+from rekindle.bench.tune.trace import Trace
+from rekindle.cli import operator, tables
+from rekindle.controller.policies import GIB, REGISTRY, Prices
 from rekindle.exception import InvalidError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from rekindle.bench.tune.recorded import Recorded
-    from rekindle.bench.tune.search import Recommendation, Tried
-    from rekindle.bench.tune.settings import Setting
-    from rekindle.bench.tune.trace import Trace
-    from rekindle.controller.policies import Prices
+from rekindle.sdk import pool_settings
+from rekindle.wire.pools import Figures, Level
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+#: Columns of a file or a pipe.
+_WIDE = 160
+#: Percentiles of fewer arrivals are not worth much.
+_FEW = 50
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _price(unit: str, what: str) -> Callable[[Command], Command]:
+    """The option of a price, whose default is that of ``Prices``."""
+    name = f"{unit}_hour"
+    return click.option(
+        f"--price-{unit}-hour",
+        name,
+        type=click.FloatRange(0),
+        default=getattr(Prices(), name),
+        show_default=True,
+        help=f"Of {what}.",
+    )
 
 
 @click.command()
@@ -32,7 +58,7 @@ _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["azure2019", "azure2021", "csv"]),
+    type=click.Choice(FORMATS),
     help="Its format (default: by its header). csv: timestamp[,duration[,function]].",
 )
 @click.option(
@@ -58,9 +84,9 @@ _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="Of the start latency: what the target and the plot are about.",
 )
-@click.option("--price-gib-hour", type=click.FloatRange(0), help="Of memory (0.004445).")
-@click.option("--price-gpu-hour", type=click.FloatRange(0), help="Of a GPU (2).")
-@click.option("--price-cpu-hour", type=click.FloatRange(0), help="Of CPU time of starts (0.04048).")
+@_price("gib", "memory")
+@_price("gpu", "a GPU")
+@_price("cpu", "CPU time of starts")
 @click.option(
     "--memory-gib", type=click.FloatRange(0, min_open=True), help="The node's budget (no limit)."
 )
@@ -115,16 +141,9 @@ def tune(
     rekindle tune shop.embed --latency-target-ms 100 --plot embed.png --apply
     rekindle tune --trace arrivals.csv --costs costs.json
     """
-    from rich.console import Console
-
-    from rekindle.bench import plot as plots
-    from rekindle.cli import tune_show
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = tune_show.WIDE
+    console = tables.console(_WIDE)
     if article:
-        return tune_show.article(console, json_file)
+        return _article(console, json_file)
     if export is not None:
         return _export(console, function, export)
     if trace_file is not None and recorded is not None:
@@ -137,17 +156,17 @@ def tune(
     found = _load(function, trace_file, recorded, given)
     if apply_ and found.function is None:
         raise click.UsageError("--apply needs APP.FUNCTION: a trace names no function of yours")
-    tried, front, chosen = _try(console, found, given)
-    tune_show.show(console, found.trace, found.what, found.source, tried, front, chosen)
+    replay = _replay(console, found, given)
+    _show(console, replay)
     if plot_file is not None:
-        _plot(found, tried, front, chosen, given, plot_file)
+        _plot(replay, plot_file)
     if json_file is not None:
-        _write(found, tried, front, chosen, given, json_file)
+        _write(replay, json_file)
     if apply_:
-        _apply(console, found, chosen)
+        _apply(console, found, replay.chosen)
     elif found.function is not None:
         console.print("[dim]--apply puts it in force[/]")
-    return 0 if chosen.meets_target else 1
+    return 0 if replay.chosen.meets_target else 1
 
 
 @dataclass(frozen=True)
@@ -158,9 +177,9 @@ class _Given:
     names: tuple[str, ...]
     target_ms: float
     percentile: str
-    price_gib_hour: float | None
-    price_gpu_hour: float | None
-    price_cpu_hour: float | None
+    gib_hour: float
+    gpu_hour: float
+    cpu_hour: float
     memory_gib: float | None
     max_runners: int | None
     costs: str | None
@@ -171,14 +190,7 @@ class _Given:
 
     @property
     def prices(self) -> Prices:
-        from rekindle.controller.policies import Prices
-
-        given = {
-            "gib_hour": self.price_gib_hour,
-            "gpu_hour": self.price_gpu_hour,
-            "cpu_hour": self.price_cpu_hour,
-        }
-        return Prices(**{name: price for name, price in given.items() if price is not None})
+        return Prices(gib_hour=self.gib_hour, gpu_hour=self.gpu_hour, cpu_hour=self.cpu_hour)
 
 
 @dataclass(frozen=True)
@@ -193,24 +205,40 @@ class _Found:
     max_runners: int | None = None
 
 
+@dataclass(frozen=True)
+class _Replay:
+    """What came of it."""
+
+    found: _Found
+    given: _Given
+    tried: list[Tried]
+    front: list[Tried]
+    chosen: Recommendation
+
+    @property
+    def title(self) -> str:
+        """What was replayed, in a line."""
+        trace = self.found.trace
+        count = len(trace.functions)
+        of = "" if count == 1 else f" of {count} functions"
+        arrivals = self.tried[0].outcome.calls
+        return f"{self.found.what}: {arrivals:,} arrivals{of} over {_lasted(trace.duration_s)}"
+
+
 def _load(
     function: str | None, trace_file: Path | None, recorded: Path | None, given: _Given
 ) -> _Found:
-    import dataclasses
-
-    from rekindle.bench.tune import costs, load
-    from rekindle.bench.tune import recorded as records
-    from rekindle.wire.pools import Level
-
-    record: Recorded | None = None
+    record: records.Recorded | None = None
     runners = given.max_runners
     if recorded is not None:
         record = records.read(recorded)
     elif function is not None:
-        record, most = _fetch(function)
-        runners = runners or most
-    levels: Mapping[Any, Any] | None = None
-    source = ""
+        client = operator.connect()
+        record = records.parse(pool_settings.recorded(client, function), function)
+        agents = operator.ask(client.report()).get("agents", [])
+        most = sum(int(agent.get("max_runners") or 0) for agent in agents)
+        runners = runners or most or None
+    levels: Mapping[Level, Figures]
     if given.costs is not None:
         levels, source = costs.read_levels(given.costs), "--costs"
     elif record is not None and record.source:
@@ -220,13 +248,15 @@ def _load(
     if given.gpus:
         warm = dataclasses.replace(levels[Level.WARM], gpus=given.gpus)
         levels = {**levels, Level.WARM: warm}
-    name = function or (record.function if record is not None else None)
+    if record is not None:
+        record = dataclasses.replace(record, levels=levels)
+        function = function or record.function
+    now = record.now if record is not None else None
     if trace_file is None:
         assert record is not None
-        record = dataclasses.replace(record, levels=levels)
         trace: Trace = records.trace_of(record)
-        return _Found(trace, f"recorded of {name}", source, name, record.now, runners)
-    trace = load.load(
+        return _Found(trace, f"recorded of {function}", source, function, now, runners)
+    trace = load(
         trace_file,
         levels,
         record.settings if record is not None else None,
@@ -235,27 +265,11 @@ def _load(
         only=given.only,
         most=given.most,
     )
-    now = record.now if record is not None else None
-    return _Found(trace, str(trace_file), source, name, now, runners)
-
-
-def _fetch(function: str) -> tuple[Recorded, int | None]:
-    """What the controller recorded, and how many runners its agents have."""
-    from rekindle.bench.tune import recorded as records
-    from rekindle.cli import operator
-    from rekindle.sdk import pool_settings
-
-    client = operator.connect()
-    record = records.parse(pool_settings.recorded(client, function), function)
-    agents = operator.ask(client.report()).get("agents", [])
-    return record, sum(int(agent.get("max_runners") or 0) for agent in agents) or None
+    return _Found(trace, str(trace_file), source, function, now, runners)
 
 
 def _export(console: Console, function: str | None, path: Path) -> int:
     """Write the record of a function to a file, for --recorded."""
-    from rekindle.cli import operator
-    from rekindle.sdk import pool_settings
-
     if function is None:
         raise click.UsageError("--export needs APP.FUNCTION")
     report = pool_settings.recorded(operator.connect(), function)
@@ -264,18 +278,10 @@ def _export(console: Console, function: str | None, path: Path) -> int:
     return 0
 
 
-def _try(
-    console: Console, found: _Found, given: _Given
-) -> tuple[list[Tried], list[Tried], Recommendation]:
-    from rekindle.bench.tune.node import Node
-    from rekindle.bench.tune.search import pareto, recommend, try_all
-    from rekindle.bench.tune.settings import candidates
-    from rekindle.controller.policies import GIB, REGISTRY
-
-    names = given.names or tuple(name for name in REGISTRY if name != "declared")
+def _replay(console: Console, found: _Found, given: _Given) -> _Replay:
     percentile = int(given.percentile)
     settings = candidates(
-        names,
+        given.names or tuple(name for name in REGISTRY if name != "declared"),
         found.trace,
         target_ms=given.target_ms,
         quantile=percentile / 100,
@@ -296,56 +302,80 @@ def _try(
             node,
             lambda text: status.update(f"replaying: {text}"),
         )
-    front = pareto(tried, percentile)
     chosen = recommend(tried, target_ms=given.target_ms, percentile=percentile)
-    return tried, front, chosen
+    return _Replay(found, given, tried, pareto(tried, percentile), chosen)
 
 
-def _plot(
-    found: _Found,
-    tried: Sequence[Tried],
-    front: Sequence[Tried],
-    chosen: Recommendation,
-    given: _Given,
-    path: Path,
-) -> None:
-    from rekindle.bench.tune import plot
-    from rekindle.cli import tune_show
+# ---- what is shown and written -----------------------------------------------------------------
 
+
+def _show(console: Console, replay: _Replay) -> None:
+    """The table of all settings, and which to take."""
+    found, chosen = replay.found, replay.chosen
+    console.print(replay.title, markup=False)
+    console.print(f"[dim]{_costs(found.trace, found.source)}[/]", soft_wrap=True)
+    if replay.tried[0].outcome.calls < _FEW:
+        console.print(f"[yellow]fewer than {_FEW} arrivals: the figures say little[/]")
+    many = len(found.trace.functions) > 1
+    console.print(table(replay.tried, replay.front, chosen, title="", even=many))
+    console.print(f"[dim]{LEGEND}[/]\n")
+    mark = "take" if chosen.meets_target else "nearest"
+    console.print(f"[bold green]{mark}: {chosen.tried.label}[/]: {chosen.why}", soft_wrap=True)
+
+
+def _lasted(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.3g} h"
+    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.3g} s"
+
+
+def _costs(trace: Trace, source: str) -> str:
+    """The start costs that were taken, of the first function."""
+    levels = trace.functions[0].levels
+    starts = ", ".join(
+        f"{level.value} {_ms(1000 * figures.start_s)} ms"
+        for level, figures in levels.items()
+        if level is not Level.WARM
+    )
+    held = ", ".join(
+        f"{level.value} {figures.memory_bytes / 2**20:,.0f}"
+        for level, figures in levels.items()
+        if figures.memory_bytes
+    )
+    return f"start from {starts}; held MiB: {held} ({source})"
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _plot(replay: _Replay, path: Path) -> None:
+    given = replay.given
     plot.save(
-        tried,
-        front,
+        replay.tried,
+        replay.front,
         path,
-        title=tune_show.title(found.trace, found.what, tried),
+        title=replay.title,
         percentile=int(given.percentile),
         target_ms=given.target_ms,
-        chosen=chosen,
-        note=f"prices: {given.prices.gib_hour:g} a GiB-hour, {given.prices.gpu_hour:g} a GPU-hour, "
-        f"{given.prices.cpu_hour:g} a CPU-hour (of starts)",
+        chosen=replay.chosen,
+        note=f"prices: {given.gib_hour:g} a GiB-hour, {given.gpu_hour:g} a GPU-hour, "
+        f"{given.cpu_hour:g} a CPU-hour (of starts)",
     )
 
 
-def _write(
-    found: _Found,
-    tried: Sequence[Tried],
-    front: Sequence[Tried],
-    chosen: Recommendation,
-    given: _Given,
-    path: Path,
-) -> None:
-    from rekindle.bench.tune.costs import levels_to_json
-    from rekindle.bench.tune.table import as_json
-
+def _write(replay: _Replay, path: Path) -> None:
+    found, given, chosen = replay.found, replay.given, replay.chosen
     whole = {
         "replayed": found.what,
         "functions": len(found.trace.functions),
         "duration_s": found.trace.duration_s,
-        "prices": asdict(given.prices),
-        "levels": levels_to_json(found.trace.functions[0].levels),
+        "prices": dataclasses.asdict(given.prices),
+        "levels": costs.levels_to_json(found.trace.functions[0].levels),
         "levels_source": found.source,
         "latency_target_ms": given.target_ms,
         "percentile": int(given.percentile),
-        "settings": as_json(tried, front),
+        "settings": as_json(replay.tried, replay.front),
         "recommended": {
             **chosen.tried.setting.to_dict(),
             "label": chosen.tried.label,
@@ -357,11 +387,23 @@ def _write(
     path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
+def _article(console: Console, json_file: Path | None) -> int:
+    """The worked example: each figure as claimed, by closed form and simulated."""
+    with console.status("simulating"):
+        rows = example.rows()
+    verdicts = example.verdicts(Prices())
+    console.print(example.table(rows))
+    console.print(f"[dim]simulated: Poisson arrivals, {example.DAYS} days, the mean of a day[/]\n")
+    for text in verdicts:
+        console.print(f"- {text}", soft_wrap=console.width >= _WIDE)
+    if json_file is not None:
+        whole = {"rows": example.as_json(rows), "verdicts": verdicts}
+        json_file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
 def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
     """Put the recommended setting in force, on the instance that is up."""
-    from rekindle.cli import operator
-    from rekindle.sdk import pool_settings
-
     setting = chosen.tried.setting
     assert found.function is not None
     if not chosen.meets_target:

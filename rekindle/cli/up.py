@@ -1,4 +1,4 @@
-"""``rekindle up``: keep an instance up until ``rekindle down``."""
+"""``rekindle up`` and ``rekindle down``: keep an instance up, and end it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from pathlib import Path
 
 import click
 
+from rekindle import paths
+from rekindle.controller.metrics.settings import parse_address
 from rekindle.exception import SetupError
+from rekindle.sdk.local import daemon
+from rekindle.sdk.local import directory as instance
 
 
 @click.command()
@@ -36,10 +40,6 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
     rekindle up
     rekindle up --metrics 127.0.0.1:9464
     """
-    from rekindle import paths
-    from rekindle.sdk.local import daemon
-    from rekindle.sdk.local import directory as instance
-
     address = address or os.environ.get("REKINDLE_METRICS", "")
     directory = paths.daemon_dir()
     pid = instance.supervisor_pid(directory)
@@ -61,11 +61,15 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
         click.echo(f"Metrics: http://{address}/metrics")
 
 
+@click.command()
+def down() -> None:
+    """End the instance that `rekindle up` keeps; what is queued there waits for the next one."""
+    ended = daemon.stop(paths.daemon_dir())
+    click.echo("The instance is down." if ended else "No instance is up.")
+
+
 def _become_supervisor(directory: Path) -> None:
     """The supervisor takes this process's place."""
-    from rekindle import paths
-    from rekindle.sdk.local import directory as instance
-
     instance.prepare(directory)
     os.environ["REKINDLE_HOME"] = str(paths.home())
     argv = [sys.executable, "-P", "-m", "rekindle.sdk.local.supervisor", "--dir", str(directory)]
@@ -78,8 +82,6 @@ def check_address(address: str) -> None:
 
     Raises InvalidError or SetupError.
     """
-    from rekindle.controller.metrics.settings import parse_address
-
     host, port = parse_address(address, "--metrics ")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -104,7 +104,7 @@ def test_one_that_is_asked_for_by_name_and_does_not_work_is_an_error(
     monkeypatch.setenv("REKINDLE_CRIU", "/nowhere")
     done = _run()
     assert done.exit_code == 1
-    assert "no working CRIU" in done.output
+    assert "no working CRIU" in str(done.exception)
     assert machine.fetched == []
 
 
@@ -115,7 +115,7 @@ def test_a_set_up_that_fails_says_why(machine: Machine, monkeypatch: pytest.Monk
     monkeypatch.setattr(fetch, "fetch", fail)
     done = _run()
     assert done.exit_code == 1
-    assert "Error: the mirror is away; try again" in done.output
+    assert str(done.exception) == "the mirror is away; try again"
 
 
 def test_a_user_who_may_not_run_it_gets_it_all_the_same(

@@ -11,10 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rekindle import paths
-from rekindle.cli.snapshot import _age, _size, snapshot
+from rekindle.cli.snapshot import snapshot
+from rekindle.cli.tables import duration, size
 from rekindle.exception import CriuNotFoundError
 from rekindle.snapshot import budget, criu, machine, seal, use
 from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.mapped.rewrite import Rewritten
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import commit, ingredients, manifest
@@ -32,6 +34,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SnapshotStore:
 
 def _run(*arguments: str) -> Result:
     return CliRunner().invoke(snapshot, arguments)
+
+
+def _said(done: Result) -> str:
+    """What the main program would show: the output, or the error that it ended with."""
+    return done.output + str(done.exception or "")
 
 
 def _from_here(**changes: object) -> object:
@@ -127,7 +134,7 @@ def test_a_snapshot_that_is_not_there_is_an_error(store: SnapshotStore) -> None:
     for command in ("inspect", "rm"):
         done = _run(command, "sn-abc")
         assert done.exit_code == 1
-        assert "no snapshot sn-abc" in done.output
+        assert "no snapshot sn-abc" in _said(done)
 
 
 def test_removal_is_by_name_or_all(store: SnapshotStore) -> None:
@@ -160,7 +167,7 @@ def test_gc_removes_the_least_recently_used_and_says_what(store: SnapshotStore) 
     assert "1 snapshots" in done.output
     assert done.output.endswith("what is left is in use\n")
     assert _run("gc").output.count("removed") == 0
-    assert "no size" in _run("gc", "--budget", "lots").output
+    assert "no size" in _said(_run("gc", "--budget", "lots"))
     pin.release()
     assert _run("gc", "--budget", "0").exit_code == 0
     assert store.list() == []
@@ -174,7 +181,7 @@ def test_du_counts_what_is_shared_once(
     made = []
     for name in "12":
         made_from = ingredients(code_digest=name)
-        draft = store.draft(made_from.key())
+        draft = begin(store, made_from.key())
         (draft.images / "inventory.img").write_bytes(b"x")
         (draft.images / "pages-1.img").write_bytes(pages)
         made.append(draft.commit(manifest(made_from)))
@@ -193,7 +200,7 @@ def test_du_counts_what_is_shared_once(
     assert known["total"]["shared_bytes"] == 1 << 20
     assert known["total"]["budget_bytes"] == 2 << 30
     monkeypatch.setenv(budget.VARIABLE, "much")
-    assert budget.VARIABLE in _run("du").output
+    assert budget.VARIABLE in _said(_run("du"))
 
 
 def test_verify_reports_each_and_fails_if_one_is_bad(store: SnapshotStore) -> None:
@@ -208,7 +215,7 @@ def test_verify_reports_each_and_fails_if_one_is_bad(store: SnapshotStore) -> No
     assert _run("verify", good.key[:12]).exit_code == 0
     assert _run("verify", bad.key).exit_code == 1
     assert _run("verify").exit_code == 2
-    assert "no snapshot sn-abc" in _run("verify", "sn-abc").output
+    assert "no snapshot sn-abc" in _said(_run("verify", "sn-abc"))
 
 
 @pytest.mark.parametrize(
@@ -216,11 +223,11 @@ def test_verify_reports_each_and_fails_if_one_is_bad(store: SnapshotStore) -> No
     [(0, "0 B"), (2048, "2 KiB"), (300 << 20, "300 MiB"), (4.2 * (1 << 30), "4.2 GiB")],
 )
 def test_sizes_are_told_in_round_units(count: float, text: str) -> None:
-    assert _size(count) == text
+    assert size(count) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-1, "0 s"), (59, "59 s"), (120, "2 min"), (7200, "2 h"), (9e5, "10 d")]
 )
 def test_ages_are_told_in_round_units(seconds: float, text: str) -> None:
-    assert _age(seconds) == text
+    assert duration(seconds, units=1) == text

@@ -12,6 +12,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich import box
+from rich.table import Table
+
 from rekindle.bench.tune import costs
 from rekindle.bench.tune.outcome import Outcome, outcome
 from rekindle.bench.tune.settings import Setting
@@ -208,6 +211,31 @@ def right(row: Row, tolerance: float = 0.02) -> bool:
     """Whether closed form and simulation say the same."""
     hours = row.simulated_hours
     return hours is None or abs(hours - row.closed) <= tolerance * row.closed
+
+
+def table(found: Sequence[Row]) -> Table:
+    """For the terminal; what the article claims stands out."""
+    made = Table(
+        title=f"GPU-hours a day: {REQUESTS} requests, {SERVICE_S:g} s each, {COLD_S:g} s cold, "
+        f"{1000 * RESTORE_S:g} ms restored",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    made.add_column("what is computed")
+    for heading in ("article", "closed form", "simulated", "warm", "p95, ms"):
+        made.add_column(heading, justify="right")
+    for row in found:
+        hours, hits, out = row.simulated_hours, row.hits, row.simulated
+        made.add_row(
+            row.what,
+            "" if row.claimed is None else f"{row.claimed:g}",
+            f"{row.closed:.2f}",
+            "" if hours is None else f"{hours:.2f}",
+            "" if hits is None else f"{hits:.1%}",
+            "" if out is None else f"{out.p95_ms:,.0f}",
+            style="bold" if row.claimed is not None else "",
+        )
+    return made
 
 
 def as_json(found: Sequence[Row]) -> list[dict[str, object]]:

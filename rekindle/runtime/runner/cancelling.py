@@ -6,7 +6,7 @@ raises InputCancellation in the main thread, as Ctrl-C raises KeyboardInterrupt;
 function it cancels the task. Code that never gets back to the interpreter is not reached: the agent
 ends the runner after a grace time.
 
-The signal is a real-time one that has no other use, installed when a process becomes
+The signal is a real-time one that no one uses for anything else, installed when a process becomes
 a runner, so that templates, snapshots and the user's own handlers know nothing of it.
 """
 

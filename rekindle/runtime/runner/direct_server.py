@@ -66,7 +66,7 @@ class DirectCalls:
             finally:
                 self._files.close()
             with contextlib.suppress(OSError):
-                # The agent has a copy of this end: to close ours would not reach the client.
+                # The agent has a copy of this end: to close ours would say nothing to the client.
                 sock.shutdown(socket.SHUT_RDWR)
         self._channel.send({"op": "returned"})
 
@@ -155,7 +155,7 @@ class DirectCalls:
     def _total_written(self) -> int:
         """Bytes written to the output pipes, ever: what the agent took, and what is in them.
 
-        -1 while that is unknown: the agent is taking some now, or a pipe is not ours.
+        -1 while that cannot be told: the agent is taking some now, or a pipe is not ours.
         """
         draining, drained = self._page.output
         if draining:
