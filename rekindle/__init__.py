@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from rekindle.sdk.hooks import exit as exit
     from rekindle.sdk.hooks import method as method
     from rekindle.sdk.hooks import parameter as parameter
-    from rekindle.sdk.output import enable_output as enable_output
     from rekindle.sdk.resources import Retries as Retries
     from rekindle.sdk.resources import Secret as Secret
+    from rekindle.sdk.running import enable_output as enable_output
 
 #: Public name -> module that defines it.
 _HOME_OF = {
@@ -37,7 +37,7 @@ _HOME_OF = {
     "Secret": "rekindle.sdk.resources",
     "current_function_call_id": "rekindle.execution.context",
     "current_input_id": "rekindle.execution.context",
-    "enable_output": "rekindle.sdk.output",
+    "enable_output": "rekindle.sdk.running",
     "enter": "rekindle.sdk.hooks",
     "exit": "rekindle.sdk.hooks",
     "is_local": "rekindle.execution.context",

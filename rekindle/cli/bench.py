@@ -12,8 +12,10 @@ from rekindle.bench import harness, live, machine, plot, table
 from rekindle.bench.target import FunctionTarget
 from rekindle.cli import failure, refs, tables
 from rekindle.exception import Error, InvalidError
+from rekindle.execution.declared import parameters_of
+from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.checks import nearest
-from rekindle.sdk.cls import Cls, annotation_of, parameters_of
+from rekindle.sdk.cls import Cls
 from rekindle.sdk.function import Function
 
 

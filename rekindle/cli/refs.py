@@ -10,10 +10,10 @@ from types import ModuleType
 from typing import Any
 
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.sdk.app import App
+from rekindle.sdk.app import App, LocalEntrypoint
 from rekindle.sdk.checks import nearest
 from rekindle.sdk.cls import Cls
-from rekindle.sdk.entrypoint import LocalEntrypoint
+from rekindle.sdk.declaration import Declared
 from rekindle.sdk.function import Function
 from rekindle.sdk.program import main_module
 
@@ -107,7 +107,7 @@ def targets_in(module: ModuleType, *, entrypoints: bool = True) -> list[Target]:
     for value in vars(module).values():
         if isinstance(value, App):
             apps[id(value)] = value
-        elif isinstance(value, (Function, Cls)) and value._declaration.app is not None:
+        elif isinstance(value, Declared) and isinstance(value._declaration.app, App):
             apps[id(value._declaration.app)] = value._declaration.app
         elif isinstance(value, LocalEntrypoint):
             apps[id(value.app)] = value.app

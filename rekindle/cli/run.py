@@ -16,10 +16,12 @@ from rekindle.cli import arguments, failure, refs
 from rekindle.cli.main import INTERRUPTED
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
-from rekindle.sdk import logs, output, running
+from rekindle.execution.declared import parameters_of
+from rekindle.sdk import logs, running
+from rekindle.sdk.app import LocalEntrypoint
+from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.calls import records
-from rekindle.sdk.cls import Cls, annotation_of, parameters_of
-from rekindle.sdk.entrypoint import LocalEntrypoint
+from rekindle.sdk.cls import Cls
 from rekindle.sdk.local import session
 
 _STRATEGIES = ("warm", "fork", "restore", "cold")
@@ -161,7 +163,7 @@ def _execute(
     status = 0
     try:
         with records.collect() as finished, contextlib.ExitStack() as stack:
-            stack.enter_context(output.enable_output())
+            stack.enter_context(running.enable_output())
             if options.strategy:
                 stack.enter_context(running.ask_strategy(options.strategy))
             stack.enter_context(target.app.run())

@@ -114,13 +114,13 @@ class Template:
         self._connect(order["token"])
 
     def _fork_copy(self) -> None:
-        """Make a copy that waits on the leash, and tell its pid once it does."""
+        """Make a copy that waits on the control_pipe, and tell its pid once it does."""
         park.flush_output()
         ready_read, ready_write = os.pipe()
         pid = self._forker.fork_copy()
         if pid != 0:
             os.close(ready_write)
-            os.read(ready_read, 1)  # the end of the pipe: the copy holds nothing but the leash
+            os.read(ready_read, 1)  # the end: the copy holds nothing but the control pipe
             os.close(ready_read)
             self._children[os.pidfd_open(pid)] = pid
             self.channel.send({"op": "copied", "pid": pid})
@@ -132,10 +132,10 @@ class Template:
         areas = _empty_areas()
         self.things.unmap_memory()
         os.close(ready_write)
-        self._wait_on_leash(areas)
+        self._wait_for_orders(areas)
 
     def _park(self) -> None:
-        """Let go of everything but the leash: this process itself is to be frozen."""
+        """Let go of everything but the control pipe: this process itself is to be frozen."""
         self._close_children()
         self._forker.release()
         park.let_go_of_output()
@@ -143,9 +143,9 @@ class Template:
         areas = _empty_areas()
         self.things.unmap_memory()
         self.channel.close()
-        self._wait_on_leash(areas)
+        self._wait_for_orders(areas)
 
-    def _wait_on_leash(self, areas: list[wiped.WipedArea]) -> None:
+    def _wait_for_orders(self, areas: list[wiped.WipedArea]) -> None:
         """Frozen here, and woken here in every restored copy."""
         try:
             orders = park.read_orders()

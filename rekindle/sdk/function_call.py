@@ -6,14 +6,17 @@ Standard library only until one of its methods is used.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
 from rekindle.execution import nesting
-from rekindle.sdk.dual import Dual
+from rekindle.sdk import running
+from rekindle.sdk.calls.target import CallTarget
+from rekindle.sdk.dual import Dual, dual, dual_iterator
 
 if TYPE_CHECKING:
+    from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
     from rekindle.wire import rekindle_pb2 as pb
@@ -47,6 +50,20 @@ class FunctionCall:
         """The handle to a call by its id; nothing is asked of the controller yet."""
         return cls(function_call_id)
 
+    @classmethod
+    def of(
+        cls, target: CallTarget, call_id: str, inputs: int, submitted_ns: int = 0
+    ) -> FunctionCall:
+        """The handle to inputs that were submitted just now."""
+        return cls(
+            call_id,
+            function=target.name,
+            inputs=inputs,
+            instance=str(target.client.instance),
+            app=target.app,
+            submitted_ns=submitted_ns,
+        )
+
     @property
     def object_id(self) -> str:
         """The id of the call (``fc-...``)."""
@@ -60,34 +77,21 @@ class FunctionCall:
         instance = str(self._client().instance)
         return _handle, (self._call_id, self._function, self._inputs, instance)
 
-    @property
-    def num_inputs(self) -> Dual[[], int, Awaitable[int]]:
+    @dual
+    async def num_inputs(self, caller: Caller) -> int:
         """``num_inputs()``: how many inputs it has; so far, while they are being submitted.
 
         Asks the controller where only the id is known. Raises NotFoundError.
         """
-        return Dual(self._num_inputs, self._num_inputs_aio)
-
-    def _num_inputs(self) -> int:
-        from rekindle.sdk.connection.background import background
-
-        return background().run(self._count())
-
-    async def _num_inputs_aio(self) -> int:
-        from rekindle.sdk.connection.background import background
-
-        return await background().arun(self._count())
-
-    async def _count(self) -> int:
         if self._inputs is not None:
             return self._inputs
-        info = await self._client().get_call(self._call_id)
+        info = await caller.run(self._client().get_call(self._call_id))
         if info.submitted:
             self._inputs = info.inputs
         return info.inputs
 
-    @property
-    def cancel(self) -> Dual[..., None, Awaitable[None]]:
+    @dual
+    async def cancel(self, caller: Caller, terminate_containers: bool = False) -> None:
         """``cancel(terminate_containers=False)``: end what is not done of it.
 
         Inputs that wait never start; those that run get ``rekindle.exception.InputCancellation``
@@ -95,20 +99,9 @@ class FunctionCall:
         RemoteError. With ``terminate_containers`` their runners are ended instead of asked; other
         inputs of these runners are placed again. What is done stays done. Raises NotFoundError.
         """
-        return Dual(self._cancel, self._cancel_aio)
-
-    def _cancel(self, terminate_containers: bool = False) -> None:
-        from rekindle.sdk.connection.background import background
-
-        background().run(self._end(terminate_containers))
-
-    async def _cancel_aio(self, terminate_containers: bool = False) -> None:
-        from rekindle.sdk.connection.background import background
-
-        await background().arun(self._end(terminate_containers))
-
-    async def _end(self, terminate_containers: bool) -> None:
-        await self._client().cancel_call(self._call_id, terminate_containers=terminate_containers)
+        await caller.run(
+            self._client().cancel_call(self._call_id, terminate_containers=terminate_containers)
+        )
 
     # ---- one result ----------------------------------------------------------------------------
 
@@ -137,27 +130,22 @@ class FunctionCall:
         return self._settle_within(result)
 
     def _client(self) -> Client:
-        from rekindle.sdk.declaration import _client
+        return self._app.client if self._app is not None else running.client_of(self._instance)
 
-        return self._app.client if self._app is not None else _client(self._instance)
+    def _target(self) -> CallTarget:
+        name = self._function or self._call_id
+        return CallTarget(self._client(), "", b"", "", name, self._app)
 
-    def _settle(
-        self, result: pb.Result, data: bytes | None = None, raw: bytes | None = None
-    ) -> Any:
+    def _settle(self, result: pb.Result) -> Any:
         from rekindle.sdk.calls.outcome import settle
 
-        return settle(result, self._function or self._call_id, self._submitted_ns, data, raw)
+        return settle(result, self._function or self._call_id, self._submitted_ns)
 
-    def _settle_within(
-        self, result: pb.Result, data: bytes | None = None, raw: bytes | None = None
-    ) -> Any:
-        """The same inside a coroutine or generator."""
-        from rekindle.sdk.calls.outcome import passable
+    def _settle_within(self, result: pb.Result) -> Any:
+        """The same inside a coroutine."""
+        from rekindle.sdk.calls.outcome import settle_within
 
-        try:
-            return self._settle(result, data, raw)
-        except (StopIteration, StopAsyncIteration) as error:
-            raise passable(error) from error
+        return settle_within(result, self._function or self._call_id, self._submitted_ns)
 
     async def _fetch(self, timeout: float | None, index: int) -> pb.Result:
         import asyncio
@@ -214,23 +202,25 @@ class FunctionCall:
 
     # ---- all results ---------------------------------------------------------------------------
 
-    @property
-    def iter(self) -> Dual[..., Iterator[Any], AsyncIterator[Any]]:
+    @dual_iterator
+    def iter(
+        self, caller: Caller, *, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[Any, None]:
         """``iter(*, start=0, end=None)``: values of its inputs in order, as they complete.
 
         From ``start`` on, those before ``end`` (None: to the last). Raises what ``get`` raises.
         """
-        return Dual(self._iter, self._iter_aio)
+        from rekindle.sdk.calls.result_reader import StoredCall, values
 
-    def _iter(self, *, start: int = 0, end: int | None = None) -> Iterator[Any]:
-        from rekindle.sdk import iterating
-
-        return iterating.values(self, start, end)
-
-    def _iter_aio(self, *, start: int = 0, end: int | None = None) -> AsyncIterator[Any]:
-        from rekindle.sdk import iterating
-
-        return iterating.values_aio(self, start, end)
+        known = self._inputs
+        if start < 0 or (end is not None and end < start):
+            raise InvalidError(f"start={start}, end={end}: give 0 <= start <= end")
+        if known is not None and max(start, end or 0) > known:
+            raise InvalidError(f"start={start}, end={end}: {self!r} has {known} inputs")
+        last = known if end is None else end
+        return values(
+            caller, lambda: StoredCall(caller, self._target(), self._call_id, start, last)
+        )
 
     # ---- several calls -------------------------------------------------------------------------
 

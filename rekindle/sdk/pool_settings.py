@@ -1,6 +1,6 @@
 """Pool sizes of a function while its app runs: ``update_autoscaler``, and settings by name.
 
-What is set holds until the app is run anew. Imported when it is used.
+What is set holds until the app is run again. Imported when it is used.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
+from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
 from rekindle.sdk.declaration import Declaration
@@ -75,27 +76,13 @@ def _request(
     return request
 
 
-def _for(
-    declaration: Declaration, params: bytes, given: Mapping[str, Any]
-) -> tuple[Client, pb.SetPoolRequest]:
-    request = _request(**given)
-    client, function_id, _ = declaration.resolve()
-    request.function_id = function_id
+async def update(caller: Caller, declaration: Declaration, params: bytes, **settings: Any) -> None:
+    """``update_autoscaler`` of a function, or of the instance with these parameters."""
+    request = _request(**settings)
+    client, request.function_id, _ = declaration.resolve()
     request.params = params
     request.every_instance = not params
-    return client, request
-
-
-def update(declaration: Declaration, params: bytes, **given: Any) -> None:
-    """``update_autoscaler`` of a function, or of the instance with these parameters."""
-    client, request = _for(declaration, params, given)
-    background().run(client.set_pool(request))
-
-
-async def update_aio(declaration: Declaration, params: bytes, **given: Any) -> None:
-    """The same, awaited."""
-    client, request = _for(declaration, params, given)
-    await background().arun(client.set_pool(request))
+    await caller.run(client.set_pool(request))
 
 
 def set_by_name(client: Client, name: str, **given: Any) -> dict[str, Any]:

@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error, InvalidError
 from rekindle.execution.context import is_local
-from rekindle.sdk import output, running
+from rekindle.sdk import running
+from rekindle.sdk.calls import leases
 from rekindle.sdk.connection.background import background
-from rekindle.sdk.ids import new_app_id
 from rekindle.sdk.local import session
 from rekindle.sdk.running import RunningApp
+from rekindle.wire.callid import new_app_id
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from rekindle.sdk.app import App
+    from rekindle.sdk.declaration import AppState
 
 
 class AppRun:
     """The context manager, sync and async, that ``app.run()`` gives."""
 
-    def __init__(self, app: App, name: str | None) -> None:
+    def __init__(self, app: AppState, name: str | None) -> None:
         self._app = app
         self._name = name
         self._session: session.Session | None = None
@@ -83,7 +84,7 @@ class AppRun:
         instance = self._session.wait()
         client = client_for(instance)
         client.alive = self._session.alive
-        shown = output.is_enabled()
+        shown = running.shows_output()
 
         async def make_known() -> RunningApp:
             await client.hello()
@@ -97,7 +98,7 @@ class AppRun:
             return made
 
         made = background().run(make_known())
-        self._hold = asyncio.run_coroutine_threadsafe(client.hold(app_id), background().loop)
+        self._hold = background().start(client.hold(app_id))
         self._app.running = made
         running.started(made)
         return made
@@ -108,6 +109,7 @@ class AppRun:
             return
         self._app.running = None
         running.ended(made)
+        leases.give_back_of(made)
 
         async def close() -> None:
             try:
@@ -116,7 +118,7 @@ class AppRun:
                     if made.logs is not None:
                         await made.logs.drain()
             except (Error, TimeoutError):
-                return  # the controller closes an app that nobody holds, and says so in its log
+                return  # the controller closes an app that no one holds, and says so in its log
 
         background().run(close())
 
@@ -133,7 +135,7 @@ class AppRun:
 _CLOSE_S = 35.0
 
 
-def _check_may_run(app: App) -> None:
+def _check_may_run(app: AppState) -> None:
     if not is_local():
         raise InvalidError(
             "app.run() was called inside a runner; the app runs already there: call its functions"
@@ -152,14 +154,14 @@ def _check_may_run(app: App) -> None:
         )
 
 
-def _check_not_at_top(app: App) -> None:
+def _check_not_at_top(app: AppState) -> None:
     """Runners import the program's module: what runs there must not run the app again."""
-    from rekindle.sdk.program import main_module, payload
+    from rekindle.sdk.program import main_module
 
     known = main_module.current()
     if known is None or not known.is_main:
         return
-    places = (payload.place_of(declaration) for declaration in app.declarations.values())
+    places = (declaration.place for declaration in app.declarations.values())
     if not any(place is not None and place.module == known.name for place in places):
         return
     frame = sys._getframe(1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 _END = """
 def warm_up(function, *args):
     # Call until this process holds a lease.
-    while not any(slot.idle for key, slot in direct._slots.items()
-                  if key[1:] == (function.object_id, function.params)):
+    while not any(cache.idle for key, cache in leases._caches.items()
+                  if key[1] == function.object_id and key[2] == function._target().params):
         function.remote(*args)
 
 @app.local_entrypoint()

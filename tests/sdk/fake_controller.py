@@ -28,7 +28,7 @@ import grpc.aio
 
 from rekindle.exception import AuthError, Error, NotFoundError
 from rekindle.execution import context
-from rekindle.sdk.program.payload import contents, declared_at
+from rekindle.execution.declared import contents, declared_at
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.blobs import new_key, open_store

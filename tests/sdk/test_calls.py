@@ -146,7 +146,7 @@ def test_arguments_that_are_too_large_are_refused_before_they_are_sent(
 def test_code_that_carries_large_data_is_refused(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rekindle.sdk.program.payload.MAX_CODE_BYTES", 1 << 20)
+    monkeypatch.setattr("rekindle.sdk.program.registration.MAX_CODE_BYTES", 1 << 20)
     data = b"x" * (2 << 20)
     large = rekindle.App("large")
 

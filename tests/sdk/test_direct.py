@@ -294,13 +294,13 @@ def test_what_cannot_travel_is_the_same_error_and_costs_no_lease(
 def test_leases_that_are_over_are_let_go_when_fewer_are_used(lender: Lender) -> None:
     with app.run():
         add.remote(1)
-        slot = next(iter(leases._slots.values()))
-        held = [background().run(slot.ask()) for _ in range(5)]
+        cache = next(iter(leases._caches.values()))
+        held = [background().run(cache.ask()) for _ in range(5)]
         for one in held:
             assert one is not None
-            slot.give_back(one)
+            cache.give_back(one)
         for connection in lender.connections[:-1]:
             connection.shutdown(socket.SHUT_RDWR)
         for i in range(10):
             assert add.remote(i) == i
-        assert len(slot.idle) == 1
+        assert len(cache.idle) == 1

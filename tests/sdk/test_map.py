@@ -312,8 +312,10 @@ def test_large_inputs_keep_several_requests_on_their_way(
         now -= 1
 
     async def main() -> None:
-        one = submission.Submission(size_of, None, window.Window(callers.Signal()))
-        monkeypatch.setattr(one.client, "submit", submit)
+        one = submission.Submission(
+            size_of._target(), None, window.Window(callers.ThreadSignal()), read_once=True
+        )
+        monkeypatch.setattr(one.target.client, "submit", submit)
         running = asyncio.ensure_future(one.run())
         for count in range(200):
             one.offer((bytes(1000),))

@@ -10,7 +10,7 @@ import pytest
 import rekindle
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk import pool_settings
-from rekindle.sdk.cls import pack_parameters
+from rekindle.sdk.binding import pack_parameters
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("sized")

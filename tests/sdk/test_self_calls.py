@@ -11,7 +11,6 @@ import rekindle
 from rekindle.execution import context
 from rekindle.runtime.runner import service
 from rekindle.sdk import declaration
-from rekindle.sdk.program import payload
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("inside")
@@ -44,9 +43,9 @@ class Steps:
 def in_runner(controller: FakeController, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The class as a runner has it, with size=5."""
     with app.run() as running:
-        place = payload.place_of(Steps._declaration)
+        place = Steps._declaration.place
         assert place is not None
-        made = service.load("Steps", place, b"", Steps(size=5)._params_bytes())
+        made = service.load("Steps", place, b"", Steps(size=5)._binding.params)
         monkeypatch.setattr(context, "_remote", True)
         monkeypatch.setattr(declaration, "_looked_up", {})
         monkeypatch.setenv("REKINDLE_APP", "inside")
@@ -59,7 +58,7 @@ def test_a_method_calls_another_of_its_own_instance(
     in_runner: Any, controller: FakeController
 ) -> None:
     assert in_runner.call("remotely", (1,), {}) == [6, 6, [6, 7]]
-    assert {request.params for request in controller.submitted} == {Steps(size=5)._params_bytes()}
+    assert {request.params for request in controller.submitted} == {Steps(size=5)._binding.params}
     assert in_runner.call("awaited", (1,), {}) == 6
     asyncio.set_event_loop(None)
 

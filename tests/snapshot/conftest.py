@@ -88,10 +88,10 @@ def commit(
 
 @dataclass(frozen=True)
 class Dumped:
-    """A real template, frozen: its images and its leash."""
+    """A real template, frozen: its images and its control pipe."""
 
     images: Path
-    leash: str
+    control_pipe: str
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +102,7 @@ def dumped(criu: Criu, tmp_path_factory: pytest.TempPathFactory) -> Dumped:
     with sandbox.template(criu, code) as template:
         done = template.dump(images)
         assert done.returncode == 0, (images / "dump.log").read_text()
-        return Dumped(images, template.leash)
+        return Dumped(images, template.control_pipe)
 
 
 CommitReal = Callable[..., Snapshot]
@@ -126,6 +126,6 @@ def commit_real(store: SnapshotStore, dumped: Dumped, criu: Criu) -> CommitReal:
         draft = store.draft(made_from.key())
         for image in dumped.images.iterdir():
             (draft.images / image.name).write_bytes(image.read_bytes())
-        return draft.commit(manifest(made_from, leash=dumped.leash, **changes))
+        return draft.commit(manifest(made_from, control_pipe=dumped.control_pipe, **changes))
 
     return commit_images

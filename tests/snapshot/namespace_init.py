@@ -15,17 +15,17 @@ from typing import Any
 
 from rekindle.runtime.isolation import linux
 
-TEMPLATE_LEASH = 3  # where a template finds its end of the leash
-RESTORE_LEASH = 9  # where CRIU finds the new one, to put in the old one's place
+TEMPLATE_CONTROL = 3  # where a template finds its end of the control pipe
+RESTORE_CONTROL = 9  # where CRIU finds the new one, to put in the old one's place
 
 TIMED_OUT = 124
 
 
 def main() -> None:
-    leash, first_pid = int(sys.argv[1]), int(sys.argv[2])
+    control_pipe, first_pid = int(sys.argv[1]), int(sys.argv[2])
     run_dir, mounts = sys.argv[3], json.loads(sys.argv[4])
-    for fd in (TEMPLATE_LEASH, RESTORE_LEASH):
-        os.dup2(leash, fd)
+    for fd in (TEMPLATE_CONTROL, RESTORE_CONTROL):
+        os.dup2(control_pipe, fd)
     linux.die_with_parent()
     if os.geteuid() != 0:
         linux.enter_user_namespace()

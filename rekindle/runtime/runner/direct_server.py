@@ -62,11 +62,11 @@ class DirectCalls:
                 while (call := self._next(sock)) is not None:
                     self._run(sock, call)
             except OSError:
-                pass  # the client is gone, and nobody waits for an answer
+                pass  # the client is gone, and no one waits for an answer
             finally:
                 self._files.close()
             with contextlib.suppress(OSError):
-                # The agent has a copy of this end: to close ours would tell the client nothing.
+                # The agent has a copy of this end: to close ours would say nothing to the client.
                 sock.shutdown(socket.SHUT_RDWR)
         self._channel.send({"op": "returned"})
 

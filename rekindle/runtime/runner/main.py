@@ -52,7 +52,7 @@ def main() -> int:
         if os.geteuid() != 0:
             linux.take_capabilities_up()  # no user code runs here any more
         park.quiesce()
-        own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
+        own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}
         found, template.things = park_inspection(own, given)
         found.fork_unsafe.extend(repeating)
         found.dump_unsafe.extend(repeating)

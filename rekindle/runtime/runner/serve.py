@@ -22,7 +22,7 @@ from rekindle.wire.phases import Phase, now_ns
 
 
 def run(service: Service, become: Become, user_threads: dict[str, str] | None) -> int:
-    """Serve until told to stop; returns the exit status.
+    """Serve until asked to stop; returns the exit status.
 
     ``user_threads``: what the user's environment says of thread pools, where the template limited
     them; None where nothing was limited.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import NotFoundError
 from rekindle.execution import self_calls
+from rekindle.execution.declared import contents, declared_at
 from rekindle.runtime.runner import program
 from rekindle.wire.serialization import deserialize
 
@@ -172,8 +173,6 @@ def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Servi
 
 def found_at(module_name: str, qualified_name: str) -> dict[str, Any]:
     """Import a module and say of what is declared there what a payload says of code by value."""
-    from rekindle.sdk.program.payload import contents, declared_at
-
     return contents(declared_at(program.import_module(module_name), qualified_name))
 
 

@@ -8,202 +8,134 @@ whose runner was lost.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
 from rekindle.execution import nesting
 from rekindle.sdk.calls import leases, records
 from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed
+from rekindle.sdk.calls.callers import BLOCKING, Caller, LoopCaller, finish
 from rekindle.sdk.calls.outcome import passable, settle
+from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.connection.background import background
-from rekindle.sdk.connection.client import Client
 from rekindle.sdk.function_call import FunctionCall
-from rekindle.sdk.ids import new_call_id
-from rekindle.sdk.running import RunningApp, ask_strategy, asked_strategy
-from rekindle.wire import direct_frames as wire
+from rekindle.sdk.running import asked_strategy, check_strategy
+from rekindle.wire import direct_frames
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import new_call_id
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import Packed, pack_input, unpack
 from rekindle.wire.usercode import came_by_signal
 
-if TYPE_CHECKING:
-    from rekindle.sdk.function import Function
 
-
-def remote(function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call and wait."""
-    call = _Call.begin(function, args, kwargs)
-    slot = call.slot()
-    if slot is not None:
-        held = slot.take()
-        if held is None and slot.may_ask():
-            with nesting.waiting():
-                held = background().run(slot.ask(call.depth))
-        while held is not None:
-            value = call.packed(held)
-            if value is None:
-                slot.give_back(held)
-                break
-            try:
-                with nesting.waiting():
-                    reply = held.call(call.call_id, function._method, value, call.depth)
-            except leases.NotRunError:
-                held = slot.take()  # this one was taken back; another may be there
-                continue
-            finally:
-                value.close()
-            if reply is None:
-                call.lost(held.runner_id, held.fate())
-                break
-            slot.give_back(held)
-            if reply.printed and call.followed:
-                background().run(call.printed())
-            return call.settle(held, reply)
-    request = call.request()
-    with nesting.waiting():
-        result = background().run(_invoke(call.client, call.running, request))
-    result.deliveries += call.lost_runners
-    return settle(result, function.name, call.submitted_ns)
+    return finish(_answered(BLOCKING, target, args, kwargs))()
 
 
-async def remote_aio(
-    function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call and await."""
-    call = _Call.begin(function, args, kwargs)
-    slot = call.slot()
-    if slot is not None:
-        held = slot.take()
-        if held is None and slot.may_ask():
-            with nesting.waiting():
-                held = await background().arun(slot.ask(call.depth))
-        while held is not None:
-            value = call.packed(held)
-            if value is None:
-                slot.give_back(held)
-                break
-            try:
-                with nesting.waiting():
-                    reply = await held.call_aio(call.call_id, function._method, value, call.depth)
-            except leases.NotRunError:
-                held = slot.take()
-                continue
-            finally:
-                value.close()
-            if reply is None:
-                call.lost(held.runner_id, await asyncio.to_thread(held.fate))
-                break
-            slot.give_back(held)
-            if reply.printed and call.followed:
-                await background().arun(call.printed())
-            try:
-                return call.settle(held, reply)
-            except (StopIteration, StopAsyncIteration) as error:
-                raise passable(error) from error
-    request = call.request()
-    with nesting.waiting():
-        result = await background().arun(_invoke(call.client, call.running, request))
-    result.deliveries += call.lost_runners
+    settled = await _answered(LoopCaller(), target, args, kwargs)
     try:
-        return settle(result, function.name, call.submitted_ns)
+        return settled()
     except (StopIteration, StopAsyncIteration) as error:
         raise passable(error) from error
 
 
-def spawn(
-    function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+async def _answered(
+    caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[], Any]:
+    """Wait for the answer to a call; what gives its value, or raises what the function raised."""
+    call = _Call.begin(target, args, kwargs)
+    cache = call.lease_cache()
+    if cache is not None:
+        lease = cache.take()
+        if lease is None and cache.may_ask():
+            with nesting.waiting():
+                lease = await caller.run(cache.ask(call.depth))
+        while lease is not None:
+            value = call.packed(lease)
+            if value is None:
+                cache.give_back(lease)
+                break
+            try:
+                with nesting.waiting():
+                    reply = await lease.call(caller, call.call_id, target.method, value, call.depth)
+            except leases.NotRunError:
+                lease = cache.take()  # this one was taken back; another may be there
+                continue
+            finally:
+                value.close()
+            if reply is None:
+                call.lost(lease.runner_id, await caller.in_thread(lease.fate))
+                break
+            cache.give_back(lease)
+            if reply.printed and target.logs is not None:
+                await caller.run(target.logs.marked(call.call_id))
+            return partial(call.settle, lease, reply)
+    request = call.request()
+    with nesting.waiting():
+        result = await caller.run(_invoke(target, request))
+    result.deliveries += call.lost_runners
+    return partial(settle, result, target.name, call.submitted_ns)
+
+
+async def spawn(
+    caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FunctionCall:
     """Submit."""
-    call = _Call.begin(function, args, kwargs)
-    request = call.request()
-    background().run(call.client.submit(request))
-    return handle(function, request, call.running, call.client, inputs=1)
+    request = _Call.begin(target, args, kwargs).request()
+    await caller.run(target.client.submit(request))
+    return FunctionCall.of(target, request.call_id, 1, request.submitted_ns)
 
 
-async def spawn_aio(
-    function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> FunctionCall:
-    """Submit, awaited."""
-    call = _Call.begin(function, args, kwargs)
-    request = call.request()
-    await background().arun(call.client.submit(request))
-    return handle(function, request, call.running, call.client, inputs=1)
-
-
-def prepare(function: Function[..., Any], strategy: str, timeout: float) -> None:
+def prepare(target: CallTarget, strategy: str, timeout: float) -> None:
     """Make a strategy possible."""
-    with ask_strategy(strategy):  # checks the name
-        pass
-    client, function_id, _ = function._declaration.resolve()
+    check_strategy(strategy)
     request = pb.PrepareRequest(
-        function_id=function_id, params=function.params, strategy=strategy, timeout_s=timeout
+        function_id=target.function_id, params=target.params, strategy=strategy, timeout_s=timeout
     )
-    reply = background().run(client.prepare(request))
+    reply = background().run(target.client.prepare(request))
     if not reply.ok:
-        raise StrategyUnavailableError(f"{function.name} by {strategy}: {reply.reason}")
-
-
-def handle(
-    function: Function[..., Any],
-    request: pb.SubmitRequest,
-    running: RunningApp | None,
-    client: Client,
-    inputs: int,
-) -> FunctionCall:
-    """The FunctionCall of a submitted request."""
-    return FunctionCall(
-        request.call_id,
-        function=function.name,
-        inputs=inputs,
-        instance=str(client.instance),
-        app=running,
-        submitted_ns=request.submitted_ns,
-    )
+        raise StrategyUnavailableError(f"{target.name} by {strategy}: {reply.reason}")
 
 
 @dataclass(slots=True)
 class _Call:
     """One call of one input on its way."""
 
-    function: Function[..., Any]
+    target: CallTarget
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     submitted_ns: int
     call_id: str
-    client: Client
-    function_id: str
-    running: RunningApp | None
     #: How many calls it is made inside of.
     depth: int = 0
     #: Runners that were lost under it.
     lost_runners: int = 0
 
     @classmethod
-    def begin(
-        cls, function: Function[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> _Call:
+    def begin(cls, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
         submitted_ns = now_ns()
-        depth = nesting.depth_of_calls(function.name)
-        client, function_id, running = function._declaration.resolve()
-        return cls(
-            function, args, kwargs, submitted_ns, new_call_id(), client, function_id, running, depth
-        )
+        depth = nesting.depth_of_calls(target.name)
+        return cls(target, args, kwargs, submitted_ns, new_call_id(), depth)
 
     # ---- through the controller
 
     def request(self) -> pb.SubmitRequest:
         """What the controller gets. Raises SerializationError, RequestSizeError."""
-        function = self.function
-        payload = packed(function, self.args, self.kwargs)
+        target = self.target
+        payload = packed(target.name, self.args, self.kwargs)
         return pb.SubmitRequest(
             call_id=self.call_id,
-            function_id=self.function_id,
-            params=function.params,
-            inputs=[pb.Input(index=0, method=function._method, payload=payload)],
+            function_id=target.function_id,
+            params=target.params,
+            inputs=[pb.Input(index=0, method=target.method, payload=payload)],
             last=True,
             strategy=asked_strategy(),
             submitted_ns=self.submitted_ns,
@@ -212,47 +144,37 @@ class _Call:
 
     # ---- directly
 
-    def slot(self) -> leases.Slot | None:
+    def lease_cache(self) -> leases.LeaseCache | None:
         """Where leases for it are; None where it has to go through the controller."""
         if asked_strategy():
             return None
-        return leases.slot_of(self.client, self.function_id, self.function.params)
+        target = self.target
+        return leases.cache_of(target.client, target.function_id, target.params)
 
-    @property
-    def followed(self) -> bool:
-        """Whether this process shows what the call prints."""
-        return self.running is not None and self.running.logs is not None
-
-    def packed(self, held: leases.Held) -> Packed | None:
+    def packed(self, lease: leases.Lease) -> Packed | None:
         """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
         try:
-            limit = min(MAX_PAYLOAD_BYTES, held.limit_bytes - len(self.function.params))
-            return pack_input(self.args, self.kwargs, limit, held.files)
+            limit = min(MAX_PAYLOAD_BYTES, lease.limit_bytes - len(self.target.params))
+            return pack_input(self.args, self.kwargs, limit, lease.files)
         except BaseException as error:
             if came_by_signal(error):
                 raise
             return None  # a user's __reduce__ may raise anything
 
-    async def printed(self) -> None:
-        """Wait until what it printed is shown."""
-        if self.running is not None and self.running.logs is not None:
-            await self.running.logs.marked(self.call_id)
-
-    def settle(self, held: leases.Held, reply: wire.Reply) -> Any:
+    def settle(self, lease: leases.Lease, reply: direct_frames.Reply) -> Any:
         """The value; raises what the function raised. The record is complete then."""
         ok = False
         try:
-            what = self.function.name
             try:
-                value = unpack(reply.data, reply.take_fd(), held.gone)
+                value = unpack(reply.data, reply.take_fd(), lease.gone)
             except BaseException as error:
-                raise unpickling_error(f"the result of {what}", error) from error
-            if reply.status != wire.OK:
+                raise unpickling_error(f"the result of {self.target.name}", error) from error
+            if reply.status != direct_frames.OK:
                 raise rebuild_exception(ExceptionRecord(*value))
             ok = True
             return value
         finally:
-            self._record(held.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns)
+            self._record(lease.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns)
 
     def lost(self, runner_id: str, fate: leases.Fate) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
@@ -265,10 +187,10 @@ class _Call:
     def _record(
         self, runner_id: str, ok: bool, received_ns: int, loaded_ns: int, executed_ns: int
     ) -> None:
-        records.add_unmade(
-            leases.DirectRecord(
+        records.add_direct(
+            records.DirectRecord(
                 self.call_id,
-                self.function.name,
+                self.target.name,
                 runner_id,
                 ok,
                 self.submitted_ns,
@@ -280,10 +202,8 @@ class _Call:
         )
 
 
-async def _invoke(
-    client: Client, running: RunningApp | None, request: pb.SubmitRequest
-) -> pb.Result:
-    result = await client.invoke(request)
-    if running is not None and running.logs is not None:
-        await running.logs.reached(result.log_seq)
+async def _invoke(target: CallTarget, request: pb.SubmitRequest) -> pb.Result:
+    result = await target.client.invoke(request)
+    if target.logs is not None:
+        await target.logs.reached(result.log_seq)
     return result

@@ -20,13 +20,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error
-from rekindle.sdk.calls.records import CallRecord
+from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.connection.background import background
-from rekindle.sdk.running import on_ended
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
 from rekindle.wire.frames import FrameSocket, pack_frame
-from rekindle.wire.phases import Phase, Strategy, durations_ms
 from rekindle.wire.shared import Packed
 
 if TYPE_CHECKING:
@@ -58,10 +56,10 @@ class Fate:
     message: str
 
 
-class Held:
+class Lease:
     """A lease that this process holds."""
 
-    __slots__ = (
+    __caches__ = (
         "__weakref__",
         "_lease_id",
         "_path",
@@ -87,7 +85,7 @@ class Held:
         self.gone: deque[int] = deque()
 
     @classmethod
-    async def take_up(cls, reply: pb.LeaseReply) -> Held:
+    async def take_up(cls, reply: pb.LeaseReply) -> Lease:
         """Connect to the runner of a lease that was granted. Raises OSError where it is gone."""
         loop = asyncio.get_running_loop()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -103,35 +101,27 @@ class Held:
         except BaseException:
             sock.close()
             raise
-        held = cls(sock, reply)
-        _all[id(held)] = held
-        return held
+        lease = cls(sock, reply)
+        _all[id(lease)] = lease
+        return lease
 
-    def call(self, call_id: str, method: str, packed: Packed, depth: int = 0) -> wire.Reply | None:
+    async def call(
+        self, caller: Caller, call_id: str, method: str, packed: Packed, depth: int = 0
+    ) -> wire.Reply | None:
         """Run a call and wait. None where the runner is gone. Raises NotRunError.
 
         Whatever else is raised here (an interrupt) ends the lease, and with it the call.
         """
         try:
             self._send(call_id, method, packed, depth)
-            reply = _reply_or_none(self._sock)
+            reply = _receive(self._sock) if caller.blocks else await _receive_aio(self._sock)
         except BaseException:
             self.close()
             raise
-        self._came(reply)
-        return reply
-
-    async def call_aio(
-        self, call_id: str, method: str, packed: Packed, depth: int = 0
-    ) -> wire.Reply | None:
-        """The same on an event loop."""
-        try:
-            self._send(call_id, method, packed, depth)
-            reply = await _await_reply(self._sock)
-        except BaseException:
+        if reply is None:
             self.close()
-            raise
-        self._came(reply)
+        elif reply.gone:
+            self.files.came_back(reply.gone)
         return reply
 
     def _send(self, call_id: str, method: str, packed: Packed, depth: int) -> None:
@@ -142,12 +132,6 @@ class Held:
         if packed.file is not None:
             packed.close()
             _look_for_idle()
-
-    def _came(self, reply: wire.Reply | None) -> None:
-        if reply is None:
-            self.close()
-        elif reply.gone:
-            self.files.came_back(reply.gone)
 
     def fate(self) -> Fate:
         """What became of the runner, from its agent."""
@@ -185,14 +169,14 @@ class Held:
         _all.pop(id(self), None)
 
 
-def _reply_or_none(sock: socket.socket) -> wire.Reply | None:
+def _receive(sock: socket.socket) -> wire.Reply | None:
     try:
         return wire.receive_reply(sock)
     except OSError:
         return None  # its end was closed under what it had not read
 
 
-async def _await_reply(sock: socket.socket) -> wire.Reply | None:
+async def _receive_aio(sock: socket.socket) -> wire.Reply | None:
     loop = asyncio.get_running_loop()
     frame, fd, size = bytearray(), -1, 0
     while not size or len(frame) < size:
@@ -227,30 +211,30 @@ def _wake(readable: asyncio.Future[None]) -> None:
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
+class LeaseCache:
     """One function (and parameters) of one instance: its idle leases, and when to ask for more."""
 
     client: Client
     function_id: str
     params: bytes
     #: Used from several threads: list.append and list.pop are all that is done with it.
-    idle: list[Held] = field(default_factory=list)
+    idle: list[Lease] = field(default_factory=list)
     _ask_at: float = 0.0
     _pause_s: float = _PAUSE_S
 
-    def take(self) -> Held | None:
+    def take(self) -> Lease | None:
         """An idle lease."""
         try:
             return self.idle.pop()
         except IndexError:
             return None
 
-    def give_back(self, held: Held) -> None:
+    def give_back(self, lease: Lease) -> None:
         """Keep a lease for the next caller."""
         idle = self.idle
         if idle:
             self._look_at_oldest()
-        idle.append(held)
+        idle.append(lease)
 
     def _look_at_oldest(self) -> None:
         """Let go of a lease that fewer callers than before have left unused, once it is over."""
@@ -272,7 +256,7 @@ class Slot:
         """Whether it is time to ask the controller for a lease."""
         return time.monotonic() >= self._ask_at
 
-    async def ask(self, depth: int = 0) -> Held | None:
+    async def ask(self, depth: int = 0) -> Lease | None:
         """Ask for a lease, for calls at this depth; runs on the background thread."""
         try:
             reply = await self.client.lease(self.function_id, self.params, depth)
@@ -284,36 +268,36 @@ class Slot:
             self.refused()
             return None
         try:
-            held = await Held.take_up(reply)
+            lease = await Lease.take_up(reply)
         except OSError:
             self.refused()  # another machine's, or an agent that just went
             return None
         self._pause_s = _PAUSE_S
-        return held
+        return lease
 
 
-_slots: dict[tuple[Any, ...], Slot] = {}
+_caches: dict[tuple[Any, ...], LeaseCache] = {}
 #: Every lease that is held, in use or idle.
-_all: weakref.WeakValueDictionary[int, Held] = weakref.WeakValueDictionary()
+_all: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
 
 
-def slot_of(client: Client, function_id: str, params: bytes) -> Slot | None:
+def cache_of(client: Client, function_id: str, params: bytes) -> LeaseCache | None:
     """Where leases of a function are; None at its first call, which starts its first runner."""
     key = (client, function_id, params)
-    slot = _slots.get(key)
-    if slot is None:
-        _slots[key] = Slot(client, function_id, params)
-    return slot
+    cache = _caches.get(key)
+    if cache is None:
+        _caches[key] = LeaseCache(client, function_id, params)
+    return cache
 
 
-def _give_back(app: RunningApp) -> None:
-    """An app ends: nobody will call its functions again."""
+def give_back_of(app: RunningApp) -> None:
+    """An app ends: no one will call its functions again."""
     function_ids = set(app.function_ids.values())
-    for key, slot in list(_slots.items()):
-        if slot.client is app.client and slot.function_id in function_ids:
-            del _slots[key]
-            while (held := slot.take()) is not None:
-                held.close()
+    for key, cache in list(_caches.items()):
+        if cache.client is app.client and cache.function_id in function_ids:
+            del _caches[key]
+            while (lease := cache.take()) is not None:
+                lease.close()
 
 
 _looking = False
@@ -338,57 +322,16 @@ def _look() -> None:
 def _forget_in_child() -> None:
     global _looking
     _looking = False
-    for held in list(_all.values()):
-        held.abandon()
+    for lease in list(_all.values()):
+        lease.abandon()
     _all.clear()
-    _slots.clear()
+    _caches.clear()
 
 
 def _close_at_exit() -> None:
-    for held in list(_all.values()):
-        held.close()
+    for lease in list(_all.values()):
+        lease.close()
 
 
-on_ended.append(_give_back)
 os.register_at_fork(after_in_child=_forget_in_child)
 atexit.register(_close_at_exit)
-
-
-# ---- records -----------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class DirectRecord:
-    """What a direct call took; a CallRecord when somebody looks (calls/records.py)."""
-
-    call_id: str
-    function: str
-    runner_id: str
-    ok: bool
-    submitted_ns: int
-    received_ns: int
-    loaded_ns: int
-    executed_ns: int
-    stored_ns: int
-
-    def record(self) -> CallRecord:
-        """The same as every call's record."""
-        phases = durations_ms(
-            self.submitted_ns,
-            [
-                (Phase.QUEUE.value, self.received_ns),
-                (Phase.LOAD_INPUT.value, self.loaded_ns),
-                (Phase.EXECUTE.value, self.executed_ns),
-                (Phase.STORE_RESULT.value, self.stored_ns),
-            ],
-        )
-        return CallRecord(
-            call_id=self.call_id,
-            index=0,
-            function=self.function,
-            strategy=Strategy.WARM.value,
-            runner_id=self.runner_id,
-            ok=self.ok,
-            total_ms=sum(phases.values()),
-            phases=phases,
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 from rekindle import exception
@@ -31,15 +32,15 @@ def settle(
     result: pb.Result,
     function: str,
     submitted_ns: int = 0,
-    data: bytes | None = None,
+    fetched: Future[bytes] | None = None,
     raw: bytes | None = None,
 ) -> Any:
     """The value of a result, whose record is then complete; raises what the function raised.
 
-    ``data``: what came from the blob store for it; ``raw``: the result as it came.
+    ``fetched``: what has come from the blob store for it; ``raw``: the result as it came.
     """
-    if data is None:
-        data = result.data  # read once: each reading copies it
+    # Read once: each reading copies it.
+    data = fetched.result() if fetched is not None else result.data
     try:
         if result.status != pb.SUCCESS:
             raise error_of(result, function)
@@ -50,6 +51,20 @@ def settle(
     kept = result if raw is None else raw
     records.add(kept, function, ok=True, submitted_ns=submitted_ns, size=len(data))
     return value
+
+
+def settle_within(
+    result: pb.Result,
+    function: str,
+    submitted_ns: int = 0,
+    fetched: Future[bytes] | None = None,
+    raw: bytes | None = None,
+) -> Any:
+    """``settle`` for coroutines and iterators; what they cannot raise, an error of ours carries."""
+    try:
+        return settle(result, function, submitted_ns, fetched, raw)
+    except (StopIteration, StopAsyncIteration) as error:
+        raise passable(error) from error
 
 
 def passable(error: Exception) -> Exception:

@@ -10,9 +10,9 @@ import contextlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from rekindle.wire.phases import Phase, durations_ms, now_ns
+from rekindle.wire.phases import Phase, Strategy, durations_ms, now_ns
 
 if TYPE_CHECKING:
     from rekindle.wire import rekindle_pb2 as pb
@@ -44,18 +44,48 @@ class CallRecord:
     pss_bytes: int = 0
 
 
-class Unmade(Protocol):
-    """A record that is made when somebody looks."""
+@dataclass(slots=True)
+class DirectRecord:
+    """What a direct call took; a CallRecord when somebody looks."""
+
+    call_id: str
+    function: str
+    runner_id: str
+    ok: bool
+    submitted_ns: int
+    received_ns: int
+    loaded_ns: int
+    executed_ns: int
+    stored_ns: int
 
     def record(self) -> CallRecord:
-        """The record."""
+        """The same as every call's record."""
+        phases = durations_ms(
+            self.submitted_ns,
+            [
+                (Phase.QUEUE.value, self.received_ns),
+                (Phase.LOAD_INPUT.value, self.loaded_ns),
+                (Phase.EXECUTE.value, self.executed_ns),
+                (Phase.STORE_RESULT.value, self.stored_ns),
+            ],
+        )
+        return CallRecord(
+            call_id=self.call_id,
+            index=0,
+            function=self.function,
+            strategy=Strategy.WARM.value,
+            runner_id=self.runner_id,
+            ok=self.ok,
+            total_ms=sum(phases.values()),
+            phases=phases,
+        )
 
 
 #: A result (serialized: it takes less room), the function's name, whether it succeeded, when it was
 #: submitted and when unpickled.
 _Kept = tuple["pb.Result | bytes", str, bool, int, int]
 
-_recent: deque[_Kept | CallRecord | Unmade] = deque(maxlen=_KEPT)
+_recent: deque[_Kept | CallRecord | DirectRecord] = deque(maxlen=_KEPT)
 _collectors: list[list[CallRecord]] = []
 
 
@@ -88,8 +118,16 @@ def add(
 
     ``size``: of its data.
     """
-    kept = (result, function, ok, submitted_ns, now_ns())
-    if size <= _SMALL_BYTES and ok and not _collectors:
+    _keep((result, function, ok, submitted_ns, now_ns()), as_it_is=ok and size <= _SMALL_BYTES)
+
+
+def add_direct(kept: DirectRecord) -> None:
+    """Record a direct call."""
+    _keep(kept, as_it_is=True)
+
+
+def _keep(kept: _Kept | DirectRecord, *, as_it_is: bool) -> None:
+    if as_it_is and not _collectors:
         _recent.append(kept)
         return
     record = _record(kept)
@@ -98,18 +136,7 @@ def add(
         collector.append(record)
 
 
-def add_unmade(kept: Unmade) -> None:
-    """Record a call that went another way than by a Result."""
-    if not _collectors:
-        _recent.append(kept)
-        return
-    record = kept.record()
-    _recent.append(record)
-    for collector in _collectors:
-        collector.append(record)
-
-
-def _record(kept: _Kept | CallRecord | Unmade) -> CallRecord:
+def _record(kept: _Kept | CallRecord | DirectRecord) -> CallRecord:
     if isinstance(kept, CallRecord):
         return kept
     if not isinstance(kept, tuple):

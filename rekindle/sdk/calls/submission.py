@@ -10,22 +10,20 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from rekindle.exception import CallDepthError, RequestSizeError, ResourceExhaustedError
 from rekindle.execution import nesting
 from rekindle.sdk.calls.arguments import packed
+from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.calls.window import Window
 from rekindle.sdk.connection.background import background
-from rekindle.sdk.connection.blob_offload import inputs_of
-from rekindle.sdk.ids import new_call_id
+from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES
 from rekindle.sdk.running import asked_strategy
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import new_call_id
 from rekindle.wire.phases import now_ns
-
-if TYPE_CHECKING:
-    from rekindle.sdk.function import Function
 
 #: Inputs, and about so many bytes, in one request; the first has fewer.
 BATCH = 512
@@ -47,16 +45,16 @@ class Submission:
 
     def __init__(
         self,
-        function: Function[..., Any],
+        target: CallTarget,
         kwargs: dict[str, Any] | None,
         window: Window,
-        on_durable: Callable[[int, int], None] | None = None,
+        *,
+        read_once: bool,
     ) -> None:
-        self.function = function
+        self.target = target
         self.call_id = new_call_id()
-        self._depth = nesting.depth_of_calls(function.name)
-        self.client, self.function_id, self.running = function._declaration.resolve()
-        self.window = window
+        self._depth = nesting.depth_of_calls(target.name)
+        self._window = window
         self.count = 0  # inputs offered
         self.completed = False  # no more will be offered
         #: When an input was offered, and its size; by index.
@@ -64,9 +62,8 @@ class Submission:
         self.begun = asyncio.Event()  # the controller knows the call, or there is none
         self.submitted = False  # something was sent
         self._kwargs = dict(kwargs or {})
-        self._on_durable = on_durable
+        self._read_once = read_once
         self._strategy = asked_strategy()
-        self._params = function.params
         self._outbox: deque[tuple[int, bytes]] = deque()
         self._put_bytes = self._got_bytes = 0  # into the outbox and out of it; one writer each
         self._loop = background().loop
@@ -82,11 +79,11 @@ class Submission:
         """Pickle an input and have it submitted. Raises SerializationError, RequestSizeError."""
         index = self.count
         at_ns = now_ns()
-        payload = packed(self.function, args, self._kwargs, index)
+        payload = packed(self.target.name, args, self._kwargs, index)
         size = len(payload)
-        if self._on_durable is None:
+        if self._read_once:
             self.offered[index] = (at_ns, size)
-        self.window.take(size)
+        self._window.take(size)
         self._put_bytes += size
         self._outbox.append((index, payload))
         self.count = index + 1
@@ -98,9 +95,10 @@ class Submission:
         self.completed = True
         self._kick()
 
-    def let_go(self) -> None:
-        """Its only reader asks for nothing more."""
-        self.client.taken(self.call_id, self.function_id, whole=True)
+    def report_taken(self, indexes: Iterable[int] = (), *, whole: bool = False) -> None:
+        """Its only reader has these results, or asks for nothing more."""
+        target = self.target
+        target.client.taken(self.call_id, target.function_id, indexes, whole=whole)
 
     def _is_awaited(self) -> bool:
         """Whether the submitter waits for as much as there is."""
@@ -126,7 +124,7 @@ class Submission:
                 else:
                     await self._something()
             # A spawned call of no inputs is a call all the same, which its id finds.
-            if (self.submitted or self._on_durable is not None) and not self._last_sent:
+            if (self.submitted or not self._read_once) and not self._last_sent:
                 await self._submit([], last=True)
             self.begun.set()
         finally:
@@ -185,8 +183,7 @@ class Submission:
         """Submit; where the controller has no room, in halves, again and again."""
         began = asyncio.get_running_loop().time()
         wait_s, warned = _FIRST_WAIT_S, False
-        method = self.function._method
-        pending = deque([await inputs_of(self.client, self.call_id, method, batch)])
+        pending = deque([await self._inputs(batch)])
         while pending:
             try:
                 await self._submit(pending[0], last=last and len(pending) == 1)
@@ -205,33 +202,46 @@ class Submission:
             else:
                 wait_s = _FIRST_WAIT_S
                 pending.popleft()
-        if self._on_durable is not None:
-            self._on_durable(len(batch), sum(len(payload) for _, payload in batch))
+        if not self._read_once:
+            self._window.give_back(sum(len(payload) for _, payload in batch), len(batch))
+
+    async def _inputs(self, batch: list[tuple[int, bytes]]) -> list[pb.Input]:
+        """Inputs as they travel; large payloads are in the blob store then."""
+        method = self.target.method
+        if max(len(payload) for _, payload in batch) <= ALWAYS_INLINE_BYTES:
+            return [pb.Input(index=i, method=method, payload=payload) for i, payload in batch]
+
+        async def one(index: int, payload: bytes) -> pb.Input:
+            if key := await self.target.client.put_large(self.call_id, index, payload):
+                return pb.Input(index=index, method=method, blob=key)
+            return pb.Input(index=index, method=method, payload=payload)
+
+        return await asyncio.gather(*(one(index, payload) for index, payload in batch))
 
     async def _submit(self, inputs: list[pb.Input], *, last: bool) -> None:
         first = self.offered.get(inputs[0].index) if inputs else None
         self.submitted = True
-        await self.client.submit(
+        await self.target.client.submit(
             pb.SubmitRequest(
                 call_id=self.call_id,
-                function_id=self.function_id,
-                params=self._params,
+                function_id=self.target.function_id,
+                params=self.target.params,
                 inputs=inputs,
                 last=last,
                 strategy=self._strategy,
                 submitted_ns=first[0] if first is not None else now_ns(),
                 depth=self._depth,
                 # Of a map no handle is given: whoever iterates over it is its only reader.
-                read_once=self._on_durable is None,
+                read_once=self._read_once,
             ),
-            put_by=True,
+            offloaded=True,
         )
         self.begun.set()
         self._last_sent = self._last_sent or last
 
     def _warn(self, waited_s: float, full: ResourceExhaustedError) -> None:
         warnings.warn(
-            f"{self.function.name}: its inputs have waited {waited_s:.0f} s for room, and wait "
+            f"{self.target.name}: its inputs have waited {waited_s:.0f} s for room, and wait "
             f"on: {full}",
             stacklevel=2,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rekindle.sdk.calls.callers import AioSignal, Signal
+from rekindle.sdk.calls.callers import Signal
 
 #: Inputs of one map that are on their way: offered, and their value not taken by the caller.
 MAX_OUTSTANDING = 8192
@@ -17,7 +17,7 @@ class Window:
     writer, so no lock is needed.
     """
 
-    def __init__(self, signal: Signal | AioSignal) -> None:
+    def __init__(self, signal: Signal) -> None:
         self._signal = signal
         self._taken = self._taken_bytes = 0
         self._given = self._given_bytes = 0

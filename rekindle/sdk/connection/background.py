@@ -10,6 +10,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from rekindle.exception import InvalidError
@@ -29,6 +30,7 @@ class Background:
     def __init__(self, inherited: bool = False) -> None:
         self.inherited = inherited
         self.loop = asyncio.new_event_loop()
+        self._running: set[Future[Any]] = set()
         self._closers: list[Callable[[], Coroutine[Any, Any, Any]]] = []
         self._thread = threading.Thread(target=self._main, name="rekindle", daemon=True)
         self._thread.start()
@@ -44,18 +46,25 @@ class Background:
             raise InvalidError(
                 "a blocking rekindle call was made on rekindle's own thread; use its .aio form"
             )
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        future = self.start(coroutine)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run it there and do not wait for it; to cancel the future cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        self._running.add(future)  # the loop itself forgets what no one holds
+        future.add_done_callback(self._running.discard)
+        return future
+
     async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run it there and await it on the caller's loop."""
         if asyncio.get_running_loop() is self.loop:
             return await coroutine
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+        return await asyncio.wrap_future(self.start(coroutine))
 
     def at_close(self, closer: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Await ``closer()`` before the loop ends."""
@@ -72,7 +81,7 @@ class Background:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        future = asyncio.run_coroutine_threadsafe(finish(), self.loop)
+        future = self.start(finish())
         try:
             future.result(_CLOSE_S)
         except TimeoutError:

@@ -13,33 +13,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-# gRPC's own fork handlers crash children now and then; relay.py is what children use. It is read
-# when gRPC is first loaded; a value that is set is kept.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
-import grpc
 import grpc.aio
 
 from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
 from rekindle.sdk.calls.result_buffer import Arrived, Seen
 from rekindle.sdk.connection.background import Background, background
-from rekindle.sdk.connection.blob_offload import BlobOffload, put_aside
-from rekindle.sdk.connection.taken import Taken
+from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
+from rekindle.sdk.connection.channel import open_channel
+from rekindle.sdk.connection.relay import RelayStub
+from rekindle.sdk.connection.taken import TakenReports
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.errors import from_rpc_error, is_connection_loss
 from rekindle.wire.version import PROTOCOL, __version__
-
-CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", -1),  # the controller's limit gives the clear error
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.enable_http_proxy", 0),
-]
-
 
 #: Channels that a forked child inherited: to close one would wait for threads that are not there.
 _of_parent: list[Any] = []
@@ -68,9 +55,9 @@ class Client:
         self._channel: Any = None
         self._stub_now: Any = None
         self._metadata: tuple[tuple[str, str], ...] = ()
-        self._beside: BlobOffload | None = None
-        self._taken = Taken(self)
-        #: Whether the instance can come back; False as soon as nobody is there to restart it.
+        self._offload: BlobOffload | None = None
+        self._taken = TakenReports(self._report_taken)
+        #: Whether the instance can come back; False as soon as no one is there to restart it.
         self.alive: Callable[[], bool] = lambda: True
 
     # ---- the channel ---------------------------------------------------------------------------
@@ -82,11 +69,9 @@ class Client:
             if self._stub_now is not None:
                 _of_parent.append((self._channel, self._stub_now))
             if owner.inherited:
-                from rekindle.sdk.connection.relay import RelayStub
-
                 self._channel, self._stub_now = None, RelayStub(self._target)
             else:
-                self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
+                self._channel = open_channel(self._target)
                 self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
             self._metadata = (("authorization", f"Bearer {self._token()}"),)
             self._owner = owner
@@ -146,19 +131,26 @@ class Client:
                 f"(rekindle {reply.version}), this program {PROTOCOL} (rekindle {__version__}): "
                 f"restart it with `rekindle down` and `rekindle up`"
             )
-        self._beside = BlobOffload(reply.blob_url, reply.blob_threshold_bytes)
+        self._offload = BlobOffload(reply.blob_url, reply.blob_threshold_bytes)
         return reply
 
-    async def beside(self) -> BlobOffload:
-        """Where large payloads and results go."""
-        if self._beside is None:
+    async def _open_offload(self) -> BlobOffload:
+        if self._offload is None:
             await self.hello()
-        assert self._beside is not None
-        return self._beside
+        assert self._offload is not None
+        return self._offload
+
+    async def put_large(self, call_id: str, index: int, payload: bytes) -> str:
+        """Put a payload into the blob store; its key, or "" where it is to travel inline."""
+        if len(payload) > ALWAYS_INLINE_BYTES:
+            offload = await self._open_offload()
+            if offload.takes(len(payload)):
+                return await offload.put(call_id, index, payload)
+        return ""
 
     async def blob(self, key: str) -> bytes:
         """What is in the store under a key of a result. Raises InternalFailure, ServiceError."""
-        return await (await self.beside()).get(key)
+        return await (await self._open_offload()).get(key)
 
     async def register(self, request: pb.RegisterAppRequest) -> dict[str, str]:
         """Make an app and its functions known; function ids by name."""
@@ -188,7 +180,7 @@ class Client:
 
     async def invoke(self, request: pb.SubmitRequest) -> pb.Result:
         """Submit one input and wait for its result, with its data."""
-        await put_aside(self, request)
+        await self._put_large(request)
         result: pb.Result = await self._unary("Invoke", request)
         if result.blob:
             result.data = await self.blob(result.blob)
@@ -209,18 +201,23 @@ class Client:
         loop = background().loop
         self._taken.note(loop, call_id, function_id, indexes, blobs, whole=whole)
 
-    async def say_taken(self, request: pb.TakenRequest, patience_s: float) -> None:
-        """Tell the controller of results that it need not keep."""
+    async def _report_taken(self, request: pb.TakenRequest, patience_s: float) -> None:
         await self._unary("Taken", request, patience_s)
 
-    async def submit(self, request: pb.SubmitRequest, *, put_by: bool = False) -> None:
+    async def submit(self, request: pb.SubmitRequest, *, offloaded: bool = False) -> None:
         """Put inputs on the queue; they are durable when this returns.
 
-        ``put_by``: what is large in it is in the blob store already.
+        ``offloaded``: what is large in it is in the blob store already.
         """
-        if not put_by:
-            await put_aside(self, request)
+        if not offloaded:
+            await self._put_large(request)
         await self._unary("Submit", request)
+
+    async def _put_large(self, request: pb.SubmitRequest) -> None:
+        for one in request.inputs:
+            if key := await self.put_large(request.call_id, one.index, one.payload):
+                one.blob = key
+                one.ClearField("payload")
 
     async def results(
         self, call_id: str, seen: Seen, *, end_index: int = 0, stored: bool = False
@@ -332,7 +329,7 @@ class _LostError(Exception):
 class _Patience:
     """Waits between attempts; gives up when a controller was away for too long at a stretch."""
 
-    #: An attempt that lasted longer than this had a controller; the count starts anew.
+    #: An attempt that lasted longer than this had a controller; the count starts again.
     _CONTACT_S = 2.0
 
     def __init__(self, total_s: float, client: Client) -> None:
@@ -345,7 +342,7 @@ class _Patience:
     async def wait(self, error: grpc.aio.AioRpcError) -> None:
         """Sleep before the next attempt.
 
-        Raises ConnectionError when the time is over, or when nobody restarts the controller.
+        Raises ConnectionError when the time is over, or when no one restarts the controller.
         """
         if not self._client.alive():
             raise ConnectionError(

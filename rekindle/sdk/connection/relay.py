@@ -22,6 +22,7 @@ import grpc
 import grpc.aio
 
 from rekindle.exception import ConnectionError
+from rekindle.sdk.connection.channel import open_channel
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 
@@ -172,11 +173,9 @@ def _rpc_error(code: str, details: str, metadata: Any) -> grpc.aio.AioRpcError:
 
 async def serve(connection: socket.socket, target: str) -> None:
     """Make the requests that come over ``connection`` until it ends."""
-    from rekindle.sdk.connection.client import CHANNEL_OPTIONS
-
     reader, writer = await asyncio.open_connection(sock=connection)
     running: dict[int, asyncio.Task[None]] = {}
-    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
+    async with open_channel(target) as channel:
         stub: Any = rekindle_pb2_grpc.ControllerStub(channel)  # type: ignore[no-untyped-call]
         try:
             while True:

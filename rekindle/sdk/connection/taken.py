@@ -1,7 +1,7 @@
-"""Tells the controller which results have arrived for good, so that it need not keep them.
+"""Reports to the controller which results have arrived for good, so that it need not keep them.
 
-Said a moment later, many at a time, on the background thread: nobody waits for it, and what is
-never said (a program that is killed) goes with the app, or when its time is over.
+Sent a moment later, many at a time, on the background thread: no one waits for it, and what is
+never reported (a program that is killed) goes with the app, or when its time is over.
 """
 
 from __future__ import annotations
@@ -9,15 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from rekindle.exception import Error
 from rekindle.wire import rekindle_pb2 as pb
-
-if TYPE_CHECKING:
-    from rekindle.sdk.connection.client import Client
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +35,15 @@ class _Note:
     whole: bool = False
 
 
-class Taken:
-    """What one client has taken and not said. ``note`` is for any thread, the rest for its loop."""
+class TakenReports:
+    """What one client has taken and not reported.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    ``note`` is for any thread, the rest for its loop.
+    ``send``: sends one report, waiting so many seconds for a controller that is away.
+    """
+
+    def __init__(self, send: Callable[[pb.TakenRequest, float], Awaitable[None]]) -> None:
+        self._send = send
         self._notes: deque[_Note] = deque()
         self._sending: asyncio.Task[None] | None = None
 
@@ -73,11 +73,11 @@ class Taken:
         await self.flush()
 
     async def flush(self) -> None:
-        """Say all of it."""
+        """Report all of it."""
         while self._notes:
             request = self._next()
             try:
-                await self._client.say_taken(request, _PATIENCE_S)
+                await self._send(request, _PATIENCE_S)
             except Error as error:
                 log.info("results are kept for their time: %s", error)
 

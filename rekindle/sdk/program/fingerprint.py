@@ -9,10 +9,12 @@ digest and the environment's answer for its content.
 
 from __future__ import annotations
 
+import ctypes
 import dis
 import enum
 import functools
 import hashlib
+from collections.abc import Callable
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -25,12 +27,11 @@ from types import (
 from typing import Any
 
 from rekindle.exception import InvalidError
-from rekindle.sdk.canonical import stable_parts
+from rekindle.sdk.binding import Binding
 from rekindle.sdk.cls import Cls, Instance
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.function import Function
-from rekindle.sdk.program.by_value import is_by_reference, is_by_value
-from rekindle.sdk.program.payload import Place
+from rekindle.sdk.program.places import Place, is_by_reference, is_by_value
 from rekindle.wire import pickling
 from rekindle.wire.usercode import came_by_signal
 
@@ -200,7 +201,7 @@ class _Walk:
             self._class(value)
         elif isinstance(value, ModuleType):
             self._put("module", value.__name__.encode())
-        elif isinstance(value, (Declaration, Function, Cls, Instance)):
+        elif isinstance(value, (Declaration, Function, Cls, Instance, Binding)):
             self._handle(value)
         elif kind is MethodType:
             self._all("method", (value.__func__, value.__self__))
@@ -268,16 +269,18 @@ class _Walk:
             raw = value.raw if is_by_value(getattr(value.raw, "__module__", None)) else None
             self._all("declaration", (value.app_name, value.name, value.kind, raw))
         elif isinstance(value, Function):
-            self._all("Function", (value._declaration, value._method, value._instance))
+            self._all("Function", (value._declaration, value._method, value._binding))
         elif isinstance(value, Cls):
             self._all("Cls", (value._declaration,))
+        elif isinstance(value, Instance):
+            self._all("instance", (value._binding,))
         else:
-            self._all("instance", (value._cls, value._parameters))
+            self._all("binding", (value.declaration, value.parameters))
 
     def _instance(self, value: Any, kind: type) -> None:
         """Any other object, by what pickle would make of it (4: nothing is out of band)."""
         try:
-            parts = stable_parts(value)
+            parts = _stable_parts(value)
             if parts is not None:
                 self._all("object", (kind, parts))
                 return
@@ -298,3 +301,43 @@ class _Walk:
             self._all("items", items)
         if pairs is not None:
             self._all("pairs", (part for pair in pairs for part in pair))
+
+
+# ---- objects whose pickles differ from run to run ----------------------------------------------
+# By the names of their types, so that nothing is imported for it.
+
+
+def _stable_parts(value: Any) -> tuple[Any, ...] | None:
+    """What an object is made of, without addresses and random names; None for most objects."""
+    for base in type(value).__mro__:
+        parts = _KINDS.get(f"{base.__module__}.{base.__qualname__}")
+        if parts is not None:
+            return parts(value)
+    return None
+
+
+def _typed_storage(storage: Any) -> tuple[Any, ...]:
+    return str(storage.dtype), storage._untyped_storage
+
+
+def _untyped_storage(storage: Any) -> tuple[Any, ...]:
+    """Its pickle names the storage by its address."""
+    device = str(storage.device)
+    if device == "meta":
+        return device, storage.nbytes()
+    if device != "cpu":
+        storage = storage.cpu()
+    size = storage.nbytes()
+    return device, ctypes.string_at(storage.data_ptr(), size) if size else b""
+
+
+def _numba_function(function: Any) -> tuple[Any, ...]:
+    """Its pickle has a UUID that is another in each process."""
+    return function.py_func, dict(function.targetoptions), bool(function._can_compile)
+
+
+_KINDS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "torch.storage.TypedStorage": _typed_storage,
+    "torch.storage.UntypedStorage": _untyped_storage,
+    "numba.core.dispatcher.Dispatcher": _numba_function,
+}

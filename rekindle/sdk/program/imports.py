@@ -58,7 +58,7 @@ def foreign_dirs() -> tuple[str, ...]:
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     dirs = {sysconfig.get_path(name) for name in names}
     dirs |= {*site.getsitepackages(), site.getusersitepackages()}
-    dirs.add(str(Path(__file__).parent.parent))  # rekindle itself
+    dirs.add(str(Path(__file__).parents[2]))  # rekindle itself
     both = {os.path.realpath(d) for d in dirs} | {os.path.abspath(d) for d in dirs}
     return tuple(sorted(d.rstrip(os.sep) + os.sep for d in both))
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from typing import TYPE_CHECKING
 
-from rekindle.sdk.cls import hooks_of
-from rekindle.sdk.declaration import Declaration
+from rekindle.exception import RequestSizeError
+from rekindle.execution.declared import contents, hooks_of
+from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
-from rekindle.sdk.program import fingerprint, main_module, payload, source
+from rekindle.sdk.program import fingerprint, main_module, source
 from rekindle.sdk.program.main_module import Program
 from rekindle.sdk.resources import merged, named_in_snapshot, retry_spec
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
 
-if TYPE_CHECKING:
-    from rekindle.sdk.app import App
+#: Code is small; what is larger carries data along.
+MAX_CODE_BYTES = 64 * 1024 * 1024
 
 
 def request_for(
-    app: App, app_name: str, app_id: str, script: Program | None
+    app: AppState, app_name: str, app_id: str, script: Program | None
 ) -> pb.RegisterAppRequest:
     """Everything about an app. Raises SerializationError for code that cannot travel."""
     declarations = list(app.declarations.values())
@@ -38,7 +39,7 @@ def request_for(
         pb.FunctionDef(
             name=declaration.name,
             spec_json=spec_of(declaration, app_name, bundle, script).to_json(),
-            code=b"" if payload.place_of(declaration) else payload.pack(declaration),
+            code=b"" if declaration.place else pack(declaration),
             secrets=merged((*app.secrets, *_options(declaration).secrets)),
         )
         for declaration in declarations
@@ -61,7 +62,7 @@ def spec_of(
     """What the node needs to know of a declaration besides its code."""
     options = _options(declaration)
     raw = declaration.raw
-    place = payload.place_of(declaration)
+    place = declaration.place
     first, last = source.import_path(script)
     secrets = declaration.app.secrets if declaration.app is not None else ()
     hooks_digest = ""
@@ -100,6 +101,27 @@ def spec_of(
         memory_mib=options.memory,
         memory_limit_mib=options.memory_limit,
     )
+
+
+def pack(declaration: Declaration) -> bytes:
+    """The payload of code that travels by value: its pickle, with handles to functions of its app.
+
+    Raises SerializationError, naming the global or closure variable that cannot be pickled, and
+    RequestSizeError when it carries too much data.
+    """
+    what = f"the code of {declaration.name}"
+    token = packing.set(declaration.app)
+    try:
+        data = serialize(contents(declaration.raw), what)
+    finally:
+        packing.reset(token)
+    if len(data) > MAX_CODE_BYTES:
+        raise RequestSizeError(
+            f"{what} takes {len(data) / (1 << 20):.0f} MiB, more than {MAX_CODE_BYTES >> 20} MiB: "
+            f"it carries the values of the globals that it mentions. Load large ones in an "
+            f"@rekindle.enter() method, or in a module that is imported"
+        )
+    return data
 
 
 def _options(declaration: Declaration) -> Options:

@@ -1,4 +1,4 @@
-"""What an agent tells of itself in its heartbeat."""
+"""What an agent reports of itself in its heartbeat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from rekindle.runtime.agent.node import Node
-from rekindle.runtime.agent.pools.budget import report, report_pools
+from rekindle.runtime.agent.scheduling.budget import report, report_pools
 from rekindle.wire.phases import now_ns
 
 
@@ -25,8 +25,8 @@ def stats(node: Node) -> dict[str, Any]:
     memory = psutil.virtual_memory()
     return {
         "pid": os.getpid(),
-        "max_runners": node.tools.settings.max_runners,
-        "criu": node.tools.criu.version_text if node.tools.criu else "",
+        "max_runners": node.context.settings.max_runners,
+        "criu": node.context.criu.version_text if node.context.criu else "",
         "direct": node.leases.stats(),
         "in_flight": node.in_flight.running,
         "unconfirmed": node.in_flight.unconfirmed,
@@ -47,7 +47,7 @@ def stats(node: Node) -> dict[str, Any]:
                 "age_s": round((now_ns() - runner.began_ns) / 1e9, 1),
                 "pss_bytes": _measured_pss(node, runner.id),
             }
-            for pool in node.pools.values()
+            for pool in node.inventory.pools.values()
             for runner in pool.runners.values()
         ],
         "pools": [
@@ -56,11 +56,11 @@ def stats(node: Node) -> dict[str, Any]:
                 "function_id": pool.function_id,
                 "app_id": pool.app_id,
                 "waiting": len(pool.waiting),
-                "starting": pool.starting,
-                "service_s": pool.dealer.pace.service_s,
+                "starting": pool.runners.starting,
+                "service_s": pool.dispatcher.pace.service_s,
                 **pool.backoff.report(),
             }
-            for pool in node.pools.values()
+            for pool in node.inventory.pools.values()
         ],
         "templates": [
             {
@@ -69,29 +69,29 @@ def stats(node: Node) -> dict[str, Any]:
                 "app": revision.spec.app_name,
                 "pid": revision.template.channel.pid,
             }
-            for revision in node.revisions.values()
+            for revision in node.inventory.revisions.values()
             if revision.template is not None and not revision.template.gone.is_set()
         ],
         "snapshots": [
             {
                 "function": revision.spec.name,
                 "app": revision.spec.app_name,
-                "state": revision.frozen.state.value,
-                "reason": revision.frozen.reason,
-                "key": revision.frozen.snapshot.key if revision.frozen.snapshot else "",
+                "state": revision.tracker.state.value,
+                "reason": revision.tracker.reason,
+                "key": revision.tracker.snapshot.key if revision.tracker.snapshot else "",
                 "fork_unsafe": revision.fork_unsafe or [],
-                "progress": revision.frozen.progress(),
+                "progress": revision.tracker.progress(),
             }
-            for revision in node.revisions.values()
+            for revision in node.inventory.revisions.values()
             if revision.snapshots_enabled
         ],
         "memory": report(node.budget),
         "evictions": dict(node.budget.counts),
-        "held": report_pools(node, node.budget.memory),
+        "held": report_pools(node.inventory, node.budget.memory),
         "starts": node.history.news(),
         "counters": node.history.counters(),
-        "restores": dict(node.tools.restores),
-        "measured_pss_bytes": dict(node.measured_pss),
+        "restores": dict(node.context.restores),
+        "measured_pss_bytes": dict(node.history.measured_pss),
     }
 
 

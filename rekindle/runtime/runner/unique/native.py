@@ -1,7 +1,7 @@
 """Unique again: libraries in machine code, found in the process's maps, in every copy of them.
 
-A library is known by the symbol with which it is told to ask the system again. One process may
-have several of a kind: the system's, one beside a wheel, one inside an extension module. So all
+A library is known by the symbol with which it is made to ask the system again. One process may
+have several of a kind: the system's, one in a wheel, one inside an extension module. So all
 mapped files are looked through, for what they export and for what they hide.
 
 Those that watch the process id, as OpenSSL does, or are told by ``fork`` (pthread_atfork) notice a
@@ -164,7 +164,7 @@ def _forget(address: int, size: int) -> None:
     """Set what is made at first use back to "not made yet", which is zeros.
 
     So it is for a lazy thread-local of Rust's, whatever its layout, and for the guard of a C++
-    function's static. The next use makes it anew, from the system; the few hundred bytes that an
+    function's static. The next use makes it again, from the system; the few hundred bytes that an
     old one may have on the heap are lost.
     """
     ctypes.memset(address, 0, size)

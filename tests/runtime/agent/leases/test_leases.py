@@ -455,7 +455,7 @@ def test_a_pool_that_may_have_fewer_runners_takes_lent_ones_back(home: Path) -> 
         for one in (held, other):
             assert await client.value(one, "who")
         pool.sizing.order(PoolPlan(max_runners=1))
-        await until(lambda: pool.size() == 1)
+        await until(lambda: pool.runners == 1)
         assert (await h.call(function_id, "who")).value
 
     run(home, scenario)
