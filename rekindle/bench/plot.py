@@ -70,7 +70,7 @@ def figure(path: Path, *shape: int, **settings: Any) -> Iterator[tuple[Any, Any]
 
 
 def zoomed(results: Sequence[StrategyResult]) -> list[StrategyResult]:
-    """Those too short to read beside the longest; empty when all are."""
+    """Those too short to read next to the longest; empty when all are."""
     longest = max(result.p50_ms for result in results)
     return [result for result in results if result.p50_ms < longest * ZOOM_BELOW]
 

@@ -111,7 +111,7 @@ def _function_of(found: refs.Target, parameters: tuple[str, ...]) -> Function[..
         return method
     if parameters:
         raise InvalidError(f"--param: {found.name} is a function, and has no parameters")
-    assert isinstance(found.what, Function)  # resolve() was told that entrypoints do not count
+    assert isinstance(found.what, Function)  # resolve() left entrypoints out
     return found.what
 
 

@@ -1,7 +1,7 @@
 """The state of a simulated node: its limits, its pools, and what could be given up of them.
 
 A pool is the counterpart of the agent's: runners, inputs that wait, what is held below the runners.
-It moves only when the simulator tells it to, and knows nothing of the heap of events.
+It moves only when the simulator moves it, and knows nothing of the heap of events.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def _pairs(raw: Any, where: str) -> list[tuple[float, int]]:
 
 
 def _series(raw: Any, where: str) -> tuple[list[float], list[float]]:
-    """Arrivals of one pool: exact ones, and before the first of them what minutes tell."""
+    """Arrivals of one pool: exact ones, and before the first of them the counts of minutes."""
     if not isinstance(raw, Mapping):
         raise InvalidError(f"{where}: expected an object")
     exact = _pairs(raw.get("arrivals", []), f"{where}: arrivals")
