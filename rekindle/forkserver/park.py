@@ -15,7 +15,7 @@ from collections.abc import Collection
 from typing import Any
 
 from rekindle.forkserver import limits
-from rekindle.runtime.isolation import linux
+from rekindle.linux import memory
 
 #: The descriptor of the control pipe in every template.
 CONTROL_FD = 3
@@ -41,7 +41,7 @@ def quiesce() -> None:
     # Objects that live now are never looked at again by the collector, so that runners do not
     # copy their pages by writing collector marks into them.
     gc.freeze()
-    linux.return_freed_memory()
+    memory.return_freed_memory()
 
 
 def _stop_progress_monitors() -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from rekindle.forkserver import fork, park, wiped
 from rekindle.forkserver.open_things import OpenThings
+from rekindle.linux import namespaces
+from rekindle.linux.maps import Mapping
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.phases import Mark, Phase, now_ns
 
@@ -108,7 +110,7 @@ class Template:
             return
         self._marks = [(Phase.FORK.value, now_ns())]
         self._leave_parent_behind()
-        fork.isolate_child(order["hostname"])
+        namespaces.isolate(order["hostname"])
         self.things.give_to_runner()
         self._marks.append((Phase.ISOLATE.value, now_ns()))
         self._connect(order["token"])
@@ -145,7 +147,7 @@ class Template:
         self.channel.close()
         self._wait_for_orders(areas)
 
-    def _wait_for_orders(self, areas: list[wiped.WipedArea]) -> None:
+    def _wait_for_orders(self, areas: list[Mapping]) -> None:
         """Frozen here, and woken here in every restored copy."""
         try:
             orders = park.read_orders()
@@ -173,7 +175,7 @@ class Template:
         self._children.clear()
 
 
-def _empty_areas() -> list[wiped.WipedArea]:
+def _empty_areas() -> list[Mapping]:
     """Before anybody is told that this process may be frozen: what its copies must empty.
 
     It is emptied here, too: what lies there, keys for the most part, is not for a snapshot.

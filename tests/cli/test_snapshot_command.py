@@ -16,6 +16,7 @@ from rekindle.cli.tables import duration, size
 from rekindle.exception import CriuNotFoundError
 from rekindle.snapshot import budget, criu, machine, seal, use
 from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.mapped.rewrite import Rewritten
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import commit, ingredients, manifest
@@ -180,7 +181,7 @@ def test_du_counts_what_is_shared_once(
     made = []
     for name in "12":
         made_from = ingredients(code_digest=name)
-        draft = store.draft(made_from.key())
+        draft = begin(store, made_from.key())
         (draft.images / "inventory.img").write_bytes(b"x")
         (draft.images / "pages-1.img").write_bytes(pages)
         made.append(draft.commit(manifest(made_from)))

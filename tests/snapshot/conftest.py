@@ -12,6 +12,7 @@ import pytest
 
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.store import Snapshot, SnapshotStore
@@ -79,7 +80,7 @@ def commit(
 ) -> Snapshot:
     """A committed snapshot with made-up images."""
     made_from = made_from or ingredients()
-    draft = store.draft(made_from.key())
+    draft = begin(store, made_from.key())
     (draft.images / "inventory.img").write_bytes(b"inventory")
     (draft.images / "pages-1.img").write_bytes(os.urandom(10_000))
     (draft.images / "dump.log").write_text("a log")
@@ -123,7 +124,7 @@ def commit_real(store: SnapshotStore, dumped: Dumped, criu: Criu) -> CommitReal:
             cpu_features=here.cpu_features,
             criu=here.criu,
         )
-        draft = store.draft(made_from.key())
+        draft = begin(store, made_from.key())
         for image in dumped.images.iterdir():
             (draft.images / image.name).write_bytes(image.read_bytes())
         return draft.commit(manifest(made_from, control_pipe=dumped.control_pipe, **changes))

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import Error, IsolationError
+from rekindle.linux import processes
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.runtime.agent.session.link import Link
 from rekindle.runtime.agent.settings import AgentSettings, default_max_runners
 from rekindle.runtime.agent.starts.node_context import NodeContext
-from rekindle.runtime.isolation import linux
 from rekindle.wire import logs
 from rekindle.wire.ready import REFUSED, REFUSED_STATUS
 
@@ -35,7 +35,7 @@ def main() -> int:
         help="runners on this node at most (default: %(default)s)",
     )
     arguments = parser.parse_args()
-    linux.die_with_parent()
+    processes.die_with_parent()
     logs.configure("agent")
     try:
         settings = AgentSettings(arguments.dir.absolute(), arguments.max_runners)

@@ -10,7 +10,7 @@ from typing import Any
 from rekindle.execution import nesting
 from rekindle.forkserver import limits, park
 from rekindle.forkserver.template import Become
-from rekindle.runtime.isolation import linux
+from rekindle.linux import capabilities
 from rekindle.runtime.runner import unique
 from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
@@ -35,7 +35,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         if output:
             park.take_output(output[0], output[1])
         if os.geteuid() != 0:
-            linux.drop_capabilities()
+            capabilities.drop()
         os.environ.update(order["env"])
         if "TZ" in order["env"]:
             time.tzset()  # the C library reads it once

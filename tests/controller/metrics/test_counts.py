@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rekindle.controller.metrics import reasons, starts
+from rekindle.controller.metrics.histogram import BOUNDS, Histogram
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.recent import Recent
 from rekindle.controller.metrics.series import KEPT_S, OTHERS, Book
 from rekindle.controller.metrics.settings import MetricsSettings, parse_address
-from rekindle.controller.metrics.spread import BOUNDS, Spread
 from rekindle.controller.state import App, Function, State
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -36,18 +36,18 @@ def done(count: int = 1, *, strategy: str = "warm", execute_ms: int = 4) -> pb.D
     return pb.Done(function_id="fu-f", indexes=range(count), results=[raw] * count)
 
 
-def test_a_spread_counts_each_value_under_its_bound() -> None:
-    spread = Spread()
+def test_a_histogram_counts_each_value_under_its_bound() -> None:
+    histogram = Histogram()
     for value in (0.0, BOUNDS[0], 0.003, 10_000.0):
-        spread.add(value)
-    spread.add(0.003, 5)
-    buckets = dict(spread.cumulative())
+        histogram.add(value)
+    histogram.add(0.003, 5)
+    buckets = dict(histogram.cumulative())
     assert buckets["0.0001"] == 2
     assert buckets["0.002"] == 2
     assert buckets["0.005"] == 8
     assert buckets["300.0"] == 8
     assert buckets["+Inf"] == 9
-    assert spread.total == pytest.approx(10_000 + 6 * 0.003 + BOUNDS[0])
+    assert histogram.total == pytest.approx(10_000 + 6 * 0.003 + BOUNDS[0])
 
 
 def test_series_are_shared_by_the_functions_of_a_name_and_bounded_in_number() -> None:
@@ -89,11 +89,11 @@ def test_every_result_is_counted_and_one_of_a_message_speaks_for_its_phases() ->
     [series] = list(metrics.book)
     assert series.label == "app.f"
     assert series.calls == {"success": 40, "failure": 1}
-    assert sum(series.phases[("execute", "warm")].counts) == 40
+    assert series.phases[("execute", "warm")].count == 40
     assert series.phases[("execute", "warm")].total == pytest.approx(40 * 0.004)
-    assert sum(series.phases[("queue", "cold")].counts) == 1
+    assert series.phases[("queue", "cold")].count == 1
     assert ("import", "cold") not in series.phases, "phases of starts are counted with the start"
-    assert sum(series.call_seconds.counts) == 41
+    assert series.call_seconds.count == 41
 
 
 def test_results_that_were_not_looked_at_weigh_with_the_next_that_is(
@@ -105,11 +105,11 @@ def test_results_that_were_not_looked_at_weigh_with_the_next_that_is(
     for _ in range(2000):
         metrics.results(done())
     [series] = list(metrics.book)
-    seen = sum(series.phases[("execute", "warm")].counts)
+    seen = series.phases[("execute", "warm")].count
     assert 400 < seen < 1000
     clock[0] = 1.0
     metrics.results(done())
-    assert sum(series.phases[("execute", "warm")].counts) == 2001
+    assert series.phases[("execute", "warm")].count == 2001
 
 
 def test_nothing_is_kept_of_functions_that_are_not_open() -> None:
@@ -142,7 +142,7 @@ def test_starts_are_counted_once_however_often_they_are_told() -> None:
     metrics.heartbeat(agent, {"starts": [start(1), start(2)]})
     metrics.heartbeat(agent, {"starts": [start(1), start(2), start(3, strategy="cold")]})
     [series] = list(metrics.book)
-    assert {name: sum(spread.counts) for name, spread in series.starts.items()} == {
+    assert {name: histogram.count for name, histogram in series.starts.items()} == {
         "restore": 2,
         "cold": 1,
     }
@@ -167,7 +167,7 @@ def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
     )
     [series] = list(metrics.book)
     assert series.failed_starts == {("restore", "corrupt"): 1, ("cold", "timeout"): 1}
-    assert sum(series.starts["cold"].counts) == 1
+    assert series.starts["cold"].count == 1
 
 
 def test_direct_calls_are_counted_by_what_is_new_of_their_totals() -> None:

@@ -3,7 +3,7 @@
 A runner whose input waits for calls that it made does not count against the places of what is
 deeper than that input: they are what it waits for. Against those of its own depth, or above, it
 counts as ever. So no call waits for a place that its own callers hold, and inputs of one depth are
-never more at a time than the limit says. What a runner waits for, its page says (execution/nesting.py).
+never more at a time than the limit. What a runner waits for, its page says (execution/nesting.py).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from rekindle.linux import maps
 from rekindle.runtime.runner.unique import elf
 from rekindle.runtime.runner.unique.step import Step
 
@@ -86,16 +87,13 @@ def _mapped_files() -> list[_Mapped]:
     """Files with mapped code, and where they begin."""
     bases: dict[str, int] = {}
     code = []
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            fields = line.split(maxsplit=5)
-            if len(fields) < 6 or not fields[5].startswith("/"):
-                continue
-            path = fields[5].rstrip("\n")
-            if int(fields[2], 16) == 0:
-                bases.setdefault(path, int(fields[0].split("-")[0], 16))
-            if "x" in fields[1] and path in bases and path not in code:
-                code.append(path)
+    for area in maps.mappings():
+        if not area.path.startswith("/"):
+            continue
+        if area.offset == 0:
+            bases.setdefault(area.path, area.start)
+        if "x" in area.permissions and area.path in bases and area.path not in code:
+            code.append(area.path)
     return [_Mapped(path, bases[path]) for path in code if not path.endswith(" (deleted)")]
 
 
