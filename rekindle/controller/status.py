@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from rekindle.controller.core import Core
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.starts import Start
-from rekindle.controller.state import Agent, Function, State
+from rekindle.controller.pools.scaler import Scaler
+from rekindle.controller.queue.dead_letters import DeadLetters
+from rekindle.controller.queue.retention import Retention
+from rekindle.controller.state import Agent, Function
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
@@ -29,19 +33,23 @@ class StatusReport:
     """Makes the report."""
 
     def __init__(
-        self, state: State, store: QueueStore, link: RedisLink, metrics: Metrics, started: float
+        self,
+        core: Core,
+        store: QueueStore,
+        link: RedisLink,
+        metrics: Metrics,
+        scaler: Scaler,
+        letters: DeadLetters,
+        retention: Retention,
     ) -> None:
-        self._state = state
+        self._state = core.state
         self._store = store
         self._link = link
         self._metrics = metrics
-        self._started = started
-        #: How many dead letters each function has.
-        self.dead_letters: Callable[[], Awaitable[dict[str, int]]]
-        #: What is kept of calls that are done.
-        self.kept: Callable[[Sequence[Function]], Awaitable[dict[str, object]]]
-        #: Settings, plans and measured costs of a function's pools.
-        self.pool_of: Callable[[Function], Mapping[str, Any]] = lambda function: {}
+        self._scaler = scaler
+        self._letters = letters
+        self._retention = retention
+        self._started = time.monotonic()
 
     async def text(self, *, pools: bool = True) -> str:
         """The report as JSON."""
@@ -60,7 +68,7 @@ class StatusReport:
             depth = depths.get(one.function_id)
             told[one.function_id] = self._function(one, depth, dead.get(one.function_id, 0))
             if pools:
-                told[one.function_id]["pool"] = dict(self.pool_of(one))
+                told[one.function_id]["pool"] = self._scaler.report(one)
             if i % _SLICE == 0:
                 await asyncio.sleep(0)  # calls go first
         return {
@@ -104,8 +112,8 @@ class StatusReport:
                 depths = dict(zip(ids, await self._store.depth(ids), strict=True))
                 busy = [one for one in ids if depths[one]]
                 oldest = dict(zip(busy, await self._store.oldest(busy), strict=True))
-                dead = await self.dead_letters()
-                kept = await self.kept(functions)
+                dead = await self._letters.counts()
+                kept = await self._retention.report(functions)
         except (ServiceError, TimeoutError) as error:
             redis |= {"up": False, "reason": str(error) or "no answer within a second"}
             return redis, {}, {}, {}
