@@ -177,7 +177,7 @@ Holder = Pending | ResultBatch
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call that has undone inputs here, or that somebody watches."""
+    """A call that has undone inputs here, or that someone watches."""
 
     call_id: str
     function: Function

@@ -115,7 +115,7 @@ class Metrics:
             series.retries += 1
 
     def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
-        """An agent told of itself."""
+        """An agent reported on itself."""
         now = time.monotonic()
         if now - self._tidied > 5:
             self._tidied = now

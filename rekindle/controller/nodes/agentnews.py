@@ -1,4 +1,4 @@
-"""What is new in an agent's heartbeat: starts, evictions, direct calls, each told once.
+"""What is new in an agent's heartbeat: starts, evictions, direct calls, each reported once.
 
 Heartbeats repeat themselves and tell totals, as any of them may be lost. Decides nothing.
 """
@@ -23,7 +23,7 @@ class AgentNews:
     def starts(
         self, agent_id: str, stats: Mapping[str, Any]
     ) -> Iterator[tuple[Start, Mapping[str, Any]]]:
-        """Starts that are new, each with what the agent told of it."""
+        """Starts that are new, each with what the agent reported of it."""
         after = self._starts.get(agent_id, 0)
         raw = {int(entry.get("seq") or 0): entry for entry in entries(stats, "starts")}
         for start in starts.read(stats.get("starts"), after):

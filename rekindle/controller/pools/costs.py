@@ -31,14 +31,14 @@ RUNNER_BYTES, TEMPLATE_BYTES = 30 * _MB, 60 * _MB
 DISK_S_PER_BYTE = 1e-9
 #: Newest starts of each kind.
 _KEPT = 200
-#: Figures that changed by less are left as they were: plans would be made anew for nothing.
+#: Figures that changed by less are left as they were: plans would be made again for nothing.
 _CHANGED = 0.2
 _FLUSH_S = 10.0
 _TTL_S = 30 * 24 * 3600
 
 #: How a start came to be: a strategy, or a restore whose pages were read from disk.
 KINDS = ("fork", "restore", "restore_disk", "cold")
-#: What is told in the list of held pools, and kept.
+#: What is reported in the list of held pools, and kept.
 SIZES = (
     "runner_bytes",
     "runner_pss_bytes",

@@ -23,7 +23,7 @@ class PlanPublisher:
         """Send each agent what is new for it.
 
         ``has_instances``: the function is a class with parameters, whose instances have pools of
-        their own; the one without parameters is used by nobody then.
+        their own; the one without parameters is used by no one then.
         """
         unused = not pool.digest and not pool.arrivals and has_instances
         for agent_id, share in shares(plan.runners, plan.max_runners, self._nodes(pool)).items():

@@ -1,7 +1,7 @@
 """The settings of pools: what a function declares, and what was changed since it was registered.
 
 Changes are kept in Redis, as a restart must not undo them; they end with the app that was running.
-Asks nobody to follow them: that is the scaler's.
+Asks no one to follow them: that is the scaler's.
 """
 
 from __future__ import annotations
@@ -188,10 +188,6 @@ class SettingsBook:
             self._of[function_id] = {
                 key.decode(): Changes(**json.loads(text)) for key, text in raw.items()
             }
-
-    def set_for(self, function_id: str) -> list[str]:
-        """The pools of a function that something was set for."""
-        return list(self._of.get(function_id, ()))
 
     async def forget(self, function_id: str) -> None:
         """Its app is closed."""

@@ -36,15 +36,15 @@ class PoolState:
     arrivals: int = 0
     started: int = 0
     plan: PoolPlan | None = None
-    #: Not planned anew before this, unless asked for.
+    #: Not planned again before this, unless asked for.
     replan_at: float = -math.inf
     again_at: float = math.inf
     #: Whether clients have called its runners directly since it was quiet, and when last.
     called_directly: bool = False
     last_direct: float = 0.0
-    #: While its sizer is being told of the past: arrivals that come meanwhile.
+    #: While its sizer is learning of the past: arrivals that come meanwhile.
     missed: list[Arrival] | None = None
-    #: Agent id -> what its last heartbeat told of the pool.
+    #: Agent id -> what its last heartbeat reported of the pool.
     reported: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     #: Agent id -> the plan that it was sent, as JSON.
     sent: dict[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class PoolState:
         return False
 
     def direct(self, count: int, seconds: float, now: float) -> None:
-        """Inputs that went to a leased runner directly, as an agent told."""
+        """Inputs that went to a leased runner directly, as an agent reported."""
         self.arrivals += count
         if self.missed is not None:
             self.missed.append((now, count))

@@ -1,7 +1,7 @@
 """The autoscaler: runs each pool's policy on what happens there, and sends agents its plans.
 
-It is told of arrivals and results as they happen and of the rest by heartbeats. A pool is planned
-anew when something has happened to it, at most every other second, or when its policy asked to be;
+It hears of arrivals and results as they happen and of the rest by heartbeats. A pool is planned
+again when something has happened to it, at most every other second, or when its policy asked to be;
 one to which nothing happens costs nothing. Agents follow a plan without asking again, so nothing
 waits for this room, and nothing stops when it does.
 """
@@ -34,11 +34,11 @@ from rekindle.wire.logs import kv
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-#: A pool is planned anew this often at most, but when its settings change or its policy asks.
+#: A pool is planned again this often at most, but when its settings change or its policy asks.
 REPLAN_S = 2.0
 #: For so long plans are made in one go; inputs and results have their turn before the next one.
 _AT_ONCE_S, _PAUSE_S = 0.02, 0.02
-#: Recorded arrivals that a new sizer is told of.
+#: Recorded arrivals that a new sizer learns from.
 _PAST = 5_000
 #: Instances of one class that are sized by themselves; others follow the class's plan.
 _MOST_INSTANCES = 256
@@ -73,10 +73,6 @@ class Scaler:
 
     # ---- what the other rooms say ----------------------------------------------------------
 
-    async def load(self, function: Function) -> None:
-        """What is kept of a function of the controller before this one."""
-        await self.book.load(function.function_id)
-
     def opened(self, function: Function) -> None:
         """A function is registered, or was restored: its plan goes to the agents."""
         function.limit = self.effective(function).settings.max_containers or 0
@@ -99,7 +95,7 @@ class Scaler:
         first, woken = not pool.arrivals, not pool.in_flight
         pool.arrived(count, now)
         self.arrivals.arrived((pool.label, pool.digest), count, now)
-        # At once: the plan of a pool that nobody used says nothing of what is to stay now.
+        # At once: the plan of a pool that no one used says nothing of what is to stay now.
         if first or (woken and pool.replan_at <= now):
             self._replan(pool, now)
         elif woken or pool.replan_at <= now:
@@ -127,7 +123,7 @@ class Scaler:
         self.tick()
 
     def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
-        """An agent told of itself."""
+        """An agent reported on itself."""
         now = self._clock()
         told, before_told = set(), self._told.get(agent.agent_id, set())
         for entry in entries(stats, "held"):
@@ -255,7 +251,7 @@ class Scaler:
             self._of_function.setdefault(function.function_id, []).append(pool)
             if digest:
                 whole = self._pools.get((function.function_id, ""))
-                if whole is not None:  # nobody uses the class without parameters
+                if whole is not None:  # no one uses the class without parameters
                     self._touch(whole, now=True)
             self._prime(pool)
             self._touch(pool, now=True)
@@ -291,7 +287,7 @@ class Scaler:
         self._touch(pool, now=True)
 
     def _touch(self, pool: PoolState, *, now: bool = False) -> None:
-        """Plan it anew at the next tick, or once its time has come."""
+        """Plan it again at the next tick, or once its time has come."""
         self._dirty[pool.function.function_id, pool.digest] = pool
         if now:
             pool.replan_at = -1.0

@@ -1,4 +1,4 @@
-"""What is kept of calls that are done, and what goes: at once where nobody can ask for it again.
+"""What is kept of calls that are done, and what goes: at once where no one can ask for it again.
 
 The caller of ``.remote()`` and whoever iterates over ``.map()`` are the only readers of their
 results, and say what they have taken. It counts only then: a reader whose connection broke asks
@@ -67,7 +67,7 @@ class Retention:
             one.call_id,
             indexes,
             whole=one.whole,
-            ttl_s=self._settings.invoke_ttl_s,
+            ttl_s=self._settings.invoke_result_ttl_s,
         )
         if state < 0:
             return
@@ -85,7 +85,7 @@ class Retention:
             self._blobs.drop_calls([one.call_id])
 
     async def forget(self, app: App) -> None:
-        """An ephemeral app has ended: what nobody can ask for again goes."""
+        """An ephemeral app has ended: what no one can ask for again goes."""
         if not app.ephemeral:
             return
         await self._until_read(app)
@@ -144,7 +144,7 @@ class Retention:
                 if calls
             ],
             "spawned_kept_s": self._settings.result_ttl_s,
-            "waited_for_kept_s": self._settings.invoke_ttl_s,
+            "waited_for_kept_s": self._settings.invoke_result_ttl_s,
         }
 
 

@@ -121,7 +121,7 @@ class Completion:
     done: int
     total: int
     batches: int
-    batch: int  # the number of this one; 0 where nothing was stored or nobody asks for the order
+    batch: int  # the number of this one; 0 where nothing was stored or no one asks for the order
     undone: int
     others: dict[int, int]
 
