@@ -178,9 +178,9 @@ class ControllerServer:
         self.metrics.results(done)
         self._pooling.results(done)
 
-    def _heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
-        self.metrics.heartbeat(agent, stats)
-        self._pooling.scaler.heartbeat(agent, stats)
+    def _heartbeat(self, agent: Agent) -> None:
+        self.metrics.heartbeat(agent)
+        self._pooling.scaler.heartbeat(agent)
 
     def _completed(self, call: Call, statuses: Mapping[int, int], execute_ns: int) -> None:
         for status, count in statuses.items():

@@ -5,7 +5,6 @@ What is set holds until the app is run anew. Imported when it is used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from rekindle.sdk.background import background
 from rekindle.sdk.client import Client
 from rekindle.sdk.declaration import Declaration
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict, option_messages
 
 
 def check(
@@ -59,20 +59,15 @@ def _request(
         buffer_containers=buffer_containers,
         scaledown_window=scaledown_window,
     )
-    request = pb.SetPoolRequest(reset=reset)
-    if min_containers is not None:
-        request.min_containers = min_containers
-    if max_containers is not None:
-        request.max_containers = max_containers
-    if buffer_containers is not None:
-        request.buffer_containers = buffer_containers
-    if scaledown_window is not None:
-        request.scaledown_window_s = scaledown_window
-    if policy is not None:
-        request.policy = policy
-    if options:
-        request.policy_options_json = json.dumps(dict(options))
-    return request
+    changes = pb.PoolChanges(
+        min_containers=min_containers,
+        max_containers=max_containers,
+        buffer_containers=buffer_containers,
+        scaledown_window_s=scaledown_window,
+        policy=policy,
+        policy_options=option_messages(options or {}),
+    )
+    return pb.SetPoolRequest(changes=changes, reset=reset)
 
 
 def _for(
@@ -98,15 +93,14 @@ async def update_aio(declaration: Declaration, params: bytes, **given: Any) -> N
     await background().arun(client.set_pool(request))
 
 
-def set_by_name(client: Client, name: str, **given: Any) -> dict[str, Any]:
+def set_by_name(client: Client, name: str, **given: Any) -> pb.SetPoolReply:
     """Set something of ``APP.FUNCTION``, of every open app of that name; what is in force then.
 
     Raises InvalidError, and NotFoundError with the nearest names.
     """
     request = _request(**given)
     request.function = name
-    report: dict[str, Any] = json.loads(background().run(client.set_pool(request)))
-    return report
+    return background().run(client.set_pool(request))
 
 
 def apply_setting(
@@ -126,7 +120,8 @@ def apply_setting(
         from rekindle.sdk.cli.operator import connect
 
         client = connect()
-    return set_by_name(client, app_function, policy=policy, options=options, **settings)
+    reply = set_by_name(client, app_function, policy=policy, options=options, **settings)
+    return as_dict(reply)
 
 
 def recorded(client: Client, app_function: str, since_s: float = 0.0) -> dict[str, Any]:
@@ -135,5 +130,4 @@ def recorded(client: Client, app_function: str, since_s: float = 0.0) -> dict[st
     Raises NotFoundError with the nearest names.
     """
     request = pb.RecordedRequest(function=app_function, since_s=since_s)
-    report: dict[str, Any] = json.loads(background().run(client.recorded(request)))
-    return report
+    return as_dict(background().run(client.recorded(request)))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import Any
 
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.state import State
+from rekindle.wire import rekindle_pb2 as pb
 
 
 class Scrape:
     """Makes the text; those who ask at the same moment get the same one."""
 
     def __init__(
-        self, metrics: Metrics, state: State, status: Callable[[], Awaitable[dict[str, Any]]]
+        self, metrics: Metrics, state: State, status: Callable[[], Awaitable[pb.StatusReply]]
     ) -> None:
         self._metrics = metrics
         self._state = state
@@ -35,5 +35,5 @@ class Scrape:
         from rekindle.controller.metrics.view import view
 
         status = await self._status()
-        tables = view(self._metrics, self._state, status, status.get("redis") or {})
+        tables = view(self._metrics, self._state, status)
         return await asyncio.to_thread(render, tables)

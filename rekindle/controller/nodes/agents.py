@@ -7,12 +7,10 @@ comes back with them. Its process seen dead, or the time over, they are placed a
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.nodes.orders import Orders
@@ -62,7 +60,7 @@ class Agents:
         self._missing: asyncio.TimerHandle | None = None
         #: Told of each message with results, and of each heartbeat; for metrics.
         self.on_results: Callable[[pb.Done], None] = lambda done: None
-        self.on_heartbeat: Callable[[Agent, Mapping[str, Any]], None] = lambda agent, stats: None
+        self.on_heartbeat: Callable[[Agent], None] = lambda agent: None
         #: Told of an agent that is connected, also when it is so again.
         self.on_joined: Callable[[Agent], None] = lambda agent: None
 
@@ -162,8 +160,8 @@ class Agents:
         elif kind == "log":
             self._logbook.add(message.log)
         elif kind == "heartbeat":
-            self._heartbeat(agent, message.heartbeat.stats_json)
             beat = message.heartbeat
+            self._heartbeat(agent, beat.stats)
             self._reaper.renew(agent, beat.in_flight, lists=beat.lists_in_flight)
         elif kind == "returned":
             self._setbacks.returned(agent, message.returned)
@@ -182,26 +180,13 @@ class Agents:
         call = self._state.calls.get(done.call_id)
         return call.function.app.app_id if call is not None else ""
 
-    def _heartbeat(self, agent: Agent, stats_json: str) -> None:
+    def _heartbeat(self, agent: Agent, stats: pb.NodeStats) -> None:
         agent.heartbeats += 1
-        try:
-            stats = json.loads(stats_json or "{}")
-        except json.JSONDecodeError as error:
-            log.warning("heartbeat not read", extra=kv(agent=agent.agent_id, reason=error))
-            return
-        if not isinstance(stats, dict):
-            return
         agent.stats = stats
-        self.on_heartbeat(agent, stats)
-        warm: set[str] = set()
-        apps: set[str] = set()
-        for kind in ("runners", "templates", "pools"):
-            for entry in stats.get(kind) or ():
-                if isinstance(entry, dict):
-                    warm.add(str(entry.get("function_id", "")))
-                    apps.add(str(entry.get("app_id", "")))
-        agent.warm_functions = frozenset(warm)
-        for app_id in apps - self._state.apps.keys() - {""}:
+        self.on_heartbeat(agent)
+        entries: list[pb.RunnerStats | pb.PoolStats] = [*stats.runners, *stats.pools]
+        agent.warm_functions = frozenset(entry.function_id for entry in entries)
+        for app_id in {entry.app_id for entry in entries} - self._state.apps.keys() - {""}:
             agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
 
     def _watch_silence(self, agent: Agent) -> None:

@@ -35,8 +35,8 @@ from rekindle.runtime.agent.starts.preparing import prepare
 from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
+from rekindle.wire.messages import plan_of
 from rekindle.wire.phases import Strategy, now_ns
-from rekindle.wire.pools import PoolPlan
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Node:
 
     def plan(self, order: pb.PlanPool) -> None:
         """What to hold of a pool, or of all pools of a function, from now on."""
-        plan = PoolPlan.from_json(order.plan_json)
+        plan = plan_of(order.plan)
         digest = EVERY if order.every_instance else _digest(order.params)
         self.plans.keep(order.function_id, digest, plan)
         for key, pool in self.pools.items():

@@ -247,8 +247,8 @@ def _fetch(function: str) -> tuple[Recorded, int | None]:
 
     client = operator.connect()
     record = records.parse(pools.recorded(client, function), function)
-    agents = operator.ask(client.report()).get("agents", [])
-    return record, sum(int(agent.get("max_runners") or 0) for agent in agents) or None
+    agents = operator.ask(client.report(pools=False)).agents
+    return record, sum(agent.max_runners for agent in agents) or None
 
 
 def _export(console: Console, function: str | None, path: Path) -> int:

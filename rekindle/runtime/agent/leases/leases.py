@@ -18,7 +18,7 @@ import secrets
 import socket
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rekindle import paths
 from rekindle.runtime.agent.leases.desk import Desk
@@ -313,7 +313,7 @@ class Leases:
         counts = self.counts.setdefault(lease.pool.function_id, Counts())
         return lease.count(counts)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, pb.DirectCalls]:
         """By function, totals since this agent started: for its heartbeat."""
         held: dict[str, int] = {}
         for lease in self._leases.values():
@@ -321,12 +321,12 @@ class Leases:
             function_id = lease.pool.function_id
             held[function_id] = held.get(function_id, 0) + 1
         return {
-            function_id: {
-                "calls": counts.calls,
-                "failures": counts.failures,
-                "busy_s": round(counts.busy_ns / 1e9, 6),
-                "leases": held.get(function_id, 0),
-            }
+            function_id: pb.DirectCalls(
+                calls=counts.calls,
+                failures=counts.failures,
+                busy_s=round(counts.busy_ns / 1e9, 6),
+                leases=held.get(function_id, 0),
+            )
             for function_id, counts in self.counts.items()
         }
 

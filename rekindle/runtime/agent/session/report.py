@@ -1,98 +1,94 @@
-"""What an agent tells of itself in its heartbeat."""
+"""What an agent reports of itself in its heartbeat."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from typing import Any
 
 import psutil
 
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.pools.budget import report, report_pools
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 
 
-def stats_json(node: Node) -> str:
-    """Runners, templates, snapshots and memory, as JSON."""
-    return json.dumps(stats(node), separators=(",", ":"))
-
-
-def stats(node: Node) -> dict[str, Any]:
-    """The same as plain data."""
+def stats(node: Node) -> pb.NodeStats:
+    """Runners, templates, snapshots and memory."""
     now = time.monotonic()
-    memory = psutil.virtual_memory()
-    return {
-        "pid": os.getpid(),
-        "max_runners": node.tools.settings.max_runners,
-        "criu": node.tools.criu.version_text if node.tools.criu else "",
-        "direct": node.leases.stats(),
-        "in_flight": node.in_flight.running,
-        "unconfirmed": node.in_flight.unconfirmed,
-        "unconfirmed_bytes": node.in_flight.unconfirmed_bytes,
-        "memory_total_bytes": memory.total,
-        "memory_available_bytes": memory.available,
-        "runners": [
-            {
-                "id": runner.id,
-                "function": pool.revision.spec.name,
-                "function_id": pool.function_id,
-                "app_id": pool.app_id,
-                "state": runner.state.value,
-                "strategy": runner.strategy.value,
-                "inputs": runner.inputs_done,
-                "pid": runner.channel.pid,
-                "idle_s": round(now - runner.idle_since, 1) if runner.state.value == "idle" else 0,
-                "age_s": round((now_ns() - runner.began_ns) / 1e9, 1),
-                "pss_bytes": _measured_pss(node, runner.id),
-            }
+    machine = psutil.virtual_memory()
+    return pb.NodeStats(
+        pid=os.getpid(),
+        max_runners=node.tools.settings.max_runners,
+        criu=node.tools.criu.version_text if node.tools.criu else "",
+        direct=node.leases.stats(),
+        in_flight=node.in_flight.running,
+        unconfirmed=node.in_flight.unconfirmed,
+        unconfirmed_bytes=node.in_flight.unconfirmed_bytes,
+        memory_total_bytes=machine.total,
+        memory_available_bytes=machine.available,
+        runners=[
+            pb.RunnerStats(
+                id=runner.id,
+                function=pool.revision.spec.name,
+                function_id=pool.function_id,
+                app_id=pool.app_id,
+                state=runner.state.value,
+                strategy=runner.strategy.value,
+                inputs=runner.inputs_done,
+                pid=runner.channel.pid,
+                idle_s=round(now - runner.idle_since, 1) if runner.state.value == "idle" else 0,
+                age_s=round((now_ns() - runner.began_ns) / 1e9, 1),
+                pss_bytes=_measured_pss(node, runner.id),
+            )
             for pool in node.pools.values()
             for runner in pool.runners.values()
         ],
-        "pools": [
-            {
-                "function": pool.revision.spec.name,
-                "function_id": pool.function_id,
-                "app_id": pool.app_id,
-                "waiting": len(pool.waiting),
-                "starting": pool.starting,
-                "service_s": pool.dealer.pace.service_s,
-                **pool.backoff.report(),
-            }
+        pools=[
+            pb.PoolStats(
+                function=pool.revision.spec.name,
+                function_id=pool.function_id,
+                app_id=pool.app_id,
+                waiting=len(pool.waiting),
+                starting=pool.starting,
+                service_s=pool.dealer.pace.service_s,
+                failed_starts=pool.backoff.failed_starts,
+                deaths=pool.backoff.deaths,
+                backoff_s=round(pool.backoff.left_s(), 1),
+            )
             for pool in node.pools.values()
         ],
-        "templates": [
-            {
-                "id": revision.template.id,
-                "function": revision.spec.name,
-                "app": revision.spec.app_name,
-                "pid": revision.template.channel.pid,
-            }
+        templates=[
+            pb.TemplateStats(
+                id=revision.template.id,
+                function=revision.spec.name,
+                app=revision.spec.app_name,
+                pid=revision.template.channel.pid,
+            )
             for revision in node.revisions.values()
             if revision.template is not None and not revision.template.gone.is_set()
         ],
-        "snapshots": [
-            {
-                "function": revision.spec.name,
-                "app": revision.spec.app_name,
-                "state": revision.frozen.state.value,
-                "reason": revision.frozen.reason,
-                "key": revision.frozen.snapshot.key if revision.frozen.snapshot else "",
-                "fork_unsafe": revision.fork_unsafe or [],
-                "progress": revision.frozen.progress(),
-            }
+        snapshots=[
+            pb.SnapshotStats(
+                function=revision.spec.name,
+                app=revision.spec.app_name,
+                state=revision.frozen.state.value,
+                reason=revision.frozen.reason,
+                key=revision.frozen.snapshot.key if revision.frozen.snapshot else "",
+                fork_unsafe=revision.fork_unsafe,
+                progress=revision.frozen.progress(),
+            )
             for revision in node.revisions.values()
             if revision.snapshots_enabled
         ],
-        "memory": report(node.budget),
-        "evictions": dict(node.budget.counts),
-        "held": report_pools(node, node.budget.memory),
-        "starts": node.history.news(),
-        "counters": node.history.counters(),
-        "restores": dict(node.tools.restores),
-        "measured_pss_bytes": dict(node.measured_pss),
-    }
+        memory=report(node.budget),
+        evictions=node.budget.counts,
+        held=report_pools(node, node.budget.memory),
+        starts=node.history.news(),
+        runners_lost=node.history.runners_lost(),
+        restores={one: pb.RestoreSteps(**steps) for one, steps in node.tools.restores.items()},
+        measured_pss_bytes=node.measured_pss,
+    )
 
 
 def _measured_pss(node: Node, runner_id: str) -> int:
