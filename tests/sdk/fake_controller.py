@@ -283,7 +283,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
 
     async def SetPool(self, request: Any, ctx: Any) -> pb.SetPoolReply:
         self.pools.append(request)
-        return pb.SetPoolReply(json="{}")
+        return pb.SetPoolReply()
 
     async def Logs(self, request: Any, ctx: Any) -> AsyncIterator[pb.LogLine]:
         after = request.after_seq
@@ -298,11 +298,16 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
                     await self._log_news.wait()
 
     async def Status(self, request: Any, ctx: Any) -> pb.StatusReply:
+        agent = pb.AgentStatus(
+            agent_id="ag-1", host="h", connected=True, max_runners=8, in_flight=1, last_heard_s=0.2
+        )
+        function = pb.FunctionStatus(name="f", function_id="fu-1", queued=2, in_flight=1)
         return pb.StatusReply(
-            json='{"version": "0.1.0", "uptime_s": 75, "agents": [{"agent_id": "ag-1", "host": '
-            '"h", "connected": true, "max_runners": 8, "in_flight": 1, "last_heard_s": 0.2}], '
-            '"apps": [{"name": "demo", "functions": [{"name": "f", "function_id": "fu-1", '
-            '"queued": 2, "in_flight": 1, "delayed": 0}]}], "redis": {"redis_version": "7"}}'
+            version="0.1.0",
+            uptime_s=75,
+            agents=[agent],
+            apps=[pb.AppStatus(name="demo", functions=[function])],
+            redis=pb.RedisStatus(up=True, redis_version="7"),
         )
 
     # ---- running inputs ------------------------------------------------------------------------

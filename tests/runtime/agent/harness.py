@@ -259,11 +259,10 @@ class Harness:
             for runner in pool.runners.values()
         ]
 
-    def stats(self, function_id: str) -> dict[str, Any]:
+    def stats(self, function_id: str) -> pb.PoolStats:
         """What the heartbeat says of a function's pool."""
-        pools = stats(self.node)["pools"]
-        found: dict[str, Any] = next((p for p in pools if p["function_id"] == function_id), {})
-        return found
+        pools = stats(self.node).pools
+        return next((p for p in pools if p.function_id == function_id), pb.PoolStats())
 
     def revision(self, function_id: str) -> Any:
         """The revision behind a function without parameters."""

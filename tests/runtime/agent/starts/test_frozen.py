@@ -26,14 +26,16 @@ def _frozen(state: FrozenState = FrozenState.UNKNOWN) -> FrozenTemplate:
 
 def test_what_is_being_made_tells_its_step_and_the_bytes_that_are_written(tmp_path: Path) -> None:
     frozen = _frozen(FrozenState.ABSENT)
-    assert frozen.progress() == {}
+    assert frozen.progress() is None
     frozen.begin()
-    assert frozen.progress()["step"] == "loading"
+    progress = frozen.progress()
+    assert progress is not None and progress.step == "loading"
     (tmp_path / "pages-1.img").write_bytes(b"x" * 5000)
     frozen.making_step, frozen.making_dir = "writing memory", tmp_path
-    assert frozen.progress()["written_bytes"] == 5000
+    progress = frozen.progress()
+    assert progress is not None and progress.written_bytes == 5000
     frozen.failed("no space", for_good=False)
-    assert frozen.progress() == {}
+    assert frozen.progress() is None
 
 
 def test_one_that_cannot_be_made_is_not_tried_again_but_one_that_failed_is_later() -> None:
