@@ -37,7 +37,7 @@ help:
 	@echo "make test       set everything up; run the tests (ARGS='-k name' to choose)"
 	@echo "make soak       what is too long for every run of the tests: another Debian, from nothing"
 	@echo "make base       set up rekindle, Redis and CRIU alone, without PyTorch and the tests"
-	@echo "make lint       ruff and mypy"
+	@echo "make lint       ruff, mypy and import-linter"
 	@echo "make format     let ruff format the code"
 	@echo "make bench      run every script in bench/ (ARGS=--quick for a short run)"
 	@echo "make doctor     say what this machine can do, and what to do where it cannot"
@@ -66,6 +66,8 @@ lint: $(STAMPS)/lint-$(KEY)
 	@$(BIN)/ruff format --check .
 	$(STEP) "mypy"
 	@$(BIN)/mypy
+	$(STEP) "import-linter"
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(STAMPS)/lint-$(KEY)
 	@$(BIN)/ruff check --fix .

@@ -16,14 +16,14 @@ import json
 import signal
 import sys
 
-from peers import environment, plan, profile, report
 from rich.console import Console
 
-from rekindle.bench import script
-from rekindle.bench.steps import steps
-from rekindle.bench.versus import Versus
+from lab import script
+from lab.steps import steps
+from peers import environment, plan, profile, report
+from peers.versus import Versus
+from rekindle.bench import machine as machines
 from rekindle.exception import Error
-from rekindle.sdk.bench_machine import describe_machine
 
 #: What each peer's process logs.
 LOGS = script.SCRATCH / "calls-logs"
@@ -43,7 +43,7 @@ def main() -> int:
         options.file("calls_profile.md").write_text(profile.markdown(found), encoding="utf-8")
         return 0
 
-    versus = Versus(machine=describe_machine())
+    versus = Versus(machine=machines.describe())
     with steps(console) as progress:
         plan.run(plan.roles(options.quick), list(plan.SYSTEMS), LOGS.absolute(), progress, versus)
     console.print(report.render(versus))

@@ -15,11 +15,12 @@ from typing import Any
 
 from rich.console import Console
 
-from rekindle.bench import harness, live, plot, script, table
+from lab import script
+from rekindle.bench import harness, live, plot, table
+from rekindle.bench import machine as machines
 from rekindle.bench.records import Report
+from rekindle.bench.target import FunctionTarget
 from rekindle.exception import Error
-from rekindle.sdk.bench_machine import describe_machine
-from rekindle.sdk.bench_target import FunctionTarget
 from rekindle.wire.phases import Strategy
 
 RUNS, QUICK_RUNS = 10, 2
@@ -51,7 +52,7 @@ def main() -> int:
                 target,
                 strategies=harness.STRATEGIES,
                 runs=QUICK_RUNS if options.quick else RUNS,
-                machine=describe_machine(),
+                machine=machines.describe(),
                 preparing=progress.preparing,
                 progress=progress.step,
                 on_value=lambda strategy, value: answers[strategy].append(value),

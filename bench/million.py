@@ -26,13 +26,12 @@ from rich.console import Console
 from rich.table import Table
 
 import rekindle
+from lab import script
+from lab.steps import steps
 from rekindle import paths
 from rekindle.bench import machine as machines
-from rekindle.bench import script
-from rekindle.bench.steps import steps
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.exception import Error
-from rekindle.sdk.bench_machine import describe_machine
 from rekindle.sdk.local.directory import supervisor_pid
 
 INPUTS, QUICK_INPUTS = 1_000_000, 20_000
@@ -331,7 +330,7 @@ def main() -> int:
         for way, words in WAYS.items():
             progress.part(words)
             found.append(apart(way, options.quick))
-    machine = describe_machine()
+    machine = machines.describe()
     console.print(table(found))
     console.print(kept(found))
     console.print(f"[dim]{machines.line(machine)}[/]")

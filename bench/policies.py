@@ -2,8 +2,8 @@
 
 .venv/bin/python bench/policies.py [--quick] [--json FILE] [--check] [--results DIR]
 
-The parameters of the trace, each with its source, are in rekindle/bench/tuning/generate.py; what a
-start from each level costs is what rekindle measured (rekindle/bench/tuning/costs.py).
+The parameters of the trace, each with its source, are in bench/lab/workload.py; what a
+start from each level costs is what rekindle measured (rekindle/bench/tune/costs.py).
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from lab import script
+from lab.workload import Workload, generate, without_snapshots
 from rekindle.bench import machine as machines
-from rekindle.bench import script
-from rekindle.bench.tuning import plot
-from rekindle.bench.tuning.generate import Workload, generate, without_snapshots
-from rekindle.bench.tuning.node import Node
-from rekindle.bench.tuning.search import Tried, pareto, try_all
-from rekindle.bench.tuning.settings import KEEP_S, Setting, snapshot_aware
-from rekindle.bench.tuning.table import LEGEND, as_json, markdown, table
+from rekindle.bench.tune import plot
+from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.search import Tried, pareto, try_all
+from rekindle.bench.tune.settings import KEEP_S, Setting, snapshot_aware
+from rekindle.bench.tune.table import LEGEND, as_json, markdown, table
 from rekindle.controller.policies import GIB, Prices
 from rekindle.exception import Error
-from rekindle.sdk.bench_machine import describe_machine
 
 #: Promised in SPECIFICATION.md.
 ARRIVALS_PER_S = 100_000
@@ -68,7 +67,7 @@ def main() -> int:
     workload = Workload(duration_s=2 * 3600.0) if options.quick else Workload()
     trace = generate(workload)
     prices = Prices()
-    machine = describe_machine()
+    machine = machines.describe()
 
     with console.status("") as status:
 

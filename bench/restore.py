@@ -15,20 +15,32 @@ import json
 import sys
 from pathlib import Path
 
-from restoring import at_once, cold_cache, embedding, instance, probes, sharing, sizes
 from rich.console import Console
 
-from rekindle.bench import scaling, scaling_plot, scaling_promises, scaling_sheets, script
-from rekindle.bench.scaling import Figures
-from rekindle.bench.steps import Steps, steps
+from lab import script
+from lab.steps import Steps, steps
+from rekindle.bench import machine as machines
 from rekindle.exception import Error
-from rekindle.sdk.bench_machine import describe_machine
+from restoring import (
+    at_once,
+    chart,
+    cold_cache,
+    embedding,
+    instance,
+    probes,
+    promises,
+    scaling,
+    sharing,
+    sheets,
+    sizes,
+)
+from restoring.scaling import Figures
 
 SIZES_GB, QUICK_SIZES_GB = (0.1, 0.5, 1.0, 2.0, 4.0), (0.1, 0.5)
 #: The size whose memory and cold page cache are looked at.
 LOOKED_AT_GB, QUICK_LOOKED_AT_GB = 2.0, 0.5
-SHARING_RUNNERS = scaling_promises.SHARED_RUNNERS
-CONCURRENT = scaling_promises.CONCURRENT
+SHARING_RUNNERS = promises.SHARED_RUNNERS
+CONCURRENT = promises.CONCURRENT
 
 RUNS = sizes.Runs(quick=10, slow=5, cold=3, calls=10)
 QUICK_RUNS = sizes.Runs(quick=3, slow=2, cold=1, calls=3)
@@ -40,11 +52,11 @@ ROUNDS, QUICK_ROUNDS = {1: 20, 8: 4, 24: 2}, {1: 3, 8: 1, 24: 1}
 
 #: Numbers of SPECIFICATION.md.
 PROMISES = {
-    "S6": scaling_promises.restore_is_flat,
-    "S7": scaling_promises.restore_is_faster,
-    "S8": scaling_promises.fork_is_flat,
-    "S9": scaling_promises.memory_is_shared,
-    "S10": scaling_promises.concurrent_restores_succeed,
+    "S6": promises.restore_is_flat,
+    "S7": promises.restore_is_faster,
+    "S8": promises.fork_is_flat,
+    "S9": promises.memory_is_shared,
+    "S10": promises.concurrent_restores_succeed,
 }
 
 
@@ -52,16 +64,16 @@ def main() -> int:
     """Measure and show; 1 for failed runs, or with --check for a promise not kept."""
     options = script.options("restore", __doc__.splitlines()[0])
     console = Console()
-    figures = Figures(machine=describe_machine())
+    figures = Figures(machine=machines.describe())
     with steps(console) as progress, instance.home() as home:
         _measure(figures, home, options.quick, progress)
 
-    console.print(scaling_sheets.render(figures))
+    console.print(sheets.render(figures))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     whole = {"quick": options.quick, **figures.to_dict()}
     options.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    options.file("restore.md").write_text(scaling_sheets.markdown(figures), encoding="utf-8")
-    scaling_plot.save(figures, options.file("restore.png"))
+    options.file("restore.md").write_text(sheets.markdown(figures), encoding="utf-8")
+    chart.save(figures, options.file("restore.png"))
     console.print(f"\n[dim]figures: {options.json} and {options.results}/restore.{{md,png}}[/]\n")
 
     measured = []

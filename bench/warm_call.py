@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 import rekindle
+from lab import script
 from rekindle.bench import machine as machines
-from rekindle.bench import plot, script
+from rekindle.bench import plot
 from rekindle.bench.summary import percentile
 from rekindle.bench.table import ms
 from rekindle.exception import Error
-from rekindle.sdk import records
-from rekindle.sdk.bench_machine import describe_machine
+from rekindle.sdk.calls import records
 
 CALLS, QUICK_CALLS = 1000, 100
 #: Calls before the measurement: they start the runner and fill caches.
@@ -57,7 +57,7 @@ def main() -> int:
     }
 
     figures = {f"p{q}_ms": round(percentile(warm, q), 3) for q in (50, 95, 99)}
-    machine = describe_machine()
+    machine = machines.describe()
     shown = Table(title=f"a warm call of a no-op, {len(warm)} calls", title_justify="left")
     for q in (50, 95, 99):
         shown.add_column(f"p{q} ms", justify="right")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from rekindle.runtime.isolation import linux
+from rekindle.linux import mounts, namespaces, processes
 
 
 def _make_reachable(directories: list[Path]) -> None:
@@ -27,23 +27,25 @@ def _make_reachable(directories: list[Path]) -> None:
                 private.setdefault(above, []).append((directory, held))
                 break
     for above, wanted in private.items():
-        linux.mount("tmpfs", str(above), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
+        mounts.mount("tmpfs", str(above), "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=755")
         for directory, held in wanted:
             directory.mkdir(parents=True, exist_ok=True)
-            linux.mount(f"/proc/self/fd/{held}", str(directory), flags=linux.MS_BIND | linux.MS_REC)
+            mounts.mount(
+                f"/proc/self/fd/{held}", str(directory), flags=mounts.MS_BIND | mounts.MS_REC
+            )
 
 
 def main(argv: list[str]) -> None:
     """Never returns."""
     at = argv.index("--")
     uid = int(argv[1])
-    linux.unshare(linux.CLONE_NEWNS)
-    linux.make_mounts_private()
+    namespaces.unshare(namespaces.CLONE_NEWNS)
+    mounts.make_private()
     _make_reachable([Path(path).resolve() for path in argv[2:at]])
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    linux.die_with_parent()
+    processes.die_with_parent()
     os.execvp(argv[at + 1], argv[at + 1 :])
 
 

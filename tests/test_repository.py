@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,11 +108,119 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in anchors(linked), f"{path.name} links to {target}"
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_that_documents_speak_of_exist(path: Path) -> None:
+# What looks like a module's file and is none: users' programs, made-up names, generated files.
+_NO_FILES = {
+    *("app.py", "my_app.py", "myapp.py", "main.py", "program.py", "other.py", "file.py"),
+    *("a/b.py", "bench.py", "bench/NAME.py", "rekindle.v1"),
+}
+_FILE = re.compile(r"(?<![\w./*$~-])((?:[\w-]+/)*[\w-]+\.(?:py|md|proto|lua|toml|sh))(?![\w/*])")
+_DOTTED = re.compile(r"(?<![\w./-])(rekindle(?:\.[a-z_]\w*)+)")
+
+
+def code() -> list[Path]:
+    """All Python files of the repository but the generated ones."""
+    return sorted(path for path in files() if path.suffix == ".py" and "_pb2" not in path.name)
+
+
+def prose(path: Path) -> str:
+    """A document, or the docstrings and comments of a Python file."""
     text = path.read_text(encoding="utf-8")
-    for name in re.findall(r"`((?:rekindle|docs|examples|tests|dev)/[\w./-]+\w\.\w+)`", text):
-        assert (ROOT / name).exists(), f"{path.name} speaks of {name}"
+    if path.suffix == ".md":
+        return without_code(text)
+    found = re.findall(r"^\s*#:? (.*)$|  #:? (.*)$", text, re.M)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.append((ast.get_docstring(node) or "",))
+    return "\n".join("".join(one) for one in found)
+
+
+@cache
+def endings() -> set[str]:
+    """Each file of the repository by all ends of its path: ``c.py``, ``b/c.py``, ``a/b/c.py``."""
+    found = set()
+    for path in files():
+        parts = path.relative_to(ROOT).parts
+        found |= {"/".join(parts[i:]) for i in range(len(parts))}
+    return found
+
+
+def names_something(dotted: str) -> bool:
+    """Whether ``rekindle.a.b`` is a module, or a name in one."""
+    parts = dotted.split(".")
+    for end in range(len(parts), 0, -1):
+        module = ROOT.joinpath(*parts[:end])
+        file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+        if file.exists():
+            left = parts[end : end + 1]
+            return all(re.search(rf"\b{name}\b", file.read_text(encoding="utf-8")) for name in left)
+    return False
+
+
+@pytest.mark.parametrize("path", documents() + code(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_modules_that_are_spoken_of_exist(path: Path) -> None:
+    if path.name == "CHANGELOG.md" or path == Path(__file__):
+        return  # history; examples
+    text = prose(path)
+    stale = set(_FILE.findall(text))
+    stale |= {name for name in _DOTTED.findall(text) if not names_something(name)}
+    stale -= endings() | _NO_FILES
+    assert not stale, f"{path.relative_to(ROOT)} speaks of {sorted(stale)}"
+
+
+#: Rooms in which modules still import each other in a circle.
+_CIRCLES_LEFT = {"rekindle.controller", "rekindle.runtime.agent", "rekindle.sdk"}
+
+
+def imports() -> dict[str, set[str]]:
+    """Module of rekindle -> those that it imports, at any time and also for its types alone."""
+    modules = {}
+    for path in (ROOT / "rekindle").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        named = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= {one if one in modules else node.module for one in inside}
+        graph[module] = (named & modules.keys()) - {module}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of modules of which each leads to each: what is left when all ends are taken away."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            new = graph[ahead.pop()] - seen
+            seen |= new
+            ahead += new
+        return seen
+
+    reach = {module: reached(module) for module in graph}
+    found = {
+        frozenset(other for other in reach[module] if module in reach[other])
+        for module in graph
+        if module in reach[module]
+    }
+    return [set(one) for one in found]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    for circle in circles(imports()):
+        inside = any(all(name.startswith(room) for name in circle) for room in _CIRCLES_LEFT)
+        assert inside, f"import each other in a circle: {sorted(circle)}"
+
+
+def test_rooms_that_may_have_circles_still_have_them() -> None:
+    found = circles(imports())
+    for room in _CIRCLES_LEFT:
+        assert any(name.startswith(room) for one in found for name in one), f"{room} has none left"
 
 
 def test_no_file_mentions_a_path_of_the_machine_that_it_was_written_on() -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.steps import Steps
 from peers import memory
 from peers.process import HangsError, MeasureError, Peer, started
-from rekindle.bench.steps import Steps
-from rekindle.bench.versus import OURS, Row, Versus, shown
+from peers.versus import OURS, Row, Versus, shown
 
 #: In the order in which they are shown; turned by one each round.
 SYSTEMS = (OURS, "ray", "pool", "celery")

@@ -18,10 +18,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lab.steps import Steps
 from peers import environment
 from peers.process import Peer, started
-from rekindle.bench.steps import Steps
-from rekindle.bench.versus import OURS
+from peers.versus import OURS
 
 _RATE, _TOP = 200, 12
 #: py-spy ends by itself after the time that is measured.
@@ -139,10 +139,10 @@ def _sample(
         total = sum(stacks.values()) or 1
         own: Counter[str] = Counter()
         whole: Counter[str] = Counter()
-        for stack, times in stacks.items():
-            own[_named(stack[-1])] += times
-            for frame in {_named(frame) for frame in stack}:
-                whole[frame] += times
+        for frames, seen in stacks.items():
+            own[_named(frames[-1])] += seen
+            for frame in {_named(frame) for frame in frames}:
+                whole[frame] += seen
         part = parts.setdefault(kind, Part())
         part.own = [(frame, n / total) for frame, n in own.most_common(_TOP)]
         part.whole = [(frame, n / total) for frame, n in whole.most_common(3 * _TOP)]

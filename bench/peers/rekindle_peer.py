@@ -145,7 +145,7 @@ def memory() -> Iterator[served.Measures]:
     with memory_app.run():
 
         def start(count: int) -> list[int]:
-            holder = Holder()
+            holder: Any = Holder()  # its methods have .remote
             holder.first.remote()
             holder.first.prepare("restore")
             with tempfile.TemporaryDirectory(prefix="rk-meet-") as directory:

@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from peers.plan import NAMES
+from peers.versus import OURS, Row, Target, Versus, ratio, shown, worst
 from rekindle.bench import machine as machines
-from rekindle.bench.versus import OURS, Row, Target, Versus, ratio, shown, worst
 
 NOTE = (
     "Medians over all rounds, where two times stand p50 / p99; each system in the quickest of the "

@@ -1,4 +1,5 @@
 """The parts of ``bench/restore.py``: what is measured, one file a question.
 
-What figures are and how they are shown is in ``rekindle/bench``.
+What the figures are is in ``scaling``, how they are shown in ``sheets`` and ``chart``, what is
+promised of them in ``promises``.
 """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rekindle.bench.scaling import AtOnceFigures
-from rekindle.bench.steps import Steps
+from lab.steps import Steps
 from rekindle.wire.phases import Strategy
 from restoring.calls import forced, prepare
 from restoring.instance import Instance
+from restoring.scaling import AtOnceFigures
 from restoring.threads import together
 
 COUNTS = (1, 8, 24)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from rekindle.bench.records import Run
+from rekindle.bench.target import FunctionTarget
 from rekindle.exception import StrategyUnavailableError
-from rekindle.sdk import records
-from rekindle.sdk.bench_target import FunctionTarget
-from rekindle.sdk.records import CallRecord
+from rekindle.sdk.calls import records
+from rekindle.sdk.calls.records import CallRecord
 from rekindle.wire.phases import Strategy
 
 

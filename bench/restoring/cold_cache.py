@@ -6,8 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from rekindle.bench.scaling import ColdCacheFigures
-from rekindle.bench.steps import Steps
+from lab.steps import Steps
 from rekindle.exception import SetupError
 from rekindle.sdk.function import Function
 from rekindle.snapshot import workingset
@@ -16,6 +15,7 @@ from rekindle.wire.phases import Strategy
 from restoring.calls import forced, plain, prepare
 from restoring.instance import instance
 from restoring.models import PATTERNS, declare, layers_of
+from restoring.scaling import ColdCacheFigures
 
 
 def measure(

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rekindle.bench.scaling import EmbedFigures
-from rekindle.bench.steps import Steps
+from lab.steps import Steps
 from rekindle.wire.phases import Phase, Strategy
 from restoring.calls import forced, plain, prepare
 from restoring.instance import instance
+from restoring.scaling import EmbedFigures
 
 MODES = ("auto", "copied")
 TEXTS = ["a storm at sea"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from rekindle.bench.scaling import SharedFigures
-from rekindle.bench.steps import Steps
+from lab.steps import Steps
 from rekindle.exception import ExecutionError
 from rekindle.wire.phases import Strategy
 from restoring.models import LAYER_BYTES
+from restoring.scaling import SharedFigures
 from restoring.sizes import Place
 from restoring.threads import together
 

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import interleave
+from lab.interleave import Entry
+from lab.steps import Steps
 from rekindle import App
-from rekindle.bench import interleave, scaling
-from rekindle.bench.interleave import Entry
 from rekindle.bench.records import Run
-from rekindle.bench.scaling import SizeFigures, SnapshotFigures
-from rekindle.bench.steps import Steps
 from rekindle.exception import StrategyUnavailableError
 from rekindle.snapshot.store import Snapshot, SnapshotStore
 from rekindle.wire.phases import Strategy
-from restoring import probes
+from restoring import probes, scaling
 from restoring.calls import forced, prepare
 from restoring.instance import Instance, instance
 from restoring.models import LAYER_BYTES, Models, declare, layers_of
+from restoring.scaling import SizeFigures, SnapshotFigures
 
 #: Between calls that are made while a snapshot is written.
 _BETWEEN_CALLS_S = 0.05

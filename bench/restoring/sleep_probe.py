@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from rekindle.runtime.isolation import linux
+from rekindle.linux import mounts
 from rekindle.snapshot import command, criu
 
 #: CRIU's own processes take the small ids, and a restored process needs the one that it had.
@@ -25,7 +25,7 @@ def main() -> None:
     images, log = Path(sys.argv[1], "images"), Path(sys.argv[1], "restore.log")
     images.mkdir()
     # CRIU keeps its feature cache only where /run is a tmpfs.
-    linux.mount("tmpfs", "/run", "tmpfs")
+    mounts.mount("tmpfs", "/run", "tmpfs")
     Path("/proc/sys/kernel/ns_last_pid").write_text(str(PID - 1))
     sleep = subprocess.Popen(
         ["sleep", "100000"],

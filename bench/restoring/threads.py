@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.exception import Error
-from rekindle.sdk import records
+from rekindle.sdk.calls import records
 from rekindle.sdk.running import ask_strategy
 from rekindle.wire.phases import Strategy
 

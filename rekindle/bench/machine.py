@@ -10,11 +10,13 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from rekindle.exception import CriuNotFoundError
+from rekindle.snapshot import criu
 from rekindle.wire.version import __version__
 
 
-def describe(*, criu: str = "") -> dict[str, Any]:
-    """CPU, memory, kernel, Python and rekindle of this machine; ``criu`` is its version text."""
+def describe() -> dict[str, Any]:
+    """CPU, memory, kernel, Python, rekindle and CRIU of this machine."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
@@ -24,7 +26,7 @@ def describe(*, criu: str = "") -> dict[str, Any]:
         "os": _os_name(),
         "python": platform.python_version(),
         "rekindle": __version__,
-        "criu": criu,
+        "criu": _criu_version(),
     }
 
 
@@ -40,6 +42,14 @@ def line(machine: dict[str, Any]) -> str:
     if machine.get("criu"):
         parts.append(f"CRIU {machine['criu']}")
     return ", ".join(parts)
+
+
+def _criu_version() -> str:
+    """Empty where there is none that works: restores report it themselves."""
+    try:
+        return criu.find().version_text
+    except CriuNotFoundError:
+        return ""
 
 
 def _cpu_model() -> str:

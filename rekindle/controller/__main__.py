@@ -20,8 +20,8 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.exception import Error
+from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
-from rekindle.runtime.isolation.linux import die_with_parent
 from rekindle.wire import blobs, logs
 
 log = logging.getLogger("rekindle.controller")

@@ -27,7 +27,7 @@ from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.nodes.agents import Agents
 from rekindle.controller.nodes.gateway import AgentGateway
 from rekindle.controller.nodes.orders import Orders
-from rekindle.controller.pools.pooling import Pooling
+from rekindle.controller.pools.pool_service import PoolService
 from rekindle.controller.queue.calls import Calls
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES, Settings
@@ -91,7 +91,7 @@ class ControllerServer:
         self._status = StatusReport(
             self.state, self._store, self._link, self.metrics, time.monotonic()
         )
-        self._pooling = Pooling(self.state, self._link, self._tasks)
+        self._pooling = PoolService(self.state, self._link, self._tasks)
         self._status.pool_of = self._pooling.scaler.report
         self._scrape = Scrape(self.metrics, self.state, lambda: self._status.make(pools=False))
         self._metrics_http = MetricsHttp(self._scrape.text)
@@ -114,7 +114,7 @@ class ControllerServer:
             self.state,
             self._registry,
             calls.delivery,
-            calls.setbacks,
+            calls.redelivery,
             calls.reaper,
             calls.dispatcher,
             self._orders,
@@ -126,7 +126,7 @@ class ControllerServer:
         self._apps.close_on_agents = self._orders.close_app
         self._app_names = AppNames(self.state, self._link, settings.result_ttl_s)
         self._apps.on_closing = self._app_names.closed
-        self._apps.forget_calls = calls.keeping.forget
+        self._apps.forget_calls = calls.retention.forget
         if self._shrinking is not None:
             self._apps.on_forgotten = self._shrinking.soon
         calls.intake.on_no_agent = self._agents.missed
@@ -240,20 +240,20 @@ class ControllerServer:
         """Everything that the controller before this one had."""
         await self._link.command("PING")
         self._agents.expect(await self._registry.load_agents())
-        adrift = bool(self.state.expected_agents)
+        orphaned = bool(self.state.expected_agents)
         half_closed: list[str] = []
         for stored in await self._registry.load_apps():
             for known in stored.functions:
                 await self._pooling.book.load(known.function_id)
             app = await self._apps.restore(stored)
             for function in app.functions.values():
-                await self._calls.taking.recover(function, adrift=adrift)
+                await self._calls.loader.recover(function, orphaned=orphaned)
             if stored.closed:
                 half_closed.append(app.app_id)
             else:
                 self._apps.start_grace(app)
                 for function in app.functions.values():
-                    self._calls.taking.take_more(function)
+                    self._calls.loader.take_more(function)
         for app_id in half_closed:
             self._tasks.start(self._apps.close(app_id), "close app")
         log.info(

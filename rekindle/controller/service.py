@@ -17,7 +17,7 @@ from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.metrics.scrape import Scrape
 from rekindle.controller.nodes.orders import Orders
-from rekindle.controller.pools.pooling import Pooling
+from rekindle.controller.pools.pool_service import PoolService
 from rekindle.controller.queue.calls import Calls
 from rekindle.controller.queue.intake import Intake
 from rekindle.controller.queue.results import ResultStreams
@@ -85,7 +85,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         results: ResultStreams,
         logbook: Logbook,
         app_names: AppNames,
-        pooling: Pooling,
+        pooling: PoolService,
         settings: Settings,
     ) -> None:
         self._state = state
@@ -161,7 +161,7 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     @answered
     async def Taken(self, request: pb.TakenRequest, context: Context) -> pb.TakenReply:
-        await self._calls.keeping.taken(request)
+        await self._calls.retention.taken(request)
         return pb.TakenReply()
 
     @answered

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rekindle.controller.queue.fence import Fence
-from rekindle.controller.queue.inputs import Entry, Holder, Holding, LoneInput, Lot
+from rekindle.controller.queue.inputs import DetachedInput, Holder, Holding, QueuedBatch, QueueEntry
+from rekindle.controller.queue.tombstones import Tombstones
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 
@@ -88,9 +88,9 @@ class Function:
     name: str
     app: App
     spec: FunctionSpec
-    ready: deque[Lot | LoneInput] = field(default_factory=deque)
-    entries: dict[str, Entry] = field(default_factory=dict)  # in memory, by their ids
-    fence: Fence = field(default_factory=Fence)
+    ready: deque[QueuedBatch | DetachedInput] = field(default_factory=deque)
+    entries: dict[str, QueueEntry] = field(default_factory=dict)  # in memory, by their ids
+    tombstones: Tombstones = field(default_factory=Tombstones)
     undone: int = 0  # accepted and not done, on the stream or here, as Redis last said
     held: int = 0  # undone inputs in memory, wherever they are
     held_bytes: int = 0
@@ -102,8 +102,8 @@ class Function:
     units: float = 0.0  # the same in shares of agents' room
     mean_ns: float = 0.0  # what an input takes; 0: not known yet
     backlog: bool = False  # inputs may wait on the stream
-    taking: bool = False
-    taken: asyncio.Event = field(default_factory=_set_event)  # set while not taking
+    loading: bool = False
+    loaded: asyncio.Event = field(default_factory=_set_event)  # set while not loading
     served: int = 0  # turn of its last assignment, for fairness
     opened_on: str = ""  # the agent that keeps min_containers
     #: Runners that each of its pools may have, over all agents; 0 is no limit, None as declared.
@@ -308,7 +308,7 @@ class State:
     calls: dict[str, Call] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
     waiters: dict[InputKey, list[asyncio.Future[bytes]]] = field(default_factory=dict)
-    adrift: dict[Holding, None] = field(default_factory=dict)  # an agent may come back with them
+    orphaned: dict[Holding, None] = field(default_factory=dict)  # an agent may come back with them
     expected_agents: set[str] = field(default_factory=set)  # of the controller before this one
     accepting_bytes: int = 0  # of requests that are on their way to Redis
     closed_apps: deque[str] = field(default_factory=lambda: deque(maxlen=256))

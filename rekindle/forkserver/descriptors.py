@@ -14,8 +14,9 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from rekindle.forkserver import kinds, syscalls
+from rekindle.forkserver import kinds
 from rekindle.forkserver.kinds import Kind
+from rekindle.linux import descriptors
 
 _MQUEUE, _TMPFS, _PROC = 0x19800202, 0x01021994, 0x9FA0
 #: Major and minor numbers of null, zero, full, random and urandom.
@@ -101,7 +102,7 @@ def _look_at(fd: int) -> OpenFile:
 
 def _kind_of(fd: int, one: OpenFile, status: os.stat_result) -> Kind:
     mode, link = status.st_mode, one.link
-    if link.startswith("/proc/") and syscalls.filesystem_type(fd) == _PROC:
+    if link.startswith("/proc/") and descriptors.filesystem_type(fd) == _PROC:
         return kinds.PROC_FILE
     if one.flags & os.O_PATH:
         return kinds.PATH
@@ -133,11 +134,11 @@ def _kind_of(fd: int, one: OpenFile, status: os.stat_result) -> Kind:
 def _kind_of_regular(fd: int, link: str) -> Kind:
     if link.startswith("/memfd:"):
         # Huge pages are not in shmem, and secret memory cannot be read at all.
-        is_plain = syscalls.filesystem_type(fd) == _TMPFS
+        is_plain = descriptors.filesystem_type(fd) == _TMPFS
         return kinds.MEMORY_FILE if is_plain else kinds.UNKNOWN
     if link.partition(":[")[0] in _NAMESPACES:
         return kinds.NAMESPACE
-    if not link.startswith("/") or syscalls.filesystem_type(fd) == _MQUEUE:
+    if not link.startswith("/") or descriptors.filesystem_type(fd) == _MQUEUE:
         return kinds.QUEUE if link.startswith("/") else kinds.UNKNOWN
     if link.endswith(" (deleted)"):
         return kinds.UNLINKED
@@ -155,7 +156,7 @@ def _can_be_opened_again(fd: int) -> bool:
 
 def _are_one(fd: int, other: OpenFile) -> bool:
     try:
-        return syscalls.share_description(fd, other.fd)
+        return descriptors.share_description(fd, other.fd)
     except OSError:
         # Not known: neither is safe then.
         other.kind = kinds.UNKNOWN
@@ -197,7 +198,7 @@ def _kind_of_socket(one: OpenFile, here: dict[int, OpenFile]) -> Kind:
         if end.family != socket.AF_UNIX:
             return kinds.SOCKET
         try:
-            peer = here.get(syscalls.unix_peer(one.inode[1]))
+            peer = here.get(descriptors.unix_peer(one.inode[1]))
             if peer is None or end.getsockname() or end.getpeername():
                 return kinds.SOCKET
         except OSError:

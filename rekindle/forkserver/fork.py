@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from rekindle.forkserver import interrupts
-from rekindle.runtime.isolation import linux
+from rekindle.linux import namespaces
 
 
 class Forker:
@@ -20,7 +20,7 @@ class Forker:
     def prepare(self) -> None:
         """Make the PID namespace of the next isolated child. Raises OSError."""
         if not self._ready:
-            linux.unshare(linux.CLONE_NEWPID)
+            namespaces.unshare(namespaces.CLONE_NEWPID)
             self._ready = True
 
     def release(self) -> None:
@@ -32,7 +32,7 @@ class Forker:
         if self._ready:
             own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                linux.setns(own, linux.CLONE_NEWPID)
+                namespaces.setns(own, namespaces.CLONE_NEWPID)
             finally:
                 os.close(own)
             self._ready = False
@@ -66,14 +66,3 @@ class Forker:
         if pid == 0:
             os.setsid()  # CRIU wants the leader of a process's session inside what it dumps
         return pid
-
-
-def isolate_child(hostname: str) -> None:
-    """In the forked child: own mounts with a /proc that shows only it, host name, IPC, /dev/shm.
-
-    Mounts are private already, as the template's are, so nothing propagates.
-    """
-    linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
-    linux.mount_proc()
-    linux.mount_shm()
-    linux.set_hostname(hostname)

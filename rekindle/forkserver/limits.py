@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from rekindle.linux import maps
+
 #: Read by the libraries when they are loaded, or when their pool is first used.
 LIMITED = {
     "OMP_NUM_THREADS": "1",
@@ -110,10 +112,4 @@ def _exported(
 
 
 def _loaded_libraries() -> set[str]:
-    with open("/proc/self/maps") as maps:
-        lines = [line.split(maxsplit=5) for line in maps]
-    return {
-        fields[5].strip()
-        for fields in lines
-        if len(fields) == 6 and "x" in fields[1] and ".so" in fields[5]
-    }
+    return {area.path for area in maps.mappings() if "x" in area.permissions and ".so" in area.path}

@@ -13,7 +13,7 @@ import stat
 from rekindle.forkserver.descriptors import OpenFile
 from rekindle.forkserver.kinds import INNER_SOCKETS
 from rekindle.forkserver.wiped import areas_with
-from rekindle.runtime.isolation import linux
+from rekindle.linux import capabilities, processes
 
 _FASYNC = 0o20000
 #: Options of Unix sockets that a new pair does not have, with their number and what is usual.
@@ -60,8 +60,8 @@ def _is_null(fd: int) -> bool:
 
 def given_up_privileges() -> str:
     """Why nothing can be isolated any more, "" where it can."""
-    effective, _permitted = linux.capabilities()
-    if effective >> linux.CAP_SYS_ADMIN & 1:
+    effective, _permitted = capabilities.current()
+    if effective >> capabilities.CAP_SYS_ADMIN & 1:
         return ""
     return f"it gave up its privileges (uid {os.geteuid()})"
 
@@ -91,11 +91,8 @@ def _odd_options(one: OpenFile) -> list[str]:
 
 
 def _pending_signals() -> list[str]:
-    with open("/proc/self/status") as status:
-        masks = [
-            int(line.split()[1], 16) for line in status if line.startswith(("SigPnd:", "ShdPnd:"))
-        ]
-    pending = masks[0] | masks[1]
+    status = processes.status()
+    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
     return [_name(number) for number in range(1, signal.NSIG) if pending >> (number - 1) & 1]
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from rekindle.forkserver import kinds
 from rekindle.forkserver.kinds import Kind
-
-_READ, _WRITE, _EXECUTE = 1, 2, 4
+from rekindle.linux import maps
 
 
 @dataclass
@@ -30,25 +29,11 @@ class SharedMapping:
 def shared_mappings() -> list[SharedMapping]:
     """All of them."""
     found = []
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            if line[line.index(" ") + 4] != "s":
-                continue
-            fields = line.rstrip("\n").split(maxsplit=5)
-            start, _, end = fields[0].partition("-")
-            major, _, minor = fields[3].partition(":")
+    for area in maps.mappings():
+        if area.permissions[3] == "s":
+            inode = (area.device, area.inode)
             one = SharedMapping(
-                int(start, 16),
-                int(end, 16) - int(start, 16),
-                sum(
-                    bit
-                    for bit, letter in ((_READ, "r"), (_WRITE, "w"), (_EXECUTE, "x"))
-                    if letter in fields[1]
-                ),
-                int(fields[2], 16),
-                (os.makedev(int(major, 16), int(minor, 16)), int(fields[4])),
-                fields[5] if len(fields) == 6 else "",
-                kinds.UNKNOWN,
+                area.start, area.size, area.prot, area.offset, inode, area.path, kinds.UNKNOWN
             )
             one.kind = _kind_of(one)
             found.append(one)
@@ -62,14 +47,14 @@ def _kind_of(one: SharedMapping) -> Kind:
     if link.startswith(("anon_inode:", "/anon_hugepage", "/secretmem", "socket:")) or not link:
         return kinds.UNKNOWN
     if link == "/dev/zero (deleted)" or link.startswith(("/memfd:", "/dev/shm/", "[anon_shmem:")):
-        is_readable = bool(one.prot & _READ)
+        is_readable = bool(one.prot & maps.PROT_READ)
         small = is_readable and one.size <= kinds.SETTLED_MEMORY_BYTES
         return kinds.MEMORY_MAP if small else kinds.LARGE_MEMORY_MAP
     if link.startswith("/dev/"):
         return kinds.DEVICE_MAP
     if link.endswith(" (deleted)"):
         return kinds.UNLINKED_MAP if one.size <= kinds.SETTLED_BYTES else kinds.LARGE_UNLINKED_MAP
-    if not one.prot & _WRITE:
+    if not one.prot & maps.PROT_WRITE:
         return kinds.READ_MAP
     return kinds.SQLITE_INDEX if _is_sqlite_index(link) else kinds.FILE_MAP
 
@@ -92,21 +77,10 @@ class PrivateMapping:
 
 def private_mappings_of_unlinked() -> list[PrivateMapping]:
     """Those that a restore would have to make a file for."""
-    found = []
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            if not line.endswith(" (deleted)\n") or line[line.index(" ") + 4] != "p":
-                continue
-            fields = line.rstrip("\n").split(maxsplit=5)
-            if fields[5].startswith(("/memfd:", "/dev/zero", "/SYSV")):
-                continue
-            start, _, end = fields[0].partition("-")
-            prot = sum(
-                bit
-                for bit, letter in ((_READ, "r"), (_WRITE, "w"), (_EXECUTE, "x"))
-                if letter in fields[1]
-            )
-            found.append(
-                PrivateMapping(int(start, 16), int(end, 16) - int(start, 16), prot, fields[5])
-            )
-    return found
+    return [
+        PrivateMapping(area.start, area.size, area.prot, area.path)
+        for area in maps.mappings()
+        if area.permissions[3] == "p"
+        and area.path.endswith(" (deleted)")
+        and not area.path.startswith(("/memfd:", "/dev/zero", "/SYSV"))
+    ]

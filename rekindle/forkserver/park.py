@@ -1,8 +1,8 @@
-"""Parking: make the process quiet and small, and wait on the leash.
+"""Parking: make the process quiet and small, and wait on the control pipe.
 
-The leash is the one pipe that a parked process holds. CRIU can freeze a process with it as it is,
-and gives a restored copy a new pipe in its place; what is written to it are a line of JSON, the
-orders: where to connect, and as whom.
+It is the one pipe that a parked process holds. CRIU can freeze a process with it as it is, and
+gives a restored copy a new pipe in its place. A line of JSON is written to it, the orders: where to
+connect, and as whom.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from collections.abc import Collection
 from typing import Any
 
 from rekindle.forkserver import limits
-from rekindle.runtime.isolation import linux
+from rekindle.linux import memory
 
-#: The descriptor of the leash in every template.
-LEASH_FD = 3
+#: The descriptor of the control pipe in every template.
+CONTROL_FD = 3
 
 
-def read_orders(leash_fd: int = LEASH_FD) -> dict[str, Any]:
-    """Block until a line of orders comes. Raises EOFError when nobody holds the leash."""
+def read_orders(control_fd: int = CONTROL_FD) -> dict[str, Any]:
+    """Block until a line of orders comes. Raises EOFError when no one holds the control pipe."""
     line = b""
     while not line.endswith(b"\n"):
-        piece = os.read(leash_fd, 4096)
+        piece = os.read(control_fd, 4096)
         if not piece:
-            raise EOFError("the leash was dropped")
+            raise EOFError("the control pipe was dropped")
         line += piece
     orders: dict[str, Any] = json.loads(line)
     return orders
@@ -41,7 +41,7 @@ def quiesce() -> None:
     # Objects that live now are never looked at again by the collector, so that runners do not
     # copy their pages by writing collector marks into them.
     gc.freeze()
-    linux.return_freed_memory()
+    memory.return_freed_memory()
 
 
 def _stop_progress_monitors() -> None:

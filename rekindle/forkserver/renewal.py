@@ -11,9 +11,10 @@ import os
 import re
 from collections import defaultdict
 
-from rekindle.forkserver import kinds, syscalls
+from rekindle.forkserver import kinds
 from rekindle.forkserver.descriptors import OpenFile, watches
 from rekindle.forkserver.settling import put_in_place
+from rekindle.linux import descriptors
 
 #: What an open of a file keeps of the flags that it was opened with.
 _FLAGS = (
@@ -42,7 +43,7 @@ def renew(files: list[OpenFile]) -> None:
             _renew_timerfd(one)
         elif one.kind is kinds.SIGNALFD:
             mask = int(_told(one, "sigmask"), 16)
-            put_in_place(syscalls.new_signalfd(mask, one.flags & _OF_ANONYMOUS), one.fds)
+            put_in_place(descriptors.new_signalfd(mask, one.flags & _OF_ANONYMOUS), one.fds)
     _renew_pipes(files)
     _renew_sockets(files)
     _renew_epolls([one for one in files if one.kind is kinds.EPOLL])
@@ -78,7 +79,7 @@ def _renew_eventfd(one: OpenFile) -> None:
 
 def _renew_timerfd(one: OpenFile) -> None:
     left, interval = (_pair(_told(one, name)) for name in ("it_value", "it_interval"))
-    fresh = syscalls.new_timerfd(
+    fresh = descriptors.new_timerfd(
         int(_told(one, "clockid")),
         one.flags & _OF_ANONYMOUS,
         left,
@@ -109,8 +110,8 @@ def _renew_pipe(ends: list[OpenFile]) -> None:
         fcntl.fcntl(fresh[os.O_RDONLY], _F_SETPIPE_SZ, capacity)
     for end in ends:
         if end.flags & os.O_ACCMODE == os.O_RDONLY:
-            waiting = syscalls.bytes_waiting(end.fd)
-            syscalls.copy_pipe_content(end.fd, fresh[os.O_WRONLY], waiting)
+            waiting = descriptors.bytes_waiting(end.fd)
+            descriptors.copy_pipe_content(end.fd, fresh[os.O_WRONLY], waiting)
             break
     for end in ends:
         way = end.flags & os.O_ACCMODE
@@ -154,7 +155,7 @@ def _renew_socket_pair(one: OpenFile, other: OpenFile) -> None:
 def _renew_epolls(epolls: list[OpenFile]) -> None:
     """First all of them, then what they watch: one may watch another."""
     for one in epolls:
-        put_in_place(syscalls.new_epoll(), one.fds)
+        put_in_place(descriptors.new_epoll(), one.fds)
     for one in epolls:
         for watch in watches(one):
-            syscalls.epoll_add(one.fd, watch.fd, watch.events, watch.data)
+            descriptors.epoll_add(one.fd, watch.fd, watch.events, watch.data)

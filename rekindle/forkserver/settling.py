@@ -20,9 +20,10 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rekindle.forkserver import kinds, syscalls
+from rekindle.forkserver import kinds
 from rekindle.forkserver.descriptors import OpenFile, is_inheritable
 from rekindle.forkserver.mappings import PrivateMapping, SharedMapping
+from rekindle.linux import memory
 
 SHM = "/dev/shm"
 _F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
@@ -96,7 +97,7 @@ def settle(objects: list[MemoryObject], private: list[PrivateMapping]) -> None:
             one.seals = _seals_of(one.files[0].fd)
         _replace(one, _memory_file())
     for area in private:
-        syscalls.map_private_copy_at(area.start, area.size, area.prot)
+        memory.map_private_copy_at(area.start, area.size, area.prot)
 
 
 def renew(objects: list[MemoryObject], *, for_runner: bool) -> None:
@@ -116,7 +117,7 @@ def unmap(objects: list[MemoryObject]) -> None:
     for one in objects:
         if one.handle >= 0:
             for area in one.mappings:
-                syscalls.reserve_at(area.start, area.size)
+                memory.reserve_at(area.start, area.size)
 
 
 def map_again(objects: list[MemoryObject]) -> None:
@@ -129,7 +130,7 @@ def map_again(objects: list[MemoryObject]) -> None:
             _replace(one, _memory_file())
             continue
         for area in one.mappings:
-            syscalls.map_shared_at(area.start, area.size, area.prot, one.handle, area.offset)
+            memory.map_shared_at(area.start, area.size, area.prot, one.handle, area.offset)
 
 
 def bring_names_back(objects: list[MemoryObject]) -> None:
@@ -182,7 +183,7 @@ def _replace(one: MemoryObject, fresh: int) -> None:
         os.lseek(opened, file.position, os.SEEK_SET)
         put_in_place(opened, file.fds)
     for area in one.mappings:
-        syscalls.map_shared_at(area.start, area.size, area.prot, fresh, area.offset)
+        memory.map_shared_at(area.start, area.size, area.prot, fresh, area.offset)
     if one.seals and not one.path:
         fcntl.fcntl(fresh, _F_ADD_SEALS, one.seals)
     if one.handle < 0:

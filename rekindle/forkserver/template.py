@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from rekindle.forkserver import fork, park, wiped
 from rekindle.forkserver.open_things import OpenThings
+from rekindle.linux import namespaces
+from rekindle.linux.maps import Mapping
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.phases import Mark, Phase, now_ns
 
@@ -108,19 +110,19 @@ class Template:
             return
         self._marks = [(Phase.FORK.value, now_ns())]
         self._leave_parent_behind()
-        fork.isolate_child(order["hostname"])
+        namespaces.isolate(order["hostname"])
         self.things.give_to_runner()
         self._marks.append((Phase.ISOLATE.value, now_ns()))
         self._connect(order["token"])
 
     def _fork_copy(self) -> None:
-        """Make a copy that waits on the leash, and tell its pid once it does."""
+        """Make a copy that waits on the control_pipe, and tell its pid once it does."""
         park.flush_output()
         ready_read, ready_write = os.pipe()
         pid = self._forker.fork_copy()
         if pid != 0:
             os.close(ready_write)
-            os.read(ready_read, 1)  # the end of the pipe: the copy holds nothing but the leash
+            os.read(ready_read, 1)  # the end: the copy holds nothing but the control pipe
             os.close(ready_read)
             self._children[os.pidfd_open(pid)] = pid
             self.channel.send({"op": "copied", "pid": pid})
@@ -132,10 +134,10 @@ class Template:
         areas = _empty_areas()
         self.things.unmap_memory()
         os.close(ready_write)
-        self._wait_on_leash(areas)
+        self._wait_for_orders(areas)
 
     def _park(self) -> None:
-        """Let go of everything but the leash: this process itself is to be frozen."""
+        """Let go of everything but the control pipe: this process itself is to be frozen."""
         self._close_children()
         self._forker.release()
         park.let_go_of_output()
@@ -143,9 +145,9 @@ class Template:
         areas = _empty_areas()
         self.things.unmap_memory()
         self.channel.close()
-        self._wait_on_leash(areas)
+        self._wait_for_orders(areas)
 
-    def _wait_on_leash(self, areas: list[wiped.WipedArea]) -> None:
+    def _wait_for_orders(self, areas: list[Mapping]) -> None:
         """Frozen here, and woken here in every restored copy."""
         try:
             orders = park.read_orders()
@@ -173,7 +175,7 @@ class Template:
         self._children.clear()
 
 
-def _empty_areas() -> list[wiped.WipedArea]:
+def _empty_areas() -> list[Mapping]:
     """Before anybody is told that this process may be frozen: what its copies must empty.
 
     It is emptied here, too: what lies there, keys for the most part, is not for a snapshot.

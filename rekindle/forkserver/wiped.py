@@ -11,51 +11,27 @@ Knows nothing of what lies in an area, nor who made it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
-from rekindle.runtime.isolation import linux
+from rekindle.linux import maps, memory
+from rekindle.linux.maps import Mapping
 
 #: Of VmFlags in /proc/PID/smaps: wiped on fork, droppable.
 _EMPTIED = frozenset({"wf", "dp"})
 
-_HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-])")
 
-
-@dataclass(frozen=True)
-class WipedArea:
-    """One area, as the kernel describes it."""
-
-    start: int
-    end: int
-    permissions: str  # "rw-"
-    vm_flags: frozenset[str]
-
-
-def find(smaps: str = "/proc/self/smaps") -> list[WipedArea]:
+def find(smaps: str = "/proc/self/smaps") -> list[Mapping]:
     """The areas of this process that a forked child finds empty."""
     return areas_with(_EMPTIED, smaps)
 
 
-def areas_with(wanted: Collection[str], smaps: str = "/proc/self/smaps") -> list[WipedArea]:
+def areas_with(wanted: Collection[str], smaps: str = "/proc/self/smaps") -> list[Mapping]:
     """The areas of this process that have one of the flags ``wanted`` (VmFlags)."""
-    found = []
-    start = end = 0
-    permissions = ""
-    with open(smaps) as lines:
-        for line in lines:
-            if line.startswith("VmFlags:"):
-                flags = frozenset(line.split()[1:])
-                if not flags.isdisjoint(wanted):
-                    found.append(WipedArea(start, end, permissions, flags))
-            elif head := _HEAD.match(line):
-                start, end = int(head[1], 16), int(head[2], 16)
-                permissions = head[3]
-    return found
+    areas = maps.mappings_with_flags(smaps)
+    return [area for area in areas if not area.vm_flags.isdisjoint(wanted)]
 
 
-def renew(areas: Iterable[WipedArea]) -> None:
+def renew(areas: Iterable[Mapping]) -> None:
     """Make each area anew: empty, and with the flags that it had. Raises OSError."""
     for area in areas:
-        linux.empty_area(area.start, area.end - area.start, area.permissions, area.vm_flags)
+        memory.empty_area(area.start, area.size, area.prot, area.vm_flags)

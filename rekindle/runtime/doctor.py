@@ -19,6 +19,7 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError, Error
 from rekindle.gpu_restore import inventory as gpus
+from rekindle.linux import capabilities
 from rekindle.runtime.isolation import privilege
 from rekindle.snapshot import criu, pycriu
 
@@ -75,7 +76,7 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_criu(),
         check_kernel(),
         namespaces,
-        check_capabilities(_effective_capabilities(), needed=not by_user_namespaces()),
+        check_capabilities(capabilities.current()[0], needed=not by_user_namespaces()),
         check_user(namespaces),
         check_redis(find_redis),
         check_store(paths.snapshots_dir()),
@@ -187,12 +188,12 @@ def kernel_version(release: str) -> tuple[int, int]:
 
 _PROBE = """
 import os
-from rekindle.runtime.isolation import linux
-linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
+from rekindle.linux import mounts, namespaces
+namespaces.unshare(namespaces.CLONE_NEWPID | namespaces.CLONE_OWN)
 child = os.fork()
 if child == 0:
-    linux.make_mounts_private()
-    linux.mount_proc()
+    mounts.make_private()
+    mounts.mount_proc()
     with open("/proc/sys/kernel/ns_last_pid", "w") as last:
         last.write("99")
     os._exit(0)
@@ -228,6 +229,7 @@ def _probed(probe: str, fine: str) -> Check:
 
 _USER_PROBE = """
 import sys
+from rekindle.linux import capabilities
 from rekindle.runtime.isolation import privilege
 try:
     status = privilege.enter()
@@ -273,13 +275,6 @@ def check_userfaultfd() -> Check:
 
 
 # ---- privileges ----------------------------------------------------------------------------
-
-
-def _effective_capabilities() -> int:
-    for line in Path("/proc/self/status").read_bytes().splitlines():
-        if line.startswith(b"CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
 
 
 def check_capabilities(effective: int, *, needed: bool = True) -> Check:

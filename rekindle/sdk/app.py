@@ -10,25 +10,24 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from rekindle.exception import InvalidError
+from rekindle.exception import ExecutionError, InvalidError
+from rekindle.execution.context import is_local
+from rekindle.execution.declared import Decorated, hooks_of, mark_of
 from rekindle.sdk import checks, options
-from rekindle.sdk.cls import Cls, check_class, hooks_of
-from rekindle.sdk.context import is_local
-from rekindle.sdk.declaration import Declaration
-from rekindle.sdk.entrypoint import LocalEntrypoint
+from rekindle.sdk.cls import Cls, check_class
+from rekindle.sdk.declaration import AppState, Declaration
 from rekindle.sdk.function import Function
-from rekindle.sdk.hooks import is_generator, mark_of
+from rekindle.sdk.hooks import is_generator
 from rekindle.sdk.resources import Retries, Secret, check_secrets
 
 if TYPE_CHECKING:
     from rekindle.sdk.run import AppRun
-    from rekindle.sdk.running import RunningApp
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class App:
+class App(AppState):
     """A group of functions and classes that run together.
 
     ``name``: up to 64 letters, digits and ``. _ -``; without one, the program's file names it.
@@ -48,14 +47,9 @@ class App:
         if name is not None:
             checks.name("the app name", name)
         checks.flag("include_source", include_source)
-        self.name = name
-        self.secrets = check_secrets("secrets", secrets)
-        self.include_source = include_source
-        self.declarations: dict[str, Declaration] = {}
+        super().__init__(name, check_secrets("secrets", secrets), include_source)
         self.registered: dict[str, Function[..., Any] | Cls] = {}
         self.entrypoints: dict[str, LocalEntrypoint] = {}
-        #: What ``run()`` made, while it runs.
-        self.running: RunningApp | None = None
 
     def __repr__(self) -> str:
         return f"<rekindle.App {self.name or '(no name)'}>"
@@ -187,7 +181,7 @@ class App:
         )
 
         def decorate(raw: type) -> Cls:
-            if isinstance(raw, (Cls, Function)):
+            if isinstance(raw, Decorated):
                 raise InvalidError(f"@app.cls() is on {raw!r}, which is decorated already")
             if not inspect.isclass(raw):
                 raise InvalidError(
@@ -269,6 +263,39 @@ class App:
         return AppRun(self, name)
 
 
+class LocalEntrypoint:
+    """A function of the caller's process; called with parentheses it is just that function."""
+
+    def __init__(self, raw: Callable[..., Any], name: str, app: App) -> None:
+        self.raw = raw
+        self.name = name
+        self.app = app
+        self.__doc__ = raw.__doc__
+        self.__wrapped__ = raw
+
+    @property
+    def __name__(self) -> str:
+        return self.raw.__name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.raw(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<rekindle.LocalEntrypoint {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _gone, (self.name,)
+
+
+def _gone(name: str) -> Callable[..., Any]:
+    """What is left of an entrypoint in a runner: a function that says why it is not one."""
+
+    def entrypoint(*_args: Any, **_kwargs: Any) -> Any:
+        raise ExecutionError(f"{name} is a local entrypoint: it runs in the caller's process")
+
+    return entrypoint
+
+
 class FunctionDecorator:
     """What ``@app.function(...)`` applies to the function below it."""
 
@@ -293,7 +320,7 @@ class FunctionDecorator:
 
 def check_function(raw: Any) -> None:
     """Refuse what cannot be a Function. Raises InvalidError."""
-    if isinstance(raw, (Function, Cls)):
+    if isinstance(raw, Decorated):
         raise InvalidError(f"@app.function() is on {raw!r}, which is decorated already")
     if isinstance(raw, LocalEntrypoint):
         raise InvalidError(
@@ -334,7 +361,7 @@ def _is_method(raw: Any) -> bool:
 
 
 def _need_parentheses(name: str, given: tuple[Any, ...]) -> None:
-    if len(given) == 1 and (callable(given[0]) or isinstance(given[0], (Function, Cls))):
+    if len(given) == 1 and (callable(given[0]) or isinstance(given[0], Decorated)):
         raise InvalidError(f"write @app.{name}(), with parentheses")
     if given:
         raise TypeError(f"app.{name}() takes keyword arguments only, not {given[0]!r}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rekindle.exception import InvalidError
-from rekindle.sdk.later import KEYWORDS, RENAMED
+from rekindle.sdk.unsupported import KEYWORDS, RENAMED
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

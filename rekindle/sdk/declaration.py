@@ -10,20 +10,34 @@ from __future__ import annotations
 import os
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import ConnectionError, ExecutionError
-from rekindle.sdk.context import is_local
+from rekindle.exception import ExecutionError
+from rekindle.execution.context import is_local
+from rekindle.execution.declared import Decorated
+from rekindle.sdk import running
 
 if TYPE_CHECKING:
-    from rekindle.sdk.app import App
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.client import Client
     from rekindle.sdk.options import Options
+    from rekindle.sdk.program.places import Place
+    from rekindle.sdk.resources import Secret
     from rekindle.sdk.running import RunningApp
 
 #: The app whose code is being pickled, if any: its handles then carry code and no ids.
-packing: ContextVar[App | None] = ContextVar("rekindle_packing", default=None)
+packing: ContextVar[AppState | None] = ContextVar("rekindle_packing", default=None)
+
+
+class AppState:
+    """What is declared in an app, and what runs of it."""
+
+    def __init__(self, name: str | None, secrets: tuple[Secret, ...], include_source: bool) -> None:
+        self.name = name
+        self.secrets = secrets
+        self.include_source = include_source
+        self.declarations: dict[str, Declaration] = {}
+        #: What ``run()`` made, while it runs.
+        self.running: RunningApp | None = None
 
 
 @dataclass(eq=False)
@@ -36,49 +50,52 @@ class Declaration:
     methods: dict[str, str] = field(default_factory=dict)  # public name -> attribute, of a cls
     raw: Any = None  # the user's function or class; None in a handle without code
     options: Options | None = None
-    app: App | None = None
+    app: AppState | None = None
     function_id: str = ""  # of a handle that was pickled while its app ran
     instance: str = ""  # the instance directory that knows the id
 
     def __reduce__(self) -> tuple[Any, ...]:
-        same_app = self.app is not None and packing.get() is self.app
-        if same_app:
-            from rekindle.sdk.payload import portable
+        names = (self.app_name, self.name, self.kind, self.methods)
+        if self.app is not None and packing.get() is self.app:
+            from rekindle.sdk.program.places import portable
 
-            return _handle, (self.app_name, self.name, self.kind, self.methods), portable(self)
+            return _handle, names, portable(self.raw, serialized=self.serialized)
         function_id, instance = self.function_id, self.instance
-        running = self._running()
-        if running is not None:
-            function_id = running.function_id(self.name)
-            instance = str(running.client.instance)
-        elif not function_id and not is_local():
+        if self.running is not None or not (function_id or is_local()):
             client, function_id, _ = self.resolve()
             instance = str(client.instance)
-        return _handle, (
-            self.app_name,
-            self.name,
-            self.kind,
-            self.methods,
-            function_id,
-            instance,
-        )
+        return _handle, (*names, function_id, instance)
 
     def __setstate__(self, raw: Any) -> None:
         self.raw = raw
 
-    def _running(self) -> RunningApp | None:
+    @property
+    def running(self) -> RunningApp | None:
+        """Its app, while that runs."""
         return self.app.running if self.app is not None else None
+
+    @property
+    def serialized(self) -> bool:
+        """Whether its code is to travel by value."""
+        return self.options is not None and self.options.serialized
+
+    @property
+    def place(self) -> Place | None:
+        """Where an import finds it; None where it travels by value."""
+        from rekindle.sdk.program.places import place_of
+
+        return place_of(self.raw, serialized=self.serialized)
 
     def resolve(self) -> tuple[Client, str, RunningApp | None]:
         """The client and the id to call it by. Raises ExecutionError where its app is not run."""
-        running = self._running()
-        if running is not None:
-            return running.client, running.function_id(self.name), running
+        app = self.running
+        if app is not None:
+            return app.client, app.function_id(self.name), app
         if self.function_id:
-            return _client(self.instance), self.function_id, None
+            return running.client_of(self.instance), self.function_id, None
         app_id = os.environ.get("REKINDLE_APP_ID", "")
         if not is_local() and app_id:
-            return _client(""), _lookup(app_id, self.name), None
+            return running.client_of(), _lookup(app_id, self.name), None
         raise ExecutionError(
             f"{self.name} cannot be called remotely: its app {self.app_name!r} is not running. "
             f"Call it inside `with app.run():`, or start the program with `rekindle run`; "
@@ -87,6 +104,36 @@ class Declaration:
 
     def __repr__(self) -> str:
         return f"{self.app_name}/{self.name}" if self.app_name else self.name
+
+
+class Declared(Decorated):
+    """What a decorator makes of a declaration: the base of Function and Cls."""
+
+    def __init__(self, declaration: Declaration) -> None:
+        self._declaration = declaration
+
+    @property
+    def undecorated(self) -> Any:
+        """The function or class of the user; None where only a handle to it is here."""
+        return self._declaration.raw
+
+    @property
+    def name(self) -> str:
+        """``f``, or the name of the class."""
+        return self._declaration.name
+
+    @property
+    def __name__(self) -> str:
+        return self._declaration.name
+
+    @property
+    def object_id(self) -> str:
+        """The function id. Raises ExecutionError where its app is not running."""
+        return self._declaration.resolve()[1]
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        return f"<rekindle.{kind} {self.name} of app {self._declaration.app_name!r}>"
 
 
 def _handle(
@@ -106,38 +153,7 @@ _looked_up: dict[tuple[str, str], str] = {}
 def _lookup(app_id: str, name: str) -> str:
     key = (app_id, name)
     if key not in _looked_up:
-        from rekindle.sdk.background import background
+        from rekindle.sdk.connection.background import background
 
-        _looked_up[key] = background().run(_client("").lookup(app_id, name))
+        _looked_up[key] = background().run(running.client_of().lookup(app_id, name))
     return _looked_up[key]
-
-
-def _client(instance: str) -> Client:
-    """The client of an instance directory, or of this process's own."""
-    from rekindle.sdk.client import client_for
-
-    return client_for(Path(instance) if instance else default_instance())
-
-
-def default_instance() -> Path:
-    """The instance that this process talks to when nothing names one.
-
-    ``$REKINDLE_DIR``, else that of the app that is running, else what ``rekindle up`` started.
-    Raises ConnectionError where there is none.
-    """
-    from rekindle import paths
-
-    named = os.environ.get("REKINDLE_DIR")
-    if named:
-        return Path(named)
-    from rekindle.sdk import running
-
-    active = running.active()
-    if active is not None:
-        return active.client.instance
-    if paths.token_file(paths.daemon_dir()).exists():
-        return paths.daemon_dir()
-    raise ConnectionError(
-        "no rekindle instance is known to this process: start one with `rekindle up`, "
-        "set REKINDLE_DIR to its directory, or work inside `with app.run():`"
-    )

@@ -1,10 +1,18 @@
-"""A blocking call and its asyncio form under one name: ``f.remote(x)`` and ``f.remote.aio(x)``."""
+"""A blocking call and its asyncio form under one name: ``f.spawn(x)`` and ``f.spawn.aio(x)``.
+
+``dual`` and ``dual_iterator`` make both forms of one body, which does all its waiting by a Caller
+(calls/callers.py). Standard library only until something is called.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, ParamSpec, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+if TYPE_CHECKING:
+    from rekindle.sdk.calls.callers import Caller
+
+S = TypeVar("S")
 P = ParamSpec("P")
 R = TypeVar("R")
 A = TypeVar("A")
@@ -13,19 +21,85 @@ A = TypeVar("A")
 class Dual(Generic[P, R, A]):
     """Calls the blocking form; ``aio`` is the other."""
 
-    __slots__ = ("_blocking", "aio")
+    __slots__ = ("_blocking", "_body", "aio")
 
-    def __init__(self, blocking: Callable[P, R], aio: Callable[P, A]) -> None:
+    def __init__(
+        self,
+        blocking: Callable[P, R],
+        aio: Callable[P, A],
+        body: Callable[..., Any] | None = None,
+    ) -> None:
         self._blocking = blocking
         #: The asyncio form: awaitable, or an async iterator where the blocking form iterates.
         self.aio = aio
+        self._body: Callable[..., Any] = body or blocking  # has the name and the docstring
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._blocking(*args, **kwargs)
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
-        return self._blocking.__doc__
+        return self._body.__doc__
 
     def __repr__(self) -> str:
-        return f"<{getattr(self._blocking, '__qualname__', self._blocking)}; also .aio>"
+        return f"<{getattr(self._body, '__qualname__', self._body)}; also .aio>"
+
+
+class dual(Generic[S, P, R]):
+    """Makes both forms of a method whose body is a coroutine."""
+
+    def __init__(self, body: Callable[Concatenate[S, Caller, P], Coroutine[Any, Any, R]]) -> None:
+        self._body = body
+        self.__doc__ = body.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> dual[S, P, R]: ...
+    @overload
+    def __get__(self, instance: S, owner: type) -> Dual[P, R, Awaitable[R]]: ...
+    def __get__(self, instance: S | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        body = self._body
+
+        def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
+            from rekindle.sdk.calls.callers import BLOCKING, finish
+
+            return finish(body(instance, BLOCKING, *args, **kwargs))
+
+        def aio(*args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+            from rekindle.sdk.calls.callers import LoopCaller
+
+            return body(instance, LoopCaller(), *args, **kwargs)
+
+        return Dual(blocking, aio, body)
+
+
+class dual_iterator(Generic[S, P, R]):
+    """Makes both forms of a method that gives an async generator."""
+
+    def __init__(self, body: Callable[Concatenate[S, Caller, P], AsyncGenerator[R, None]]) -> None:
+        self._body = body
+        self.__doc__ = body.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> dual_iterator[S, P, R]: ...
+    @overload
+    def __get__(
+        self, instance: S, owner: type
+    ) -> Dual[P, Iterator[R], AsyncGenerator[R, None]]: ...
+    def __get__(self, instance: S | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        body = self._body
+
+        def blocking(*args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+            from rekindle.sdk.calls.callers import BLOCKING, BlockingIterator
+
+            return BlockingIterator(body(instance, BLOCKING, *args, **kwargs))
+
+        def aio(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
+            from rekindle.sdk.calls.callers import LoopCaller
+
+            return body(instance, LoopCaller(), *args, **kwargs)
+
+        return Dual(blocking, aio, body)

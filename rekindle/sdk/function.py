@@ -5,22 +5,24 @@ Standard library only until something is called remotely.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from rekindle.exception import ExecutionError, InvalidError
-from rekindle.sdk.declaration import Declaration
-from rekindle.sdk.dual import Dual
+from rekindle.sdk.binding import Binding
+from rekindle.sdk.calls.target import CallTarget
+from rekindle.sdk.declaration import Declaration, Declared
+from rekindle.sdk.dual import Dual, dual, dual_iterator
 
 if TYPE_CHECKING:
-    from rekindle.sdk.call import FunctionCall
-    from rekindle.sdk.cls import Instance
+    from rekindle.sdk.calls.callers import Caller
+    from rekindle.sdk.function_call import FunctionCall
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Function(Generic[P, R]):
+class Function(Declared, Generic[P, R]):
     """A function that can be called here (``local``) or in a runner (``remote`` and the others).
 
     It cannot be called with parentheses: which of the two is meant has to be said. All but
@@ -28,19 +30,18 @@ class Function(Generic[P, R]):
     """
 
     def __init__(
-        self, declaration: Declaration, *, method: str = "", instance: Instance | None = None
+        self, declaration: Declaration, *, method: str = "", binding: Binding | None = None
     ) -> None:
-        self._declaration = declaration
+        super().__init__(declaration)
         self._method = method
-        self._instance = instance
+        self._binding = binding
+        self._last_target: CallTarget | None = None
         raw = declaration.raw
         if raw is not None:
             if method:
                 raw = getattr(raw, declaration.methods[method], None)
             self.__doc__ = getattr(raw, "__doc__", None)
             self.__wrapped__ = raw
-
-    # ---- names ---------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -53,20 +54,12 @@ class Function(Generic[P, R]):
         return self._method or self._declaration.name
 
     @property
-    def object_id(self) -> str:
-        """The function id. Raises ExecutionError where its app is not running."""
-        return self._declaration.resolve()[1]
-
-    def __repr__(self) -> str:
-        return f"<rekindle.Function {self.name} of app {self._declaration.app_name!r}>"
+    def undecorated(self) -> Any:
+        """The user's function, where this is not a method and not only a handle."""
+        return None if self._method else self._declaration.raw
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _handle, (self._declaration, self._method, self._instance)
-
-    @property
-    def params(self) -> bytes:
-        """The pickled parameters of the instance that this is a method of; empty without any."""
-        return self._instance._params_bytes() if self._instance is not None else b""
+        return _handle, (self._declaration, self._method, self._binding)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refused, as it does not say where. Raises TypeError."""
@@ -74,6 +67,17 @@ class Function(Generic[P, R]):
             f"{self.name}(...) does not say where it is to run: {self.name}.remote(...) calls it "
             f"in a runner, {self.name}.local(...) in this process"
         )
+
+    def _target(self) -> CallTarget:
+        """What a call needs to know of it. Raises ExecutionError where its app is not running."""
+        last, app = self._last_target, self._declaration.running
+        if last is not None and app is not None and last.app is app:
+            return last
+        client, function_id, app = self._declaration.resolve()
+        params = self._binding.params if self._binding is not None else b""
+        target = CallTarget(client, function_id, params, self._method, self.name, app)
+        self._last_target = target
+        return target
 
     # ---- calls ---------------------------------------------------------------------------------
 
@@ -83,8 +87,8 @@ class Function(Generic[P, R]):
         A method runs on an object of this process, whose enter hooks run once, before its first
         call.
         """
-        if self._instance is not None:
-            return self._instance._call_local(self._method, args, kwargs)
+        if self._binding is not None:
+            return self._binding.call(self._method, args, kwargs)
         raw = self._declaration.raw
         if raw is None:
             raise ExecutionError(
@@ -105,36 +109,35 @@ class Function(Generic[P, R]):
         return Dual(self._remote, self._remote_aio)
 
     def _remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        from rekindle.sdk import invoke
+        from rekindle.sdk.calls import invoke
 
-        value: R = invoke.remote(self, args, kwargs)
+        value: R = invoke.remote(self._target(), args, kwargs)
         return value
 
     async def _remote_aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        from rekindle.sdk import invoke
+        from rekindle.sdk.calls import invoke
 
-        value: R = await invoke.remote_aio(self, args, kwargs)
+        value: R = await invoke.remote_aio(self._target(), args, kwargs)
         return value
 
-    @property
-    def spawn(self) -> Dual[P, FunctionCall, Awaitable[FunctionCall]]:
+    @dual
+    async def spawn(self, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:
         """``spawn(*args, **kwargs)``: submit the call, durably, and return without waiting."""
-        return Dual(self._spawn, self._spawn_aio)
+        from rekindle.sdk.calls import invoke
 
-    def _spawn(self, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:
-        from rekindle.sdk import invoke
-
-        return invoke.spawn(self, args, kwargs)
-
-    async def _spawn_aio(self, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:
-        from rekindle.sdk import invoke
-
-        return await invoke.spawn_aio(self, args, kwargs)
+        return await invoke.spawn(caller, self._target(), args, kwargs)
 
     # ---- many inputs ---------------------------------------------------------------------------
 
-    @property
-    def map(self) -> Dual[..., Iterator[R], AsyncIterator[R]]:
+    @dual_iterator
+    def map(
+        self,
+        caller: Caller,
+        *iterators: Any,
+        kwargs: dict[str, Any] | None = None,
+        order_outputs: bool = True,
+        return_exceptions: bool = False,
+    ) -> AsyncGenerator[R, None]:
         """``map(*iterators, kwargs={}, order_outputs=True, return_exceptions=False)``.
 
         One input for each tuple of the zipped iterators, ``kwargs`` for all of them; an iterator
@@ -143,154 +146,102 @@ class Function(Generic[P, R]):
         ``return_exceptions=True`` exceptions come in the place of values, otherwise the first one
         is raised and ends it. What ends it early, closing it too, cancels what is left.
         """
-        return Dual(self._map, self._map_aio)
+        from rekindle.sdk.calls import arguments
 
-    def _map(
+        inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks)
+        return self._mapped(caller, inputs, kwargs, order_outputs, return_exceptions)
+
+    @dual_iterator
+    def starmap(
         self,
-        *iterators: Any,
+        caller: Caller,
+        input_iterator: Any,
+        *,
         kwargs: dict[str, Any] | None = None,
         order_outputs: bool = True,
         return_exceptions: bool = False,
-    ) -> Iterator[R]:
-        from rekindle.sdk import inputs, mapping
-
-        options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run(self, inputs.zipped(self, iterators), kwargs, options)
-
-    def _map_aio(
-        self,
-        *iterators: Any,
-        kwargs: dict[str, Any] | None = None,
-        order_outputs: bool = True,
-        return_exceptions: bool = False,
-    ) -> AsyncIterator[R]:
-        from rekindle.sdk import inputs, mapping
-
-        options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run_aio(self, inputs.zipped_aio(self, iterators), kwargs, options)
-
-    @property
-    def starmap(self) -> Dual[..., Iterator[R], AsyncIterator[R]]:
+    ) -> AsyncGenerator[R, None]:
         """``starmap(iterator, *, kwargs={}, order_outputs=True, return_exceptions=False)``.
 
         As ``map``, with one iterator of argument tuples.
         """
-        return Dual(self._starmap, self._starmap_aio)
+        from rekindle.sdk.calls import arguments
 
-    def _starmap(
+        inputs = arguments.starred(self.name, input_iterator, blocks=caller.blocks)
+        return self._mapped(caller, inputs, kwargs, order_outputs, return_exceptions)
+
+    def _mapped(
         self,
-        input_iterator: Any,
-        *,
-        kwargs: dict[str, Any] | None = None,
-        order_outputs: bool = True,
-        return_exceptions: bool = False,
-    ) -> Iterator[R]:
-        from rekindle.sdk import inputs, mapping
+        caller: Caller,
+        inputs: AsyncIterator[tuple[Any, ...]],
+        kwargs: dict[str, Any] | None,
+        order_outputs: bool,
+        return_exceptions: bool,
+    ) -> AsyncGenerator[R, None]:
+        from rekindle.sdk.calls import mapping
 
         options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run(self, inputs.starred(self, input_iterator), kwargs, options)
+        return mapping.run(caller, self.name, self._target, inputs, kwargs, options)
 
-    def _starmap_aio(
+    @dual
+    async def for_each(
         self,
-        input_iterator: Any,
-        *,
+        caller: Caller,
+        *iterators: Any,
         kwargs: dict[str, Any] | None = None,
-        order_outputs: bool = True,
-        return_exceptions: bool = False,
-    ) -> AsyncIterator[R]:
-        from rekindle.sdk import inputs, mapping
-
-        options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run_aio(self, inputs.starred_aio(self, input_iterator), kwargs, options)
-
-    @property
-    def for_each(self) -> Dual[..., None, Awaitable[None]]:
+        ignore_exceptions: bool = False,
+    ) -> None:
         """``for_each(*iterators, kwargs={}, ignore_exceptions=False)``: map, values dropped."""
-        return Dual(self._for_each, self._for_each_aio)
+        from rekindle.sdk.calls import arguments
 
-    def _for_each(
-        self,
-        *iterators: Any,
-        kwargs: dict[str, Any] | None = None,
-        ignore_exceptions: bool = False,
-    ) -> None:
-        for _ in self._map(
-            *iterators,
-            kwargs=kwargs,
-            order_outputs=False,
-            return_exceptions=ignore_exceptions,
-        ):
+        inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks)
+        async for _ in self._mapped(caller, inputs, kwargs, False, ignore_exceptions):
             pass
 
-    async def _for_each_aio(
-        self,
-        *iterators: Any,
-        kwargs: dict[str, Any] | None = None,
-        ignore_exceptions: bool = False,
-    ) -> None:
-        async for _ in self._map_aio(
-            *iterators,
-            kwargs=kwargs,
-            order_outputs=False,
-            return_exceptions=ignore_exceptions,
-        ):
-            pass
-
-    @property
-    def spawn_map(self) -> Dual[..., FunctionCall, Awaitable[FunctionCall]]:
+    @dual
+    async def spawn_map(
+        self, caller: Caller, *iterators: Any, kwargs: dict[str, Any] | None = None
+    ) -> FunctionCall:
         """``spawn_map(*iterators, kwargs={})``: submit all inputs, durably, as one call.
 
         Inputs are taken from the iterators as they are accepted; where the controller has no room
         for more, it waits and warns. Where an iterator raises, what was submitted is cancelled.
         Fetch values from the FunctionCall that it returns: ``get(index=i)``, ``iter()``.
         """
-        return Dual(self._spawn_map, self._spawn_map_aio)
+        from rekindle.sdk.calls import arguments, mapping
 
-    def _spawn_map(self, *iterators: Any, kwargs: dict[str, Any] | None = None) -> FunctionCall:
-        from rekindle.sdk import inputs, mapping
-
-        return mapping.spawn(self, inputs.zipped(self, iterators), kwargs)
-
-    async def _spawn_map_aio(
-        self, *iterators: Any, kwargs: dict[str, Any] | None = None
-    ) -> FunctionCall:
-        from rekindle.sdk import inputs, mapping
-
-        return await mapping.spawn_aio(self, inputs.zipped_aio(self, iterators), kwargs)
+        inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks)
+        return await mapping.spawn(caller, self._target(), inputs, kwargs)
 
     # ---- its pool ------------------------------------------------------------------------------
 
-    @property
-    def update_autoscaler(self) -> Dual[..., None, Awaitable[None]]:
-        """``update_autoscaler(*, min_containers=None, max_containers=None, ...)``.
-
-        Changes the pool while its app runs: also ``buffer_containers`` and ``scaledown_window``.
-        What is not given stays as it is; ``max_containers=0`` is no limit. Holds until the app is
-        run anew. Raises InvalidError for what cannot be, and for a method: its class's instance
-        has the pool.
-        """
-        return Dual(self._update_autoscaler, self._update_autoscaler_aio)
-
-    def _check_has_pool(self) -> None:
-        if self._method:
-            own = self._declaration.name
-            raise InvalidError(
-                f"{self.name} is a method: the runners are those of its class. "
-                f"Use {own}().update_autoscaler(...)"
-            )
-
-    def _update_autoscaler(
+    @dual
+    async def update_autoscaler(
         self,
+        caller: Caller,
         *,
         min_containers: int | None = None,
         max_containers: int | None = None,
         buffer_containers: int | None = None,
         scaledown_window: float | None = None,
     ) -> None:
-        from rekindle.sdk import pools
+        """``update_autoscaler(*, min_containers=None, max_containers=None, ...)``.
 
-        self._check_has_pool()
-        pools.update(
+        Changes the pool while its app runs: also ``buffer_containers`` and ``scaledown_window``.
+        What is not given stays as it is; ``max_containers=0`` is no limit. Holds until the app is
+        run again. Raises InvalidError for what cannot be, and for a method: its class's instance
+        has the pool.
+        """
+        from rekindle.sdk import pool_settings
+
+        if self._method:
+            own = self._declaration.name
+            raise InvalidError(
+                f"{self.name} is a method: the runners are those of its class. "
+                f"Use {own}().update_autoscaler(...)"
+            )
+        await pool_settings.update(
+            caller,
             self._declaration,
             b"",
             min_containers=min_containers,
@@ -299,12 +250,6 @@ class Function(Generic[P, R]):
             scaledown_window=scaledown_window,
         )
 
-    async def _update_autoscaler_aio(self, **given: Any) -> None:
-        from rekindle.sdk import pools
-
-        self._check_has_pool()
-        await pools.update_aio(self._declaration, b"", **given)
-
     # ---- for the bench -------------------------------------------------------------------------
 
     def prepare(self, strategy: str, timeout: float = 300.0) -> None:
@@ -312,15 +257,10 @@ class Function(Generic[P, R]):
 
         Waits up to ``timeout`` seconds. Raises StrategyUnavailableError with the reason.
         """
-        from rekindle.sdk import invoke
+        from rekindle.sdk.calls import invoke
 
-        invoke.prepare(self, strategy, timeout)
-
-
-def _handle(declaration: Declaration, method: str, instance: Instance | None) -> Function[..., Any]:
-    return Function(declaration, method=method, instance=instance)
+        invoke.prepare(self._target(), strategy, timeout)
 
 
-def raw_of(value: Any) -> Callable[..., Any] | None:
-    """The user's function of a Function that is not a method."""
-    return value._declaration.raw if isinstance(value, Function) else None
+def _handle(declaration: Declaration, method: str, binding: Binding | None) -> Function[..., Any]:
+    return Function(declaration, method=method, binding=binding)

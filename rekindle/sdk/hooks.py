@@ -1,43 +1,20 @@
 """The decorators of a class body: enter, exit, method, parameter.
 
 They mark functions and leave them as they are, so that the decorated class is a plain class in a
-runner. Standard library only: templates unpickle classes that carry these marks.
+runner. Standard library only: templates unpickle classes whose marks name ``method_handle``.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from rekindle.exception import InvalidError
+from rekindle.execution.declared import MARK, Decorated, Mark, Parameter, mark_of
 from rekindle.sdk import checks
 
 F = TypeVar("F", bound=Callable[..., Any])
-_MARK = "__rekindle_mark__"
-
-
-class Mark(NamedTuple):
-    """What a function in a class body is to rekindle."""
-
-    kind: str  # "enter" | "exit" | "method"
-    snap: bool = False
-
-
-class Parameter:
-    """The class attribute that ``parameter()`` leaves; its value is given when instantiating.
-
-    ``default`` is Ellipsis where there is none.
-    """
-
-    __slots__ = ("default", "init")
-
-    def __init__(self, default: Any, init: bool = True) -> None:
-        self.default = default
-        self.init = init
-
-    def __reduce__(self) -> tuple[type[Parameter], tuple[Any, bool]]:
-        return Parameter, (self.default, self.init)
 
 
 def enter(*, snap: bool = False) -> Callable[[F], F]:
@@ -62,7 +39,9 @@ def method(*args: Any, is_generator: bool | None = None) -> Callable[[F], F]:
     _need_parentheses("method", *args)
     if is_generator:
         raise InvalidError("@rekindle.method(is_generator=True): generators are not supported yet")
-    return lambda function: _mark(function, Mark("method"), "@rekindle.method()")
+    return lambda function: _mark(
+        function, Mark("method", handle=method_handle), "@rekindle.method()"
+    )
 
 
 def parameter(*, default: Any = ..., init: bool = True) -> Any:
@@ -77,10 +56,17 @@ def parameter(*, default: Any = ..., init: bool = True) -> Any:
     return Parameter(default, init)
 
 
-def mark_of(function: Any) -> Mark | None:
-    """The mark of a function, if it has one."""
-    mark = getattr(function, _MARK, None)
-    return mark if isinstance(mark, Mark) else None
+def method_handle(
+    cls: str, methods: dict[str, str], parameters: dict[str, Any], public: str, app: str
+) -> Any:
+    """The Function of a method, by names alone: what a runner calls methods of its own class by."""
+    from rekindle.sdk.binding import Binding
+    from rekindle.sdk.declaration import Declaration
+    from rekindle.sdk.function import Function
+
+    binding = Binding(Declaration(app, cls, "cls", methods), parameters)
+    made: Function[..., Any] = Function(binding.declaration, method=public, binding=binding)
+    return made
 
 
 def _need_parentheses(name: str, *args: Any) -> None:
@@ -91,10 +77,7 @@ def _need_parentheses(name: str, *args: Any) -> None:
 
 
 def _mark(function: F, mark: Mark, decorator: str) -> F:
-    from rekindle.sdk.cls import Cls
-    from rekindle.sdk.function import Function
-
-    if isinstance(function, (Function, Cls)):
+    if isinstance(function, Decorated):
         raise InvalidError(
             f"{decorator} is above the @app decorator of {function!r}: swap the order, "
             f"the @app decorator comes first"
@@ -115,7 +98,7 @@ def _mark(function: F, mark: Mark, decorator: str) -> F:
         raise InvalidError(
             f"{function.__qualname__} is a generator: these are not supported yet; return a list"
         )
-    setattr(function, _MARK, mark)
+    setattr(function, MARK, mark)
     return function
 
 

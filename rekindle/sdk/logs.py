@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from rekindle.exception import Error
-from rekindle.sdk.client import Client
+from rekindle.sdk.connection.client import Client
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.usercode import came_by_signal
 

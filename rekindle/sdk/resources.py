@@ -75,7 +75,7 @@ class Secret:
     __slots__ = ("_in_snapshot", "_values")
 
     def __init__(self, values: Mapping[str, str], *, in_snapshot: bool = False) -> None:
-        from rekindle.sdk.context import is_local
+        from rekindle.execution.context import is_local
 
         checks.flag("Secret(in_snapshot)", in_snapshot)
         # A runner has been given them by then; what its template kept would be in its snapshot.
@@ -99,7 +99,7 @@ class Secret:
 
         Not looked up inside a runner.
         """
-        from rekindle.sdk.context import is_local
+        from rekindle.execution.context import is_local
 
         if isinstance(env_keys, str):
             raise InvalidError(
@@ -130,8 +130,8 @@ class Secret:
         directory where it is None). Raises InvalidError where there is none or a line is wrong.
         Not read inside a runner.
         """
+        from rekindle.execution.context import is_local
         from rekindle.sdk import dotenv
-        from rekindle.sdk.context import is_local
 
         if not is_local():
             return cls({})

@@ -10,23 +10,24 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error, InvalidError
-from rekindle.sdk import output, running
-from rekindle.sdk.background import background
-from rekindle.sdk.context import is_local
-from rekindle.sdk.ids import new_app_id
+from rekindle.execution.context import is_local
+from rekindle.sdk import running
+from rekindle.sdk.calls import leases
+from rekindle.sdk.connection.background import background
 from rekindle.sdk.local import session
 from rekindle.sdk.running import RunningApp
+from rekindle.wire.callid import new_app_id
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from rekindle.sdk.app import App
+    from rekindle.sdk.declaration import AppState
 
 
 class AppRun:
     """The context manager, sync and async, that ``app.run()`` gives."""
 
-    def __init__(self, app: App, name: str | None) -> None:
+    def __init__(self, app: AppState, name: str | None) -> None:
         self._app = app
         self._name = name
         self._session: session.Session | None = None
@@ -73,17 +74,17 @@ class AppRun:
 
     def _start(self) -> RunningApp:
         self._session = session.begin()  # a private instance comes up while we look at the code
-        from rekindle.sdk import program, registration
-        from rekindle.sdk.client import client_for
+        from rekindle.sdk.connection.client import client_for
+        from rekindle.sdk.program import main_module, registration
 
-        script = program.current()
+        script = main_module.current()
         name = self._name or self._app.name or (_name_from(script.file) if script else "app")
         app_id = new_app_id()
         request = registration.request_for(self._app, name, app_id, script)
         instance = self._session.wait()
         client = client_for(instance)
         client.alive = self._session.alive
-        shown = output.is_enabled()
+        shown = running.shows_output()
 
         async def make_known() -> RunningApp:
             await client.hello()
@@ -97,7 +98,7 @@ class AppRun:
             return made
 
         made = background().run(make_known())
-        self._hold = asyncio.run_coroutine_threadsafe(client.hold(app_id), background().loop)
+        self._hold = background().start(client.hold(app_id))
         self._app.running = made
         running.started(made)
         return made
@@ -108,6 +109,7 @@ class AppRun:
             return
         self._app.running = None
         running.ended(made)
+        leases.give_back_of(made)
 
         async def close() -> None:
             try:
@@ -116,7 +118,7 @@ class AppRun:
                     if made.logs is not None:
                         await made.logs.drain()
             except (Error, TimeoutError):
-                return  # the controller closes an app that nobody holds, and says so in its log
+                return  # the controller closes an app that no one holds, and says so in its log
 
         background().run(close())
 
@@ -133,7 +135,7 @@ class AppRun:
 _CLOSE_S = 35.0
 
 
-def _check_may_run(app: App) -> None:
+def _check_may_run(app: AppState) -> None:
     if not is_local():
         raise InvalidError(
             "app.run() was called inside a runner; the app runs already there: call its functions"
@@ -152,14 +154,14 @@ def _check_may_run(app: App) -> None:
         )
 
 
-def _check_not_at_top(app: App) -> None:
+def _check_not_at_top(app: AppState) -> None:
     """Runners import the program's module: what runs there must not run the app again."""
-    from rekindle.sdk import payload, program
+    from rekindle.sdk.program import main_module
 
-    known = program.current()
+    known = main_module.current()
     if known is None or not known.is_main:
         return
-    places = (payload.place_of(declaration) for declaration in app.declarations.values())
+    places = (declaration.place for declaration in app.declarations.values())
     if not any(place is not None and place.module == known.name for place in places):
         return
     frame = sys._getframe(1)
@@ -167,7 +169,7 @@ def _check_not_at_top(app: App) -> None:
         if frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name == "<module>":
             break
         frame = frame.f_back  # type: ignore[assignment]
-    guarded = program.guarded(known.file).lines
+    guarded = main_module.guarded(known.file).lines
     if frame is not None and not any(frame.f_lineno in lines for lines in guarded):
         raise InvalidError(
             f"app.run() is called at the top level of {known.file.name} (line {frame.f_lineno}), "

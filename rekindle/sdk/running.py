@@ -1,16 +1,21 @@
-"""An app that runs: its ids, its client and its log lines. Standard library only."""
+"""What runs in this process: its apps, and what is asked of all its calls. Standard library only.
+
+Which instance the process speaks to, whether output is shown, and which strategy calls must take.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rekindle.exception import InvalidError, NotFoundError
+from rekindle.exception import ConnectionError, InvalidError, NotFoundError
 
 if TYPE_CHECKING:
-    from rekindle.sdk.client import Client
+    from rekindle.sdk.connection.client import Client
     from rekindle.sdk.logs import LogPrinter
 
 
@@ -36,13 +41,6 @@ class RunningApp:
 
 
 _stack: list[RunningApp] = []
-#: Told of an app that ends.
-on_ended: list[Callable[[RunningApp], None]] = []
-
-
-def active() -> RunningApp | None:
-    """The app of this process that was started last and still runs."""
-    return _stack[-1] if _stack else None
 
 
 def started(app: RunningApp) -> None:
@@ -54,9 +52,64 @@ def ended(app: RunningApp) -> None:
     """Note that an app has ended."""
     if app in _stack:
         _stack.remove(app)
-    for tell in on_ended:
-        tell(app)
 
+
+# ---- the instance ------------------------------------------------------------------------------
+
+
+def client_of(instance: str = "") -> Client:
+    """The client of an instance directory, or of this process's own. Raises ConnectionError."""
+    from rekindle.sdk.connection.client import client_for
+
+    return client_for(Path(instance) if instance else default_instance())
+
+
+def default_instance() -> Path:
+    """The instance that this process talks to when nothing names one.
+
+    ``$REKINDLE_DIR``, else that of the app that was started last and still runs, else what
+    ``rekindle up`` started. Raises ConnectionError where there is none.
+    """
+    from rekindle import paths
+
+    named = os.environ.get("REKINDLE_DIR")
+    if named:
+        return Path(named)
+    if _stack:
+        return _stack[-1].client.instance
+    if paths.token_file(paths.daemon_dir()).exists():
+        return paths.daemon_dir()
+    raise ConnectionError(
+        "no rekindle instance is known to this process: start one with `rekindle up`, "
+        "set REKINDLE_DIR to its directory, or work inside `with app.run():`"
+    )
+
+
+# ---- output ------------------------------------------------------------------------------------
+
+_output = 0
+
+
+@contextmanager
+def enable_output() -> Iterator[None]:
+    """Show what functions print, and rekindle's own notes, while apps that start within run.
+
+    The command line does this by itself; a program that calls ``app.run()`` is silent without it.
+    """
+    global _output
+    _output += 1
+    try:
+        yield
+    finally:
+        _output -= 1
+
+
+def shows_output() -> bool:
+    """Whether an app that starts now shows its output."""
+    return _output > 0
+
+
+# ---- the strategy ------------------------------------------------------------------------------
 
 _strategies: list[str] = []
 
@@ -72,13 +125,18 @@ def ask_strategy(strategy: str) -> Iterator[None]:
 
     ``""`` lets the ladder choose. Raises InvalidError for an unknown name.
     """
-    from rekindle.wire.phases import Strategy
-
-    known = [known.value for known in Strategy]
-    if strategy and strategy not in known:
-        raise InvalidError(f"unknown strategy {strategy!r}; choose from {', '.join(known)}")
+    check_strategy(strategy)
     _strategies.append(strategy)
     try:
         yield
     finally:
         _strategies.pop()
+
+
+def check_strategy(strategy: str) -> None:
+    """Raise InvalidError for a name that no strategy has; ``""`` is none."""
+    from rekindle.wire.phases import Strategy
+
+    known = [known.value for known in Strategy]
+    if strategy and strategy not in known:
+        raise InvalidError(f"unknown strategy {strategy!r}; choose from {', '.join(known)}")

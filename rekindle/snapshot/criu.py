@@ -22,6 +22,7 @@ from typing import Any
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
+from rekindle.linux import capabilities
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +139,7 @@ def _is_unprivileged() -> bool:
 
 def is_privileged() -> bool:
     """Whether this process has the capabilities that CRIU asks for, whatever is installed."""
-    effective = int(_capabilities() or "0", 16)
-    return bool(effective & (_CAP_SYS_ADMIN | _CAP_CHECKPOINT_RESTORE))
+    return bool(capabilities.current()[0] & (_CAP_SYS_ADMIN | _CAP_CHECKPOINT_RESTORE))
 
 
 #: Command line, executable, prefix.
@@ -250,19 +250,12 @@ def _version_text(text: str) -> str:
 
 def _verdict_key(argv: tuple[str, ...], binary: Path) -> str:
     kernel = os.uname()
-    parts = [kernel.release, kernel.version, str(os.geteuid()), _capabilities()]
+    capable = f"{capabilities.current()[0]:x}"
+    parts = [kernel.release, kernel.version, str(os.geteuid()), capable]
     for path in (binary, Path(argv[0])):
         info = path.stat()
         parts.append(f"{info.st_ino}:{info.st_size}:{info.st_mtime_ns}")
     return " ".join(parts)
-
-
-def _capabilities() -> str:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        for line in status:
-            if line.startswith("CapEff:"):
-                return line.split()[1]
-    return ""
 
 
 def _verdict_file() -> Path:

@@ -1,19 +1,66 @@
-"""A snapshot being made: the directory that a dump goes to, until it is committed or discarded."""
+"""A snapshot being made: begun in a store, dumped into, then committed or discarded."""
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from rekindle.exception import InvalidError, SnapshotCreateError, SnapshotInvalidError
+from rekindle.snapshot import content, extents, files, seal, stamp, store, use
 from rekindle.snapshot.entry import Snapshot
-from rekindle.snapshot.manifest import IMAGES, Manifest
+from rekindle.snapshot.lock import locked
+from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
+from rekindle.snapshot.store import SnapshotStore
+from rekindle.wire.logs import kv
 
-if TYPE_CHECKING:
-    from rekindle.snapshot.store import SnapshotStore
+log = logging.getLogger(__name__)
+
+_LIBRARIES = ".libraries.json"
+_USE_ANOTHER_DISK = (
+    "remove snapshots with `rekindle snapshot rm`, or set REKINDLE_HOME to a larger disk"
+)
+
+
+def begin(to: SnapshotStore, key: str, *, needs_bytes: int = 0) -> Draft:
+    """Begin a snapshot; if ``needs_bytes`` do not fit, remove others that are not in use.
+
+    Raises SnapshotCreateError when they do not fit then, either.
+    """
+    store.check_key(key)
+    to.sweep()
+    free = shutil.disk_usage(to.root).free
+    if needs_bytes > free:
+        to.gc(max(0, to.usage().size_bytes - (needs_bytes - free)))
+        free = shutil.disk_usage(to.root).free
+    if needs_bytes > free:
+        raise SnapshotCreateError(
+            f"no space left on {to.root}: the snapshot needs {needs_bytes >> 20} MiB, "
+            f"{free >> 20} MiB are free; {_USE_ANOTHER_DISK}"
+        )
+    path = to.root / f"{store.DRAFT}{key}-{store.unique_suffix()}"
+    try:
+        with locked(to.root):  # so that no sweep sees the directory before its own lock
+            path.mkdir(mode=0o700)
+            # This lock goes with the process, so it tells live drafts from abandoned ones,
+            # even between agents that cannot see each other's PIDs.
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise _create_error(to.root, error, "begin a snapshot") from error
+    draft = Draft(to, key, path, lock)
+    try:
+        draft.images.mkdir(mode=0o700)
+    except OSError as error:
+        draft.discard()
+        raise _create_error(to.root, error, "begin a snapshot") from error
+    return draft
 
 
 @dataclass
@@ -43,11 +90,17 @@ class Draft:
         returned. Raises SnapshotCreateError; the draft is gone then, too.
         """
         try:
-            return self.store._commit(self, manifest)
+            self._complete(manifest)
+            snapshot = self._put_in_place(manifest)
         except OSError as error:
-            raise self.store.create_error(error, "keep the snapshot") from error
+            raise _create_error(self.store.root, error, "keep the snapshot") from error
         finally:
             self.discard()
+        try:
+            self.store.gc(keep={self.key})
+        except (OSError, InvalidError) as error:
+            log.warning("no room made after a commit", extra=kv(reason=error))
+        return snapshot
 
     def discard(self) -> None:
         """Leave nothing of the draft. May be called again, and after ``commit``."""
@@ -67,3 +120,64 @@ class Draft:
         trace: TracebackType | None,
     ) -> None:
         self.discard()
+
+    def _complete(self, manifest: Manifest) -> None:
+        started = time.monotonic()
+        root = self.store.root
+        manifest.key = self.key
+        seal.seal(self.path, root / self.key, manifest, libraries=root / _LIBRARIES)
+        if not manifest.made_because:
+            manifest.made_because = self.store.reasons(manifest.ingredients)
+        content.share(root, self.path, manifest)
+        self._share_pages(manifest)
+        use.begin(self.path)
+        manifest.commit_ms = (time.monotonic() - started) * 1e3
+        files.write_durably(self.path / store.MANIFEST, manifest.to_json())
+        stamp.write(self.path, stamp.look(self.path, manifest.content))
+        files.sync_directory(self.images)
+        if manifest.mapping:
+            files.sync_directory(self.path / MAPPED)
+        files.sync_directory(self.path)
+
+    def _share_pages(self, manifest: Manifest) -> None:
+        """Share pages with a snapshot of the same packages, where the file system can."""
+        if not extents.supported(self.store.root):
+            return
+        wanted = manifest.ingredients.packages
+        like = [e.snapshot for e in self.store.list() if e.snapshot and e.key != self.key]
+        alike = [other for other in like if other.manifest.ingredients.packages == wanted]
+        for donor in alike[:1]:
+            for name in sorted(manifest.files.keys() & donor.manifest.files.keys()):
+                if name.startswith("pages-"):
+                    extents.share_pages(self.images / name, donor.images / name)
+
+    def _put_in_place(self, manifest: Manifest) -> Snapshot:
+        root = self.store.root
+        target = root / self.key
+        old: Path | None = None
+        with locked(root):
+            if target.exists():
+                rival = self._readable_rival()
+                if rival is not None and rival.manifest.created >= self.started:
+                    log.info("snapshot kept key=%s: another agent made it first", self.key)
+                    return rival
+                old = self.store.to_trash(target)
+            os.rename(self.path, target)
+            files.sync_directory(root)
+        if old is not None:
+            self.store.delete_tree(old)
+        return Snapshot(self.key, target, manifest)
+
+    def _readable_rival(self) -> Snapshot | None:
+        try:
+            return self.store.get(self.key)
+        except SnapshotInvalidError as error:
+            log.info("snapshot replaced key=%s: %s", self.key, error)
+            return None
+
+
+def _create_error(root: Path, error: OSError, doing: str) -> SnapshotCreateError:
+    """The error that a failed write to the store is reported as."""
+    if files.is_full(error):
+        return SnapshotCreateError(f"no space left on {root}: {_USE_ANOTHER_DISK}")
+    return SnapshotCreateError(f"cannot {doing} in {root}: {error.strerror or error}")

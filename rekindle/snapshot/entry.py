@@ -86,3 +86,15 @@ class Removal:
     function: str
     freed_bytes: int
     last_used: float
+
+    @classmethod
+    def of(cls, entry: Entry, freed_bytes: int) -> Removal:
+        """Of an entry that the store listed."""
+        manifest = entry.snapshot.manifest if entry.snapshot else None
+        return cls(
+            key=entry.key,
+            app=manifest.app if manifest else "",
+            function=manifest.function if manifest else "",
+            freed_bytes=freed_bytes,
+            last_used=entry.last_used,
+        )

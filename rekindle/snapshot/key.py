@@ -31,7 +31,7 @@ LAYOUT = "1"
 _RUNTIME_PARTS = (
     "exception.py",
     "forkserver",
-    "runtime/isolation/linux.py",
+    "linux",
     "runtime/runner",
     "wire",
 )

@@ -15,7 +15,7 @@ from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.key import Ingredients
 
 #: Raised whenever what is written changes; a snapshot of another format is made anew.
-FORMAT = 3
+FORMAT = 4
 
 #: In a snapshot's directory: the images as CRIU dumped them, and those rewritten to map memory.
 IMAGES = "images"
@@ -51,7 +51,7 @@ class Manifest:
     ingredients: Ingredients
     created: float
     criu_version: str
-    leash: str = ""  # the pipe that the template was parked on: "pipe:[INODE]"
+    control_pipe: str = ""  # the pipe that the template was parked on: "pipe:[INODE]"
     pid: int = 0  # of the template in its own PID namespace
     monotonic_ns: int = 0  # CLOCK_MONOTONIC at the dump, as the template saw it
     realtime_ns: int = 0
@@ -139,7 +139,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "function": str,
     "created": _NUMBER,
     "criu_version": str,
-    "leash": str,
+    "control_pipe": str,
     "pid": int,
     "monotonic_ns": int,
     "realtime_ns": int,

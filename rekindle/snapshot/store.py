@@ -1,10 +1,10 @@
-"""The snapshot store: drafts, commits, listing, removal. It outlives daemons and reboots.
+"""The snapshot store: finding, using and removing. It outlives daemons and reboots.
 
 Layout, private to its user: ``KEY/{manifest.json,verified.json,used,dump.log,images/,mapped/}``,
 the last being images that map the page files in the one before; ``.content/`` for files that
 several share; work in progress under other names that begin with a dot. Several agents may share a
 store: a commit is one rename, made under a lock.
-Knows nothing of CRIU's images but their names.
+How one is made is in draft.py. Knows nothing of CRIU's images but their names.
 """
 
 from __future__ import annotations
@@ -14,27 +14,24 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Collection
 from pathlib import Path
 
 from rekindle.exception import (
-    InvalidError,
     NotFoundError,
-    SnapshotCreateError,
     SnapshotInvalidError,
 )
-from rekindle.snapshot import budget, collect, content, extents, files, key, seal, stamp, use
-from rekindle.snapshot.draft import Draft
+from rekindle.snapshot import budget, content, files, key, stamp, use
+from rekindle.snapshot.budget import Candidate
 from rekindle.snapshot.entry import Entry, Removal, Snapshot, Usage
 from rekindle.snapshot.files import Inode
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.lock import locked
-from rekindle.snapshot.manifest import MAPPED, Manifest
+from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.use import Pin
 from rekindle.wire.logs import kv
 
-__all__ = ["Draft", "Entry", "Pin", "Removal", "Snapshot", "SnapshotStore", "Usage"]
+__all__ = ["Entry", "Pin", "Removal", "Snapshot", "SnapshotStore", "Usage"]
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +39,8 @@ MANIFEST = "manifest.json"
 FIRST_SNAPSHOT = "first snapshot of this function"
 
 _KEY = re.compile(r"sn-[0-9a-f]{20}\Z")
-_DRAFT = ".draft-"
+DRAFT = ".draft-"
 _TRASH = ".trash-"
-_LIBRARIES = ".libraries.json"
 #: For annotations: the store's own ``list`` hides the builtin one there.
 _Words = list[str]
 _Removals = list[Removal]
@@ -62,103 +58,6 @@ class SnapshotStore:
         if root.stat().st_mode & 0o077:
             root.chmod(0o700)
 
-    # ---- making ----------------------------------------------------------------------------
-
-    def draft(self, key: str, *, needs_bytes: int = 0) -> Draft:
-        """Begin a snapshot; if ``needs_bytes`` do not fit, remove others that are not in use.
-
-        Raises SnapshotCreateError when they do not fit then, either.
-        """
-        _check_key(key)
-        self.sweep()
-        free = shutil.disk_usage(self.root).free
-        if needs_bytes > free:
-            self.gc(max(0, self.usage().size_bytes - (needs_bytes - free)))
-            free = shutil.disk_usage(self.root).free
-        if needs_bytes > free:
-            raise SnapshotCreateError(
-                f"no space left on {self.root}: the snapshot needs {needs_bytes >> 20} MiB, "
-                f"{free >> 20} MiB are free; remove snapshots with `rekindle snapshot rm`, or set "
-                "REKINDLE_HOME to a larger disk"
-            )
-        path = self.root / f"{_DRAFT}{key}-{_unique()}"
-        try:
-            with locked(self.root):  # so that no sweep sees the directory before its own lock
-                path.mkdir(mode=0o700)
-                # This lock goes with the process, so it tells live drafts from abandoned ones,
-                # even between agents that cannot see each other's PIDs.
-                lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise self.create_error(error, "begin a snapshot") from error
-        draft = Draft(self, key, path, lock)
-        try:
-            draft.images.mkdir(mode=0o700)
-        except OSError as error:
-            draft.discard()
-            raise self.create_error(error, "begin a snapshot") from error
-        return draft
-
-    def create_error(self, error: OSError, doing: str) -> SnapshotCreateError:
-        """The error that a failed write to the store is reported as."""
-        if files.is_full(error):
-            return SnapshotCreateError(
-                f"no space left on {self.root}: remove snapshots with `rekindle snapshot rm`, or "
-                "set REKINDLE_HOME to a larger disk"
-            )
-        return SnapshotCreateError(f"cannot {doing} in {self.root}: {error.strerror or error}")
-
-    def _commit(self, draft: Draft, manifest: Manifest) -> Snapshot:
-        started = time.monotonic()
-        manifest.key = draft.key
-        seal.seal(draft.path, self.root / draft.key, manifest, libraries=self.root / _LIBRARIES)
-        if not manifest.made_because:
-            manifest.made_because = self.reasons(manifest.ingredients)
-        content.share(self.root, draft.path, manifest)
-        self._share_pages(draft, manifest)
-        use.begin(draft.path)
-        manifest.commit_ms = (time.monotonic() - started) * 1e3
-        files.write_durably(draft.path / MANIFEST, manifest.to_json())
-        stamp.write(draft.path, stamp.look(draft.path, manifest.content))
-        files.sync_directory(draft.images)
-        if manifest.mapping:
-            files.sync_directory(draft.path / MAPPED)
-        files.sync_directory(draft.path)
-        snapshot = self._put_in_place(draft, manifest)
-        try:
-            self.gc(keep={draft.key})
-        except (OSError, InvalidError) as error:
-            log.warning("no room made after a commit", extra=kv(reason=error))
-        return snapshot
-
-    def _share_pages(self, draft: Draft, manifest: Manifest) -> None:
-        """Share pages with a snapshot of the same packages, where the file system can."""
-        if not extents.supported(self.root):
-            return
-        wanted = manifest.ingredients.packages
-        like = [e.snapshot for e in self.list() if e.snapshot and e.key != draft.key]
-        alike = [other for other in like if other.manifest.ingredients.packages == wanted]
-        for donor in alike[:1]:
-            for name in sorted(manifest.files.keys() & donor.manifest.files.keys()):
-                if name.startswith("pages-"):
-                    extents.share_pages(draft.images / name, donor.images / name)
-
-    def _put_in_place(self, draft: Draft, manifest: Manifest) -> Snapshot:
-        target = self.root / draft.key
-        old: Path | None = None
-        with locked(self.root):
-            if target.exists():
-                rival = self._readable(draft.key)
-                if rival is not None and rival.manifest.created >= draft.started:
-                    log.info("snapshot kept key=%s: another agent made it first", draft.key)
-                    return rival
-                old = self._to_trash(target)
-            os.rename(draft.path, target)
-            files.sync_directory(self.root)
-        if old is not None:
-            self.delete_tree(old)
-        return Snapshot(draft.key, target, manifest)
-
     # ---- finding ---------------------------------------------------------------------------
 
     def get(self, key: str) -> Snapshot | None:
@@ -166,7 +65,7 @@ class SnapshotStore:
 
         Raises SnapshotInvalidError when its manifest cannot be read.
         """
-        _check_key(key)
+        check_key(key)
         path = self.root / key
         try:
             info = os.stat(path / MANIFEST)
@@ -270,7 +169,7 @@ class SnapshotStore:
 
     def touch(self, key: str) -> None:
         """Note that a snapshot is used now; nothing when it is gone. Cheap."""
-        _check_key(key)
+        check_key(key)
         use.touch(self.root / key)
 
     def pin(self, key: str) -> Pin | None:
@@ -278,7 +177,7 @@ class SnapshotStore:
 
         None when the snapshot is gone. The pin goes with this process at the latest.
         """
-        _check_key(key)
+        check_key(key)
         return use.pin(self.root / key)
 
     # ---- removing --------------------------------------------------------------------------
@@ -288,12 +187,12 @@ class SnapshotStore:
 
         Runners restored from it keep what they have mapped.
         """
-        _check_key(key)
+        check_key(key)
         with locked(self.root):
             path = self.root / key
             if not path.is_dir():
                 raise NotFoundError(f"no snapshot {key} in {self.root}")
-            trash = self._to_trash(path)
+            trash = self.to_trash(path)
         return self.delete_tree(trash)
 
     def gc(
@@ -312,9 +211,32 @@ class SnapshotStore:
         limit = budget.of_store(self.root) if budget_bytes is None else budget_bytes
         if not dry_run:
             self.sweep()
-        return collect.collect(self, limit, dry_run=dry_run, keep=keep)
+        removals: _Removals = []
+        staying = set(keep)
+        while True:
+            scanned = self.scan()
+            chosen = budget.to_remove(
+                (_candidate(entry, found, staying) for entry, found in scanned), limit
+            )
+            entries = {entry.key: entry for entry, _found in scanned}
+            for candidate in chosen:
+                entry = entries[candidate.key]
+                freed: int | None = entry.size_bytes - entry.shared_bytes
+                if not dry_run:
+                    freed = self._remove_unless_pinned(entry.key)
+                if freed is None:
+                    staying.add(entry.key)  # look for another one in its place
+                    continue
+                removals.append(Removal.of(entry, freed))
+                if not dry_run:
+                    log.info(
+                        "snapshot removed to make room",
+                        extra=kv(key=entry.key, function=removals[-1].function, freed=freed),
+                    )
+            if dry_run or not chosen:
+                return removals
 
-    def remove_unless_pinned(self, key: str) -> int | None:
+    def _remove_unless_pinned(self, key: str) -> int | None:
         """Remove a snapshot, unless somebody has pinned it: None then, else the bytes freed."""
         path = self.root / key
         with locked(self.root), use.claim(path) as free:
@@ -322,7 +244,7 @@ class SnapshotStore:
                 return None
             if not path.is_dir():
                 return 0  # another one was quicker
-            trash = self._to_trash(path)
+            trash = self.to_trash(path)
         return self.delete_tree(trash)
 
     def delete_tree(self, trash: Path) -> int:
@@ -346,7 +268,7 @@ class SnapshotStore:
                 path
                 for path in self.root.iterdir()
                 if path.name.startswith(_TRASH)
-                or (path.name.startswith(_DRAFT) and _is_abandoned(path))
+                or (path.name.startswith(DRAFT) and _is_abandoned(path))
             ]
         for path in leftovers:
             log.info("snapshot leftover removed path=%s", path)
@@ -355,25 +277,21 @@ class SnapshotStore:
             with locked(self.root):
                 content.drop_unused(self.root)
 
-    def _to_trash(self, path: Path) -> Path:
-        trash = self.root / f"{_TRASH}{path.name}-{_unique()}"
+    def to_trash(self, path: Path) -> Path:
+        """Take a snapshot out of its place; under the lock."""
+        trash = self.root / f"{_TRASH}{path.name}-{unique_suffix()}"
         os.rename(path, trash)
         return trash
 
-    def _readable(self, key: str) -> Snapshot | None:
-        try:
-            return self.get(key)
-        except SnapshotInvalidError as error:
-            log.info("snapshot replaced key=%s: %s", key, error)
-            return None
 
-
-def _unique() -> str:
+def unique_suffix() -> str:
+    """For names of work in progress."""
     # Random, because agents in different containers can have the same PID.
     return f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
+    """Raises NotFoundError."""
     if not _KEY.match(key):
         raise NotFoundError(f"{key!r} is no snapshot name (sn- and 20 hex digits)")
 
@@ -392,6 +310,15 @@ def _read_manifest(key: str, path: Path) -> Manifest:
     if manifest.key != key:
         raise SnapshotInvalidError(f"snapshot {key}: its manifest is that of {manifest.key}")
     return manifest
+
+
+def _candidate(entry: Entry, found: dict[int, Inode], staying: set[str]) -> Candidate:
+    return Candidate(
+        entry.key,
+        entry.last_used if entry.snapshot else 0.0,
+        {number: inode.disk_bytes for number, inode in found.items()},
+        in_use=entry.in_use or entry.key in staying,
+    )
 
 
 def _is_abandoned(draft: Path) -> bool:

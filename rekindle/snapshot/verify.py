@@ -119,10 +119,10 @@ def verify_one_in_background(
 
 def main() -> None:
     """``python -m rekindle.snapshot.verify ROOT PARENT``."""
-    from rekindle.runtime.isolation import linux
+    from rekindle.linux import processes
 
     root, parent = Path(sys.argv[1]), int(sys.argv[2])
-    linux.die_with_parent(parent)
+    processes.die_with_parent(parent)
     os.nice(_NICENESS)
     psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
     finding = verify_one(SnapshotStore(root))

@@ -17,9 +17,9 @@ from rekindle.exception import CriuNotFoundError
 from rekindle.snapshot import pycriu
 from rekindle.snapshot.criu import Criu
 
-#: Descriptors of the worker: its socket, and the one that stands for the leash.
+#: Descriptors of the worker: its socket, and the one that stands for the control pipe.
 CHANNEL_FD = 8
-LEASH_FD = 9
+CONTROL_FD = 9
 #: Descriptors of whoever sends the request (CRIU finds them through the socket's credentials).
 IMAGES_FD = 20
 WORK_FD = 21
@@ -39,14 +39,14 @@ def worker_argv(criu: Criu) -> list[str]:
 
 
 def restore_request(
-    *, leash: str, log_name: str, verbosity: int = 1, unprivileged: bool = False
+    *, control_pipe: str, log_name: str, verbosity: int = 1, unprivileged: bool = False
 ) -> bytes:
     """The order to restore the images behind ``IMAGES_FD``, detached.
 
-    ``leash`` is the pipe as it was named in the dump, ``pipe:[1234]``; the worker's ``LEASH_FD``
-    takes its place. ``unprivileged``: a user who is not root runs the worker. The log goes to
-    ``log_name`` in the directory behind ``WORK_FD``. Raises CriuNotFoundError when the message
-    classes are missing.
+    ``control_pipe`` is the pipe as it was named in the dump, ``pipe:[1234]``; the worker's
+    ``CONTROL_FD`` takes its place. ``unprivileged``: a user who is not root runs the worker. The
+    log goes to ``log_name`` in the directory behind ``WORK_FD``. Raises CriuNotFoundError when the
+    message classes are missing.
     """
     rpc: Any = _rpc()
     request = rpc.criu_req(type=rpc.RESTORE)
@@ -61,7 +61,7 @@ def restore_request(
     options.manage_cgroups = True
     options.manage_cgroups_mode = rpc.IGNORE
     inherited = options.inherit_fd.add()
-    inherited.key, inherited.fd = leash, LEASH_FD
+    inherited.key, inherited.fd = control_pipe, CONTROL_FD
     data: bytes = request.SerializeToString()
     return data
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle.linux import maps
 from rekindle.snapshot import files
 from rekindle.wire.logs import kv
 
@@ -72,22 +73,13 @@ def of_process(pid: int, directory: Path) -> WorkingSet:
     """
     found: dict[str, list[Range]] = {}
     with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
-        for start, end, offset, name in _mappings(pid, directory):
-            found.setdefault(name, []).extend(_touched(pagemap.fileno(), start, end, offset))
-    return WorkingSet({name: _join(sorted(ranges)) for name, ranges in found.items()})
-
-
-def _mappings(pid: int, directory: Path) -> Iterator[tuple[int, int, int, str]]:
-    """Start, end, file offset and file of each mapping of a file."""
-    prefix = f"{directory}/"
-    with open(f"/proc/{pid}/maps") as maps:
-        for line in maps:
-            fields = line.rstrip("\n").split(maxsplit=5)
+        for area in maps.mappings(pid):
             # Not devices, and not what has no file behind it any more.
-            if len(fields) == 6 and fields[5].startswith("/") and os.path.isfile(fields[5]):
-                start, _, end = fields[0].partition("-")
-                name = fields[5].removeprefix(prefix)
-                yield int(start, 16), int(end, 16), int(fields[2], 16), name
+            if area.path.startswith("/") and os.path.isfile(area.path):
+                name = area.path.removeprefix(f"{directory}/")
+                touched = _touched(pagemap.fileno(), area.start, area.end, area.offset)
+                found.setdefault(name, []).extend(touched)
+    return WorkingSet({name: _join(sorted(ranges)) for name, ranges in found.items()})
 
 
 def _touched(pagemap: int, start: int, end: int, offset: int) -> Iterator[Range]:
@@ -162,7 +154,12 @@ def prefetch(directory: Path, working_set: WorkingSet) -> int:
 
 
 def _is_cached(fd: int, ranges: list[Range]) -> bool:
-    """Whether a sample of the pages is in the page cache, found out without reading from disk."""
+    """Whether a sample of the pages is in the page cache, found out without waiting for the disk.
+
+    A read that does not wait still starts the kernel's read-ahead; without the advice, one miss
+    would bring in, and so answer for, the samples after it.
+    """
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
     total = sum(length for _offset, length in ranges)
     step = max(PAGE_BYTES, total // _SAMPLES)
     buffer = bytearray(1)

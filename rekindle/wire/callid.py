@@ -1,7 +1,7 @@
-"""Names of calls: made by the client, so that a request can be sent twice, and dated.
+"""Names of apps and calls: made by the client, so that a request can be sent twice.
 
-The date tells a call whose results were kept for their time from one that never was. Standard
-library only.
+Those of calls are dated: that tells a call whose results were kept for their time from one that
+never was. Standard library only.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ def new_call_id() -> str:
         begin = _PREFIX + _digits(now)
         _now = (now, begin)
     return begin + os.urandom(_RANDOM).translate(_CHARACTERS).decode()
+
+
+def new_app_id() -> str:
+    """``ap-`` and 22 characters: 131 random bits."""
+    return "ap-" + os.urandom(22).translate(_CHARACTERS).decode()
 
 
 def made_at(call_id: str) -> float | None:

@@ -20,8 +20,6 @@ _PREFIX = struct.Struct("!IQ")  # length of the header, length of the body
 
 #: A header larger than this means that the two ends are out of step.
 MAX_HEADER_BYTES = 64 << 20
-#: A first frame holds a token and little else.
-_MAX_FIRST_BYTES = 4096
 #: A body up to this is read together with its header.
 _TOGETHER_BYTES = 1 << 16
 #: No frame carries more descriptors than this.
@@ -113,28 +111,6 @@ class FrameSocket:
                 raise FrameError("the agent closed the connection inside a frame")
             view = view[got:]
         return bytes(buffer)
-
-
-async def receive_first(sock: socket.socket) -> Header:
-    """Read the one small body-less frame that a process sends before it waits for an answer."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    data = b""
-    while True:
-        piece = await loop.sock_recv(sock, _MAX_FIRST_BYTES)
-        if not piece:
-            raise FrameError("the process closed the connection")
-        data += piece
-        if len(data) < _PREFIX.size:
-            continue
-        header_bytes, body_bytes = _PREFIX.unpack_from(data)
-        expected = _PREFIX.size + header_bytes
-        if body_bytes or expected > _MAX_FIRST_BYTES or len(data) > expected:
-            raise FrameError("not a first frame")
-        if len(data) == expected:
-            header: Header = json.loads(data[_PREFIX.size :])
-            return header
 
 
 def send_with_fds(sock: socket.socket, header: Header, fds: Sequence[int]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rekindle.bench import scaling
 from rekindle.bench.records import Run, StrategyResult
-from rekindle.bench.scaling import (
+from restoring import scaling
+from restoring.scaling import (
     AtOnceFigures,
     ColdCacheFigures,
     EmbedFigures,

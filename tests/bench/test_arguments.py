@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from rekindle.cli.bench import parse_arguments, parse_parameters
 from rekindle.exception import InvalidError
-from rekindle.sdk.cli.bench import parse_arguments, parse_parameters
 from rekindle.sdk.hooks import parameter
 
 

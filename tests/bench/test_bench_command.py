@@ -52,7 +52,7 @@ class Bench:
         self.plot = directory / "phases.png"
 
     def __call__(self, target: str, *options: str) -> subprocess.CompletedProcess[str]:
-        start = "from rekindle.sdk.cli.main import main; main()"
+        start = "from rekindle.cli.main import main; main()"
         command = [sys.executable, "-c", start, "bench", f"measured.py::{target}", *options]
         return subprocess.run(
             [*command, "--json", str(self.json), "--plot", str(self.plot)],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rekindle.bench import interleave
-from rekindle.bench.interleave import Entry
+from lab import interleave
+from lab.interleave import Entry
 from rekindle.bench.records import Run
 from rekindle.exception import StartError
 

@@ -85,8 +85,8 @@ def test_a_peer_that_hangs_is_asked_nothing_more_and_its_rows_say_so(
     peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, process = peers("peers.plan"), peers("peers.process")
-    versus = importlib.import_module("rekindle.bench.versus").Versus(machine={})
-    steps = importlib.import_module("rekindle.bench.steps").steps
+    versus = importlib.import_module("peers.versus").Versus(machine={})
+    steps = importlib.import_module("lab.steps").steps
     console = importlib.import_module("rich.console").Console(quiet=True)
     role = next(role for role in plan.roles(quick=True) if role.name == "slots")
     (asked,) = role.asked
@@ -108,7 +108,7 @@ def test_a_peer_that_hangs_is_asked_nothing_more_and_its_rows_say_so(
 
 def test_the_report_names_forms_ratios_and_what_is_missing(peers: Any) -> None:
     plan, report = peers("peers.plan"), peers("peers.report")
-    versus = importlib.import_module("rekindle.bench.versus").Versus(machine={})
+    versus = importlib.import_module("peers.versus").Versus(machine={})
     for role in plan.roles(quick=True):
         versus.rows += [asked.row for asked in role.asked]
     versus.versions = {"rekindle": "rekindle 1", "ray": "Ray 2", "celery": "Celery 3"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-from rekindle.bench import scaling
 from rekindle.bench.records import Run
-from rekindle.bench.scaling import Figures, SharedFigures
+from restoring import scaling
+from restoring.scaling import Figures, SharedFigures
 from tests.bench.scales import figures, size
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from rekindle.bench import scaling
-from rekindle.bench import scaling_promises as promises
-from rekindle.bench.scaling import AtOnceFigures, Figures, SharedFigures
-from rekindle.bench.scaling_promises import Check
+from restoring import promises, scaling
+from restoring.promises import Check
+from restoring.scaling import AtOnceFigures, Figures, SharedFigures
 from tests.bench.scales import figures, size
 
 ALL = (

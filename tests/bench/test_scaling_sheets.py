@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rekindle.bench import scaling, scaling_plot, scaling_sheets
-from rekindle.bench.scaling import Figures
-from rekindle.bench.scaling_sheets import Sheet
 from rekindle.exception import InvalidError
+from restoring import chart, scaling, sheets
+from restoring.scaling import Figures
+from restoring.sheets import Sheet
 from tests.bench.scales import figures
 
-SHEETS = scaling_sheets.sheets(figures())
+SHEETS = sheets.sheets(figures())
 
 
 @pytest.mark.parametrize("sheet", SHEETS, ids=lambda sheet: sheet.title)
@@ -28,14 +28,14 @@ def test_the_terminal_shows_figures_ratios_errors_and_the_machine() -> None:
     whole = figures()
     whole.sizes[0].results[scaling.COLD].errors.append("StartError: no runner")
     console = Console(width=100, no_color=True, file=io.StringIO(), record=True)
-    console.print(scaling_sheets.render(whole))
+    console.print(sheets.render(whole))
     text = console.export_text()
     for words in ("4 GB", "25.0", "1.25", "Some CPU", "error: 0.1 GB, cold: StartError: no runner"):
         assert words in text
 
 
 def test_markdown_has_the_same_tables() -> None:
-    text = scaling_sheets.markdown(figures())
+    text = sheets.markdown(figures())
     for sheet in SHEETS:
         assert f"**{sheet.title}**" in text
         assert "| " + " | ".join(sheet.rows[0]) + " |" in text
@@ -44,16 +44,16 @@ def test_markdown_has_the_same_tables() -> None:
 def test_a_size_that_lacks_a_series_has_a_dash_in_its_place() -> None:
     whole = figures()
     del whole.sizes[0].results[scaling.SMALL]
-    row = next(row for row in scaling_sheets.starts(whole.sizes).rows if row[0] == scaling.SMALL)
+    row = next(row for row in sheets.starts(whole.sizes).rows if row[0] == scaling.SMALL)
     assert row[1:] == ["-", "22.0"]
 
 
 def test_nothing_measured_gives_no_tables() -> None:
-    assert scaling_sheets.sheets(Figures(machine={})) == []
+    assert sheets.sheets(Figures(machine={})) == []
 
 
 def test_ratios_keep_three_figures() -> None:
-    shown = [scaling_sheets.times(ratio) for ratio in (1.234, 12.34, 1234.5, float("nan"))]
+    shown = [sheets.times(ratio) for ratio in (1.234, 12.34, 1234.5, float("nan"))]
     assert shown == ["1.23", "12.3", "1,234", "-"]
 
 
@@ -61,12 +61,12 @@ def test_the_plot_is_drawn_from_what_there_is(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     whole = figures()
     del whole.sizes[0].results[scaling.COLD]
-    assert scaling_plot.points(whole, scaling.COLD) == [(4.0, 16000.0)]
+    assert chart.points(whole, scaling.COLD) == [(4.0, 16000.0)]
     path = tmp_path / "new" / "restore.png"
-    scaling_plot.save(whole, path)
+    chart.save(whole, path)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_plot_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="nothing to plot"):
-        scaling_plot.save(Figures(machine={}), tmp_path / "x.png")
+        chart.save(Figures(machine={}), tmp_path / "x.png")

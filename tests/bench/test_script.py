@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rekindle.bench import script
+from lab import script
 
 
 def test_results_go_to_a_directory_that_git_ignores_unless_told_otherwise() -> None:

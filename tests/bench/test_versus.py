@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from rekindle.bench.versus import OURS, Row, Target, Versus, ratio, shown, worst
+from peers.versus import OURS, Row, Target, Versus, ratio, shown, worst
 
 CALL = Row("call", "a call", "ms")
 RATE = Row("rate", "a rate", "a second", count=1000)

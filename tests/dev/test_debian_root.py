@@ -27,10 +27,9 @@ _SET_UP = """
 make --silent base
 .venv/bin/python -m pip install --quiet --require-hashes --no-deps -r dev/lock/test.txt
 """
-#: Uniqueness, open things, real snapshots, pools and how they close, calls end to end. Without the
-#: random templates, which take minutes, and failed on Debian 13 for a reason not yet known.
+#: Uniqueness, open things, real snapshots, pools and how they close, calls end to end.
 _PART = """
-.venv/bin/python -m pytest -q -m 'not soak' -k 'not any_template' -p no:cacheprovider \
+.venv/bin/python -m pytest -q -m 'not soak' -p no:cacheprovider \
     tests/runtime/agent/starts/test_unique.py tests/runtime/agent/starts/test_unique_libraries.py \
     tests/runtime/agent/starts/test_wiped.py tests/runtime/agent/starts/test_open_things.py \
     tests/snapshot/test_real_criu.py tests/runtime/agent/pools/test_pools.py \

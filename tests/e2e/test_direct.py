@@ -17,7 +17,7 @@ APP = (
 import asyncio, json, os, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import rekindle
-from rekindle.sdk import direct, records
+from rekindle.sdk.calls import leases, records
 
 app = rekindle.App("direct")
 
@@ -69,7 +69,7 @@ class Scale:
 
 def is_direct():
     # Whether this process holds a lease.
-    return len(direct._all) > 0
+    return len(leases._all) > 0
 """
 )
 
@@ -188,17 +188,17 @@ def test_a_function_calls_others_directly_too(shared: Home) -> None:
 def test_a_forked_child_has_no_part_in_the_leases_of_its_parent(shared: Home) -> None:
     body = """
 warm_up(add, 1)
-before = set(direct._all)
+before = set(leases._all)
 sys.stdout.flush()
 if os.fork() == 0:
-    direct._close_at_exit()
+    leases._close_at_exit()
     os._exit(0)
 os.wait()
 add.remote(1)
-assert set(direct._all) == before
+assert set(leases._all) == before
 pid = os.fork()
 if pid == 0:
-    assert not direct._all
+    assert not leases._all
     ok = [add.remote(i, 5) for i in range(20)] == [i + 5 for i in range(20)]
     os._exit(0 if ok else 1)
 mine = [add.remote(i, 7) for i in range(50)]

@@ -17,7 +17,7 @@ APP = (
 import asyncio, gc, json, os, sys, time
 import numpy as np
 import rekindle
-from rekindle.sdk import direct
+from rekindle.sdk.calls import leases
 from rekindle.wire import reuse
 
 app = rekindle.App("direct-memory")
@@ -140,7 +140,7 @@ for i in range(200):
     assert (got == 1).all()
     del got
     if i % 20 == 19:
-        (lease,) = [h for h in direct._all.values() if h.files.any]
+        (lease,) = [h for h in leases._all.values() if h.files.any]
         numbers |= {file.number for file in lease.files._back}
         seen.append([one.has.remote(), [memory_files(), descriptors()]])
 print(json.dumps([seen[0] == seen[-1], seen[-1][0][0], seen[-1][1][0], sorted(numbers)]))
@@ -158,11 +158,11 @@ def refused(size):
         assert error.args == (size,)
 
 reuse.IDLE_S = 600
-while not direct._all:
+while not leases._all:
     refused(1)
 for i in range(20):
     refused(300_000)
-(lease,) = [h for h in direct._all.values() if h.files.any]
+(lease,) = [h for h in leases._all.values() if h.files.any]
 print(json.dumps([file.number for file in lease.files._back]))
 """
     assert shared.run(shared.script(program(body))).value == [1]
@@ -186,7 +186,7 @@ print(json.dumps([before, memory_files(), one.has.remote()[0]]))
 
 def test_another_client_never_sees_what_a_former_one_got(shared: Home) -> None:
     body = """
-from rekindle.sdk import records
+from rekindle.sdk.calls import records
 from rekindle.wire import shared
 looked = []
 def look(fd, size, gone=None, real=shared.map_private):
@@ -198,12 +198,12 @@ warm_up(filled, 0, 1)
 for _ in range(4):
     assert (filled.remote(0xA5, 8_000_000) == 0xA5).all()
 runner = records.last().runner_id
-(lease,) = direct._all.values()
+(lease,) = leases._all.values()
 lease.close()  # what comes now is another client to the runner
-for slot in direct._slots.values():
-    slot.idle.clear()
+for cache in leases._caches.values():
+    cache.idle.clear()
 warm_up(filled, 0, 1)
-assert lease not in direct._all.values()
+assert lease not in leases._all.values()
 shared.map_private = look
 for _ in range(3):
     assert (filled.remote(0x11, 3_000_000) == 0x11).all()

@@ -263,7 +263,7 @@ def test_another_protocol_is_a_version_error_that_says_what_to_do(shared: Home) 
         import sys
         from rekindle.wire import version
         version.PROTOCOL = {PROTOCOL + 1}
-        from rekindle.sdk.cli.main import main
+        from rekindle.cli.main import main
         main(["run", {str(script)!r}])
         """,
         "newer.py",
@@ -283,7 +283,7 @@ def test_the_limit_of_the_controller_holds_on_every_way_for_arguments_and_result
     script = home.script(
         """
         import asyncio, json, rekindle
-        from rekindle.sdk import direct
+        from rekindle.sdk.calls import leases
         app = rekindle.App("big")
         BELOW, ABOVE = (1 << 20) - 1000, (1 << 20) + 1000
 
@@ -326,7 +326,7 @@ def test_the_limit_of_the_controller_holds_on_every_way_for_arguments_and_result
                     said(way, grow, b"x", ABOVE),
                     said(way, fail, b"x", 1000),
                 ]
-            assert direct._all, "none was leased"
+            assert leases._all, "none was leased"
             print(json.dumps(found))
         """
     )

@@ -183,12 +183,12 @@ def test_an_interrupt_leaves_nothing(plain: Home) -> None:
 
 _WITHOUT_USER_NAMESPACES = """
 import os, sys
-from rekindle.runtime.isolation import linux
+from rekindle.linux import capabilities, namespaces
 # The limit is each user namespace's own: in one of ours it may be lowered.
-linux.enter_user_namespace()
+namespaces.enter_user_namespace()
 with open("/proc/sys/user/max_user_namespaces", "w") as limit:
     limit.write("0")
-linux.drop_capabilities()
+capabilities.drop()
 os.execv(sys.argv[1], sys.argv[1:])
 """
 

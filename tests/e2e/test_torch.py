@@ -14,7 +14,7 @@ def test_torch_computes_the_same_by_every_strategy(home: Home) -> None:
         """
         import json
         import rekindle
-        from rekindle.sdk import records
+        from rekindle.sdk.calls import records
         from rekindle.sdk.running import ask_strategy
 
         app = rekindle.App("torched")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rekindle.forkserver import wiped
-from rekindle.forkserver.wiped import WipedArea
-from rekindle.runtime.isolation import linux
+from rekindle.linux import memory
+from rekindle.linux.maps import Mapping
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -49,7 +49,7 @@ def address(request: pytest.FixtureRequest) -> Iterator[int]:
     _libc.munmap(found, SIZE)
 
 
-def _area(address: int) -> WipedArea | None:
+def _area(address: int) -> Mapping | None:
     return next((one for one in wiped.find() if one.start <= address < one.end), None)
 
 
@@ -70,9 +70,9 @@ def _in_child(look: Callable[[], bytes]) -> bytes:
     return seen
 
 
-def _like(area: WipedArea, address: int) -> WipedArea:
+def _like(area: Mapping, address: int) -> Mapping:
     """Only this test's part: the kernel joins neighbours with equal flags."""
-    return WipedArea(address, address + SIZE, area.permissions, area.vm_flags)
+    return area._replace(start=address, end=address + SIZE)
 
 
 def test_an_area_is_found_and_an_ordinary_one_is_not(address: int) -> None:
@@ -80,7 +80,7 @@ def test_an_area_is_found_and_an_ordinary_one_is_not(address: int) -> None:
     try:
         area = _area(address)
         assert area is not None
-        assert area.permissions == "rw-"
+        assert area.permissions == "rw-p"
         assert area.vm_flags & {"wf", "dp"}
         assert _area(ordinary) is None
     finally:
@@ -102,7 +102,7 @@ def test_a_renewed_area_is_empty_and_has_the_flags_that_it_had(address: int) -> 
 def test_an_area_that_came_back_as_ordinary_memory_is_wiped_on_fork_again(address: int) -> None:
     area = _area(address)
     assert area is not None
-    linux.empty_area(address, SIZE, "rw-", {"rd", "wr"})  # as CRIU restores it
+    memory.empty_area(address, SIZE, RW, {"rd", "wr"})  # as CRIU restores it
     ctypes.memmove(address, b"stale", 5)
     assert _area(address) is None
     assert _in_child(lambda: _content(address)) == b"stale"
@@ -121,6 +121,6 @@ def test_permissions_are_kept() -> None:
         wiped.renew([_like(area, address)])
         renewed = _area(address)
         assert renewed is not None
-        assert renewed.permissions == "rwx"
+        assert renewed.permissions == "rwxp"
     finally:
         _libc.munmap(address, SIZE)

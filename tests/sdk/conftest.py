@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rekindle.sdk import client
+from rekindle.sdk.connection import client
 from tests.sdk.fake_controller import FakeController
 
 

@@ -27,8 +27,8 @@ import grpc
 import grpc.aio
 
 from rekindle.exception import AuthError, Error, NotFoundError
-from rekindle.sdk import context
-from rekindle.sdk.payload import contents, declared_at
+from rekindle.execution import context
+from rekindle.execution.declared import contents, declared_at
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.blobs import new_key, open_store

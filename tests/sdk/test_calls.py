@@ -24,7 +24,7 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.sdk import arrivals, records
+from rekindle.sdk.calls import records, result_buffer
 from rekindle.sdk.running import ask_strategy
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import record_exception, remote_traceback
@@ -137,7 +137,7 @@ def test_an_argument_that_cannot_be_pickled_is_named(controller: FakeController)
 def test_arguments_that_are_too_large_are_refused_before_they_are_sent(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rekindle.sdk.inputs.MAX_PAYLOAD_BYTES", 1 << 20)
+    monkeypatch.setattr("rekindle.sdk.calls.arguments.MAX_PAYLOAD_BYTES", 1 << 20)
     with app.run(), pytest.raises(RequestSizeError, match=r"double\(\) take 2 MiB, more than 1"):
         double.remote(b"x" * (2 << 20))  # type: ignore[arg-type]
     assert not controller.submitted
@@ -146,7 +146,7 @@ def test_arguments_that_are_too_large_are_refused_before_they_are_sent(
 def test_code_that_carries_large_data_is_refused(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rekindle.sdk.payload.MAX_CODE_BYTES", 1 << 20)
+    monkeypatch.setattr("rekindle.sdk.program.registration.MAX_CODE_BYTES", 1 << 20)
     data = b"x" * (2 << 20)
     large = rekindle.App("large")
 
@@ -314,7 +314,7 @@ def test_a_cancelled_call_says_so(controller: FakeController) -> None:
 def test_iter_reads_ahead_within_bounds(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "MAX_BYTES", 4096)
+    monkeypatch.setattr(result_buffer, "MAX_BYTES", 4096)
     with app.run():
         call = double.spawn_map(range(300))
         assert list(call.iter()) == [2 * i for i in range(300)]
@@ -347,7 +347,8 @@ def test_a_function_passed_as_an_argument_is_a_handle(controller: FakeController
 def test_a_handle_inside_a_runner_finds_its_id_by_name(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rekindle.sdk import context, declaration
+    from rekindle.execution import context
+    from rekindle.sdk import declaration
 
     with app.run() as running:
         fresh = declaration.Declaration("calls", "double", "function")

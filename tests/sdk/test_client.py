@@ -13,8 +13,8 @@ import pytest
 
 import rekindle
 from rekindle.exception import AuthError, ConnectionError, InvalidError, VersionError
-from rekindle.sdk.background import background
-from rekindle.sdk.client import Client
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.client import Client
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("client")

@@ -9,7 +9,8 @@ import pytest
 
 import rekindle
 from rekindle.exception import InvalidError
-from rekindle.sdk.cls import hooks_of, pack_parameters
+from rekindle.execution.declared import hooks_of
+from rekindle.sdk.binding import pack_parameters
 
 app = rekindle.App("classes")
 trace: list[str] = []

@@ -15,9 +15,10 @@ import pytest
 
 import rekindle
 from rekindle.exception import FunctionTimeoutError, RequestSizeError, SerializationError
-from rekindle.sdk import client, direct, invoke, records
-from rekindle.sdk.background import background
-from rekindle.wire import direct as wire
+from rekindle.sdk.calls import invoke, leases, records
+from rekindle.sdk.connection import client
+from rekindle.sdk.connection.background import background
+from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import to_status
 from rekindle.wire.exceptions import record_exception
@@ -283,7 +284,7 @@ def test_what_cannot_travel_is_the_same_error_and_costs_no_lease(
         with pytest.raises(SerializationError, match=r"args\[0\] is a _thread.lock"):
             add.remote(threading.Lock())
         monkeypatch.setattr(invoke, "MAX_PAYLOAD_BYTES", 1000)
-        monkeypatch.setattr("rekindle.sdk.inputs.MAX_PAYLOAD_BYTES", 1000)
+        monkeypatch.setattr("rekindle.sdk.calls.arguments.MAX_PAYLOAD_BYTES", 1000)
         with pytest.raises(RequestSizeError, match=r"the arguments of add\(\)"):
             add.remote(b"x" * 2000)
         assert add.remote(5) == 5
@@ -293,13 +294,13 @@ def test_what_cannot_travel_is_the_same_error_and_costs_no_lease(
 def test_leases_that_are_over_are_let_go_when_fewer_are_used(lender: Lender) -> None:
     with app.run():
         add.remote(1)
-        slot = next(iter(direct._slots.values()))
-        held = [background().run(slot.ask()) for _ in range(5)]
+        cache = next(iter(leases._caches.values()))
+        held = [background().run(cache.ask()) for _ in range(5)]
         for one in held:
             assert one is not None
-            slot.give_back(one)
+            cache.give_back(one)
         for connection in lender.connections[:-1]:
             connection.shutdown(socket.SHUT_RDWR)
         for i in range(10):
             assert add.remote(i) == i
-        assert len(slot.idle) == 1
+        assert len(cache.idle) == 1

@@ -18,9 +18,8 @@ from rekindle.exception import (
     ResourceExhaustedError,
     SerializationError,
 )
-from rekindle.sdk import arrivals, signals
-from rekindle.sdk.background import background
-from rekindle.sdk.mapping import submission, window
+from rekindle.sdk.calls import callers, result_buffer, submission, window
+from rekindle.sdk.connection.background import background
 from rekindle.wire import rekindle_pb2 as pb
 from tests.sdk.fake_controller import FakeController
 
@@ -229,15 +228,15 @@ def test_what_comes_behind_a_slow_input_takes_bounded_room(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Results in order while the first is missing: those far behind are let go and come again."""
-    monkeypatch.setattr(arrivals, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(result_buffer, "MAX_BYTES", 20_000)
     held: list[int] = []
-    add = arrivals.Arrivals.add
+    add = result_buffer.ResultBuffer.add
 
-    def spy(self: arrivals.Arrivals, batch: list[arrivals.Arrived]) -> None:
+    def spy(self: result_buffer.ResultBuffer, batch: list[result_buffer.Arrived]) -> None:
         add(self, batch)
         held.append(self._bytes)
 
-    monkeypatch.setattr(arrivals.Arrivals, "add", spy)
+    monkeypatch.setattr(result_buffer.ResultBuffer, "add", spy)
     first_may_end.clear()
     controller.batch = 8
     seen: list[int] = []
@@ -257,7 +256,7 @@ def test_what_comes_behind_a_slow_input_takes_bounded_room(
 def test_a_slow_caller_holds_the_reading_back(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(result_buffer, "MAX_BYTES", 20_000)
     controller.batch = 8
     first_may_end.set()
     for ordered in (True, False):
@@ -313,8 +312,10 @@ def test_large_inputs_keep_several_requests_on_their_way(
         now -= 1
 
     async def main() -> None:
-        one = submission.Submission(size_of, None, window.Window(signals.Signal()))
-        monkeypatch.setattr(one.client, "submit", submit)
+        one = submission.Submission(
+            size_of._target(), None, window.Window(callers.ThreadSignal()), read_once=True
+        )
+        monkeypatch.setattr(one.target.client, "submit", submit)
         running = asyncio.ensure_future(one.run())
         for count in range(200):
             one.offer((bytes(1000),))

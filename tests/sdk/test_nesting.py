@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from rekindle.exception import CallDepthError, InvalidError
-from rekindle.sdk import nesting
+from rekindle.execution import nesting
 from rekindle.wire import calldepth
 from rekindle.wire.page import RunnerPage
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import ExecutionError, SerializationError
-from rekindle.sdk import payload
 from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.program import registration
 
 _RUNNER = """
 import pickle, sys, traceback
-assert "rekindle.sdk.client" not in sys.modules
+assert "rekindle.sdk.connection.client" not in sys.modules
 contents = pickle.load(open(sys.argv[1], "rb"))
 assert "grpc" not in sys.modules, "a template must not load gRPC"
 exec(sys.argv[2])
@@ -32,8 +32,8 @@ def pack_in_a_program(directory: Path, program: str, name: str) -> Path:
         textwrap.dedent(program)
         + textwrap.dedent(f"""
         if __name__ == "__main__":
-            from rekindle.sdk import payload
-            data = payload.pack({name}._declaration)
+            from rekindle.sdk.program import registration
+            data = registration.pack({name}._declaration)
             open({str(out)!r}, "wb").write(data)
         """)
     )
@@ -159,9 +159,9 @@ def test_an_unpicklable_global_is_named_with_the_path_to_it(tmp_path: Path) -> N
         @app.function()
         def f(): return helper()
         from rekindle.exception import SerializationError
-        from rekindle.sdk import payload
+        from rekindle.sdk.program import registration
         try:
-            payload.pack(f._declaration)
+            registration.pack(f._declaration)
         except SerializationError as error:
             print(error)
         """)
@@ -193,4 +193,4 @@ def test_a_lock_in_a_closure_is_named() -> None:
         return lock
 
     with pytest.raises(SerializationError, match="closure variable 'lock'"):
-        payload.pack(f._declaration)
+        registration.pack(f._declaration)

@@ -9,7 +9,7 @@ import pytest
 
 import rekindle
 from rekindle.exception import InvalidError
-from rekindle.sdk import context
+from rekindle.execution import context
 from rekindle.sdk.resources import merged, retry_spec
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import InvalidError, RequestSizeError
-from rekindle.sdk import imports, source
-from rekindle.sdk.program import Program
+from rekindle.sdk.program import imports, source
+from rekindle.sdk.program.main_module import Program
 from rekindle.wire.bundle import MANIFEST
 
 

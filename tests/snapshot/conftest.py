@@ -12,6 +12,7 @@ import pytest
 
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.store import Snapshot, SnapshotStore
@@ -79,7 +80,7 @@ def commit(
 ) -> Snapshot:
     """A committed snapshot with made-up images."""
     made_from = made_from or ingredients()
-    draft = store.draft(made_from.key())
+    draft = begin(store, made_from.key())
     (draft.images / "inventory.img").write_bytes(b"inventory")
     (draft.images / "pages-1.img").write_bytes(os.urandom(10_000))
     (draft.images / "dump.log").write_text("a log")
@@ -88,10 +89,10 @@ def commit(
 
 @dataclass(frozen=True)
 class Dumped:
-    """A real template, frozen: its images and its leash."""
+    """A real template, frozen: its images and its control pipe."""
 
     images: Path
-    leash: str
+    control_pipe: str
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +103,7 @@ def dumped(criu: Criu, tmp_path_factory: pytest.TempPathFactory) -> Dumped:
     with sandbox.template(criu, code) as template:
         done = template.dump(images)
         assert done.returncode == 0, (images / "dump.log").read_text()
-        return Dumped(images, template.leash)
+        return Dumped(images, template.control_pipe)
 
 
 CommitReal = Callable[..., Snapshot]
@@ -123,9 +124,9 @@ def commit_real(store: SnapshotStore, dumped: Dumped, criu: Criu) -> CommitReal:
             cpu_features=here.cpu_features,
             criu=here.criu,
         )
-        draft = store.draft(made_from.key())
+        draft = begin(store, made_from.key())
         for image in dumped.images.iterdir():
             (draft.images / image.name).write_bytes(image.read_bytes())
-        return draft.commit(manifest(made_from, leash=dumped.leash, **changes))
+        return draft.commit(manifest(made_from, control_pipe=dumped.control_pipe, **changes))
 
     return commit_images

@@ -2,7 +2,7 @@
 
 A script of its own, run by tests/snapshot/sandbox.py. Each line on standard input is a JSON list:
 a command to run; each line on standard output its exit status and what it printed. It ends, and
-with it everything in its namespaces, when standard input does. Standard library and linux.py only.
+with it everything in its namespaces, when standard input does. Imports rekindle.linux alone.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ import subprocess
 import sys
 from typing import Any
 
-from rekindle.runtime.isolation import linux
+from rekindle.linux import capabilities, mounts, namespaces, processes
 
-TEMPLATE_LEASH = 3  # where a template finds its end of the leash
-RESTORE_LEASH = 9  # where CRIU finds the new one, to put in the old one's place
+TEMPLATE_CONTROL = 3  # where a template finds its end of the control pipe
+RESTORE_CONTROL = 9  # where CRIU finds the new one, to put in the old one's place
 
 TIMED_OUT = 124
 
 
 def main() -> None:
-    leash, first_pid = int(sys.argv[1]), int(sys.argv[2])
-    run_dir, mounts = sys.argv[3], json.loads(sys.argv[4])
-    for fd in (TEMPLATE_LEASH, RESTORE_LEASH):
-        os.dup2(leash, fd)
-    linux.die_with_parent()
+    control_pipe, first_pid = int(sys.argv[1]), int(sys.argv[2])
+    run_dir, directories = sys.argv[3], json.loads(sys.argv[4])
+    for fd in (TEMPLATE_CONTROL, RESTORE_CONTROL):
+        os.dup2(control_pipe, fd)
+    processes.die_with_parent()
     if os.geteuid() != 0:
-        linux.enter_user_namespace()
-        linux.hand_down_capabilities()
-    linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
+        namespaces.enter_user_namespace()
+        capabilities.hand_down()
+    namespaces.unshare(namespaces.CLONE_NEWPID | namespaces.CLONE_OWN)
     init = os.fork()
     if init:
         _, status = os.waitpid(init, 0)
         sys.exit(os.waitstatus_to_exitcode(status) & 255)
-    linux.die_with_parent()
-    linux.make_mounts_private()
-    linux.mount_proc()
+    processes.die_with_parent()
+    mounts.make_private()
+    mounts.mount_proc()
     if run_dir:
-        linux.mount(run_dir, "/run", flags=linux.MS_BIND)
-    for target, options in mounts.items():
-        linux.mount("tmpfs", target, "tmpfs", data=options)
+        mounts.mount(run_dir, "/run", flags=mounts.MS_BIND)
+    for target, options in directories.items():
+        mounts.mount("tmpfs", target, "tmpfs", data=options)
     if first_pid:
         with open("/proc/sys/kernel/ns_last_pid", "w") as last:
             last.write(str(first_pid - 1))

@@ -21,7 +21,7 @@ from typing import Any
 
 from rekindle.snapshot import command
 from rekindle.snapshot.criu import Criu
-from tests.snapshot.namespace_init import RESTORE_LEASH, TEMPLATE_LEASH
+from tests.snapshot.namespace_init import RESTORE_CONTROL, TEMPLATE_CONTROL
 
 _WAIT_S = 20.0
 _INIT = Path(__file__).with_name("namespace_init.py")
@@ -55,7 +55,7 @@ class Namespaces:
     """New PID, mount, UTS and IPC namespaces with an init that runs commands in them."""
 
     init: subprocess.Popen[str]
-    leash: int  # the write end of the pipe that the process inside reads requests from
+    control_pipe: int  # the write end of the pipe that the process inside reads requests from
     scratch: Path
 
     def run(self, argv: list[str], fds: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -68,10 +68,10 @@ class Namespaces:
         return int(self._ask({"argv": argv, "fds": fds, "detached": True})["pid"])
 
     def answer(self) -> str:
-        """What the template's ``answer()`` returns in the process that holds the leash."""
+        """What the template's ``answer()`` returns in the process that holds the control pipe."""
         fifo = self.scratch / f"answer-{os.urandom(6).hex()}"
         with _fifo(fifo) as reader:
-            os.write(self.leash, f"{fifo}\n".encode())
+            os.write(self.control_pipe, f"{fifo}\n".encode())
             return _read_fifo(reader)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Template:
 
     inside: Namespaces
     pid: int
-    leash: str
+    control_pipe: str
     criu: Criu
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -153,9 +153,9 @@ def template(
         program = inside.scratch / "template.py"
         program.write_text(textwrap.dedent(code) + _PARK.format(ready=str(ready)))
         with _fifo(ready) as reader:
-            pid = inside.start([sys.executable, str(program)], fds=(TEMPLATE_LEASH,))
+            pid = inside.start([sys.executable, str(program)], fds=(TEMPLATE_CONTROL,))
             _read_fifo(reader)
-        link = inside.run(["readlink", f"/proc/{pid}/fd/{TEMPLATE_LEASH}"]).stdout.strip()
+        link = inside.run(["readlink", f"/proc/{pid}/fd/{TEMPLATE_CONTROL}"]).stdout.strip()
         yield Template(inside, pid, link, criu)
 
 
@@ -170,15 +170,15 @@ class Restored:
 
 @contextlib.contextmanager
 def restored(
-    criu: Criu, images: Path, leash: str, *, run_dir: Path | None = None, first_pid: int = 0
+    criu: Criu, images: Path, control_pipe: str, *, run_dir: Path | None = None, first_pid: int = 0
 ) -> Iterator[Restored]:
     """Restore a copy in namespaces of its own, for the time of the block."""
     with namespaces(run_dir=run_dir, first_pid=first_pid) as inside:
         log = inside.scratch / "restore.log"
         argv = command.restore_argv(
-            criu, images_dir=images, log=log, inherit={RESTORE_LEASH: leash}
+            criu, images_dir=images, log=log, inherit={RESTORE_CONTROL: control_pipe}
         )
-        done = inside.run(argv, fds=(RESTORE_LEASH,))
+        done = inside.run(argv, fds=(RESTORE_CONTROL,))
         text = log.read_text(errors="replace") if log.exists() else ""
         yield Restored(inside, done.returncode, text + done.stderr)
 

@@ -10,6 +10,7 @@ import pytest
 
 from rekindle.snapshot import content, files, stamp, validate
 from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import Snapshot, SnapshotStore
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import CommitReal, ingredients, manifest
@@ -19,7 +20,7 @@ _PAGES = os.urandom(content.LARGE_BYTES)
 
 def _commit(store: SnapshotStore, name: str, pages: bytes = _PAGES) -> Snapshot:
     made_from = ingredients(code_digest=name)
-    draft = store.draft(made_from.key())
+    draft = begin(store, made_from.key())
     (draft.images / "inventory.img").write_bytes(b"inventory")
     (draft.images / "pages-1.img").write_bytes(pages)
     return draft.commit(manifest(made_from))
@@ -165,6 +166,6 @@ def test_a_mapped_snapshot_is_restored_from_a_shared_page_file(
     assert second.is_mapped
     store.remove(first.key)
     validate.validate_images(second)
-    with sandbox.restored(criu, second.images_for(True), second.manifest.leash) as copy:
+    with sandbox.restored(criu, second.images_for(True), second.manifest.control_pipe) as copy:
         assert copy.rc == 0, copy.log
         assert copy.inside.answer() == "42"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.snapshot import content, validate
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import ingredients
 
@@ -20,6 +21,7 @@ _PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from rekindle.snapshot import content, extents, files, seal, stamp, store as store_room, use
+from rekindle.snapshot.draft import begin
 from tests.snapshot.conftest import ingredients, manifest
 
 root, module, name, at = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
@@ -39,7 +41,7 @@ store = store_room.SnapshotStore(root)
 
 def commit(code, pages):
     made_from = ingredients(code_digest=code)
-    draft = store.draft(made_from.key())
+    draft = begin(store, made_from.key())
     (draft.images / "inventory.img").write_bytes(b"inventory")
     (draft.images / "pages-1.img").write_bytes(pages)
     (draft.images / "dump.log").write_text("log")
@@ -95,7 +97,7 @@ def test_whenever_it_is_killed_the_store_is_whole(tmp_path: Path, module: str, n
 def _check(root: Path) -> None:
     store = SnapshotStore(root)
     kept, new = (ingredients(code_digest=name).key() for name in ("kept", "new"))
-    with store.draft(kept):
+    with begin(store, kept):
         pass  # whoever comes next cleans up
     left = {path.name for path in root.iterdir()}
     assert left <= {".lock", content.DIRECTORY, kept, new}, left

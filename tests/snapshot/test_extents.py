@@ -51,6 +51,7 @@ _ON_A_FILE_SYSTEM = """
 import json, os, subprocess, sys
 from pathlib import Path
 from rekindle.snapshot import extents, validate
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import ingredients, manifest
 
@@ -69,7 +70,7 @@ def used():
 
 def commit(name):
     made_from = ingredients(code_digest=name)
-    draft = store.draft(made_from.key())
+    draft = begin(store, made_from.key())
     (draft.images / "inventory.img").write_bytes(b"inventory")
     own = [os.urandom(4096 * 3) for _ in range(2)]
     (draft.images / "pages-1.img").write_bytes(own[0] + common + own[1])

@@ -13,6 +13,7 @@ import pytest
 
 from rekindle.snapshot import budget, stamp, use, validate
 from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import Snapshot, SnapshotStore
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import CommitReal, commit, ingredients
@@ -86,7 +87,7 @@ def test_a_draft_that_needs_room_gets_it(
             return 4096 + size - sum(entry.size_bytes for entry in store.list())
 
     monkeypatch.setattr("shutil.disk_usage", lambda _path: Disk())
-    store.draft(ingredients(code_digest="4").key(), needs_bytes=8192).discard()
+    begin(store, ingredients(code_digest="4").key(), needs_bytes=8192).discard()
     assert _keys(store) == {three[1].key, three[2].key}
 
 
@@ -113,6 +114,7 @@ def test_a_pinned_snapshot_stays_until_it_is_released(
 _PIN_AND_WAIT = """
 import sys
 from pathlib import Path
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import SnapshotStore
 pin = SnapshotStore(Path(sys.argv[1])).pin(sys.argv[2])
 print(pin is not None, flush=True)
@@ -206,12 +208,16 @@ def test_a_mapped_restore_works_after_the_others_went_and_its_runner_keeps_it(
     snapshot = commit_real()
     pin = store.pin(snapshot.key)
     assert pin is not None
-    with sandbox.restored(criu, snapshot.images_for(True), snapshot.manifest.leash) as runner:
+    with sandbox.restored(
+        criu, snapshot.images_for(True), snapshot.manifest.control_pipe
+    ) as runner:
         assert runner.rc == 0, runner.log
         assert {one.key for one in store.gc(0)} == {one.key for one in others}
         assert runner.inside.answer() == "42"
         validate.validate_images(snapshot)
-        with sandbox.restored(criu, snapshot.images_for(True), snapshot.manifest.leash) as second:
+        with sandbox.restored(
+            criu, snapshot.images_for(True), snapshot.manifest.control_pipe
+        ) as second:
             assert second.rc == 0, second.log
             assert second.inside.answer() == "42"
         pin.release()

@@ -20,7 +20,7 @@ from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.manifest import LoadedFile
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import CommitReal, Dumped
-from tests.snapshot.namespace_init import RESTORE_LEASH
+from tests.snapshot.namespace_init import RESTORE_CONTROL
 
 pytestmark = pytest.mark.criu
 
@@ -43,7 +43,7 @@ def test_each_copy_goes_on_from_where_the_template_was_frozen(
     snapshot = commit_real()
     validate.validate_here(snapshot, machine.here(criu), full=True)
     for _ in range(3):
-        with sandbox.restored(criu, snapshot.images, snapshot.manifest.leash) as copy:
+        with sandbox.restored(criu, snapshot.images, snapshot.manifest.control_pipe) as copy:
             assert copy.rc == 0, copy.log
             assert copy.inside.answer() == "42"
             assert copy.inside.answer() == "43"
@@ -58,7 +58,7 @@ def test_eight_copies_live_at_once(criu: Criu, commit_real: CommitReal) -> None:
     def restore() -> None:
         try:
             together.wait()
-            with sandbox.restored(criu, snapshot.images, snapshot.manifest.leash) as copy:
+            with sandbox.restored(criu, snapshot.images, snapshot.manifest.control_pipe) as copy:
                 assert copy.rc == 0, copy.log
                 assert copy.inside.answer() == "42"
                 together.wait()
@@ -80,7 +80,7 @@ def test_the_template_goes_on_after_its_dump(criu: Criu, tmp_path: Path) -> None
         assert template.inside.answer() == "1"
         assert template.dump(tmp_path).returncode == 0
         assert template.inside.answer() == "2"
-    with sandbox.restored(criu, tmp_path, template.leash) as copy:
+    with sandbox.restored(criu, tmp_path, template.control_pipe) as copy:
         assert copy.inside.answer() == "2"
 
 
@@ -111,7 +111,8 @@ def test_a_template_with_threads_and_deleted_shared_memory_comes_back(
         assert template.dump(tmp_path).returncode == 0, (tmp_path / "dump.log").read_text()
     with contextlib.ExitStack() as stack:
         copies = [
-            stack.enter_context(sandbox.restored(criu, tmp_path, template.leash)) for _ in range(3)
+            stack.enter_context(sandbox.restored(criu, tmp_path, template.control_pipe))
+            for _ in range(3)
         ]
         assert [copy.rc for copy in copies] == [0, 0, 0]
         assert [copy.inside.answer() for copy in copies] == ["helloTrue"] * 3
@@ -128,9 +129,9 @@ def test_the_feature_cache_is_written_where_run_is_private(
             criu,
             images_dir=dumped.images,
             log=inside.scratch / "restore.log",
-            inherit={RESTORE_LEASH: dumped.leash},
+            inherit={RESTORE_CONTROL: dumped.control_pipe},
         )
-        assert inside.run(argv, fds=(RESTORE_LEASH,)).returncode == 0
+        assert inside.run(argv, fds=(RESTORE_CONTROL,)).returncode == 0
         assert "criu.kdat" in inside.run(["ls", "/run"]).stdout
         assert inside.answer() == "42"
 
@@ -176,7 +177,7 @@ def test_damage_that_only_criu_finds_is_explained(
     images = tmp_path / "images"
     shutil.copytree(dumped.images, images)
     os.truncate(images / name, (images / name).stat().st_size // 2)
-    with sandbox.restored(criu, images, dumped.leash) as copy:
+    with sandbox.restored(criu, images, dumped.control_pipe) as copy:
         assert copy.rc != 0
     assert diagnose.explain_restore_failure(copy.log) == words
 
@@ -201,7 +202,7 @@ def test_a_library_that_changed_since_is_found_by_us_and_by_criu(
     snapshot = commit_real(loaded_files={str(library): LoadedFile(info.st_size, info.st_mtime_ns)})
     with pytest.raises(SnapshotInvalidError, match=f"loaded file {library} changed"):
         validate.validate_here(snapshot, machine.here(criu))
-    with sandbox.restored(criu, images, template.leash) as copy:
+    with sandbox.restored(criu, images, template.control_pipe) as copy:
         assert copy.rc != 0
     assert diagnose.explain_restore_failure(copy.log) == (
         f"file {library} changed since the snapshot: 4096 bytes instead of 8192"
@@ -213,9 +214,9 @@ def test_a_process_id_that_is_taken_is_named(criu: Criu, dumped: Dumped) -> None
         assert inside.start(["sleep", "600"]) == 100
         log = inside.scratch / "restore.log"
         argv = command.restore_argv(
-            criu, images_dir=dumped.images, log=log, inherit={RESTORE_LEASH: dumped.leash}
+            criu, images_dir=dumped.images, log=log, inherit={RESTORE_CONTROL: dumped.control_pipe}
         )
-        assert inside.run(argv, fds=(RESTORE_LEASH,)).returncode != 0
+        assert inside.run(argv, fds=(RESTORE_CONTROL,)).returncode != 0
         assert diagnose.explain_restore_failure(log.read_text()) == (
             "process id 100 is taken in the PID namespace"
         )

@@ -35,7 +35,9 @@ def test_a_mapped_snapshot_is_restored_from_the_store(
     assert snapshot.images_for(False) == snapshot.path / "images"
     assert snapshot.manifest.mapping["mapped_bytes"] > 1 << 20
     for mapped in (True, False, True):
-        with sandbox.restored(criu, snapshot.images_for(mapped), snapshot.manifest.leash) as copy:
+        with sandbox.restored(
+            criu, snapshot.images_for(mapped), snapshot.manifest.control_pipe
+        ) as copy:
             assert copy.rc == 0, copy.log
             maps = copy.inside.run(["cat", "/proc/100/maps"]).stdout
             assert (str(snapshot.images / "pages-1.img") in maps) is mapped
@@ -94,10 +96,10 @@ def test_the_images_of_a_replaced_snapshot_map_nothing_of_the_new_one(
     shutil.copytree(first.mapped, old)
     second = commit_real()
     assert second.manifest.files["pages-1.img"] == first.manifest.files["pages-1.img"]
-    with sandbox.restored(criu, old, first.manifest.leash) as copy:
+    with sandbox.restored(criu, old, first.manifest.control_pipe) as copy:
         assert copy.rc != 0
         assert "made-" in copy.log
-    with sandbox.restored(criu, second.mapped, second.manifest.leash) as copy:
+    with sandbox.restored(criu, second.mapped, second.manifest.control_pipe) as copy:
         assert copy.rc == 0, copy.log
 
 
@@ -113,7 +115,7 @@ def test_a_store_that_was_moved_restores_by_copying(
     assert not moved.is_mapped
     assert "moved" in moved.why_not_mapped
     validate.validate_images(moved)
-    with sandbox.restored(criu, moved.images_for(True), moved.manifest.leash) as copy:
+    with sandbox.restored(criu, moved.images_for(True), moved.manifest.control_pipe) as copy:
         assert copy.rc == 0, copy.log
         assert copy.inside.answer() == "42"
 

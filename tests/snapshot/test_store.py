@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import NotFoundError, SnapshotCreateError, SnapshotInvalidError
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import FIRST_SNAPSHOT, SnapshotStore
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import commit, ingredients, manifest
@@ -49,14 +50,14 @@ def test_images_are_private_to_their_user(tmp_path: Path) -> None:
 
 
 def test_a_discarded_draft_leaves_nothing(store: SnapshotStore) -> None:
-    with store.draft(ingredients().key()) as draft:
+    with begin(store, ingredients().key()) as draft:
         (draft.images / "pages-1.img").write_bytes(b"x" * 1000)
     assert names(store) == []
     draft.discard()  # once more does no harm
 
 
 def test_a_dump_without_inventory_is_not_committed(store: SnapshotStore) -> None:
-    draft = store.draft(ingredients().key())
+    draft = begin(store, ingredients().key())
     (draft.images / "pages-1.img").write_bytes(b"x")
     with pytest.raises(SnapshotCreateError, match=r"inventory\.img"):
         draft.commit(manifest(ingredients()))
@@ -65,7 +66,7 @@ def test_a_dump_without_inventory_is_not_committed(store: SnapshotStore) -> None
 
 def test_a_snapshot_that_cannot_fit_is_not_begun(store: SnapshotStore) -> None:
     with pytest.raises(SnapshotCreateError, match=f"no space left on {store.root}"):
-        store.draft(ingredients().key(), needs_bytes=1 << 60)
+        begin(store, ingredients().key(), needs_bytes=1 << 60)
     assert names(store) == []
 
 
@@ -73,10 +74,11 @@ _FILL = """
 import sys
 from pathlib import Path
 from rekindle.exception import SnapshotCreateError
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import ingredients, manifest
 store = SnapshotStore(Path(sys.argv[1]))
-draft = store.draft(ingredients().key())
+draft = begin(store, ingredients().key())
 (draft.images / "inventory.img").write_bytes(b"x")
 with open(draft.images / "pages-1.img", "wb", buffering=0) as pages:
     try:
@@ -106,7 +108,7 @@ def test_a_disk_that_is_full_at_the_commit_is_named_and_nothing_stays(tmp_path: 
 
 
 def test_of_two_that_make_the_same_snapshot_the_first_stays(store: SnapshotStore) -> None:
-    late = store.draft(ingredients().key())
+    late = begin(store, ingredients().key())
     (late.images / "inventory.img").write_bytes(b"late")
     first = commit(store)
     kept = late.commit(manifest(ingredients()))
@@ -134,9 +136,10 @@ def test_a_broken_one_is_replaced(store: SnapshotStore) -> None:
 _DRAFT_AND_WAIT = """
 import sys
 from pathlib import Path
+from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import ingredients
-draft = SnapshotStore(Path(sys.argv[1])).draft(ingredients().key())
+draft = begin(SnapshotStore(Path(sys.argv[1])), ingredients().key())
 print(draft.path.name, flush=True)
 sys.stdin.read()
 """
@@ -160,7 +163,7 @@ def test_drafts_of_agents_that_died_are_removed_those_of_live_ones_stay(
         assert names(store) == [theirs]
         other.send_signal(signal.SIGKILL)
         other.wait()
-        with store.draft(ingredients().key()) as ours:
+        with begin(store, ingredients().key()) as ours:
             assert names(store) == [ours.path.name]
     finally:
         other.kill()

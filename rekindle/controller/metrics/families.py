@@ -20,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from rekindle.controller.metrics.spread import Spread
+from rekindle.controller.metrics.histogram import Histogram
 from rekindle.wire.version import PROTOCOL, __version__
 
 Labels = tuple[str, ...]
@@ -46,22 +46,22 @@ class Table:
 
 
 @dataclass
-class Spreads:
+class HistogramTable:
     """One histogram of seconds."""
 
     name: str
     help: str
     labels: Labels = ()
-    values: dict[Labels, Spread] = field(default_factory=dict)
+    values: dict[Labels, Histogram] = field(default_factory=dict)
 
 
 class _View(Collector):
-    def __init__(self, tables: Iterable[Table | Spreads]) -> None:
+    def __init__(self, tables: Iterable[Table | HistogramTable]) -> None:
         self._tables = tables
 
     def collect(self) -> Iterator[Metric]:
         for table in self._tables:
-            yield _histogram(table) if isinstance(table, Spreads) else _plain(table)
+            yield _histogram(table) if isinstance(table, HistogramTable) else _plain(table)
         yield _build()
 
 
@@ -76,10 +76,10 @@ def _plain(table: Table) -> Metric:
     return family
 
 
-def _histogram(spreads: Spreads) -> Metric:
-    family = HistogramMetricFamily(spreads.name, spreads.help, labels=spreads.labels)
-    for labels, spread in spreads.values.items():
-        family.add_metric(labels, buckets=spread.cumulative(), sum_value=spread.total)
+def _histogram(table: HistogramTable) -> Metric:
+    family = HistogramMetricFamily(table.name, table.help, labels=table.labels)
+    for labels, histogram in table.values.items():
+        family.add_metric(labels, buckets=histogram.cumulative(), sum_value=histogram.total)
     return family
 
 
@@ -96,7 +96,7 @@ def _build() -> Metric:
     return family
 
 
-def render(tables: Iterable[Table | Spreads]) -> str:
+def render(tables: Iterable[Table | HistogramTable]) -> str:
     """Prometheus text, with CPU and memory of this process."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_View(tables))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rekindle.controller.metrics.spread import Spread
+from rekindle.controller.metrics.histogram import Histogram
 
 _EVERY_S = 0.25
 
@@ -13,7 +13,7 @@ class LoopLag:
     """Measures while ``run`` does."""
 
     def __init__(self) -> None:
-        self.spread = Spread()
+        self.histogram = Histogram()
         self.last = 0.0
 
     async def run(self) -> None:
@@ -23,4 +23,4 @@ class LoopLag:
             due = loop.time() + _EVERY_S
             await asyncio.sleep(_EVERY_S)
             self.last = max(0.0, loop.time() - due)
-            self.spread.add(self.last)
+            self.histogram.add(self.last)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from rekindle.controller.metrics.spread import Spread
+from rekindle.controller.metrics.histogram import Histogram
 
 #: The series of all functions that have none of their own.
 OTHERS = "(others)"
@@ -27,11 +27,11 @@ class Series:
     label: str
     #: Status of the result, in lower case -> inputs.
     calls: dict[str, int] = field(default_factory=dict)
-    call_seconds: Spread = field(default_factory=Spread)
+    call_seconds: Histogram = field(default_factory=Histogram)
     #: (phase, strategy) -> seconds.
-    phases: dict[tuple[str, str], Spread] = field(default_factory=dict)
+    phases: dict[tuple[str, str], Histogram] = field(default_factory=dict)
     #: Strategy -> seconds from the order to a runner that is ready.
-    starts: dict[str, Spread] = field(default_factory=dict)
+    starts: dict[str, Histogram] = field(default_factory=dict)
     #: (strategy, class of the reason) -> starts that failed or were passed over.
     failed_starts: dict[tuple[str, str], int] = field(default_factory=dict)
     direct_calls: int = 0
@@ -43,17 +43,17 @@ class Series:
 
     def phase(self, phase: str, strategy: str, seconds: float, weight: int) -> None:
         """``weight`` times, a phase took so long."""
-        spread = self.phases.get((phase, strategy))
-        if spread is None:
-            spread = self.phases[(phase, strategy)] = Spread()
-        spread.add(seconds, weight)
+        histogram = self.phases.get((phase, strategy))
+        if histogram is None:
+            histogram = self.phases[(phase, strategy)] = Histogram()
+        histogram.add(seconds, weight)
 
     def started(self, strategy: str, seconds: float) -> None:
         """A runner was started."""
-        spread = self.starts.get(strategy)
-        if spread is None:
-            spread = self.starts[strategy] = Spread()
-        spread.add(seconds)
+        histogram = self.starts.get(strategy)
+        if histogram is None:
+            histogram = self.starts[strategy] = Histogram()
+        histogram.add(seconds)
 
     def start_failed(self, strategy: str, reason: str) -> None:
         """A step of the ladder failed; ``reason`` is a class, not a text."""

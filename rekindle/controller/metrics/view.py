@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from rekindle.controller.metrics.families import Spreads, Table
+from rekindle.controller.metrics.families import HistogramTable, Table
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.series import CLOSED
 from rekindle.controller.state import State
@@ -17,7 +17,7 @@ from rekindle.wire import rekindle_pb2 as pb
 _FN = ("function",)
 
 
-def view(metrics: Metrics, state: State, status: pb.StatusReply) -> list[Table | Spreads]:
+def view(metrics: Metrics, state: State, status: pb.StatusReply) -> list[Table | HistogramTable]:
     """The tables. ``status`` is what status.py reports."""
     return [
         *_counts(metrics),
@@ -28,7 +28,7 @@ def view(metrics: Metrics, state: State, status: pb.StatusReply) -> list[Table |
     ]
 
 
-def _counts(metrics: Metrics) -> list[Table | Spreads]:
+def _counts(metrics: Metrics) -> list[Table | HistogramTable]:
     done = Table(
         "rekindle_inputs_total",
         "Inputs that have a result for good, by the status of the result.",
@@ -63,13 +63,13 @@ def _counts(metrics: Metrics) -> list[Table | Spreads]:
         ("function", "strategy", "reason"),
         "counter",
     )
-    calls = Spreads("rekindle_call_seconds", "Submitted to result stored.", _FN)
-    phases = Spreads(
+    calls = HistogramTable("rekindle_call_seconds", "Submitted to result stored.", _FN)
+    phases = HistogramTable(
         "rekindle_phase_seconds",
         "Phases of calls (queue, load_input, execute, store_result) and of starts (the others).",
         ("function", "phase", "strategy"),
     )
-    starts = Spreads(
+    starts = HistogramTable(
         "rekindle_start_seconds",
         "From the order of a start to a runner that is ready.",
         ("function", "strategy"),
@@ -87,17 +87,17 @@ def _counts(metrics: Metrics) -> list[Table | Spreads]:
             again.add((label,), series.redeliveries)
         for (strategy, reason), count in series.failed_starts.items():
             failed.add((label, strategy, reason), count)
-        for strategy, spread in series.starts.items():
-            starts.values[(label, strategy)] = spread.copy()
-            started.add((label, strategy), sum(spread.counts))
-        for (phase, strategy), spread in series.phases.items():
-            phases.values[(label, phase, strategy)] = spread.copy()
+        for strategy, histogram in series.starts.items():
+            starts.values[(label, strategy)] = histogram.copy()
+            started.add((label, strategy), histogram.count)
+        for (phase, strategy), histogram in series.phases.items():
+            phases.values[(label, phase, strategy)] = histogram.copy()
         if series.calls:
             calls.values[(label,)] = series.call_seconds.copy()
     return [done, direct, busy, retries, again, started, failed, calls, phases, starts]
 
 
-def _queues(metrics: Metrics, status: pb.StatusReply) -> list[Table | Spreads]:
+def _queues(metrics: Metrics, status: pb.StatusReply) -> list[Table | HistogramTable]:
     inputs = Table(
         "rekindle_queue_inputs",
         "Inputs that are not done: queued, in_flight (at an agent), delayed (before a retry).",
@@ -122,7 +122,7 @@ def _queues(metrics: Metrics, status: pb.StatusReply) -> list[Table | Spreads]:
     return [inputs, oldest, dead]
 
 
-def _pools(metrics: Metrics, state: State) -> list[Table | Spreads]:
+def _pools(metrics: Metrics, state: State) -> list[Table | HistogramTable]:
     runners = Table(
         "rekindle_runners", "Runners by what they do.", ("function", "state", "strategy")
     )
@@ -153,7 +153,7 @@ def _pools(metrics: Metrics, state: State) -> list[Table | Spreads]:
     return [runners, starting, templates, leases, levels]
 
 
-def _nodes(state: State) -> list[Table | Spreads]:
+def _nodes(state: State) -> list[Table | HistogramTable]:
     memory = Table(
         "rekindle_node_memory_bytes",
         "Memory of a node. Of its templates and runners: rss (shared pages counted in each), pss "
@@ -204,12 +204,14 @@ def _nodes(state: State) -> list[Table | Spreads]:
     return [memory, store, snapshots, room, evictions, lost]
 
 
-def _controller(metrics: Metrics, state: State, status: pb.StatusReply) -> list[Table | Spreads]:
+def _controller(
+    metrics: Metrics, state: State, status: pb.StatusReply
+) -> list[Table | HistogramTable]:
     agents = Table("rekindle_agents", "Agents by the state of their connection.", ("state",))
     live = len(state.live_agents())
     agents.add(("connected",), live)
     agents.add(("away",), len(state.agents) - live)
-    made: list[Table | Spreads] = [agents]
+    made: list[Table | HistogramTable] = [agents]
 
     def gauge(name: str, text: str, value: float) -> None:
         made.append(Table(name, text, (), "gauge", {(): value}))
@@ -228,7 +230,9 @@ def _controller(metrics: Metrics, state: State, status: pb.StatusReply) -> list[
         )
     lag = "How late the controller's event loop was when it was to be woken."
     made.append(
-        Spreads("rekindle_event_loop_lag_seconds", lag, (), {(): metrics.lag.spread.copy()})
+        HistogramTable(
+            "rekindle_event_loop_lag_seconds", lag, (), {(): metrics.lag.histogram.copy()}
+        )
     )
     heard = Table("rekindle_agent_heard_seconds", "Since an agent's last message.", ("node",))
     now = time.monotonic()

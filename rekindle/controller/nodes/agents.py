@@ -14,11 +14,16 @@ from collections.abc import Callable, Iterable
 
 from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.nodes.orders import Orders
-from rekindle.controller.queue.delivery import Delivery
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.inputs import Batch, InputState, LoneInput, Slice
+from rekindle.controller.queue.inputs import (
+    AssignedBatch,
+    DetachedInput,
+    DetachedState,
+    ResultBatch,
+)
 from rekindle.controller.queue.reaper import Reaper
-from rekindle.controller.queue.setbacks import Setbacks
+from rekindle.controller.queue.redelivery import Redelivery
+from rekindle.controller.queue.result_intake import Delivery
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, State
 from rekindle.controller.storage.records import StoredAgent
@@ -39,7 +44,7 @@ class Agents:
         state: State,
         registry: Registry,
         delivery: Delivery,
-        setbacks: Setbacks,
+        redelivery: Redelivery,
         reaper: Reaper,
         dispatcher: Dispatcher,
         orders: Orders,
@@ -50,7 +55,7 @@ class Agents:
         self._state = state
         self._registry = registry
         self._delivery = delivery
-        self._setbacks = setbacks
+        self._redelivery = redelivery
         self._reaper = reaper
         self._dispatcher = dispatcher
         self._orders = orders
@@ -114,7 +119,7 @@ class Agents:
             ),
         )
         self._state.expected_agents.discard(agent.agent_id)
-        self._release_adrift()
+        self._release_orphaned()
         self.on_joined(agent)
         self._dispatcher.pump()
         stored = StoredAgent(agent.agent_id, agent.host, agent.pid, agent.local)
@@ -129,18 +134,18 @@ class Agents:
         for one in in_flight:
             has.setdefault(one.call_id, set()).update(one.indexes)
         # The message with what it does not know was lost on the way: nothing ran, nothing counts.
-        self._setbacks.never_arrived(agent, has)
+        self._redelivery.never_arrived(agent, has)
         for call_id, indexes in has.items():
             call = self._state.calls.get(call_id)
             stop: list[int] = []
             for index in sorted(indexes):
                 holder = call.undone.get(index) if call is not None else None
-                if isinstance(holder, Slice | LoneInput) and holder.agent is agent:
-                    if isinstance(holder, LoneInput) and holder.state is InputState.ADRIFT:
-                        holder.move(InputState.ASSIGNED)
-                elif isinstance(holder, Batch):
+                if isinstance(holder, AssignedBatch | DetachedInput) and holder.agent is agent:
+                    if isinstance(holder, DetachedInput) and holder.state is DetachedState.ORPHANED:
+                        holder.move(DetachedState.ASSIGNED)
+                elif isinstance(holder, ResultBatch):
                     pass  # its result is on the way to the store
-                elif not self._setbacks.came_back(agent, holder, index):
+                elif not self._redelivery.came_back(agent, holder, index):
                     stop.append(index)  # completed, cancelled, or with another agent
             if call is not None and call.cancelled:
                 agent.stop(call_id, indexes, kill=call.cancelled > 1)
@@ -164,7 +169,7 @@ class Agents:
             self._heartbeat(agent, beat.stats)
             self._reaper.renew(agent, beat.in_flight, lists=beat.lists_in_flight)
         elif kind == "returned":
-            self._setbacks.returned(agent, message.returned)
+            self._redelivery.returned(agent, message.returned)
         elif kind == "prepared":
             self._orders.prepared(message.prepared)
         elif kind == "lease":
@@ -216,8 +221,8 @@ class Agents:
             return  # it is back already
         agent.outbox = None
         for holding in agent.holdings:
-            if isinstance(holding, LoneInput) and holding.state is InputState.ASSIGNED:
-                holding.move(InputState.ADRIFT)
+            if isinstance(holding, DetachedInput) and holding.state is DetachedState.ASSIGNED:
+                holding.move(DetachedState.ORPHANED)
         for function in self._state.functions.values():
             if function.opened_on == agent.agent_id:
                 function.opened_on = ""
@@ -249,7 +254,7 @@ class Agents:
             os.close(agent.pidfd)
             agent.pidfd = -1
         log.warning("agent is lost", extra=kv(agent=agent.agent_id, reason=reason))
-        self._setbacks.agent_lost(agent, reason)
+        self._redelivery.agent_lost(agent, reason)
         self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
         self._orders.lost(agent, reason)
 
@@ -267,20 +272,20 @@ class Agents:
         """Count the time in which expected agents must be back."""
         loop = asyncio.get_running_loop()
         loop.call_later(2 * self._settings.agent_grace_s, self._stop_expecting)
-        self._release_adrift()
+        self._release_orphaned()
 
     def _stop_expecting(self) -> None:
         for agent_id in list(self._state.expected_agents):
             log.warning("agent did not come back", extra=kv(agent=agent_id))
             self._tasks.start(self._registry.forget_agent(agent_id), "forget agent")
         self._state.expected_agents.clear()
-        self._release_adrift()
+        self._release_orphaned()
 
-    def _release_adrift(self) -> None:
+    def _release_orphaned(self) -> None:
         """All expected agents are back or given up: what none of them has is placed again."""
         if self._state.expected_agents:
             return
-        self._setbacks.release_adrift()
+        self._redelivery.release_orphaned()
 
     # ---- when there is none
 

@@ -12,7 +12,7 @@ from rekindle.controller.policies.concurrency import Concurrency
 from rekindle.controller.policies.declared import Declared
 from rekindle.controller.policies.fixed import Fixed
 from rekindle.controller.policies.greedy_dual import GreedyDual
-from rekindle.controller.policies.histogram import Histogram
+from rekindle.controller.policies.histogram import HistogramPolicy
 from rekindle.controller.policies.policy import (
     GIB,
     Policy,
@@ -28,7 +28,7 @@ from rekindle.exception import InvalidError
 REGISTRY: dict[str, type[Any]] = {
     "declared": Declared,
     "fixed": Fixed,
-    "histogram": Histogram,
+    "histogram": HistogramPolicy,
     "greedy-dual": GreedyDual,
     "concurrency": Concurrency,
     "snapshot-aware": SnapshotAware,

@@ -1,6 +1,6 @@
 """``greedy-dual``: runners are kept until memory is short; then the least valuable goes.
 
-From Fuerst and Sharma, "FaasCache: Keeping Serverless Computing Alive with Greedy-Dual Caching",
+From Fuerst and Sharma, "FaasCache: Retention Serverless Computing Alive with Greedy-Dual Caching",
 ASPLOS 2021: keeping a function alive is caching an object, so Greedy-Dual-Size-Frequency applies.
 
     priority = clock + frequency * cost / size

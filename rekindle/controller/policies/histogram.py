@@ -32,7 +32,7 @@ _REMEMBERED = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Histogram:
+class HistogramPolicy:
     """The parameters and their values in the paper."""
 
     name: str = "histogram"
@@ -63,7 +63,7 @@ class Histogram:
 class HistogramSizer:
     """One pool's histogram."""
 
-    policy: Histogram
+    policy: HistogramPolicy
     bins: list[int] = field(default_factory=list)
     inside: int = 0
     squares: int = 0  # sum of the squares of the bins' counts

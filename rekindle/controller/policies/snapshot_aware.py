@@ -2,7 +2,7 @@
 
 When a restore takes 20 ms, keeping a runner warm for a minute may be waste; when a cold start takes
 ten seconds, it may be a bargain. Which it is follows from what was measured of this function: what
-a start from each level takes and what holding each level costs (worth.py), and when its inputs come
+a start from each level takes and what holding each level costs (cost_model.py), and when its inputs come
 (gaps.py). Four decisions:
 
 - **Quiet times.** While little is known, down the ladder along the lower envelope. From eight quiet
@@ -25,8 +25,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rekindle.controller.policies import worth
-from rekindle.controller.policies.gaps import Gaps
+from rekindle.controller.policies import cost_model
+from rekindle.controller.policies.idle_times import IdleTimes
 from rekindle.controller.policies.policy import PoolSettings, PoolView, Prices, bottom, plan_of
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
@@ -94,7 +94,7 @@ class SnapshotAwareSizer:
     """One pool: its quiet times, its load, and the schedule that follows."""
 
     policy: SnapshotAware
-    gaps: Gaps = field(default_factory=Gaps)
+    gaps: IdleTimes = field(default_factory=IdleTimes)
     arrivals: int = 0
     first_arrival: float = 0.0
     last_arrival: float = 0.0
@@ -160,17 +160,17 @@ class SnapshotAwareSizer:
         ):
             return before
         policy = self.policy
-        choice = worth.options(view.levels, policy.prices)
+        choice = cost_model.options(view.levels, policy.prices)
         target_s = policy.target_ms / 1000
         if self.gaps.total < _KNOWN_FROM:
-            rest = worth.down_the_ladder(
+            rest = cost_model.down_the_ladder(
                 choice, target_s=target_s, unsure_s=view.settings.scaledown_window_s
             )
             why = f"{self.gaps.total} quiet times, too few to know more: ski rental"
             if not self.arrivals:
                 why = "no input yet: ski rental"
         else:
-            rest = worth.best_schedule(
+            rest = cost_model.best_schedule(
                 choice,
                 self.gaps.segments(),
                 target_s=target_s,
@@ -189,7 +189,7 @@ class SnapshotAwareSizer:
             choice=choice,
             rest=tuple(rest),
             target_s=target_s,
-            keep_s=worth.break_even_s(
+            keep_s=cost_model.break_even_s(
                 start, policy.prices.holding(warm.memory_bytes, gpus=warm.gpus)
             ),
             bases=below,
@@ -268,7 +268,7 @@ class _Schedule:
     gaps: int
     levels: Mapping[Level, Figures]
     settings: PoolSettings
-    choice: Sequence[worth.Option]
+    choice: Sequence[cost_model.Option]
     rest: tuple[Rest, ...]
     target_s: float
     #: For how long an idle runner beside busy ones pays.
@@ -287,7 +287,7 @@ class _Schedule:
 
 
 def bases(
-    levels: Mapping[Level, Figures], choice: Sequence[worth.Option], target_s: float
+    levels: Mapping[Level, Figures], choice: Sequence[cost_model.Option], target_s: float
 ) -> list[tuple[float, Level]]:
     """From how many starts a second on each level below runners pays, coldest first.
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rekindle.controller.metrics.histogram import Histogram, service_times
 from rekindle.controller.pools.blocks import (
     BLOCK,
     Arrival,
@@ -24,7 +25,6 @@ from rekindle.controller.pools.blocks import (
     unpack_arrivals,
     unpack_minutes,
 )
-from rekindle.controller.pools.spread import Service
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.exception import ServiceError
@@ -55,7 +55,7 @@ class Series:
 
     name: Name
     fresh: list[Arrival] = field(default_factory=list)
-    service: Service = field(default_factory=Service)
+    service: Histogram = field(default_factory=service_times)
     tail: list[Arrival] = field(default_factory=list)
     block: int = 0
     #: Blocks that have changed and are not known to be in Redis.
@@ -73,10 +73,10 @@ class Record:
     digest: str
     arrivals: list[Arrival]  # (seconds since the epoch, inputs)
     minutes: list[tuple[int, int]]  # (first second of the minute, inputs)
-    service: Service
+    service: Histogram
 
 
-class Arrivals:
+class ArrivalLog:
     """The records of all functions."""
 
     def __init__(self, link: RedisLink) -> None:
@@ -108,10 +108,10 @@ class Arrivals:
             series.service.add(execute_s / count, count)
             series.dirty = True
 
-    def service(self, name: Name) -> Service:
+    def service(self, name: Name) -> Histogram:
         """How long inputs run, as far as it is in memory."""
         series = self._series.get(name)
-        return series.service if series is not None else Service()
+        return series.service if series is not None else service_times()
 
     def _get(self, name: Name) -> Series | None:
         series = self._series.get(name)
@@ -156,7 +156,7 @@ class Arrivals:
         series.tail = unpack_arrivals(tail) if tail else []
         series.days = {today: unpack_minutes(day)} if day else {}
         if service:
-            series.service.join(Service.from_list(json.loads(service)))
+            series.service.join(service_times(json.loads(service)))
         series.loaded = True
 
     async def _write(self, series: Series) -> None:
@@ -232,7 +232,7 @@ class Arrivals:
         last = int(block or 0)
         first = max(0, last - count // BLOCK)
         found = await self._link.command("HMGET", key, *(f"b{n}" for n in range(first, last + 1)))
-        mean_s = Service.from_list(json.loads(service)).mean_s if service else 0.0
+        mean_s = service_times(json.loads(service)).mean_s if service else 0.0
         return [one for data in found if data for one in unpack_arrivals(data)], mean_s
 
 
@@ -245,5 +245,5 @@ def _unpacked(digest: str, raw: Mapping[bytes, bytes]) -> Record:
         for day in days
         for minute, count in unpack_minutes(raw[b"d%d" % day]).counted()
     ]
-    service = Service.from_list(json.loads(raw[b"s"])) if b"s" in raw else Service()
+    service = service_times(json.loads(raw[b"s"])) if b"s" in raw else service_times()
     return Record(digest, arrivals, minutes, service)

@@ -20,12 +20,12 @@ from rekindle.controller import policies
 from rekindle.controller.metrics.starts import Start
 from rekindle.controller.nodes.agentnews import AgentNews
 from rekindle.controller.policies.policy import Policy
-from rekindle.controller.pools import pools
-from rekindle.controller.pools.arrivals import Arrivals
+from rekindle.controller.pools import pool_settings
+from rekindle.controller.pools.arrivals import ArrivalLog
 from rekindle.controller.pools.costs import CostBook
-from rekindle.controller.pools.planorders import PlanOrders
-from rekindle.controller.pools.pools import EVERY, InForce, SettingsBook
-from rekindle.controller.pools.sized import SizedPool, tell_past
+from rekindle.controller.pools.plan_publisher import PlanPublisher
+from rekindle.controller.pools.pool_settings import EVERY, EffectiveSettings, SettingsBook
+from rekindle.controller.pools.pool_state import PoolState, tell_past
 from rekindle.controller.state import Agent, Function, State
 from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
@@ -51,23 +51,23 @@ class Scaler:
     """All pools of this controller."""
 
     def __init__(
-        self, state: State, book: SettingsBook, arrivals: Arrivals, costs: CostBook, tasks: Tasks
+        self, state: State, book: SettingsBook, arrivals: ArrivalLog, costs: CostBook, tasks: Tasks
     ) -> None:
         self._state = state
         self.book = book
         self.arrivals = arrivals
         self.costs = costs
         self._tasks = tasks
-        self._pools: dict[Key, SizedPool] = {}
-        self._of_function: dict[str, list[SizedPool]] = {}
+        self._pools: dict[Key, PoolState] = {}
+        self._of_function: dict[str, list[PoolState]] = {}
         self._policies: dict[str, Policy] = {}
-        self._dirty: dict[Key, SizedPool] = {}
-        self._due: list[tuple[float, int, SizedPool]] = []
+        self._dirty: dict[Key, PoolState] = {}
+        self._due: list[tuple[float, int, PoolState]] = []
         self._order = itertools.count()
         self._clock = _clock()
         self._news = AgentNews()
         self._told: dict[str, set[Key]] = {}  # agent id -> pools of its last heartbeat
-        self._orders = PlanOrders(state)
+        self._orders = PlanPublisher(state)
         self._tidied = 0.0
         self._agents: dict[str, bool] = {}  # whether each is connected
 
@@ -79,7 +79,7 @@ class Scaler:
 
     def opened(self, function: Function) -> None:
         """A function is registered, or was restored: its plan goes to the agents."""
-        function.limit = self.in_force(function).settings.max_containers or 0
+        function.limit = self.effective(function).settings.max_containers or 0
         self._pool(function, "", b"")
         self._tasks.start(self._know(function), "costs of a function")
 
@@ -158,7 +158,7 @@ class Scaler:
         for eviction in self._news.evictions(agent):
             pool = self._pools.get((eviction.function_id, ""))
             if pool is not None:  # some policies learn from it
-                self._policy(pool.force).evicted(eviction.priority)
+                self._policy(pool.effective).evicted(eviction.priority)
         for function_id, calls, seconds in self._news.direct(agent):
             function = self._state.functions.get(function_id)
             if function is not None:
@@ -185,45 +185,51 @@ class Scaler:
     # ---- settings --------------------------------------------------------------------------
 
     async def set_pool(
-        self, function: Function, params: bytes, changes: pools.Changes, *, every: bool, reset: bool
-    ) -> InForce:
+        self,
+        function: Function,
+        params: bytes,
+        changes: pool_settings.Changes,
+        *,
+        every: bool,
+        reset: bool,
+    ) -> EffectiveSettings:
         """Change settings, and have them followed at once. Raises InvalidError."""
-        key = EVERY if every else pools.digest(params)
-        force = await self.book.change(
+        key = EVERY if every else pool_settings.digest(params)
+        effective = await self.book.change(
             function.function_id, function.spec, key, changes, reset=reset
         )
         if not every:
             self._pool_of(function, params)
-        function.limit = self.in_force(function).settings.max_containers or 0
+        function.limit = self.effective(function).settings.max_containers or 0
         for pool in self._of(function):
             self._resettle(pool)
             self._touch(pool, now=True)
         self.tick()
-        return force
+        return effective
 
-    def in_force(self, function: Function, digest: str = "") -> InForce:
+    def effective(self, function: Function, digest: str = "") -> EffectiveSettings:
         """What holds for a pool of a function."""
-        return self.book.in_force(function.function_id, function.spec, digest or EVERY)
+        return self.book.effective(function.function_id, function.spec, digest or EVERY)
 
-    def _resettle(self, pool: SizedPool) -> None:
-        before, pool.force = pool.force, self.in_force(pool.function, pool.digest)
-        if (before.policy, before.options) != (pool.force.policy, pool.force.options):
-            pool.sizer = self._policy(pool.force).sizer()
+    def _resettle(self, pool: PoolState) -> None:
+        before, pool.effective = pool.effective, self.effective(pool.function, pool.digest)
+        if (before.policy, before.options) != (pool.effective.policy, pool.effective.options):
+            pool.sizer = self._policy(pool.effective).sizer()
             pool.plan = None
             self._prime(pool)
 
-    def _policy(self, force: InForce) -> Policy:
+    def _policy(self, effective: EffectiveSettings) -> Policy:
         """One object for all pools that have the same policy with the same options."""
-        name = json.dumps([force.policy, dict(force.options)], sort_keys=True)
+        name = json.dumps([effective.policy, dict(effective.options)], sort_keys=True)
         policy = self._policies.get(name)
         if policy is None:
-            policy = self._policies[name] = policies.make(force.policy, **force.options)
+            policy = self._policies[name] = policies.make(effective.policy, **effective.options)
         return policy
 
     # ---- pools -----------------------------------------------------------------------------
 
-    def _pool_of(self, function: Function, params: bytes) -> SizedPool:
-        digest = pools.digest(params)
+    def _pool_of(self, function: Function, params: bytes) -> PoolState:
+        digest = pool_settings.digest(params)
         known = self._pools.get((function.function_id, digest))
         if known is not None:
             return known
@@ -231,14 +237,20 @@ class Scaler:
             digest, params = "", b""
         return self._pool(function, digest, params)
 
-    def _pool(self, function: Function, digest: str, params: bytes) -> SizedPool:
+    def _pool(self, function: Function, digest: str, params: bytes) -> PoolState:
         key = (function.function_id, digest)
         pool = self._pools.get(key)
         if pool is None:
-            force = self.in_force(function, digest)
+            effective = self.effective(function, digest)
             now = self._clock()
-            pool = self._pools[key] = SizedPool(
-                function, digest, params, force, self._policy(force).sizer(), now, demand_at=now
+            pool = self._pools[key] = PoolState(
+                function,
+                digest,
+                params,
+                effective,
+                self._policy(effective).sizer(),
+                now,
+                demand_at=now,
             )
             self._of_function.setdefault(function.function_id, []).append(pool)
             if digest:
@@ -249,7 +261,7 @@ class Scaler:
             self._touch(pool, now=True)
         return pool
 
-    def _of(self, function: Function) -> list[SizedPool]:
+    def _of(self, function: Function) -> list[PoolState]:
         known = self._of_function.get(function.function_id, ())
         return [pool for pool in known if pool.function is function]
 
@@ -257,19 +269,19 @@ class Scaler:
         """Its pools with parameters."""
         return sum(1 for pool in self._of(function) if pool.digest)
 
-    def _prime(self, pool: SizedPool) -> None:
-        if pool.force.policy != "declared":
+    def _prime(self, pool: PoolState) -> None:
+        if pool.effective.policy != "declared":
             pool.missed = []
             self._tasks.start(self._tell_past(pool), "recorded arrivals")
 
-    async def _tell_past(self, pool: SizedPool) -> None:
+    async def _tell_past(self, pool: PoolState) -> None:
         """Let its policy know what was recorded before this controller, or this policy."""
         sizer = pool.sizer
         await self.arrivals.flush()
         recorded, service_s = await self.arrivals.newest((pool.label, pool.digest), _PAST)
         if pool.sizer is not sizer:
             return  # another policy meanwhile
-        fresh = self._policy(pool.force).sizer()
+        fresh = self._policy(pool.effective).sizer()
         seen = {at for at, _ in pool.missed or ()}
         past = [one for one in recorded[-_PAST:] if one[0] not in seen]
         past = sorted({*past, *(pool.missed or ())})
@@ -278,7 +290,7 @@ class Scaler:
         pool.sizer, pool.missed = fresh, None
         self._touch(pool, now=True)
 
-    def _touch(self, pool: SizedPool, *, now: bool = False) -> None:
+    def _touch(self, pool: PoolState, *, now: bool = False) -> None:
         """Plan it anew at the next tick, or once its time has come."""
         self._dirty[pool.function.function_id, pool.digest] = pool
         if now:
@@ -296,7 +308,7 @@ class Scaler:
                 if not self.tick():
                     pause_s = _PAUSE_S
             except Exception:
-                log.exception("bug")  # pools go on by the plans that they have
+                log.exception("pools were not planned")  # pools go on by the plans that they have
 
     def tick(self) -> bool:
         """Make and send the plans that are due; False when more are left."""
@@ -324,15 +336,15 @@ class Scaler:
                     return False
         return True
 
-    def _is_open(self, pool: SizedPool) -> bool:
+    def _is_open(self, pool: PoolState) -> bool:
         return not pool.function.app.closing and (
             self._state.functions.get(pool.function.function_id) is pool.function
         )
 
-    def _unsent(self, pool: SizedPool) -> bool:
+    def _unsent(self, pool: PoolState) -> bool:
         return any(a.agent_id not in pool.sent for a in self._state.live_agents())
 
-    def _replan(self, pool: SizedPool, now: float) -> None:
+    def _replan(self, pool: PoolState, now: float) -> None:
         function = pool.function
         if pool.in_flight and not (function.held or function.coming or function.backlog):
             pool.ended(pool.in_flight, now)  # a count that was lost with something else
@@ -350,7 +362,7 @@ class Scaler:
                 extra=kv(
                     function=pool.label,
                     params=pool.digest[:8],
-                    policy=pool.force.policy,
+                    policy=pool.effective.policy,
                     why=plan.why,
                 ),
             )
@@ -378,7 +390,7 @@ class Scaler:
         costs = self.costs.of(label)
         service = self.arrivals.service((label, ""))
         return pb.PoolsStatus(
-            settings=self.in_force(function).report(),
+            settings=self.effective(function).report(),
             pools=[pool.report() for pool in self._of(function)],
             costs=costs.report(),
             service_ms=round(1000 * service.mean_s, 3),
@@ -392,5 +404,5 @@ def _clock() -> Callable[[], float]:
     return lambda: ahead + time.monotonic()
 
 
-def _snapshots(pool: SizedPool) -> bool:
+def _snapshots(pool: PoolState) -> bool:
     return pool.function.spec.enable_memory_snapshot

@@ -10,17 +10,17 @@ from rekindle.controller.queue.blob_keeper import BlobKeeper
 from rekindle.controller.queue.cancelling import Cancelling
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dead_letters import DeadLetters
-from rekindle.controller.queue.delivery import Delivery
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.endings import Endings
 from rekindle.controller.queue.events import Events
-from rekindle.controller.queue.inputs import LoneInput, Slice
+from rekindle.controller.queue.finalizer import Finalizer
+from rekindle.controller.queue.inputs import AssignedBatch, DetachedInput
 from rekindle.controller.queue.intake import Intake
-from rekindle.controller.queue.keeping import Keeping
 from rekindle.controller.queue.reaper import Reaper
+from rekindle.controller.queue.redelivery import Redelivery
+from rekindle.controller.queue.result_intake import Delivery
 from rekindle.controller.queue.results import ResultStreams
-from rekindle.controller.queue.setbacks import Setbacks
-from rekindle.controller.queue.taking import Taking
+from rekindle.controller.queue.retention import Retention
+from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Call, State
 from rekindle.controller.storage.letter_store import LetterStore
@@ -52,20 +52,22 @@ class Calls:
         self.events = Events()
         self.dispatcher = Dispatcher(state, self.events, settings.lease_margin_s)
         self.blobs = BlobKeeper(blob_url, state, store, tasks, settings)
-        self.keeping = Keeping(state, store, self.blobs, settings)
+        self.retention = Retention(state, store, self.blobs, settings)
         letter_store = LetterStore(link, state.instance_id)
         self.letters = DeadLetters(state, letter_store, store, settings)
         self.completer = Completer(state, store, letter_store, tasks, settings, self.events)
-        self.taking = Taking(state, store, self.dispatcher, tasks, settings)
-        endings = Endings(store, self.dispatcher, self.completer, self.letters)
-        self.cancelling = Cancelling(state, store, self.dispatcher, endings, self.taking, tasks)
-        self.setbacks = Setbacks(state, self.dispatcher, endings, tasks, settings, self.events)
+        self.loader = StreamLoader(state, store, self.dispatcher, tasks, settings)
+        finalizer = Finalizer(store, self.dispatcher, self.completer, self.letters)
+        self.cancelling = Cancelling(state, store, self.dispatcher, finalizer, self.loader, tasks)
+        self.redelivery = Redelivery(
+            state, self.dispatcher, finalizer, tasks, settings, self.events
+        )
         self.delivery = Delivery(
             state,
             self.dispatcher,
             self.completer,
-            endings,
-            self.taking,
+            finalizer,
+            self.loader,
             tasks,
             settings,
             self.events,
@@ -74,15 +76,15 @@ class Calls:
             state,
             store,
             self.dispatcher,
-            self.taking,
+            self.loader,
             self.completer,
             tasks,
             settings,
             self.events,
         )
-        self.reaper = Reaper(state, self.dispatcher, self.setbacks, self.taking, settings)
-        self.results = ResultStreams(state, store, self.taking, self.completer)
-        self.completer.on_room = self.taking.take_more
+        self.reaper = Reaper(state, self.dispatcher, self.redelivery, self.loader, settings)
+        self.results = ResultStreams(state, store, self.loader, self.completer)
+        self.completer.on_room = self.loader.take_more
         self.completer.on_blobs = self.blobs.drop
         self.letters.on_blobs = self.blobs.drop
         self.letters.submit = self.intake.submit
@@ -97,8 +99,8 @@ class Calls:
         """A reply may have been lost with the connection: read what is taken, and take more."""
         for function in self._state.functions.values():
             function.backlog = True
-            self._tasks.start(self.taking.adopt(function), "adopt inputs")
-            self.taking.take_more(function)
+            self._tasks.start(self.loader.adopt(function), "adopt inputs")
+            self.loader.take_more(function)
 
     async def info(self, call_id: str) -> pb.CallInfo:
         """The call's inputs, how many are done, and how.
@@ -132,6 +134,6 @@ class Calls:
 def _running(call: Call) -> int:
     """How many of a call's inputs are at agents."""
     return sum(
-        isinstance(holder, Slice | LoneInput) and holder.agent is not None
+        isinstance(holder, AssignedBatch | DetachedInput) and holder.agent is not None
         for holder in call.undone.values()
     )

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Iterable
 
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.endings import Endings
-from rekindle.controller.queue.inputs import Batch, Lot
-from rekindle.controller.queue.taking import Taking
+from rekindle.controller.queue.finalizer import Finalizer
+from rekindle.controller.queue.inputs import QueuedBatch, ResultBatch
+from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.state import Agent, Call, Function, State
 from rekindle.controller.storage.store import QueueStore
 from rekindle.controller.tasks import Tasks
@@ -34,22 +34,22 @@ class Cancelling:
         state: State,
         store: QueueStore,
         dispatcher: Dispatcher,
-        endings: Endings,
-        taking: Taking,
+        finalizer: Finalizer,
+        loader: StreamLoader,
         tasks: Tasks,
     ) -> None:
         self._state = state
         self._store = store
         self._dispatcher = dispatcher
-        self._endings = endings
-        self._taking = taking
+        self._finalizer = finalizer
+        self._loader = loader
         self._tasks = tasks
-        taking.cancel = self._over
+        loader.cancel = self._over
 
     async def _over(self, call: Call, indexes: Iterable[int]) -> None:
         app = call.function.app
         reason = REASON if call.cancelled else f"the app {app.name!r} was closed"
-        await self._endings.finish(call, indexes, pb.CANCELLED, reason)
+        await self._finalizer.finish(call, indexes, pb.CANCELLED, reason)
 
     async def call(self, call_id: str, *, terminate: bool) -> pb.CancelCallReply:
         """Cancel a call; how many of its inputs were queued, and how many ran.
@@ -78,7 +78,7 @@ class Cancelling:
             missing = [one for one in entries if one not in function.entries]
             if missing:
                 before = function.undone
-                await self._taking.hold(function, missing)
+                await self._loader.hold(function, missing)
                 reply.queued += max(0, before - function.undone)
         log.info(
             "call cancelled", extra=kv(call=call_id, queued=reply.queued, running=reply.running)
@@ -89,9 +89,9 @@ class Cancelling:
         queued: list[int] = []
         running: dict[Agent, list[int]] = {}
         for index, holder in call.undone.items():
-            if isinstance(holder, Batch):
+            if isinstance(holder, ResultBatch):
                 continue
-            agent = None if isinstance(holder, Lot) else holder.agent
+            agent = None if isinstance(holder, QueuedBatch) else holder.agent
             if agent is None:
                 # Adrift after a restart: an agent may have it, and is told so when it is back.
                 queued.append(index)
@@ -101,7 +101,7 @@ class Cancelling:
             agent.stop(call.call_id, indexes, kill=terminate)
             reply.running += len(indexes)
         reply.queued += len(queued)
-        await self._endings.finish(call, queued, pb.CANCELLED, REASON)
+        await self._finalizer.finish(call, queued, pb.CANCELLED, REASON)
 
     def hung_up(self, call: Call) -> None:
         """The caller of a call that is waited for is gone."""
@@ -113,8 +113,11 @@ class Cancelling:
         self._dispatcher.forget(function)
         calls = [call for call in self._state.calls.values() if call.function is function]
         await asyncio.gather(
-            *(self._endings.finish(call, list(call.undone), pb.CANCELLED, reason) for call in calls)
+            *(
+                self._finalizer.finish(call, list(call.undone), pb.CANCELLED, reason)
+                for call in calls
+            )
         )
-        await self._taking.drain(function)
+        await self._loader.drain(function)
         for call in calls:  # what was on its way to the store meanwhile
             call.wake_watchers()

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from rekindle.controller.queue.events import Events
-from rekindle.controller.queue.inputs import Batch, Entry
+from rekindle.controller.queue.inputs import QueueEntry, ResultBatch
 from rekindle.controller.settings import MIB, Settings
 from rekindle.controller.state import Call, Function, State
 from rekindle.controller.storage.letter_store import LetterStore
@@ -51,11 +51,11 @@ class Completer:
         #: Called with the blobs of inputs that are done with.
         self.on_blobs: Callable[[list[str]], None] = lambda blobs: None
 
-    def store(self, batch: Batch) -> None:
+    def store(self, batch: ResultBatch) -> None:
         """Store a batch in the background."""
         self._tasks.start(self.stored(batch), "store results")
 
-    async def stored(self, batch: Batch) -> None:
+    async def stored(self, batch: ResultBatch) -> None:
         """Store a batch; its inputs leave memory, and who waits is told."""
         call = batch.call
         if batch.letters:
@@ -114,15 +114,15 @@ class Completer:
         settings = self._settings
         return settings.invoke_ttl_s if call.kind == "invoke" else settings.result_ttl_s
 
-    def _release(self, entry: Entry, count: int) -> None:
+    def _release(self, entry: QueueEntry, count: int) -> None:
         function = entry.call.function
         entry.left -= count
         function.held -= count
         if not entry.left and function.entries.pop(entry.entry, None) is not None:
             function.held_bytes -= entry.size
-            function.fence.completed(entry.entry)
+            function.tombstones.completed(entry.entry)
 
-    async def _tell(self, batch: Batch, got: Completion) -> None:
+    async def _tell(self, batch: ResultBatch, got: Completion) -> None:
         call = batch.call
         if call.kind == "invoke":
             for pairs in batch.groups.values():

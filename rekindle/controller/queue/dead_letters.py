@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from rekindle.controller.queue.inputs import LoneInput
+from rekindle.controller.queue.inputs import DetachedInput
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Function, State
 from rekindle.controller.storage.letter_store import LetterStore
@@ -41,7 +41,7 @@ class DeadLetters:
 
     # ---- made
 
-    def letter(self, item: LoneInput, result: pb.Result) -> tuple[bytes, bytes] | None:
+    def letter(self, item: DetachedInput, result: pb.Result) -> tuple[bytes, bytes] | None:
         """The letter and the request of an input that ends so; None for one that is no such."""
         call = item.call
         if call.kind == "invoke" or not self._is_dead(item, result):
@@ -69,7 +69,7 @@ class DeadLetters:
         )
         return letter.SerializeToString(), request.SerializeToString()
 
-    def _is_dead(self, item: LoneInput, result: pb.Result) -> bool:
+    def _is_dead(self, item: DetachedInput, result: pb.Result) -> bool:
         if result.status in (pb.RUNNER_LOST, pb.INTERNAL):
             return True
         if result.status == pb.START_FAILURE:

@@ -11,7 +11,13 @@ from collections import deque
 from collections.abc import Callable
 
 from rekindle.controller.queue.events import Events
-from rekindle.controller.queue.inputs import Entry, InputState, LoneInput, Lot, Slice
+from rekindle.controller.queue.inputs import (
+    AssignedBatch,
+    DetachedInput,
+    DetachedState,
+    QueuedBatch,
+    QueueEntry,
+)
 from rekindle.controller.queue.placement import (
     choose_agent,
     choose_function,
@@ -37,40 +43,40 @@ class Dispatcher:
 
     # ---- what is ready
 
-    def enqueue(self, work: Lot | LoneInput, *, first: bool = False) -> None:
+    def enqueue(self, work: QueuedBatch | DetachedInput, *, first: bool = False) -> None:
         """Make inputs ready; ``first`` for those that had their turn before."""
         function = work.entry.call.function
-        if isinstance(work, Lot):
+        if isinstance(work, QueuedBatch):
             work.entry.call.undone.update(dict.fromkeys([i.index for i in work.inputs], work))
         at = _front(function.ready, work) if first else _place(function.ready, work)
         function.ready.insert(at, work)
         self._ready[function.function_id] = function
 
-    def place_again(self, item: LoneInput) -> None:
-        """Make a DELAYED or ADRIFT input ready; it goes before those that had no turn yet.
+    def place_again(self, item: DetachedInput) -> None:
+        """Make a DELAYED or ORPHANED input ready; it goes before those that had no turn yet.
 
         Not one that lost runners again and again: others would wait for each start that it costs.
         The first loss may have been another's doing, and waits for nothing here.
         """
         self.forget_timer(item)
-        item.move(InputState.QUEUED)
+        item.move(DetachedState.QUEUED)
         self.enqueue(item, first=item.killed < 2)
 
-    def delay(self, item: LoneInput, wait_s: float) -> None:
+    def delay(self, item: DetachedInput, wait_s: float) -> None:
         """Make a DELAYED input ready after ``wait_s`` seconds."""
         loop = asyncio.get_running_loop()
         item.timer = loop.call_later(max(0.0, wait_s), self._due, item)
         item.call.function.delayed += 1
 
-    def forget_timer(self, item: LoneInput) -> None:
+    def forget_timer(self, item: DetachedInput) -> None:
         """The input waits for its time no longer."""
         if item.timer is not None:
             item.timer.cancel()
             item.timer = None
             item.call.function.delayed -= 1
 
-    def _due(self, item: LoneInput) -> None:
-        if item.state is InputState.DELAYED:
+    def _due(self, item: DetachedInput) -> None:
+        if item.state is DetachedState.DELAYED:
             self.place_again(item)
             self.pump()
 
@@ -84,7 +90,7 @@ class Dispatcher:
     def pump(self) -> None:
         """Assign what can be assigned now."""
         blocked: set[str] = set()
-        orders: dict[tuple[Agent, int], tuple[Lot, Slice]] = {}
+        orders: dict[tuple[Agent, int], tuple[QueuedBatch, AssignedBatch]] = {}
         filling: set[tuple[str, str]] = set()
         while self._ready:
             if len(self._ready) == 1 and not blocked:
@@ -113,22 +119,22 @@ class Dispatcher:
             filling.add((agent.agent_id, function.function_id))
             self._turn += 1
             function.served = self._turn
-            if isinstance(work, Lot):
+            if isinstance(work, QueuedBatch):
                 count = portion(chosen, function.function_id, most, function.mean_ns)
                 self._deal(orders, function, work, agent, count)
             else:
                 function.ready.popleft()
                 self._assign_lone(agent, work)
-            if function.backlog and not function.taking:
+            if function.backlog and not function.loading:
                 self.on_low(function)
         for (agent, _), (lot, part) in orders.items():
             self._assign(agent, lot, part)
 
-    def _next(self, function: Function) -> Lot | LoneInput | None:
+    def _next(self, function: Function) -> QueuedBatch | DetachedInput | None:
         """The function's first ready work; what was completed meanwhile is passed over."""
         while function.ready:
             work = function.ready[0]
-            if work.inputs if isinstance(work, Lot) else work.state is InputState.QUEUED:
+            if work.inputs if isinstance(work, QueuedBatch) else work.state is DetachedState.QUEUED:
                 return work
             function.ready.popleft()
         self._ready.pop(function.function_id, None)
@@ -136,9 +142,9 @@ class Dispatcher:
 
     def _deal(
         self,
-        orders: dict[tuple[Agent, int], tuple[Lot, Slice]],
+        orders: dict[tuple[Agent, int], tuple[QueuedBatch, AssignedBatch]],
         function: Function,
-        lot: Lot,
+        lot: QueuedBatch,
         agent: Agent,
         count: int,
     ) -> None:
@@ -149,7 +155,7 @@ class Dispatcher:
         key = (agent, id(lot))
         found = orders.get(key)
         if found is None:
-            part = Slice(lot.entry, agent, {}, weight=each, vague=lot.vague)
+            part = AssignedBatch(lot.entry, agent, {}, weight=each, ambiguous=lot.ambiguous)
             orders[key] = (lot, part)
         else:
             part = found[1]
@@ -157,37 +163,43 @@ class Dispatcher:
             part.out[item.index] = item
         agent.add(function, len(inputs), part.weight, lot.entry.call.depth)
 
-    def _assign(self, agent: Agent, lot: Lot, part: Slice) -> None:
+    def _assign(self, agent: Agent, lot: QueuedBatch, part: AssignedBatch) -> None:
         call = part.entry.call
         part.leased_until = self.lease(call.function)
         agent.holdings[part] = None
         call.undone.update(dict.fromkeys(part.out, part))
         self._send(agent, part, list(part.out.values()), lot.delivery)
 
-    def _assign_lone(self, agent: Agent, item: LoneInput) -> None:
+    def _assign_lone(self, agent: Agent, item: DetachedInput) -> None:
         self.give(agent, item)
         self._send(agent, item, [item.input], item.delivery)
 
-    def give(self, agent: Agent, item: LoneInput) -> None:
+    def give(self, agent: Agent, item: DetachedInput) -> None:
         """Note that an agent has an input."""
         function = item.call.function
-        item.move(InputState.ASSIGNED)
+        item.move(DetachedState.ASSIGNED)
         item.agent = agent
         item.leased_until = self.lease(function)
         agent.holdings[item] = None
         agent.add(function, 1, 1.0, item.call.depth)
 
-    def slice_of(self, agent: Agent, entry: Entry) -> Slice:
+    def slice_of(self, agent: Agent, entry: QueueEntry) -> AssignedBatch:
         """What an agent that came back has of an entry."""
         for holding in agent.holdings:
-            if isinstance(holding, Slice) and holding.entry is entry:
+            if isinstance(holding, AssignedBatch) and holding.entry is entry:
                 return holding
-        part = Slice(entry, agent, {}, weight=1.0, leased_until=self.lease(entry.call.function))
+        part = AssignedBatch(
+            entry, agent, {}, weight=1.0, leased_until=self.lease(entry.call.function)
+        )
         agent.holdings[part] = None
         return part
 
     def _send(
-        self, agent: Agent, holding: Slice | LoneInput, inputs: list[pb.Input], delivery: int
+        self,
+        agent: Agent,
+        holding: AssignedBatch | DetachedInput,
+        inputs: list[pb.Input],
+        delivery: int,
     ) -> None:
         call = holding.entry.call
         agent.send(
@@ -202,7 +214,7 @@ class Dispatcher:
                     delivery=delivery,
                     app_id=call.function.app.app_id,
                     depth=call.depth,
-                    suspect=isinstance(holding, LoneInput) and holding.killed > 0,
+                    suspect=isinstance(holding, DetachedInput) and holding.killed > 0,
                 )
             )
         )
@@ -217,7 +229,7 @@ class Dispatcher:
 
     # ---- from the agents
 
-    def take_back(self, part: Slice, index: int) -> pb.Input:
+    def take_back(self, part: AssignedBatch, index: int) -> pb.Input:
         """Take an input out of a slice, wherever that is."""
         item = part.out.pop(index)
         agent = part.agent
@@ -228,7 +240,7 @@ class Dispatcher:
                 agent.holdings.pop(part, None)
         return item
 
-    def take_back_lone(self, item: LoneInput) -> None:
+    def take_back_lone(self, item: DetachedInput) -> None:
         """Note that no agent has an input any more."""
         agent = item.agent
         if agent is not None:
@@ -246,7 +258,7 @@ def _takes(agent: Agent | AgentAt, function: Function, filling: set[tuple[str, s
     return not has_enough(agent, function.function_id, function.max_containers, function.mean_ns)
 
 
-def _place(ready: deque[Lot | LoneInput], work: Lot | LoneInput) -> int:
+def _place(ready: deque[QueuedBatch | DetachedInput], work: QueuedBatch | DetachedInput) -> int:
     """Where new work goes: behind all others, but for later requests of its call that overtook.
 
     And for work that is less deep: runners wait for what is made inside of their inputs.
@@ -254,13 +266,13 @@ def _place(ready: deque[Lot | LoneInput], work: Lot | LoneInput) -> int:
     at, depth = len(ready), work.entry.call.depth
     while at and ready[at - 1].entry.call.depth < depth:
         at -= 1
-    if isinstance(work, Lot):
+    if isinstance(work, QueuedBatch):
         while at and _overtook(ready[at - 1], work):
             at -= 1
     return at
 
 
-def _front(ready: deque[Lot | LoneInput], work: Lot | LoneInput) -> int:
+def _front(ready: deque[QueuedBatch | DetachedInput], work: QueuedBatch | DetachedInput) -> int:
     """Where work goes that had its turn before: before all others that are not deeper."""
     depth = work.entry.call.depth
     at = 0
@@ -269,9 +281,9 @@ def _front(ready: deque[Lot | LoneInput], work: Lot | LoneInput) -> int:
     return at
 
 
-def _overtook(other: Lot | LoneInput, work: Lot) -> bool:
+def _overtook(other: QueuedBatch | DetachedInput, work: QueuedBatch) -> bool:
     return (
-        isinstance(other, Lot)
+        isinstance(other, QueuedBatch)
         and other.entry.call is work.entry.call
         and bool(other.inputs)
         and other.inputs[0].index > work.inputs[0].index

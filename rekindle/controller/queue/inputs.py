@@ -1,9 +1,9 @@
 """Undone inputs in memory: in groups while nothing is special about them, then each by itself.
 
-An ``Entry`` is one entry of the queue: a chunk of a call's inputs. Its inputs wait in a ``Lot``,
-are at an agent in a ``Slice``, and are in a ``Batch`` while their results are being stored. An
+An ``QueueEntry`` is one entry of the queue: a chunk of a call's inputs. Its inputs wait in a ``QueuedBatch``,
+are at an agent in a ``AssignedBatch``, and are in a ``ResultBatch`` while their results are being stored. An
 input that was lost with its runner, is to be retried, or was cancelled, leaves its group and
-travels alone from then on, as a ``LoneInput`` with states of its own.
+travels alone from then on, as a ``DetachedInput`` with states of its own.
 
 ``Call.undone`` says for each index where it is. Knows nothing of Redis.
 """
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from rekindle.controller.state import Agent, Call
 
 
-class InputState(Enum):
+class DetachedState(Enum):
     """Where an input that travels alone is.
 
-    QUEUED -> ASSIGNED -> DONE is the plain way. ASSIGNED -> ADRIFT when its runner or agent is
+    QUEUED -> ASSIGNED -> DONE is the plain way. ASSIGNED -> ORPHANED when its runner or agent is
     lost, then back to ASSIGNED (the agent came back with it), QUEUED (placed again) or DELAYED
     (placed again later). ASSIGNED -> DELAYED -> QUEUED is a retry. Every state may go to DONE: the
     first result wins.
@@ -32,32 +32,32 @@ class InputState(Enum):
 
     QUEUED = auto()
     ASSIGNED = auto()
-    ADRIFT = auto()
+    ORPHANED = auto()
     DELAYED = auto()
     DONE = auto()
 
 
 _ALLOWED = {
-    InputState.QUEUED: {InputState.ASSIGNED, InputState.DONE},
-    InputState.ASSIGNED: {
-        InputState.ADRIFT,
-        InputState.QUEUED,
-        InputState.DELAYED,
-        InputState.DONE,
+    DetachedState.QUEUED: {DetachedState.ASSIGNED, DetachedState.DONE},
+    DetachedState.ASSIGNED: {
+        DetachedState.ORPHANED,
+        DetachedState.QUEUED,
+        DetachedState.DELAYED,
+        DetachedState.DONE,
     },
-    InputState.ADRIFT: {
-        InputState.ASSIGNED,
-        InputState.QUEUED,
-        InputState.DELAYED,
-        InputState.DONE,
+    DetachedState.ORPHANED: {
+        DetachedState.ASSIGNED,
+        DetachedState.QUEUED,
+        DetachedState.DELAYED,
+        DetachedState.DONE,
     },
-    InputState.DELAYED: {InputState.QUEUED, InputState.DONE},
-    InputState.DONE: set(),
+    DetachedState.DELAYED: {DetachedState.QUEUED, DetachedState.DONE},
+    DetachedState.DONE: set(),
 }
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class QueueEntry:
     """An entry of the queue with inputs that are undone."""
 
     call: Call
@@ -67,12 +67,12 @@ class Entry:
 
 
 @dataclass(slots=True, eq=False)
-class Lot:
+class QueuedBatch:
     """Inputs of an entry that wait for an agent, in their order."""
 
-    entry: Entry
+    entry: QueueEntry
     inputs: list[pb.Input]
-    vague: int = 0  # how often they were with an agent that was lost, whoever was to blame
+    ambiguous: int = 0  # how often they were with an agent that was lost, whoever was to blame
     delivery: int = 1
 
     def drop(self, index: int) -> pb.Input:
@@ -84,29 +84,29 @@ class Lot:
 
 
 @dataclass(slots=True, eq=False)
-class Slice:
+class AssignedBatch:
     """Inputs of an entry that are at an agent, or were when the controller ended."""
 
-    entry: Entry
-    agent: Agent | None  # None: adrift, an agent may come back with them
+    entry: QueueEntry
+    agent: Agent | None  # None: orphaned, an agent may come back with them
     out: dict[int, pb.Input]
     weight: float = 0.0  # share of an agent's room that one of them takes
-    vague: int = 0
+    ambiguous: int = 0
     leased_until: float = 0.0  # on the loop's clock
     listed: frozenset[int] | set[int] = frozenset()  # what the agent last said that it has
 
 
 @dataclass(slots=True, eq=False)
-class LoneInput:
+class DetachedInput:
     """An input that travels alone."""
 
-    entry: Entry
+    entry: QueueEntry
     input: pb.Input
-    state: InputState
+    state: DetachedState
     agent: Agent | None = None
     lost: int = 0  # deliveries that were lost with its runner
     killed: int = 0  # those of them in which the runner died, and not its agent
-    vague: int = 0  # times that its agent was lost while it may or may not have run
+    ambiguous: int = 0  # times that its agent was lost while it may or may not have run
     retries: int = 0  # retries after FAILURE or TIMEOUT so far
     kept: bool = False  # whether Redis knows of these
     timer: asyncio.TimerHandle | None = None  # of a DELAYED one
@@ -127,7 +127,7 @@ class LoneInput:
         """The number of its next delivery, or of the one under way; 1 is the first."""
         return self.lost + self.retries + 1
 
-    def move(self, state: InputState) -> None:
+    def move(self, state: DetachedState) -> None:
         """Change the state; AssertionError for a step that must not happen."""
         if state not in _ALLOWED[self.state]:
             step = f"{self.state.name} -> {state.name}"
@@ -136,11 +136,11 @@ class LoneInput:
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class ResultBatch:
     """Results of a call on their way to the store."""
 
     call: Call
-    groups: dict[Entry, list[tuple[int, bytes]]] = field(default_factory=dict)
+    groups: dict[QueueEntry, list[tuple[int, bytes]]] = field(default_factory=dict)
     count: int = 0
     size: int = 0
     execute_ns: int = 0
@@ -150,7 +150,7 @@ class Batch:
     blobs: list[str] = field(default_factory=list)  # of inputs, which are not needed any more
     acks: list[tuple[Agent, list[int]]] = field(default_factory=list)
 
-    def add(self, entry: Entry, index: int, result: bytes, status: int) -> None:
+    def add(self, entry: QueueEntry, index: int, result: bytes, status: int) -> None:
         """Add a serialized result."""
         pairs = self.groups.get(entry)
         if pairs is None:
@@ -162,6 +162,6 @@ class Batch:
 
 
 #: Where an undone input is.
-Holder = Lot | Slice | LoneInput | Batch
+Holder = QueuedBatch | AssignedBatch | DetachedInput | ResultBatch
 #: What an agent has.
-Holding = Slice | LoneInput
+Holding = AssignedBatch | DetachedInput

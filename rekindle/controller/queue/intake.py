@@ -12,8 +12,8 @@ from rekindle.controller.limits import over_limit
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.events import Events
-from rekindle.controller.queue.inputs import Lot
-from rekindle.controller.queue.taking import Taking
+from rekindle.controller.queue.inputs import QueuedBatch
+from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.settings import MIB, Settings
 from rekindle.controller.state import Call, Function, State
 from rekindle.controller.storage.records import Acceptance, CallIndex, CallMeta
@@ -34,7 +34,7 @@ class Intake:
         state: State,
         store: QueueStore,
         dispatcher: Dispatcher,
-        taking: Taking,
+        loader: StreamLoader,
         completer: Completer,
         tasks: Tasks,
         settings: Settings,
@@ -43,12 +43,12 @@ class Intake:
         self._state = state
         self._store = store
         self._dispatcher = dispatcher
-        self._taking = taking
+        self._loader = loader
         self._completer = completer
         self._tasks = tasks
         self._settings = settings
         self._events = events
-        taking.on_orphan = self._watch_for_caller
+        loader.on_orphan = self._watch_for_caller
         #: Called when inputs were accepted and no agent is connected.
         self.on_no_agent: Callable[[], None] = lambda: None
         #: Called with a call whose caller is gone for good.
@@ -123,8 +123,8 @@ class Intake:
             what = f"{state.accepting_bytes:,} bytes of requests are on their way to Redis"
             limit = settings.max_accepting_bytes
             raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_ACCEPTING_BYTES"))
-        call = self._taking.call(request.call_id, function, meta)
-        take = self._taking.fits(function, len(indexes), len(data), request.depth)
+        call = self._loader.call(request.call_id, function, meta)
+        take = self._loader.fits(function, len(indexes), len(data), request.depth)
         coming = (len(indexes), len(data)) if take else (0, 0)
         app.accepting += 1
         call.held += 1  # keeps the call in memory while its inputs are on their way
@@ -134,7 +134,7 @@ class Intake:
         try:
             if app.closing:
                 raise app_closed(app.name)
-            with function.fence.reading():
+            with function.tombstones.reading():
                 got = await self._store.accept(
                     function.function_id,
                     request.call_id,
@@ -185,17 +185,17 @@ class Intake:
                 listener(function, len(got.new), call.params)
             if call.cancelled:
                 self._tasks.start(
-                    self._taking.cancel(call, got.new)
+                    self._loader.cancel(call, got.new)
                     if got.taken
-                    else self._taking.hold(function, [got.entry]),
+                    else self._loader.hold(function, [got.entry]),
                     "cancel inputs",
                 )
         if lost:  # accepted by a request whose reply was lost, or it waits on the stream
-            self._tasks.start(self._taking.adopt(function), "adopt inputs")
+            self._tasks.start(self._loader.adopt(function), "adopt inputs")
         if call.complete:
             call.wake_watchers()
         self._dispatcher.pump()
-        self._taking.take_more(function)
+        self._loader.take_more(function)
         if not any(agent.outbox is not None for agent in self._state.agents.values()):
             self.on_no_agent()
 
@@ -208,14 +208,14 @@ class Intake:
         size: int,
     ) -> None:
         """Take new inputs into memory, unless somebody has found them there already."""
-        if got.entry in function.entries or function.fence.is_gone(got.entry):
+        if got.entry in function.entries or function.tombstones.is_gone(got.entry):
             return
         inputs = list(request.inputs)
         if len(got.new) != len(inputs):
             new = {item.index: item for item in inputs}
             inputs = [new[index] for index in got.new]
-        entry = self._taking.enter(call, got.entry, len(inputs), size)
-        lot = Lot(entry, inputs)
+        entry = self._loader.enter(call, got.entry, len(inputs), size)
+        lot = QueuedBatch(entry, inputs)
         if call.cancelled:  # never to be ready
             call.undone.update(dict.fromkeys(got.new, lot))
         else:

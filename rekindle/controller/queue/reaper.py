@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import Iterable
 
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.inputs import LoneInput, Slice
-from rekindle.controller.queue.setbacks import Setbacks
-from rekindle.controller.queue.taking import Taking
+from rekindle.controller.queue.inputs import AssignedBatch, DetachedInput
+from rekindle.controller.queue.redelivery import Redelivery
+from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, State
 from rekindle.wire import rekindle_pb2 as pb
@@ -27,14 +27,14 @@ class Reaper:
         self,
         state: State,
         dispatcher: Dispatcher,
-        setbacks: Setbacks,
-        taking: Taking,
+        redelivery: Redelivery,
+        loader: StreamLoader,
         settings: Settings,
     ) -> None:
         self._state = state
         self._dispatcher = dispatcher
-        self._setbacks = setbacks
-        self._taking = taking
+        self._redelivery = redelivery
+        self._loader = loader
         self._settings = settings
 
     def renew(self, agent: Agent, in_flight: Iterable[pb.InFlight], *, lists: bool) -> None:
@@ -46,7 +46,7 @@ class Reaper:
         nothing: set[int] = set()
         for holding in agent.holdings:
             call = holding.entry.call
-            if isinstance(holding, Slice):
+            if isinstance(holding, AssignedBatch):
                 known = holding.out.keys() if not lists else listed.get(call.call_id, nothing)
                 holding.listed = known & holding.out.keys()
                 if len(holding.listed) == len(holding.out):
@@ -63,7 +63,7 @@ class Reaper:
                 if not function.app.closing:
                     spec, margin = function.spec, self._settings.lease_margin_s
                     lease_s = spec.startup_timeout_s + spec.timeout_s + margin
-                    await self._taking.claim(function, lease_s)
+                    await self._loader.claim(function, lease_s)
 
     def look(self) -> None:
         """Place again what agents have had for too long without naming it."""
@@ -74,10 +74,10 @@ class Reaper:
             for holding in list(agent.holdings):
                 if holding.leased_until > now:
                     continue
-                if isinstance(holding, LoneInput):
-                    self._setbacks.lease_ended(holding, [holding.index])
+                if isinstance(holding, DetachedInput):
+                    self._redelivery.lease_ended(holding, [holding.index])
                     continue
                 gone = [index for index in holding.out if index not in holding.listed]
                 holding.leased_until = self._dispatcher.lease(holding.entry.call.function)
                 if gone:
-                    self._setbacks.lease_ended(holding, gone)
+                    self._redelivery.lease_ended(holding, gone)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from rekindle.controller import names
 from rekindle.controller.queue.completion import BATCH_BYTES, BATCH_INPUTS, Completer
-from rekindle.controller.queue.taking import Taking
+from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.state import Call, ResultWatcher, State
 from rekindle.controller.storage.records import CallMeta
 from rekindle.controller.storage.store import QueueStore
@@ -23,11 +23,11 @@ class ResultStreams:
     """Delivers the results of submitted calls."""
 
     def __init__(
-        self, state: State, store: QueueStore, taking: Taking, completer: Completer
+        self, state: State, store: QueueStore, loader: StreamLoader, completer: Completer
     ) -> None:
         self._state = state
         self._store = store
-        self._taking = taking
+        self._loader = loader
         self._completer = completer
 
     async def stream(self, request: pb.ResultsRequest) -> AsyncIterator[list[bytes]]:
@@ -90,7 +90,7 @@ class ResultStreams:
         if call is None:
             if function is None or function.app.closed.is_set():
                 return None, meta
-            call = self._taking.call(call_id, function, meta)
+            call = self._loader.call(call_id, function, meta)
             call.watchers.append(watcher)
             # It may have gone on between the reading and this registration.
             meta = await self._store.call_meta(function_id, call_id) or meta

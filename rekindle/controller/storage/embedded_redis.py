@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 from rekindle.exception import ServiceError, SetupError
+from rekindle.linux.processes import die_with_parent
 from rekindle.paths import MAX_SOCKET_PATH
-from rekindle.runtime.isolation.linux import die_with_parent
 from rekindle.wire.logs import last_words
 
 #: The oldest server that is tried: commands and the layout of the append-only file are as of it.

@@ -54,7 +54,7 @@ class InputProgress:
 
     lost: int
     retries: int
-    vague: int
+    ambiguous: int
     due_ms: int
 
 

@@ -157,7 +157,7 @@ class QueueStore:
         """Note lost deliveries, retries and when the next delivery of inputs is due."""
         fields: list[Any] = ["pf", 1]
         for index, at in kept.items():
-            fields += (f"p{index}", f"{at.lost}:{at.retries}:{at.vague}:{at.due_ms}")
+            fields += (f"p{index}", f"{at.lost}:{at.retries}:{at.ambiguous}:{at.due_ms}")
         key = keys.call(function_id, call_id)
         await self._link.command("HSET", key, *fields, patience_s=_FOREVER)
 

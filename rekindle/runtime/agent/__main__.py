@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.exception import Error, IsolationError
-from rekindle.runtime.agent import upkeep
+from rekindle.linux import processes
 from rekindle.runtime.agent.node import Node
+from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.runtime.agent.session.link import Link
 from rekindle.runtime.agent.settings import AgentSettings, default_max_runners
-from rekindle.runtime.agent.toolbox import Toolbox
-from rekindle.runtime.isolation import linux
+from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.wire import logs
 from rekindle.wire.ready import REFUSED, REFUSED_STATUS
 
@@ -35,13 +35,13 @@ def main() -> int:
         help="runners on this node at most (default: %(default)s)",
     )
     arguments = parser.parse_args()
-    linux.die_with_parent()
+    processes.die_with_parent()
     logs.configure("agent")
     try:
         settings = AgentSettings(arguments.dir.absolute(), arguments.max_runners)
         return asyncio.run(_run(settings))
     except IsolationError as error:
-        # No other start will fare better: the supervisor need not try, only tell.
+        # No other start will fare better: the supervisor need not try, only say so.
         log.error("fatal", extra=logs.kv(reason=error))
         sys.stdout.write(f"{REFUSED}{error}\n")
         return REFUSED_STATUS
@@ -55,19 +55,19 @@ async def _run(settings: AgentSettings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    tools = await Toolbox.open(settings)
+    context = await NodeContext.open(settings)
     link = Link(settings.instance_dir, f"ag-{secrets.token_hex(8)}", settings.max_runners)
-    node = Node(tools, link)
+    node = Node(context, link)
     background = [
         asyncio.create_task(link.run(node)),
-        asyncio.create_task(node.tend_forever()),
+        asyncio.create_task(node.reconcile_forever()),
         asyncio.create_task(node.keep_budget_forever()),
-        asyncio.create_task(upkeep.verify_forever(node)),
-        asyncio.create_task(tools.warm_feature_cache()),
+        asyncio.create_task(upkeep.verify_forever(node.inventory)),
+        asyncio.create_task(context.warm_feature_cache()),
     ]
     waiting: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(stop.wait()),
-        asyncio.ensure_future(tools.spawner.gone),
+        asyncio.ensure_future(context.spawner.gone),
         background[0],
     ]
     try:
@@ -88,7 +88,7 @@ async def _run(settings: AgentSettings) -> int:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         waiting[0].cancel()
-        await tools.close()
+        await context.close()
 
 
 async def _announce(link: Link) -> None:

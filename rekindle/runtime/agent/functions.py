@@ -8,28 +8,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from rekindle.exception import Error
 from rekindle.runtime.agent import sources
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.starts.ladder import Starter
-from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec
-
-
-class Uplink(Protocol):
-    """The way to the controller."""
-
-    def send(self, message: pb.AgentMessage) -> None:
-        """Send; kept and sent again after a lost connection where it matters."""
-
-    async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
-        """Code, specification and secrets of a function."""
 
 
 @dataclass
@@ -47,8 +37,8 @@ class OpenFunction:
 class Functions:
     """By id."""
 
-    def __init__(self, tools: Toolbox, uplink: Uplink) -> None:
-        self._tools = tools
+    def __init__(self, context: NodeContext, uplink: Uplink) -> None:
+        self._context = context
         self._uplink = uplink
         self._opened: dict[str, asyncio.Task[OpenFunction]] = {}
 
@@ -107,15 +97,15 @@ class Functions:
             self._log_line(function, Line("system", text, False, now_ns()), "", "")
 
         runner_env = {
-            "REKINDLE_DIR": str(self._tools.settings.instance_dir),
+            "REKINDLE_DIR": str(self._context.settings.instance_dir),
             "REKINDLE_IS_REMOTE": "1",
             "REKINDLE_APP": function.spec.app_name,
             "REKINDLE_APP_ID": function.app_id,
             "REKINDLE_FUNCTION": function.spec.name,
-            calldepth.VARIABLE: str(self._tools.settings.max_call_depth),
+            calldepth.VARIABLE: str(self._context.settings.max_call_depth),
             **function.secrets,
         }
-        return Starter(self._tools, revision, runner_env, function.secrets, on_line, say)
+        return Starter(self._context, revision, runner_env, function.secrets, on_line, say)
 
     def _log_line(self, function: OpenFunction, line: Line, runner_id: str, call_id: str) -> None:
         self._uplink.send(

@@ -128,7 +128,7 @@ class AgentSettings:
 
     instance_dir: Path
     max_runners: int = field(default_factory=default_max_runners)
-    #: Runners that wait for calls that their inputs made, and do not count; see pools/places.py.
+    #: Runners that wait for calls that their inputs made, and do not count (runner_set.py).
     max_waiting_runners: int = field(default_factory=max_waiting_runners)
     #: How many calls a call may be made inside of.
     max_call_depth: int = field(default_factory=max_depth)

@@ -18,7 +18,7 @@ import signal
 import socket
 from typing import Any
 
-from rekindle.runtime.isolation import linux
+from rekindle.linux import mounts
 
 #: Largest request: an argument list and an environment.
 MAX_REQUEST_BYTES = 1 << 18
@@ -127,7 +127,7 @@ def _reap(control: socket.socket, jobs: dict[int, dict[str, Any]]) -> int:
             _tell(control, {"job": "", "pid": pid, "status": code})
             continue
         if job.get("run_dir"):
-            linux.unmount("/run")
+            mounts.unmount("/run")
         _tell(control, {"job": job["job"], "pid": pid, "status": code})
 
 
@@ -140,7 +140,7 @@ def _start(request: dict[str, Any], fds: list[int]) -> int:
     ``run_dir``: bound over /run while the job runs (CRIU's feature cache).
     """
     if request.get("run_dir"):
-        linux.mount(request["run_dir"], "/run", flags=linux.MS_BIND)
+        mounts.mount(request["run_dir"], "/run", flags=mounts.MS_BIND)
     if request.get("pid"):
         with open("/proc/sys/kernel/ns_last_pid", "w") as last:
             last.write(str(int(request["pid"]) - 1))

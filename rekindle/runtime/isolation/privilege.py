@@ -15,7 +15,7 @@ import errno
 import os
 import sys
 
-from rekindle.runtime.isolation import linux
+from rekindle.linux import capabilities, mounts, namespaces, processes
 
 _AS_ROOT = "or run as root"
 #: Between the reason and the remedy in ``explain``.
@@ -24,12 +24,12 @@ TO_DO = ". To do: "
 
 def is_root_like() -> bool:
     """Whether namespaces can be made without a user namespace."""
-    effective, _permitted = linux.capabilities()
-    if not effective >> linux.CAP_SYS_ADMIN & 1:
+    effective, _permitted = capabilities.current()
+    if not effective >> capabilities.CAP_SYS_ADMIN & 1:
         return False
     # Root of a user namespace that still lives in the PID namespace of an outer one may make
     # others, but not let its children come into its own again.
-    return linux.owns_pid_namespace()
+    return namespaces.owns_pid_namespace()
 
 
 def enter() -> int | None:
@@ -39,18 +39,18 @@ def enter() -> int | None:
     they are two. Raises OSError in either; ``explain`` puts it in words.
     """
     if is_root_like():
-        linux.unshare(linux.CLONE_NEWNS)
-        linux.make_mounts_private()
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        mounts.make_private()
         return None
-    linux.enter_user_namespace(linux.CLONE_NEWNS | linux.CLONE_NEWPID)
-    linux.make_mounts_private()
-    linux.hand_down_capabilities()
+    namespaces.enter_user_namespace(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID)
+    mounts.make_private()
+    capabilities.hand_down()
     # Only into a PID namespace that our user namespace owns may a process let its children come
     # again after it made another, so who makes them has to live in such a one.
     pid = os.fork()
     if pid != 0:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    linux.die_with_parent()
+    processes.die_with_parent()
     _try_all()
     return None
 
@@ -59,17 +59,17 @@ def _try_all() -> None:
     """Make what every runner will need, once: what is forbidden is known before anybody waits."""
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    linux.unshare(linux.CLONE_NEWPID)
+    namespaces.unshare(namespaces.CLONE_NEWPID)
     pid = os.fork()
     if pid == 0:
         try:
-            linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
-            linux.mount_proc()
+            namespaces.unshare(namespaces.CLONE_OWN)
+            mounts.mount_proc()
         except OSError as error:
             os.write(write_fd, f"{error.errno} {error.strerror}".encode())
         finally:
             os._exit(0)
-    linux.setns(own, linux.CLONE_NEWPID)
+    namespaces.setns(own, namespaces.CLONE_NEWPID)
     os.close(own)
     os.close(write_fd)
     os.waitpid(pid, 0)
@@ -139,20 +139,19 @@ def _in_container() -> bool:
     """A filter of system calls, or the files that container engines leave."""
     if any(os.path.exists(mark) for mark in ("/.dockerenv", "/run/.containerenv")):
         return True
-    with open("/proc/self/status") as status:
-        return any(line.split() == ["Seccomp:", "2"] for line in status)
+    return processes.status().get("Seccomp") == "2"
 
 
 def main(argv: list[str]) -> int:
     """Run a command in namespaces of its own; its exit status."""
     try:
-        linux.enter_user_namespace(linux.CLONE_NEWNS | linux.CLONE_NEWPID)
-        linux.make_mounts_private()
-        linux.hand_down_capabilities()
+        namespaces.enter_user_namespace(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID)
+        mounts.make_private()
+        capabilities.hand_down()
         pid = os.fork()
         if pid == 0:
-            linux.die_with_parent()
-            linux.mount_proc()
+            processes.die_with_parent()
+            mounts.mount_proc()
             os.execv(argv[0], argv)
     except OSError as error:
         sys.stderr.write(f"Error: {explain(error)}\n")

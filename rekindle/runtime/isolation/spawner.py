@@ -23,7 +23,8 @@ import sys
 import time
 from typing import Any
 
-from rekindle.runtime.isolation import linux, privilege
+from rekindle.linux import mounts, namespaces, processes
+from rekindle.runtime.isolation import privilege
 from rekindle.runtime.isolation.init import run_init
 
 #: Largest request; a packet socket delivers a request whole or not at all.
@@ -33,7 +34,7 @@ MAX_REQUEST_BYTES = 1 << 16
 def main(argv: list[str]) -> int:
     """Serve the agent on descriptor ``argv[1]`` until it closes; ``argv[2]`` is the kdat tmpfs."""
     agent_fd, feature_cache_dir = int(argv[1]), argv[2]
-    linux.die_with_parent()
+    processes.die_with_parent()
     # Ctrl-C in a terminal reaches the whole foreground group; the agent decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     agent = socket.socket(fileno=agent_fd)
@@ -43,8 +44,8 @@ def main(argv: list[str]) -> int:
             return status
         # CRIU caches its feature detection (22 ms a restore) only where /run is a tmpfs. This one
         # is seen in the spawner's and its inits' mount namespaces alone, and ends with them.
-        linux.mount(
-            "tmpfs", feature_cache_dir, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700"
+        mounts.mount(
+            "tmpfs", feature_cache_dir, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=700"
         )
     except OSError as error:
         agent.send(json.dumps({"event": "refused", "reason": privilege.explain(error)}).encode())
@@ -126,14 +127,14 @@ def _tell_spawned(agent: socket.socket, number: int, pid: int) -> None:
 def _fork_init(
     request: dict[str, Any], control_fd: int, agent: socket.socket, own_pid_namespace: int
 ) -> int:
-    linux.unshare(linux.CLONE_NEWPID)  # for the next child only: we stay where we are
+    namespaces.unshare(namespaces.CLONE_NEWPID)  # for the next child only: we stay where we are
     try:
         pid = os.fork()
         if pid == 0:
             _become_init(request, control_fd, agent, own_pid_namespace)
     finally:
         # Without this a second unshare fails: children must come from our own namespace again.
-        linux.setns(own_pid_namespace, linux.CLONE_NEWPID)
+        namespaces.setns(own_pid_namespace, namespaces.CLONE_NEWPID)
     return pid
 
 
@@ -144,14 +145,11 @@ def _become_init(
     status = 1
     try:
         signal.set_wakeup_fd(-1)
-        linux.die_with_parent()
+        processes.die_with_parent()
         agent.close()
         os.close(own_pid_namespace)
         # Mounts are private already, as the spawner's are, so nothing propagates.
-        linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
-        linux.mount_proc()
-        linux.mount_shm()
-        linux.set_hostname(request["hostname"])
+        namespaces.isolate(request["hostname"])
         status = run_init(socket.socket(fileno=os.dup(control_fd)))
     except BaseException as error:  # noqa: BLE001 - the last frame of a forked child
         _say("init failed", error)

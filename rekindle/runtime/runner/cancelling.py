@@ -1,4 +1,4 @@
-"""Cancellation in a runner: a signal that reaches the one input that it is meant for, or nobody.
+"""Cancellation in a runner: a signal that reaches the one input that it is meant for, or none.
 
 The agent names the run (slice and index) in the page and sends the signal. The handler compares
 that with the run that is armed, so a signal that comes late does nothing. In synchronous code it
@@ -6,7 +6,7 @@ raises InputCancellation in the main thread, as Ctrl-C raises KeyboardInterrupt;
 function it cancels the task. Code that never gets back to the interpreter is not reached: the agent
 ends the runner after a grace time.
 
-The signal is a real-time one that nobody uses for anything else, installed when a process becomes
+The signal is a real-time one that no one uses for anything else, installed when a process becomes
 a runner, so that templates, snapshots and the user's own handlers know nothing of it.
 """
 

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 from rekindle.exception import ExecutionError, InputCancellation
+from rekindle.execution import context, nesting
 from rekindle.forkserver import park
 from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
-from rekindle.sdk import context, nesting
 from rekindle.wire import finished
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.finished import Ending

@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 
+from rekindle.linux import maps
 from rekindle.runtime.runner import program
 
 
@@ -19,13 +20,11 @@ def files() -> dict[str, list[int]]:
         path = getattr(module, "__file__", None)
         if isinstance(path, str) and os.path.isabs(path):
             paths.add(path)
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            fields = line.split(maxsplit=5)
-            # What is mapped for writing by all (SQLite's index) changes, and is meant to.
-            is_written = fields[1][1] == "w" and fields[1][3] == "s"
-            if len(fields) == 6 and fields[5].startswith("/") and not is_written:
-                paths.add(fields[5].rstrip("\n"))
+    for area in maps.mappings():
+        # What is mapped for writing by all (SQLite's index) changes, and is meant to.
+        is_written = area.permissions[1] == "w" and area.permissions[3] == "s"
+        if area.path.startswith("/") and not is_written:
+            paths.add(area.path)
     paths -= program.sent_files()  # their content is in the bundle, and in the snapshot's name
     paths |= program.read_files()
     found = {}

@@ -15,13 +15,13 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 
 _STARTED_NS = now_ns()
 
+from rekindle.execution import context  # noqa: E402
 from rekindle.forkserver import interrupts, losses, park, sockets  # noqa: E402 - after the time stamp
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
-from rekindle.runtime.isolation import linux  # noqa: E402
+from rekindle.linux import capabilities  # noqa: E402
 from rekindle.runtime.runner import inputs, loaded, program, serve, unique, withheld  # noqa: E402
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
-from rekindle.sdk import context  # noqa: E402
 from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
 
 
@@ -35,7 +35,7 @@ def main() -> int:
     boot, code, _fds = channel.receive()
     if os.geteuid() != 0:
         # What making namespaces takes is for our own code; user code gets none of it.
-        linux.set_capabilities_aside() if boot["park"] else linux.drop_capabilities()
+        capabilities.set_aside() if boot["park"] else capabilities.drop()
     _stream_lines()
     context.set_remote()
     marks: list[Mark] = [(Phase.INTERPRETER.value, _STARTED_NS)]
@@ -50,9 +50,9 @@ def main() -> int:
         sockets.untrack()
         repeating = unique.prepare()
         if os.geteuid() != 0:
-            linux.take_capabilities_up()  # no user code runs here any more
+            capabilities.take_up()  # no user code runs here any more
         park.quiesce()
-        own = {0, 1, 2, park.LEASH_FD, channel.fileno()}
+        own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}
         found, template.things = park_inspection(own, given)
         found.fork_unsafe.extend(repeating)
         found.dump_unsafe.extend(repeating)

@@ -90,7 +90,7 @@ class SentFinder:
 
 
 class _MainOnDemand(ModuleType):
-    """``__main__`` until somebody asks it for something: then the program is imported."""
+    """``__main__`` until it is asked for something: then the program is imported."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

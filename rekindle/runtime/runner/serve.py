@@ -7,14 +7,14 @@ import sys
 import time
 from typing import Any
 
+from rekindle.execution import nesting
 from rekindle.forkserver import limits, park
 from rekindle.forkserver.template import Become
-from rekindle.runtime.isolation import linux
+from rekindle.linux import capabilities
 from rekindle.runtime.runner import unique
-from rekindle.runtime.runner.direct import DirectCalls
+from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
-from rekindle.sdk import nesting
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameError, FrameSocket
 from rekindle.wire.page import RunnerPage
@@ -22,7 +22,7 @@ from rekindle.wire.phases import Phase, now_ns
 
 
 def run(service: Service, become: Become, user_threads: dict[str, str] | None) -> int:
-    """Serve until told to stop; returns the exit status.
+    """Serve until asked to stop; returns the exit status.
 
     ``user_threads``: what the user's environment says of thread pools, where the template limited
     them; None where nothing was limited.
@@ -35,7 +35,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         if output:
             park.take_output(output[0], output[1])
         if os.geteuid() != 0:
-            linux.drop_capabilities()
+            capabilities.drop()
         os.environ.update(order["env"])
         if "TZ" in order["env"]:
             time.tzset()  # the C library reads it once

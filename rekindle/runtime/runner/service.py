@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import NotFoundError
+from rekindle.execution import self_calls
+from rekindle.execution.declared import contents, declared_at
 from rekindle.runtime.runner import program
-from rekindle.sdk import inside
 from rekindle.wire.serialization import deserialize
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Servi
         values.update(deserialize(params, f"the parameters of {name}"))
     for key, value in values.items():
         setattr(instance, key, value)
-    inside.offer(instance, name, payload["methods"], values)
+    self_calls.offer(instance, name, payload["methods"], values)
     return Service(
         name,
         {public: getattr(instance, attr) for public, attr in payload["methods"].items()},
@@ -172,8 +173,6 @@ def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Servi
 
 def found_at(module_name: str, qualified_name: str) -> dict[str, Any]:
     """Import a module and say of what is declared there what a payload says of code by value."""
-    from rekindle.sdk.payload import contents, declared_at
-
     return contents(declared_at(program.import_module(module_name), qualified_name))
 
 

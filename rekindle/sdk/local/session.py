@@ -64,7 +64,7 @@ class Session:
                 process.stdout.close()
             shutil.rmtree(self.directory, ignore_errors=True)
             with contextlib.suppress(KeyError):
-                from rekindle.sdk import client
+                from rekindle.sdk.connection import client
 
                 client.forget(self.directory)
 

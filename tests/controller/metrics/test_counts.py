@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from rekindle.controller.metrics import reasons
+from rekindle.controller.metrics.histogram import BOUNDS, Histogram
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.recent import Recent
 from rekindle.controller.metrics.series import KEPT_S, OTHERS, Book
 from rekindle.controller.metrics.settings import MetricsSettings, parse_address
-from rekindle.controller.metrics.spread import BOUNDS, Spread
 from rekindle.controller.state import Agent, App, Function, State
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -39,18 +39,18 @@ def done(count: int = 1, *, strategy: str = "warm", execute_ms: int = 4) -> pb.D
     return pb.Done(function_id="fu-f", indexes=range(count), results=[raw] * count)
 
 
-def test_a_spread_counts_each_value_under_its_bound() -> None:
-    spread = Spread()
+def test_a_histogram_counts_each_value_under_its_bound() -> None:
+    histogram = Histogram()
     for value in (0.0, BOUNDS[0], 0.003, 10_000.0):
-        spread.add(value)
-    spread.add(0.003, 5)
-    buckets = dict(spread.cumulative())
+        histogram.add(value)
+    histogram.add(0.003, 5)
+    buckets = dict(histogram.cumulative())
     assert buckets["0.0001"] == 2
     assert buckets["0.002"] == 2
     assert buckets["0.005"] == 8
     assert buckets["300.0"] == 8
     assert buckets["+Inf"] == 9
-    assert spread.total == pytest.approx(10_000 + 6 * 0.003 + BOUNDS[0])
+    assert histogram.total == pytest.approx(10_000 + 6 * 0.003 + BOUNDS[0])
 
 
 def test_series_are_shared_by_the_functions_of_a_name_and_bounded_in_number() -> None:
@@ -146,7 +146,7 @@ def test_starts_are_counted_once_however_often_they_are_told() -> None:
     beat(metrics, agent, starts=[start(1), start(2)])
     beat(metrics, agent, starts=[start(1), start(2), start(3, strategy="cold")])
     [series] = list(metrics.book)
-    assert {name: sum(spread.counts) for name, spread in series.starts.items()} == {
+    assert {name: histogram.count for name, histogram in series.starts.items()} == {
         "restore": 2,
         "cold": 1,
     }

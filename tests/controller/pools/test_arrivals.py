@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from rekindle.controller.pools import arrivals as arrivals_module
-from rekindle.controller.pools.arrivals import Arrivals
+from rekindle.controller.pools.arrivals import ArrivalLog
 from rekindle.controller.pools.blocks import BLOCK
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.embedded_redis import redis_url
@@ -33,11 +33,11 @@ async def link_to(instance: Instance) -> AsyncIterator[RedisLink]:
 async def test_what_one_controller_recorded_another_adds_to(shared: Instance) -> None:
     async with link_to(shared) as link:
         name, now = (new_id("app") + ".f", ""), time.time()
-        first = Arrivals(link)
+        first = ArrivalLog(link)
         first.arrived(name, 2, now - 10)
         first.served(name, 2, 0.5)
         await first.flush()
-        second = Arrivals(link)
+        second = ArrivalLog(link)
         second.arrived(name, 1, now - 5)
         second.served(name, 1, 0.25)
         await second.flush()
@@ -53,7 +53,7 @@ async def test_blocks_follow_each_other_and_writing_twice_changes_nothing(
 ) -> None:
     async with link_to(shared) as link:
         name, start = (new_id("app") + ".f", "d1"), time.time() - 5000
-        record = Arrivals(link)
+        record = ArrivalLog(link)
         for i in range(3 * BLOCK + 7):
             record.arrived(name, 1, start + i)
             if i % 700 == 0:
@@ -75,7 +75,7 @@ async def test_the_record_is_bounded_and_goes_some_day(
     monkeypatch.setattr(arrivals_module, "_KEPT_BLOCKS", 2)
     async with link_to(shared) as link:
         name, start = (new_id("app") + ".f", ""), time.time() - 20_000
-        record = Arrivals(link)
+        record = ArrivalLog(link)
         for i in range(6 * BLOCK):
             record.arrived(name, 1, start + i)
             if i % BLOCK == 0:
@@ -93,7 +93,7 @@ async def test_instances_beyond_the_bound_are_not_recorded(
 ) -> None:
     monkeypatch.setattr(arrivals_module, "_MAX_SERIES", 3)
     async with link_to(shared) as link:
-        record, label = Arrivals(link), new_id("app") + ".C"
+        record, label = ArrivalLog(link), new_id("app") + ".C"
         for i in range(10):
             record.arrived((label, f"d{i}"), 1, time.time())
         assert len(await record.records(label)) == 3
@@ -103,7 +103,7 @@ async def test_instances_beyond_the_bound_are_not_recorded(
 async def test_a_redis_that_is_away_loses_nothing_that_is_in_memory(instance: Instance) -> None:
     link = RedisLink(redis_url(instance.directory), 0.2)
     name = ("away.f", "")
-    record = Arrivals(link)
+    record = ArrivalLog(link)
     record.arrived(name, 1, time.time() - 2)
     await record.flush()
     instance.kill_redis()
@@ -121,7 +121,7 @@ async def test_a_policy_knows_what_was_recorded_before_its_time(instance: Instan
     """Ten minutes between inputs, for two days: the histogram makes a runner ready for the next."""
     now = time.time()
     async with link_to(instance) as link:
-        record = Arrivals(link)
+        record = ArrivalLog(link)
         for i in range(288):
             record.arrived(("timer.f", ""), 1, now - 600 * (288 - i) + 1)
         await record.flush()

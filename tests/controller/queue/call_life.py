@@ -71,7 +71,7 @@ class Wanted:
     failures: int = 0
     lost: int = 0
     #: Undone when its call was cancelled: CANCELLED is right, and so is what its agent reports.
-    vague: bool = False
+    ambiguous: bool = False
 
     @property
     def done(self) -> bool:
@@ -132,7 +132,7 @@ class CallLife(RuleBasedStateMachine):
     def missing(self) -> set[Key]:
         """Undone inputs that no agent has: each must come to one."""
         held = {key for played in self.agents for key in played.hand}
-        undone = {key for key, w in self.wanted.items() if not (w.done or w.vague)}
+        undone = {key for key, w in self.wanted.items() if not (w.done or w.ambiguous)}
         return undone - held
 
     def settle(self, key: Key, status: int, data: bytes) -> None:
@@ -357,7 +357,7 @@ class CallLife(RuleBasedStateMachine):
         for key, wanted in self.wanted.items():
             if key[0] == call_id and not wanted.done:
                 # Handed out by now, or not: who knows.
-                wanted.vague = True
+                wanted.ambiguous = True
 
     # ---- what always holds
 
@@ -366,7 +366,7 @@ class CallLife(RuleBasedStateMachine):
         """The controller counts what the model counts."""
         for call_id in self.requests:
             mine = [w for key, w in self.wanted.items() if key[0] == call_id]
-            if any(wanted.vague for wanted in mine):
+            if any(wanted.ambiguous for wanted in mine):
                 continue
             info = self.go(self._info(call_id))
             assert (info.inputs, info.done) == (len(mine), sum(w.done for w in mine)), call_id
@@ -406,7 +406,7 @@ class CallLife(RuleBasedStateMachine):
             ]
 
     def _check(self, result: pb.Result, wanted: Wanted) -> None:
-        if wanted.vague:  # whichever came first
+        if wanted.ambiguous:  # whichever came first
             assert result.status in (pb.CANCELLED, pb.SUCCESS, pb.FAILURE)
         elif wanted.done:
             assert (result.status, result.data) == (wanted.status, wanted.data)

@@ -70,7 +70,7 @@ async def test_what_is_a_dead_letter_and_what_is_not(shared: Instance) -> None:
         _, [plain, retried] = await client.register(
             "app", spec("plain"), spec("retried", retries={"max_retries": 1})
         )
-        endings = {
+        finalizer = {
             0: result_of(pb.Assign(inputs=[pb.Input(index=0)]), b"", pb.FAILURE),
             1: result_of(pb.Assign(inputs=[pb.Input(index=1)]), b"", pb.TIMEOUT),
             2: result_of(pb.Assign(inputs=[pb.Input(index=2)]), b"user's", pb.START_FAILURE),
@@ -80,13 +80,13 @@ async def test_what_is_a_dead_letter_and_what_is_not(shared: Instance) -> None:
 
         def answer(assign: pb.Assign) -> pb.Result:
             result = pb.Result()
-            result.CopyFrom(endings[assign.inputs[0].index])
+            result.CopyFrom(finalizer[assign.inputs[0].index])
             result.call_id, result.function_id = assign.call_id, assign.function_id
             result.traceback = "where it was"
             return result
 
         agent.answer(answer)
-        calls = [await client.submit(plain, dict.fromkeys(endings, b""))]
+        calls = [await client.submit(plain, dict.fromkeys(finalizer, b""))]
         assert len(await client.results(calls[0])) == 5
         assert [one.index for one in await letters(client, plain)] == [3]
         calls.append(await client.submit(retried, {0: b"a", 1: b"b"}))
@@ -95,7 +95,7 @@ async def test_what_is_a_dead_letter_and_what_is_not(shared: Instance) -> None:
         assert sorted(one.index for one in found) == [0, 1]
         assert {(one.deliveries, one.traceback) for one in found} == {(2, "where it was")}
         # One that is waited for tells its caller, and nobody else.
-        endings[0].status = pb.START_FAILURE
+        finalizer[0].status = pb.START_FAILURE
         assert (await client.invoke(plain)).status == pb.START_FAILURE
         assert len(await letters(client, plain)) == 1
 

@@ -18,7 +18,8 @@ import psutil
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import AgentSettings
-from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import durations_ms, now_ns
 from rekindle.wire.pickling import dumps
@@ -67,8 +68,13 @@ class RecordingUplink:
     closed_apps: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     done_messages: int = 0
+    #: Gets everything in its place, where a test has a controller.
+    link: Uplink | None = None
 
     def send(self, message: pb.AgentMessage) -> None:
+        if self.link is not None:
+            self.link.send(message)
+            return
         kind = message.WhichOneof("kind")
         if kind == "done":
             self.done_messages += 1
@@ -90,6 +96,8 @@ class RecordingUplink:
         self.changed.set()
 
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
+        if self.link is not None:
+            return await self.link.fetch(function_id)
         return self.functions[function_id]
 
     async def until(self, condition: Callable[[], Any]) -> Any:
@@ -254,7 +262,7 @@ class Harness:
         """The runners of a function's pools."""
         return [
             runner
-            for (wanted, _params), pool in self.node.pools.items()
+            for (wanted, _params), pool in self.node.inventory.pools.items()
             if wanted == function_id
             for runner in pool.runners.values()
         ]
@@ -266,7 +274,7 @@ class Harness:
 
     def revision(self, function_id: str) -> Any:
         """The revision behind a function without parameters."""
-        return self.node.pools[(function_id, "")].revision
+        return self.node.inventory.pools[(function_id, "")].revision
 
 
 @asynccontextmanager
@@ -274,16 +282,16 @@ async def running_node(home: Path, **settings: Any) -> AsyncIterator[Harness]:
     """A node under ``home``; when it ends, nothing of it may be left."""
     instance = home / "instance"
     instance.mkdir(parents=True, exist_ok=True)
-    tools = await Toolbox.open(AgentSettings(instance, **settings))
+    context = await NodeContext.open(AgentSettings(instance, **settings))
     uplink = RecordingUplink()
-    node = Node(tools, uplink)
-    tending = asyncio.create_task(node.tend_forever())
+    node = Node(context, uplink)
+    tending = asyncio.create_task(node.reconcile_forever())
     try:
         yield Harness(node, uplink, home)
     finally:
         tending.cancel()
         await node.close()
-        await tools.close()
+        await context.close()
 
 
 def run(home: Path, scenario: Callable[[Harness], Awaitable[None]], **settings: Any) -> None:

@@ -60,21 +60,21 @@ def test_a_container_and_an_unknown_cause_are_told_apart(monkeypatch: pytest.Mon
 
 _STAGES = """
 import json, os
-from rekindle.runtime.isolation import linux
+from rekindle.linux import capabilities, namespaces
 uid = os.getuid()
-linux.enter_user_namespace()
-stages = {"entered": linux.capabilities()}
+namespaces.enter_user_namespace()
+stages = {"entered": capabilities.current()}
 assert (os.getuid(), os.stat("/proc/self").st_uid) == (uid, uid)
-linux.hand_down_capabilities()
+capabilities.hand_down()
 def ambient():
     return [int(line.split()[1], 16) for line in open("/proc/self/status") if "CapAmb" in line][0]
 stages["handed down"] = (ambient(), 0)
-linux.set_capabilities_aside()
-stages["aside"] = linux.capabilities() + (ambient(),)
-linux.take_capabilities_up()
-stages["up"] = linux.capabilities() + (ambient(),)
-linux.drop_capabilities()
-stages["dropped"] = linux.capabilities() + (ambient(),)
+capabilities.set_aside()
+stages["aside"] = capabilities.current() + (ambient(),)
+capabilities.take_up()
+stages["up"] = capabilities.current() + (ambient(),)
+capabilities.drop()
+stages["dropped"] = capabilities.current() + (ambient(),)
 print(json.dumps(stages))
 """
 

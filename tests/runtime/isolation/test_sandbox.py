@@ -61,8 +61,8 @@ def test_mounts_made_inside_are_not_seen_outside(tmp_path: Path) -> None:
         target.mkdir()
         code = f"""
 import sys; sys.path.insert(0, {str(Path.cwd())!r})
-from rekindle.runtime.isolation import linux
-linux.mount('tmpfs', {str(target)!r}, 'tmpfs')
+from rekindle.linux import mounts
+mounts.mount('tmpfs', {str(target)!r}, 'tmpfs')
 open({str(target / "file")!r}, 'w').close()
 """
         ended, _text = await output_of(spawner, code)

@@ -24,7 +24,7 @@ import os, sys
 from pathlib import Path
 from rekindle.sdk.local import supervisor, directory
 from rekindle.wire import logs
-from rekindle.runtime.isolation.linux import die_with_parent
+from rekindle.linux.processes import die_with_parent
 logs.configure("supervisor")
 where = Path(sys.argv[1])
 parent = int(sys.argv[2]) or None
@@ -41,7 +41,7 @@ sys.exit(supervisor.Supervisor(where, services, parent, sys.stdout).run())
 #: A well-behaved service: says its pid, is ready, notes when it is told to end.
 _GOOD = """
 import os, signal, sys, time
-from rekindle.runtime.isolation.linux import die_with_parent
+from rekindle.linux.processes import die_with_parent
 die_with_parent()
 name = {name!r}
 def end(*_):

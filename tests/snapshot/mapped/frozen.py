@@ -27,13 +27,13 @@ class Frozen:
     criu: Criu
     plain: Path
     mapped: Path
-    leash: str
+    control_pipe: str
     done: Rewritten
 
     @contextlib.contextmanager
     def restored(self, images: Path) -> Iterator[sandbox.Restored]:
         """A copy, which must come back."""
-        with sandbox.restored(self.criu, images, self.leash) as copy:
+        with sandbox.restored(self.criu, images, self.control_pipe) as copy:
             assert copy.rc == 0, copy.log
             yield copy
 
@@ -50,7 +50,9 @@ def freeze(criu: Criu, directory: Path, code: str, **options: Any) -> Frozen:
     with sandbox.template(criu, code) as template:
         dumped = template.dump(plain, leave_running=False)
         assert dumped.returncode == 0, (plain / "dump.log").read_text(errors="replace")[-3000:]
-    return Frozen(criu, plain, mapped, template.leash, rewrite(plain, mapped, plain, **options))
+    return Frozen(
+        criu, plain, mapped, template.control_pipe, rewrite(plain, mapped, plain, **options)
+    )
 
 
 #: Number of a process -> address of a page -> its rights and checksum.

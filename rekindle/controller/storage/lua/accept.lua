@@ -14,7 +14,7 @@
 --       n total (-1: more may come), o batches of results, x cancelled (1, or 2 with its runners),
 --       a<page>, d<page> bitmaps, u<entry> undone inputs of an entry of the queue,
 --       w: nobody will read its results, l: inputs of it were given up and left a letter,
---       p<index> lost:retries:vague:due_ms of an input that had a bad time (pf: there are such)
+--       p<index> lost:retries:ambiguous:due_ms of an input that had a bad time (pf: there are such)
 -- Queue entry: c call id, b the request, r runs of the indexes that count
 local queue, call, results, backlog, undone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local group, consumer = ARGV[1], ARGV[2]

@@ -64,7 +64,7 @@ end
 
 -- A stream entry with all that is needed to go on with it:
 -- {entry, call id, request, runs of its indexes, runs of those that are done,
---  "index:lost:retries:vague:due_ms" with commas between, call's fields}
+--  "index:lost:retries:ambiguous:due_ms" with commas between, call's fields}
 local function describe(prefix, raw)
   local fields = {}
   for i = 1, #raw[2], 2 do

@@ -1,1 +1,4 @@
-"""The inputs on this node: taken in, dealt to runners, watched, and what became of them."""
+"""The inputs on this node: an input and its state, its result, and what is not confirmed yet.
+
+Knows nothing of runners and pools. Begin with assignment.py.
+"""

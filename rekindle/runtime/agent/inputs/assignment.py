@@ -1,16 +1,16 @@
-"""An input as it was given to this node, and where it is in its life here."""
+"""An input as it was given to this node, where it is in its life, and the slices of a runner."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rekindle.exception import InternalFailure
+from rekindle.wire.frames import Header
 from rekindle.wire.phases import Strategy
 
-if TYPE_CHECKING:
-    from rekindle.runtime.agent.runners.runner import Runner
+#: The payloads of a slice take no more than this, unless it is one input alone.
+MAX_SLICE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +25,34 @@ class Order:
     submitted_ns: int
     received_ns: int
     delivery: int
-    #: How many calls it was made inside of (sdk/nesting.py).
+    #: How many calls it was made inside of (execution/nesting.py).
     depth: int = 0
     #: A runner died while it had this input, here or elsewhere: it may kill the next one, too.
     suspect: bool = False
 
 
-class InputState(enum.Enum):
+class AssignmentState(enum.Enum):
     """Where an input is on this node."""
 
     WAITING = "waiting"  # for a runner, or for its pool
-    DEALT = "dealt"  # a runner has it: in a slice, running or about to
+    HANDED = "handed"  # a runner has it: in a slice, running or about to
     DONE = "done"  # its result is on the way to the controller, until that confirms it
     GIVEN_UP = "given up"  # the controller has it again, or wants nothing of it any more
 
 
 _MOVES = {
-    InputState.WAITING: (InputState.DEALT, InputState.DONE, InputState.GIVEN_UP),
-    InputState.DEALT: (InputState.WAITING, InputState.DONE, InputState.GIVEN_UP),
-    InputState.DONE: (InputState.GIVEN_UP,),
-    InputState.GIVEN_UP: (),
+    AssignmentState.WAITING: (
+        AssignmentState.HANDED,
+        AssignmentState.DONE,
+        AssignmentState.GIVEN_UP,
+    ),
+    AssignmentState.HANDED: (
+        AssignmentState.WAITING,
+        AssignmentState.DONE,
+        AssignmentState.GIVEN_UP,
+    ),
+    AssignmentState.DONE: (AssignmentState.GIVEN_UP,),
+    AssignmentState.GIVEN_UP: (),
 }
 
 
@@ -67,7 +75,7 @@ class Assignment:
         "order",
         "payload",
         "result",
-        "runner",
+        "runner_id",
         "state",
         "status",
     )
@@ -78,15 +86,15 @@ class Assignment:
         self.method = method
         self.payload = payload
         self.blob = blob
-        self.state = InputState.WAITING
+        self.state = AssignmentState.WAITING
         self.cancel = Cancel.NO
-        #: Who has it, while it is dealt.
-        self.runner: Runner | None = None
+        #: The runner that has it, while it is handed.
+        self.runner_id = ""
         #: Its result, serialized, once it is done; and how it ended.
         self.result = b""
         self.status = 0
 
-    def move(self, to: InputState) -> None:
+    def move(self, to: AssignmentState) -> None:
         """The one place where its state changes."""
         if to not in _MOVES[self.state]:
             raise InternalFailure(f"input {self.input_id} cannot go from {self.state} to {to}")
@@ -96,3 +104,36 @@ class Assignment:
     def input_id(self) -> str:
         """What names it everywhere."""
         return f"{self.order.call_id}:{self.index}"
+
+
+@dataclass(slots=True)
+class Slice:
+    """Inputs of one call that a runner was handed together."""
+
+    number: int
+    order: Order
+    handed_ns: int
+    #: By index, those that have no result yet.
+    left: dict[int, Assignment]
+    #: Whether its runner was idle when it got it.
+    to_idle: bool
+    #: The input that waited for the start of its runner, so that the start is in its record.
+    started_for: int | None = None
+    #: Inputs of it that have ended.
+    taken: int = 0
+
+
+def frame(number: int, inputs: list[Assignment]) -> tuple[Header, list[bytes]]:
+    """The order that hands a slice to its runner: header, and body in pieces."""
+    first = inputs[0]
+    payloads = [one.payload for one in inputs]
+    header: Header = {
+        "op": "inputs",
+        "slice": number,
+        "call_id": first.order.call_id,
+        "method": first.method,
+        "depth": first.order.depth,
+        "indexes": [one.index for one in inputs],
+        "sizes": [len(payload) for payload in payloads],
+    }
+    return header, payloads

@@ -1,4 +1,4 @@
-"""Large payloads and results on a node: fetched before an input is dealt, put before it is done.
+"""Large payloads and results on a node: fetched before an input is run, put before it is done.
 
 All off the loop. What is fetched at a time is bounded: the payloads that wait for a runner stay in
 the store. Knows nothing of pools and runners.
@@ -14,7 +14,7 @@ from pathlib import Path
 from rekindle.exception import Error, ServiceError
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
-from rekindle.runtime.agent.inputs.outcome import Batch
+from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.wire import blobs
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -111,12 +111,12 @@ class Blobs:
 
     # ---- results -------------------------------------------------------------------------------
 
-    def large(self, batch: Batch) -> bool:
+    def large(self, batch: Outcomes) -> bool:
         """Whether a result of a batch belongs into the store."""
         limit = self._threshold
         return limit > 0 and any(len(result) > limit for result in batch.results)
 
-    async def put_aside(self, batch: Batch) -> None:
+    async def put_aside(self, batch: Outcomes) -> None:
         """Put the large results of a batch into the store; what remains of them names the blob.
 
         A result that cannot be put becomes an error that says so.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-from rekindle.runtime.agent.inputs.assignment import Assignment, InputState, Order
+from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
@@ -25,13 +25,13 @@ _MESSAGE_BYTES = 1 << 20
 class InFlight:
     """By call, then by index."""
 
-    def __init__(self) -> None:
+    def __init__(self, release: Callable[[Assignment], None] = lambda one: None) -> None:
+        #: For each input whose payload came from the blob store, once it is needed no more.
+        self._release = release
         self.calls: dict[str, dict[int, Assignment]] = {}
         self.unconfirmed = 0
         self.unconfirmed_bytes = 0
         self.inputs = 0
-        #: Told of each input whose payload is needed no more, where that came from the blob store.
-        self.release: Callable[[Assignment], None] = lambda one: None
 
     @property
     def full(self) -> bool:
@@ -54,7 +54,10 @@ class InFlight:
             known = call.get(index)
             if known is not None:
                 log.info("assigned again", extra=kv(call=order.call_id, index=index))
-                if known.state is not InputState.DONE or order.delivery <= known.order.delivery:
+                if (
+                    known.state is not AssignmentState.DONE
+                    or order.delivery <= known.order.delivery
+                ):
                     continue
                 # The controller has its result, and runs it again: the confirmation is under way.
                 self._forget(call, known)
@@ -69,15 +72,15 @@ class InFlight:
         return [call[index] for index in indexes if index in call]
 
     def settle(self, assignment: Assignment, status: int, result: bytes) -> bool:
-        """Keep a result until it is confirmed; False when nobody wants it."""
-        if assignment.state in (InputState.DONE, InputState.GIVEN_UP):
+        """Keep a result until it is confirmed; False when no one wants it."""
+        if assignment.state in (AssignmentState.DONE, AssignmentState.GIVEN_UP):
             return False
-        assignment.move(InputState.DONE)
+        assignment.move(AssignmentState.DONE)
         assignment.status, assignment.result = status, result
         assignment.payload = b""
         if assignment.blob:
-            self.release(assignment)
-        assignment.runner = None
+            self._release(assignment)
+        assignment.runner_id = ""
         self.unconfirmed += 1
         self.unconfirmed_bytes += len(result)
         return True
@@ -85,7 +88,7 @@ class InFlight:
     def confirm(self, call_id: str, indexes: Sequence[int]) -> None:
         """The controller has stored results: forget them."""
         for assignment in self.find(call_id, indexes):
-            if assignment.state is InputState.DONE:
+            if assignment.state is AssignmentState.DONE:
                 self.give_up(assignment)
 
     def give_up(self, assignment: Assignment) -> None:
@@ -101,11 +104,11 @@ class InFlight:
         del call[assignment.index]
         self.inputs -= 1
         if assignment.blob:
-            self.release(assignment)
-        if assignment.state is InputState.DONE:
+            self._release(assignment)
+        if assignment.state is AssignmentState.DONE:
             self.unconfirmed -= 1
             self.unconfirmed_bytes -= len(assignment.result)
-        assignment.move(InputState.GIVEN_UP)
+        assignment.move(AssignmentState.GIVEN_UP)
 
     def hello(self) -> list[pb.InFlight]:
         """All of them, for the controller that we come back to."""
@@ -119,7 +122,7 @@ class InFlight:
             batch: list[Assignment] = []
             size = 0
             for one in list(call.values()):
-                if one.state is not InputState.DONE:
+                if one.state is not AssignmentState.DONE:
                     continue
                 batch.append(one)
                 size += len(one.result)

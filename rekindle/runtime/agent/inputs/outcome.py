@@ -6,19 +6,27 @@ from dataclasses import dataclass, field
 
 from rekindle import exception
 from rekindle.runtime.agent.inputs.assignment import Assignment, Order
-from rekindle.runtime.agent.runners.runner import UserCodeFailed
 from rekindle.wire import finished
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.finished import Finished
+from rekindle.wire.frames import Header
 from rekindle.wire.phases import Mark, Phase, Strategy, now_ns
-
-Result = pb.Result
 
 _QUEUE, _LOAD, _EXECUTE = Phase.QUEUE.value, Phase.LOAD_INPUT.value, Phase.EXECUTE.value
 
 
+class UserCodeFailed(Exception):  # an outcome, not an error of ours
+    """The import or a hook of the user raised; carries what the caller is to get."""
+
+    def __init__(self, stage: str, header: Header, data: bytes) -> None:
+        super().__init__(f"{header['error_type']}: {header['message']}")
+        self.stage = stage
+        self.header = header
+        self.data = data
+
+
 @dataclass(slots=True)
-class Batch:
+class Outcomes:
     """Results of inputs of one call that became known together."""
 
     order: Order
@@ -28,18 +36,22 @@ class Batch:
     #: What they took in their runner, together.
     execute_ns: int = 0
 
-    def add(self, assignment: Assignment, status: int, result: bytes) -> None:
+    def add(self, assignment: Assignment, result: pb.Result) -> None:
+        """One more."""
+        self.add_serialized(assignment, result.status, result.SerializeToString())
+
+    def add_serialized(self, assignment: Assignment, status: int, result: bytes) -> None:
         """One more."""
         self.inputs.append(assignment)
         self.statuses.append(status)
         self.results.append(result)
 
 
-def of_one(assignment: Assignment, result: pb.Result) -> Batch:
-    """A batch of one result."""
-    batch = Batch(assignment.order)
-    batch.add(assignment, result.status, result.SerializeToString())
-    return batch
+def of_one(assignment: Assignment, result: pb.Result) -> Outcomes:
+    """Of one input alone."""
+    outcomes = Outcomes(assignment.order)
+    outcomes.add(assignment, result)
+    return outcomes
 
 
 class Values:

@@ -1,1 +1,1 @@
-"""Runners that clients call directly, past the controller."""
+"""Runners that clients call directly, past the controller. Begin with leases.py."""

@@ -56,7 +56,7 @@ class Lease:
     since: float = field(default_factory=time.monotonic)  # of its state
     used: float = field(default_factory=time.monotonic)
     client_gone: bool = False
-    #: The run that it was told to cancel, and when.
+    #: The run that it was asked to cancel, and when.
     cancelled: tuple[int, float] = (-1, 0.0)
     #: Why the runner was ended, where the agent did it: a kind of fate, and words.
     fate: tuple[str, str] | None = None

@@ -2,7 +2,7 @@
 
 The agent lends an idle runner, passes the client's connection on to it, and from then on only looks
 at the runner's page: for inputs that run too long, for callers that are gone, for runners that
-nobody calls. To take a runner back it shuts the runner's side of the connection for reading: what
+no one calls. To take a runner back it shuts the runner's side of the connection for reading: what
 the client had sent until then is served, whatever it sends later is refused by the kernel, so the
 client knows that it was not run. Knows nothing of what is called.
 """
@@ -17,24 +17,23 @@ import os
 import secrets
 import socket
 import time
-from collections import OrderedDict
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from rekindle import paths
-from rekindle.runtime.agent.leases.desk import Desk
+from rekindle.runtime.agent.inventory import Inventory
+from rekindle.runtime.agent.leases.direct_listener import DirectListener
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.tasks import BackgroundTasks
+from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.direct import WELCOME
+from rekindle.wire.direct_frames import WELCOME
 from rekindle.wire.frames import Header, pack_frame
 from rekindle.wire.logs import kv
 from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
 from rekindle.wire.phases import now_ns
-
-if TYPE_CHECKING:
-    from rekindle.runtime.agent.node import Node
-    from rekindle.runtime.agent.pools.pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -57,21 +56,23 @@ _FATES = 1000
 class Leases:
     """All leases of a node."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self.desk = Desk(paths.direct_socket(node.tools.settings.instance_dir), self._greet)
+    def __init__(self, inventory: Inventory, uplink: Uplink, socket_path: Path) -> None:
+        self._inventory = inventory
+        self._uplink = uplink
+        self.listener = DirectListener(socket_path, self._greet)
         self.counts: dict[str, Counts] = {}
         self._leases: dict[str, Lease] = {}
         #: Those whose runner ended, oldest first.
-        self._lost: OrderedDict[str, Lease] = OrderedDict()
-        self._looking: asyncio.Task[None] | None = None
+        self._lost: Recent[str, Lease] = Recent(_FATES)
+        self._tasks = BackgroundTasks()
+        self._looks = False
 
     # ---- granting --------------------------------------------------------------------------
 
     def grant(self, order: pb.GrantLease) -> None:
         """Lend a runner that is idle now, or say why not."""
         answer = pb.LeaseGranted(request_id=order.request_id)
-        pool = self._node.pool_of(order.function_id, order.params)
+        pool = self._inventory.pool_of(order.function_id, order.params)
         if pool is None or pool.closed:
             answer.reason = "the function is not open here"
         elif pool.waiting:
@@ -82,12 +83,12 @@ class Leases:
         else:
             lease = self._lend(order, pool, runner)
             answer.ok = True
-            answer.socket, answer.token = str(self.desk.path), lease.token
+            answer.socket, answer.token = str(self.listener.path), lease.token
             answer.runner_id = runner.id
-        self._node.uplink.send(pb.AgentMessage(lease=answer))
+        self._uplink.send(pb.AgentMessage(lease=answer))
 
     def _lend(self, order: pb.GrantLease, pool: Pool, runner: Runner) -> Lease:
-        self.desk.open()
+        self.listener.open()
         token = secrets.token_urlsafe(24)
         lease = Lease(order.lease_id, token, pool, runner, order.max_payload_bytes)
         self._leases[lease.id] = lease
@@ -100,17 +101,15 @@ class Leases:
         def gone() -> None:
             if lease.state is not LeaseState.ENDED:
                 self._lost[lease.id] = lease
-                while len(self._lost) > _FATES:
-                    self._lost.popitem(last=False)
                 self._end(lease)
 
         runner.handlers["mark"] = mark
         runner.handlers["returned"] = lambda _header, _body: self._end(lease)
         lease.on_gone = gone
         runner.on_gone.append(gone)
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look_while_lent())
-            self._looking.add_done_callback(_report)
+        if not self._looks:
+            self._looks = True
+            self._tasks.spawn(self._look_while_lent())
         return lease
 
     # ---- clients ---------------------------------------------------------------------------
@@ -146,7 +145,7 @@ class Leases:
             lease.client_gone = True
             self._look(lease)
 
-        self.desk.watch(sock, hung_up)
+        self.listener.watch(sock, hung_up)
         return True
 
     async def _tell_fate(self, sock: socket.socket, hello: Header) -> None:
@@ -164,11 +163,9 @@ class Leases:
         if lease.state is LeaseState.ENDED:
             return
         self._count(lease)
-        if lease.state is LeaseState.RECALLED:
-            lease.pool.returning -= 1
         lease.move(LeaseState.ENDED)
         if lease.sock is not None:
-            self.desk.forget(lease.sock)
+            self.listener.forget(lease.sock)
             # Not only closed: should the runner hold on to its own, the client must see the end.
             with contextlib.suppress(OSError):
                 lease.sock.shutdown(socket.SHUT_RDWR)
@@ -179,8 +176,7 @@ class Leases:
         runner = lease.runner
         if runner.state is RunnerState.LENT:
             runner.on_gone.remove(lease.on_gone)
-            lease.pool.take_back(runner)
-            runner.idle_since = lease.used
+            lease.pool.take_back(runner, lease.used)
 
     def _kill(self, lease: Lease, kind: str, message: str) -> None:
         log.warning("runner ended", extra=kv(runner=lease.runner.id, reason=message))
@@ -196,22 +192,29 @@ class Leases:
             self._end(lease)
         elif lease.state is LeaseState.HELD and lease.sock is not None:
             lease.move(LeaseState.RECALLED)
-            lease.pool.returning += 1
-            self.desk.shut_for_reading(lease.sock)
+            self.listener.shut_for_reading(lease.sock)
 
-    def short(self, pool: Pool, *, stuck: bool) -> None:
-        """Inputs wait in a pool and no runner of it is idle. ``stuck``: none can be started.
+    def returning(self, pool: Pool) -> int:
+        """Lent runners of a pool that have been asked back."""
+        states = [one.state for one in self._leases.values() if one.pool is pool]
+        return states.count(LeaseState.RECALLED)
 
-        Takes back runners that are not called just now; when stuck, any.
+    def recall_for(self, pool: Pool, *, stuck: bool) -> bool:
+        """Inputs wait in a pool and no runner of it is idle; whether one is idle now.
+
+        Takes back runners that are not called just now; when ``stuck``, as none can be started,
+        any.
         """
-        missing = len(pool.waiting) - pool.returning
-        now = time.monotonic()
+        missing = len(pool.waiting) - self.returning(pool)
+        now, came_back = time.monotonic(), False
         for lease in self._least_used(pool):
             if missing <= 0:
-                return
+                break
             if stuck or (not lease.runs and now - lease.used >= 2 * LOOK_S):
                 self.recall(lease)
                 missing -= 1
+                came_back = came_back or lease.state is LeaseState.ENDED
+        return came_back
 
     def make_room(self, pool: Pool) -> None:
         """Another pool needs the place of a runner: one that is not called comes back for it."""
@@ -230,7 +233,7 @@ class Leases:
                 async with asyncio.timeout(OFFER_S):
                     await lease.ended.wait()
             break
-        return pool.idle_runner()
+        return pool.runners.last_used()
 
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
@@ -246,7 +249,7 @@ class Leases:
                     await lease.ended.wait()
 
     def _recall_stale(self, pool: Pool) -> None:
-        """Somebody asks for a lease: one that nobody uses can be theirs the next time."""
+        """A client asks for a lease: one that is not used can be theirs the next time."""
         for lease in self._least_used(pool):
             if not lease.runs and time.monotonic() - lease.used >= STALE_S:
                 self.recall(lease)
@@ -260,14 +263,17 @@ class Leases:
     # ---- looking on ------------------------------------------------------------------------
 
     async def _look_while_lent(self) -> None:
-        while self._leases:
-            await asyncio.sleep(LOOK_S)
-            pools = {id(lease.pool): lease.pool for lease in self._leases.values()}
-            for lease in list(self._leases.values()):
-                self._look(lease)
-            for pool in pools.values():
-                if pool.waiting:
-                    pool.pump()
+        try:
+            while self._leases:
+                await asyncio.sleep(LOOK_S)
+                pools = {lease.pool for lease in self._leases.values()}
+                for lease in list(self._leases.values()):
+                    self._look(lease)
+                for pool in pools:
+                    if pool.waiting:
+                        pool.changed()
+        finally:
+            self._looks = False
 
     def _look(self, lease: Lease) -> None:
         if lease.runner.state is not RunnerState.LENT:
@@ -276,7 +282,6 @@ class Leases:
         began_ns = lease.runner.page.began_ns
         if self._count(lease) or began_ns:
             lease.used = now
-            lease.pool.last_input = now
         spec = lease.pool.revision.spec
         if began_ns and now_ns() - began_ns > spec.timeout_s * 1e9:
             self._kill(
@@ -289,7 +294,7 @@ class Leases:
             self._cancel(lease, now)
         elif lease.state is LeaseState.OFFERED and now - lease.since > OFFER_S:
             self._end(lease)
-        elif lease.state is LeaseState.HELD and _is_surplus(lease.pool):
+        elif lease.state is LeaseState.HELD and self._is_surplus(lease.pool):
             self.recall(lease)
         elif lease.state is LeaseState.HELD and not began_ns:
             if now - lease.used > min(IDLE_S, lease.pool.sizing.plan.keep_s):
@@ -297,8 +302,16 @@ class Leases:
         elif lease.state is LeaseState.RECALLED and not began_ns and now - lease.used > RETURN_S:
             self._kill(lease, "lost", "it did not let go of a connection")
 
+    def _is_surplus(self, pool: Pool) -> bool:
+        """Whether a pool has more runners than it may have now."""
+        runners, most = pool.runners, pool.sizing.limit
+        if len(runners) <= most:
+            return False
+        most += self.returning(pool)
+        return len(runners) > most and runners.running() + len(runners.idle()) > most
+
     def _cancel(self, lease: Lease, now: float) -> None:
-        """Nobody waits for what it runs."""
+        """No one waits for what it runs."""
         number, since = lease.cancelled
         page = lease.runner.page
         if number != page.index:
@@ -334,22 +347,9 @@ class Leases:
         """No more leases; those that stood have ended with their pools."""
         for lease in list(self._leases.values()):
             self._end(lease)
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
-        await self.desk.close()
-
-
-def _is_surplus(pool: Pool) -> bool:
-    """Whether a pool has more runners than it may have now."""
-    most = pool.sizing.limit + pool.returning
-    return pool.size() > most and pool.active() + len(pool.idle()) > most
+        await self._tasks.cancel()
+        await self.listener.close()
 
 
 def _is_its(lease: Lease, hello: Header) -> bool:
     return hmac.compare_digest(lease.token, str(hello.get("token")))
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("bug", exc_info=task.exception())

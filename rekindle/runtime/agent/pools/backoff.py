@@ -1,6 +1,6 @@
 """Back-off of one pool: starts that fail and runners that die do not keep a node busy for ever.
 
-One failure delays what nobody waits for. Several in a row are a loop: inputs wait, too.
+One failure delays what no one waits for. Several in a row are a loop: inputs wait, too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a pool follows its plan (wire/pools.py): runners wanted, idle ones to stop, where to rest.
 
-Knows nothing of processes or of the controller: a pool tells how many runners are busy, and asks.
+Knows nothing of processes or of the controller: a pool says how many runners are busy, and asks.
 Until the controller has sent a plan, the function's own settings are the plan.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from rekindle.runtime.agent.pools.agenda import PoolKey
 from rekindle.wire.pools import Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec
 
@@ -24,11 +25,15 @@ class Idler(Protocol):
 
 IdlerT = TypeVar("IdlerT", bound=Idler)
 
+#: In place of the digest of an instance's parameters.
+EVERY = "*"
+
 
 def declared_plan(spec: FunctionSpec) -> PoolPlan:
     """What a function's decorator asks for, and no policy: the window, and a template once there.
 
-    BOOTED is kept and never made in advance (resting.py), so a template stays from its first start.
+    BOOTED is kept and never made in advance (idle_levels.py): a template stays from its first
+    start on.
     """
     return PoolPlan(
         runners=spec.min_containers,
@@ -55,18 +60,26 @@ class Sizing:
     used: bool = False
     #: An idle runner went for lack of memory: none is started in advance until an input comes.
     given_up: bool = False
+    _works: bool = False
+    _worked_at: float = 0.0
 
     def order(self, plan: PoolPlan) -> None:
         """Follow another plan from now on."""
         self.plan, self.ordered = plan, True
 
-    def see(self, active: bool) -> None:
-        """Told whenever it may have changed: whether an input runs or waits."""
-        if active:
+    def see(self, works: bool, *, lent: bool = False) -> None:
+        """Note whether an input runs or waits, or a client has a runner, which it may not call."""
+        if works or self._works:
+            self._worked_at = time.monotonic()
+        if works or lent:
             self.used, self.given_up = True, False
         elif self.active:
-            self.quiet_since = time.monotonic()
-        self.active = active
+            self.quiet_since = self._worked_at
+        self._works, self.active = works, works or lent
+
+    def called(self, at: float) -> None:
+        """A client called one of the runners directly, last at this time (monotonic seconds)."""
+        self._worked_at = max(self._worked_at, at)
 
     def quiet_s(self) -> float:
         """For how long no input has run or waited; 0 while one does."""
@@ -105,8 +118,33 @@ class Sizing:
         ]
 
     def level(self, runners: int) -> Level:
-        """What to hold below the runners now; beside any that is there it is the base."""
+        """What to hold below the runners now; with any that is there it is the base."""
         if self.active or runners:
             return self.plan.base
         level = self.plan.level_at(self.quiet_s())
         return self.plan.base if level is Level.WARM else level
+
+
+@dataclass
+class Plans:
+    """The plans that the controller has sent, by function and parameters.
+
+    A plan may come before its pool: it waits here. A plan for one instance of a class goes before
+    the plan for every instance.
+    """
+
+    _of: dict[PoolKey, PoolPlan] = field(default_factory=dict)
+
+    def keep(self, key: PoolKey, plan: PoolPlan) -> None:
+        """Take in a plan; with EVERY for all pools of the function without one."""
+        self._of[key] = plan
+
+    def find(self, key: PoolKey) -> PoolPlan | None:
+        """The plan of a pool; None when none was sent."""
+        plan = self._of.get(key)
+        return self._of.get((key[0], EVERY)) if plan is None else plan
+
+    def forget(self, function_id: str) -> None:
+        """Its app is closed."""
+        for key in [key for key in self._of if key[0] == function_id]:
+            del self._of[key]

@@ -1,1 +1,4 @@
-"""Runners and templates as their agent sees them: processes, their channels, their output."""
+"""Runners as their agent sees them: a process, its channel, its output; and who may connect.
+
+Knows nothing of pools. Begin with runner.py.
+"""

@@ -113,12 +113,12 @@ class Channel(asyncio.BufferedProtocol):
     def subscribe(
         self, on_frame: Callable[[Header, bytes], None], on_end: Callable[[], None]
     ) -> None:
-        """Give every frame to ``on_frame`` from now on, and tell ``on_end`` of the end."""
+        """Give every frame to ``on_frame`` from now on, and call ``on_end`` at the end."""
         self._on_frame, self._on_end = on_frame, on_end
         while self._arrived:
             on_frame(*self._arrived.popleft())
         if self._ended:
-            asyncio.get_running_loop().call_soon(self._tell_end)
+            asyncio.get_running_loop().call_soon(self._report_end)
 
     def drain(self) -> None:
         """Take in, now, what the process has sent; for one that is being ended."""
@@ -174,9 +174,9 @@ class Channel(asyncio.BufferedProtocol):
         self.drain()
         self._ended = True
         self._wake()
-        self._tell_end()
+        self._report_end()
 
-    def _tell_end(self) -> None:
+    def _report_end(self) -> None:
         if self._on_end is not None:
             on_end, self._on_end = self._on_end, None
             on_end()

@@ -51,7 +51,7 @@ class Output:
         return self.write_fds[0] < 0
 
     def redirect(self, on_line: Callable[[Line], None]) -> None:
-        """Give lines to somebody else from now on."""
+        """Give lines to another from now on."""
         self._on_line = on_line
 
     def handed_over(self) -> None:

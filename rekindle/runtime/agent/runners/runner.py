@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from rekindle.exception import InternalFailure, RunnerLostError, StartupTimeoutError
-from rekindle.runtime.agent.inputs.assignment import Assignment
-from rekindle.runtime.agent.inputs.slices import Slice
+from rekindle.runtime.agent.inputs.assignment import Assignment, Slice
+from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.isolation.sandbox import describe_exit
@@ -55,16 +55,6 @@ _MOVES = {
     RunnerState.STOPPING: {RunnerState.GONE},
     RunnerState.GONE: set(),
 }
-
-
-class UserCodeFailed(Exception):  # an outcome, not an error of ours
-    """The import or a hook of the user raised; carries what the caller is to get."""
-
-    def __init__(self, stage: str, header: Header, data: bytes) -> None:
-        super().__init__(f"{header['error_type']}: {header['message']}")
-        self.stage = stage
-        self.header = header
-        self.data = data
 
 
 @dataclass(frozen=True)
@@ -180,20 +170,12 @@ class Runner:
         self.slices.append(piece)
 
     def rest(self) -> None:
-        """It has ended all that it was handed."""
+        """It has ended all that it was handed, or its client has let go of it."""
         self._move(RunnerState.IDLE)
-
-    def take(self) -> None:
-        """Reserve it, for an input that follows."""
-        self._move(RunnerState.BUSY)
 
     def lend(self) -> None:
         """Give it to a client for direct calls."""
         self._move(RunnerState.LENT)
-
-    def take_back(self) -> None:
-        """Its client has let go of it."""
-        self._move(RunnerState.IDLE)
 
     def retire(self) -> None:
         """It gets nothing any more; ``stop`` follows."""
@@ -248,8 +230,8 @@ class Runner:
         )
         self.output.close()
         self.page.close()
-        for tell in list(self.on_gone):
-            tell()
+        for notify in list(self.on_gone):
+            notify()
 
     async def fate(self) -> str:
         """How it ended, in words; waits until that is known."""
@@ -266,24 +248,13 @@ class Runner:
         self.end_process()
         return words
 
-    def pss_bytes(self) -> int:
-        """Proportional set size: its share of memory, pages that it shares counted in parts."""
-        try:
-            with open(f"/proc/{self.channel.pid}/smaps_rollup") as rollup:
-                for line in rollup:
-                    if line.startswith("Pss:"):
-                        return int(line.split()[1]) * 1024
-        except (OSError, ProcessLookupError):
-            log.debug("no PSS", extra=kv(runner=self.id))
-        return 0
-
 
 def kill_process(pid: int, exit_status: asyncio.Future[int]) -> Callable[[], None]:
     """Ends one process (PID 1 of its namespace, so with it all that it started)."""
 
     def end() -> None:
         if exit_status.done():
-            return  # the number may be somebody else's by now
+            return  # the number may be another process's by now
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

@@ -1,1 +1,1 @@
-"""What is said between this node and the controller."""
+"""What this node and the controller say to each other. Begin with link.py."""

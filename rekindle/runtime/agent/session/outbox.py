@@ -1,4 +1,4 @@
-"""What an agent has to tell the controller, in order; results that wait travel together.
+"""What an agent has for the controller, in order; results that wait travel together.
 
 A message of its own for each result would cost more than running the input. While one message is
 being written, results of a call are joined to those of the same call that wait already, unless a

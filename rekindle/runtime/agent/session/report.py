@@ -8,7 +8,7 @@ import time
 import psutil
 
 from rekindle.runtime.agent.node import Node
-from rekindle.runtime.agent.pools.budget import report, report_pools
+from rekindle.runtime.agent.scheduling.budget import report, report_pools
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 
@@ -19,8 +19,8 @@ def stats(node: Node) -> pb.NodeStats:
     machine = psutil.virtual_memory()
     return pb.NodeStats(
         pid=os.getpid(),
-        max_runners=node.tools.settings.max_runners,
-        criu=node.tools.criu.version_text if node.tools.criu else "",
+        max_runners=node.context.settings.max_runners,
+        criu=node.context.criu.version_text if node.context.criu else "",
         direct=node.leases.stats(),
         in_flight=node.in_flight.running,
         unconfirmed=node.in_flight.unconfirmed,
@@ -41,7 +41,7 @@ def stats(node: Node) -> pb.NodeStats:
                 age_s=round((now_ns() - runner.began_ns) / 1e9, 1),
                 pss_bytes=_measured_pss(node, runner.id),
             )
-            for pool in node.pools.values()
+            for pool in node.inventory.pools.values()
             for runner in pool.runners.values()
         ],
         pools=[
@@ -50,13 +50,13 @@ def stats(node: Node) -> pb.NodeStats:
                 function_id=pool.function_id,
                 app_id=pool.app_id,
                 waiting=len(pool.waiting),
-                starting=pool.starting,
-                service_s=pool.dealer.pace.service_s,
+                starting=pool.runners.starting,
+                service_s=pool.dispatcher.pace.service_s,
                 failed_starts=pool.backoff.failed_starts,
                 deaths=pool.backoff.deaths,
                 backoff_s=round(pool.backoff.left_s(), 1),
             )
-            for pool in node.pools.values()
+            for pool in node.inventory.pools.values()
         ],
         templates=[
             pb.TemplateStats(
@@ -65,29 +65,29 @@ def stats(node: Node) -> pb.NodeStats:
                 app=revision.spec.app_name,
                 pid=revision.template.channel.pid,
             )
-            for revision in node.revisions.values()
+            for revision in node.inventory.revisions.values()
             if revision.template is not None and not revision.template.gone.is_set()
         ],
         snapshots=[
             pb.SnapshotStats(
                 function=revision.spec.name,
                 app=revision.spec.app_name,
-                state=revision.frozen.state.value,
-                reason=revision.frozen.reason,
-                key=revision.frozen.snapshot.key if revision.frozen.snapshot else "",
+                state=revision.tracker.state.value,
+                reason=revision.tracker.reason,
+                key=revision.tracker.snapshot.key if revision.tracker.snapshot else "",
                 fork_unsafe=revision.fork_unsafe,
-                progress=revision.frozen.progress(),
+                progress=revision.tracker.progress(),
             )
-            for revision in node.revisions.values()
+            for revision in node.inventory.revisions.values()
             if revision.snapshots_enabled
         ],
         memory=report(node.budget),
         evictions=node.budget.counts,
-        held=report_pools(node, node.budget.memory),
+        held=report_pools(node.inventory, node.budget.memory),
         starts=node.history.news(),
         runners_lost=node.history.runners_lost(),
-        restores={one: pb.RestoreSteps(**steps) for one, steps in node.tools.restores.items()},
-        measured_pss_bytes=node.measured_pss,
+        restores={one: pb.RestoreSteps(**steps) for one, steps in node.context.restores.items()},
+        measured_pss_bytes=node.history.measured_pss,
     )
 
 

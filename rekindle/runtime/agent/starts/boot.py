@@ -11,13 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 from rekindle.exception import RunnerLostError, StartError, StartupTimeoutError
-from rekindle.forkserver.park import LEASH_FD
-from rekindle.runtime.agent.revision import Revision
+from rekindle.forkserver.park import CONTROL_FD
+from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
-from rekindle.runtime.agent.runners.runner import UserCodeFailed
-from rekindle.runtime.agent.starts.leash import Leash
-from rekindle.runtime.agent.toolbox import Toolbox
+from rekindle.runtime.agent.starts.control_pipe import ControlPipe
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.wire.frames import FrameError
 from rekindle.wire.phases import Phase, PhaseClock
@@ -68,7 +68,7 @@ async def arrives(
 
 
 async def boot(
-    tools: Toolbox,
+    context: NodeContext,
     revision: Revision,
     output: Output,
     clock: PhaseClock,
@@ -85,24 +85,24 @@ async def boot(
     Marks ``clock``. Raises StartError, StartupTimeoutError, RunnerLostError or UserCodeFailed;
     nothing is left then.
     """
-    sandbox = await tools.spawner.spawn(hostname)
-    leash = Leash()
-    # A parked copy would read the end of its leash as the order to go, so our end stays open.
-    sandbox.gone.add_done_callback(lambda _gone: leash.drop())
+    sandbox = await context.spawner.spawn(hostname)
+    control_pipe = ControlPipe()
+    # A parked copy would read the end of the pipe as the order to go, so our end stays open.
+    sandbox.gone.add_done_callback(lambda _gone: control_pipe.drop())
     try:
-        token, arrival = tools.door.expect()
-        leash.give_orders(tools.door, token)
+        token, arrival = context.listener.expect()
+        control_pipe.give_orders(context.listener, token)
         job = sandbox.run(
             # -P: a module in the working directory does not hide one that the runner itself needs.
             [revision.interpreter(), "-P", "-m", "rekindle.runtime.runner.main"],
             env={**revision.boot_environment(), **secrets},
             cwd=revision.working_directory(),
-            fds={1: output.write_fds[0], 2: output.write_fds[1], LEASH_FD: leash.read_fd},
+            fds={1: output.write_fds[0], 2: output.write_fds[1], CONTROL_FD: control_pipe.read_fd},
             pid=FIRST_PID,
             new_session=True,
             nice=nice,
         )
-        leash.handed_over()
+        control_pipe.handed_over()
         output.handed_over()
         clock.mark(Phase.ISOLATE)
         try:

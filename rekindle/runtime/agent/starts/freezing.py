@@ -14,16 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rekindle.exception import SnapshotCreateError, StartError
-from rekindle.runtime.agent.revision import Revision
+from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Line, Output
-from rekindle.runtime.agent.runners.runner import UserCodeFailed
 from rekindle.runtime.agent.starts.boot import FIRST_PID, boot
+from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
-from rekindle.runtime.agent.toolbox import Toolbox, criu_environment
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.snapshot import command, diagnose
+from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
-from rekindle.snapshot.store import Draft, Snapshot
+from rekindle.snapshot.store import Snapshot
 from rekindle.wire.phases import PhaseClock, now_ns
 
 log = logging.getLogger(__name__)
@@ -40,36 +41,36 @@ class Subject:
 
     sandbox: Sandbox
     pid: int  # in the sandbox's PID namespace
-    leash: str
+    control_pipe: str
     loaded_files: dict[str, list[int]]
     threads: int
     fork_unsafe: list[str]
     memory_bytes: int  # of the template: about what the dump will take
 
 
-async def freeze(tools: Toolbox, revision: Revision, say: Callable[[str], None]) -> None:
+async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], None]) -> None:
     """Make the snapshot of a revision. Never raises: what went wrong is said and remembered.
 
-    ``say`` tells the user of the app.
+    ``say`` writes to the user of the app.
     """
-    frozen = revision.frozen
-    async with tools.freezing:
-        if not frozen.wanted():
+    tracker = revision.tracker
+    async with context.freezing:
+        if not tracker.wanted():
             return
-        refused = frozen.reason
-        frozen.begin()
+        refused = tracker.reason
+        tracker.begin()
         started = time.monotonic()
         try:
-            snapshot = await _make(tools, revision, refused)
+            snapshot = await _make(context, revision, refused)
         except UserCodeFailed as error:
-            frozen.failed(f"loading failed: {error}", for_good=False)
+            tracker.failed(f"loading failed: {error}", for_good=False)
             return
         except (SnapshotCreateError, StartError, TimeoutError, OSError) as error:
             for_good = isinstance(error, _CannotBeFrozenError)
-            frozen.failed(str(error), for_good=for_good)
+            tracker.failed(str(error), for_good=for_good)
             say(f"no snapshot of {revision.label}: {error}")
             return
-        frozen.made(snapshot)
+        tracker.made(snapshot)
         say(
             f"snapshot {snapshot.key} of {revision.label} made in "
             f"{time.monotonic() - started:.1f} s ({snapshot.manifest.images_bytes >> 20} MiB)"
@@ -80,7 +81,7 @@ class _CannotBeFrozenError(SnapshotCreateError):
     """Trying again would end the same."""
 
 
-async def _make(tools: Toolbox, revision: Revision, refused: str) -> Snapshot:
+async def _make(context: NodeContext, revision: Revision, refused: str) -> Snapshot:
     _refuse_unfreezable(revision.dump_unsafe)  # without booting it once more to see the same
     template = revision.live_template()
     # One that is itself mapped from a snapshot would name that one's page file in its images.
@@ -90,28 +91,28 @@ async def _make(tools: Toolbox, revision: Revision, refused: str) -> Snapshot:
         subject = Subject(
             template.sandbox,
             pid,
-            _leash_of(template),
+            _control_pipe_of(template),
             template.loaded_files,
             threads=1,
             fork_unsafe=template.fork_unsafe,
             memory_bytes=_memory_of(template),
         )
-        return await _dump(tools, revision, subject, refused)
-    template = await _boot_parked(tools, revision)
+        return await _dump(context, revision, subject, refused)
+    template = await _boot_parked(context, revision)
     try:
         _refuse_unfreezable(template.dump_unsafe)
-        leash, memory_bytes = _leash_of(template), _memory_of(template)
+        control_pipe, memory_bytes = _control_pipe_of(template), _memory_of(template)
         await template.park()
         subject = Subject(
             template.sandbox,
             FIRST_PID,
-            leash,
+            control_pipe,
             template.loaded_files,
             threads=1 + len(template.inspection["threads"]),
             fork_unsafe=template.fork_unsafe,
             memory_bytes=memory_bytes,
         )
-        return await _dump(tools, revision, subject, refused)
+        return await _dump(context, revision, subject, refused)
     finally:
         template.sandbox.kill()
 
@@ -121,7 +122,7 @@ def _refuse_unfreezable(reasons: list[str]) -> None:
         raise _CannotBeFrozenError("; ".join(reasons))
 
 
-def _leash_of(template: LiveTemplate) -> str:
+def _control_pipe_of(template: LiveTemplate) -> str:
     """The pipe that a template waits on, as CRIU names it: ``pipe:[12345]``."""
     return os.readlink(f"/proc/{template.channel.pid}/fd/3")
 
@@ -135,11 +136,11 @@ def _memory_of(template: LiveTemplate) -> int:
     return 0
 
 
-async def _boot_parked(tools: Toolbox, revision: Revision) -> LiveTemplate:
+async def _boot_parked(context: NodeContext, revision: Revision) -> LiveTemplate:
     output = Output(_ignore_line)  # its first boot has said it all
     try:
         booted = await boot(
-            tools,
+            context,
             revision,
             output,
             PhaseClock(),
@@ -164,27 +165,29 @@ def _ignore_line(_line: Line) -> None:
     """The second boot of a template prints nothing that the first has not."""
 
 
-async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: str) -> Snapshot:
-    assert tools.criu is not None
-    assert revision.frozen.ingredients is not None
-    ingredients = revision.frozen.ingredients
-    frozen = revision.frozen
+async def _dump(
+    context: NodeContext, revision: Revision, subject: Subject, refused: str
+) -> Snapshot:
+    assert context.criu is not None
+    assert revision.tracker.ingredients is not None
+    ingredients = revision.tracker.ingredients
+    tracker = revision.tracker
     draft = await asyncio.to_thread(
-        tools.store.draft, ingredients.key(), needs_bytes=subject.memory_bytes
+        begin, context.store, ingredients.key(), needs_bytes=subject.memory_bytes
     )
-    frozen.making_step, frozen.making_dir = "writing memory", draft.images
+    tracker.making_step, tracker.making_dir = "writing memory", draft.images
     try:
         monotonic_ns, realtime_ns = time.monotonic_ns(), now_ns()
         async with asyncio.timeout(DUMP_TIMEOUT_S):
             ended = await subject.sandbox.run(
                 command.dump_argv(
-                    tools.criu,
+                    context.criu,
                     pid=subject.pid,
                     images_dir=draft.images,
                     leave_running=False,
                 ),
                 env=criu_environment(),
-                run_dir=tools.spawner.feature_cache_dir,
+                run_dir=context.spawner.feature_cache_dir,
                 nice=NICENESS,
             )
         dump_ms = (now_ns() - realtime_ns) / 1e6
@@ -196,15 +199,15 @@ async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: s
             function=revision.spec.name,
             ingredients=ingredients,
             created=time.time(),
-            criu_version=tools.criu.version_text,
-            leash=subject.leash,
+            criu_version=context.criu.version_text,
+            control_pipe=subject.control_pipe,
             pid=subject.pid,
             monotonic_ns=monotonic_ns,
             realtime_ns=realtime_ns,
             dump_ms=dump_ms,
             threads=subject.threads,
             fork_unsafe=subject.fork_unsafe,
-            made_because=tools.store.reasons(
+            made_because=context.store.reasons(
                 ingredients, refused if refused.startswith("snapshot ") else ""
             ),
             loaded_files={
@@ -212,7 +215,7 @@ async def _dump(tools: Toolbox, revision: Revision, subject: Subject, refused: s
                 for path, (size, mtime_ns) in subject.loaded_files.items()
             },
         )
-        frozen.making_step = "mapping and checking"
+        tracker.making_step = "mapping and checking"
         return await asyncio.to_thread(draft.commit, manifest)
     finally:
         await asyncio.to_thread(draft.discard)

@@ -17,15 +17,15 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Line, Output
 from rekindle.runtime.agent.runners.runner import Runner, kill_process
 from rekindle.runtime.agent.starts.boot import Booted, boot
-from rekindle.runtime.agent.starts.frozen import FrozenState
-from rekindle.runtime.agent.starts.restoring import Restoring
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.restoring import bring_back
+from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
-from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire.logs import kv
 from rekindle.wire.page import RunnerPage
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 class Starter:
     """Starts runners of one pool."""
 
-    tools: Toolbox
+    context: NodeContext
     revision: Revision
     #: Variables and secrets that a runner gets when it becomes one; never in a snapshot.
     runner_env: Mapping[str, str]
@@ -85,18 +85,18 @@ class Starter:
     async def _look_for_snapshot(self, clock: PhaseClock, notes: list[str]) -> None:
         if not self.revision.snapshots_enabled:
             return
-        frozen = self.revision.frozen
-        known = frozen.state
-        await frozen.look()
-        if frozen.state is not known:
+        tracker = self.revision.tracker
+        known = tracker.state
+        await tracker.look()
+        if tracker.state is not known:
             clock.mark(Phase.IMAGE)
         if self._first:
-            # Later refusals and failures are told when they happen.
+            # Later refusals and failures are reported when they happen.
             self._first = False
-            if frozen.state is FrozenState.IMPOSSIBLE:
-                self.say(f"no snapshot of {self.revision.label}: {frozen.reason}")
-            elif frozen.state is FrozenState.ABSENT and frozen.refused:
-                self._passed_over(notes, Strategy.RESTORE, frozen.reason)
+            if tracker.state is SnapshotState.IMPOSSIBLE:
+                self.say(f"no snapshot of {self.revision.label}: {tracker.reason}")
+            elif tracker.state is SnapshotState.ABSENT and tracker.refused:
+                self._passed_over(notes, Strategy.RESTORE, tracker.reason)
 
     async def _open(self, strategy: Strategy) -> bool:
         """Whether a step can be tried at all."""
@@ -104,7 +104,7 @@ class Starter:
             return False
         if strategy is Strategy.FORK:
             return self.revision.live_template() is not None
-        return self.revision.frozen.snapshot is not None
+        return self.revision.tracker.snapshot is not None
 
     def _passed_over(self, notes: list[str], strategy: Strategy, reason: str) -> None:
         note = f"{strategy} passed over: {reason}"
@@ -126,14 +126,14 @@ class Starter:
     async def _fork(self, clock: PhaseClock) -> Runner:
         template = self.revision.live_template()
         if template is None:
-            raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+            raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
         return await self._fork_from(template, clock, Strategy.FORK)
 
     async def _fork_from(
         self, template: LiveTemplate, clock: PhaseClock, strategy: Strategy
     ) -> Runner:
         runner_id = new_id("ru")
-        forking = asyncio.ensure_future(template.fork(self.tools.door, runner_id))
+        forking = asyncio.ensure_future(template.fork(self.context.listener, runner_id))
         output = self._output(runner_id)  # while the template forks
         try:
             forked = await forking
@@ -150,30 +150,19 @@ class Starter:
             output,
         )
 
-    def why_no_fork(self) -> str:
-        """Why no template can be forked now."""
-        if not self.revision.snapshots_enabled:
-            return "enable_memory_snapshot=True is not set, so there is no template"
-        if self.revision.fork_unsafe:
-            return f"its template is not safe to fork: {'; '.join(self.revision.fork_unsafe)}"
-        return "no live template"
-
     # ---- restore ---------------------------------------------------------------------------
 
-    def _restoring(self) -> Restoring:
-        return Restoring(self.tools, self.revision)
-
     async def _restore(self, clock: PhaseClock) -> Runner:
-        frozen = self.revision.frozen
-        snapshot = await frozen.usable()
+        tracker = self.revision.tracker
+        snapshot = await tracker.usable()
         if snapshot is None:
-            raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
+            raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
         output = self._output("")
         try:
-            back = await self._restoring().bring_back(snapshot, clock)
+            back = await bring_back(self.context, self.revision, snapshot, clock)
         except SnapshotRestoreError as error:
             output.close()
-            frozen.refuse(str(error))
+            tracker.refuse(str(error))
             raise
         except BaseException:
             output.close()
@@ -189,30 +178,18 @@ class Starter:
             Strategy.RESTORE,
             output,
         )
-        self.tools.note_restore(runner.id, restore_steps(clock, back.arrived_ns))
+        self.context.restores[runner.id] = restore_steps(clock, back.arrived_ns)
         return runner
-
-    def why_no_restore(self) -> str:
-        """Why there is no snapshot to restore now."""
-        if not self.revision.snapshots_enabled:
-            return "enable_memory_snapshot=True is not set, so there is no snapshot"
-        frozen = self.revision.frozen
-        making = "it is being made" if frozen.state is FrozenState.MAKING else "none was made yet"
-        return f"no snapshot: {frozen.reason or making}"
-
-    async def record_working_set(self, runner: Runner) -> None:
-        """Keep what a restored runner has touched in its first call."""
-        await self._restoring().record_working_set(runner)
 
     async def restore_template(self) -> LiveTemplate:
         """Restore the snapshot as a template to fork from. Raises StartError or SnapshotError."""
-        snapshot = await self.revision.frozen.usable()
+        snapshot = await self.revision.tracker.usable()
         if snapshot is None:
-            raise StrategyUnavailableError(f"restore: {self.why_no_restore()}")
+            raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
         if snapshot.manifest.fork_unsafe:
             self.revision.fork_unsafe = snapshot.manifest.fork_unsafe
-            raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
-        back = await self._restoring().bring_back(snapshot, PhaseClock())
+            raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
+        back = await bring_back(self.context, self.revision, snapshot, PhaseClock())
         channel = back.reported()
         await channel.open()
         template = LiveTemplate(
@@ -240,7 +217,7 @@ class Starter:
             return await self._boot_runner(clock, park=False)
         async with revision.booting:
             if revision.live_template() is not None:
-                # Somebody booted it while we waited for our turn.
+                # Another start booted it while we waited for our turn.
                 clock.mark(Phase.QUEUE)
                 return await self._fork(clock)
             if not revision.fork_unsafe:
@@ -259,7 +236,7 @@ class Starter:
             if template.fork_unsafe:
                 self._note_unsafe(template)
                 template.sandbox.kill()
-                raise StrategyUnavailableError(f"fork: {self.why_no_fork()}")
+                raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
             self.revision.keep(template)
             return template
 
@@ -268,7 +245,7 @@ class Starter:
         output = self._output(runner_id)
         try:
             booted = await boot(
-                self.tools,
+                self.context,
                 self.revision,
                 output,
                 clock,
@@ -372,7 +349,7 @@ class Starter:
 
 
 def _follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]) -> None:
-    """A restored process is nobody's job: its init adopts it and tells how it ends."""
+    """A restored process is no one's job: its init adopts it and reports how it ends."""
 
     def ended(which: int, status: int) -> None:
         if which == pid and not exit_status.done():

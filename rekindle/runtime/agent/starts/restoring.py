@@ -1,6 +1,6 @@
 """Bringing a frozen template back: mapped or copied, with its working set read ahead.
 
-What the process becomes then, a runner or a template, is the ladder's (starts.py).
+What the process becomes then, a runner or a template, is the ladder's.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ import asyncio
 import logging
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rekindle.exception import SnapshotRestoreError
-from rekindle.runtime.agent.revision import Revision
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
-from rekindle.runtime.agent.toolbox import Toolbox
 from rekindle.snapshot import diagnose, worker, workingset
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
@@ -33,132 +32,131 @@ _RESTORE_LOG = "restore.log"
 _RECORDINGS = 4
 
 
-@dataclass(frozen=True)
-class Restoring:
-    """Restores of one revision's snapshot."""
+async def bring_back(
+    context: NodeContext, revision: Revision, snapshot: Snapshot, clock: PhaseClock
+) -> WaitingRestore:
+    """Restore a snapshot as a parked process, by mapping its memory where that can be done.
 
-    tools: Toolbox
-    revision: Revision
-
-    async def bring_back(self, snapshot: Snapshot, clock: PhaseClock) -> WaitingRestore:
-        """Restore a snapshot as a parked process, by mapping its memory where that can be done.
-
-        Raises StartError or SnapshotRestoreError.
-        """
-        frozen, mode = self.revision.frozen, self.tools.settings.restore_mode
-        why_not = snapshot.why_not_mapped or frozen.mapping_failed
-        if mode == "copied" or (mode == "auto" and why_not):
-            return await self._from(snapshot, snapshot.images, clock)
-        if why_not:
-            raise SnapshotRestoreError(
-                f"snapshot {snapshot.key} cannot be mapped ({why_not}), and "
-                "REKINDLE_RESTORE_MODE=mapped forbids to copy it"
-            )
-        try:
-            return await self._from(snapshot, snapshot.mapped, clock)
-        except SnapshotRestoreError as error:
-            if mode == "mapped":
-                raise
-            frozen.mapping_failed = str(error)
-            log.warning("restored by copying", extra=kv(snapshot=snapshot.key, reason=error))
-            return await self._from(snapshot, snapshot.images, clock)
-
-    async def _from(self, snapshot: Snapshot, images: Path, clock: PhaseClock) -> WaitingRestore:
-        assert self.tools.waiting is not None
-        pin = self.tools.store.pin(snapshot.key)
-        if pin is None:
-            raise SnapshotRestoreError(f"snapshot {snapshot.key} was removed from the store")
-        self.tools.store.touch(snapshot.key)
-        if images == snapshot.mapped:
-            self._read_ahead(snapshot)
-        try:
-            waiting = await self.tools.waiting.take()
-        except BaseException:
-            pin.release()
+    Raises StartError or SnapshotRestoreError.
+    """
+    tracker, mode = revision.tracker, context.settings.restore_mode
+    why_not = snapshot.why_not_mapped or tracker.mapping_failed
+    if mode == "copied" or (mode == "auto" and why_not):
+        return await _restore(context, revision, snapshot, snapshot.images, clock)
+    if why_not:
+        raise SnapshotRestoreError(
+            f"snapshot {snapshot.key} cannot be mapped ({why_not}), and "
+            "REKINDLE_RESTORE_MODE=mapped forbids to copy it"
+        )
+    try:
+        return await _restore(context, revision, snapshot, snapshot.mapped, clock)
+    except SnapshotRestoreError as error:
+        if mode == "mapped":
             raise
-        # Until all that runs in the sandbox is gone, forks of a restored template included.
-        waiting.sandbox.gone.add_done_callback(lambda _gone: pin.release())
-        clock.mark(Phase.ISOLATE)
-        # CRIU gives the process a time namespace in which CLOCK_MONOTONIC goes on from the dump,
-        # so it does not run backwards, not even after a reboot.
-        work_dir = self.tools.scratch / waiting.id
-        work_dir.mkdir()
-        waiting.job.ended.add_done_callback(lambda _ended: _remove_tree(work_dir))
-        try:
-            token, arrival = self.tools.door.expect()
-            waiting.leash.give_orders(self.tools.door, token)
-            answer = waiting.job.send(
-                worker.restore_request(
-                    leash=snapshot.manifest.leash,
-                    log_name=_RESTORE_LOG,
-                    unprivileged=self.tools.unprivileged,
-                ),
-                {worker.IMAGES_FD: str(images), worker.WORK_FD: str(work_dir)},
-            )
-            waiting.channel = await self._restored_arrives(arrival, answer, snapshot, work_dir)
-        except BaseException:
-            waiting.discard()
-            raise
-        waiting.arrived_ns = now_ns()
-        waiting.mapped = images == snapshot.mapped
-        waiting.leash.drop()  # it has read its orders
-        return waiting
+        tracker.mapping_failed = str(error)
+        log.warning("restored by copying", extra=kv(snapshot=snapshot.key, reason=error))
+        return await _restore(context, revision, snapshot, snapshot.images, clock)
 
-    async def _restored_arrives(
-        self,
-        arrival: asyncio.Future[Channel],
-        answer: asyncio.Future[bytes],
-        snapshot: Snapshot,
-        work_dir: Path,
-    ) -> Channel:
-        deadline = time.monotonic() + RESTORE_TIMEOUT_S
-        # CRIU answers about when the process reports, in either order.
-        either: set[asyncio.Future[Any]] = {arrival, answer}
-        await asyncio.wait(either, timeout=RESTORE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        said = worker.read_answer(answer.result()) if answer.done() else None
-        if not arrival.done() and said is not None and said.ok:
-            await asyncio.wait({arrival}, timeout=max(0.0, deadline - time.monotonic()))
-        if arrival.done():
-            return arrival.result()
-        arrival.cancel()
-        if said is None:
-            reason = f"CRIU took longer than {RESTORE_TIMEOUT_S:g} s"
-        elif said.ok:
-            reason = "the restored process did not report"
-        else:
-            reason = _explain(work_dir / _RESTORE_LOG, said.error)
-        raise SnapshotRestoreError(f"snapshot {snapshot.key} could not be restored: {reason}")
 
-    def _read_ahead(self, snapshot: Snapshot) -> None:
-        """Have the pages of the first calls read from disk while CRIU works."""
-        if self.revision.working_set is None:
-            self.revision.working_set = workingset.load(snapshot.path)
-        if self.revision.working_set is not None:
-            asked = asyncio.get_running_loop().run_in_executor(
-                None, workingset.prefetch, snapshot.path, self.revision.working_set
-            )
-            asked.add_done_callback(self._note_read)
+async def _restore(
+    context: NodeContext, revision: Revision, snapshot: Snapshot, images: Path, clock: PhaseClock
+) -> WaitingRestore:
+    assert context.waiting is not None
+    pin = context.store.pin(snapshot.key)
+    if pin is None:
+        raise SnapshotRestoreError(f"snapshot {snapshot.key} was removed from the store")
+    context.store.touch(snapshot.key)
+    if images == snapshot.mapped:
+        _read_ahead(revision, snapshot)
+    try:
+        waiting = await context.waiting.take()
+    except BaseException:
+        pin.release()
+        raise
+    # Until all that runs in the sandbox is gone, forks of a restored template included.
+    waiting.sandbox.gone.add_done_callback(lambda _gone: pin.release())
+    clock.mark(Phase.ISOLATE)
+    # CRIU gives the process a time namespace in which CLOCK_MONOTONIC goes on from the dump,
+    # so it does not run backwards, not even after a reboot.
+    work_dir = context.scratch / waiting.id
+    work_dir.mkdir()
+    waiting.job.ended.add_done_callback(lambda _ended: _remove_tree(work_dir))
+    try:
+        token, arrival = context.listener.expect()
+        waiting.control_pipe.give_orders(context.listener, token)
+        answer = waiting.job.send(
+            worker.restore_request(
+                control_pipe=snapshot.manifest.control_pipe,
+                log_name=_RESTORE_LOG,
+                unprivileged=context.unprivileged,
+            ),
+            {worker.IMAGES_FD: str(images), worker.WORK_FD: str(work_dir)},
+        )
+        waiting.channel = await _restored_arrives(arrival, answer, snapshot, work_dir)
+    except BaseException:
+        waiting.discard()
+        raise
+    waiting.arrived_ns = now_ns()
+    waiting.mapped = images == snapshot.mapped
+    waiting.control_pipe.drop()  # it has read its orders
+    return waiting
 
-    def _note_read(self, asked: asyncio.Future[int]) -> None:
+
+async def _restored_arrives(
+    arrival: asyncio.Future[Channel],
+    answer: asyncio.Future[bytes],
+    snapshot: Snapshot,
+    work_dir: Path,
+) -> Channel:
+    deadline = time.monotonic() + RESTORE_TIMEOUT_S
+    # CRIU answers about when the process reports, in either order.
+    either: set[asyncio.Future[Any]] = {arrival, answer}
+    await asyncio.wait(either, timeout=RESTORE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+    said = worker.read_answer(answer.result()) if answer.done() else None
+    if not arrival.done() and said is not None and said.ok:
+        await asyncio.wait({arrival}, timeout=max(0.0, deadline - time.monotonic()))
+    if arrival.done():
+        return arrival.result()
+    arrival.cancel()
+    if said is None:
+        reason = f"CRIU took longer than {RESTORE_TIMEOUT_S:g} s"
+    elif said.ok:
+        reason = "the restored process did not report"
+    else:
+        reason = _explain(work_dir / _RESTORE_LOG, said.error)
+    raise SnapshotRestoreError(f"snapshot {snapshot.key} could not be restored: {reason}")
+
+
+def _read_ahead(revision: Revision, snapshot: Snapshot) -> None:
+    """Have the pages of the first calls read from disk while CRIU works."""
+
+    def note(asked: asyncio.Future[int]) -> None:
         if not asked.cancelled() and asked.exception() is None:
-            self.revision.read_from_disk = asked.result()
+            revision.read_from_disk = asked.result()
 
-    async def record_working_set(self, runner: Runner) -> None:
-        """Keep what a restored runner has touched after its first call: that of the first few."""
-        revision, snapshot = self.revision, self.revision.frozen.snapshot
-        if snapshot is None or not snapshot.is_mapped or revision.recordings >= _RECORDINGS:
-            return
-        revision.recordings += 1
-        try:
-            found = await asyncio.to_thread(
-                workingset.of_process, runner.channel.pid, snapshot.path
-            )
-            if revision.working_set is not None:
-                found = found.joined_with(revision.working_set)
-            revision.working_set = found
-            await asyncio.to_thread(workingset.save, snapshot.path, found)
-        except OSError as error:
-            log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
+    if revision.working_set is None:
+        revision.working_set = workingset.load(snapshot.path)
+    if revision.working_set is not None:
+        asked = asyncio.get_running_loop().run_in_executor(
+            None, workingset.prefetch, snapshot.path, revision.working_set
+        )
+        asked.add_done_callback(note)
+
+
+async def record_working_set(revision: Revision, runner: Runner) -> None:
+    """Keep what a restored runner has touched after its first call: that of the first few."""
+    snapshot = revision.tracker.snapshot
+    if snapshot is None or not snapshot.is_mapped or revision.recordings >= _RECORDINGS:
+        return
+    revision.recordings += 1
+    try:
+        found = await asyncio.to_thread(workingset.of_process, runner.channel.pid, snapshot.path)
+        if revision.working_set is not None:
+            found = found.joined_with(revision.working_set)
+        revision.working_set = found
+        await asyncio.to_thread(workingset.save, snapshot.path, found)
+    except OSError as error:
+        log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
 
 
 def _explain(restore_log: Path, said: str) -> str:
@@ -170,5 +168,5 @@ def _explain(restore_log: Path, said: str) -> str:
 
 
 def _remove_tree(work_dir: Path) -> None:
-    """CRIU's log and statistics; it has ended, so nobody writes to them."""
+    """CRIU's log and statistics; it has ended, so no one writes to them."""
     shutil.rmtree(work_dir, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.channel import Channel
-from rekindle.runtime.agent.runners.door import Door
+from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.logs import kv
@@ -40,10 +40,10 @@ class LiveTemplate:
     inspection: dict[str, Any]
     loaded_files: dict[str, list[int]]
     #: Whether its memory is mapped from a snapshot: forks of it copy fewer page tables, and what
-    #: nobody has written is paid for once.
+    #: no one has written is paid for once.
     mapped: bool = False
     last_used: float = 0.0
-    #: Set once it was told to go, or is to go when the forks under way are done.
+    #: Set once it was asked to go, or is to go when the forks under way are done.
     retired: bool = False
     _forks_under_way: int = 0
     _children: dict[int, asyncio.Future[int]] = field(default_factory=dict)
@@ -71,24 +71,24 @@ class LiveTemplate:
             self._order({"op": "prepare"})
         self._listening = asyncio.create_task(self._listen())
 
-    def fork(self, door: Door, hostname: str) -> Awaitable[Forked]:
+    def fork(self, listener: RunnerListener, hostname: str) -> Awaitable[Forked]:
         """Fork an isolated child. Raises StartError.
 
         From this call on, not from when it is awaited, the template does not retire.
         """
         self._forks_under_way += 1
-        return self._fork(door, hostname)
+        return self._fork(listener, hostname)
 
-    async def _fork(self, door: Door, hostname: str) -> Forked:
+    async def _fork(self, listener: RunnerListener, hostname: str) -> Forked:
         try:
-            return await self._fork_now(door, hostname)
+            return await self._fork_now(listener, hostname)
         finally:
             self._forks_under_way -= 1
             if self.retired and not self._forks_under_way:
                 self._send_away()
 
-    async def _fork_now(self, door: Door, hostname: str) -> Forked:
-        token, arrival = door.expect()
+    async def _fork_now(self, listener: RunnerListener, hostname: str) -> Forked:
+        token, arrival = listener.expect()
         forked: asyncio.Future[asyncio.Future[int]] = asyncio.get_running_loop().create_future()
         self._forks[token] = forked
         try:
@@ -124,7 +124,7 @@ class LiveTemplate:
         self._order({"op": "park"})
         async with asyncio.timeout(FORK_TIMEOUT_S):
             await self._parking
-            await self.gone.wait()  # the channel is closed: nothing but the leash is left
+            await self.gone.wait()  # the channel is closed: nothing but the control pipe is left
 
     def exit_of(self, pid: int) -> asyncio.Future[int]:
         """How the child ``pid`` (in the namespace) ends."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.runners.channel import Channel
-from rekindle.runtime.agent.starts.leash import Leash
+from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.template import new_id
 from rekindle.runtime.isolation.sandbox import Sandbox, Spawner, WaitingJob
 from rekindle.snapshot import worker
@@ -31,12 +31,12 @@ _REFILL_AFTER_S = 0.05
 
 @dataclass
 class WaitingRestore:
-    """Namespaces, a CRIU that waits in them, and the leash of the process to come."""
+    """Namespaces, a CRIU that waits in them, and the control pipe of the process to come."""
 
     id: str  # of the runner that it will be: it is the host name already
     sandbox: Sandbox
     job: WaitingJob
-    leash: Leash
+    control_pipe: ControlPipe
     channel: Channel | None = None  # of the restored process, once it has reported
     arrived_ns: int = 0  # when it reported
     mapped: bool = False  # whether its memory was mapped
@@ -49,7 +49,7 @@ class WaitingRestore:
 
     def discard(self) -> None:
         """End it unused."""
-        self.leash.drop()
+        self.control_pipe.drop()
         self.sandbox.kill()
 
 
@@ -102,18 +102,18 @@ class WaitingRestores:
     async def _make(self) -> WaitingRestore:
         runner_id = new_id("ru")
         sandbox = await self._spawner.spawn(runner_id)
-        leash = Leash()
+        control_pipe = ControlPipe()
         try:
             job = sandbox.start_waiting(
                 worker.worker_argv(self._criu),
                 channel_fd=worker.CHANNEL_FD,
                 env=self._env,
-                fds={worker.LEASH_FD: leash.read_fd},
+                fds={worker.CONTROL_FD: control_pipe.read_fd},
                 run_dir=self._spawner.feature_cache_dir,
             )
         except StartError:
-            leash.drop()
+            control_pipe.drop()
             sandbox.kill()
             raise
-        leash.handed_over()
-        return WaitingRestore(runner_id, sandbox, job, leash)
+        control_pipe.handed_over()
+        return WaitingRestore(runner_id, sandbox, job, control_pipe)

@@ -1,4 +1,4 @@
-"""Symbols of a library that the dynamic linker does not tell: those of its static parts.
+"""Symbols of a library that the dynamic linker does not report: those of its static parts.
 
 A wheel that carries a library inside its extension module hides the library's symbols, but most
 leave the table of them in the file. Knows the format, and nothing of what is looked for.

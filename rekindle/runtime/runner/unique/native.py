@@ -1,7 +1,7 @@
 """Unique again: libraries in machine code, found in the process's maps, in every copy of them.
 
-A library is known by the symbol with which it is told to ask the system again. One process may
-have several of a kind: the system's, one beside a wheel, one inside an extension module. So all
+A library is known by the symbol with which it is made to ask the system again. One process may
+have several of a kind: the system's, one in a wheel, one inside an extension module. So all
 mapped files are looked through, for what they export and for what they hide.
 
 Those that watch the process id, as OpenSSL does, or are told by ``fork`` (pthread_atfork) notice a
@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from rekindle.linux import maps
 from rekindle.runtime.runner.unique import elf
 from rekindle.runtime.runner.unique.step import Step
 
@@ -86,16 +87,13 @@ def _mapped_files() -> list[_Mapped]:
     """Files with mapped code, and where they begin."""
     bases: dict[str, int] = {}
     code = []
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            fields = line.split(maxsplit=5)
-            if len(fields) < 6 or not fields[5].startswith("/"):
-                continue
-            path = fields[5].rstrip("\n")
-            if int(fields[2], 16) == 0:
-                bases.setdefault(path, int(fields[0].split("-")[0], 16))
-            if "x" in fields[1] and path in bases and path not in code:
-                code.append(path)
+    for area in maps.mappings():
+        if not area.path.startswith("/"):
+            continue
+        if area.offset == 0:
+            bases.setdefault(area.path, area.start)
+        if "x" in area.permissions and area.path in bases and area.path not in code:
+            code.append(area.path)
     return [_Mapped(path, bases[path]) for path in code if not path.endswith(" (deleted)")]
 
 
@@ -164,7 +162,7 @@ def _forget(address: int, size: int) -> None:
     """Set what is made at first use back to "not made yet", which is zeros.
 
     So it is for a lazy thread-local of Rust's, whatever its layout, and for the guard of a C++
-    function's static. The next use makes it anew, from the system; the few hundred bytes that an
+    function's static. The next use makes it again, from the system; the few hundred bytes that an
     old one may have on the heap are lost.
     """
     ctypes.memset(address, 0, size)

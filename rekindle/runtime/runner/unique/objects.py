@@ -7,7 +7,7 @@ seed is to say what the seed says, in every copy too. Which it is:
 - NumPy's, by the entropy of their seed sequence: without a seed that is a number of 128 bits from
   the system. Who writes such a number into a program themselves gets other numbers than those.
 
-torch's generators are fixed from the start, unless somebody seeds them; their holder does.
+torch's generators are fixed from the start, unless their user seeds them; their holder does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from rekindle.runtime.runner.unique.step import Step
 
-#: Seeds of fewer bits are somebody's; one in four billion from the system is that small.
+#: Seeds of fewer bits are chosen by someone; one in four billion from the system is that small.
 _SYSTEM_ENTROPY_BITS = 96
 
 _originals: dict[str, Callable[..., Any]] = {}
@@ -31,7 +31,7 @@ _unseeded: dict[int, weakref.ref[Any]] = {}
 
 
 def track() -> None:
-    """See from now on which ``random.Random`` are seeded by the system, and which by somebody."""
+    """See from now on which ``random.Random`` are seeded by the system, and which by someone."""
     import random
 
     seed, setstate = random.Random.seed, random.Random.setstate

@@ -30,7 +30,7 @@ def _random(random: ModuleType) -> None:
 def _ssl(ssl: ModuleType) -> None:
     """OpenSSL's own check is on the process id, which is equal in every restored copy.
 
-    It is told here, too, for interpreters that carry it without its symbols.
+    It is named here, too, for interpreters that carry it without its symbols.
     """
     ssl.RAND_add(os.urandom(32), 32.0)
 
@@ -38,7 +38,7 @@ def _ssl(ssl: ModuleType) -> None:
 def _uuid(uuid: ModuleType) -> None:
     """uuid4 asks the system each time; uuid1 counts from what it said last.
 
-    libuuid keeps that (time, clock sequence) where nobody can renew it, so Python's own way is
+    libuuid keeps that (time, clock sequence) where no one can renew it, so Python's own way is
     taken; it draws a clock sequence for each. Fourteen bits of it are few, and copies share the
     network card's address, so the node is a random one.
     """
@@ -51,7 +51,7 @@ def _uuid(uuid: ModuleType) -> None:
 
 
 def _tempfile(tempfile: ModuleType) -> None:
-    """The sequence of temporary names seeds itself anew only when the process id changes."""
+    """The sequence of temporary names seeds itself again only when the process id changes."""
     tempfile._name_sequence = None  # type: ignore[attr-defined]
 
 

@@ -12,7 +12,7 @@ from rekindle.exception import InternalFailure, InvalidError, ServiceError
 from rekindle.runtime.agent.inputs import blobs as module
 from rekindle.runtime.agent.inputs.assignment import Assignment, Order
 from rekindle.runtime.agent.inputs.blobs import Blobs
-from rekindle.runtime.agent.inputs.outcome import Batch
+from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import FolderStore, new_key
 from rekindle.wire.phases import now_ns
@@ -111,11 +111,11 @@ def test_a_store_that_does_not_answer_is_asked_again(
         asyncio.run(Blobs(tmp_path).fetch(one))
 
 
-def batch_of(*sizes: int) -> Batch:
-    batch = Batch(ORDER)
+def batch_of(*sizes: int) -> Outcomes:
+    batch = Outcomes(ORDER)
     for index, size in enumerate(sizes):
         result = pb.Result(call_id=CALL, index=index, status=pb.SUCCESS, data=bytes([index]) * size)
-        batch.add(Assignment(ORDER, index, "", b"", ""), pb.SUCCESS, result.SerializeToString())
+        batch.add(Assignment(ORDER, index, "", b"", ""), result)
     return batch
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.runtime.agent.inputs import watching
+from rekindle.runtime.agent.pools import runner_monitor
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.page import CANCEL_SIGNAL
 from tests.runtime.agent.harness import Harness, Outcome, run
@@ -169,7 +169,7 @@ def test_the_task_of_an_async_function_is_cancelled(home: Path) -> None:
 def test_code_that_never_returns_to_the_interpreter_is_ended_with_its_runner(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "CANCEL_GRACE_S", 0.5)
+    monkeypatch.setattr(runner_monitor, "CANCEL_GRACE_S", 0.5)
 
     async def scenario(h: Harness) -> None:
         worker = h.add(Worker, max_containers=1)

@@ -6,7 +6,7 @@ import pytest
 
 from rekindle.exception import InternalFailure
 from rekindle.runtime.agent.inputs import inflight
-from rekindle.runtime.agent.inputs.assignment import InputState, Order
+from rekindle.runtime.agent.inputs.assignment import AssignmentState, Order
 from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -32,9 +32,9 @@ def test_a_retry_runs_although_the_first_result_was_not_confirmed_yet() -> None:
     assert held.settle(first, pb.FAILURE, b"failed")
     assert held.add(order(), inputs(1)) == []
     (second,) = held.add(order(delivery=2), inputs(1))
-    assert first.state is InputState.GIVEN_UP and (held.inputs, held.unconfirmed) == (1, 0)
+    assert first.state is AssignmentState.GIVEN_UP and (held.inputs, held.unconfirmed) == (1, 0)
     held.confirm("fc-1", [1])  # that of the first
-    assert second.state is InputState.WAITING
+    assert second.state is AssignmentState.WAITING
     assert held.settle(second, pb.SUCCESS, b"value")
     held.confirm("fc-1", [1])
     assert (held.inputs, held.unconfirmed, held.unconfirmed_bytes, held.calls) == (0, 0, 0, {})
@@ -49,7 +49,7 @@ def test_the_first_result_of_an_input_stays() -> None:
     held.give_up(one)
     assert not held.settle(one, pb.SUCCESS, b"third")
     with pytest.raises(InternalFailure):
-        one.move(InputState.WAITING)
+        one.move(AssignmentState.WAITING)
 
 
 def test_it_is_full_by_number_or_by_size(monkeypatch: pytest.MonkeyPatch) -> None:

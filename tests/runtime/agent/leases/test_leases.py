@@ -21,8 +21,8 @@ import pytest
 from rekindle.exception import InputCancellation
 from rekindle.runtime.agent.leases import leases as leases_room
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.sdk.direct import Held, NotRunError
-from rekindle.wire import direct as wire
+from rekindle.sdk.calls.leases import Held, NotRunError
+from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception, remote_traceback
 from rekindle.wire.frames import pack_frame
@@ -455,7 +455,7 @@ def test_a_pool_that_may_have_fewer_runners_takes_lent_ones_back(home: Path) -> 
         for one in (held, other):
             assert await client.value(one, "who")
         pool.sizing.order(PoolPlan(max_runners=1))
-        await until(lambda: pool.size() == 1)
+        await until(lambda: pool.runners == 1)
         assert (await h.call(function_id, "who")).value
 
     run(home, scenario)

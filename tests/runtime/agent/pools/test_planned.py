@@ -1,4 +1,4 @@
-"""A node follows plans, with real processes: sizes, resting levels, and a memory budget."""
+"""A node follows plans, with real processes: sizes, idle levels, and a memory budget."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from rekindle.exception import InvalidError
-from rekindle.runtime.agent.pools import budget as budget_module
-from rekindle.runtime.agent.pools.resting import live
+from rekindle.runtime.agent.scheduling import budget as budget_module
+from rekindle.runtime.agent.scheduling.idle_levels import live
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.settings import budget_bytes
-from rekindle.runtime.agent.starts.frozen import FrozenState
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot import residency
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import plan_message
@@ -53,8 +53,8 @@ def plan(h: Harness, function_id: str, every: bool = True, **given: Any) -> None
 
 
 def idle(h: Harness, function_id: str) -> int:
-    pool = h.node.pools.get((function_id, ""))
-    return len(pool.idle()) if pool is not None else 0
+    pool = h.node.inventory.pools.get((function_id, ""))
+    return len(pool.runners.idle()) if pool is not None else 0
 
 
 def open_(h: Harness, function_id: str) -> None:
@@ -65,7 +65,7 @@ async def with_snapshot(h: Harness, function_id: str) -> Any:
     """Call it once, and wait for its snapshot and the template that is kept."""
     assert (await h.call(function_id, "host")).strategy == "cold"
     revision = h.revision(function_id)
-    await h.uplink.until(lambda: revision.frozen.state is FrozenState.READY)
+    await h.uplink.until(lambda: revision.tracker.state is SnapshotState.READY)
     await h.uplink.until(lambda: live(revision) and revision.template.mapped)
     return revision
 
@@ -124,8 +124,8 @@ def test_a_buffer_is_kept_idle_beside_busy_runners(home: Path) -> None:
         worker = h.add(Worker)
         plan(h, worker, buffer=2, rest=FOREVER)
         key = h.submit(worker, "sleep", 60.0)
-        pool = await h.uplink.until(lambda: h.node.pools.get((worker, "")))
-        await h.uplink.until(lambda: pool.busy() == 1 and idle(h, worker) == 2)
+        pool = await h.uplink.until(lambda: h.node.inventory.pools.get((worker, "")))
+        await h.uplink.until(lambda: pool.runners.busy() == 1 and idle(h, worker) == 2)
         h.cancel([key], kill=True)
 
     run(home, scenario)
@@ -154,7 +154,7 @@ def test_a_runner_is_made_ready_ahead_of_time(home: Path) -> None:
     run(home, scenario)
 
 
-# ---- resting levels ----------------------------------------------------------------------------
+# ---- idle levels ----------------------------------------------------------------------------
 
 
 @pytest.mark.criu
@@ -163,7 +163,7 @@ def test_without_a_plan_a_template_stays_when_the_runners_have_gone(home: Path) 
         worker = h.add(Worker, enable_memory_snapshot=True, scaledown_window_s=0.5)
         revision = await with_snapshot(h, worker)
         await h.uplink.until(lambda: not h.runners(worker))
-        h.node.resting.tend(h.node.pools.values())
+        h.node.idle_levels.reconcile(h.node.inventory.pools.values())
         assert live(revision)
         assert (await h.call(worker, "host")).strategy == "fork"
 
@@ -195,7 +195,7 @@ def test_a_template_is_restored_in_advance_where_the_plan_says_so(home: Path) ->
         worker = h.add(Worker, digest="same", enable_memory_snapshot=True)
         plan(h, worker, base=Level.MAPPED, rest=(Rest(Level.MAPPED),))
         open_(h, worker)
-        await h.uplink.until(lambda: (worker, "") in h.node.pools)
+        await h.uplink.until(lambda: (worker, "") in h.node.inventory.pools)
         await h.uplink.until(lambda: live(h.revision(worker)))
         assert (await h.call(worker, "host")).strategy == "fork"
 
@@ -210,7 +210,7 @@ def test_a_pool_that_rests_cached_has_its_snapshot_read_into_the_page_cache(home
         revision = await with_snapshot(h, worker)
         plan(h, worker, keep_s=0.0, rest=(Rest(Level.DISK),))
         await h.uplink.until(lambda: not h.runners(worker) and not live(revision))
-        images = revision.frozen.snapshot.images
+        images = revision.tracker.snapshot.images
 
         def given_back() -> bool:
             # Pages stay as long as a process that maps them is on its way out.
@@ -231,7 +231,7 @@ def test_a_template_is_not_let_go_before_it_is_frozen(home: Path) -> None:
         plan(h, worker, keep_s=0.0, rest=(Rest(Level.DISK),))
         assert (await h.call(worker, "host")).strategy == "cold"
         revision = h.revision(worker)
-        await h.uplink.until(lambda: revision.frozen.state is FrozenState.READY)
+        await h.uplink.until(lambda: revision.tracker.state is SnapshotState.READY)
         await h.uplink.until(lambda: not h.runners(worker) and not live(revision))
         assert (await h.call(worker, "host")).strategy == "restore"
 
@@ -255,13 +255,13 @@ def test_short_of_memory_the_lowest_priority_goes_first_whatever_was_used_last(
         plan(h, cheap, rest=FOREVER, priority={Level.WARM: 1.0})
         await h.call(dear, "host")
         await h.call(cheap, "host")
-        await h.node.budget.look(h.node)
+        await h.node.budget.look()
         assert h.node.budget.held() > 40 << 20
         over_by_one(h)
-        h.node.budget.enforce(h.node)
+        h.node.budget.enforce()
         assert idle(h, dear) == 1 and idle(h, cheap) == 0
         over_by_one(h)
-        h.node.budget.enforce(h.node)
+        h.node.budget.enforce()
         assert idle(h, dear) == 0
         told = stats(h.node).memory.evicted
         assert [one.function_id for one in told] == [cheap, dear]
@@ -279,16 +279,16 @@ def test_what_went_for_lack_of_memory_is_not_started_again_before_an_input_comes
         plan(h, worker, rest=FOREVER)
         await h.call(worker, "host")
         budget = h.node.budget
-        await budget.look(h.node)
+        await budget.look()
         over_by_one(h)
-        budget.enforce(h.node)
+        budget.enforce()
         budget.limit_bytes *= 10
-        pool = h.node.pools[worker, ""]
+        pool = h.node.inventory.pools[worker, ""]
         for _ in range(3):
-            pool.tend()
-        assert not pool.size() and not pool.starting
+            h.node.scheduler.reconcile(pool)
+        assert not pool.runners and not pool.runners.starting
         await h.call(worker, "host")
-        pool.tend()
+        h.node.scheduler.reconcile(pool)
         assert idle(h, worker) == 1
 
     run(home, scenario)
@@ -300,9 +300,9 @@ def test_among_equals_what_has_been_idle_longest_goes_first(home: Path) -> None:
         for worker in (first, second):
             await h.call(worker, "host")
         await h.call(first, "host")
-        await h.node.budget.look(h.node)
+        await h.node.budget.look()
         over_by_one(h)
-        h.node.budget.enforce(h.node)
+        h.node.budget.enforce()
         assert idle(h, first) == 1 and idle(h, second) == 0
 
     run(home, scenario)
@@ -315,11 +315,11 @@ def test_busy_runners_and_those_that_a_plan_keeps_never_go(home: Path) -> None:
         open_(h, kept)
         key = h.submit(busy, "sleep", 60.0)
         await h.uplink.until(lambda: idle(h, kept) == 1)
-        pool = await h.uplink.until(lambda: h.node.pools.get((busy, "")))
-        await h.uplink.until(lambda: pool.busy() == 1)
+        pool = await h.uplink.until(lambda: h.node.inventory.pools.get((busy, "")))
+        await h.uplink.until(lambda: pool.runners.busy() == 1)
         h.node.budget.limit_bytes = 1
-        await h.node.budget.look(h.node)
-        assert idle(h, kept) == 1 and pool.busy() == 1
+        await h.node.budget.look()
+        assert idle(h, kept) == 1 and pool.runners.busy() == 1
         assert not h.node.budget.evictions
         h.cancel([key], kill=True)
 
@@ -334,12 +334,12 @@ def test_an_input_is_served_however_short_memory_is_but_nothing_is_started_ahead
         worker, other = h.add(Worker), h.add(Worker)
         plan(h, other, runners=2)
         assert (await h.call(worker, "host")).value
-        await h.node.budget.look(h.node)
+        await h.node.budget.look()
         assert not h.runners(worker)
         open_(h, other)
-        await h.uplink.until(lambda: (other, "") in h.node.pools)
-        h.node.pools[other, ""].tend()
-        assert not h.runners(other) and not h.node.pools[other, ""].starting
+        await h.uplink.until(lambda: (other, "") in h.node.inventory.pools)
+        h.node.scheduler.reconcile(h.node.inventory.pools[other, ""])
+        assert not h.runners(other) and not h.node.inventory.pools[other, ""].runners.starting
         assert (await h.call(other, "host")).value
 
     run(home, scenario)
@@ -353,21 +353,21 @@ def test_of_one_function_runners_go_before_the_template_before_the_cache(home: P
         plan(h, worker, base=Level.MAPPED, rest=FOREVER)
         await h.uplink.until(lambda: idle(h, worker) == 1)
         budget = h.node.budget
-        await budget.look(h.node)
+        await budget.look()
         over_by_one(h)
-        budget.enforce(h.node)
+        budget.enforce()
         assert idle(h, worker) == 0 and live(revision)
         plan(h, worker, base=Level.MAPPED, rest=(Rest(Level.MAPPED),))
         over_by_one(h)
-        budget.enforce(h.node)
+        budget.enforce()
         assert not live(revision)
-        h.node.resting.tend(h.node.pools.values())
+        h.node.idle_levels.reconcile(h.node.inventory.pools.values())
         assert not revision.restoring, "it is not made anew in advance"
-        pool = h.node.pools[worker, ""]
+        pool = h.node.inventory.pools[worker, ""]
         await h.uplink.until(lambda: pool.revision.template is None)
-        await budget.look(h.node)
+        await budget.look()
         budget.limit_bytes = 1
-        budget.enforce(h.node)
+        budget.enforce()
         assert [one["what"] for one in budget.evictions] == ["warm", "mapped", "cached"]
         assert (await h.call(worker, "host")).strategy == "restore"
 
@@ -381,10 +381,10 @@ def test_a_machine_that_is_short_of_memory_counts_too(
         worker = h.add(Worker)
         await h.call(worker, "host")
         budget = h.node.budget
-        await budget.look(h.node)
+        await budget.look()
         assert idle(h, worker) == 1
         monkeypatch.setattr(budget_module, "LEAST_AVAILABLE", 1.0)
-        budget.enforce(h.node)
+        budget.enforce()
         assert idle(h, worker) == 0
         assert "available on this machine" in budget.evictions[0]["reason"]
 
@@ -403,7 +403,7 @@ def test_a_node_tells_what_it_holds(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         worker = h.add(Worker)
         assert (await h.call(worker, "grow", 64)).value == 64 << 20
-        await h.node.budget.look(h.node)
+        await h.node.budget.look()
         told = stats(h.node)
         memory = told.memory
         assert memory.rss_bytes >= memory.pss_bytes > 80 << 20

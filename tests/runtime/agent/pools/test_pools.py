@@ -151,11 +151,11 @@ def test_a_full_node_keeps_a_runner_that_is_dearer_to_start_than_it_has_been_idl
         await h.results(h.submit_many(first, "sleep", [(1.0,), (1.0,)]))
         await h.call(second, "pid")  # it had none: one is stopped for it in any case
         assert len(h.runners(first)) == len(h.runners(second)) == 1
-        dear = h.node.pools[(second, "")]
-        dear.dealer.pace.start_s = 600.0
+        dear = h.node.inventory.pools[(second, "")]
+        dear.dispatcher.pace.start_s = 600.0
         await h.results(h.submit_many(first, "sleep", [(1.0,), (1.0,)]))
         assert len(h.runners(first)) == len(h.runners(second)) == 1
-        dear.dealer.pace.start_s = 1.5
+        dear.dispatcher.pace.start_s = 1.5
         keys = h.submit_many(first, "sleep", [(4.0,), (4.0,)])
         await h.uplink.until(lambda: not h.runners(second) and len(h.runners(first)) == 2)
         assert not any(key in h.uplink.results for key in keys)
@@ -272,18 +272,17 @@ def test_a_pool_closes_while_the_last_of_its_work_has_just_ended(home: Path) -> 
     async def scenario(h: Harness) -> None:
         worker = h.add(Worker)
         await h.result(h.submit(worker, "pid"))
-        pool = next(iter(h.node.pools.values()))
+        pool = next(iter(h.node.inventory.pools.values()))
 
         async def closes_in_the_turn_in_which_this_ends() -> None:
             closing.set()
 
         closing = asyncio.Event()
-        pool._spawn(closes_in_the_turn_in_which_this_ends())
-        ended = next(task for task in pool._tasks if "closes_in" in str(task.get_coro()))
+        ended = pool._tasks.spawn(closes_in_the_turn_in_which_this_ends())
         while not ended.done():
             await asyncio.sleep(0)
-        ended.remove_done_callback(pool._work_ended)  # as if its turn had not come yet
-        assert ended in pool._tasks
-        await pool.close()
+        ended.remove_done_callback(pool._tasks._ended)  # as if its turn had not come yet
+        assert ended in pool._tasks._tasks
+        await h.node.close_pool(pool)
 
     run(home, scenario)

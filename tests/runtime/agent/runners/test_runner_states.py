@@ -20,17 +20,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rekindle.exception import InternalFailure, RunnerLostError, StartupTimeoutError
-from rekindle.runtime.agent.inputs.slices import Slice
+from rekindle.runtime.agent.inputs.assignment import Slice
+from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners import runner as runners
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
-from rekindle.runtime.agent.runners.runner import Runner, RunnerState, UserCodeFailed
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Strategy, now_ns
 
-#: Where each event leads an idle runner; any other refuses it and stays what it is.
-AFTER = {"take": RunnerState.BUSY, "lend": RunnerState.LENT}
 ALIVE = (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT, RunnerState.STOPPING)
 STARTED_BY: Header = {"op": "ready", "marks": [["import", 1]]}
 
@@ -198,26 +197,26 @@ class RunnerLife(RuleBasedStateMachine):
             self.runner.rest()
             self.expected = RunnerState.IDLE
 
-    @rule(event=st.sampled_from(sorted(AFTER)))
-    def is_asked(self, event: str) -> None:
+    @rule()
+    def is_lent(self) -> None:
         if self.expected is RunnerState.IDLE:
-            getattr(self.runner, event)()
-            self.expected = AFTER[event]
+            self.runner.lend()
+            self.expected = RunnerState.LENT
         else:
             with pytest.raises(InternalFailure):
-                getattr(self.runner, event)()
+                self.runner.lend()
 
     @precondition(lambda self: self.expected is RunnerState.LENT)
     @rule()
     def is_taken_back(self) -> None:
-        self.runner.take_back()
+        self.runner.rest()
         self.expected = RunnerState.IDLE
 
     @precondition(lambda self: self.expected in (RunnerState.STOPPING, RunnerState.GONE))
     @rule()
     def is_not_taken_back_when_it_ends(self) -> None:
         with pytest.raises(InternalFailure):
-            self.runner.take_back()
+            self.runner.rest()
 
     @precondition(lambda self: self.expected in ALIVE)
     @rule(n=st.integers(0, 9), known=st.booleans())

@@ -87,12 +87,11 @@ def run_linked(
     """Run a scenario against a node whose uplink is a real one."""
 
     async def linked(h: Harness) -> None:
-        instance = h.node.tools.settings.instance_dir
+        instance = h.node.context.settings.instance_dir
         token = paths.token_file(instance)
         token.write_text("secret")
         link = Link(instance, "ag-test", 4)
-        h.node.uplink = link
-        h.node.functions = type(h.node.functions)(h.node.tools, link)
+        h.uplink.link = link
         controller = Controller(h.uplink.functions)
         linking = asyncio.create_task(link.run(h.node))
         try:

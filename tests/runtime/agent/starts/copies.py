@@ -35,7 +35,7 @@ def say(home: Path, code: type, method: str, *, forks: bool = True, mode: str = 
         made = [path.name for path in (home / "snapshots").glob("sn-*")]
         function_id = h.add(code, digest="same", enable_memory_snapshot=True)
         assert (await h.prepare(function_id, "restore")).ok
-        assert [h.revision(function_id).frozen.snapshot.key] == made
+        assert [h.revision(function_id).tracker.snapshot.key] == made
         await ask(h, function_id, "restore in the second run", "restore")
         if forks:
             prepared = await h.prepare(function_id, "fork")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rekindle.runtime.agent.session.report import stats
-from rekindle.runtime.agent.starts.frozen import FrozenState
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
@@ -94,12 +94,12 @@ def test_the_first_call_does_not_wait_for_its_snapshot_nor_do_calls_beside_it(ho
     async def scenario(h: Harness) -> None:
         heavy = h.add(Heavy, enable_memory_snapshot=True)
         assert (await h.call(heavy, "size")).strategy == "cold"
-        frozen = h.revision(heavy).frozen
-        assert frozen.state in (FrozenState.ABSENT, FrozenState.MAKING)
+        tracker = h.revision(heavy).tracker
+        assert tracker.state in (SnapshotState.ABSENT, SnapshotState.MAKING)
         beside = 0
-        while frozen.state is not FrozenState.READY:
+        while tracker.state is not SnapshotState.READY:
             assert (await h.call(heavy, "size")).value == 200 << 20
-            beside += frozen.state is FrozenState.MAKING
+            beside += tracker.state is SnapshotState.MAKING
         assert beside > 0  # calls were answered while it was being written
 
     run(home, scenario)
@@ -166,7 +166,7 @@ def test_a_killed_template_leaves_its_runners_and_the_next_start_needs_no_boot(h
         assert (warm.strategy, warm.value) == ("warm", 499507)
         for runner in h.runners(counter):
             runner.kill("test")
-        h.node.pools[(counter, "")].runners.clear()
+        h.node.inventory.pools[(counter, "")].runners.clear()
         # From the snapshot, or from a template that was restored from it meanwhile.
         assert (await h.call(counter, "total")).strategy in ("restore", "fork")
 
@@ -206,7 +206,7 @@ def test_a_corrupt_page_file_is_refused_with_its_name_and_made_anew(home: Path) 
         outcome = await h.call(counter, "total")
         assert (outcome.strategy, outcome.value) == ("cold", 499500)
         assert (await h.prepare(counter, "restore")).ok
-        snapshot = h.revision(counter).frozen.snapshot
+        snapshot = h.revision(counter).tracker.snapshot
         assert "corrupt" in snapshot.manifest.made_because[0]
         assert "pages-" in snapshot.manifest.made_because[0]
         assert (await h.call(counter, "total", strategy="restore")).value == 499500
@@ -224,7 +224,7 @@ def test_a_snapshot_that_breaks_while_the_node_runs_falls_to_a_cold_boot(home: P
         h.revision(counter).drop_template()
         for runner in h.runners(counter):
             runner.kill("test")
-        h.node.pools[(counter, "")].runners.clear()
+        h.node.inventory.pools[(counter, "")].runners.clear()
         (next((home / "snapshots").glob("sn-*/images/core-*.img"))).write_bytes(b"junk")
         outcome = await h.call(counter, "total")
         assert (outcome.strategy, outcome.value) == ("cold", 499500)
@@ -330,7 +330,7 @@ def test_a_snapshot_in_use_is_not_removed_to_make_room_and_one_that_is_not_is(ho
     async def use(h: Harness) -> None:
         counter = h.add(Counter, digest="same", enable_memory_snapshot=True)
         assert (await h.call(counter, "total")).strategy == "restore"
-        store = h.node.tools.store
+        store = h.node.context.store
         store.gc(budget_bytes=0)
         assert [entry.problem for entry in store.list()] == [""]
 
@@ -350,7 +350,7 @@ def test_many_forks_while_templates_change_all_succeed(home: Path) -> None:
         for _round in range(5):
             keys = [h.submit(counter, "total", n, strategy="fork") for n in range(4)]
             assert (await h.prepare(counter, "fork")).ok
-            await h.node.pools[(counter, "")].starter.restore_template()
+            await h.node.inventory.pools[(counter, "")].starter.restore_template()
             for n, key in enumerate(keys):
                 assert (await h.result(key)).value == 499500 + n
 

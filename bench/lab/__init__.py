@@ -1,0 +1,1 @@
+"""What the scripts in ``bench/`` share: options, progress, interleaving, a trace of their own."""

@@ -1,0 +1,217 @@
+"""What was tried as a picture: start latency, and the share of cold starts, against cost.
+
+matplotlib (extra ``plot``), drawing to files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from rekindle.bench.plot import load_pyplot
+from rekindle.bench.tune.search import Recommendation, Tried
+from rekindle.exception import InvalidError
+
+COLOURS = {
+    "fixed": "#8395a7",
+    "histogram": "#e1a100",
+    "greedy-dual": "#8e5bb5",
+    "concurrency": "#c0562f",
+    "snapshot-aware": "#1e8449",
+}
+_OTHER = "#2e86de"
+#: Places of a label around its point, in points; the first that is free is taken.
+_PLACES = ((7, 4), (7, -11), (-7, 4), (-7, -11), (0, 10), (0, -16), (7, 16), (-7, 16), (7, -23))
+
+
+def save(
+    tried: Sequence[Tried],
+    front: Collection[Tried],
+    path: Path,
+    *,
+    title: str,
+    percentile: int,
+    even: bool = False,
+    target_ms: float | None = None,
+    chosen: Recommendation | None = None,
+    note: str = "",
+) -> None:
+    """Write the picture to ``path`` (its suffix gives the format).
+
+    SetupError where matplotlib is missing, InvalidError where nothing was tried.
+    """
+    if not tried:
+        raise InvalidError("nothing to plot: no setting was tried")
+    pyplot = load_pyplot()
+    figure, axes = pyplot.subplots(
+        2, 1, figsize=(10, 9.4), sharex=True, layout="constrained", height_ratios=(3, 2)
+    )
+
+    def latency(one: Tried) -> float:
+        return one.outcome.at(percentile, even=even)
+
+    try:
+        _panel(axes[0], tried, front, latency, chosen)
+        axes[0].set_yscale("symlog", linthresh=1.0, linscale=0.5)
+        top = max(map(latency, tried))
+        axes[0].set_ylim(-0.35, max(top, target_ms or 0.0, 1.0) * 3)
+        weight = ", every function counting alike" if even else ""
+        axes[0].set_ylabel(f"p{percentile} of the start latency, ms{weight}")
+        axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        if target_ms is not None:
+            axes[0].axhline(target_ms, color="black", linestyle=":", linewidth=1)
+            axes[0].annotate(
+                f"target {target_ms:g} ms",
+                (1.0, target_ms),
+                xycoords=("axes fraction", "data"),
+                xytext=(-4, 3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8,
+            )
+        _panel(axes[1], tried, (), _not_warm, chosen)
+        axes[1].set_ylabel("calls that waited for a\ncold start, a restore or a fork, %")
+        axes[1].set_ylim(bottom=0)
+        axes[0].set_title(title, loc="left")
+        axes[1].set_xlabel("cost a day" + (f"\n{note}" if note else ""))
+        _legend(figure, tried, chosen)
+        _labels(figure, axes[0], tried, front, latency)
+        _labels(figure, axes[1], tried, front, _not_warm)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=144)
+    finally:
+        pyplot.close(figure)
+
+
+def _not_warm(one: Tried) -> float:
+    out = one.outcome
+    return 100 * (out.cold + out.restored + out.forked) / max(1, out.calls)
+
+
+def _panel(
+    axis: Any,
+    tried: Sequence[Tried],
+    front: Collection[Tried],
+    y: Callable[[Tried], float],
+    chosen: Recommendation | None,
+) -> None:
+    if front:
+        line = sorted(front, key=lambda t: t.outcome.cost)
+        axis.plot(
+            [t.outcome.cost_per_day for t in line],
+            [y(t) for t in line],
+            color="#1e8449",
+            alpha=0.35,
+            linewidth=5,
+            solid_capstyle="round",
+            drawstyle="steps-post",
+            zorder=1,
+        )
+    for one in tried:
+        axis.scatter(
+            one.outcome.cost_per_day,
+            y(one),
+            s=52,
+            color=COLOURS.get(one.setting.policy, _OTHER),
+            edgecolor="white",
+            linewidth=0.8,
+            zorder=3,
+        )
+    if chosen is not None:
+        axis.scatter(
+            chosen.tried.outcome.cost_per_day,
+            y(chosen.tried),
+            s=190,
+            facecolor="none",
+            edgecolor="black",
+            linewidth=1.4,
+            zorder=4,
+        )
+    axis.set_xscale("log")
+    axis.margins(x=0.08)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_minor_formatter(lambda value, _: _minor(value))
+    axis.tick_params(axis="x", which="minor", labelsize=7)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25, which="both", linewidth=0.5)
+    axis.set_axisbelow(True)
+
+
+def _minor(value: float) -> str:
+    """Labels for 2 and 5 of each decade."""
+    first = f"{value:e}"[0]
+    return f"{value:g}" if first in "25" else ""
+
+
+def _legend(figure: Any, tried: Sequence[Tried], chosen: Recommendation | None) -> None:
+    from matplotlib.lines import Line2D
+
+    names = list(dict.fromkeys(one.setting.policy for one in tried))
+    marks = [
+        Line2D([], [], marker="o", linestyle="", color=COLOURS.get(name, _OTHER), label=name)
+        for name in names
+    ]
+    marks.append(Line2D([], [], color="#1e8449", alpha=0.35, linewidth=5, label="Pareto front"))
+    if chosen is not None:
+        marks.append(
+            Line2D(
+                [],
+                [],
+                marker="o",
+                linestyle="",
+                markersize=12,
+                markerfacecolor="none",
+                color="black",
+                label="to take",
+            )
+        )
+    figure.legend(
+        handles=marks, frameon=False, fontsize=9, loc="outside upper center", ncols=len(marks)
+    )
+
+
+def _short(one: Tried) -> str:
+    """Without the policy, which its colour says, where something else is left."""
+    return one.label.removeprefix(one.setting.policy).strip() or one.label
+
+
+def _labels(
+    figure: Any,
+    axis: Any,
+    tried: Sequence[Tried],
+    front: Collection[Tried],
+    y: Callable[[Tried], float],
+) -> None:
+    """Name the points; a label that finds no free place is left out, the front's come first."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    points = [axis.transData.transform((t.outcome.cost_per_day, y(t))) for t in tried]
+    taken: list[Any] = []
+    order = sorted(tried, key=lambda t: (t not in front, t.outcome.cost))
+    for one in order:
+        at = (one.outcome.cost_per_day, y(one))
+        for dx, dy in _PLACES:
+            label = axis.annotate(
+                _short(one),
+                at,
+                xytext=(dx, dy),
+                textcoords="offset points",
+                ha="left" if dx > 0 else "right" if dx < 0 else "center",
+                fontsize=7.5 if one in front else 6.5,
+                color="black" if one in front else "#555555",
+                zorder=5,
+            )
+            box = label.get_window_extent(renderer)
+            inside = axis.get_window_extent(renderer)
+            free = (
+                not any(box.overlaps(other) for other in taken)
+                and not any(box.contains(*point) for point in points)
+                and inside.x0 <= box.x0
+                and box.x1 <= inside.x1
+                and inside.y0 <= box.y0
+            )
+            if free:
+                taken.append(box)
+                break
+            label.remove()

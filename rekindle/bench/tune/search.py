@@ -1,0 +1,108 @@
+"""Every setting on one trace; which are on the Pareto front, and which to take."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.outcome import Outcome, outcome
+from rekindle.bench.tune.settings import Setting
+from rekindle.bench.tune.simulator import Simulation
+from rekindle.bench.tune.trace import Trace
+from rekindle.controller.policies.policy import Prices
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A setting and what it did."""
+
+    setting: Setting
+    outcome: Outcome
+    took_s: float  # CPU time of the simulation: others on the machine do not count
+
+    @property
+    def label(self) -> str:
+        """The setting's."""
+        return self.outcome.setting
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The setting to take."""
+
+    tried: Tried
+    meets_target: bool
+    why: str
+
+
+def try_all(
+    trace: Trace,
+    settings: Sequence[Setting],
+    prices: Prices,
+    node: Node,
+    progress: Callable[[str], None] = lambda _label: None,
+) -> list[Tried]:
+    """Replay the trace under each setting."""
+    found = []
+    for setting in settings:
+        progress(setting.label)
+        began = time.process_time()
+        simulation = Simulation(setting.on(trace), setting.make(), node).run()
+        took_s = time.process_time() - began
+        found.append(Tried(setting, outcome(setting.label, simulation, prices), took_s))
+    return found
+
+
+def pareto(tried: Sequence[Tried], percentile: int, *, even: bool = False) -> list[Tried]:
+    """Those that nothing beats in both cost and latency (to the millisecond), cheapest first."""
+    front: list[Tried] = []
+    least = math.inf
+    for one in sorted(tried, key=lambda t: (t.outcome.cost, t.outcome.at(percentile, even=even))):
+        latency = round(one.outcome.at(percentile, even=even))
+        if latency < least:
+            front.append(one)
+            least = latency
+    return front
+
+
+def recommend(tried: Sequence[Tried], *, target_ms: float, percentile: int) -> Recommendation:
+    """The cheapest that meets the target; where none does, the one that comes nearest."""
+    meeting = [t for t in tried if t.outcome.at(percentile) <= target_ms]
+    if meeting:
+        best = min(meeting, key=lambda t: (t.outcome.cost, t.outcome.mean_ms))
+        return Recommendation(best, True, _why(best, meeting, tried, target_ms, percentile))
+    best = min(tried, key=lambda t: (t.outcome.at(percentile), t.outcome.cost))
+    latency = best.outcome.at(percentile)
+    return Recommendation(
+        best,
+        False,
+        f"none meets {target_ms:g} ms at p{percentile}; this comes nearest ({latency:.0f} ms). A "
+        "snapshot, a longer window or min_containers would be needed",
+    )
+
+
+def _why(
+    best: Tried, meeting: Sequence[Tried], tried: Sequence[Tried], target_ms: float, percentile: int
+) -> str:
+    out = best.outcome
+    text = (
+        f"the cheapest of {len(meeting)} settings (of {len(tried)}) whose p{percentile} is at most "
+        f"{target_ms:g} ms: {out.at(percentile):.0f} ms for {out.cost_per_day:.3g} a day"
+    )
+    now = next((t for t in tried if t.setting.current), None)
+    if now is not None and now is not best and now.outcome.cost > 0:
+        saved = 1 - out.cost / now.outcome.cost
+        than = "less" if saved >= 0 else "more"
+        text += (
+            f"; {abs(saved):.0%} {than} than now, which gives {now.outcome.at(percentile):.0f} ms"
+        )
+    cheaper = [t for t in tried if t.outcome.cost < out.cost]
+    if cheaper:
+        near = max(cheaper, key=lambda t: t.outcome.cost)
+        text += (
+            f"; the next cheaper one ({near.label}) is late: {near.outcome.at(percentile):.0f} ms"
+        )
+    return text

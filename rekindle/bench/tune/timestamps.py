@@ -1,0 +1,116 @@
+"""Plain CSV: one arrival a line, its time in seconds or ISO 8601, with or without a header.
+
+With a header, columns are found by name: ``timestamp`` (or time, arrival, start, ts), and, if they
+are there, ``duration`` (or service_s, duration_s, service) in seconds and ``function`` (or func,
+name). Without one: timestamp[,duration[,function]].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rekindle.bench.tune.files import number, rows, wrong
+from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
+from rekindle.exception import InvalidError
+
+_ALIASES = {
+    "timestamp": ("timestamp", "time", "arrival", "start", "ts", "arrived"),
+    "duration": ("duration", "service_s", "duration_s", "service"),
+    "function": ("function", "func", "name"),
+}
+
+
+def read(
+    path: Path,
+    function: Callable[[str], TracedFunction],
+    *,
+    service_s: float,
+    only: str | None = None,
+    most: int | None = None,
+) -> Arrivals:
+    """Read a trace; ``service_s`` is taken where there is no duration."""
+    columns: dict[str, int] | None = None
+    functions: list[TracedFunction] = []
+    known: dict[str, int] = {}
+    arrivals: list[tuple[float, int, float]] = []
+    for line, row in _stripped(path):
+        if columns is None:
+            columns, is_header = _columns(path, line, row)
+            if is_header:
+                continue
+        if columns["timestamp"] >= len(row):
+            raise wrong(path, line, "timestamp", "missing")
+        when = _when(path, line, row[columns["timestamp"]])
+        ran_s = service_s
+        place = columns.get("duration", -1)
+        if 0 <= place < len(row) and row[place]:
+            ran_s = number(path, line, "duration", row[place], least=0)
+        place = columns.get("function", -1)
+        name = row[place] if 0 <= place < len(row) and row[place] else path.stem
+        if only is not None and not name.startswith(only):
+            continue
+        if name not in known:
+            if most is not None and len(functions) >= most:
+                continue
+            known[name] = len(functions)
+            functions.append(function(name))
+        arrivals.append((when, known[name], ran_s))
+    if not arrivals:
+        raise InvalidError(f"{path}: empty: there is no arrival to replay")
+    first = min(when for when, _, _ in arrivals)
+    return in_memory(functions, ((when - first, i, s) for when, i, s in arrivals))
+
+
+def _stripped(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for line, row in rows(path):
+        yield line, [field.strip() for field in row]
+
+
+def _columns(path: Path, line: int, row: list[str]) -> tuple[dict[str, int], bool]:
+    """Where each column is, and whether this row is a header."""
+    lowered = [field.lower() for field in row]
+    named = {
+        name: lowered.index(alias)
+        for name, aliases in _ALIASES.items()
+        for alias in reversed(aliases)
+        if alias in lowered
+    }
+    if "timestamp" in named:
+        return named, True
+    if _is_time(row[0]):
+        return {"timestamp": 0, "duration": 1, "function": 2}, False
+    raise wrong(
+        path,
+        line,
+        "1",
+        f"{row[0]!r} is neither a time (seconds or ISO 8601) nor the header of a column "
+        f"{', '.join(_ALIASES['timestamp'])}",
+    )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            return False
+    return True
+
+
+def _when(path: Path, line: int, text: str) -> float:
+    """Seconds; a time without a zone is UTC."""
+    try:
+        datetime_given = datetime.fromisoformat(text) if "-" in text[1:] or ":" in text else None
+    except ValueError:
+        datetime_given = None
+    if datetime_given is not None:
+        if datetime_given.tzinfo is None:
+            datetime_given = datetime_given.replace(tzinfo=UTC)
+        return datetime_given.timestamp()
+    if not _is_time(text):
+        raise wrong(path, line, "timestamp", f"{text!r} is neither seconds nor a time in ISO 8601")
+    return number(path, line, "timestamp", text)

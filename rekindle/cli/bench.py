@@ -1,0 +1,184 @@
+"""``rekindle bench``: one call by each strategy, compared phase by phase."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rekindle.exception import Error, InvalidError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rekindle.bench.records import Report
+    from rekindle.bench.target import FunctionTarget
+    from rekindle.cli import refs
+    from rekindle.sdk.app import App
+    from rekindle.sdk.function import Function
+    from rekindle.wire.phases import Strategy
+
+
+@click.command()
+@click.argument("reference", metavar="FILE::Cls.method")
+@click.option(
+    "--args",
+    "arguments",
+    default="[]",
+    metavar="JSON",
+    help="Arguments of the call: a list (positional) or an object (by name).",
+)
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the class; may be given several times.",
+)
+@click.option(
+    "--strategies",
+    default="cold,restore,fork,warm",
+    show_default=True,
+    help="What to compare, in this order.",
+)
+@click.option(
+    "--runs", default=10, show_default=True, type=click.IntRange(1), help="Runs of each strategy."
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all figures to this file.",
+)
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the phases to this file (.png, .svg or .pdf).",
+)
+def bench(
+    reference: str,
+    arguments: str,
+    parameters: tuple[str, ...],
+    strategies: str,
+    runs: int,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> int:
+    """Call FILE::Cls.method (or FILE::function) by each strategy and compare.
+
+    Runs are interleaved. Each takes exactly the strategy that it is counted for: one that cannot
+    be taken is an error, shown with its reason, and the exit status is 1.
+
+    \b
+    rekindle bench examples/embed.py::Embedder.embed --args '[["a storm at sea"]]'
+    rekindle bench examples/hello.py::hello --args '{"name": "you"}' --strategies cold,warm
+    """
+    # Imported here: the other commands should not wait for tables.
+    from rich.console import Console
+
+    from rekindle.bench import harness, plot, table
+    from rekindle.bench.target import FunctionTarget
+    from rekindle.cli import failure, refs
+
+    chosen = harness.parse_strategies(strategies)
+    args, kwargs = parse_arguments(arguments)
+    if plot_file is not None:
+        plot.check_available()  # before minutes of measuring, not after
+    console = Console()
+    try:
+        found = refs.resolve(reference, entrypoints=False)
+        function = _function_of(found, parameters)
+        target = FunctionTarget(function, args, kwargs)
+        report = _measure(found.app, target, chosen, runs, console)
+    except Error:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raised
+        failure.show_failure(error)
+        return 1
+    console.print(table.render(report))
+    if json_file is not None:
+        report.write_json(json_file)
+    if plot_file is not None and any(result.runs for result in report.results):
+        plot.save(report, plot_file)
+    return 1 if report.errors else 0
+
+
+def _function_of(found: refs.Target, parameters: tuple[str, ...]) -> Function[..., Any]:
+    from rekindle.sdk.cls import Cls
+    from rekindle.sdk.function import Function
+
+    if isinstance(found.what, Cls):
+        values = parse_parameters(found.what._declaration.raw, parameters)
+        method: Function[..., Any] = getattr(found.what(**values), found.method)
+        return method
+    if parameters:
+        raise InvalidError(f"--param: {found.name} is a function, and has no parameters")
+    assert isinstance(found.what, Function)  # resolve() was told that entrypoints do not count
+    return found.what
+
+
+def _measure(
+    app: App, target: FunctionTarget, strategies: list[Strategy], runs: int, console: Console
+) -> Report:
+    from rekindle.bench import harness, live, machine
+
+    with app.run(), live.bar(console) as progress:
+        return harness.measure(
+            target,
+            strategies=strategies,
+            runs=runs,
+            machine=machine.describe(),
+            preparing=progress.preparing,
+            progress=progress.step,
+        )
+
+
+def parse_arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional arguments and arguments by name, from JSON. Raises InvalidError."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidError(
+            f"--args {text!r} is not JSON ({error}); write --args '[\"some text\"]'"
+        ) from None
+    if isinstance(value, list):
+        return tuple(value), {}
+    if isinstance(value, dict):
+        return (), value
+    raise InvalidError(
+        f"--args {text!r} is neither a list nor an object; for one argument write --args '[{text}]'"
+    )
+
+
+def parse_parameters(raw: type, given: tuple[str, ...]) -> dict[str, Any]:
+    """Values for a class's parameters, by their annotations. Raises InvalidError."""
+    from rekindle.execution.declared import parameters_of
+    from rekindle.sdk.binding import annotation_of
+    from rekindle.sdk.checks import nearest
+
+    known = parameters_of(raw)
+    values: dict[str, Any] = {}
+    for item in given:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise InvalidError(f"--param {item!r}: write it as NAME=VALUE")
+        if name not in known:
+            raise InvalidError(f"{raw.__name__} has no parameter {name!r}{nearest(name, known)}")
+        values[name] = _typed(item, text, annotation_of(raw, name))
+    return values
+
+
+def _typed(item: str, text: str, kind: Any) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise InvalidError(f"--param {item}: write true or false")
+        return text.lower() == "true"
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise InvalidError(f"--param {item}: {text!r} is not a whole number") from None
+    return text.encode() if kind is bytes else text

@@ -1,0 +1,210 @@
+"""``rekindle queue dead``: inputs that were given up; seen, put back on the queue, or dropped."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from rekindle.cli import operator
+from rekindle.cli.operator import OperatorClient
+from rekindle.cli.tables import (
+    age,
+    console,
+    duration,
+    json_option,
+    listing,
+    print_json,
+    size,
+    table,
+)
+from rekindle.exception import InvalidError, NotFoundError
+from rekindle.wire import rekindle_pb2 as pb
+
+_PAGE = 500
+_WIDEST_REASON = 80
+
+_FUNCTION = click.option(
+    "--function", "name", default="", metavar="NAME", help="Only those of this function, or app."
+)
+_IDS = click.argument("ids", nargs=-1, metavar="[ID]...")
+_ALL = click.option("--all", "every", is_flag=True, help="All dead letters.")
+_YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+@click.group()
+def dead() -> None:
+    """See to inputs that were given up.
+
+    Of .spawn and .map, an input is given up when its runner was lost too often, no runner could be
+    started for it, or all its retries failed. Its caller gets the error; the input is kept, so that
+    it can run once more when the cause is gone.
+    """
+
+
+@dead.command("ls")
+@_FUNCTION
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most.")
+@json_option
+def ls(name: str, limit: int, as_json: bool) -> None:
+    """List dead letters, the oldest first."""
+    client = operator.connect()
+    found = list(itertools.islice(_letters(client, name), limit + 1))
+    more = len(found) > limit
+    del found[limit:]
+    if as_json:
+        print_json([fields(letter) for letter in found])
+        return
+    if not found:
+        click.echo("There are no dead letters." if not name else f"There are none of {name!r}.")
+        return
+    made = table("id", "function", "call", ">index", ">deliveries", ">age", ">payload", "reason")
+    for letter in found:
+        made.add_row(
+            letter.id,
+            _function(letter),
+            letter.call_id,
+            str(letter.index),
+            str(letter.deliveries),
+            age(time.time() - letter.at_ns / 1e9),
+            size(letter.payload_bytes),
+            _short(letter.reason),
+        )
+    out = console()
+    out.print(made)
+    if more:
+        out.print(f"There are more; --limit shows more than {limit}.", markup=False)
+
+
+@dead.command()
+@click.argument("letter_id", metavar="ID")
+@json_option
+def show(letter_id: str, as_json: bool) -> None:
+    """Show one dead letter, with the whole reason."""
+    client = operator.connect()
+    letter = next((one for one in _letters(client, "") if one.id == letter_id), None)
+    if letter is None:
+        raise NotFoundError(f"no dead letter {letter_id}; `rekindle queue dead ls` lists all")
+    if as_json:
+        print_json(fields(letter))
+        return
+    rows = (
+        ("id", letter.id),
+        ("function", _function(letter)),
+        ("function id", letter.function_id),
+        ("call", letter.call_id),
+        ("index", str(letter.index)),
+        ("deliveries", str(letter.deliveries)),
+        ("given up", f"{duration(time.time() - letter.at_ns / 1e9)} ago"),
+        ("payload", size(letter.payload_bytes)),
+        ("error", letter.error_type or "-"),
+    )
+    console().print(listing(rows))
+    click.echo(f"\n{letter.reason}")
+    if letter.traceback:
+        click.echo(f"\n{letter.traceback.rstrip()}")
+
+
+@dead.command()
+@_IDS
+@_ALL
+@_FUNCTION
+def replay(ids: tuple[str, ...], every: bool, name: str) -> None:
+    """Put dead letters back on the queue: by id, of a function, or all.
+
+    They run as new calls, in the app that is open now: run an app that was closed again first.
+
+    \b
+    rekindle queue dead replay fu-.../1763719000000-0
+    rekindle queue dead replay --function shop.price
+    """
+    _change("replay", ids, every, name)
+
+
+@dead.command()
+@_IDS
+@_ALL
+@_FUNCTION
+@_YES
+def drop(ids: tuple[str, ...], every: bool, name: str, yes: bool) -> None:
+    """Remove dead letters for good: by id, of a function, or all."""
+    if (every or name) and not yes:
+        if not sys.stdin.isatty():
+            raise InvalidError("dropping more than named ids cannot be undone; add --yes")
+        what = f"all dead letters of {name}" if name else "all dead letters"
+        click.confirm(f"Drop {what} for good?", abort=True)
+    _change("drop", ids, every, name)
+
+
+def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
+    if sum((bool(ids), every, bool(name))) != 1:
+        raise InvalidError(f"`rekindle queue dead {what}` takes ids, --function NAME or --all")
+    client = operator.connect()
+    chosen = ids or (tuple(letter.id for letter in _letters(client, name)) if name else ())
+    if name and not chosen:
+        raise NotFoundError(f"there are no dead letters of {name!r}; `rekindle queue dead ls`")
+    replies = []
+    for start in range(0, max(1, len(chosen)), _PAGE):
+        selection = pb.DeadLetterSelection(ids=chosen[start : start + _PAGE], all=every)
+        replies.append(client.request(what.capitalize(), selection, pb.DeadLetterCount))
+    count = sum(reply.count for reply in replies)
+    notes = dict.fromkeys(reply.note for reply in replies if reply.note)
+    done = "put back on the queue" if what == "replay" else "dropped"
+    click.echo(f"{count} dead {'letter' if count == 1 else 'letters'} {done}.")
+    if what == "replay":
+        for call_id in (call for reply in replies for call in reply.calls):
+            click.echo(f"new call: {call_id}")
+    for note in notes:
+        click.echo(note)
+    if ids and count < len(ids) and not notes:
+        click.echo(f"{len(ids) - count} of the ids named none; `rekindle queue dead ls` lists all.")
+
+
+def _letters(client: OperatorClient, name: str) -> Iterator[pb.DeadLetter]:
+    """Dead letters, page by page; those of a function also when its app is closed."""
+    after = ""
+    by_id = name if name.startswith("fu-") else ""
+    while True:
+        request = pb.DeadLettersRequest(function_id=by_id, limit=_PAGE, after=after)
+        reply = client.request("DeadLetters", request, pb.DeadLettersReply)
+        for letter in reply.letters:
+            if not name or name in _names(letter):
+                yield letter
+        if len(reply.letters) < _PAGE:
+            return
+        after = reply.letters[-1].id
+
+
+def _names(letter: pb.DeadLetter) -> tuple[str, ...]:
+    return (letter.function_id, letter.app, letter.function, _function(letter))
+
+
+def _function(letter: pb.DeadLetter) -> str:
+    return f"{letter.app}.{letter.function}".strip(".") or letter.function_id
+
+
+def _short(reason: str) -> str:
+    line = reason.strip().splitlines()[0] if reason.strip() else ""
+    return line if len(line) <= _WIDEST_REASON else line[: _WIDEST_REASON - 1] + "…"
+
+
+def fields(letter: pb.DeadLetter) -> dict[str, Any]:
+    """A dead letter as JSON."""
+    return {
+        "id": letter.id,
+        "call_id": letter.call_id,
+        "index": letter.index,
+        "function_id": letter.function_id,
+        "app": letter.app,
+        "function": letter.function,
+        "reason": letter.reason,
+        "error_type": letter.error_type,
+        "traceback": letter.traceback,
+        "deliveries": letter.deliveries,
+        "at": letter.at_ns / 1e9,
+        "payload_bytes": letter.payload_bytes,
+    }

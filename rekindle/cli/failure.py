@@ -1,0 +1,109 @@
+"""How failures look on the terminal: the user's own with their traceback, rekindle's as one line.
+
+``REKINDLE_TRACEBACK=1`` shows everything.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import traceback
+from types import TracebackType
+
+from rekindle.exception import Error
+from rekindle.sdk.logs import colours
+from rekindle.wire.exceptions import RemoteTraceback, remote_traceback
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_STDLIB = (sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep)
+_HINT = "REKINDLE_TRACEBACK=1 shows where this was raised"
+
+
+def show_failure(error: BaseException) -> None:
+    """What a run ended with."""
+    if isinstance(error, Error) and remote_traceback(error) is None:
+        show_error(error)
+    else:
+        show_exception(error)
+
+
+def show_error(error: Error) -> None:
+    """An error of rekindle's own: ``Error: ...`` and a hint."""
+    if _everything():
+        traceback.print_exception(error)
+        return
+    _write(f"{_paint('Error:', '1;31')} {error}")
+    place = _last_user_frame(error.__traceback__)
+    where = f"{type(error).__name__}, at {place}; " if place else f"{type(error).__name__}; "
+    _write(_paint(where + _HINT, "2"))
+
+
+def show_exception(error: BaseException) -> None:
+    """An exception of the user's code, with the frames of the user's code."""
+    if _everything():
+        traceback.print_exception(error)
+        return
+    remote = remote_traceback(error)
+    if remote is None:
+        text = traceback.TracebackException.from_exception(error)
+        _cut(text, set())
+        _write("".join(text.format()).rstrip())
+        return
+    _write(remote.rstrip())
+    frames = _user_frames(error.__traceback__)
+    if frames:
+        _write(_paint("raised remotely; the call was made here:", "2"))
+        _write("".join(traceback.StackSummary.from_list(frames).format()).rstrip())
+    for note in getattr(error, "__notes__", []):
+        if note not in remote:
+            _write(note)
+
+
+def _cut(text: traceback.TracebackException, seen: set[int]) -> None:
+    """Leave out rekindle's frames, and frames of the machinery of imports."""
+    if id(text) in seen:
+        return
+    seen.add(id(text))
+    text.stack = traceback.StackSummary.from_list([f for f in text.stack if _is_user(f.filename)])
+    for other in (text.__cause__, text.__context__, *(text.exceptions or ())):
+        if other is not None and not _is_remote(other):
+            _cut(other, seen)
+
+
+def _is_remote(text: traceback.TracebackException) -> bool:
+    return text.exc_type is RemoteTraceback
+
+
+def _user_frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
+    """The frames of the user's own files: a call of ours goes through the standard library."""
+    return [
+        frame
+        for frame in traceback.extract_tb(trace)
+        if _is_user(frame.filename) and not frame.filename.startswith(_STDLIB)
+    ]
+
+
+def _last_user_frame(trace: TracebackType | None) -> str:
+    frames = _user_frames(trace)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _is_user(filename: str) -> bool:
+    if filename.startswith((_PACKAGE, "<frozen ")):
+        return False
+    parts = filename.split(os.sep)
+    return not ("click" in parts and "site-packages" in parts) and parts[-2:-1] != ["bin"]
+
+
+def _everything() -> bool:
+    return os.environ.get("REKINDLE_TRACEBACK", "") not in ("", "0")
+
+
+def _paint(text: str, code: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colours(sys.stderr) else text
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

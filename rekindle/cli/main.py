@@ -1,0 +1,107 @@
+"""``rekindle``: the command line. Commands are loaded when they are used, so help is quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from rekindle.exception import Error
+from rekindle.sdk.unsupported import COMMANDS
+from rekindle.wire.version import __version__
+
+#: Name -> (module, what it does).
+_COMMANDS = {
+    "run": ("run", "Run a function or entrypoint of a file."),
+    "up": ("up", "Keep an instance up: Redis, controller and agent."),
+    "down": ("up", "End the instance that `rekindle up` keeps."),
+    "status": ("status", "Show apps, queues and agents of an instance."),
+    "top": ("top", "Watch functions, runners and starts, live."),
+    "logs": ("logs", "Show what an app printed, or follow it."),
+    "queue": ("queue", "Look at queues, cancel calls, replay dead letters."),
+    "pool": ("pool", "Look at pools; set their sizes and policies."),
+    "metrics": ("status", "Print the metrics for Prometheus."),
+    "setup": ("setup", "Get what rekindle needs (CRIU) onto this machine."),
+    "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
+    "snapshot": ("snapshot", "List, inspect and remove snapshots."),
+    "tune": ("tune", "Replay arrivals through the sizing policies; recommend a setting."),
+    "bench": ("bench", "Compare the strategies of a call, phase by phase."),
+}
+
+#: What a shell expects of a program that was interrupted.
+INTERRUPTED = 130
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"rekindle.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from rekindle.sdk.checks import nearest
+
+            if args[0] in COMMANDS:
+                ctx.fail(f"`rekindle {args[0]}` is not there yet; meanwhile: {COMMANDS[args[0]]}")
+            near = nearest(args[0], _COMMANDS)
+            if not near and (args[0].endswith(".py") or "::" in args[0]):
+                near = f"; to run a file: rekindle run {args[0]}"
+            ctx.fail(f"no command {args[0]!r}{near}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rekindle", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Run Python functions in isolated processes that start in milliseconds."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script. Ends with 0, 1 (an error), 2 (wrong usage) or 130 (Ctrl-C)."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command line ``argv``; the exit status."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        value: Any = cli.main(args=list(argv), prog_name="rekindle", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Error as error:
+        from rekindle.cli.failure import show_error
+
+        show_error(error)
+        return 1
+    return value if isinstance(value, int) else 0
+
+
+def _end(number: int, _frame: object) -> None:
+    """SIGTERM ends the program in good order: what it started is taken down."""
+    raise SystemExit(128 + number)

@@ -1,0 +1,205 @@
+"""``rekindle run FILE[::name]``: run an entrypoint here, or a function or method in a runner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+
+from rekindle.cli import arguments, failure, refs
+from rekindle.cli.main import INTERRUPTED
+from rekindle.cli.refs import Target
+from rekindle.exception import InvalidError
+from rekindle.execution.declared import parameters_of
+from rekindle.sdk import logs, running
+from rekindle.sdk.app import LocalEntrypoint
+from rekindle.sdk.binding import annotation_of
+from rekindle.sdk.calls import records
+from rekindle.sdk.cls import Cls
+from rekindle.sdk.local import session
+
+_STRATEGIES = ("warm", "fork", "restore", "cold")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is rekindle's own among the options."""
+
+    phases: bool = False
+    strategy: str | None = None
+    quiet: bool = False
+
+
+def _own_options() -> list[click.Option]:
+    return [
+        click.Option(["--phases"], is_flag=True, help="At the end, show where the time went."),
+        click.Option(
+            ["--strategy"],
+            type=click.Choice(_STRATEGIES),
+            default=None,
+            help="Make every call take exactly this strategy, or fail.",
+        ),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, help="Leave out rekindle's own notes and results."
+        ),
+    ]
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
+)
+@click.argument("reference", metavar="FILE[::NAME]")
+@click.argument("words", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+def run(reference: str, words: tuple[str, ...], **own: Any) -> int:
+    """Run an entrypoint of FILE here, or a function or method of it in a runner.
+
+    NAME is an entrypoint, f, or Cls.method; it can be left out where only one can be meant. ARGS
+    are options made from its signature: `rekindle run FILE --help` shows them. What rekindle up
+    keeps is used, or an instance is brought up and taken down again.
+    """
+    try:
+        target = refs.resolve(reference)
+    except BaseException as error:  # whatever the user's file raised
+        if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
+            raise
+        failure.show_failure(error)
+        return 1
+    status: int = _command_for(target, RunOptions(**own)).main(
+        args=list(words), prog_name=f"rekindle run {reference}", standalone_mode=False
+    )
+    return status
+
+
+run.params += _own_options()
+
+
+# ---- the user's options ------------------------------------------------------------------------
+
+
+def _command_for(target: Target, options: RunOptions) -> click.Command:
+    """A command whose options are those of the target's signature."""
+    function = _raw(target)
+    if not isinstance(target.what, Cls) and arguments.takes_raw(function):
+        return click.Command(
+            target.name,
+            params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)],
+            callback=lambda words: _execute(target, options, words, {}, {}),
+            context_settings={"ignore_unknown_options": True, "help_option_names": []},
+        )
+    params = arguments.options_of(function, target.name)
+    of_class: list[str] = []
+    if isinstance(target.what, Cls):
+        raw = target.what._declaration.raw
+        for name, parameter in parameters_of(raw).items():
+            if not parameter.init:
+                continue
+            default = inspect.Parameter.empty if parameter.default is ... else parameter.default
+            if name in {p.name for p in params}:
+                raise InvalidError(
+                    f"{target.name}: {name!r} is a parameter of the class and of the method; "
+                    f"call it from a local entrypoint, where both can be given"
+                )
+            kind = annotation_of(raw, name)
+            params.append(
+                arguments.option(target.name, name, str if kind is bytes else kind, default)
+            )
+            of_class.append(name)
+    taken = {flag for p in params for flag in (*p.opts, *p.secondary_opts)}
+    own = [p for p in _own_options() if not taken.intersection(p.opts)]
+
+    def callback(**given: Any) -> int:
+        chosen = options
+        for param in own:  # options after FILE count as well
+            assert param.name is not None
+            value = given.pop(param.name)
+            if value:
+                chosen = replace(chosen, **{param.name: value})
+        for_class = {name: given.pop(name) for name in of_class}
+        return _execute(target, chosen, (), given, for_class)
+
+    return click.Command(
+        target.name,
+        params=[*params, *own],
+        callback=callback,
+        help=inspect.getdoc(function),
+        context_settings={"help_option_names": ["--help"]},
+    )
+
+
+def _raw(target: Target) -> Callable[..., Any]:
+    """The user's function, a method without its self."""
+    if isinstance(target.what, LocalEntrypoint):
+        return target.what.raw
+    raw: Any = target.what._declaration.raw
+    if isinstance(target.what, Cls):
+        method = getattr(raw, target.what._declaration.methods[target.method])
+        bound: Callable[..., Any] = method.__get__(raw.__new__(raw))
+        return bound
+    function: Callable[..., Any] = raw
+    return function
+
+
+# ---- running -----------------------------------------------------------------------------------
+
+
+def _execute(
+    target: Target,
+    options: RunOptions,
+    words: tuple[str, ...],
+    values: dict[str, Any],
+    for_class: dict[str, Any],
+) -> int:
+    from rekindle.cli import failure
+
+    if not options.quiet:
+        session.announce = logs.write_note
+    logs.show_notes = not options.quiet
+    status = 0
+    try:
+        with records.collect() as finished, contextlib.ExitStack() as stack:
+            stack.enter_context(running.enable_output())
+            if options.strategy:
+                stack.enter_context(running.ask_strategy(options.strategy))
+            stack.enter_context(target.app.run())
+            try:
+                _call(target, options, words, values, for_class)
+            except KeyboardInterrupt:
+                logs.write_note("Stopping.")
+                status = INTERRUPTED
+            except Exception as error:  # noqa: BLE001 - whatever the user's code raised
+                failure.show_failure(error)
+                status = 1
+    except KeyboardInterrupt:  # while it came up or was taken down
+        logs.write_note("Stopping.")
+        status = INTERRUPTED
+    if options.phases and finished:
+        from rekindle.cli import phases
+
+        sys.stdout.flush()
+        phases.show(finished)
+    return status
+
+
+def _call(
+    target: Target,
+    options: RunOptions,
+    words: tuple[str, ...],
+    values: dict[str, Any],
+    for_class: dict[str, Any],
+) -> None:
+    what = target.what
+    if isinstance(what, LocalEntrypoint):
+        made = what.raw(*words, **values)
+        if inspect.iscoroutine(made):
+            asyncio.run(made)
+        return
+    function = getattr(what(**for_class), target.method) if isinstance(what, Cls) else what
+    result = function.remote(*words, **values)
+    if result is not None and not options.quiet:
+        click.echo(result if isinstance(result, str) else repr(result))

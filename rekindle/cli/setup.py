@@ -1,0 +1,82 @@
+"""``rekindle setup``: fetch what rekindle needs and the machine lacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+
+from rekindle.exception import CriuNotFoundError
+from rekindle.snapshot import criu, fetch, pycriu
+from rekindle.snapshot.criu import Criu
+from rekindle.snapshot.fetch import Progress
+
+
+@click.group()
+def setup() -> None:
+    """Fetch what rekindle needs and this machine lacks."""
+
+
+@setup.command("criu")
+@click.option(
+    "--prefix",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to unpack it; next to the interpreter where it is not given.",
+)
+@click.option("--force", is_flag=True, help="Fetch again, whatever is there.")
+def setup_criu(prefix: Path | None, force: bool) -> None:
+    """Find a CRIU that works (4.0 or newer), or fetch one and pycriu into a private prefix.
+
+    Needs no root. Signatures are verified; the mirror is the one of the machine's own apt.
+    """
+    target = (prefix or criu.default_prefix()).absolute()
+    found = None if force else _usable(prefix)
+    if found is not None and not pycriu.present(target) and found.prefix != str(target):
+        with _progress() as progress:
+            fetch.fetch_pycriu(target, progress)
+    elif found is None or not pycriu.present(target):
+        with _progress() as progress:
+            found = fetch.fetch(target, progress)
+    click.echo(f"CRIU {found.version_text}: {found.binary}")
+    if not criu.may_be_asked():
+        click.echo("note: this user may not run it yet; `rekindle doctor` says what to do")
+    if prefix is not None and target != criu.default_prefix():
+        click.echo(f"note: to use it, set REKINDLE_CRIU={target}")
+
+
+def _usable(prefix: Path | None) -> Criu | None:
+    """What is there already; None where something has to be fetched."""
+    if prefix is None and os.environ.get("REKINDLE_CRIU"):
+        return criu.find()  # fetching another would not help: this one is asked for by name
+    try:
+        if not criu.may_be_asked():
+            return criu.unchecked(prefix or criu.default_prefix())
+        return criu.find() if prefix is None else criu.at(prefix)
+    except CriuNotFoundError:
+        return None
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A progress bar on a terminal, one line for each step elsewhere."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with ProgressBar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("setting up CRIU", total=None)
+        last = ""
+
+        def show(step: str, done: int, total: int) -> None:
+            nonlocal last
+            if step != last and not console.is_terminal:
+                console.print(f"{step} ...")
+            last = step
+            size = f" ({total / 1e6:.0f} MB)" if total > 1e6 else ""
+            bar.update(task, description=step + size, completed=done, total=total or None)
+
+        yield show

@@ -1,0 +1,175 @@
+"""``rekindle status`` and ``rekindle metrics``: what an instance is doing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from rekindle.cli import operator
+from rekindle.cli.tables import duration, table
+from rekindle.wire import rekindle_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from rekindle.wire import rekindle_pb2 as pb
+
+#: How long a controller may take to answer.
+_PATIENCE_S = 3.0
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def status(as_json: bool) -> int:
+    """Show apps, queues and agents of the instance that is up.
+
+    That of $REKINDLE_DIR, or what `rekindle up` keeps. Ends with status 1 when none is up.
+    """
+    import os
+    from pathlib import Path
+
+    from rekindle import paths
+    from rekindle.sdk.local import directory as instance
+
+    named = os.environ.get("REKINDLE_DIR")
+    directory = Path(named) if named else paths.daemon_dir()
+    if instance.supervisor_pid(directory) is None and not instance.answers(directory):
+        if as_json:
+            click.echo(json.dumps({"up": False, "directory": str(directory)}))
+        else:
+            click.echo("No instance is up. `rekindle up` starts one.")
+        return 1
+    from rekindle.sdk.connection.background import background
+    from rekindle.sdk.connection.client import Client
+    from rekindle.wire.messages import as_dict
+
+    async def ask() -> pb.StatusReply:
+        client = Client(directory)
+        await client.hello(_PATIENCE_S)
+        return await client.status()
+
+    report = background().run(ask())
+    if as_json:
+        whole = as_dict(report) | {"up": True, "directory": str(directory)}
+        click.echo(json.dumps(whole, indent=2))
+    else:
+        _show(report, directory)
+    return 0
+
+
+def _show(report: pb.StatusReply, directory: Path) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    redis = f"Redis {report.redis.redis_version}" if report.redis.up else "Redis is away"
+    console.print(
+        f"rekindle {report.version}, up {duration(report.uptime_s)}, in {directory}; {redis}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print()
+    console.print(_agents(report.agents))
+    console.print()
+    functions = [(app, function) for app in report.apps for function in app.functions]
+    console.print(_functions(functions) if functions else "No app is running.")
+    for line in _kept(report):
+        console.print(line, markup=False, soft_wrap=True)
+    if any(agent.stats.snapshots for agent in report.agents):
+        console.print()
+        console.print(_snapshots(report.agents))
+
+
+def _kept(report: pb.StatusReply) -> list[str]:
+    """What is kept of calls that are done, for whom and how long, in lines."""
+    kept, redis = report.kept, report.redis
+    if not report.HasField("kept"):
+        return []
+    memory, file = redis.used_memory / 2**20, redis.aof_current_size / 2**20
+    lines = ["", f"Redis holds {memory:.1f} MiB, and {file:.1f} MiB on disk."]
+    if kept.calls:
+        days = duration(kept.spawned_kept_s)
+        lines.append(f"Results of {_calls(kept.calls)} are kept for who has a handle ({days}):")
+    for one in kept.of:
+        first, last = duration(one.first_gone_in_s), duration(one.last_gone_in_s)
+        until = first if first == last else f"{first} to {last}"
+        lines.append(f"  {one.app}.{one.function}: {_calls(one.calls)}, gone in {until}")
+    if kept.calls > kept.seen:
+        lines.append(f"  and {_calls(kept.calls - kept.seen)} that go later")
+    lines += [
+        f"{one.app}.{one.function}: {_calls(one.calls)} that run, or whose caller has not "
+        f"taken all results; gone then, or with the app"
+        for one in kept.not_taken
+    ]
+    return lines
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count:,} calls"
+
+
+def _agents(agents: Sequence[pb.AgentStatus]) -> Table:
+    made = table("agent", "host", "state", ">runners", ">in flight", ">heard")
+    for agent in agents:
+        count = str(len(agent.stats.runners)) if agent.HasField("stats") else "?"
+        made.add_row(
+            agent.agent_id,
+            agent.host,
+            "connected" if agent.connected else "away",
+            f"{count} of {agent.max_runners}",
+            str(agent.in_flight),
+            f"{agent.last_heard_s:.0f} s ago",
+        )
+    if not agents:
+        made.add_row("none", "", "", "", "", "")
+    return made
+
+
+def _functions(functions: list[tuple[pb.AppStatus, pb.FunctionStatus]]) -> Table:
+    made = table("app", "function", ">queued", ">in flight", ">delayed", "id")
+    for app, function in functions:
+        made.add_row(
+            app.name + (" (closing)" if app.closing else ""),
+            function.name,
+            str(function.queued),
+            str(function.in_flight),
+            str(function.delayed),
+            function.function_id,
+        )
+    return made
+
+
+def _snapshots(agents: Sequence[pb.AgentStatus]) -> Table:
+    """How the next runner of each function would come to be."""
+    made = table("function", "template", "snapshot", "note")
+    for agent in agents:
+        live = {(template.app, template.function) for template in agent.stats.templates}
+        for one in agent.stats.snapshots:
+            note = "; ".join(one.fork_unsafe) or one.reason
+            if one.HasField("progress"):
+                written, elapsed_s = one.progress.written_bytes >> 20, one.progress.elapsed_s
+                note = f"{one.progress.step}, {written} MiB in {elapsed_s:g} s"
+            made.add_row(
+                f"{one.app}.{one.function}",
+                "live" if (one.app, one.function) in live else "-",
+                one.state,
+                note,
+            )
+    return made
+
+
+@click.command()
+def metrics() -> None:
+    """Print the metrics of the instance that is up, in Prometheus text format.
+
+    `rekindle up --metrics 127.0.0.1:9464` serves the same over HTTP.
+
+    \b
+    rekindle metrics | grep rekindle_starts_total
+    """
+    reply = operator.connect().request("Metrics", pb.MetricsRequest(), pb.MetricsReply)
+    click.echo(reply.text, nl=False)

@@ -1,0 +1,87 @@
+"""How every command shows tables, JSON, durations and sizes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+#: Columns where the output is no terminal: a line is an entry, for grep and awk.
+_WIDE = 1000
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+
+
+def print_json(value: Any) -> None:
+    """What ``--json`` prints."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def console(width: int = _WIDE) -> Console:
+    """Where tables go; ``width`` is that of files and pipes."""
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=width)
+
+
+def table(*columns: str) -> Table:
+    """A plain table; a column whose name starts with ``>`` is right-aligned."""
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        made.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    return made
+
+
+def listing(rows: Iterable[tuple[str, ...]]) -> Table:
+    """Rows without a header: names and values."""
+    rows = list(rows)
+    made = table(*[""] * max(map(len, rows), default=0))
+    made.show_header = False
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def duration(seconds: float, units: int = 2) -> str:
+    """``3 d 4 h``, ``5 min 2 s``: the two largest units."""
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, size)
+        if count or parts or unit == "s":
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:units])
+
+
+def age(seconds: float) -> str:
+    """Short, for a column: ``0.3s``, ``12s``, ``5m``, ``3h``, ``2d``."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f}s"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def millis(ms: float | None) -> str:
+    """A duration in milliseconds, to three figures: ``0.42ms``, ``12.3ms``, ``1.9s``."""
+    if ms is None:
+        return "-"
+    if ms >= 10_000:
+        return f"{ms / 1000:.0f}s"
+    if ms >= 1000:
+        return f"{ms / 1000:.1f}s"
+    return f"{ms:.0f}ms" if ms >= 100 else f"{ms:.1f}ms" if ms >= 1 else f"{ms:.2f}ms"
+
+
+def size(count: float) -> str:
+    """Bytes, in the unit that fits: ``512 B``, ``84 MiB``, ``1.5 GiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

@@ -1,0 +1,96 @@
+"""``rekindle up`` and ``rekindle down``: keep an instance up, and end it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from rekindle import paths
+from rekindle.controller.metrics.settings import parse_address
+from rekindle.exception import SetupError
+from rekindle.sdk.local import daemon
+from rekindle.sdk.local import directory as instance
+
+
+@click.command()
+@click.option(
+    "--wait", "wait_s", default=60.0, show_default=True, help="Seconds that it may take to come up."
+)
+@click.option(
+    "--metrics",
+    "address",
+    metavar="HOST:PORT",
+    help="Serve Prometheus metrics there (GET /metrics); REKINDLE_METRICS does the same.",
+)
+@click.option(
+    "--foreground",
+    is_flag=True,
+    help="Stay, and log to standard error: for systemd and containers. SIGTERM ends it.",
+)
+def up(wait_s: float, address: str | None, foreground: bool) -> None:
+    """Start Redis, the controller and the agent, and leave them running.
+
+    Programs and `rekindle run` of this user find the instance by themselves.
+
+    \b
+    rekindle up
+    rekindle up --metrics 127.0.0.1:9464
+    """
+    address = address or os.environ.get("REKINDLE_METRICS", "")
+    directory = paths.daemon_dir()
+    pid = instance.supervisor_pid(directory)
+    if pid is not None and foreground:
+        raise SetupError(f"an instance is up already: {directory} (pid {pid}); `rekindle down`")
+    if pid is not None:
+        click.echo(f"An instance is up already: {directory} (pid {pid}).")
+        if address:
+            click.echo("What it serves is not changed: `rekindle down`, then `rekindle up` again.")
+        return
+    if address:
+        check_address(address)
+        os.environ["REKINDLE_METRICS"] = address
+    if foreground:
+        _become_supervisor(directory)
+    pid = daemon.start(directory, wait_s)
+    click.echo(f"An instance is up: {directory} (pid {pid}). `rekindle down` ends it.")
+    if address:
+        click.echo(f"Metrics: http://{address}/metrics")
+
+
+@click.command()
+def down() -> None:
+    """End the instance that `rekindle up` keeps; what is queued there waits for the next one."""
+    ended = daemon.stop(paths.daemon_dir())
+    click.echo("The instance is down." if ended else "No instance is up.")
+
+
+def _become_supervisor(directory: Path) -> None:
+    """The supervisor takes this process's place."""
+    instance.prepare(directory)
+    os.environ["REKINDLE_HOME"] = str(paths.home())
+    argv = [sys.executable, "-P", "-m", "rekindle.sdk.local.supervisor", "--dir", str(directory)]
+    sys.stdout.flush()
+    os.execv(sys.executable, argv)
+
+
+def check_address(address: str) -> None:
+    """See that metrics can be served there, before anything is started.
+
+    Raises InvalidError or SetupError.
+    """
+    host, port = parse_address(address, "--metrics ")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, where in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(where)
+    except OSError as error:
+        raise SetupError(
+            f"metrics cannot be served on {address}: {error.strerror or error}; "
+            f"choose another HOST:PORT, or end what listens there"
+        ) from error

@@ -1,0 +1,172 @@
+"""Everything about the sizes of pools under one name: recording, costs, settings, the scaler.
+
+Answers the requests about them. Other rooms tell it what happened through its methods.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterable, Mapping
+
+from rekindle.controller import names, policies
+from rekindle.controller.pools import pool_settings
+from rekindle.controller.pools.arrivals import ArrivalLog, Record
+from rekindle.controller.pools.costs import CostBook
+from rekindle.controller.pools.pool_settings import SettingsBook
+from rekindle.controller.pools.scaler import Scaler
+from rekindle.controller.state import Function, State
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.tasks import Tasks
+from rekindle.exception import InvalidError, NotFoundError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.spec import FunctionSpec
+
+DEFAULT_POLICY = "declared"
+
+
+def default_policy(environ: Mapping[str, str] | None = None) -> str:
+    """``$REKINDLE_POOL_POLICY``, or "declared". Raises InvalidError for a name that is none."""
+    name = (os.environ if environ is None else environ).get("REKINDLE_POOL_POLICY") or ""
+    if not name:
+        return DEFAULT_POLICY
+    if name not in policies.REGISTRY:
+        raise InvalidError(
+            f"REKINDLE_POOL_POLICY={name!r} is not a policy; it is one of "
+            f"{', '.join(policies.REGISTRY)}"
+        )
+    return name
+
+
+class PoolService:
+    """One controller's."""
+
+    def __init__(self, state: State, link: RedisLink, tasks: Tasks) -> None:
+        self._state = state
+        self._tasks = tasks
+        self.arrivals = ArrivalLog(link)
+        self.costs = CostBook(link)
+        self.book = SettingsBook(link, default_policy())
+        self.scaler = Scaler(state, self.book, self.arrivals, self.costs, tasks)
+
+    def start(self) -> None:
+        """Begin to plan and to record, in the background."""
+        self._tasks.start(self.scaler.run_forever(), "size pools")
+        self._tasks.start(self.arrivals.keep_forever(), "record arrivals")
+        self._tasks.start(self.costs.keep_forever(), "record costs")
+
+    async def flush(self) -> None:
+        """Store what is not stored yet."""
+        await self.arrivals.flush()
+        await self.costs.flush()
+
+    def results(self, done: pb.Done) -> None:
+        """An agent's message with results: how long inputs run."""
+        function = self._state.functions.get(done.function_id)
+        call = self._state.calls.get(done.call_id)
+        if function is not None and done.execute_ns > 0:
+            params = call.params if call is not None else b""
+            self.scaler.served(function, params, len(done.indexes), done.execute_ns)
+
+    # ---- requests --------------------------------------------------------------------------
+
+    async def set_pool(self, request: pb.SetPoolRequest) -> pb.SetPoolReply:
+        """Change a pool's settings. Raises InvalidError and NotFoundError."""
+        changes = pool_settings.changes_of(request.changes)
+        every = request.every_instance or bool(request.function)
+        found = self._named(request)
+        effective = None
+        for function in found:
+            effective = await self.scaler.set_pool(
+                function, request.params, changes, every=every, reset=request.reset
+            )
+        assert effective is not None
+        return pb.SetPoolReply(
+            function=_label(found[0]),
+            function_ids=[function.function_id for function in found],
+            settings=effective.report(),
+        )
+
+    def _named(self, request: pb.SetPoolRequest) -> list[Function]:
+        """The functions of open apps that a request means."""
+        if not request.function:
+            function = self._state.functions.get(request.function_id)
+            if function is not None and not function.app.closing:
+                return [function]
+            wanted = request.function_id
+        else:
+            wanted = request.function
+            found = [
+                f
+                for f in self._state.functions.values()
+                if _label(f) == wanted and not f.app.closing
+            ]
+            if found:
+                return found
+        known = [_label(f) for f in self._state.functions.values() if not f.app.closing]
+        hint = names.nearest(wanted, known, "no app is running")
+        raise NotFoundError(
+            f"no function {wanted!r} is running here (settings are those of a running app); {hint}"
+        )
+
+    async def recorded(self, request: pb.RecordedRequest) -> pb.RecordedReply:
+        """What is known of a function, for tuning. Raises NotFoundError."""
+        wanted = request.function
+        open_ones = [f for f in self._state.functions.values() if _label(f) == wanted]
+        if not open_ones:
+            await self.costs.load([wanted])
+        records = await self.arrivals.records(wanted)
+        if not records and not open_ones:
+            known = {_label(f) for f in self._state.functions.values()}
+            known |= set(await self.arrivals.labels())
+            hint = names.nearest(wanted, known, "nothing is recorded yet")
+            raise NotFoundError(f"nothing is recorded of a function {wanted!r}; {hint}")
+        since = time.time() - request.since_s if request.since_s > 0 else 0.0
+        spec = open_ones[-1].spec if open_ones else FunctionSpec(app_name="", name="")
+        costs = self.costs.of(wanted)
+        effective = (
+            self.scaler.effective(open_ones[-1])
+            if open_ones
+            else pool_settings.resolve(
+                spec, pool_settings.Changes(), pool_settings.Changes(), self.book.default_policy
+            )
+        )
+        snapshots = spec.enable_memory_snapshot or costs.snapshot
+        levels = costs.levels(snapshots=snapshots)
+        return pb.RecordedReply(
+            function=wanted,
+            now=time.time(),
+            running=bool(open_ones),
+            settings=effective.report(),
+            levels={
+                level.value: pb.LevelCosts(**dataclasses.asdict(f)) for level, f in levels.items()
+            },
+            measured=costs.measured(),
+            costs=costs.report(),
+            series=[_series(record, since) for record in records],
+        )
+
+
+def _series(record: Record, since: float) -> pb.RecordedSeries:
+    service = record.service
+    return pb.RecordedSeries(
+        params=record.digest,
+        arrivals=_arrivals(record.arrivals, since),
+        minutes=_arrivals(record.minutes, since - 60),
+        service=pb.ServiceTimes(
+            count=round(service.count),
+            mean_s=service.mean_s,
+            p50_s=service.quantile_s(0.5),
+            p95_s=service.quantile_s(0.95),
+        ),
+    )
+
+
+def _arrivals(known: Iterable[tuple[float, int]], since: float) -> pb.Arrivals:
+    kept = [one for one in known if one[0] >= since]
+    return pb.Arrivals(at=[at for at, _ in kept], count=[count for _, count in kept])
+
+
+def _label(function: Function) -> str:
+    return f"{function.app.name}.{function.name}"

@@ -1,0 +1,193 @@
+"""The settings of pools: what a function declares, and what was changed since it was registered.
+
+Changes are kept in Redis, as a restart must not undo them; they end with the app that was running.
+Asks nobody to follow them: that is the scaler's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rekindle.controller import policies
+from rekindle.controller.policies.policy import PoolSettings
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.exception import InvalidError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import option_messages, option_values
+from rekindle.wire.spec import FunctionSpec
+
+#: In place of the digest of an instance's parameters: every instance.
+EVERY = "*"
+#: What the SDK accepts, too.
+WINDOW_S = (2.0, 3600.0)
+
+
+def digest(params: bytes) -> str:
+    """What names a pool of a function; agents call it the same."""
+    return hashlib.sha256(params).hexdigest() if params else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What was set for a pool; None is as it was before."""
+
+    min_containers: int | None = None
+    max_containers: int | None = None  # 0: no limit
+    buffer_containers: int | None = None
+    scaledown_window_s: float | None = None
+    policy: str | None = None
+    policy_options: Mapping[str, Any] | None = None
+
+    def then(self, newer: Changes) -> Changes:
+        """These, and newer ones over them. Options go with their policy."""
+        mine, theirs = _set(self), _set(newer)
+        if "policy" in theirs:
+            mine.pop("policy_options", None)
+        return Changes(**{**mine, **theirs})
+
+
+def _set(changes: Changes) -> dict[str, Any]:
+    found = {f.name: getattr(changes, f.name) for f in dataclasses.fields(changes)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class EffectiveSettings:
+    """What holds for a pool."""
+
+    settings: PoolSettings
+    policy: str
+    options: Mapping[str, Any]
+    changed: Changes
+
+    def report(self) -> pb.PoolSettings:
+        """As ``rekindle pool`` shows it."""
+        changed = _set(self.changed)
+        if "policy_options" in changed:
+            changed["policy_options"] = option_messages(changed["policy_options"])
+        return pb.PoolSettings(
+            min_containers=self.settings.min_containers,
+            max_containers=self.settings.max_containers,
+            buffer_containers=self.settings.buffer_containers,
+            scaledown_window=self.settings.scaledown_window_s,
+            policy=self.policy,
+            policy_options=option_messages(self.options),
+            changed=pb.PoolChanges(**changed) if changed else None,
+        )
+
+
+def resolve(
+    spec: FunctionSpec, every: Changes, own: Changes, default_policy: str
+) -> EffectiveSettings:
+    """Declared, then what was set for every instance, then what was set for this one."""
+    changed = every.then(own)
+    most = changed.max_containers
+    settings = PoolSettings(
+        min_containers=_or(changed.min_containers, spec.min_containers),
+        max_containers=spec.max_containers if most is None else (most or None),
+        buffer_containers=_or(changed.buffer_containers, spec.buffer_containers),
+        scaledown_window_s=(
+            spec.scaledown_window_s
+            if changed.scaledown_window_s is None
+            else changed.scaledown_window_s
+        ),
+    )
+    return EffectiveSettings(
+        settings, changed.policy or default_policy, changed.policy_options or {}, changed
+    )
+
+
+def _or(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
+
+
+def changes_of(asked: pb.PoolChanges) -> Changes:
+    """What a request sets. Raises InvalidError, naming the value and what is allowed."""
+    given: dict[str, Any] = {}
+    for name in ("min_containers", "max_containers", "buffer_containers"):
+        if asked.HasField(name):
+            value = getattr(asked, name)
+            if value < 0:
+                raise InvalidError(f"{name}={value} must be 0 or more")
+            given[name] = value
+    if asked.HasField("scaledown_window_s"):
+        seconds = asked.scaledown_window_s
+        low, high = WINDOW_S
+        if not low <= seconds <= high:
+            raise InvalidError(
+                f"scaledown_window={seconds:g} must be from {low:g} to {high:g} seconds"
+            )
+        given["scaledown_window_s"] = seconds
+    if asked.HasField("policy"):
+        options = option_values(asked.policy_options)
+        policies.make(asked.policy, **options)  # names the nearest, or the bad option
+        given |= {"policy": asked.policy, "policy_options": options}
+    elif asked.policy_options:
+        raise InvalidError("options of a policy need the policy: give --policy, too")
+    return Changes(**given)
+
+
+def check(settings: PoolSettings) -> None:
+    """Raise InvalidError where the settings contradict each other."""
+    most = settings.max_containers
+    if most is not None and settings.min_containers > most:
+        raise InvalidError(
+            f"min_containers={settings.min_containers} must not be more than max_containers={most}"
+        )
+
+
+class SettingsBook:
+    """Changes of all functions: function id -> digest, or EVERY -> what was set."""
+
+    def __init__(self, link: RedisLink, default_policy: str) -> None:
+        self._link = link
+        self._of: dict[str, dict[str, Changes]] = {}
+        self.default_policy = default_policy
+
+    def effective(self, function_id: str, spec: FunctionSpec, key: str) -> EffectiveSettings:
+        """What holds for a pool; ``key`` EVERY for instances that nothing was set for."""
+        found = self._of.get(function_id, {})
+        every = found.get(EVERY, Changes())
+        own = found.get(key, Changes()) if key != EVERY else Changes()
+        return resolve(spec, every, own, self.default_policy)
+
+    async def change(
+        self, function_id: str, spec: FunctionSpec, key: str, changes: Changes, *, reset: bool
+    ) -> EffectiveSettings:
+        """Set something. Raises InvalidError for what cannot be; nothing is changed then."""
+        found = self._of.get(function_id, {})
+        every, own = found.get(EVERY, Changes()), found.get(key, Changes())
+        made = changes if reset else own.then(changes)
+        effective = (
+            resolve(spec, made, Changes(), self.default_policy)
+            if key == EVERY
+            else resolve(spec, every, made, self.default_policy)
+        )
+        check(effective.settings)
+        text = json.dumps(_set(made))
+        await self._link.command("HSET", keys.pool(function_id), key, text)
+        self._of.setdefault(function_id, {})[key] = made
+        return effective
+
+    async def load(self, function_id: str) -> None:
+        """Read what was set before a restart."""
+        raw: dict[bytes, bytes] = await self._link.command("HGETALL", keys.pool(function_id))
+        if raw:
+            self._of[function_id] = {
+                key.decode(): Changes(**json.loads(text)) for key, text in raw.items()
+            }
+
+    def set_for(self, function_id: str) -> list[str]:
+        """The pools of a function that something was set for."""
+        return list(self._of.get(function_id, ()))
+
+    async def forget(self, function_id: str) -> None:
+        """Its app is closed."""
+        if self._of.pop(function_id, None) is not None:
+            await self._link.command("UNLINK", keys.pool(function_id))

@@ -1,0 +1,126 @@
+"""What is kept of calls that are done, and what goes: at once where nobody can ask for it again.
+
+The caller of ``.remote()`` and whoever iterates over ``.map()`` are the only readers of their
+results, and say what they have taken. It counts only then: a reader whose connection broke asks
+again, and finds all that it has not. When an ephemeral app ends, what its only readers did not take
+goes with it; spawned calls, whose handles anybody may hold, stay for their time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from rekindle.controller import names
+from rekindle.controller.queue.blob_keeper import BlobKeeper
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import App, State
+from rekindle.controller.storage.store import QueueStore
+from rekindle.exception import InvalidError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.blobs import size_of
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: Streams of an app that closes get so long to bring what they have to its readers.
+_READ_S = 2.0
+_LOOK_S = 0.02
+_PAGE = 256
+#: Of a call that is gone: its dead letters may need its blobs (lua/taken.lua).
+_LETTERED = 2
+#: Indexes that one message may name: more than a client takes at a time.
+_MOST_INDEXES = 1 << 20
+
+
+class Retention:
+    """Lets go of calls."""
+
+    def __init__(
+        self, state: State, store: QueueStore, blobs: BlobKeeper, settings: Settings
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._blobs = blobs
+        self._settings = settings
+
+    async def taken(self, request: pb.TakenRequest) -> None:
+        """The only reader of some calls has these results.
+
+        Raises InvalidError for what makes no sense; calls that others may read stay as they are.
+        """
+        for one in request.calls:
+            names.check_call_id(one.call_id)
+            for key in one.blobs:
+                size_of(key)  # raises for what is none
+                if key.partition("/")[0] != one.call_id:
+                    raise InvalidError(f"the blob {key!r} is not of the call {one.call_id!r}")
+        for one in request.calls:
+            await self._taken(one)
+
+    async def _taken(self, one: pb.TakenCall) -> None:
+        indexes = list(_indexes(one))
+        state = await self._store.taken(
+            one.function_id,
+            one.call_id,
+            indexes,
+            whole=one.whole,
+            ttl_s=self._settings.invoke_ttl_s,
+        )
+        if state < 0:
+            return
+        self._blobs.drop(one.blobs)
+        if not one.whole:
+            return
+        call = self._state.calls.get(one.call_id)
+        if call is not None:
+            call.unread = True
+        if state == _LETTERED:
+            await self._store.expire_indexes([one.call_id], self._settings.result_ttl_s)
+            return
+        await self._store.drop_indexes([one.call_id])
+        if not one.blobs:  # of a map: they are not named
+            self._blobs.drop_calls([one.call_id])
+
+    async def forget(self, app: App) -> None:
+        """An ephemeral app has ended: what nobody can ask for again goes."""
+        if not app.ephemeral:
+            return
+        await self._until_read(app)
+        forgotten = 0
+        for function_id in app.functions:
+            calls = await self._store.once(function_id)
+            for start in range(0, len(calls), _PAGE):
+                page = calls[start : start + _PAGE]
+                lettered = await self._store.drop(function_id, page)
+                gone = [one for one in page if one not in lettered]
+                await self._store.drop_indexes(gone)
+                self._blobs.drop_calls(gone)
+                # The blobs of a letter live as long as the index of their call.
+                ttl_s = self._settings.result_ttl_s
+                await self._store.expire_indexes(sorted(lettered), ttl_s)
+            forgotten += len(calls)
+        if forgotten:
+            log.info("calls forgotten", extra=kv(app=app.app_id, calls=forgotten))
+
+    async def _until_read(self, app: App) -> None:
+        """Streams that are being read get to their end, where they get there soon."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _READ_S
+        while loop.time() < end and any(
+            call.watchers for call in self._state.calls.values() if call.function.app is app
+        ):
+            await asyncio.sleep(_LOOK_S)
+
+
+def _indexes(one: pb.TakenCall) -> Iterable[int]:
+    if len(one.first) != len(one.last):
+        raise InvalidError("the runs of taken results have no ends")
+    runs = list(zip(one.first, one.last, strict=True))
+    if any(first < 0 or last < first for first, last in runs):
+        raise InvalidError("a run of taken results ends before it begins")
+    if sum(last - first + 1 for first, last in runs) > _MOST_INDEXES:
+        raise InvalidError(f"more than {_MOST_INDEXES:,} results are named at once")
+    for first, last in runs:
+        yield from range(first, last + 1)

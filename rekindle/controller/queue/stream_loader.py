@@ -1,0 +1,259 @@
+"""Entries that come into memory from the stream: in their turn, after a restart, found again.
+
+Memory holds a bounded number of undone inputs of a function; the others wait on the stream. What
+is here and what was completed a moment ago is never taken up a second time (tombstones.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from rekindle.controller.queue.dispatcher import Dispatcher
+from rekindle.controller.queue.inputs import (
+    AssignedBatch,
+    DetachedInput,
+    DetachedState,
+    QueuedBatch,
+    QueueEntry,
+)
+from rekindle.controller.settings import MIB, Settings
+from rekindle.controller.state import Call, Function, State
+from rekindle.controller.storage.records import CallMeta, InputProgress, StoredEntry
+from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.tasks import Tasks
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+_TAKE_BYTES = 16 * MIB
+_TAKE_INPUTS = 4096
+#: Entries that are read at once by their ids; each may have some MiB.
+_LOAD = 16
+
+
+class StreamLoader:
+    """Takes inputs from the stream into memory."""
+
+    def __init__(
+        self,
+        state: State,
+        store: QueueStore,
+        dispatcher: Dispatcher,
+        tasks: Tasks,
+        settings: Settings,
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._dispatcher = dispatcher
+        self._tasks = tasks
+        self._settings = settings
+        dispatcher.on_low = self.take_more
+        #: Completes the given inputs of a call that is cancelled, or whose app is closing.
+        self.cancel: Callable[[Call, Iterable[int]], Coroutine[Any, Any, None]]
+        #: Called with a call that was waited for, read back after a restart.
+        self.on_orphan: Callable[[Call], None] = lambda call: None
+
+    # ---- room
+
+    def fits(self, function: Function, inputs: int, size: int, depth: int) -> bool:
+        """Whether memory has room for so many more inputs of a function.
+
+        What is made inside of calls has as much room again: what waits on the stream may wait for
+        just these.
+        """
+        settings = self._settings
+        if depth:
+            return function.held + function.coming + inputs <= 2 * settings.held_inputs
+        held, held_bytes = function.held + function.coming, function.held_bytes
+        held_bytes += function.coming_bytes
+        return held + inputs <= settings.held_inputs and (
+            not held_bytes or held_bytes + size <= settings.held_bytes
+        )
+
+    def _room(self, function: Function) -> tuple[int, int]:
+        settings = self._settings
+        inputs = settings.held_inputs - function.held - function.coming
+        size = settings.held_bytes - function.held_bytes - function.coming_bytes
+        return min(inputs, _TAKE_INPUTS), min(size, _TAKE_BYTES)
+
+    def take_more(self, function: Function) -> None:
+        """Take inputs that wait on the stream, where memory has room for them."""
+        if not function.backlog or function.loading or function.app.closing:
+            return
+        if min(self._room(function)) <= 0:
+            return
+        function.loading = True
+        function.loaded.clear()
+        self._tasks.start(self._take(function), "take inputs")
+
+    async def _take(self, function: Function) -> None:
+        try:
+            while function.backlog and not function.app.closing:
+                inputs, size = self._room(function)
+                if inputs <= 0 or size <= 0:
+                    return
+                function.backlog = False  # an accept that comes in meanwhile sets it again
+                with function.tombstones.reading():
+                    entries, left = await self._store.take(function.function_id, inputs, size)
+                    function.backlog = function.backlog or left
+                    await self._hold(function, entries)
+        finally:
+            function.loading = False
+            function.loaded.set()
+
+    async def drain(self, function: Function) -> None:
+        """Take and complete all that waits on the stream: the function's app is closing."""
+        await function.loaded.wait()  # no more than one take is on its way
+        with function.tombstones.reading():
+            while True:
+                entries, _ = await self._store.take(function.function_id, _TAKE_INPUTS, _TAKE_BYTES)
+                if not entries:
+                    break
+                await self._hold(function, entries)
+        await self.adopt(function)
+
+    # ---- by their ids
+
+    async def adopt(self, function: Function) -> None:
+        """Hold entries that are pending but not in memory: a reply was lost, or a restart."""
+        with function.tombstones.reading():
+            await self._load(function, await self._store.pending(function.function_id))
+
+    async def claim(self, function: Function, idle_s: float) -> None:
+        """Take over entries that are pending for too long, under whatever name."""
+        with function.tombstones.reading():
+            found = await self._store.pending(function.function_id, int(idle_s * 1000))
+            missing = self._missing(function, found)
+            if missing:
+                log.warning(
+                    "entries were lost track of",
+                    extra=kv(function=function.function_id, entries=len(missing)),
+                )
+            await self._load(function, missing)
+
+    async def hold(self, function: Function, entries: Sequence[str]) -> None:
+        """Take up entries wherever they are, waiting ones too (their call is cancelled)."""
+        with function.tombstones.reading():
+            await self._load(function, entries)
+
+    async def recover(self, function: Function, *, orphaned: bool) -> None:
+        """Read back what the controller before this one had taken.
+
+        ``orphaned``: agents may come back with some of it.
+        """
+        with function.tombstones.reading():
+            pending = await self._store.pending(function.function_id)
+            await self._load(function, pending, orphaned=orphaned)
+        [function.undone] = await self._store.depth([function.function_id])
+        function.backlog = True  # whether it is so, the first take tells
+
+    async def _load(
+        self, function: Function, entries: Sequence[str], *, orphaned: bool = False
+    ) -> None:
+        missing = self._missing(function, entries)
+        for start in range(0, len(missing), _LOAD):
+            page = self._missing(function, missing[start : start + _LOAD])
+            found = await self._store.load(function.function_id, page) if page else []
+            await self._hold(function, found, orphaned=orphaned)
+
+    def _missing(self, function: Function, entries: Iterable[str]) -> list[str]:
+        known, is_gone = function.entries, function.tombstones.is_gone
+        return [one for one in entries if one not in known and not is_gone(one)]
+
+    # ---- into memory
+
+    async def _hold(
+        self, function: Function, entries: Sequence[StoredEntry], *, orphaned: bool = False
+    ) -> None:
+        over: list[tuple[Call, list[int]]] = []
+        for stored in entries:
+            if stored.entry in function.entries or function.tombstones.is_gone(stored.entry):
+                continue
+            wanted = set(stored.indexes) - stored.done
+            if stored.meta is None or not wanted:
+                log.error(
+                    "an entry of the queue makes no sense",
+                    extra=kv(function=function.function_id, entry=stored.entry),
+                )
+                await self._store.discard(function.function_id, stored.entry)
+                continue
+            call = self.call(stored.call_id, function, stored.meta)
+            request = pb.SubmitRequest.FromString(stored.request)
+            call.depth = max(call.depth, request.depth)
+            inputs = {item.index: item for item in request.inputs if item.index in wanted}
+            entry = self.enter(call, stored.entry, len(inputs), len(stored.request))
+            if call.cancelled or function.app.closing:  # never to be ready
+                call.undone.update(dict.fromkeys(inputs, AssignedBatch(entry, None, inputs)))
+                over.append((call, list(inputs)))
+                continue
+            self._resume(entry, inputs, stored.progress, orphaned)
+            if call.kind == "invoke":
+                self.on_orphan(call)
+        for call, indexes in over:
+            await self.cancel(call, indexes)
+        self._dispatcher.pump()
+
+    def enter(self, call: Call, entry: str, inputs: int, size: int) -> QueueEntry:
+        """Count an entry as one that is in memory."""
+        function = call.function
+        made = function.entries[entry] = QueueEntry(call, entry, inputs, size)
+        function.held += inputs
+        function.held_bytes += size
+        return made
+
+    def _resume(
+        self,
+        entry: QueueEntry,
+        inputs: dict[int, pb.Input],
+        progress: dict[int, InputProgress],
+        orphaned: bool,
+    ) -> None:
+        undone = entry.call.undone
+        for index, kept in progress.items():
+            item = inputs.get(index)
+            if item is None:
+                continue
+            alone = DetachedInput(entry, item, DetachedState.QUEUED, kept=True)
+            alone.lost, alone.retries, alone.ambiguous = kept.lost, kept.retries, kept.ambiguous
+            alone.killed = kept.lost  # by what, is not kept
+            undone[index] = alone
+            wait_s = kept.due_ms / 1000 - time.time()
+            if kept.due_ms and wait_s > 0:
+                alone.state = DetachedState.DELAYED
+                self._dispatcher.delay(alone, wait_s)
+            elif orphaned:
+                alone.state = DetachedState.ORPHANED
+                self._state.orphaned[alone] = None
+            else:
+                self._dispatcher.enqueue(alone)
+        plain = {index: item for index, item in inputs.items() if index not in progress}
+        if not plain:
+            return
+        if orphaned:
+            part = AssignedBatch(entry, None, plain)
+            undone.update(dict.fromkeys(plain, part))
+            self._state.orphaned[part] = None
+        else:
+            self._dispatcher.enqueue(QueuedBatch(entry, list(plain.values())))
+
+    def call(self, call_id: str, function: Function, meta: CallMeta) -> Call:
+        """The call in memory, made from ``meta`` where it is not there."""
+        call = self._state.calls.get(call_id)
+        if call is None:
+            call = self._state.calls[call_id] = Call(
+                call_id=call_id,
+                function=function,
+                params=meta.params,
+                strategy=meta.strategy,
+                submitted_ns=meta.submitted_ns,
+                kind=meta.kind,
+            )
+        call.counted(meta.done, meta.total, meta.batches)
+        call.accepted = max(call.accepted, meta.accepted)
+        call.depth = max(call.depth, meta.depth)
+        call.cancelled = max(call.cancelled, meta.cancelled)
+        return call

@@ -1,0 +1,119 @@
+"""Descriptors: whether two are one, what they lie on, and new ones in a given state."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import platform
+import socket
+import struct
+import termios
+
+from rekindle.linux.libc import check, libc
+
+_KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
+_KCMP_FILE = 0
+_EPOLL_CTL_ADD = 1
+_TFD_IOC_SET_TICKS = 0x40085400
+_SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _UDIAG_SHOW_PEER, _UNIX_DIAG_PEER = 20, 1, 4, 2
+_NETLINK_SOCK_DIAG = 4
+
+
+def share_description(one: int, other: int) -> bool:
+    """Whether two descriptors of this process are one open file (one offset, one set of flags).
+
+    Raises OSError where the kernel does not tell.
+    """
+    if _KCMP is None:
+        raise OSError("kcmp is not known on this processor")
+    pid = os.getpid()
+    return check(libc.syscall(_KCMP, pid, pid, _KCMP_FILE, one, other), "kcmp") == 0
+
+
+def filesystem_type(fd: int) -> int:
+    """The magic number of the file system that ``fd`` lies on."""
+    answer = ctypes.create_string_buffer(256)
+    check(libc.fstatfs(fd, answer), "fstatfs")
+    return int(struct.unpack_from("l", answer)[0]) & 0xFFFFFFFF
+
+
+def new_epoll() -> int:
+    """An epoll that watches nothing."""
+    return check(libc.epoll_create1(os.O_CLOEXEC), "epoll_create1")
+
+
+class _EpollEvent(ctypes.Structure):
+    # The kernel packs it on x86-64 alone.
+    _pack_ = 1 if platform.machine() == "x86_64" else 8
+    _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
+
+
+def epoll_add(epoll_fd: int, fd: int, events: int, data: int) -> None:
+    """Watch ``fd``; all 64 bits of ``data`` are the watcher's, as ``select.epoll`` cannot say."""
+    event = _EpollEvent(events, data)
+    check(libc.epoll_ctl(epoll_fd, _EPOLL_CTL_ADD, fd, ctypes.byref(event)), "epoll_ctl")
+
+
+def new_signalfd(mask: int, flags: int) -> int:
+    """A signalfd for the signals in ``mask``: bit n-1 is signal n."""
+    raw = (ctypes.c_ubyte * 128)(*mask.to_bytes(8, "little"))
+    return check(libc.signalfd(-1, raw, flags), "signalfd")
+
+
+def new_timerfd(
+    clock: int, flags: int, left: tuple[int, int], interval: tuple[int, int], ticks: int
+) -> int:
+    """A timerfd that fires after ``left`` and then each ``interval`` (seconds, nanoseconds).
+
+    ``ticks``: how often it has fired already without being read.
+    """
+    fd = check(libc.timerfd_create(clock, flags), "timerfd_create")
+    value = (ctypes.c_long * 4)(*interval, *left)
+    check(libc.timerfd_settime(fd, 0, value, None), "timerfd_settime")
+    if ticks:
+        fcntl.ioctl(fd, _TFD_IOC_SET_TICKS, struct.pack("Q", ticks))
+    return fd
+
+
+def copy_pipe_content(read_fd: int, write_fd: int, size: int) -> None:
+    """What waits in one pipe also into another, of the same capacity; nothing is taken out."""
+    if size and check(libc.tee(read_fd, write_fd, ctypes.c_size_t(size), 0), "tee") != size:
+        raise OSError("tee: a part of what is in the pipe was not copied")
+
+
+def bytes_waiting(fd: int) -> int:
+    """How much could be read from a pipe or socket."""
+    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+
+
+def unix_peer(inode: int) -> int:
+    """Inode of the socket that a Unix socket is connected to; 0 where there is none.
+
+    Raises OSError where the kernel does not tell.
+    """
+    any_cookie = 0xFFFFFFFF
+    body = struct.pack(
+        "=BBHIIIII",
+        socket.AF_UNIX,
+        0,
+        0,
+        0xFFFFFFFF,  # in any state
+        inode,
+        _UDIAG_SHOW_PEER,
+        any_cookie,
+        any_cookie,
+    )
+    head = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as asking:
+        asking.send(head + body)
+        answer = asking.recv(4096)
+    if struct.unpack_from("=H", answer, 4)[0] != _SOCK_DIAG_BY_FAMILY:
+        raise OSError("the kernel does not tell the peer of a Unix socket")
+    at, end = 16 + 16, struct.unpack_from("=I", answer)[0]
+    while at + 4 <= end:
+        size, kind = struct.unpack_from("=HH", answer, at)
+        if kind == _UNIX_DIAG_PEER:
+            return int(struct.unpack_from("=I", answer, at + 4)[0])
+        at += max(4, (size + 3) & ~3)
+    return 0

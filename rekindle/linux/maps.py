@@ -1,0 +1,80 @@
+"""The mappings of a process as /proc/PID/maps, smaps and smaps_rollup tell them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
+
+
+class Mapping(NamedTuple):
+    """One area of memory."""
+
+    start: int
+    end: int
+    permissions: str  # "rw-p"; the last letter is "s" for one that is shared
+    offset: int
+    device: int
+    inode: int
+    path: str  # what it is a mapping of, "" for anonymous memory
+    #: Of VmFlags in smaps.
+    vm_flags: frozenset[str] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+    @property
+    def prot(self) -> int:
+        """The permissions as mmap(2) has them."""
+        bits = zip("rwx", (PROT_READ, PROT_WRITE, PROT_EXEC), strict=True)
+        return sum(bit for letter, bit in bits if letter in self.permissions)
+
+
+def mappings(pid: int | str = "self") -> Iterator[Mapping]:
+    """All of a process. Raises OSError."""
+    with open(f"/proc/{pid}/maps") as lines:
+        for line in lines:
+            yield _parse(line)
+
+
+def mappings_with_flags(
+    smaps: str = "/proc/self/smaps",
+) -> Iterator[Mapping]:
+    """All of this process, each with its flags. Raises OSError."""
+    head = ""
+    with open(smaps) as lines:
+        for line in lines:
+            if line.startswith("VmFlags:"):
+                yield _parse(head)._replace(vm_flags=frozenset(line.split()[1:]))
+            elif "-" in line.partition(" ")[0]:  # "Shared_Clean:" and its like have none
+                head = line
+
+
+def rollup(pid: int) -> dict[str, int]:
+    """Totals of a process's smaps in bytes, by name (Rss, Pss, Private_Dirty). Raises OSError."""
+    found = {}
+    with open(f"/proc/{pid}/smaps_rollup") as lines:
+        for line in lines:
+            name, _, rest = line.partition(":")
+            if rest.endswith(" kB\n"):
+                found[name] = int(rest.split()[0]) * 1024
+    return found
+
+
+def _parse(line: str) -> Mapping:
+    fields = line.rstrip("\n").split(maxsplit=5)
+    start, _, end = fields[0].partition("-")
+    major, _, minor = fields[3].partition(":")
+    return Mapping(
+        int(start, 16),
+        int(end, 16),
+        fields[1],
+        int(fields[2], 16),
+        os.makedev(int(major, 16), int(minor, 16)),
+        int(fields[4]),
+        fields[5] if len(fields) == 6 else "",
+    )

@@ -1,0 +1,76 @@
+"""Memory of this process: areas put at given addresses, and freed pages given back."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Collection
+from typing import Any
+
+from rekindle.linux.libc import check, libc, locked_libc
+
+_MAP_SHARED = 0x01
+_MAP_PRIVATE = 0x02
+_MAP_DROPPABLE = 0x08  # a type of mapping of its own, from Linux 6.11 on
+_MAP_FIXED = 0x10
+_MAP_ANONYMOUS = 0x20
+_MAP_NORESERVE = 0x4000
+
+#: Advice by the name that its flag has in /proc/PID/smaps (``VmFlags``).
+_ADVICE = {"wf": 18, "dd": 16, "dc": 10, "hg": 14, "nh": 15, "mg": 12}
+
+
+def return_freed_memory() -> None:
+    """Give the allocator's free pages back, so that they are not frozen into a snapshot."""
+    trim = getattr(libc, "malloc_trim", None)  # absent in musl
+    if trim is not None:
+        trim(0)
+
+
+def empty_area(start: int, length: int, prot: int, vm_flags: Collection[str]) -> None:
+    """Put an empty anonymous area at ``start``, with these permissions and flags.
+
+    Whatever was mapped there is gone: MAP_FIXED replaces it in one step, so that no other thread
+    meets a hole. ``vm_flags`` are as in /proc/PID/smaps. Raises OSError.
+    """
+    droppable = "dp" in vm_flags
+    # A droppable mapping is wiped on fork and left out of core dumps by itself.
+    flags = _MAP_ANONYMOUS | (_MAP_DROPPABLE if droppable else _MAP_PRIVATE)
+    if "nr" in vm_flags and not droppable:
+        flags |= _MAP_NORESERVE
+    _map_at(libc, start, length, prot, flags)
+    for name, advice in _ADVICE.items():
+        if name in vm_flags and not (droppable and name in ("wf", "dd")):
+            place, size = ctypes.c_void_p(start), ctypes.c_size_t(length)
+            check(libc.madvise(place, size, advice), f"madvise({advice}) at {start:#x}")
+    if "lo" in vm_flags:
+        place, size = ctypes.c_void_p(start), ctypes.c_size_t(length)
+        check(libc.mlock(place, size), f"mlock at {start:#x}")
+
+
+# Other Python threads must not run while memory is moved from under them.
+
+
+def map_shared_at(address: int, size: int, prot: int, fd: int, offset: int) -> None:
+    """Put a shared mapping of ``fd`` in the place of what lies at ``address``."""
+    _map_at(locked_libc, address, size, prot, _MAP_SHARED, fd, offset)
+
+
+def reserve_at(address: int, size: int) -> None:
+    """Unmap what lies at ``address``, and keep the place: nothing else is mapped there."""
+    _map_at(locked_libc, address, size, 0, _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE)
+
+
+def map_private_copy_at(address: int, size: int, prot: int) -> None:
+    """Put anonymous memory with the same content in the place of what lies at ``address``."""
+    content = ctypes.string_at(address, size)
+    _map_at(locked_libc, address, size, 3, _MAP_PRIVATE | _MAP_ANONYMOUS)
+    ctypes.memmove(address, content, size)
+    place = ctypes.c_void_p(address)
+    check(locked_libc.mprotect(place, ctypes.c_size_t(size), prot), "mprotect")
+
+
+def _map_at(
+    by: Any, address: int, size: int, prot: int, flags: int, fd: int = -1, offset: int = 0
+) -> None:
+    if by.mmap(address, size, prot, flags | _MAP_FIXED, fd, offset) != address:
+        check(-1, f"mmap of {size} bytes at {address:#x}")

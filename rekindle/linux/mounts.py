@@ -1,0 +1,51 @@
+"""Mounts of this process's mount namespace."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from rekindle.linux.libc import check, libc
+
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_BIND = 4096
+MS_REC = 16384
+_MS_PRIVATE = 1 << 18
+_MNT_DETACH = 2
+
+
+def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    check(
+        libc.mount(
+            source.encode(),
+            target.encode(),
+            fstype.encode() or None,
+            ctypes.c_ulong(flags),
+            data.encode() or None,
+        ),
+        f"mount {target}",
+    )
+
+
+def unmount(target: str) -> None:
+    """Detach the mount at ``target`` even while something in it is open."""
+    check(libc.umount2(target.encode(), _MNT_DETACH), f"umount {target}")
+
+
+def make_private() -> None:
+    """Keep this namespace's mounts from propagating to the machine, and the reverse."""
+    mount("none", "/", flags=MS_REC | _MS_PRIVATE)
+
+
+def mount_proc() -> None:
+    """Show this PID namespace's own processes under /proc."""
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def mount_shm() -> None:
+    """Give this mount namespace a /dev/shm of its own: what is in it is a process's memory."""
+    if os.path.isdir("/dev/shm"):
+        mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")

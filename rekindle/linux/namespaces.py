@@ -1,0 +1,89 @@
+"""Namespaces of this process: left, entered, made, and who owns them."""
+
+from __future__ import annotations
+
+import os
+
+from rekindle.linux import mounts
+from rekindle.linux.libc import check, libc
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+#: Mounts, host name and System V IPC.
+CLONE_OWN = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC
+
+#: ioctl on a namespace: a descriptor of the user namespace that owns it.
+_NS_GET_USERNS = 0xB701
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by ``flags`` for new ones."""
+    check(libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def setns(fd: int, kind: int) -> None:
+    """Enter the namespace that ``fd`` names; ``kind`` is the CLONE_NEW* flag it must have."""
+    check(libc.setns(fd, kind), "setns")
+
+
+def owns_pid_namespace() -> bool:
+    """Whether this process's user namespace is the one that owns its PID namespace.
+
+    Where the kernel cannot be asked it has but one user namespace, or says so when it is used.
+    """
+    import fcntl
+
+    try:
+        with open("/proc/self/ns/pid") as own:
+            owner = fcntl.ioctl(own.fileno(), _NS_GET_USERNS)
+    except PermissionError:
+        return False  # it lies outside of ours
+    except OSError:
+        return True
+    try:
+        return os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user"))
+    finally:
+        os.close(owner)
+
+
+def set_hostname(name: str) -> None:
+    """Set the host name of this UTS namespace."""
+    raw = name.encode()
+    check(libc.sethostname(raw, len(raw)), "sethostname")
+
+
+def isolate(hostname: str) -> None:
+    """Leave for mounts, host name and IPC of one's own; for PID 1 of a PID namespace.
+
+    /proc shows that PID namespace alone, /dev/shm is empty. Mounts must be private already.
+    """
+    unshare(CLONE_OWN)
+    mounts.mount_proc()
+    mounts.mount_shm()
+    set_hostname(hostname)
+
+
+def enter_user_namespace(more: int = 0) -> None:
+    """Leave for a new user namespace, and for those in ``more``; all capabilities hold in there.
+
+    Only this user is mapped, to the same ids as outside: user code sees its own uid, its files keep
+    their owners, and no other user's can be taken on. The process must have one thread.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER | more)
+    # The kernel lets an unprivileged user map a group only once nobody can drop groups any more:
+    # a group can be what keeps somebody from a file.
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    _write("/proc/self/gid_map", f"{gid} {gid} 1")
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)

@@ -1,0 +1,26 @@
+"""This process and others: the parent's death, and what /proc says of a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from rekindle.linux.libc import check, libc
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(expected_parent: int | None = None) -> None:
+    """Get SIGKILL when the thread that forked this process ends.
+
+    ``expected_parent`` closes the race with a parent that was gone before the call.
+    """
+    check(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
+    if expected_parent is not None and os.getppid() != expected_parent:
+        os._exit(1)
+
+
+def status(pid: int | str = "self") -> dict[str, str]:
+    """/proc/PID/status: name -> value, as text. Raises OSError."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}

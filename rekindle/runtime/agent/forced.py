@@ -1,0 +1,92 @@
+"""Strategies that are asked for by name (bench, tests): exactly that one, or an error."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rekindle.exception import Error, StrategyUnavailableError
+from rekindle.runtime.agent.inputs import outcome
+from rekindle.runtime.agent.inputs.assignment import Assignment
+from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
+from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.scheduling.memory import share_of
+from rekindle.runtime.agent.starts.freezing import freeze
+from rekindle.wire.phases import Strategy, now_ns
+
+
+async def run(pool: Pool, leases: Leases, one: Assignment, strategy: Strategy) -> None:
+    """Run an input by this strategy."""
+    if pool.closed:
+        pool.submit([one])  # it is cancelled
+        return
+    try:
+        if strategy is Strategy.WARM:
+            runner = pool.runners.last_used() or await leases.borrow_back(pool)
+            if runner is None:
+                raise StrategyUnavailableError("warm: no idle runner is there")
+        else:
+            runner = await pool.start(strategy, now_ns())
+            runner.private = True
+            pool.welcome(runner)
+    except (Error, UserCodeFailed) as error:
+        pool.results.done(outcome.of_one(one, outcome.start_failed(one, error)))
+        return
+    await pool.dispatcher.run_alone(runner, one)
+    await _measure(pool, runner)
+    if runner.private and runner.state is RunnerState.IDLE:
+        await pool.stop(runner)
+
+
+async def _measure(pool: Pool, runner: Runner) -> None:
+    """Its share of memory, after the caller has its answer: reading it takes milliseconds."""
+    if runner.state is RunnerState.IDLE:
+        share = await asyncio.to_thread(share_of, runner.channel.pid)
+        pool.history.measured_pss[runner.id] = share.pss if share is not None else 0
+
+
+async def prepare(pool: Pool, leases: Leases, strategy: Strategy, timeout_s: float) -> None:
+    """Have what ``strategy`` needs: an idle runner, a snapshot, a live template.
+
+    Raises Error, UserCodeFailed or TimeoutError.
+    """
+    async with asyncio.timeout(timeout_s):
+        if strategy is Strategy.WARM:
+            await _ensure_idle(pool, leases)
+        elif strategy is Strategy.RESTORE:
+            await _ensure_snapshot(pool)
+        elif strategy is Strategy.FORK:
+            await _ensure_template(pool)
+
+
+async def _ensure_idle(pool: Pool, leases: Leases) -> None:
+    if pool.runners.last_used() is None and await leases.borrow_back(pool) is None:
+        pool.welcome(await pool.starter.start(None, now_ns()))
+
+
+async def _ensure_snapshot(pool: Pool) -> None:
+    revision, starter = pool.revision, pool.starter
+    if not revision.snapshots_enabled:
+        raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
+    await revision.tracker.look()
+    if revision.background:
+        await asyncio.gather(*revision.background, return_exceptions=True)
+    if revision.tracker.snapshot is None:
+        revision.tracker.not_before = 0.0
+        await freeze(starter.context, revision, starter.say)
+    if revision.tracker.snapshot is None:
+        raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
+
+
+async def _ensure_template(pool: Pool) -> None:
+    revision, starter = pool.revision, pool.starter
+    if not revision.snapshots_enabled or revision.fork_unsafe:
+        raise StrategyUnavailableError(f"fork: {revision.why_no_fork()}")
+    await revision.tracker.look()
+    if revision.has_best_template():
+        return
+    if revision.tracker.snapshot is not None:
+        await starter.restore_template()
+    else:
+        await starter.boot_template()

@@ -1,0 +1,87 @@
+"""What happened on this node, for its heartbeat: the newest starts, and counts of all of them."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from rekindle.runtime.agent.inputs.assignment import Cancel
+from rekindle.runtime.agent.recent import Recent
+from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.revision import Revision, digest
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import Strategy, durations_ms
+
+#: Starts that are kept.
+_KEPT = 256
+#: Starts that one heartbeat reports at most; the rest follow with the next ones.
+_TOLD = 64
+
+
+@dataclass
+class History:
+    """Since this agent started."""
+
+    starts: deque[pb.RunnerStart] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    #: How many starts there were, ever: the number of the newest one.
+    count: int = 0
+    #: (function id, "died" | "timeout" | ...) -> runners that ended so.
+    lost: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Runner id -> its share of memory, bytes, after a call that asked for a strategy by name.
+    measured_pss: Recent[str, int] = field(default_factory=lambda: Recent(_KEPT))
+    _told: int = 0
+
+    def note(self, start: pb.RunnerStart) -> None:
+        """One more start."""
+        self.count += 1
+        start.seq = self.count
+        self.starts.append(start)
+
+    def runner_ended(self, function_id: str, runner: Runner) -> None:
+        """A runner ended while it was its pool's: counted, unless it was to be."""
+        if not runner.kill_reason:
+            how = "died"
+        elif runner.kill_for is None:
+            return
+        else:
+            how = "timeout" if runner.kill_for.cancel is Cancel.NO else "cancelled"
+        self.lost[function_id, how] += 1
+
+    def news(self) -> list[pb.RunnerStart]:
+        """Starts since the last time this was asked, oldest first."""
+        first = self.count - len(self.starts)  # number of the oldest that is kept
+        begin = max(self._told, first)
+        self._told = min(self.count, begin + _TOLD)
+        return list(self.starts)[begin - first : self._told - first]
+
+    def tell_again(self) -> None:
+        """The last heartbeats may not have arrived: report what is kept once more."""
+        self._told = 0
+
+    def runners_lost(self) -> dict[str, pb.LostRunners]:
+        """By function id."""
+        lost: dict[str, pb.LostRunners] = {}
+        for (function_id, how), count in self.lost.items():
+            lost.setdefault(function_id, pb.LostRunners()).by_reason[how] = count
+        return lost
+
+
+def start_of(
+    function_id: str, revision: Revision, runner: Runner | None, began_ns: int, error: str
+) -> pb.RunnerStart:
+    """The record of a start; of one that failed without a runner."""
+    made = pb.RunnerStart(
+        at_ns=began_ns,
+        function=revision.label,
+        function_id=function_id,
+        params=digest(revision.params),
+        error=error,
+    )
+    if runner is not None:
+        made.runner_id = runner.id
+        made.strategy = runner.strategy.value
+        made.notes.extend(runner.notes)
+        made.from_disk = runner.strategy is Strategy.RESTORE and revision.read_from_disk > 0
+        for name, ms in durations_ms(began_ns, runner.marks).items():
+            made.phases_ms[name] = round(ms, 3)
+    return made

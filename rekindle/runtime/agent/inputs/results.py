@@ -1,0 +1,72 @@
+"""The results of inputs on their way to the controller, and the inputs that go back to it."""
+
+from __future__ import annotations
+
+import logging
+
+from rekindle.runtime.agent.inputs.assignment import Assignment
+from rekindle.runtime.agent.inputs.blobs import Blobs
+from rekindle.runtime.agent.inputs.inflight import InFlight
+from rekindle.runtime.agent.inputs.outcome import Outcomes
+from rekindle.runtime.agent.tasks import BackgroundTasks
+from rekindle.runtime.agent.uplink import Uplink
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+
+class Results:
+    """Sends what became of inputs; large results go into the blob store before."""
+
+    def __init__(self, in_flight: InFlight, blobs: Blobs, uplink: Uplink) -> None:
+        self._in_flight = in_flight
+        self._blobs = blobs
+        self._uplink = uplink
+        self._tasks = BackgroundTasks()
+
+    def may_run(self) -> bool:
+        """Whether inputs may be run: no, while too many results are unconfirmed."""
+        return not self._in_flight.full
+
+    def done(self, outcomes: Outcomes) -> None:
+        """Inputs of one call have their results."""
+        if self._blobs.large(outcomes):
+            self._tasks.spawn(self._put_aside(outcomes))
+        else:
+            self._send(outcomes)
+
+    async def _put_aside(self, outcomes: Outcomes) -> None:
+        await self._blobs.put_aside(outcomes)
+        self._send(outcomes)
+
+    def _send(self, outcomes: Outcomes) -> None:
+        message = pb.AgentMessage()
+        done = message.done
+        settle = self._in_flight.settle
+        for one, status, result in zip(
+            outcomes.inputs, outcomes.statuses, outcomes.results, strict=True
+        ):
+            if settle(one, status, result):
+                done.indexes.append(one.index)
+                done.statuses.append(status)  # type: ignore[arg-type]
+                done.results.append(result)
+        if not done.indexes:
+            return  # second results of inputs that the controller has given up
+        order = outcomes.order
+        done.call_id, done.function_id, done.app_id = order.call_id, order.function_id, order.app_id
+        done.execute_ns = outcomes.execute_ns
+        self._uplink.send(message)
+
+    def returned(self, one: Assignment, reason: str) -> None:
+        """Its runner died under it; the controller may give it to a runner again."""
+        log.warning("runner lost", extra=kv(input=one.input_id, reason=reason))
+        self._in_flight.give_up(one)
+        returned = pb.InputsReturned(
+            call_id=one.order.call_id, indexes=[one.index], reason=reason, begun=[one.index]
+        )
+        self._uplink.send(pb.AgentMessage(returned=returned))
+
+    async def close(self) -> None:
+        """Give up what is still on its way into the store."""
+        await self._tasks.cancel()

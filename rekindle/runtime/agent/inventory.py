@@ -1,0 +1,30 @@
+"""What there is on a node: for those that look at it. They act through what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rekindle.runtime.agent.pools.agenda import PoolKey
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.revision import Revision, digest
+from rekindle.snapshot.store import SnapshotStore
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Pools, and what they hold below their runners."""
+
+    store: SnapshotStore
+    pools: dict[PoolKey, Pool] = field(default_factory=dict)
+    revisions: dict[str, Revision] = field(default_factory=dict)
+
+    def pool_of(self, function_id: str, params: bytes) -> Pool | None:
+        """The pool of a function, where there is one."""
+        return self.pools.get((function_id, digest(params)))
+
+    def runners(self) -> Iterator[Runner]:
+        """Of all pools."""
+        for pool in self.pools.values():
+            yield from pool.runners.values()

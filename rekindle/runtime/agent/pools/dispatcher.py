@@ -1,0 +1,447 @@
+"""The inputs of one pool: those that wait, the slices that runners get, and what comes of them.
+
+Slices are as large as inputs are quick (pace.py). What a slow input holds up is called back and
+given to others (runner_monitor.py); what a runner that died had not begun is given to another at
+once. What a runner died with is handed out alone, after what waits already: no other input pays for
+it. How many runners there are is the pool's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from rekindle.runtime.agent.inputs import outcome
+from rekindle.runtime.agent.inputs.assignment import (
+    MAX_SLICE_BYTES,
+    Assignment,
+    AssignmentState,
+    Cancel,
+    Slice,
+    frame,
+)
+from rekindle.runtime.agent.inputs.outcome import Outcomes
+from rekindle.runtime.agent.inputs.results import Results
+from rekindle.runtime.agent.pools import runner_monitor
+from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
+from rekindle.runtime.agent.pools.pace import MAX_SLICE, Pace
+from rekindle.runtime.agent.pools.runner_set import RunnerSet
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.tasks import BackgroundTasks
+from rekindle.wire import finished
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.finished import Ending
+from rekindle.wire.frames import FrameError, Header
+from rekindle.wire.logs import kv
+from rekindle.wire.phases import Mark, Strategy, now_ns
+from rekindle.wire.spec import FunctionSpec
+
+log = logging.getLogger(__name__)
+
+_CANCELLED = "the input was cancelled"
+_CLOSED = "the app was closed before the input could run to its end"
+_NOT_RUN = "the app was closed before the input could run"
+
+
+class InputDispatcher:
+    """See the module. ``publish`` takes what happens; ``results`` what becomes of inputs."""
+
+    def __init__(
+        self,
+        spec: FunctionSpec,
+        runners: RunnerSet,
+        results: Results,
+        publish: Callable[[Event], None],
+    ) -> None:
+        self._label = f"{spec.app_name}.{spec.name}"
+        self._timeout_s = spec.timeout_s
+        #: A runner serves one input alone.
+        self._single_use = spec.single_use_containers
+        self._runners = runners
+        self._results = results
+        self._publish = publish
+        self.waiting: deque[Assignment] = deque()
+        self.pace = Pace()
+        self.closed = False
+        self._suspects: set[Assignment] = set()
+        #: Runner id -> set when it has ended its slice; of runners that are to run one input.
+        self._alone: dict[str, asyncio.Event] = {}
+        self._tasks = BackgroundTasks()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ---- from the node -------------------------------------------------------------------------
+
+    def take_in(self, inputs: list[Assignment]) -> None:
+        """Inputs of one order wait from now on, those of a call in their order."""
+        if self.closed:
+            for one in inputs:
+                self._results.done(outcome.of_one(one, outcome.cancelled(one, _NOT_RUN)))
+            return
+        last, first = (self.waiting[-1] if self.waiting else inputs[0]), inputs[0]
+        overtaken = first.order.call_id == last.order.call_id and first.index < last.index
+        if first.order.suspect:
+            self._suspects.update(inputs)
+            overtaken = False
+        if overtaken or first.order.depth > last.order.depth:
+            self._merge(inputs)  # requests overtake each other; runners wait for those below them
+        else:
+            self.waiting.extend(inputs)
+
+    def suspects(self) -> int:
+        """Those that wait of the inputs that a runner died with."""
+        if self._suspects:
+            here = (AssignmentState.WAITING, AssignmentState.HANDED)
+            self._suspects = {one for one in self._suspects if one.state in here}
+        return sum(1 for one in self._suspects if one.state is AssignmentState.WAITING)
+
+    def cancel(self, inputs: Iterable[Assignment], *, kill: bool) -> None:
+        """Waiting ones are taken back, running ones get InputCancellation, or a killed runner."""
+        batches: dict[str, Outcomes] = {}
+        runners: set[str] = set()
+        for one in inputs:
+            if one.state is AssignmentState.WAITING:
+                one.cancel = Cancel.ASK
+                batch = batches.setdefault(one.order.call_id, Outcomes(one.order))
+                batch.add(one, outcome.cancelled(one, _CANCELLED))
+            elif one.state is AssignmentState.HANDED and one.runner_id in self._runners:
+                one.cancel = Cancel.KILL if kill else Cancel.ASK
+                runners.add(one.runner_id)
+        if batches:
+            self.waiting = deque(one for one in self.waiting if one.cancel is Cancel.NO)
+            for batch in batches.values():
+                self._results.done(batch)
+        for runner_id in runners:
+            runner = self._runners[runner_id]
+            # What has not begun comes back, and is dropped here; it must not begin meanwhile.
+            runner.page.recall(runner.handed)
+            self._look_at(runner, time.monotonic())
+            self._look_soon()
+
+    def fail_waiting(self, make: Callable[[Assignment], pb.Result], count: int) -> None:
+        """Give the inputs that wait longest a result without running them."""
+        for _ in range(min(count, len(self.waiting))):
+            one = self.waiting.popleft()
+            self._results.done(outcome.of_one(one, make(one)))
+
+    def close(self) -> None:
+        """What waits, and what comes from now on, is cancelled."""
+        self.closed = True
+        self.fail_waiting(lambda one: outcome.cancelled(one, _NOT_RUN), len(self.waiting))
+
+    async def finish(self) -> None:
+        """Wait until it is known how the runners ended that died with an input."""
+        await self._tasks.finish()
+
+    # ---- handing out -----------------------------------------------------------------------
+
+    def _dispatch_to(self, runner: Runner) -> None:
+        """Hand what waits to a runner that has just ended a slice."""
+        if not self.waiting or not self._results.may_run() or runner.dying or runner.private:
+            return
+        if runner.state is RunnerState.IDLE:
+            if not self._runners.may_run(self.depth()):
+                return
+            self._hand(runner, self._cut(1 + self._coming()))
+        if self.waiting and self._goes_ahead(runner):
+            self._hand(runner, self._cut(len(self._runners)))
+
+    def dispatch(self) -> None:
+        """Hand what waits to runners that are idle, and ahead to busy ones where that pays."""
+        while self.waiting and self._results.may_run():
+            runner = self._runners.last_used()
+            if runner is None or not self._runners.may_run(self.depth()):
+                break
+            self._hand(runner, self._cut(len(self._runners.idle()) + self._coming()))
+        if self.waiting and self.pace.ahead and self._results.may_run():
+            for runner in self._runners.with_inputs():
+                if self.waiting and self._goes_ahead(runner):
+                    self._hand(runner, self._cut(len(self._runners)))
+
+    def depth(self) -> int:
+        """How many calls the input that is next was made inside of."""
+        return self.waiting[0].order.depth if self.waiting else 0
+
+    def _coming(self) -> int:
+        """Runners that are starting, or that the inputs which wait are worth."""
+        return self._runners.coming(self.depth(), self.pace.runners_for(len(self.waiting)))
+
+    def _goes_ahead(self, runner: Runner) -> bool:
+        """Whether a busy runner is handed its next slice before it has ended the one it has."""
+        return (
+            len(runner.slices) == 1
+            and self.pace.ahead
+            and not (self._single_use or runner.private or runner.recalled_at or runner.dying)
+            and runner.waits_at < 0
+            and not (runner.slices[0].order.suspect or self.waiting[0].order.suspect)
+            # Of one call only, so that it is known which one a runner prints for.
+            and runner.slices[0].order.call_id == self.waiting[0].order.call_id
+        )
+
+    def _cut(self, takers: int) -> list[Assignment]:
+        """The next slice: inputs of one call and method, in order."""
+        waiting = self.waiting
+        first = waiting.popleft()
+        piece, size = [first], len(first.payload)
+        alone = self._single_use or first.order.suspect
+        most = 1 if alone else self.pace.slice_size(len(waiting) + 1, takers)
+        call_id, method = first.order.call_id, first.method
+        while waiting and len(piece) < min(most, MAX_SLICE):
+            one = waiting[0]
+            size += len(one.payload)
+            if one.order.call_id != call_id or one.method != method or size > MAX_SLICE_BYTES:
+                break
+            if one.order.suspect:
+                break
+            piece.append(waiting.popleft())
+        return piece
+
+    async def run_alone(self, runner: Runner, one: Assignment) -> None:
+        """Have a runner run one input and nothing else; returns when that has ended."""
+        if one.state is not AssignmentState.WAITING:
+            return  # it was cancelled meanwhile
+        if runner.state is not RunnerState.IDLE:
+            self._results.returned(one, f"runner {runner.id}: it ended before it had the input")
+            return
+        self._alone[runner.id] = ended = asyncio.Event()
+        self._hand(runner, [one])
+        await ended.wait()
+
+    def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
+        """Give a runner a slice."""
+        runner.handed += 1
+        first, now = inputs[0], now_ns()
+        piece = Slice(
+            runner.handed,
+            first.order,
+            now,
+            {one.index: one for one in inputs},
+            to_idle=not runner.slices,
+        )
+        if not runner.slices:
+            runner.seen_began_ns, runner.seen_at = 0, time.monotonic()
+        if runner.handed == 1 and first.order.received_ns <= runner.ready_ns:
+            piece.started_for = first.index
+        for one in inputs:
+            one.move(AssignmentState.HANDED)
+            one.runner_id = runner.id
+        runner.hand(piece)
+        with contextlib.suppress(FrameError):  # its end is reported next, and gives them back
+            header, payloads = frame(piece.number, inputs)
+            runner.channel.send(header, payloads)
+        self._look_soon()
+
+    # ---- what comes back -------------------------------------------------------------------
+
+    def take_results(self, runner: Runner, header: Header, body: bytes) -> None:
+        """A frame of results of a runner's oldest slice."""
+        runner.output.drain()  # what an input printed goes before its result
+        piece, spent = runner.slices[0], False
+        if header["slice"] != piece.number:
+            log.error("out of step, runner %s", runner.id)
+            runner.kill("it answered out of step")
+            return
+        self._take(runner, body)
+        if not header["last"]:
+            return
+        runner.slices.popleft()
+        self.put_back(piece.left.values())
+        if not runner.slices and not runner.dying:
+            runner.recalled_at = 0.0
+            runner.rest()
+        if not runner.slices:
+            if (ended := self._alone.pop(runner.id, None)) is not None:
+                ended.set()
+            elif self._single_use:
+                runner.private = spent = True
+        self._publish(SliceEnded(runner, piece.number == 1, spent))
+        self._dispatch_to(runner)
+
+    def _take(self, runner: Runner, records: bytes) -> None:
+        """Make results of a runner's records, those that are known already left out."""
+        found: dict[int, tuple[Slice, Outcomes, outcome.Values]] = {}
+        took_ns = count = 0
+        for record in finished.read(records):
+            for piece in runner.slices:
+                one = piece.left.pop(record.number, None)
+                if one is not None:
+                    break
+            else:
+                continue
+            if piece.number not in found:
+                values = outcome.Values(piece.order, runner.id, Strategy.WARM)
+                found[piece.number] = (piece, Outcomes(piece.order), values)
+            _piece, batch, values = found[piece.number]
+            one.runner_id = ""
+            count += 1
+            took_ns += record.ended_ns - record.began_ns
+            batch.execute_ns += record.ended_ns - record.began_ns
+            if (
+                record.ending == Ending.RETURNED
+                and one.cancel is Cancel.NO
+                and piece.started_for != record.number
+            ):
+                queued_ns = record.began_ns
+                if piece.to_idle and piece.taken == 0:
+                    queued_ns = piece.handed_ns
+                result = values.result(one.order.submitted_ns, queued_ns, record)
+                batch.add_serialized(one, pb.SUCCESS, result)
+            else:
+                self._take_in_full(runner, piece, batch, one, record)
+            piece.taken += 1
+        runner.inputs_done += count
+        self.pace.note(count, took_ns / 1e9)
+        for _piece, batch, _values in found.values():
+            self._results.done(batch)
+
+    def _take_in_full(
+        self,
+        runner: Runner,
+        piece: Slice,
+        batch: Outcomes,
+        one: Assignment,
+        record: finished.Finished,
+    ) -> None:
+        if one.cancel is not Cancel.NO:
+            record = record._replace(ending=Ending.CANCELLED)
+        started = piece.started_for == record.number
+        strategy = runner.strategy if started else Strategy.WARM
+        queued_ns = piece.handed_ns if piece.to_idle and piece.taken == 0 else record.began_ns
+        marks = marks_before(runner, queued_ns, started=started)
+        notes = runner.notes if started else []
+        batch.add(one, outcome.of_record(one, runner.id, strategy, marks, record, notes))
+
+    def put_back(self, inputs: Iterable[Assignment]) -> None:
+        """Inputs that did not begin wait again, in their order; cancelled ones have ended."""
+        again: list[Assignment] = []
+        for one in inputs:
+            one.runner_id = ""
+            if one.state is not AssignmentState.HANDED:
+                continue  # the controller has given it up
+            if self.closed or one.cancel is not Cancel.NO:
+                words = _CLOSED if self.closed else _CANCELLED
+                self._results.done(outcome.of_one(one, outcome.cancelled(one, words)))
+            else:
+                one.move(AssignmentState.WAITING)
+                again.append(one)
+        self._merge(again)
+
+    def _merge(self, inputs: list[Assignment]) -> None:
+        """Put inputs where their depth and age say, whatever way they came."""
+        if not inputs:
+            return
+        last = max(map(_age, inputs))
+        before = []
+        while self.waiting and _age(self.waiting[0]) < last:
+            before.append(self.waiting.popleft())
+        self.waiting.extendleft(sorted(before + inputs, key=_age, reverse=True))
+
+    # ---- runners that end ------------------------------------------------------------------
+
+    def runner_ended(self, runner: Runner) -> None:
+        """A runner is gone: its finished inputs have results, one can be to blame, the others wait
+        again."""
+        self._take(runner, runner.last_words.unsent)
+        left = {one.index: one for piece in runner.slices for one in piece.left.values()}
+        running = left.get(runner.last_words.index) if runner.last_words.index is not None else None
+        if running is None and left and runner.kill_for is None and runner.slices[0].taken == 0:
+            running = next(iter(left.values()))  # it died as it took the first one up
+        with_input = False
+        if running is not None and (runner.kill_for is None or runner.kill_for is running):
+            del left[running.index]
+            with_input = self._is_to_return(runner, running)
+            if with_input:
+                self._tasks.spawn(self._return(runner, running))
+        self.put_back(left.values())
+        runner.slices.clear()
+        self._runners.pop(runner.id, None)
+        if (ended := self._alone.pop(runner.id, None)) is not None:
+            ended.set()
+        self._publish(RunnerEnded(runner, with_input))
+
+    async def _return(self, runner: Runner, one: Assignment) -> None:
+        """Say how its runner died, once that is known; it may be given to another."""
+        self._results.returned(one, await runner.fate())
+
+    def _is_to_return(self, runner: Runner, one: Assignment) -> bool:
+        """Whether the input that a runner died under goes back to the controller; else it gets its
+        result here."""
+        one.runner_id = ""
+        if self.closed or one.cancel is not Cancel.NO:
+            words = _CLOSED if self.closed else "the input was cancelled, and its runner ended"
+            self._results.done(outcome.of_one(one, outcome.cancelled(one, words)))
+            return False
+        if runner.kill_for is not one:
+            return True
+        piece = next(piece for piece in runner.slices if one.index in piece.left)
+        started = piece.started_for == one.index
+        result = outcome.timed_out(
+            one,
+            runner.id,
+            runner.strategy if started else Strategy.WARM,
+            marks_before(runner, piece.handed_ns, started=started),
+            self._label,
+            self._timeout_s,
+        )
+        batch = outcome.of_one(one, result)
+        batch.execute_ns = int(self._timeout_s * 1e9)
+        self._results.done(batch)
+        return False
+
+    # ---- runners that are looked at ------------------------------------------------------------
+
+    def _look_soon(self) -> None:
+        """Look at the runners that have inputs from now on, until none has any."""
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(runner_monitor.LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        busy = [runner for runner in self._runners.with_inputs() if runner.slices]
+        self.pace.running_s = max([0.0, *(self._look_at(runner, now) for runner in busy)])
+        if self.waiting:
+            self._publish(InputsWait())
+        if busy:
+            self._look_soon()
+
+    def _look_at(self, runner: Runner, now: float) -> float:
+        """For how long its input has been running."""
+        look = runner_monitor.look_at(runner, now, self._timeout_s, self.pace.slow_s)
+        if look.relieve is not None:
+            self._relieve(runner, look.relieve)
+        return look.running_s
+
+    def _relieve(self, runner: Runner, running: Assignment) -> None:
+        """What waits behind its input was called back: take that, and what it has finished."""
+        records = runner.page.unsent()
+        runner.output.drain()  # what those inputs printed goes before their results
+        self._take(runner, records)
+        behind = []
+        for piece in runner.slices:
+            behind += [one for one in piece.left.values() if one is not running]
+            piece.left = {index: one for index, one in piece.left.items() if one is running}
+        if behind:
+            log.debug("called back", extra=kv(runner=runner.id, inputs=len(behind)))
+            self.put_back(behind)
+
+
+def _age(one: Assignment) -> tuple[int, bool, int, str, int]:
+    """What sorts inputs by when they were submitted, those of a call by their index.
+
+    The deepest first: runners wait for them, and what was begun is to end. Those that a runner died
+    with last: each may cost one more start, and the others would wait for it.
+    """
+    order = one.order
+    return -order.depth, order.suspect, order.submitted_ns, order.call_id, one.index
+
+
+def marks_before(runner: Runner, handed_ns: int, *, started: bool) -> list[Mark]:
+    """The marks of a call up to the hand-over of its input to the runner."""
+    if not started:
+        return [("queue", handed_ns)]
+    return [("queue", runner.began_ns), *runner.marks]

@@ -1,0 +1,85 @@
+"""What a pool keeps below its runners: the snapshot to be made, the template to be kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from rekindle.exception import Error
+from rekindle.runtime.agent.pools.events import Event, SnapshotEnded
+from rekindle.runtime.agent.starts.freezing import freeze
+from rekindle.runtime.agent.starts.ladder import Starter
+from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.tasks import BackgroundTasks
+from rekindle.wire.logs import kv
+from rekindle.wire.pools import Level
+
+log = logging.getLogger(__name__)
+
+#: Share of memory that stays free of templates kept in advance.
+_SPARE_MEMORY = 0.15
+
+
+@dataclass
+class TemplateKeeper:
+    """Makes snapshots and keeps templates of one pool's revision, off the critical path."""
+
+    revision: Revision
+    starter: Starter
+    tasks: BackgroundTasks
+    publish: Callable[[Event], None]
+
+    def freeze_when_due(self, *, waiting: bool) -> None:
+        """Begin the snapshot once an input has been answered, so that it delays none."""
+        revision = self.revision
+        if not revision.snapshots_enabled or not revision.tracker.wanted() or revision.background:
+            return
+        if not revision.served.is_set() and waiting:
+            return
+        task = asyncio.create_task(freeze(self.starter.context, revision, self.starter.say))
+        revision.background.add(task)
+        task.add_done_callback(revision.background.discard)
+        task.add_done_callback(lambda _task: self.publish(SnapshotEnded()))
+
+    def keep_template_when_due(self, level: Level) -> None:
+        """Restore the template too, so that the next runners are forked from mapped memory.
+
+        Also in place of one that was booted: its own memory is free then, and forks are quicker.
+        ``level``: what is to be held below the runners.
+        """
+        revision = self.revision
+        snapshot = revision.tracker.snapshot
+        if (
+            snapshot is None
+            or revision.restoring
+            or level not in (Level.BOOTED, Level.MAPPED)
+            or revision.has_best_template()
+            or snapshot.manifest.fork_unsafe
+            or revision.fork_unsafe
+            or not memory_to_spare()
+        ):
+            return
+        self.keep_template()
+
+    def keep_template(self) -> None:
+        """Restore the template, to fork from, in the background."""
+        self.revision.restoring = True
+        self.tasks.spawn(self._keep_template())
+
+    async def _keep_template(self) -> None:
+        try:
+            await self.starter.restore_template()
+        except Error as error:
+            log.warning("no template kept", extra=kv(function=self.revision.label, reason=error))
+        finally:
+            self.revision.restoring = False
+
+
+def memory_to_spare() -> bool:
+    """Whether the node may keep a template that no one has asked for yet."""
+    memory = psutil.virtual_memory()
+    return bool(memory.available > _SPARE_MEMORY * memory.total)

@@ -1,0 +1,193 @@
+"""What a node's templates and runners hold, measured now and then, off the way of every call.
+
+Reading a process's share of memory walks its page tables, so only those that may have changed are
+read again, in a thread, and never so often that it costs more than a hundredth of a core.
+Decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from rekindle.exception import SnapshotError
+from rekindle.runtime.agent.inventory import Inventory
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.runtime.agent.scheduling.idle_levels import live
+from rekindle.runtime.agent.starts.template import LiveTemplate
+from rekindle.snapshot import residency
+from rekindle.snapshot.store import SnapshotStore
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: Between two looks, at least.
+PERIOD_S = 2.0
+#: A process that did nothing is measured again after this: what it shares changes with others.
+STALE_S = 60.0
+_SHARE_OF_TIME = 100
+
+
+class Share(NamedTuple):
+    """Of one process, bytes."""
+
+    rss: int = 0
+    pss: int = 0
+    mapped: int = 0  # the part of its pss that lies in files
+    private: int = 0  # what is its own alone: freed when it ends
+
+
+@dataclass(frozen=True)
+class _Reading:
+    share: Share
+    at: float
+    inputs: int  # that it had served then
+
+
+@dataclass
+class Memory:
+    """What was measured last."""
+
+    runners: dict[str, _Reading] = field(default_factory=dict)
+    templates: dict[str, _Reading] = field(default_factory=dict)
+    #: Snapshot key -> bytes of it in the page cache.
+    cached: dict[str, int] = field(default_factory=dict)
+    #: Of those, snapshots that no process of this node maps.
+    unmapped: set[str] = field(default_factory=set)
+    store_bytes: int = 0  # of all snapshots, on disk
+    took_s: float = 0.0
+    passes: int = 0
+    _store_at: float = -1e9
+
+    def runner_share(self, pool: Pool, runner: Runner) -> Share:
+        """Of a runner; what its siblings hold where it was not measured yet."""
+        reading = self.runners.get(runner.id)
+        return reading.share if reading is not None else self.usual_runner(pool)
+
+    def usual_runner(self, pool: Pool) -> Share:
+        """Of a runner of this pool, by the largest that was measured."""
+        known = [self.runners[r].share for r in pool.runners if r in self.runners]
+        return max(known, key=lambda share: share.private, default=Share())
+
+    def idle_runner(self, pool: Pool) -> Share | None:
+        """The middle one of its idle runners that have served; None when none was measured."""
+        known = sorted(
+            self.runners[runner.id].share
+            for runner in pool.runners.values()
+            if runner.id in self.runners and runner.state is RunnerState.IDLE
+        )
+        return known[len(known) // 2] if known else None
+
+    def template_share(self, template: LiveTemplate) -> Share:
+        """Of a template; zeros where it was not measured yet."""
+        reading = self.templates.get(template.id)
+        return reading.share if reading is not None else Share()
+
+    def total(self) -> Share:
+        """Of all processes."""
+        readings = [*self.runners.values(), *self.templates.values()]
+        return Share(*map(sum, zip(*(r.share for r in readings), strict=True)))
+
+    def cached_bytes(self) -> int:
+        """Of all snapshots, in the page cache."""
+        return sum(self.cached.values())
+
+    def held_bytes(self) -> int:
+        """What counts against the budget: the processes' shares, and what is only cached."""
+        return self.total().pss + sum(self.cached.get(key, 0) for key in self.unmapped)
+
+    # ---- measuring -------------------------------------------------------------------------
+
+    async def measure(self, inventory: Inventory) -> None:
+        """One look at everything that may have changed."""
+        now = time.monotonic()
+        live_runners = {r.id: r for r in inventory.runners() if r.state is not RunnerState.GONE}
+        live_templates = {
+            r.template.id: r.template
+            for r in inventory.revisions.values()
+            if r.template is not None and live(r)
+        }
+        for kept, there in ((self.runners, live_runners), (self.templates, live_templates)):
+            for gone in kept.keys() - there.keys():
+                del kept[gone]
+        due = [
+            (self.runners, runner.id, runner.channel.pid, runner.inputs_done)
+            for runner in live_runners.values()
+            if _due(self.runners.get(runner.id), runner.inputs_done, now)
+        ]
+        due += [
+            (self.templates, template.id, template.channel.pid, 0)
+            for template in live_templates.values()
+            if _due(self.templates.get(template.id), 0, now)
+        ]
+        snapshots = {
+            revision.tracker.snapshot.key: revision.tracker.snapshot.images
+            for revision in inventory.revisions.values()
+            if revision.tracker.snapshot is not None
+        }
+        used = {
+            pool.revision.tracker.snapshot.key
+            for pool in inventory.pools.values()
+            if pool.runners and pool.revision.tracker.snapshot is not None
+        } | {
+            revision.tracker.snapshot.key
+            for revision in inventory.revisions.values()
+            if live(revision) and revision.tracker.snapshot is not None
+        }
+        pids = [pid for _, _, pid, _ in due]
+        shares, cached = await asyncio.to_thread(_read, pids, snapshots)
+        for (kept, name, _, inputs), share in zip(due, shares, strict=True):
+            if share is not None:
+                kept[name] = _Reading(share, now, inputs)
+        self.cached, self.unmapped = cached, set(snapshots) - used
+        if now - self._store_at > STALE_S:
+            self._store_at = now
+            self.store_bytes = await asyncio.to_thread(_store_bytes, inventory.store)
+        self.took_s = time.monotonic() - now
+        self.passes += 1
+
+    def pause_s(self) -> float:
+        """How long to wait before the next look."""
+        return max(PERIOD_S, _SHARE_OF_TIME * self.took_s)
+
+
+def _due(reading: _Reading | None, inputs: int, now: float) -> bool:
+    return reading is None or reading.inputs != inputs or now - reading.at > STALE_S
+
+
+def _read(pids: list[int], snapshots: dict[str, Path]) -> tuple[list[Share | None], dict[str, int]]:
+    cached: dict[str, int] = {}
+    for key, images in snapshots.items():
+        try:
+            cached[key] = residency.resident_bytes(images)
+        except OSError as error:
+            log.debug("page cache not looked at", extra=kv(snapshot=key, reason=error))
+    return [share_of(pid) for pid in pids], cached
+
+
+def _store_bytes(store: SnapshotStore) -> int:
+    try:
+        return store.usage().size_bytes
+    except (OSError, SnapshotError) as error:
+        log.debug("store not looked at", extra=kv(reason=error))
+        return 0
+
+
+def share_of(pid: int) -> Share | None:
+    """What a process holds now; None when it is gone."""
+    fields: dict[bytes, int] = {}
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as rollup:
+            next(rollup)
+            for line in rollup:
+                name, _, rest = line.partition(b":")
+                fields[name] = int(rest.split()[0]) * 1024
+    except (OSError, StopIteration):
+        return None
+    private = fields.get(b"Private_Clean", 0) + fields.get(b"Private_Dirty", 0)
+    return Share(fields.get(b"Rss", 0), fields.get(b"Pss", 0), fields.get(b"Pss_File", 0), private)

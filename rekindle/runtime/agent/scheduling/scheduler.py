@@ -1,0 +1,160 @@
+"""The scheduler: which pool starts a runner, and who makes room for it.
+
+Pools put themselves on the agenda when something has changed. One pass acts on all of them: takes
+in what happened, hands out inputs, asks for lent runners, starts what is lacking. What that changes
+in a pool puts it on the agenda of the next pass: a pass is never begun from within a pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rekindle.runtime.agent.inventory import Inventory
+from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
+from rekindle.runtime.agent.pools.pool import Lack, Pool
+from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.scheduling.budget import Budget
+from rekindle.runtime.agent.scheduling.stalls import Stalls
+from rekindle.runtime.agent.settings import AgentSettings
+from rekindle.wire.logs import kv
+from rekindle.wire.pools import Level
+
+log = logging.getLogger(__name__)
+
+#: Inputs that were made inside of calls: how often it is looked whether their callers wait.
+_LOOK_S = 0.02
+
+
+class Scheduler:
+    """See the module."""
+
+    def __init__(
+        self, inventory: Inventory, leases: Leases, budget: Budget, settings: AgentSettings
+    ) -> None:
+        self.agenda = Agenda(self._pass)
+        self._pools = inventory.pools
+        self._leases = leases
+        self._budget = budget
+        self._settings = settings
+        self._stalls = Stalls(inventory, settings.max_waiting_runners)
+
+    # ---- the pass ------------------------------------------------------------------------------
+
+    def _pass(self, due: Iterable[PoolKey]) -> None:
+        for key in due:
+            if (pool := self._pools.get(key)) is not None:
+                try:
+                    self._serve(pool)
+                except Exception:  # the other pools have their turn in any case
+                    log.exception("internal error", extra=kv(function=pool.revision.label))
+
+    def _serve(self, pool: Pool) -> None:
+        pool.take_in_events()
+        if pool.closed:
+            return
+        if pool.waiting and self._leases.recall_for(pool, stuck=False):
+            pool.dispatch()
+        returning = self._leases.returning(pool)
+        while (lack := pool.lack(returning)) is not None:
+            if not self._room_for_runner(pool, ahead=lack is Lack.AHEAD):
+                break
+            pool.start_runner()
+        if pool.waiting and not pool.runners.starting:
+            self._leases.recall_for(pool, stuck=True)
+        if pool.dispatcher.depth():
+            self.agenda.add_later(pool.key, _LOOK_S)
+
+    def reconcile(self, pool: Pool) -> None:
+        """Stop what a pool has too much, start what it lacks."""
+        pool.stop_surplus()
+        self._serve(pool)
+
+    def reconcile_all(self) -> None:
+        """The same for all of them, called now and then; and help those that are stuck."""
+        for pool in list(self._pools.values()):
+            self.reconcile(pool)
+        self._stalls.look()
+
+    # ---- room ----------------------------------------------------------------------------------
+
+    def _room_for_runner(self, pool: Pool, *, ahead: bool) -> bool:
+        """Whether one more runner fits; where not, an idle one of another pool may make room.
+
+        For one that no input waits for, ``ahead``, only if its plan keeps it in any case, and only
+        a runner that no plan keeps. The pool is looked at again when it may be worth it.
+        """
+        depth = 0 if ahead else pool.dispatcher.depth()
+        if self._places_taken(depth) >= self._settings.max_runners + pool.runners.beyond:
+            if ahead and pool.runners.size() >= pool.sizing.plan.runners:
+                return False
+            wait_s = make_room(self._pools.values(), pool, ahead=ahead)
+            if wait_s != 0:
+                if wait_s is not None:
+                    self.agenda.add_later(pool.key, wait_s)
+                elif not ahead:
+                    self._leases.make_room(pool)
+                return False
+        return self._budget.room_for(pool, ahead=ahead)
+
+    def _places_taken(self, depth: int) -> int:
+        """Runners that count against the node's limit, for an input at this depth.
+
+        No more are left out than may wait at a time.
+        """
+        sets = [pool.runners for pool in self._pools.values()]
+        live = sum(runners.size() for runners in sets)
+        if not depth:
+            return live
+        count = sum(runners.taken(depth) for runners in sets)
+        return max(count, live - self._settings.max_waiting_runners)
+
+
+class _Idle(NamedTuple):
+    """An idle runner; what sorts first goes first."""
+
+    kept: bool  # its pool's plan keeps it
+    priority: float
+    idle_since: float
+    runner_id: str
+    pool: Pool
+    runner: Runner
+
+
+def make_room(pools: Iterable[Pool], pool: Pool, *, ahead: bool) -> float | None:
+    """Stop an idle runner of another pool: 0 when one is stopped, else when to ask again, in s.
+
+    None when no runner of another pool is idle. For a runner that no input waits for, ``ahead``,
+    only those go that no plan keeps.
+
+    A runner that has been idle for less than its next start would cost is kept from pools that can
+    do without: two pools in turn would else spend their time starting what the other has stopped.
+    (The rule of ski rental: whoever waits as long as the purchase costs pays at most twice the
+    best.) A pool that has no runner at all does not wait.
+    """
+    idle = sorted(_idle_of_others(pools, pool))
+    if ahead:
+        idle = [one for one in idle if not one.kept]
+    must = not ahead and not pool.runners.size()
+    now, waits_s = time.monotonic(), []
+    for one in idle:
+        # What the next start will cost, as far as it is known: what the last one did.
+        left_s = 0.0 if must else one.pool.dispatcher.pace.start_s - (now - one.idle_since)
+        if left_s <= 0:
+            one.pool.stop_runner(one.runner)
+            return 0.0
+        waits_s.append(left_s)
+    return min(waits_s, default=None)
+
+
+def _idle_of_others(pools: Iterable[Pool], taker: Pool) -> Iterable[_Idle]:
+    for pool in pools:
+        if pool is taker:
+            continue
+        kept = len(pool.runners) <= pool.sizing.plan.runners
+        priority = pool.sizing.plan.priority_of(Level.WARM)
+        for runner in pool.runners.idle():
+            yield _Idle(kept, priority, runner.idle_since, runner.id, pool, runner)

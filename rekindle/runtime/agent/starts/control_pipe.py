@@ -1,0 +1,33 @@
+"""The control pipe of a template or a restored copy: the pipe on which it gets its orders."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from rekindle.runtime.agent.runners.listener import RunnerListener
+
+
+class ControlPipe:
+    """Ours is the writing end."""
+
+    def __init__(self) -> None:
+        self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
+
+    def give_orders(self, listener: RunnerListener, token: str) -> None:
+        """Where to report, and as whom."""
+        orders = json.dumps({"socket": str(listener.path), "token": token}) + "\n"
+        os.write(self._write_fd, orders.encode())
+
+    def handed_over(self) -> None:
+        """The process has the reading end."""
+        if self.read_fd >= 0:
+            os.close(self.read_fd)
+            self.read_fd = -1
+
+    def drop(self) -> None:
+        """A process that still waits on it goes."""
+        self.handed_over()
+        if self._write_fd >= 0:
+            os.close(self._write_fd)
+            self._write_fd = -1

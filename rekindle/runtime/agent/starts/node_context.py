@@ -1,0 +1,162 @@
+"""What all starts of a node share: the spawner, the listener, CRIU, the snapshot store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.exception import CriuNotFoundError
+from rekindle.runtime.agent.recent import Recent
+from rekindle.runtime.agent.runners.listener import RunnerListener
+from rekindle.runtime.agent.settings import AgentSettings
+from rekindle.runtime.agent.starts.waiting import WaitingRestores
+from rekindle.runtime.isolation.sandbox import Spawner
+from rekindle.snapshot import criu as criu_room
+from rekindle.snapshot import machine
+from rekindle.snapshot.criu import FEATURES_OF_A_USER, Criu
+from rekindle.snapshot.store import SnapshotStore
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+_MAX_RESTORES_NOTED = 64
+
+
+@dataclass
+class NodeContext:
+    """Made once by the agent."""
+
+    settings: AgentSettings
+    spawner: Spawner
+    listener: RunnerListener
+    store: SnapshotStore
+    scratch: Path
+    criu: Criu | None
+    #: None where there is no CRIU.
+    waiting: WaitingRestores | None
+    #: Why there is no CRIU.
+    no_criu: str
+    #: One dump at a time on a node: two would only slow each other and the runners down.
+    freezing: asyncio.Lock
+
+    #: Runner id -> the steps of its restore in ms, of the newest restores.
+    restores: Recent[str, dict[str, float]] = field(
+        default_factory=lambda: Recent(_MAX_RESTORES_NOTED)
+    )
+
+    @property
+    def unprivileged(self) -> bool:
+        """Whether CRIU is run by a user who is not root."""
+        return self.criu is not None and self.criu.unprivileged
+
+    @classmethod
+    async def open(cls, settings: AgentSettings) -> NodeContext:
+        """Start the spawner, listen, find CRIU, remove what a killed agent left half made."""
+        scratch = _new_scratch(settings.instance_dir)
+        spawner = await Spawner.start(scratch / "criu-run")
+        listener = RunnerListener(paths.agent_socket(settings.instance_dir))
+        listener.open()
+        found, problem = await asyncio.to_thread(_find_criu)
+        if found is None:
+            log.warning("no CRIU", extra=kv(reason=problem))
+        store = SnapshotStore(paths.snapshots_dir())
+        # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
+        await asyncio.to_thread(store.sweep)
+        return cls(
+            settings=settings,
+            spawner=spawner,
+            listener=listener,
+            store=store,
+            scratch=scratch,
+            criu=found,
+            waiting=(
+                WaitingRestores(spawner, found, criu_environment(), scratch) if found else None
+            ),
+            no_criu=problem,
+            freezing=asyncio.Lock(),
+        )
+
+    async def warm_feature_cache(self) -> None:
+        """Give CRIU its feature cache, so that the first restore need not look for features.
+
+        The one that an earlier agent kept, if it is of this boot and this CRIU; else a new one.
+        """
+        if self.criu is None:
+            return
+        # The tmpfs is in the spawner's mount namespace alone.
+        inside = Path(f"/proc/{self.spawner.pid}/root{self.spawner.feature_cache_dir}/criu.kdat")
+        kept = _kept_feature_cache(self.criu)
+        try:
+            if kept.exists():
+                await asyncio.to_thread(shutil.copyfile, kept, inside)
+                return
+            await self._find_features()
+            await asyncio.to_thread(_keep, inside, kept)
+        except OSError as error:
+            log.warning("feature cache not kept", extra=kv(reason=error))
+
+    async def _find_features(self) -> None:
+        assert self.criu is not None
+        sandbox = await self.spawner.spawn("rekindle")
+        ended = await sandbox.run(
+            [*self.criu.argv, "check", *(FEATURES_OF_A_USER if self.unprivileged else ())],
+            env=criu_environment(),
+            run_dir=self.spawner.feature_cache_dir,
+            nice=5,
+        )
+        if ended.status != 0:
+            log.warning("criu check failed", extra=kv(how=ended.in_words()))
+
+    async def close(self) -> None:
+        """End everything that was started here."""
+        if self.waiting is not None:
+            await self.waiting.close()
+        await self.listener.close()
+        await self.spawner.stop()
+        await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
+
+
+def _new_scratch(instance_dir: Path) -> Path:
+    """A directory for this agent's files, in place of those of agents that were killed.
+
+    An instance has one agent at a time: there is one socket for it.
+    """
+    for left in instance_dir.glob("agent-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix="agent-", dir=instance_dir))
+
+
+def criu_environment() -> dict[str, str]:
+    """CRIU's own: it needs no more than a path to its helpers."""
+    environ = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"}
+    if os.geteuid() != 0:
+        environ["XDG_RUNTIME_DIR"] = "/run"  # where it keeps its feature cache then
+    return environ
+
+
+def _kept_feature_cache(criu: Criu) -> Path:
+    """Where the feature cache is kept between agents: named by all that it depends on."""
+    name = hashlib.sha256(f"{machine.boot_id()} {criu.identity} {criu.binary}".encode())
+    return paths.home() / f"criu-features-{name.hexdigest()[:16]}"
+
+
+def _keep(inside: Path, kept: Path) -> None:
+    for old in kept.parent.glob("criu-features-*"):
+        old.unlink(missing_ok=True)  # of another boot, or another CRIU
+    draft = kept.with_name(f".{kept.name}-{os.getpid()}")
+    shutil.copyfile(inside, draft)
+    os.replace(draft, kept)
+
+
+def _find_criu() -> tuple[Criu | None, str]:
+    try:
+        return criu_room.find(), ""
+    except CriuNotFoundError as error:
+        return None, str(error)

@@ -1,0 +1,169 @@
+"""A revision: one version of a function's code, configuration and parameters on this node.
+
+Pools of several apps (two runs of one script, say) share it: its live template and its snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rekindle.forkserver import limits
+from rekindle.runtime.agent.settings import passed_on_environment
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
+from rekindle.runtime.agent.starts.template import LiveTemplate
+from rekindle.snapshot import validate
+from rekindle.snapshot.workingset import WorkingSet
+from rekindle.wire.spec import FunctionSpec
+
+
+@dataclass
+class Revision:
+    """What its starts need to know."""
+
+    spec: FunctionSpec
+    code: bytes
+    params: bytes
+    source_dir: Path | None
+    tracker: SnapshotTracker
+    #: Of secrets: what may be in a snapshot, and the names of what may not.
+    secrets_in_snapshot: dict[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
+    template: LiveTemplate | None = None
+    #: Why its templates are not forked, once one has been seen: [] is safe, None is not known yet.
+    fork_unsafe: list[str] | None = None
+    #: Why none of its templates can be frozen, as far as one has been seen.
+    dump_unsafe: list[str] = field(default_factory=list)
+    #: Held while its first template boots, so that starts that follow can fork that one.
+    booting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: Set when an input of it was answered: background work may begin.
+    served: asyncio.Event = field(default_factory=asyncio.Event)
+    #: What the first calls touch of the snapshot, once it is known.
+    working_set: WorkingSet | None = None
+    #: Runners whose working set was recorded.
+    recordings: int = 0
+    #: What the newest restore had to have read from disk, bytes, as far as it is known.
+    read_from_disk: int = 0
+    #: Whether its template is being restored to be kept.
+    restoring: bool = False
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return f"{self.spec.app_name}.{self.spec.name}"
+
+    @property
+    def snapshots_enabled(self) -> bool:
+        """Whether it may be forked and frozen."""
+        return self.spec.enable_memory_snapshot
+
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes; of secrets only what may be in a snapshot."""
+        return {
+            # Runners share the cores: OpenMP threads that spin while they wait take them from
+            # those that work (we measured a factor of five on two cores).
+            "OMP_WAIT_POLICY": "passive",
+            # The same for OpenBLAS: it spins for two to the power of this, in processor cycles.
+            "OPENBLAS_THREAD_TIMEOUT": "4",
+            **passed_on_environment(),
+            **self.spec.env,
+            **(self.secrets_in_snapshot if self.snapshots_enabled else {}),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def boot_environment(self) -> dict[str, str]:
+        """As a process boots: with thread pools limited where it may become a template."""
+        env = self.environment()
+        return limits.limited(env) if self.snapshots_enabled else env
+
+    def user_threads(self) -> dict[str, str] | None:
+        """What the user's environment says of thread pools; None where they are not limited."""
+        if not self.snapshots_enabled:
+            return None
+        env = self.environment()
+        return {name: env[name] for name in limits.LIMITED if name in env}
+
+    def project_dirs(self) -> list[str]:
+        """Where the files lie that its program may read as its own: edits of them count."""
+        file = self.spec.program[1]
+        own = [os.path.dirname(file)] if file else []
+        return [*dict.fromkeys([*own, self.spec.cwd, *self.spec.sys_path])]
+
+    def interpreter(self) -> str:
+        """The function's Python, or the agent's own where that one does not exist here."""
+        wanted = self.spec.python
+        return wanted if wanted and os.access(wanted, os.X_OK) else sys.executable
+
+    def working_directory(self) -> str:
+        """Where the program was started, if that exists here."""
+        return self.spec.cwd if self.spec.cwd and os.path.isdir(self.spec.cwd) else "/"
+
+    def live_template(self) -> LiveTemplate | None:
+        """A template that may be forked now."""
+        template = self.template
+        if template is None or template.gone.is_set() or template.retired or template.fork_unsafe:
+            return None
+        template.last_used = time.monotonic()
+        return template
+
+    async def template_is_outdated(self) -> bool:
+        """Whether a file that the live template loaded or read is not what it was."""
+        template = self.live_template()
+        if template is None:
+            return False
+        return bool(await asyncio.to_thread(validate.changed_file, template.loaded_files))
+
+    def has_best_template(self) -> bool:
+        """Whether a template is live, and mapped from the snapshot where that can be."""
+        template, snapshot = self.live_template(), self.tracker.snapshot
+        if template is None:
+            return False
+        return template.mapped or snapshot is None or not snapshot.is_mapped
+
+    def why_no_fork(self) -> str:
+        """Why no template can be forked now."""
+        if not self.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no template"
+        if self.fork_unsafe:
+            return f"its template is not safe to fork: {'; '.join(self.fork_unsafe)}"
+        return "no live template"
+
+    def why_no_restore(self) -> str:
+        """Why there is no snapshot to restore now."""
+        if not self.snapshots_enabled:
+            return "enable_memory_snapshot=True is not set, so there is no snapshot"
+        being_made = self.tracker.state is SnapshotState.MAKING
+        making = "it is being made" if being_made else "none was made yet"
+        return f"no snapshot: {self.tracker.reason or making}"
+
+    def keep(self, template: LiveTemplate) -> None:
+        """Keep a template for later forks; one that is there already is let go."""
+        if self.template is not None and not self.template.gone.is_set():
+            self.template.retire()
+        template.last_used = time.monotonic()
+        self.template = template
+
+    def drop_template(self) -> None:
+        """Let the template go; runners that were forked from it stay."""
+        if self.template is not None:
+            self.template.retire()
+            self.template = None
+
+
+def digest(params: bytes) -> str:
+    """What names the parameters of an instance of a class; "" where there are none."""
+    return hashlib.sha256(params).hexdigest() if params else ""
+
+
+def revision_key(spec: FunctionSpec, params: bytes, in_snapshot: dict[str, str]) -> str:
+    """What two pools must agree on to share a revision; ``in_snapshot``: of their secrets."""
+    more = hashlib.sha256(params)
+    for name, value in sorted(in_snapshot.items()):
+        more.update(f"\0{name}\0{value}".encode())
+    return f"{spec.revision()}:{more.hexdigest()[:16]}"

@@ -1,0 +1,198 @@
+"""The snapshot of one revision, as its agent follows it: find, validate, refuse, make again.
+
+The store and CRIU are the snapshot package's; when and in which namespaces CRIU runs is decided by
+``freezing.py`` and ``ladder.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from rekindle.exception import InternalFailure, SnapshotError, SnapshotInvalidError
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.snapshot import key as key_room
+from rekindle.snapshot import validate as validate_room
+from rekindle.snapshot.key import Ingredients
+from rekindle.snapshot.store import Snapshot
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+from rekindle.wire.spec import FunctionSpec
+
+log = logging.getLogger(__name__)
+
+
+class SnapshotState(Enum):
+    """Where a revision's snapshot is in its life on this node."""
+
+    UNKNOWN = "unknown"  # not looked for yet
+    ABSENT = "absent"  # there is none that may be used; one should be made
+    MAKING = "making"
+    READY = "ready"
+    IMPOSSIBLE = "impossible"  # this template cannot be frozen; the reason is kept
+
+
+_MOVES = {
+    SnapshotState.UNKNOWN: {SnapshotState.ABSENT, SnapshotState.READY, SnapshotState.IMPOSSIBLE},
+    SnapshotState.ABSENT: {SnapshotState.MAKING, SnapshotState.READY, SnapshotState.IMPOSSIBLE},
+    SnapshotState.MAKING: {SnapshotState.READY, SnapshotState.ABSENT, SnapshotState.IMPOSSIBLE},
+    SnapshotState.READY: {SnapshotState.ABSENT, SnapshotState.UNKNOWN},
+    SnapshotState.IMPOSSIBLE: {SnapshotState.UNKNOWN},
+}
+
+#: A dump that failed for a reason that may pass is tried again this often.
+MAX_ATTEMPTS = 2
+
+
+@dataclass
+class SnapshotTracker:
+    """One revision's snapshot. Only ``_move`` changes its state."""
+
+    context: NodeContext
+    spec: FunctionSpec
+    params: bytes
+    env: dict[str, str]
+    state: SnapshotState = SnapshotState.UNKNOWN
+    #: Why there is none, or why the last one was refused.
+    reason: str = ""
+    attempts: int = 0
+    #: Until when a failed attempt to make one is not repeated (monotonic seconds).
+    not_before: float = 0.0
+    ingredients: Ingredients | None = None
+    snapshot: Snapshot | None = None
+    #: Why the snapshot is no longer restored by mapping, after that failed once.
+    mapping_failed: str = ""
+    #: Of the snapshot that is being made: what is done now, in words, and where it is written to.
+    making_step: str = ""
+    making_dir: Path | None = None
+    making_since: float = 0.0
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def _move(self, to: SnapshotState, reason: str = "") -> None:
+        if to not in _MOVES[self.state]:
+            raise InternalFailure(f"a snapshot cannot go from {self.state} to {to}")
+        log.info(
+            "snapshot state",
+            extra=kv(
+                app=self.spec.app_name, function=self.spec.name, state=to.value, reason=reason
+            ),
+        )
+        self.state, self.reason = to, reason
+
+    async def look(self) -> None:
+        """Find and validate the snapshot, once until ``forget``."""
+        if self.state is not SnapshotState.UNKNOWN:
+            return
+        async with self._looking:
+            if self.state is not SnapshotState.UNKNOWN:
+                return
+            if self.context.criu is None:
+                self._move(SnapshotState.IMPOSSIBLE, self.context.no_criu)
+                return
+            try:
+                self.ingredients, self.snapshot = await asyncio.to_thread(self._find)
+            except SnapshotInvalidError as error:
+                self._move(SnapshotState.ABSENT, str(error))
+                return
+            except SnapshotError as error:
+                self._move(SnapshotState.IMPOSSIBLE, str(error))
+                return
+            if self.snapshot is None:
+                self._move(SnapshotState.ABSENT, "none has been made")
+            else:
+                self._move(SnapshotState.READY)
+
+    def _find(self) -> tuple[Ingredients, Snapshot | None]:
+        assert self.context.criu is not None
+        ingredients = key_room.gather(
+            self.spec, criu=self.context.criu, params=self.params, env=self.env
+        )
+        self.ingredients = ingredients  # also when what follows raises
+        snapshot = self.context.store.get(ingredients.key())
+        if snapshot is not None:
+            validate_room.validate(snapshot, ingredients)
+        return ingredients, snapshot
+
+    async def usable(self) -> Snapshot | None:
+        """The snapshot to restore from, if its files are as they were when it was validated.
+
+        Raises SnapshotInvalidError when they are not; it is not used again then.
+        """
+        if self.state is not SnapshotState.READY or self.snapshot is None:
+            return None
+        if self.ingredients is None:
+            raise InternalFailure("a snapshot is ready without ingredients")
+        try:
+            # In a thread: images that changed are read as a whole before they are refused.
+            await asyncio.to_thread(validate_room.validate_images, self.snapshot)
+        except SnapshotInvalidError as error:
+            self.refuse(str(error))
+            raise
+        return self.snapshot
+
+    def refuse(self, reason: str) -> None:
+        """It is not used again; another one is to be made."""
+        self.snapshot = None
+        if self.state is SnapshotState.READY:
+            self._move(SnapshotState.ABSENT, reason)
+
+    @property
+    def refused(self) -> bool:
+        """Whether ``reason`` is why a snapshot that was there is not used."""
+        return self.reason.startswith("snapshot ")
+
+    def wanted(self) -> bool:
+        """Whether one should be made now."""
+        return (
+            self.state is SnapshotState.ABSENT
+            and self.attempts < MAX_ATTEMPTS
+            and time.monotonic() >= self.not_before
+        )
+
+    def begin(self) -> None:
+        """One is being made."""
+        self.attempts += 1
+        self.making_step, self.making_dir = "loading", None
+        self.making_since = time.monotonic()
+        self._move(SnapshotState.MAKING)
+
+    def made(self, snapshot: Snapshot) -> None:
+        """It is there."""
+        self.snapshot = snapshot
+        self.mapping_failed = ""
+        self.attempts = 0
+        self._move(SnapshotState.READY)
+
+    def failed(self, reason: str, *, for_good: bool) -> None:
+        """It could not be made; ``for_good`` when trying again would end the same."""
+        self.not_before = time.monotonic() + 30.0
+        if self.state is SnapshotState.ABSENT:
+            self._move(SnapshotState.MAKING)
+        self._move(SnapshotState.IMPOSSIBLE if for_good else SnapshotState.ABSENT, reason)
+
+    def progress(self) -> pb.SnapshotProgress | None:
+        """How far the making of it is; None while none is made."""
+        if self.state is not SnapshotState.MAKING:
+            return None
+        written = 0
+        if self.making_dir is not None and self.making_dir.is_dir():
+            written = sum(path.stat().st_size for path in self.making_dir.iterdir())
+        return pb.SnapshotProgress(
+            step=self.making_step,
+            written_bytes=written,
+            elapsed_s=round(time.monotonic() - self.making_since, 1),
+        )
+
+    async def refresh(self) -> bool:
+        """Look again, as packages or files may have changed; False when the name is another."""
+        if self.state not in (SnapshotState.READY, SnapshotState.IMPOSSIBLE):
+            return True
+        before = self.ingredients.key() if self.ingredients else ""
+        self._move(SnapshotState.UNKNOWN)
+        await self.look()
+        after = self.ingredients.key() if self.ingredients else ""
+        return before in ("", after)

@@ -1,0 +1,42 @@
+"""Tasks that run in the background of something that lives longer, and end with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class BackgroundTasks:
+    """Keeps tasks until they have ended; what one raises is logged, as no one awaits it."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in the background."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def finish(self) -> None:
+        """Wait until all have ended, those included that are spawned meanwhile."""
+        # Only what has not ended: from Python 3.12 on, gather() of tasks that have all ended gives
+        # the loop no turn, and so the callback that takes them out of the set would never run.
+        while running := [task for task in self._tasks if not task.done()]:
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def cancel(self) -> None:
+        """Cancel all, and wait until they have ended."""
+        for task in self._tasks:
+            task.cancel()
+        await self.finish()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("internal error", exc_info=task.exception())

@@ -1,0 +1,169 @@
+"""Direct calls in a runner: one client's calls, straight from its connection.
+
+While a client has this runner, the runner does nothing but wait for its next call: an order of the
+agent reaches it by what the agent does to the connection (it shuts it for reading), to its page and
+by signals. It goes back to the agent's orders when the connection is at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+import socket
+import struct
+import sys
+import termios
+from collections import deque
+from typing import Any
+
+from rekindle.exception import RequestSizeError
+from rekindle.execution import nesting
+from rekindle.forkserver import park
+from rekindle.runtime.runner.inputs import Inputs
+from rekindle.wire import direct_frames as wire
+from rekindle.wire.exceptions import record_exception
+from rekindle.wire.frames import FrameSocket
+from rekindle.wire.page import RunnerPage
+from rekindle.wire.phases import now_ns
+from rekindle.wire.reuse import IDLE_S, MemoryFiles
+from rekindle.wire.serialization import serialize, unpickling_error
+from rekindle.wire.shared import Packed, TooLargeError, pack, unpack
+
+#: Direct calls are numbered, in place of a slice and an index in it.
+_NO_SLICE = 0
+_INT = struct.Struct("=i")
+_FOUR_BYTES = bytes(_INT.size)
+
+
+class DirectCalls:
+    """Serves leases, one after the other."""
+
+    def __init__(self, inputs: Inputs, channel: FrameSocket, page: RunnerPage) -> None:
+        self._inputs = inputs
+        self._channel = channel
+        self._page = page
+        self._number = 0
+        self._limit_bytes = sys.maxsize  # of values, the same as through the queue
+        self._written = -1  # by all calls up to now; -1: not known
+        # Of the client that is served: what its results are written to, and which of its own memory
+        # files nothing here sees any more.
+        self._files = MemoryFiles()
+        self._gone: deque[int] = deque()
+
+    def serve(self, fd: int, limit_bytes: int) -> None:
+        """Serve one client until its connection ends. Raises FrameError: the agent is gone."""
+        self._limit_bytes = limit_bytes
+        self._written = self._total_written()
+        self._files, self._gone = MemoryFiles(), deque()
+        with socket.socket(fileno=fd) as sock:
+            try:
+                while (call := self._next(sock)) is not None:
+                    self._run(sock, call)
+            except OSError:
+                pass  # the client is gone, and no one waits for an answer
+            finally:
+                self._files.close()
+            with contextlib.suppress(OSError):
+                # The agent has a copy of this end: to close ours would say nothing to the client.
+                sock.shutdown(socket.SHUT_RDWR)
+        self._channel.send({"op": "returned"})
+
+    def _next(self, sock: socket.socket) -> wire.Call | None:
+        files = self._files
+        if files.any:
+            left_s = IDLE_S - files.idle_s
+            if left_s <= 0 or not self._inputs.service.wait(sock.fileno(), left_s):
+                files.drop()
+        self._inputs.service.wait(sock.fileno())
+        call = wire.receive_call(sock)
+        if call is not None and call.gone:
+            files.came_back(call.gone)
+        return call
+
+    def _run(self, sock: socket.socket, call: wire.Call) -> None:
+        received_ns = now_ns()
+        self._number += 1
+        page = self._page
+        page.call(call.call_id)
+
+        def load() -> Any:
+            fd, call.fd = call.fd, -1
+            try:
+                return unpack(call.data, fd, self._gone)
+            except BaseException as error:
+                what = self._inputs.what(call.method)
+                raise unpickling_error(f"the arguments of {what}", error) from error
+
+        run = (_NO_SLICE, self._number)
+        nesting.begin(call.depth)
+        done = self._inputs.attempt(f"{call.call_id}:0", call.call_id, call.method, run, load)
+        if call.fd >= 0:
+            os.close(call.fd)  # cancelled before it could be loaded
+        failure = done.failure
+        packed = Packed(b"")
+        status = wire.OK
+        if failure is None:
+            try:
+                packed = self._pack(done.value, call.method)
+            except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+                failure = error
+        done.value = None
+        if failure is not None:
+            status = wire.CANCELLED if done.cancelled else wire.FAILED
+            record = record_exception(failure)
+            fields = (record.data, record.type_name, record.message, record.traceback)
+            packed = Packed(pickle.dumps(fields, 5))
+            page.fail()
+            # With it go the frames that hold the arguments: the answer says that they are gone.
+            done.failure = failure = None
+        printed = self._printed()
+        page.end(done.began_ns, now_ns())
+        if printed:
+            # Before the answer: the mark is on its way when the caller begins to wait for it.
+            self._channel.send({"op": "mark", "call_id": call.call_id})
+        try:
+            times = (received_ns, done.loaded_ns, done.ended_ns)
+            wire.send_reply(sock, status, times, packed, self._gone, printed=printed)
+        finally:
+            packed.close()
+
+    def _pack(self, value: Any, method: str) -> Packed:
+        what = f"the result of {self._inputs.what(method)}"
+        try:
+            return pack(value, self._limit_bytes, self._files)
+        except TooLargeError as error:
+            raise RequestSizeError(
+                f"{what} is over the limit of {error.limit / 2**20:.1f} MiB ({error.limit} bytes); "
+                f"write it to a file and return its name, return it in parts, or raise "
+                f"REKINDLE_MAX_PAYLOAD_BYTES where the controller is started"
+            ) from None
+        except OSError:
+            raise
+        except BaseException:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            return Packed(serialize(value, what))  # says what part of it cannot be pickled
+
+    # ---- output
+
+    def _printed(self) -> bool:
+        """Whether anything was written since the last call."""
+        park.flush_output()
+        before, self._written = self._written, self._total_written()
+        return self._written < 0 or self._written != before
+
+    def _total_written(self) -> int:
+        """Bytes written to the output pipes, ever: what the agent took, and what is in them.
+
+        -1 while that cannot be told: the agent is taking some now, or a pipe is not ours.
+        """
+        draining, drained = self._page.output
+        if draining:
+            return -1
+        try:
+            waiting = sum(
+                _INT.unpack(fcntl.ioctl(fd, termios.FIONREAD, _FOUR_BYTES))[0] for fd in (1, 2)
+            )
+        except OSError:
+            return -1  # closed, or replaced by something that is no pipe
+        return drained + waiting if self._page.output == (False, drained) else -1

@@ -1,0 +1,180 @@
+"""The two kinds of callers: a thread that blocks, and a task of an event loop.
+
+What waits for something is written once, as a coroutine that does all its waiting by its caller.
+For a caller that blocks such a coroutine never suspends, so ``finish`` runs it to its end. Knows
+nothing of calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent import futures
+from typing import Any, Protocol, TypeVar
+
+from rekindle.exception import InternalFailure
+from rekindle.sdk.connection.background import background
+
+T = TypeVar("T")
+
+
+class Signal(Protocol):
+    """What wakes a caller; set from any thread."""
+
+    def set(self) -> None:
+        """Wake it."""
+
+    def clear(self) -> None:
+        """Wait for the next ``set``; on the caller's side."""
+
+
+class ThreadSignal(threading.Event):
+    """For a thread that waits."""
+
+
+class LoopSignal:
+    """For a task that waits. To be made on its loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Wake the task."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    def clear(self) -> None:
+        """Wait for the next ``set``."""
+        self._event.clear()
+
+    async def wait(self) -> None:
+        """Return when it is set."""
+        await self._event.wait()
+
+
+class Caller(Protocol):
+    """How one kind of caller waits."""
+
+    #: Whether its thread may be blocked.
+    blocks: bool
+
+    def signal(self) -> Any:
+        """A signal that wakes this caller."""
+
+    async def wait(self, signal: Any) -> None:
+        """Return when a signal of this caller is set."""
+
+    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the background thread; cancelled there where this wait is ended."""
+
+    async def done(self, future: futures.Future[Any]) -> None:
+        """Return when a future is done, whatever it holds."""
+
+    async def in_thread(self, blocking: Callable[[], T]) -> T:
+        """Call what blocks."""
+
+    async def pause(self) -> None:
+        """Let other things of the caller go on now and then: plain iterators never do."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        """Run ``work`` at the same time; what is returned stops it, where that is possible."""
+
+
+class _BlockingCaller:
+    """A thread that blocks."""
+
+    blocks = True
+
+    def signal(self) -> ThreadSignal:
+        return ThreadSignal()
+
+    async def wait(self, signal: ThreadSignal) -> None:
+        signal.wait()
+
+    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return background().run(coroutine)
+
+    async def done(self, future: futures.Future[Any]) -> None:
+        futures.wait((future,))
+
+    async def in_thread(self, blocking: Callable[[], T]) -> T:
+        return blocking()
+
+    async def pause(self) -> None:
+        return
+
+    def start(self, work: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        run = contextvars.copy_context().run
+        threading.Thread(
+            target=run, args=(finish, work), name="rekindle-map-inputs", daemon=True
+        ).start()
+        return lambda: None
+
+
+BLOCKING = _BlockingCaller()
+
+
+class LoopCaller:
+    """A task of an event loop; one for each call."""
+
+    blocks = False
+    _PAUSE_EVERY = 64
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def signal(self) -> LoopSignal:
+        return LoopSignal()
+
+    async def wait(self, signal: LoopSignal) -> None:
+        await signal.wait()
+
+    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return await background().arun(coroutine)
+
+    async def done(self, future: futures.Future[Any]) -> None:
+        await asyncio.wait((asyncio.wrap_future(future),))
+
+    async def in_thread(self, blocking: Callable[[], T]) -> T:
+        return await asyncio.to_thread(blocking)
+
+    async def pause(self) -> None:
+        self._count += 1
+        if self._count % self._PAUSE_EVERY == 0:
+            await asyncio.sleep(0)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        return asyncio.ensure_future(work).cancel
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine of a caller that blocks to its end."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    raise InternalFailure("a coroutine of a blocking caller has suspended")
+
+
+class BlockingIterator(Iterator[T]):
+    """The values of an async generator for a caller that blocks."""
+
+    def __init__(self, values: AsyncGenerator[T, None]) -> None:
+        self._values = values
+
+    def __next__(self) -> T:
+        try:
+            return finish(self._values.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """End it early: no more inputs are taken, what has not been run is cancelled."""
+        finish(self._values.aclose())
+
+    def __del__(self) -> None:
+        self.close()

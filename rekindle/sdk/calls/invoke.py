@@ -1,0 +1,209 @@
+"""One input: from the arguments in the caller's hands to the value, or to a FunctionCall.
+
+Arguments are pickled and values unpickled on the caller's thread. A call is made directly where
+this process holds a lease on a warm runner (calls/leases.py), and through the controller otherwise:
+a function's first call, one whose strategy is asked for, one that no runner is free for, and one
+whose runner was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
+from rekindle.execution import nesting
+from rekindle.sdk.calls import leases, records
+from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed
+from rekindle.sdk.calls.callers import BLOCKING, Caller, LoopCaller, finish
+from rekindle.sdk.calls.outcome import passable, settle
+from rekindle.sdk.calls.target import CallTarget
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.function_call import FunctionCall
+from rekindle.sdk.running import asked_strategy, check_strategy
+from rekindle.wire import direct_frames
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import new_call_id
+from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
+from rekindle.wire.phases import now_ns
+from rekindle.wire.serialization import unpickling_error
+from rekindle.wire.shared import Packed, pack_input, unpack
+from rekindle.wire.usercode import came_by_signal
+
+
+def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call and wait."""
+    return finish(_answered(BLOCKING, target, args, kwargs))()
+
+
+async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call and await."""
+    settled = await _answered(LoopCaller(), target, args, kwargs)
+    try:
+        return settled()
+    except (StopIteration, StopAsyncIteration) as error:
+        raise passable(error) from error
+
+
+async def _answered(
+    caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[], Any]:
+    """Wait for the answer to a call; what gives its value, or raises what the function raised."""
+    call = _Call.begin(target, args, kwargs)
+    cache = call.lease_cache()
+    if cache is not None:
+        lease = cache.take()
+        if lease is None and cache.may_ask():
+            with nesting.waiting():
+                lease = await caller.run(cache.ask(call.depth))
+        while lease is not None:
+            value = call.packed(lease)
+            if value is None:
+                cache.give_back(lease)
+                break
+            try:
+                with nesting.waiting():
+                    reply = await lease.call(caller, call.call_id, target.method, value, call.depth)
+            except leases.NotRunError:
+                lease = cache.take()  # this one was taken back; another may be there
+                continue
+            finally:
+                value.close()
+            if reply is None:
+                call.lost(lease.runner_id, await caller.in_thread(lease.fate))
+                break
+            cache.give_back(lease)
+            if reply.printed and target.logs is not None:
+                await caller.run(target.logs.marked(call.call_id))
+            return partial(call.settle, lease, reply)
+    request = call.request()
+    with nesting.waiting():
+        result = await caller.run(_invoke(target, request))
+    result.deliveries += call.lost_runners
+    return partial(settle, result, target.name, call.submitted_ns)
+
+
+async def spawn(
+    caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> FunctionCall:
+    """Submit."""
+    request = _Call.begin(target, args, kwargs).request()
+    await caller.run(target.client.submit(request))
+    return FunctionCall.of(target, request.call_id, 1, request.submitted_ns)
+
+
+def prepare(target: CallTarget, strategy: str, timeout: float) -> None:
+    """Make a strategy possible."""
+    check_strategy(strategy)
+    request = pb.PrepareRequest(
+        function_id=target.function_id, params=target.params, strategy=strategy, timeout_s=timeout
+    )
+    reply = background().run(target.client.prepare(request))
+    if not reply.ok:
+        raise StrategyUnavailableError(f"{target.name} by {strategy}: {reply.reason}")
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of one input on its way."""
+
+    target: CallTarget
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    submitted_ns: int
+    call_id: str
+    #: How many calls it is made inside of.
+    depth: int = 0
+    #: Runners that were lost under it.
+    lost_runners: int = 0
+
+    @classmethod
+    def begin(cls, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+        submitted_ns = now_ns()
+        depth = nesting.depth_of_calls(target.name)
+        return cls(target, args, kwargs, submitted_ns, new_call_id(), depth)
+
+    # ---- through the controller
+
+    def request(self) -> pb.SubmitRequest:
+        """What the controller gets. Raises SerializationError, RequestSizeError."""
+        target = self.target
+        payload = packed(target.name, self.args, self.kwargs)
+        return pb.SubmitRequest(
+            call_id=self.call_id,
+            function_id=target.function_id,
+            params=target.params,
+            inputs=[pb.Input(index=0, method=target.method, payload=payload)],
+            last=True,
+            strategy=asked_strategy(),
+            submitted_ns=self.submitted_ns,
+            depth=self.depth,
+        )
+
+    # ---- directly
+
+    def lease_cache(self) -> leases.LeaseCache | None:
+        """Where leases for it are; None where it has to go through the controller."""
+        if asked_strategy():
+            return None
+        target = self.target
+        return leases.cache_of(target.client, target.function_id, target.params)
+
+    def packed(self, lease: leases.Lease) -> Packed | None:
+        """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
+        try:
+            limit = min(MAX_PAYLOAD_BYTES, lease.limit_bytes - len(self.target.params))
+            return pack_input(self.args, self.kwargs, limit, lease.files)
+        except BaseException as error:
+            if came_by_signal(error):
+                raise
+            return None  # a user's __reduce__ may raise anything
+
+    def settle(self, lease: leases.Lease, reply: direct_frames.Reply) -> Any:
+        """The value; raises what the function raised. The record is complete then."""
+        ok = False
+        try:
+            try:
+                value = unpack(reply.data, reply.take_fd(), lease.gone)
+            except BaseException as error:
+                raise unpickling_error(f"the result of {self.target.name}", error) from error
+            if reply.status != direct_frames.OK:
+                raise rebuild_exception(ExceptionRecord(*value))
+            ok = True
+            return value
+        finally:
+            self._record(lease.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns)
+
+    def lost(self, runner_id: str, fate: leases.Fate) -> None:
+        """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
+        if fate.kind == "timeout":
+            now = now_ns()
+            self._record(runner_id, False, self.submitted_ns, self.submitted_ns, now)
+            raise FunctionTimeoutError(fate.message)
+        self.lost_runners += 1
+
+    def _record(
+        self, runner_id: str, ok: bool, received_ns: int, loaded_ns: int, executed_ns: int
+    ) -> None:
+        records.add_direct(
+            records.DirectRecord(
+                self.call_id,
+                self.target.name,
+                runner_id,
+                ok,
+                self.submitted_ns,
+                received_ns,
+                loaded_ns,
+                executed_ns,
+                now_ns(),
+            )
+        )
+
+
+async def _invoke(target: CallTarget, request: pb.SubmitRequest) -> pb.Result:
+    result = await target.client.invoke(request)
+    if target.logs is not None:
+        await target.logs.reached(result.log_seq)
+    return result

@@ -1,0 +1,109 @@
+"""From a Result message to a value or the exception to raise."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+from rekindle import exception
+from rekindle.exception import (
+    FunctionTimeoutError,
+    InternalFailure,
+    RemoteError,
+    RunnerLostError,
+    StartError,
+)
+from rekindle.sdk.calls import records
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.exceptions import ExceptionRecord, RemoteTraceback, carried, rebuild_exception
+from rekindle.wire.serialization import deserialize
+
+_OWN_PREFIX = "rekindle.exception."
+_TYPE_OF: dict[int, type[exception.Error]] = {
+    pb.TIMEOUT: FunctionTimeoutError,
+    pb.RUNNER_LOST: RunnerLostError,
+    pb.START_FAILURE: StartError,
+    pb.CANCELLED: RemoteError,
+    pb.INTERNAL: InternalFailure,
+}
+
+
+def settle(
+    result: pb.Result,
+    function: str,
+    submitted_ns: int = 0,
+    fetched: Future[bytes] | None = None,
+    raw: bytes | None = None,
+) -> Any:
+    """The value of a result, whose record is then complete; raises what the function raised.
+
+    ``fetched``: what has come from the blob store for it; ``raw``: the result as it came.
+    """
+    # Read once: each reading copies it.
+    data = fetched.result() if fetched is not None else result.data
+    try:
+        if result.status != pb.SUCCESS:
+            raise error_of(result, function)
+        value = deserialize(data, f"the result of {function}")
+    except BaseException:
+        records.add(result, function, ok=False, submitted_ns=submitted_ns)
+        raise
+    kept = result if raw is None else raw
+    records.add(kept, function, ok=True, submitted_ns=submitted_ns, size=len(data))
+    return value
+
+
+def settle_within(
+    result: pb.Result,
+    function: str,
+    submitted_ns: int = 0,
+    fetched: Future[bytes] | None = None,
+    raw: bytes | None = None,
+) -> Any:
+    """``settle`` for coroutines and iterators; what they cannot raise, an error of ours carries."""
+    try:
+        return settle(result, function, submitted_ns, fetched, raw)
+    except (StopIteration, StopAsyncIteration) as error:
+        raise passable(error) from error
+
+
+def passable(error: Exception) -> Exception:
+    """The error itself, or one that carries it: for coroutines and iterators.
+
+    Python lets no StopIteration out of these, and takes it for their end where one makes it out.
+    """
+    return carried(error) if isinstance(error, (StopIteration, StopAsyncIteration)) else error
+
+
+def error_of(result: pb.Result, function: str) -> BaseException:
+    """The exception of a result that is not a success."""
+    if result.data and result.status in (pb.FAILURE, pb.START_FAILURE):
+        return rebuild_exception(_record(result))
+    own = _own_type(result.error_type)
+    if own is None and result.status == pb.FAILURE:
+        return rebuild_exception(_record(result))
+    kind = own or _TYPE_OF.get(result.status, InternalFailure)
+    error = kind(
+        result.message or f"{function}: {_status_name(result.status)}, with no reason given"
+    )
+    if result.traceback:
+        error.__cause__ = RemoteTraceback(result.traceback)
+    return error
+
+
+def _status_name(status: int) -> str:
+    try:
+        return pb.ResultStatus.Name(status)
+    except ValueError:
+        return f"status {status}"
+
+
+def _record(result: pb.Result) -> ExceptionRecord:
+    return ExceptionRecord(result.data, result.error_type, result.message, result.traceback)
+
+
+def _own_type(name: str) -> type[BaseException] | None:
+    if not name.startswith(_OWN_PREFIX):
+        return None
+    kind = getattr(exception, name.removeprefix(_OWN_PREFIX), None)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseException) else None

@@ -1,0 +1,127 @@
+"""The one background thread of a program that uses rekindle: an event loop for all its I/O.
+
+User code never runs here, except the printing of log lines. A forked child gets its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from rekindle.exception import InvalidError
+
+T = TypeVar("T")
+
+#: Closing what is open may take this long when the program ends.
+_CLOSE_S = 2.0
+
+
+class Background:
+    """A thread with an event loop.
+
+    ``inherited``: this process was forked from one that had such a thread, and gRPC with it.
+    """
+
+    def __init__(self, inherited: bool = False) -> None:
+        self.inherited = inherited
+        self.loop = asyncio.new_event_loop()
+        self._running: set[Future[Any]] = set()
+        self._closers: list[Callable[[], Coroutine[Any, Any, Any]]] = []
+        self._thread = threading.Thread(target=self._main, name="rekindle", daemon=True)
+        self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it there and wait for it here; an interrupt here cancels it there."""
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise InvalidError(
+                "a blocking rekindle call was made on rekindle's own thread; use its .aio form"
+            )
+        future = self.start(coroutine)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run it there and do not wait for it; to cancel the future cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        self._running.add(future)  # the loop itself forgets what no one holds
+        future.add_done_callback(self._running.discard)
+        return future
+
+    async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it there and await it on the caller's loop."""
+        if asyncio.get_running_loop() is self.loop:
+            return await coroutine
+        return await asyncio.wrap_future(self.start(coroutine))
+
+    def at_close(self, closer: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Await ``closer()`` before the loop ends."""
+        self._closers.append(closer)
+
+    def close(self) -> None:
+        """Close what is open, end the loop."""
+
+        async def finish() -> None:
+            for closer in self._closers:
+                await closer()
+            tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        future = self.start(finish())
+        try:
+            future.result(_CLOSE_S)
+        except TimeoutError:
+            future.cancel()  # the thread is a daemon: it ends with the process
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(_CLOSE_S)
+
+
+_lock = threading.Lock()
+_current: Background | None = None
+_inherited = False
+#: What a forked child inherited and must not free: freeing gRPC's objects needs threads that were
+#: not forked.
+_of_parent: list[object] = []
+
+
+def background() -> Background:
+    """This process's background thread, started on first use."""
+    global _current
+    if _current is None:
+        with _lock:
+            if _current is None:
+                _current = Background(_inherited)
+    return _current
+
+
+def _forget_in_child() -> None:
+    """The thread was not forked: the child starts its own when it needs one."""
+    global _current, _inherited, _lock
+    if _current is not None:
+        _inherited = True
+        _of_parent.append((_current, asyncio.all_tasks(_current.loop)))
+    _current = None
+    _lock = threading.Lock()
+
+
+def _close_at_exit() -> None:
+    if _current is not None:
+        _current.close()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+atexit.register(_close_at_exit)

@@ -1,0 +1,382 @@
+"""The client: one gRPC channel to a controller, kept up through restarts of the controller.
+
+Every request can be sent again (ids are made here), so a lost connection is tried again until a
+deadline. Coroutines here run on the background thread. Knows nothing of pickles and user code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from rekindle import paths
+from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
+from rekindle.sdk.calls.result_buffer import Arrived, Seen
+from rekindle.sdk.connection.background import Background, background
+from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
+from rekindle.sdk.connection.channel import open_channel
+from rekindle.sdk.connection.relay import RelayStub
+from rekindle.sdk.connection.taken import TakenReports
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2_grpc
+from rekindle.wire.errors import from_rpc_error, is_connection_loss
+from rekindle.wire.version import PROTOCOL, __version__
+
+#: Channels that a forked child inherited: to close one would wait for threads that are not there.
+_of_parent: list[Any] = []
+
+
+def connect_timeout_s() -> float:
+    """How long a controller may be away before a call fails (REKINDLE_CONNECT_TIMEOUT_S)."""
+    text = os.environ.get("REKINDLE_CONNECT_TIMEOUT_S", "30")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise InvalidError(f"REKINDLE_CONNECT_TIMEOUT_S={text!r} must be seconds, 0 or more")
+    return seconds
+
+
+class Client:
+    """A connection to the controller of one instance directory."""
+
+    def __init__(self, instance: Path) -> None:
+        self.instance = instance
+        self._target = f"unix:{paths.controller_socket(instance)}"
+        self._patience_s = connect_timeout_s()
+        self._owner: Background | None = None
+        self._channel: Any = None
+        self._stub_now: Any = None
+        self._metadata: tuple[tuple[str, str], ...] = ()
+        self._offload: BlobOffload | None = None
+        self._taken = TakenReports(self._report_taken)
+        #: Whether the instance can come back; False as soon as no one is there to restart it.
+        self.alive: Callable[[], bool] = lambda: True
+
+    # ---- the channel ---------------------------------------------------------------------------
+
+    def _stub(self) -> Any:
+        """The stub; another one where this process is a forked child that has none yet."""
+        owner = background()
+        if self._owner is not owner:
+            if self._stub_now is not None:
+                _of_parent.append((self._channel, self._stub_now))
+            if owner.inherited:
+                self._channel, self._stub_now = None, RelayStub(self._target)
+            else:
+                self._channel = open_channel(self._target)
+                self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
+            self._metadata = (("authorization", f"Bearer {self._token()}"),)
+            self._owner = owner
+            owner.at_close(self.close)
+        return self._stub_now
+
+    def _token(self) -> str:
+        file = paths.token_file(self.instance)
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise ConnectionError(
+                f"no rekindle instance at {self.instance}: its token cannot be read "
+                f"({error.strerror}). Start one with `rekindle up`, or use `rekindle run`"
+            ) from None
+
+    async def close(self) -> None:
+        """Give the channel back; a later call opens another."""
+        channel, self._channel, self._owner = self._channel, None, None
+        if channel is not None:
+            await channel.close(None)
+
+    async def _unary(self, method: str, request: Any, patience_s: float | None = None) -> Any:
+        patience = _Patience(self._patience_s if patience_s is None else patience_s, self)
+        while True:
+            try:
+                return await getattr(self._stub(), method)(request, metadata=self._metadata)
+            except grpc.aio.AioRpcError as error:
+                if not is_connection_loss(error):
+                    raise from_rpc_error(error) from None
+                await patience.wait(error)
+
+    async def _stream(self, method: str, request: Any) -> AsyncIterator[Any]:
+        """One attempt; raises what the server means, or _LostError for a broken connection."""
+        call = getattr(self._stub(), method)(request, metadata=self._metadata)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            if is_connection_loss(error):
+                raise _LostError(error) from None
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
+
+    # ---- requests ------------------------------------------------------------------------------
+
+    async def hello(self, patience_s: float | None = None) -> pb.HelloReply:
+        """Check that both sides understand each other; raises VersionError."""
+        request = pb.HelloRequest(
+            protocol=PROTOCOL, version=__version__, python_version=platform.python_version()
+        )
+        reply: pb.HelloReply = await self._unary("Hello", request, patience_s)
+        if reply.protocol != PROTOCOL:
+            raise VersionError(
+                f"the controller at {self.instance} speaks protocol {reply.protocol} "
+                f"(rekindle {reply.version}), this program {PROTOCOL} (rekindle {__version__}): "
+                f"restart it with `rekindle down` and `rekindle up`"
+            )
+        self._offload = BlobOffload(reply.blob_url, reply.blob_threshold_bytes)
+        return reply
+
+    async def _open_offload(self) -> BlobOffload:
+        if self._offload is None:
+            await self.hello()
+        assert self._offload is not None
+        return self._offload
+
+    async def put_large(self, call_id: str, index: int, payload: bytes) -> str:
+        """Put a payload into the blob store; its key, or "" where it is to travel inline."""
+        if len(payload) > ALWAYS_INLINE_BYTES:
+            offload = await self._open_offload()
+            if offload.takes(len(payload)):
+                return await offload.put(call_id, index, payload)
+        return ""
+
+    async def blob(self, key: str) -> bytes:
+        """What is in the store under a key of a result. Raises InternalFailure, ServiceError."""
+        return await (await self._open_offload()).get(key)
+
+    async def register(self, request: pb.RegisterAppRequest) -> dict[str, str]:
+        """Make an app and its functions known; function ids by name."""
+        reply = await self._unary("RegisterApp", request)
+        return {handle.name: handle.function_id for handle in reply.functions}
+
+    async def hold(self, app_id: str) -> None:
+        """Keep an ephemeral app alive until cancelled, through lost connections."""
+        patience = _Patience(self._patience_s, self)
+        while True:
+            try:
+                async for _event in self._stream("HoldApp", pb.HoldAppRequest(app_id=app_id)):
+                    pass
+                return  # the controller closed the app
+            except _LostError as lost:
+                await patience.wait(lost.error)
+
+    async def close_app(self, app_id: str) -> None:
+        """End an ephemeral app: its queued inputs are cancelled, its runners stopped."""
+        await self._taken.flush()
+        await self._unary("CloseApp", pb.CloseAppRequest(app_id=app_id))
+
+    async def lookup(self, app_id: str, name: str) -> str:
+        """The id of a function of an app; raises NotFoundError."""
+        reply = await self._unary("Lookup", pb.LookupRequest(app_id=app_id, name=name))
+        return str(reply.function_id)
+
+    async def invoke(self, request: pb.SubmitRequest) -> pb.Result:
+        """Submit one input and wait for its result, with its data."""
+        await self._put_large(request)
+        result: pb.Result = await self._unary("Invoke", request)
+        if result.blob:
+            result.data = await self.blob(result.blob)
+        blobs = [result.blob] if result.blob else []
+        self.taken(request.call_id, request.function_id, blobs=blobs, whole=True)
+        return result
+
+    def taken(
+        self,
+        call_id: str,
+        function_id: str,
+        indexes: Iterable[int] = (),
+        blobs: Iterable[str] = (),
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Results of a call have come to their only reader; from any thread."""
+        loop = background().loop
+        self._taken.note(loop, call_id, function_id, indexes, blobs, whole=whole)
+
+    async def _report_taken(self, request: pb.TakenRequest, patience_s: float) -> None:
+        await self._unary("Taken", request, patience_s)
+
+    async def submit(self, request: pb.SubmitRequest, *, offloaded: bool = False) -> None:
+        """Put inputs on the queue; they are durable when this returns.
+
+        ``offloaded``: what is large in it is in the blob store already.
+        """
+        if not offloaded:
+            await self._put_large(request)
+        await self._unary("Submit", request)
+
+    async def _put_large(self, request: pb.SubmitRequest) -> None:
+        for one in request.inputs:
+            if key := await self.put_large(request.call_id, one.index, one.payload):
+                one.blob = key
+                one.ClearField("payload")
+
+    async def results(
+        self, call_id: str, seen: Seen, *, end_index: int = 0, stored: bool = False
+    ) -> AsyncGenerator[tuple[list[Arrived], int], None]:
+        """Results of a call as they complete, some at a time, through lost connections.
+
+        With them comes the number of the last line that was logged before them.
+
+        Those below ``end_index`` (0: all) that are not in ``seen``, to which the caller adds what
+        it takes: after a lost connection one can come again. ``stored``: those alone that are
+        there now.
+        """
+        patience = _Patience(self._patience_s, self)
+        parse = pb.Result.FromString
+        while True:
+            start, have = seen.to_ask()
+            request = pb.ResultsRequest(
+                call_id=call_id, from_index=start, have=have, end_index=end_index, stored=stored
+            )
+            try:
+                async for batch in self._stream("Results", request):
+                    arrived, log_seq = [], 0
+                    for raw in batch.results:
+                        result = parse(raw)
+                        arrived.append((result.index, raw))
+                        log_seq = max(log_seq, result.log_seq)
+                    if arrived:
+                        yield arrived, log_seq
+                return
+            except _LostError as lost:
+                await patience.wait(lost.error)
+
+    async def get_call(self, call_id: str) -> pb.CallInfo:
+        """What is known of a call."""
+        info: pb.CallInfo = await self._unary("GetCall", pb.GetCallRequest(call_id=call_id))
+        return info
+
+    async def cancel_call(
+        self,
+        call_id: str,
+        *,
+        terminate_containers: bool = False,
+        patience_s: float | None = None,
+    ) -> pb.CancelCallReply:
+        """Cancel what is not done of a call; how many inputs that was."""
+        request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
+        reply: pb.CancelCallReply = await self._unary("CancelCall", request, patience_s)
+        return reply
+
+    async def logs(
+        self,
+        app_id: str,
+        after_seq: int,
+        follow: bool,
+        on_lost: Callable[[], None] | None = None,
+    ) -> AsyncIterator[pb.LogLine]:
+        """Log lines of an app, each once and in order, through lost connections.
+
+        ``on_lost`` is called when one is lost.
+        """
+        patience = _Patience(self._patience_s, self)
+        while True:
+            request = pb.LogsRequest(app_id=app_id, after_seq=after_seq, follow=follow)
+            try:
+                async for line in self._stream("Logs", request):
+                    after_seq = line.seq
+                    yield line
+                return
+            except _LostError as lost:
+                if on_lost is not None:
+                    on_lost()
+                await patience.wait(lost.error)
+
+    async def lease(self, function_id: str, params: bytes, depth: int = 0) -> pb.LeaseReply:
+        """Ask for a runner for direct calls; asked once, since all works without."""
+        request = pb.LeaseRequest(function_id=function_id, params=params, depth=depth)
+        reply: pb.LeaseReply = await self._unary("Lease", request, patience_s=0.0)
+        return reply
+
+    async def prepare(self, request: pb.PrepareRequest) -> pb.PrepareReply:
+        """Make a strategy possible."""
+        reply: pb.PrepareReply = await self._unary("Prepare", request)
+        return reply
+
+    async def set_pool(self, request: pb.SetPoolRequest) -> pb.SetPoolReply:
+        """Change a pool's settings; what is in force then."""
+        reply: pb.SetPoolReply = await self._unary("SetPool", request)
+        return reply
+
+    async def recorded(self, request: pb.RecordedRequest) -> pb.RecordedReply:
+        """Arrivals and costs of a function."""
+        reply: pb.RecordedReply = await self._unary("Recorded", request)
+        return reply
+
+    async def status(self) -> pb.StatusReply:
+        """What the controller knows of itself."""
+        reply: pb.StatusReply = await self._unary("Status", pb.StatusRequest())
+        return reply
+
+
+class _LostError(Exception):
+    """The connection broke while a stream was read."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Patience:
+    """Waits between attempts; gives up when a controller was away for too long at a stretch."""
+
+    #: An attempt that lasted longer than this had a controller; the count starts again.
+    _CONTACT_S = 2.0
+
+    def __init__(self, total_s: float, client: Client) -> None:
+        self._total_s = total_s
+        self._client = client
+        self._away_since: float | None = None
+        self._last = 0.0
+        self._delay_s = 0.02
+
+    async def wait(self, error: grpc.aio.AioRpcError) -> None:
+        """Sleep before the next attempt.
+
+        Raises ConnectionError when the time is over, or when no one restarts the controller.
+        """
+        if not self._client.alive():
+            raise ConnectionError(
+                f"the instance in {self._client.instance} has ended while it was in use: the "
+                f"process that kept it up (its supervisor) was killed"
+            ) from None
+        now = asyncio.get_running_loop().time()
+        if self._away_since is None or now - self._last > self._CONTACT_S:
+            self._away_since, self._delay_s = now, 0.02
+        if now - self._away_since >= self._total_s:
+            raise _no_controller(self._client.instance, self._total_s, error) from None
+        await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
+        self._delay_s = min(self._delay_s * 2, 0.5)
+        self._last = asyncio.get_running_loop().time()
+
+
+def _no_controller(instance: Path, waited_s: float, error: grpc.aio.AioRpcError) -> Error:
+    return ConnectionError(
+        f"no controller answers at {instance} (waited {waited_s:g} s: {error.details()}). "
+        f"See `rekindle status` and {instance}/logs/controller.log; `rekindle up` starts one"
+    )
+
+
+_clients: dict[Path, Client] = {}
+
+
+def client_for(instance: Path) -> Client:
+    """The client of an instance directory; one for each in a process."""
+    client = _clients.get(instance)
+    if client is None:
+        client = _clients.setdefault(instance, Client(instance))
+    return client
+
+
+def forget(instance: Path) -> None:
+    """An instance has ended."""
+    _clients.pop(instance, None)

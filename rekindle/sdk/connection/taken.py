@@ -1,0 +1,112 @@
+"""Reports to the controller which results have arrived for good, so that it need not keep them.
+
+Sent a moment later, many at a time, on the background thread: no one waits for it, and what is
+never reported (a program that is killed) goes with the app, or when its time is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from rekindle.exception import Error
+from rekindle.wire import rekindle_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+_AFTER_S = 0.25
+#: A controller that is away is not waited for: what it does not hear of it keeps for its time.
+_PATIENCE_S = 2.0
+#: Indexes, and calls, in one message.
+_MOST_INDEXES, _MOST_CALLS = 8192, 1024
+
+
+@dataclass(slots=True)
+class _Note:
+    """Something of a call that was taken."""
+
+    call_id: str
+    function_id: str
+    indexes: list[int] = field(default_factory=list)
+    blobs: list[str] = field(default_factory=list)
+    whole: bool = False
+
+
+class TakenReports:
+    """What one client has taken and not reported.
+
+    ``note`` is for any thread, the rest for its loop.
+    ``send``: sends one report, waiting so many seconds for a controller that is away.
+    """
+
+    def __init__(self, send: Callable[[pb.TakenRequest, float], Awaitable[None]]) -> None:
+        self._send = send
+        self._notes: deque[_Note] = deque()
+        self._sending: asyncio.Task[None] | None = None
+
+    def note(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        call_id: str,
+        function_id: str,
+        indexes: Iterable[int] = (),
+        blobs: Iterable[str] = (),
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Results of a call have come; ``whole``: nothing more of it will be asked for."""
+        first = not self._notes
+        self._notes.append(_Note(call_id, function_id, list(indexes), list(blobs), whole))
+        if first and not loop.is_closed():
+            loop.call_soon_threadsafe(self._soon)
+
+    def _soon(self) -> None:
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send_later())
+
+    async def _send_later(self) -> None:
+        await asyncio.sleep(_AFTER_S)
+        self._sending = None
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Report all of it."""
+        while self._notes:
+            request = self._next()
+            try:
+                await self._send(request, _PATIENCE_S)
+            except Error as error:
+                log.info("results are kept for their time: %s", error)
+
+    def _next(self) -> pb.TakenRequest:
+        calls: dict[str, _Note] = {}
+        count = 0
+        while self._notes and count < _MOST_INDEXES and len(calls) < _MOST_CALLS:
+            note = self._notes.popleft()
+            count += len(note.indexes)
+            known = calls.setdefault(note.call_id, note)
+            if known is not note:
+                known.indexes += note.indexes
+                known.blobs += note.blobs
+                known.whole = known.whole or note.whole
+        return pb.TakenRequest(calls=[_message(note) for note in calls.values()])
+
+
+def _message(note: _Note) -> pb.TakenCall:
+    made = pb.TakenCall(
+        call_id=note.call_id, function_id=note.function_id, whole=note.whole, blobs=note.blobs
+    )
+    if note.whole:
+        return made
+    last = -2
+    for index in sorted(note.indexes):
+        if index == last + 1:
+            made.last[-1] = index
+        else:
+            made.first.append(index)
+            made.last.append(index)
+        last = index
+    return made

@@ -1,0 +1,129 @@
+"""From declarations to the message that makes an app known to a controller."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+from rekindle.exception import RequestSizeError
+from rekindle.execution.declared import contents, hooks_of
+from rekindle.sdk.declaration import AppState, Declaration, packing
+from rekindle.sdk.options import Options
+from rekindle.sdk.program import fingerprint, main_module, source
+from rekindle.sdk.program.main_module import Program
+from rekindle.sdk.resources import merged, named_in_snapshot, retry_spec
+from rekindle.wire import pickling
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.serialization import serialize
+from rekindle.wire.spec import FunctionSpec
+
+#: Code is small; what is larger carries data along.
+MAX_CODE_BYTES = 64 * 1024 * 1024
+
+
+def request_for(
+    app: AppState, app_name: str, app_id: str, script: Program | None
+) -> pb.RegisterAppRequest:
+    """Everything about an app. Raises SerializationError for code that cannot travel."""
+    declarations = list(app.declarations.values())
+    if script is not None:
+        main_module.alias(script)
+        if script.is_main:
+            pickling.main_is_imported(main_module.guarded(script.file).names)
+    wanted = app.include_source and any(
+        d.options is not None and d.options.include_source for d in declarations
+    )
+    bundle = source.collect(script) if wanted else None
+    functions = [
+        pb.FunctionDef(
+            name=declaration.name,
+            spec_json=spec_of(declaration, app_name, bundle, script).to_json(),
+            code=b"" if declaration.place else pack(declaration),
+            secrets=merged((*app.secrets, *_options(declaration).secrets)),
+        )
+        for declaration in declarations
+    ]
+    request = pb.RegisterAppRequest(
+        app_id=app_id, name=app_name, functions=functions, ephemeral=True
+    )
+    if bundle is not None:
+        request.source.digest = bundle.digest
+        request.source.data = bundle.data
+    return request
+
+
+def spec_of(
+    declaration: Declaration,
+    app_name: str,
+    bundle: source.Bundle | None,
+    script: Program | None,
+) -> FunctionSpec:
+    """What the node needs to know of a declaration besides its code."""
+    options = _options(declaration)
+    raw = declaration.raw
+    place = declaration.place
+    first, last = source.import_path(script)
+    secrets = declaration.app.secrets if declaration.app is not None else ()
+    hooks_digest = ""
+    if declaration.kind == "cls":
+        hooks_digest = fingerprint.hooks_digest(raw, hooks_of(raw)["enter_snap"], place)
+    startup = options.startup_timeout if options.startup_timeout is not None else options.timeout
+    return FunctionSpec(
+        app_name=app_name,
+        name=declaration.name,
+        kind=declaration.kind,
+        methods=tuple(sorted(declaration.methods)),
+        module=place.module if place is not None else "",
+        qualname=place.name if place is not None else "",
+        program=(script.name, str(script.file)) if script is not None else ("", ""),
+        python=sys.executable,
+        python_version=platform.python_version(),
+        env=dict(options.env),
+        cwd=os.getcwd(),
+        sys_path=first,
+        sys_path_last=last,
+        secrets_in_snapshot=named_in_snapshot((*secrets, *options.secrets)),
+        code_digest=fingerprint.code_digest(raw, place),
+        source_digest=bundle.digest if bundle is not None and options.include_source else "",
+        hooks_digest=hooks_digest,
+        timeout_s=float(options.timeout),
+        startup_timeout_s=float(startup),
+        min_containers=options.min_containers,
+        max_containers=options.max_containers,
+        buffer_containers=options.buffer_containers,
+        scaledown_window_s=float(options.scaledown_window),
+        single_use_containers=options.single_use_containers,
+        enable_memory_snapshot=options.enable_memory_snapshot,
+        retries=retry_spec(options.retries),
+        cpu=float(options.cpu) if options.cpu is not None else None,
+        cpu_limit=float(options.cpu_limit) if options.cpu_limit is not None else None,
+        memory_mib=options.memory,
+        memory_limit_mib=options.memory_limit,
+    )
+
+
+def pack(declaration: Declaration) -> bytes:
+    """The payload of code that travels by value: its pickle, with handles to functions of its app.
+
+    Raises SerializationError, naming the global or closure variable that cannot be pickled, and
+    RequestSizeError when it carries too much data.
+    """
+    what = f"the code of {declaration.name}"
+    token = packing.set(declaration.app)
+    try:
+        data = serialize(contents(declaration.raw), what)
+    finally:
+        packing.reset(token)
+    if len(data) > MAX_CODE_BYTES:
+        raise RequestSizeError(
+            f"{what} takes {len(data) / (1 << 20):.0f} MiB, more than {MAX_CODE_BYTES >> 20} MiB: "
+            f"it carries the values of the globals that it mentions. Load large ones in an "
+            f"@rekindle.enter() method, or in a module that is imported"
+        )
+    return data
+
+
+def _options(declaration: Declaration) -> Options:
+    assert declaration.options is not None  # only handles have none, and these are not registered
+    return declaration.options

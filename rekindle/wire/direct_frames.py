@@ -1,0 +1,249 @@
+"""The frames of direct calls: a client and the runner that it leases, over a connected socket.
+
+Small and of fixed shape, since making and reading them is most of what a small call costs. Values
+travel inline or by a memory file (wire/shared.py) whose descriptor rides along. Every frame tells
+which memory files of the other end are no longer seen here (wire/reuse.py). Standard library only:
+runners import this. Both ends block; one call at a time is on its way.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import select
+import socket
+import struct
+import sys
+from collections import deque
+from dataclasses import dataclass
+
+from rekindle.wire.shared import Packed
+
+#: Length of what follows, flags, numbers of memory files, length of the call id, of the method.
+_CALL = struct.Struct("=IBBBH")
+#: Length of what follows, status, flags, numbers of memory files; when the call arrived, was
+#: unpickled, had run.
+_REPLY = struct.Struct("=IBBBqqq")
+_NUMBER = struct.Struct("=Q")
+#: More of them than a peer can keep; the rest goes with the next frame.
+_NUMBERS = 64
+
+#: What a client reads once its connection is its runner's.
+WELCOME = b"+"
+
+#: Flags of a call. Those above SHARED are its depth (execution/nesting.py).
+SHARED = 1  # its value is in the memory file whose descriptor rides along
+_DEPTH_SHIFT = 1
+#: Flag of a reply, beside SHARED.
+PRINTED = 2  # something was printed: a mark in the log tells when all of it has come
+
+#: Statuses of a reply.
+OK, FAILED, CANCELLED = 0, 1, 2
+
+_READ_BYTES = 1 << 16
+_FD_SPACE = socket.CMSG_SPACE(4)
+_NO_SIGNAL = socket.MSG_NOSIGNAL
+_ORDER = sys.byteorder
+
+
+@dataclass(slots=True)
+class Call:
+    """A call as a runner receives it."""
+
+    call_id: str
+    method: str
+    gone: tuple[int, ...]
+    data: memoryview
+    fd: int
+    #: How many calls it was made inside of.
+    depth: int = 0
+
+
+@dataclass(slots=True)
+class Reply:
+    """A runner's answer; times on CLOCK_REALTIME. Its descriptor is whose ``take_fd`` got it."""
+
+    status: int
+    printed: bool
+    received_ns: int
+    loaded_ns: int
+    executed_ns: int
+    gone: tuple[int, ...]
+    data: memoryview
+    fd: int
+
+    def take_fd(self) -> int:
+        """The descriptor, or -1; it is the caller's to close."""
+        fd, self.fd = self.fd, -1
+        return fd
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)  # an interrupt came before it was taken
+
+
+def send_call(
+    sock: socket.socket,
+    call_id: str,
+    method: str,
+    packed: Packed,
+    gone: deque[int] | None = None,
+    depth: int = 0,
+) -> None:
+    """Send a call. Raises OSError when not all of it was accepted: then it will not run.
+
+    ``gone``: memory files of the runner that are no longer seen here; what is told is taken out.
+    """
+    raw_id, raw_method = call_id.encode(), method.encode()
+    flags = depth << _DEPTH_SHIFT | (0 if packed.file is None else SHARED)
+    count, numbers = _take_numbers(gone) if gone else (0, b"")
+    data = packed.data
+    size = len(numbers) + len(raw_id) + len(raw_method) + len(data)
+    head = _CALL.pack(size, flags, count, len(raw_id), len(raw_method))
+    _send(sock, head + numbers + raw_id + raw_method + data, packed)
+
+
+def receive_call(sock: socket.socket) -> Call | None:
+    """The next call; None when the client is done, or a call was cut short. Raises OSError."""
+    got = _receive(sock, _CALL.size)
+    if got is None:
+        return None
+    data, fd = got
+    _size, flags, count, id_bytes, method_bytes = _CALL.unpack_from(data)
+    id_at = _CALL.size + count * _NUMBER.size
+    method_at = id_at + id_bytes
+    value_at = method_at + method_bytes
+    return Call(
+        str(data[id_at:method_at], "utf-8"),
+        str(data[method_at:value_at], "utf-8"),
+        _numbers(data[_CALL.size : id_at]) if count else (),
+        data[value_at:],
+        fd,
+        flags >> _DEPTH_SHIFT,
+    )
+
+
+def send_reply(
+    sock: socket.socket,
+    status: int,
+    times: tuple[int, int, int],
+    packed: Packed,
+    gone: deque[int] | None = None,
+    *,
+    printed: bool,
+) -> None:
+    """Answer a call; ``gone`` as in ``send_call``. Raises OSError when the client is gone."""
+    flags = (PRINTED if printed else 0) | (0 if packed.file is None else SHARED)
+    count, numbers = _take_numbers(gone) if gone else (0, b"")
+    data = packed.data
+    head = _REPLY.pack(len(numbers) + len(data), status, flags, count, *times)
+    _send(sock, head + numbers + data, packed)
+
+
+def receive_reply(sock: socket.socket) -> Reply | None:
+    """The answer; None when the runner is gone. Raises OSError."""
+    got = _receive(sock, _REPLY.size)
+    return None if got is None else parse_reply(*got)
+
+
+def parse_reply(data: memoryview, fd: int) -> Reply:
+    """A whole reply frame."""
+    _size, status, flags, count, received_ns, loaded_ns, executed_ns = _REPLY.unpack_from(data)
+    value_at = _REPLY.size + count * _NUMBER.size
+    return Reply(
+        status,
+        bool(flags & PRINTED),
+        received_ns,
+        loaded_ns,
+        executed_ns,
+        _numbers(data[_REPLY.size : value_at]) if count else (),
+        data[value_at:],
+        fd,
+    )
+
+
+def reply_bytes(data: bytes | bytearray) -> int:
+    """How long the reply frame is that begins with ``data``; 0 while that cannot be told."""
+    return _REPLY.size + int(_REPLY.unpack_from(data)[0]) if len(data) >= _REPLY.size else 0
+
+
+def readable(sock: socket.socket, seconds: float) -> bool:
+    """Wait for a frame, or the end."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def read_some(sock: socket.socket, flags: int = 0) -> tuple[bytes, int]:
+    """What is there, and the descriptor that came with it, or -1. Raises OSError."""
+    data, ancillary, _flags, _address = sock.recvmsg(
+        _READ_BYTES, _FD_SPACE, flags | socket.MSG_CMSG_CLOEXEC
+    )
+    return data, descriptor(ancillary) if ancillary else -1
+
+
+def descriptor(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """The one descriptor of a message; what else came is closed."""
+    fds = array.array("i")
+    for level, kind, raw in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
+    for extra in fds[1:]:
+        os.close(extra)
+    return fds[0] if fds else -1
+
+
+def _take_numbers(gone: deque[int]) -> tuple[int, bytes]:
+    """What a frame can tell of them; others are added on other threads meanwhile."""
+    taken = [gone.popleft() for _ in range(min(len(gone), _NUMBERS))]
+    return len(taken), b"".join(map(_NUMBER.pack, taken))
+
+
+def _numbers(raw: memoryview) -> tuple[int, ...]:
+    return tuple(number for (number,) in _NUMBER.iter_unpack(raw))
+
+
+def _send(sock: socket.socket, frame: bytes, packed: Packed) -> None:
+    if packed.file is None:
+        sock.sendall(frame, _NO_SIGNAL)
+        return
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [packed.file.fd]))]
+    # A frame with a descriptor is small: the socket takes it whole, or not at all.
+    sent = sock.sendmsg([frame], rights, _NO_SIGNAL)
+    if sent < len(frame):
+        sock.sendall(frame[sent:], _NO_SIGNAL)
+
+
+def _receive(sock: socket.socket, head: int) -> tuple[memoryview, int] | None:
+    """One frame, most often in one read."""
+    first, fd = read_some(sock)
+    if len(first) >= head:
+        size = head + int.from_bytes(first[:4], _ORDER)
+        if len(first) == size:
+            return memoryview(first), fd
+    elif not first:
+        return None
+    return _receive_rest(sock, head, first, fd)
+
+
+def _receive_rest(
+    sock: socket.socket, head: int, first: bytes, fd: int
+) -> tuple[memoryview, int] | None:
+    frame = bytearray(first)
+    while len(frame) < head:
+        piece = sock.recv(head - len(frame))
+        if not piece:
+            return None
+        frame += piece
+    size = head + int.from_bytes(frame[:4], _ORDER)
+    have = len(frame)
+    frame.extend(bytes(size - have))
+    view = memoryview(frame)
+    while have < size:
+        got = sock.recv_into(view[have:])
+        if not got:
+            if fd >= 0:
+                os.close(fd)
+            return None
+        have += got
+    return view, fd

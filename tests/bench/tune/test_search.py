@@ -1,0 +1,96 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.outcome import outcome
+from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
+from rekindle.bench.tune.settings import Setting, candidates
+from rekindle.bench.tune.simulator import Simulation
+from rekindle.controller import policies
+from rekindle.controller.policies import PoolSettings, Prices
+from rekindle.exception import InvalidError
+from tests.bench.tune.traces import SNAPSHOT, plain, trace
+
+_TRACE = trace([(0.0, 0.1)], plain(1.0))
+_OUTCOME = outcome("", Simulation(_TRACE, policies.make("fixed")).run(), Prices())
+
+
+def tried(name: str, cost: float, p95_ms: float, **setting: Any) -> Tried:
+    made = replace(_OUTCOME, setting=name, cost=cost, p95_ms=p95_ms)
+    return Tried(Setting("fixed", {"name": name}, **setting), made, 0.1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=20))
+def test_the_front_is_what_nothing_beats_in_both(points: list[tuple[int, int]]) -> None:
+    found = [tried(str(n), float(cost), float(ms)) for n, (cost, ms) in enumerate(points)]
+    front = pareto(found, 95)
+    for one in front:
+        assert not any(
+            other.outcome.cost <= one.outcome.cost
+            and other.outcome.p95_ms <= one.outcome.p95_ms
+            and (other.outcome.cost, other.outcome.p95_ms) != (one.outcome.cost, one.outcome.p95_ms)
+            for other in found
+        )
+    for one in found:
+        assert any(
+            f.outcome.cost <= one.outcome.cost and f.outcome.p95_ms <= one.outcome.p95_ms
+            for f in front
+        )
+
+
+def test_the_cheapest_that_meets_the_target_is_recommended_and_it_says_why() -> None:
+    found = [
+        tried("late", 1.0, 900.0),
+        tried("good", 2.0, 400.0),
+        tried("better", 3.0, 100.0),
+        tried("now", 4.0, 450.0, current=True),
+    ]
+    chosen = recommend(found, target_ms=500, percentile=95)
+    assert chosen.tried is found[1]
+    assert chosen.meets_target
+    assert "cheapest of 3 settings (of 4)" in chosen.why
+    assert "50% less than now, which gives 450 ms" in chosen.why
+    assert "(late) is late: 900 ms" in chosen.why
+
+
+def test_where_none_meets_the_target_the_nearest_is_named_and_it_says_so() -> None:
+    found = [tried("a", 1.0, 900.0), tried("b", 9.0, 600.0)]
+    chosen = recommend(found, target_ms=500, percentile=95)
+    assert chosen.tried is found[1]
+    assert not chosen.meets_target
+    assert "none meets 500 ms at p95" in chosen.why
+
+
+def test_every_policy_asked_for_is_tried_under_several_settings() -> None:
+    names = [name for name in policies.REGISTRY if name != "declared"]
+    settings = candidates(names, _TRACE, target_ms=100, quantile=0.95, prices=Prices())
+    assert {setting.policy for setting in settings} == set(names)
+    assert len({setting.label for setting in settings}) == len(settings) > 12
+    for setting in settings:
+        assert setting.make().name == setting.policy
+    with pytest.raises(InvalidError, match="no policy 'psychic'"):
+        candidates(["psychic"], _TRACE, target_ms=100, quantile=0.95, prices=Prices())
+
+
+def test_prices_that_were_given_reach_the_policy() -> None:
+    settings = candidates(
+        ["snapshot-aware"], _TRACE, target_ms=100, quantile=0.95, prices=Prices(gpu_hour=9.0)
+    )
+    assert all(setting.parameters["gpu_hour"] == 9.0 for setting in settings)
+    assert all("gib_hour" not in setting.parameters for setting in settings)
+
+
+def test_overrides_hold_while_they_are_tried_and_no_longer() -> None:
+    made = trace([(100.0, 0.1)], SNAPSHOT, PoolSettings(max_containers=3))
+    setting = Setting("fixed", {"keep_s": 2.0}, {"min_containers": 2})
+    assert setting.label == "fixed 2 s, min 2"
+    found = try_all(made, [setting, Setting("fixed", {"keep_s": 2.0})], Prices(), Node())
+    assert found[0].outcome.warm == 1
+    assert found[1].outcome.warm == 0
+    assert setting.on(made).functions[0].settings == PoolSettings(
+        min_containers=2, max_containers=3
+    )

@@ -1,0 +1,246 @@
+"""``rekindle queue``: what it asks for, and how it shows what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rekindle.cli.queue import state_of
+from rekindle.wire import rekindle_pb2 as pb
+from tests.cli.command import rekindle
+from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
+from tests.sdk.fake_controller import FakeController
+
+
+class Letters(FakeController):
+    """A controller with dead letters, of which it knows no more than a list."""
+
+    def __init__(self) -> None:
+        self.letters = [
+            pb.DeadLetter(
+                id=f"{i}-0",
+                call_id=f"fc-call{i}",
+                index=i,
+                function_id="fu-1" if i % 2 else "fu-2",
+                app="shop",
+                function="price" if i % 2 else "stock",
+                reason=f"the runner was lost 3 times: killed by signal {i}\nmore words",
+                error_type="rekindle.exception.RunnerLostError",
+                deliveries=3,
+                at_ns=time.time_ns() - 300 * 10**9,
+                payload_bytes=2048,
+            )
+            for i in range(1, 4)
+        ]
+        self.selected: list[pb.DeadLetterSelection] = []
+        self.cancelled: list[pb.CancelCallRequest] = []
+        super().__init__()
+
+    async def Status(self, request: Any, ctx: Any) -> pb.StatusReply:
+        function = {"name": "price", "function_id": "fu-1", "queued": 7, "in_flight": 2}
+        return pb.StatusReply(
+            apps=[
+                {"name": "shop", "functions": [{**function, "oldest_s": 65.0, "dead": 2}]},
+                {"name": "idle", "functions": [{"name": "f", "function_id": "fu-9"}]},
+            ]
+        )
+
+    async def GetCall(self, request: Any, ctx: Any) -> pb.CallInfo:
+        return pb.CallInfo(
+            call_id=request.call_id,
+            function="price",
+            app="shop",
+            inputs=10,
+            done=4,
+            running=2,
+            submitted=True,
+            submitted_ns=time.time_ns() - 90 * 10**9,
+        )
+
+    async def CancelCall(self, request: Any, ctx: Any) -> pb.CancelCallReply:
+        self.cancelled.append(request)
+        known = request.call_id == "fc-some"
+        return pb.CancelCallReply(queued=4, running=2) if known else pb.CancelCallReply()
+
+    async def DeadLetters(self, request: Any, ctx: Any) -> pb.DeadLettersReply:
+        of = [x for x in self.letters if request.function_id in ("", x.function_id)]
+        behind = [x for x in of if x.id > request.after]
+        return pb.DeadLettersReply(letters=behind[: request.limit], total=len(of))
+
+    def _take(self, selection: pb.DeadLetterSelection) -> pb.DeadLetterCount:
+        self.selected.append(selection)
+        taken = [x for x in self.letters if selection.all or x.id in selection.ids]
+        self.letters = [x for x in self.letters if x not in taken]
+        return pb.DeadLetterCount(count=len(taken), calls=[x.call_id for x in taken])
+
+    async def Replay(self, request: Any, ctx: Any) -> pb.DeadLetterCount:
+        return self._take(request)
+
+    async def Drop(self, request: Any, ctx: Any) -> pb.DeadLetterCount:
+        return self._take(request)
+
+
+@pytest.fixture
+def fake() -> Iterator[Letters]:
+    made = Letters()
+    yield made
+    made.close()
+
+
+def test_ls_shows_what_waits_by_function(fake: Letters) -> None:
+    lines = rekindle(fake.directory, "queue", "ls").stdout.splitlines()
+    assert lines[0].split() == [
+        *("function", "queued", "in", "flight", "delayed", "oldest", "dead", "id"),
+    ]
+    assert lines[1].split() == ["shop.price", "7", "2", "0", "65s", "2", "fu-1"]
+    assert lines[2].split() == ["idle.f", "0", "0", "0", "-", "0", "fu-9"]
+    for name in ("price", "shop", "shop.price", "fu-1"):
+        told = json.loads(
+            rekindle(fake.directory, "queue", "ls", "--function", name, "--json").stdout
+        )
+        assert [(one["function_id"], one["queued"]) for one in told] == [("fu-1", 7)]
+    wrong = rekindle(fake.directory, "queue", "ls", "--function", "prise", status=1)
+    assert "no open function is called 'prise'" in wrong.stderr
+
+
+def test_show_tells_how_far_a_call_is(fake: Letters) -> None:
+    shown = rekindle(fake.directory, "queue", "show", "fc-some").stdout
+    rows = dict(line.split(maxsplit=1) for line in shown.splitlines() if line.strip())
+    rows = {key: value.strip() for key, value in rows.items()}
+    assert rows["function"] == "shop.price" and rows["state"] == "running"
+    assert (rows["inputs"], rows["done"], rows["running"], rows["waiting"]) == ("10", "4", "2", "4")
+    assert rows["submitted"].startswith("1 min")
+    told = json.loads(rekindle(fake.directory, "queue", "show", "fc-some", "--json").stdout)
+    assert told["state"] == "running" and told["inputs"] == 10 and told["cancelled"] is False
+
+
+@pytest.mark.parametrize(
+    ("info", "state"),
+    [
+        ({"inputs": 2, "done": 2, "submitted": True}, "done"),
+        ({"inputs": 2, "done": 2, "submitted": True, "cancelled": True}, "cancelled"),
+        ({"inputs": 2, "done": 1, "submitted": True, "cancelled": True}, "being cancelled"),
+        ({"inputs": 2, "running": 1}, "running"),
+        ({"inputs": 2, "done": 2}, "running"),  # more may come
+        ({"inputs": 2, "submitted": True}, "queued"),
+    ],
+)
+def test_a_call_has_a_state_in_one_word(info: dict[str, Any], state: str) -> None:
+    assert state_of(pb.CallInfo(**info)) == state
+
+
+def test_cancel_says_what_it_met(fake: Letters) -> None:
+    ended = rekindle(fake.directory, "queue", "cancel", "fc-some", "--terminate-containers")
+    assert ended.stdout == "fc-some: 4 queued and 2 running inputs cancelled.\n"
+    assert fake.cancelled[0].terminate_containers
+    assert "nothing was left" in rekindle(fake.directory, "queue", "cancel", "fc-done").stdout
+    assert not fake.cancelled[1].terminate_containers
+
+
+def test_dead_letters_are_listed_and_shown_whole(fake: Letters) -> None:
+    lines = rekindle(fake.directory, "queue", "dead", "ls").stdout.splitlines()
+    assert len(lines) == 4
+    for part in ("1-0", "shop.price", "fc-call1", "5m", "2 KiB", "killed by signal 1"):
+        assert part in lines[1]
+    assert "more words" not in lines[1]
+    few = rekindle(fake.directory, "queue", "dead", "ls", "--limit", "1").stdout
+    assert "There are more" in few and "2-0" not in few
+    told = json.loads(
+        rekindle(fake.directory, "queue", "dead", "ls", "--function", "shop.price", "--json").stdout
+    )
+    assert [one["id"] for one in told] == ["1-0", "3-0"]
+    shown = rekindle(fake.directory, "queue", "dead", "show", "2-0").stdout
+    for part in ("shop.stock", "RunnerLostError", "signal 2\nmore words"):
+        assert part in shown
+    missing = rekindle(fake.directory, "queue", "dead", "show", "9-9", status=1)
+    assert "no dead letter 9-9" in missing.stderr and "dead ls" in missing.stderr
+
+
+def test_letters_are_replayed_by_id_by_function_or_all(fake: Letters) -> None:
+    def replay(*argv: str) -> str:
+        return rekindle(fake.directory, "queue", "dead", "replay", *argv).stdout
+
+    told = replay("2-0", "9-9").splitlines()
+    assert told[0] == "1 dead letter put back on the queue."
+    assert told[1] == "new call: fc-call2" and told[2].startswith("1 of the ids named none")
+    assert replay("--function", "price").startswith("2 dead letters put back on the queue.\n")
+    assert [list(one.ids) for one in fake.selected] == [["2-0", "9-9"], ["1-0", "3-0"]]
+    assert replay("--all") == "0 dead letters put back on the queue.\n"
+    assert fake.selected[-1].all
+    for argv in ((), ("1-0", "--all"), ("--all", "--function", "f")):
+        wrong = rekindle(fake.directory, "queue", "dead", "replay", *argv, status=1)
+        assert "takes ids, --function NAME or --all" in wrong.stderr
+
+
+def test_dropping_many_is_confirmed(fake: Letters) -> None:
+    wrong = rekindle(fake.directory, "queue", "dead", "drop", "--all", status=1)
+    assert "--yes" in wrong.stderr and not fake.selected
+    assert (
+        "1 dead letter dropped" in rekindle(fake.directory, "queue", "dead", "drop", "1-0").stdout
+    )
+    ended = rekindle(fake.directory, "queue", "dead", "drop", "--all", "-y")
+    assert ended.stdout == "2 dead letters dropped.\n"
+    assert rekindle(fake.directory, "queue", "dead", "ls").stdout == "There are no dead letters.\n"
+
+
+async def run(directory: Path, *argv: str) -> str:
+    """A command to its end, beside this test's loop."""
+    return (await asyncio.to_thread(rekindle, directory, "queue", *argv)).stdout
+
+
+@in_loop
+async def test_an_input_that_was_given_up_is_replayed_in_the_app_as_it_is_run_again(
+    shared: Instance,
+) -> None:
+    where = shared.directory
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        app_id, [function_id] = await client.register("letters", spec("f"))
+        call_id = await client.submit(function_id, {0: b"payload"})
+        for _ in range(5):
+            assign = await agent.assigned.get()
+            back = pb.InputsReturned(call_id=call_id, indexes=[0], reason="killed", begun=[0])
+            await agent.send(returned=back)
+        [result] = await client.results(call_id)
+        assert result.status == pb.RUNNER_LOST
+        row = next(line for line in (await run(where, "ls")).splitlines() if "letters.f" in line)
+        assert row.split()[1:6] == ["0", "0", "0", "-", "1"]
+        told = json.loads(await run(where, "dead", "ls", "--function", "letters.f", "--json"))
+        assert [(one["call_id"], one["deliveries"]) for one in told] == [(call_id, 5)]
+        assert "killed" in await run(where, "dead", "show", told[0]["id"])
+        await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        assert "1 dead letters are of apps that are closed" in await run(where, "ls")
+        metrics = (await client.call("Metrics", pb.MetricsRequest())).text
+        assert 'rekindle_dead_letters{function="(closed)"} 1.0' in metrics
+        refused = await run(where, "dead", "replay", told[0]["id"])
+        assert "0 dead letters" in refused and "run it again" in refused
+
+        await client.register("letters", spec("f", timeout_s=7))
+        done = (await run(where, "dead", "replay", "--function", "letters.f")).splitlines()
+        assert done[0] == "1 dead letter put back on the queue."
+        again = done[1].removeprefix("new call: ")
+        assign = await agent.assigned.get()
+        assert (assign.call_id, assign.inputs[0].payload) == (again, b"payload")
+        assert "running" in await run(where, "show", again)
+        await agent.done(assign)
+        [result] = await client.results(again)
+        assert result.status == pb.SUCCESS
+        assert "done" in await run(where, "show", again)
+        assert "none of" in await run(where, "dead", "ls", "--function", "letters.f")
+
+
+@in_loop
+async def test_a_call_is_cancelled_where_it_waits_and_where_it_runs(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared, max_runners=1) as agent:
+        _, [function_id] = await client.register("stopped", spec("f"))
+        call_id = await client.submit(function_id, dict.fromkeys(range(200), b""))
+        assign = await agent.assigned.get()
+        told = await run(shared.directory, "cancel", call_id)
+        assert told.startswith(f"{call_id}: ") and "cancelled." in told
+        stop = await agent.cancels.get()
+        assert stop.call_id == call_id and assign.call_id == call_id

@@ -1,0 +1,127 @@
+"""``rekindle up``, ``status`` and ``down`` with a real instance."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.local.test_session import left_over
+from tests.sdk.local.test_supervisor import until
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="rk-up-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+        rekindle(Path(name), "down")
+
+
+def rekindle(home: Path, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environ = {k: v for k, v in os.environ.items() if k != "REKINDLE_DIR"}
+    return subprocess.run(
+        [sys.executable, "-c", "from rekindle.cli.main import main; main()", *argv],
+        env={**environ, "REKINDLE_HOME": str(home), **more},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_up_keeps_an_instance_that_runs_use_until_down(home: Path) -> None:
+    script = home / "hello_up.py"
+    script.write_text(
+        "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
+    )
+    up = rekindle(home, "up")
+    assert up.returncode == 0, up.stderr
+    assert str(home / "daemon") in up.stdout
+    assert "already" in rekindle(home, "up").stdout
+    status = rekindle(home, "status")
+    assert status.returncode == 0, status.stderr
+    assert "connected" in status.stdout
+    for _ in range(2):
+        ran = rekindle(home, "run", str(script))
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "hello\n", "")
+    assert not list((home / "run").glob("*"))
+    assert rekindle(home, "down").stdout == "The instance is down.\n"
+    until(lambda: left_over(home) == [], 30)
+    assert rekindle(home, "status").returncode == 1
+
+
+def test_run_without_up_brings_up_its_own_and_says_so(home: Path) -> None:
+    script = home / "hello_own.py"
+    script.write_text(
+        "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
+    )
+    ran = rekindle(home, "run", str(script))
+    assert ran.stdout == "hello\n"
+    assert ran.stderr.count("\n") == 1
+    assert "private" in ran.stderr
+    assert left_over(home) == []
+
+
+def test_metrics_are_served_where_up_was_told_and_printed_by_their_command(home: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.listen()
+        script = home / "hello_taken.py"
+        script.write_text(
+            "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
+        )
+        ran = rekindle(home, "run", str(script), REKINDLE_METRICS=f"127.0.0.1:{port}")
+        assert ran.stdout == "hello\n", "a private instance serves none"
+        taken = rekindle(home, "up", "--metrics", f"127.0.0.1:{port}")
+        assert taken.returncode == 1
+        assert f"cannot be served on 127.0.0.1:{port}" in taken.stderr
+        assert not (home / "daemon").exists(), "nothing was started"
+    wrong = rekindle(home, "up", "--metrics", "here")
+    assert wrong.returncode == 1 and "HOST:PORT" in wrong.stderr.upper()
+    up = rekindle(home, "up", "--metrics", f"127.0.0.1:{port}")
+    assert up.stdout.endswith(f"Metrics: http://127.0.0.1:{port}/metrics\n"), up.stderr
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as reply:
+        scraped = reply.read().decode()
+    printed = rekindle(home, "metrics").stdout
+    for text in (scraped, printed):
+        assert "rekindle_build_info{" in text
+        assert 'rekindle_agents{state="connected"} 1.0' in text
+
+
+def test_in_the_foreground_it_is_one_process_that_sigterm_ends(home: Path) -> None:
+    environ = {k: v for k, v in os.environ.items() if k != "REKINDLE_DIR"}
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from rekindle.cli.main import main; main()",
+            "up",
+            "--foreground",
+        ],
+        env={**environ, "REKINDLE_HOME": str(home), "REKINDLE_LOG_FORMAT": "json"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        status = rekindle(home, "status")
+        assert "connected" in status.stdout
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0
+        events = [json.loads(line)["event"] for line in err.splitlines()]
+        assert events.count("started") == 3 and events[-1] == "ending"
+    finally:
+        process.kill()
+        process.communicate()
+    until(lambda: left_over(home) == [], 30)

@@ -1,0 +1,106 @@
+"""The order in which the inputs that wait in a pool are handed out. Runners are played."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order
+from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
+from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
+from rekindle.runtime.agent.pools.runner_set import RunnerSet
+from rekindle.wire.spec import FunctionSpec
+
+
+def order(
+    call_id: str = "fc-1", submitted_ns: int = 1, *, depth: int = 0, suspect: bool = False
+) -> Order:
+    """An order of a call."""
+    at = submitted_ns
+    return Order(call_id, "fu-1", "ap-1", b"", None, at, at, 1, depth, suspect)
+
+
+def inputs(of: Order, *indexes: int, handed: bool = False) -> list[Assignment]:
+    """Inputs of an order, that wait or that a runner has."""
+    made = [Assignment(of, index, "", b"", "") for index in indexes]
+    for one in made:
+        if handed:
+            one.move(AssignmentState.HANDED)
+    return made
+
+
+def dispatcher() -> InputDispatcher:
+    """One whose pool is open and has no runners."""
+    spec = FunctionSpec(app_name="app", name="f")
+    results: Any = SimpleNamespace()
+    runners = RunnerSet(Sizing(declared_plan(spec)))
+    return InputDispatcher(spec, runners, results, lambda event: None)
+
+
+def waiting(of: InputDispatcher) -> list[tuple[str, int]]:
+    """What waits, in order."""
+    return [(one.order.call_id, one.index) for one in of.waiting]
+
+
+def test_requests_of_a_call_that_overtook_each_other_are_dealt_in_its_order() -> None:
+    one = order()
+    made = dispatcher()
+    made.take_in(inputs(one, 0, 1, 2))
+    made.take_in(inputs(one, 6, 7, 8))
+    made.take_in(inputs(one, 3, 4, 5))
+    assert waiting(made) == [("fc-1", n) for n in range(9)]
+
+
+def test_a_call_does_not_overtake_one_that_came_before_it() -> None:
+    made = dispatcher()
+    made.take_in(inputs(order("fc-1", 5), 0, 1))
+    made.take_in(inputs(order("fc-2", 3), 0, 1))  # another client's clock is behind
+    assert [call for call, _ in waiting(made)] == ["fc-1", "fc-1", "fc-2", "fc-2"]
+
+
+@given(st.permutations(range(6)), st.integers(0, 6))
+def test_slices_that_come_back_in_any_order_wait_oldest_first(
+    turns: list[int], handed: int
+) -> None:
+    made, one = dispatcher(), order()
+    pieces = [inputs(one, *range(4 * n, 4 * n + 4), handed=True) for n in range(6)]
+    made.take_in(inputs(one, *range(24, 30)))
+    for turn in turns[:handed]:
+        made.put_back(pieces[turn])
+    indexes = [index for _, index in waiting(made)]
+    assert indexes == sorted(indexes)
+    assert len(indexes) == 6 + 4 * handed
+
+
+def test_what_a_runner_died_with_waits_behind_what_waits_and_before_what_comes_later() -> None:
+    made, one, bad = dispatcher(), order(), order(suspect=True)
+    made.take_in(inputs(one, 4, 5, 6))
+    made.take_in(inputs(bad, 1))
+    made.take_in(inputs(bad, 0))
+    made.take_in(inputs(one, 7, 8))
+    made.put_back(inputs(one, 2, 3, handed=True))
+    assert [index for _, index in waiting(made)] == [2, 3, 4, 5, 6, 1, 0, 7, 8]
+    assert made.suspects() == 2
+
+
+def test_what_a_runner_died_with_still_goes_before_what_is_less_deep() -> None:
+    made = dispatcher()
+    made.take_in(inputs(order("fc-1"), 0, 1))
+    made.take_in(inputs(order("fc-2", depth=1), 0, 1))
+    made.take_in(inputs(order("fc-3", depth=1, suspect=True), 0))
+    assert [call for call, _ in waiting(made)] == ["fc-2", "fc-2", "fc-3", "fc-1", "fc-1"]
+
+
+def test_what_a_runner_died_with_is_dealt_alone() -> None:
+    made, one = dispatcher(), order()
+    made.pace.note(100, 0.001)
+    made.take_in(inputs(one, 0, 1, 2))
+    made.take_in(inputs(order(suspect=True), 3))
+    made.take_in(inputs(one, 4, 5))
+    slices = []
+    while made.waiting:
+        slices.append([each.index for each in made._cut(1)])
+    assert [3] in slices and sorted(n for piece in slices for n in piece) == list(range(6))

@@ -1,0 +1,94 @@
+"""Slice sizes, hand-overs ahead and new runners, from measured times."""
+
+from __future__ import annotations
+
+import pytest
+
+from rekindle.runtime.agent.pools.backoff import Backoff
+from rekindle.runtime.agent.pools.pace import MAX_SLICE, Pace
+
+
+def measured(service_s: float, start_s: float = 0.03) -> Pace:
+    pace = Pace()
+    pace.note(100, 100 * service_s)
+    pace.started(start_s)
+    return pace
+
+
+def test_the_first_slice_is_one_input_because_nothing_is_known() -> None:
+    assert Pace().slice_size(10_000, 1) == 1
+    assert not Pace().ahead
+
+
+@pytest.mark.parametrize(
+    ("service_s", "waiting", "takers", "size"),
+    [
+        (5e-6, 10_000, 1, MAX_SLICE),
+        (1e-3, 10_000, 1, 50),
+        (1e-3, 6, 1, 5),
+        (10e-3, 64, 64, 1),
+        (10e-3, 1000, 64, 5),  # a backlog: fewer wake-ups
+        (10e-3, 300, 64, 2),  # half of what each has to do
+        (60.0, 1000, 2, 1),
+        (5e-6, 100, 8, 13),  # the others have their share
+        (5e-6, 3, 8, 1),
+        (5e-6, 0, 8, 1),
+    ],
+)
+def test_a_slice_takes_about_5_ms_50_of_a_backlog_and_leaves_work_to_the_others(
+    service_s: float, waiting: int, takers: int, size: int
+) -> None:
+    assert measured(service_s).slice_size(waiting, takers) == size
+
+
+def test_only_quick_inputs_are_handed_over_ahead() -> None:
+    assert measured(10e-3).ahead
+    assert not measured(0.5).ahead
+
+
+def test_runners_are_started_for_work_that_outlasts_a_start() -> None:
+    assert Pace().runners_for(7) == 7
+    assert measured(1.0).runners_for(7) == 7
+    assert measured(10e-6).runners_for(500) == 0
+    assert measured(10e-3).runners_for(300) == 100
+    assert measured(1.0, start_s=10.0).runners_for(25) == 2
+
+
+def test_an_input_that_turns_out_slow_counts_while_it_still_runs() -> None:
+    pace = measured(10e-6)
+    pace.running_s = 5.0
+    assert pace.runners_for(3) == 3
+
+
+def test_the_measured_time_follows_what_inputs_take_now() -> None:
+    pace = measured(10e-6)
+    for _ in range(20):
+        pace.note(1, 0.1)
+    assert pace.service_s == pytest.approx(0.1, rel=0.01)
+    pace.note(0, 0)
+    assert pace.service_s == pytest.approx(0.1, rel=0.01)
+
+
+def test_one_failed_start_delays_what_nobody_waits_for_and_three_are_a_loop() -> None:
+    backoff = Backoff()
+    backoff.start_failed()
+    assert 0 < backoff.left_s() <= 1 and not backoff.is_loop
+    backoff.start_failed()
+    backoff.start_failed()
+    assert 3 < backoff.left_s() <= 4 and backoff.is_loop
+    backoff.started()
+    assert backoff.left_s() == 0 and not backoff.is_loop
+
+
+def test_runners_that_die_one_after_the_other_are_a_loop_until_one_serves() -> None:
+    backoff = Backoff()
+    backoff.died()
+    backoff.died()
+    assert backoff.left_s() == 0
+    for _ in range(20):
+        backoff.died()
+        backoff.started()  # starts succeed all the time
+    assert 59 < backoff.left_s() <= 60 and backoff.is_loop
+    assert backoff.deaths == 22
+    backoff.served()
+    assert backoff.left_s() == 0 and not backoff.is_loop

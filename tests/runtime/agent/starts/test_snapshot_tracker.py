@@ -1,0 +1,107 @@
+"""The life of a revision's snapshot on its node: which moves there are, and what is told of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from rekindle.exception import InternalFailure
+from rekindle.runtime.agent.starts import snapshot_tracker as tracker_module
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
+from rekindle.snapshot.store import Snapshot
+from rekindle.wire.spec import FunctionSpec
+
+_SPEC = FunctionSpec(app_name="app", name="function")
+
+
+def _frozen(state: SnapshotState = SnapshotState.UNKNOWN) -> SnapshotTracker:
+    # Neither the toolbox nor a real snapshot is looked at by what is tested here.
+    return SnapshotTracker(cast(NodeContext, None), _SPEC, b"", {}, state=state)
+
+
+def test_what_is_being_made_tells_its_step_and_the_bytes_that_are_written(tmp_path: Path) -> None:
+    tracker = _frozen(SnapshotState.ABSENT)
+    assert tracker.progress() is None
+    tracker.begin()
+    progress = tracker.progress()
+    assert progress is not None and progress.step == "loading"
+    (tmp_path / "pages-1.img").write_bytes(b"x" * 5000)
+    tracker.making_step, tracker.making_dir = "writing memory", tmp_path
+    progress = tracker.progress()
+    assert progress is not None and progress.written_bytes == 5000
+    tracker.failed("no space", for_good=False)
+    assert tracker.progress() is None
+
+
+def test_one_that_cannot_be_made_is_not_tried_again_but_one_that_failed_is_later() -> None:
+    tracker = _frozen(SnapshotState.ABSENT)
+    tracker.begin()
+    tracker.failed("an open socket", for_good=True)
+    assert tracker.state is SnapshotState.IMPOSSIBLE and not tracker.wanted()
+    tracker = _frozen(SnapshotState.ABSENT)
+    tracker.begin()
+    tracker.failed("no space", for_good=False)
+    assert not tracker.wanted()  # not at once
+    tracker.not_before = 0.0
+    assert tracker.wanted()
+    assert tracker.reason == "no space"
+
+
+def test_it_is_tried_a_bounded_number_of_times() -> None:
+    tracker = _frozen(SnapshotState.ABSENT)
+    for _ in range(tracker_module.MAX_ATTEMPTS):
+        assert tracker.wanted()
+        tracker.begin()
+        tracker.failed("no space", for_good=False)
+        tracker.not_before = 0.0
+    assert not tracker.wanted()
+
+
+def test_a_move_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(InternalFailure, match="cannot go from"):
+        _frozen(SnapshotState.READY).begin()
+
+
+class LifeOfASnapshot(RuleBasedStateMachine):
+    """Whatever happens in whatever order: there is a snapshot exactly when it is ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tracker = _frozen(SnapshotState.ABSENT)
+
+    @rule()
+    def begin(self) -> None:
+        self.tracker.not_before = 0.0
+        if self.tracker.wanted():
+            self.tracker.begin()
+
+    @rule()
+    def made(self) -> None:
+        if self.tracker.state is SnapshotState.MAKING:
+            self.tracker.made(cast(Snapshot, object()))
+
+    @rule(for_good=st.booleans())
+    def failed(self, for_good: bool) -> None:
+        if self.tracker.state is SnapshotState.MAKING:
+            self.tracker.failed("why", for_good=for_good)
+
+    @rule()
+    def refused(self) -> None:
+        self.tracker.refuse("corrupt")
+
+    @invariant()
+    def ready_means_there_is_one(self) -> None:
+        assert (self.tracker.state is SnapshotState.READY) == (self.tracker.snapshot is not None)
+
+    @invariant()
+    def every_absence_but_success_has_a_reason(self) -> None:
+        if self.tracker.state is SnapshotState.IMPOSSIBLE:
+            assert self.tracker.reason
+
+
+TestLifeOfASnapshot: Any = LifeOfASnapshot.TestCase

@@ -1,0 +1,68 @@
+"""Inside a runner, the methods of a class call each other remotely."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.execution import context
+from rekindle.runtime.runner import service
+from rekindle.sdk import declaration
+from tests.sdk.fake_controller import FakeController
+
+app = rekindle.App("inside")
+
+
+@app.cls()
+class Steps:
+    size: int = rekindle.parameter(default=1)
+
+    @rekindle.method()
+    def one(self, x: int) -> int:
+        return x + self.size
+
+    @rekindle.method()
+    def plain(self, x: int) -> list[int]:
+        return [self.one(x), self.one.local(x)]  # type: ignore[attr-defined]
+
+    @rekindle.method()
+    def remotely(self, x: int) -> list[Any]:
+        one: Any = self.one
+        return [one.remote(x), one.spawn(x).get(), list(one.map([x, x + 1]))]
+
+    @rekindle.method()
+    async def awaited(self, x: int) -> int:
+        value: int = await self.one.remote.aio(x)  # type: ignore[attr-defined]
+        return value
+
+
+@pytest.fixture
+def in_runner(controller: FakeController, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The class as a runner has it, with size=5."""
+    with app.run() as running:
+        place = Steps._declaration.place
+        assert place is not None
+        made = service.load("Steps", place, b"", Steps(size=5)._binding.params)
+        monkeypatch.setattr(context, "_remote", True)
+        monkeypatch.setattr(declaration, "_looked_up", {})
+        monkeypatch.setenv("REKINDLE_APP", "inside")
+        monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
+        yield made
+        monkeypatch.undo()
+
+
+def test_a_method_calls_another_of_its_own_instance(
+    in_runner: Any, controller: FakeController
+) -> None:
+    assert in_runner.call("remotely", (1,), {}) == [6, 6, [6, 7]]
+    assert {request.params for request in controller.submitted} == {Steps(size=5)._binding.params}
+    assert in_runner.call("awaited", (1,), {}) == 6
+    asyncio.set_event_loop(None)
+
+
+def test_a_plain_call_stays_one(in_runner: Any, controller: FakeController) -> None:
+    assert in_runner.call("plain", (1,), {}) == [6, 6]
+    assert not controller.submitted
