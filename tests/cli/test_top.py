@@ -32,6 +32,7 @@ PHASES = {"isolate": 4.0, "restore": 15.0, "reseed": 1.0}
 
 def report(functions: int = 3, runners: int = 5, starts: int = 3) -> pb.StatusReply:
     """What a controller may say."""
+    start = {"function": "app1.serve", "strategy": "restore"}
     given: dict[str, Any] = {
         "version": "1",
         "uptime_s": 65,
@@ -81,8 +82,7 @@ def report(functions: int = 3, runners: int = 5, starts: int = 3) -> pb.StatusRe
             }
         ],
         "recent_starts": [
-            {"function": "app1.serve", "strategy": "restore", "ms": 20.0, "phases": PHASES, "at": i}
-            for i in range(starts)
+            {**start, "ms": 20.0, "phases": PHASES, "ok": True, "at": i} for i in range(starts)
         ],
     }
     return pb.StatusReply(**given)
