@@ -1,11 +1,13 @@
-"""Messages of the contract as what the rooms work with: plans, options, and JSON for people.
+"""Messages of the contract as what the rooms work with: specs, plans, options, JSON for people.
 
 Knows nothing of who sends them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,38 @@ from google.protobuf.message import Message
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level, PoolPlan, Rest
+from rekindle.wire.spec import FunctionSpec, RetrySpec
+
+
+def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:
+    """What a controller and an agent are sent of a function."""
+    raw = dataclasses.asdict(spec)
+    for name in ("python", "cwd"):
+        raw[name] = os.fsencode(raw[name])
+    for name in ("program", "sys_path", "sys_path_last"):
+        raw[name] = [os.fsencode(one) for one in raw[name]]
+    raw["env"] = {name: os.fsencode(value) for name, value in spec.env.items()}
+    return pb.FunctionSpec(**raw)
+
+
+def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
+    """The inverse of ``spec_message``."""
+    raw: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        name, value = field.name, getattr(message, field.name)
+        if field.has_presence and not message.HasField(name):
+            raw[name] = None
+        elif isinstance(value, pb.RetrySpec):
+            raw[name] = RetrySpec(**as_dict(value))
+        elif isinstance(value, Mapping):
+            raw[name] = {key: os.fsdecode(value[key]) for key in value}
+        elif isinstance(value, str | bytes):
+            raw[name] = os.fsdecode(value)
+        elif isinstance(value, Sequence):
+            raw[name] = tuple(map(os.fsdecode, value))
+        else:
+            raw[name] = value
+    return FunctionSpec(**raw)
 
 
 def plan_message(plan: PoolPlan) -> pb.PoolPlan:

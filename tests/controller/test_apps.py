@@ -10,7 +10,7 @@ import pytest
 from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
-from rekindle.wire.messages import as_dict
+from rekindle.wire.messages import as_dict, spec_of
 from tests.controller.harness import (
     Client,
     FakeAgent,
@@ -46,18 +46,18 @@ async def test_an_agent_fetches_code_secrets_and_source(shared: Instance) -> Non
             pb.FetchFunctionRequest(function_id=function_id), metadata=client.metadata
         )
         assert reply.app_id == app_id
-        assert reply.function.spec_json == spec("f").to_json()
+        assert spec_of(reply.function.spec) == spec("f")
         assert reply.function.code == b"code of f"
         assert dict(reply.function.secrets) == {"KEY": "value"}
         assert (reply.source.digest, reply.source.data) == ("d1", b"the zip")
 
 
 @in_loop
-async def test_an_unreadable_spec_is_refused(shared: Instance) -> None:
+async def test_a_spec_without_names_is_refused(shared: Instance) -> None:
     async with Client(shared) as client:
-        for text in ("{", "[]", '{"nothing": 1}'):
+        for nameless in (None, pb.FunctionSpec(name="f"), pb.FunctionSpec(app_name="a")):
             request = pb.RegisterAppRequest(
-                app_id=new_id("ap"), functions=[pb.FunctionDef(name="f", spec_json=text)]
+                app_id=new_id("ap"), functions=[pb.FunctionDef(spec=nameless)]
             )
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await client.call("RegisterApp", request)

@@ -35,6 +35,7 @@ from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.bundle import MANIFEST, Sent
 from rekindle.wire.errors import to_status
 from rekindle.wire.exceptions import record_exception
+from rekindle.wire.messages import spec_of
 from rekindle.wire.phases import Phase, now_ns
 from rekindle.wire.serialization import deserialize, serialize
 from rekindle.wire.spec import FunctionSpec
@@ -152,10 +153,10 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self.registered.append(request)
         handles = []
         for function in request.functions:
-            spec = FunctionSpec.from_json(function.spec_json)
+            spec = spec_of(function.spec)
             function_id = f"fu-{spec.revision()}-{request.app_id[-8:]}"
             self.payloads[function_id] = (request.app_id, spec, function.code)
-            handles.append(pb.FunctionHandle(name=function.name, function_id=function_id))
+            handles.append(pb.FunctionHandle(name=spec.name, function_id=function_id))
         return pb.RegisterAppReply(functions=handles)
 
     async def HoldApp(self, request: Any, ctx: Any) -> AsyncIterator[pb.HoldAppEvent]:

@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.messages import as_dict, option_messages, option_values, plan_message, plan_of
+from rekindle.wire.messages import (
+    as_dict,
+    option_messages,
+    option_values,
+    plan_message,
+    plan_of,
+    spec_message,
+    spec_of,
+)
 from rekindle.wire.pools import PoolPlan
+from rekindle.wire.spec import FunctionSpec, RetrySpec
 from tests.wire.test_pools import PLANS
 
 
@@ -69,3 +78,25 @@ def test_json_has_every_field_under_its_name() -> None:
         series=[pb.RecordedSeries(arrivals=pb.Arrivals(at=[1.5, 2.0], count=[1, 7]))]
     )
     assert as_dict(record)["series"][0]["arrivals"] == [[1.5, 1], [2.0, 7]]
+
+
+def test_a_spec_survives_its_message() -> None:
+    plain = FunctionSpec(app_name="shop", name="price")
+    told = FunctionSpec(
+        app_name="shop",
+        name="Model",
+        kind="cls",
+        methods=("price", "total"),
+        program=("shop", "/srv/caf\udce9/shop.py"),  # a path that is no UTF-8
+        cwd="/srv/caf\udce9",
+        env={"NAME": "caf\udce9"},
+        sys_path=("/srv/caf\udce9", "/srv"),
+        timeout_s=1.5,
+        max_containers=3,
+        retries=RetrySpec(max_retries=2, backoff_coefficient=2.0),
+        cpu=0.5,
+        gpu="A10",
+    )
+    for spec in (plain, told):
+        raw = spec_message(spec).SerializeToString()
+        assert spec_of(pb.FunctionSpec.FromString(raw)) == spec

@@ -21,6 +21,7 @@ from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import spec_message
 from rekindle.wire.phases import durations_ms, now_ns
 from rekindle.wire.pickling import dumps
 from rekindle.wire.serialization import deserialize, serialize
@@ -165,8 +166,7 @@ class Harness:
         self.uplink.functions[function_id] = pb.FetchFunctionReply(
             app_id=app_id,
             function=pb.FunctionDef(
-                name=code.__name__,
-                spec_json=function_spec.to_json(),
+                spec=spec_message(function_spec),
                 code=dumps(payload),
                 secrets=secrets or {},
             ),
