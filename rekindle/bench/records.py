@@ -90,7 +90,7 @@ class StrategyResult:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> StrategyResult:
-        """The inverse of ``to_dict``; figures that follow from the runs are computed anew."""
+        """The inverse of ``to_dict``; figures that follow from the runs are computed again."""
         return cls(
             strategy=str(raw["strategy"]),
             runs=[

@@ -18,7 +18,7 @@ from rekindle.bench.tune import article as example
 from rekindle.bench.tune import costs, plot
 from rekindle.bench.tune import recorded as records
 from rekindle.bench.tune.load import FORMATS, load
-from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import Recommendation, Tried, pareto, recommend, try_all
 from rekindle.bench.tune.settings import Setting, candidates
 from rekindle.bench.tune.table import LEGEND, as_json, table

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
+from rekindle.controller.core import Core
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.starts import Start
-from rekindle.controller.state import Agent, Function, State
+from rekindle.controller.pools.scaler import Scaler
+from rekindle.controller.queue.dead_letters import DeadLetters
+from rekindle.controller.queue.retention import Retention
+from rekindle.controller.state import Agent, Function
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
@@ -28,19 +32,23 @@ class StatusReport:
     """Makes the report."""
 
     def __init__(
-        self, state: State, store: QueueStore, link: RedisLink, metrics: Metrics, started: float
+        self,
+        core: Core,
+        store: QueueStore,
+        link: RedisLink,
+        metrics: Metrics,
+        scaler: Scaler,
+        letters: DeadLetters,
+        retention: Retention,
     ) -> None:
-        self._state = state
+        self._state = core.state
         self._store = store
         self._link = link
         self._metrics = metrics
-        self._started = started
-        #: How many dead letters each function has.
-        self.dead_letters: Callable[[], Awaitable[dict[str, int]]]
-        #: What is kept of calls that are done.
-        self.kept: Callable[[Sequence[Function]], Awaitable[pb.KeptStatus]]
-        #: Settings, plans and measured costs of a function's pools.
-        self.pool_of: Callable[[Function], pb.PoolsStatus]
+        self._scaler = scaler
+        self._letters = letters
+        self._retention = retention
+        self._started = time.monotonic()
 
     async def make(self, *, pools: bool = True) -> pb.StatusReply:
         """Apps, functions with their queues, agents with their last heartbeat, Redis.
@@ -53,9 +61,8 @@ class StatusReport:
         told: dict[str, pb.FunctionStatus] = {}
         for i, one in enumerate(functions, 1):
             depth = depths.get(one.function_id)
-            told[one.function_id] = self._function(
-                one, depth, dead.get(one.function_id, 0), self.pool_of(one) if pools else None
-            )
+            pool = self._scaler.report(one) if pools else None
+            told[one.function_id] = self._function(one, depth, dead.get(one.function_id, 0), pool)
             if i % _SLICE == 0:
                 await asyncio.sleep(0)  # calls go first
         return pb.StatusReply(
@@ -99,8 +106,8 @@ class StatusReport:
                 depths = dict(zip(ids, await self._store.depth(ids), strict=True))
                 busy = [one for one in ids if depths[one]]
                 oldest = dict(zip(busy, await self._store.oldest(busy), strict=True))
-                dead = await self.dead_letters()
-                kept = await self.kept(functions)
+                dead = await self._letters.counts()
+                kept = await self._retention.report(functions)
         except (ServiceError, TimeoutError) as error:
             reason = str(error) or "no answer within a second"
             return pb.RedisStatus(url=url, reason=reason), {}, {}, None

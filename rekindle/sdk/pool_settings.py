@@ -6,65 +6,31 @@ What is set holds until the app is run again. Imported when it is used.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
-from rekindle.exception import InvalidError
-from rekindle.sdk import checks
 from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
 from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.options import PoolOptions, check_pool
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict, option_messages
 
 
-def check(
-    *,
-    min_containers: Any = None,
-    max_containers: Any = None,
-    buffer_containers: Any = None,
-    scaledown_window: Any = None,
-) -> None:
-    """Refuse what cannot be. Raises InvalidError with parameter, value and allowed range.
-
-    ``max_containers=0`` is no limit.
-    """
-    for name, value in (
-        ("min_containers", min_containers),
-        ("max_containers", max_containers),
-        ("buffer_containers", buffer_containers),
-    ):
-        if value is not None:
-            checks.number(name, value, 0, None, whole=True)
-    if scaledown_window is not None:
-        checks.number("scaledown_window", scaledown_window, 2, 3600, "of seconds")
-    if min_containers and max_containers and min_containers > max_containers:
-        raise InvalidError(
-            f"min_containers={min_containers} must not be more than max_containers={max_containers}"
-        )
-
-
 def _request(
     *,
-    min_containers: int | None = None,
-    max_containers: int | None = None,
-    buffer_containers: int | None = None,
-    scaledown_window: float | None = None,
     policy: str | None = None,
     options: Mapping[str, Any] | None = None,
     reset: bool = False,
+    **settings: Unpack[PoolOptions],
 ) -> pb.SetPoolRequest:
-    check(
-        min_containers=min_containers,
-        max_containers=max_containers,
-        buffer_containers=buffer_containers,
-        scaledown_window=scaledown_window,
-    )
+    """``max_containers=0`` is no limit. Raises InvalidError for what cannot be."""
+    check_pool(settings)
     changes = pb.PoolChanges(
-        min_containers=min_containers,
-        max_containers=max_containers,
-        buffer_containers=buffer_containers,
-        scaledown_window_s=scaledown_window,
+        min_containers=settings.get("min_containers"),
+        max_containers=settings.get("max_containers"),
+        buffer_containers=settings.get("buffer_containers"),
+        scaledown_window_s=settings.get("scaledown_window"),
         policy=policy,
         policy_options=option_messages(options or {}),
     )

@@ -100,11 +100,11 @@ class Metrics:
             series.call_seconds.add((home - began) / 1e9, weight)
             self.recent(function_id).took(now, (home - began) / 1e9, weight)
 
-    def placed_again(self, function: Function) -> None:
-        """An input is delivered once more, as its runner or agent was lost."""
+    def placed_again(self, function: Function, count: int) -> None:
+        """Inputs are delivered once more, as their runner or agent was lost."""
         series = self.book.of(function.function_id)
         if series is not None:
-            series.redeliveries += 1
+            series.redeliveries += count
 
     def retried(self, function: Function) -> None:
         """An input is to run once more, as its function asked for retries."""

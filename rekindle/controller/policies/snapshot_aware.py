@@ -2,8 +2,8 @@
 
 When a restore takes 20 ms, keeping a runner warm for a minute may be waste; when a cold start takes
 ten seconds, it may be a bargain. Which it is follows from what was measured of this function: what
-a start from each level takes and what holding each level costs (cost_model.py), and when its inputs come
-(gaps.py). Four decisions:
+a start from each level takes and what holding each level costs (cost_model.py), and when its
+inputs come (idle_times.py). Four decisions:
 
 - **Quiet times.** While little is known, down the ladder along the lower envelope. From eight quiet
   times on, each stretch of the quiet time is held at the level that is cheapest there; then, where

@@ -17,11 +17,11 @@ import grpc.aio
 
 from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
-from rekindle.sdk.calls.result_buffer import Arrived, Seen
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
 from rekindle.sdk.connection.channel import open_channel
 from rekindle.sdk.connection.relay import RelayStub
+from rekindle.sdk.connection.seen import Arrived, Seen
 from rekindle.sdk.connection.taken import TakenReports
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
@@ -233,7 +233,7 @@ class Client:
         patience = _Patience(self._patience_s, self)
         parse = pb.Result.FromString
         while True:
-            start, have = seen.to_ask()
+            start, have = seen.to_request()
             request = pb.ResultsRequest(
                 call_id=call_id, from_index=start, have=have, end_index=end_index, stored=stored
             )

@@ -99,14 +99,12 @@ class Leases:
             pool.starter.on_line(line, runner.id, str(header["call_id"]))
 
         def gone() -> None:
-            if lease.state is not LeaseState.ENDED:
-                self._lost[lease.id] = lease
-                self._end(lease)
+            self._lost[lease.id] = lease
+            self._end(lease)
 
         runner.handlers["mark"] = mark
         runner.handlers["returned"] = lambda _header, _body: self._end(lease)
-        lease.on_gone = gone
-        runner.on_gone.append(gone)
+        runner.on_gone["lease"] = gone
         if not self._looks:
             self._looks = True
             self._tasks.spawn(self._look_while_lent())
@@ -175,7 +173,7 @@ class Leases:
         lease.ended.set()
         runner = lease.runner
         if runner.state is RunnerState.LENT:
-            runner.on_gone.remove(lease.on_gone)
+            del runner.on_gone["lease"]
             lease.pool.take_back(runner, lease.used)
 
     def _kill(self, lease: Lease, kind: str, message: str) -> None:
