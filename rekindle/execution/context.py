@@ -26,16 +26,16 @@ def current_function_call_id() -> str | None:
 
 
 def set_remote() -> None:
-    """Said by a template or a runner before user code: from now on ``is_local()`` is False."""
+    """Called by a template or a runner before user code: from now on ``is_local()`` is False."""
     global _remote
     _remote = True
 
 
 def set_current(input_id: str, call_id: str) -> Token[tuple[str, str] | None]:
-    """Said by a runner before an input; give the token to ``reset_current`` after it."""
+    """Called by a runner before an input; give the token to ``reset_current`` after it."""
     return _current.set((input_id, call_id))
 
 
 def reset_current(token: Token[tuple[str, str] | None]) -> None:
-    """Said by a runner after an input."""
+    """Called by a runner after an input."""
     _current.reset(token)

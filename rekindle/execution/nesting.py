@@ -1,7 +1,7 @@
 """Calls from inside calls: how deep the input is that runs here, and whether it waits for some.
 
-A runner attaches its page and says which input begins. What waits for a call that was made here
-says so with ``waiting()``; the agent reads it in the page, and lets the runner's place be used by
+A runner attaches its page and reports which input begins. What waits for a call that was made here
+does so in ``waiting()``; the agent reads that in the page, and lets the runner's place be used by
 what is waited for. Outside of a runner all of it is nothing. Standard library only: templates load
 this. A run has no lock, as a signal that cancels it may come anywhere.
 """
@@ -25,18 +25,18 @@ _waits: set[object] = set()
 
 
 def attach(page: RunnerPage) -> None:
-    """Said by a runner before its first input."""
+    """Called by a runner before its first input."""
     global _page
     _page = page
 
 
 def begin(depth: int) -> None:
-    """Said by a runner before each input: how many calls it was made inside of."""
+    """Called by a runner before each input: how many calls it was made inside of."""
     global _depth
     _depth = depth
     if _waits:  # of threads that the last input left behind
         _waits.clear()
-        _tell()
+        _publish()
 
 
 def depth_of_calls(what: str) -> int:
@@ -64,23 +64,23 @@ class waiting:
         if _page is not None:
             self._one = one = object()
             _waits.add(one)
-            _tell()
+            _publish()
 
     def __exit__(self, *_error: object) -> None:
         if self._one is not None:
             _waits.discard(self._one)
-            _tell()
+            _publish()
 
 
-def _tell() -> None:
-    """Have the page say what is so: whoever writes last has looked after that once more."""
+def _publish() -> None:
+    """Write to the page whether it waits; whoever writes last has checked once more after that."""
     page = _page
     if page is None:
         return
     while True:
-        told = bool(_waits)
-        page.wait(_depth if told else -1)
-        if told == bool(_waits):
+        waits = bool(_waits)
+        page.wait(_depth if waits else -1)
+        if waits == bool(_waits):
             return
 
 

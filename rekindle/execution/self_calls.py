@@ -1,8 +1,8 @@
 """Methods that call methods of their own class remotely: ``self.other.remote(x)``.
 
-In a runner, the methods of its one object get the ways to be called that they have outside. How a
-method is called remotely its mark says; that is asked when it is used. Plain calls,
-``self.other(x)``, stay plain calls.
+In a runner, the methods of its one object get the ways to be called that they have outside; the
+mark of a method gives its handle, which is made when it is used. Plain calls, ``self.other(x)``,
+stay plain calls.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.execution.context import is_local
@@ -18,7 +18,8 @@ from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import AppState, Declaration
 from rekindle.sdk.function import Function
 from rekindle.sdk.hooks import is_generator
-from rekindle.sdk.resources import Retries, Secret, check_secrets
+from rekindle.sdk.options import FunctionOptions
+from rekindle.sdk.resources import Secret, check_secrets
 
 if TYPE_CHECKING:
     from rekindle.sdk.run import AppRun
@@ -43,7 +44,9 @@ class App(AppState):
         include_source: bool = True,
         **unknown: Any,
     ) -> None:
-        options.refuse_unknown("App()", App.__init__, unknown)
+        checks.unknown_keywords(
+            "App()", unknown, ("name", "secrets", "include_source"), options.LATER
+        )
         if name is not None:
             checks.name("the app name", name)
         checks.flag("include_source", include_source)
@@ -69,27 +72,12 @@ class App(AppState):
         self,
         *no_parentheses: Any,
         name: str | None = None,
-        timeout: float = 300,
-        startup_timeout: float | None = None,
-        min_containers: int | None = None,
-        max_containers: int | None = None,
-        buffer_containers: int | None = None,
-        scaledown_window: float | None = None,
-        single_use_containers: bool = False,
-        enable_memory_snapshot: bool = False,
-        retries: int | Retries | None = None,
-        cpu: float | tuple[float, float] | None = None,
-        memory: int | tuple[int, int] | None = None,
-        gpu: None = None,
-        env: dict[str, str | None] | None = None,
-        secrets: Sequence[Secret] = (),
-        include_source: bool | None = None,
-        serialized: bool = False,
-        **unknown: Any,
+        **given: Unpack[FunctionOptions],
     ) -> FunctionDecorator:
         """Make a function of this app: it can be called with ``.remote()`` and its like.
 
-        ``timeout``: seconds that one input may run, 1 to 86,400; its runner is killed after it.
+        ``timeout``: seconds that one input may run, 1 to 86,400 (default 300); its runner is killed
+        after it.
         ``startup_timeout``: the same for the start of a runner (default: ``timeout``).
         ``min_containers``: runners that are kept; ``max_containers``: that there may be;
         ``buffer_containers``: idle ones to keep while inputs come. ``scaledown_window``: seconds
@@ -104,26 +92,8 @@ class App(AppState):
         Raises InvalidError that names the parameter, the value and what is allowed, and TypeError
         for a keyword that does not exist.
         """
-        options.refuse_unknown("@app.function()", App.function, unknown)
         _need_parentheses("function", no_parentheses)
-        checked = options.check(
-            timeout=timeout,
-            startup_timeout=startup_timeout,
-            min_containers=min_containers,
-            max_containers=max_containers,
-            buffer_containers=buffer_containers,
-            scaledown_window=scaledown_window,
-            single_use_containers=single_use_containers,
-            enable_memory_snapshot=enable_memory_snapshot,
-            retries=retries,
-            cpu=cpu,
-            memory=memory,
-            gpu=gpu,
-            env=env,
-            secrets=secrets,
-            include_source=include_source,
-            serialized=serialized,
-        )
+        checked = options.check("@app.function()", given)
         if name is not None:
             checks.name("the function name", name)
             if "." in name:
@@ -135,23 +105,7 @@ class App(AppState):
     def cls(
         self,
         *no_parentheses: Any,
-        timeout: float = 300,
-        startup_timeout: float | None = None,
-        min_containers: int | None = None,
-        max_containers: int | None = None,
-        buffer_containers: int | None = None,
-        scaledown_window: float | None = None,
-        single_use_containers: bool = False,
-        enable_memory_snapshot: bool = False,
-        retries: int | Retries | None = None,
-        cpu: float | tuple[float, float] | None = None,
-        memory: int | tuple[int, int] | None = None,
-        gpu: None = None,
-        env: dict[str, str | None] | None = None,
-        secrets: Sequence[Secret] = (),
-        include_source: bool | None = None,
-        serialized: bool = False,
-        **unknown: Any,
+        **given: Unpack[FunctionOptions],
     ) -> Callable[[type], Any]:
         """Make a class of this app: its ``@rekindle.method()``s can be called remotely.
 
@@ -159,26 +113,8 @@ class App(AppState):
         must have no ``__init__``: values come through ``rekindle.parameter()``. All methods share
         the runners of an instance. Raises InvalidError and TypeError as ``function`` does.
         """
-        options.refuse_unknown("@app.cls()", App.cls, unknown)
         _need_parentheses("cls", no_parentheses)
-        checked = options.check(
-            timeout=timeout,
-            startup_timeout=startup_timeout,
-            min_containers=min_containers,
-            max_containers=max_containers,
-            buffer_containers=buffer_containers,
-            scaledown_window=scaledown_window,
-            single_use_containers=single_use_containers,
-            enable_memory_snapshot=enable_memory_snapshot,
-            retries=retries,
-            cpu=cpu,
-            memory=memory,
-            gpu=gpu,
-            env=env,
-            secrets=secrets,
-            include_source=include_source,
-            serialized=serialized,
-        )
+        checked = options.check("@app.cls()", given)
 
         def decorate(raw: type) -> Cls:
             if isinstance(raw, Decorated):

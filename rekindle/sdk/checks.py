@@ -110,9 +110,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def unknown_keywords(
-    where: str, given: dict[str, Any], known: Iterable[str], later: Iterable[str]
+    where: str, given: Iterable[str], known: Iterable[str], later: Iterable[str]
 ) -> None:
-    """Refuse keywords: InvalidError for those to come, TypeError with the nearest for others."""
+    """Refuse the keywords ``given`` that are not ``known``.
+
+    InvalidError for those that are to come, TypeError with the nearest name for others.
+    """
     for key in given:
         if key in RENAMED:
             raise InvalidError(f"{where}: there is no {key}=; use {RENAMED[key]}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
@@ -21,6 +21,7 @@ from rekindle.sdk.function import Function
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.declaration import Declaration
+    from rekindle.sdk.options import PoolOptions
 
 
 class Cls(Declared):
@@ -97,15 +98,7 @@ class Instance:
         return Instance, (self._binding,)
 
     @dual
-    async def update_autoscaler(
-        self,
-        caller: Caller,
-        *,
-        min_containers: int | None = None,
-        max_containers: int | None = None,
-        buffer_containers: int | None = None,
-        scaledown_window: float | None = None,
-    ) -> None:
+    async def update_autoscaler(self, caller: Caller, **settings: Unpack[PoolOptions]) -> None:
         """As of a function (sdk/function.py), for the pool of this instance's parameters."""
         from rekindle.sdk import pool_settings
 
@@ -114,10 +107,7 @@ class Instance:
             caller,
             binding.declaration,
             binding.params,
-            min_containers=min_containers,
-            max_containers=max_containers,
-            buffer_containers=buffer_containers,
-            scaledown_window=scaledown_window,
+            **settings,
         )
 
 

@@ -6,7 +6,7 @@ Standard library only until something is called remotely.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk.binding import Binding
@@ -17,6 +17,7 @@ from rekindle.sdk.dual import Dual, dual, dual_iterator
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.function_call import FunctionCall
+    from rekindle.sdk.options import PoolOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -216,15 +217,7 @@ class Function(Declared, Generic[P, R]):
     # ---- its pool ------------------------------------------------------------------------------
 
     @dual
-    async def update_autoscaler(
-        self,
-        caller: Caller,
-        *,
-        min_containers: int | None = None,
-        max_containers: int | None = None,
-        buffer_containers: int | None = None,
-        scaledown_window: float | None = None,
-    ) -> None:
+    async def update_autoscaler(self, caller: Caller, **settings: Unpack[PoolOptions]) -> None:
         """``update_autoscaler(*, min_containers=None, max_containers=None, ...)``.
 
         Changes the pool while its app runs: also ``buffer_containers`` and ``scaledown_window``.
@@ -244,10 +237,7 @@ class Function(Declared, Generic[P, R]):
             caller,
             self._declaration,
             b"",
-            min_containers=min_containers,
-            max_containers=max_containers,
-            buffer_containers=buffer_containers,
-            scaledown_window=scaledown_window,
+            **settings,
         )
 
     # ---- for the bench -------------------------------------------------------------------------

@@ -177,7 +177,7 @@ class FunctionCall:
 
     async def _one(self, index: int, *, stored: bool = False) -> pb.Result | None:
         """The result of one input; None where there is none, or none yet."""
-        from rekindle.sdk.calls.result_buffer import Seen
+        from rekindle.sdk.connection.seen import Seen
         from rekindle.wire import rekindle_pb2 as pb
 
         stream = self._client().results(

@@ -65,7 +65,7 @@ class LogPrinter:
     async def _shown(self, done: Callable[[], bool]) -> bool:
         """Wait for it for as long as lines keep coming; whether it is so.
 
-        A bound on the whole would cut off who prints much. That none comes any more tells that
+        A bound on the whole would cut off who prints much. That none comes any more means that
         what is waited for was lost, with a controller that was killed for example.
         """
         while not done() and not self._ended:

@@ -1,11 +1,10 @@
-"""What a decorator may be told, checked at decoration time. Standard library only."""
+"""What a decorator may be given, checked at decoration time. Standard library only."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
@@ -14,7 +13,7 @@ from rekindle.sdk.resources import Retries, Secret, check_secrets, retry_spec
 MAX_TIMEOUT_S = 24 * 3600
 
 #: Keywords that such decorators have elsewhere and that rekindle will have.
-_LATER = frozenset(
+LATER = frozenset(
     {
         "image",
         "schedule",
@@ -32,6 +31,32 @@ _LATER = frozenset(
         "tags",
     }
 )
+
+
+class PoolOptions(TypedDict, total=False):
+    """How many runners there are; None for what is to stay as it is."""
+
+    min_containers: int | None
+    max_containers: int | None
+    buffer_containers: int | None
+    scaledown_window: float | None
+
+
+class FunctionOptions(PoolOptions, total=False):
+    """What ``@app.function`` and ``@app.cls`` may be given; see there."""
+
+    timeout: float
+    startup_timeout: float | None
+    single_use_containers: bool
+    enable_memory_snapshot: bool
+    retries: int | Retries | None
+    cpu: float | tuple[float, float] | None
+    memory: int | tuple[int, int] | None
+    gpu: None
+    env: dict[str, str | None] | None
+    secrets: Sequence[Secret]
+    include_source: bool | None
+    serialized: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,80 +82,61 @@ class Options:
     serialized: bool = False
 
 
-def check(
-    *,
-    timeout: Any,
-    startup_timeout: Any,
-    min_containers: Any,
-    max_containers: Any,
-    buffer_containers: Any,
-    scaledown_window: Any,
-    single_use_containers: Any,
-    enable_memory_snapshot: Any,
-    retries: Any,
-    cpu: Any,
-    memory: Any,
-    gpu: Any,
-    env: Any,
-    secrets: Any,
-    include_source: Any,
-    serialized: Any,
-) -> Options:
-    """The options, or InvalidError with parameter, value and allowed range."""
-    checks.number("timeout", timeout, 1, MAX_TIMEOUT_S, "of seconds")
-    if startup_timeout is not None:
-        checks.number("startup_timeout", startup_timeout, 1, MAX_TIMEOUT_S, "of seconds")
-    for name, value in (
-        ("min_containers", min_containers),
-        ("buffer_containers", buffer_containers),
-    ):
-        if value is not None:
-            checks.number(name, value, 0, None, whole=True)
-    if max_containers is not None:
-        checks.number("max_containers", max_containers, 1, None, whole=True)
-        if (min_containers or 0) > max_containers:
-            raise InvalidError(
-                f"min_containers={min_containers} must not be more than "
-                f"max_containers={max_containers}"
-            )
-    if scaledown_window is not None:
-        checks.number("scaledown_window", scaledown_window, 2, 3600, "of seconds")
-    checks.flag("single_use_containers", single_use_containers)
-    checks.flag("enable_memory_snapshot", enable_memory_snapshot)
-    retry_spec(retries)
-    cpu, cpu_limit = checks.request("cpu", cpu, 0.001, 1024, "of cores")
-    memory, memory_limit = checks.request("memory", memory, 1, None, "of MiB", whole=True)
-    if gpu is not None:
-        raise InvalidError(f"gpu={gpu!r}: GPUs are not supported yet; leave it out")
-    if include_source is not None:
-        checks.flag("include_source", include_source)
-    checks.flag("serialized", serialized)
-    return Options(
-        timeout=timeout,
-        startup_timeout=startup_timeout,
-        min_containers=min_containers or 0,
-        max_containers=max_containers,
-        buffer_containers=buffer_containers or 0,
-        scaledown_window=60 if scaledown_window is None else scaledown_window,
-        single_use_containers=single_use_containers,
-        enable_memory_snapshot=enable_memory_snapshot,
-        retries=retries,
-        cpu=cpu,
-        cpu_limit=cpu_limit,
-        memory=memory,
-        memory_limit=memory_limit,
-        env=checks.environment("env", env or {}),
-        secrets=check_secrets("secrets", secrets),
-        include_source=include_source if include_source is not None else True,
-        serialized=serialized,
+#: Of these, None is the same as the default.
+_MAY_BE_NONE = frozenset(
+    {
+        "startup_timeout",
+        "min_containers",
+        "max_containers",
+        "buffer_containers",
+        "scaledown_window",
+        "include_source",
+    }
+)
+
+
+def check(where: str, given: Mapping[str, Any]) -> Options:
+    """The options that a decorator was given.
+
+    Raises InvalidError with parameter, value and allowed range; TypeError with the nearest name for
+    a keyword that does not exist.
+    """
+    known = FunctionOptions.__annotations__
+    checks.unknown_keywords(where, [key for key in given if key not in known], known, LATER)
+    values: dict[str, Any] = {**given}
+    for name in _MAY_BE_NONE:
+        if name in values and values[name] is None:
+            del values[name]
+    for name in ("timeout", "startup_timeout"):
+        if name in values:
+            checks.number(name, values[name], 1, MAX_TIMEOUT_S, "of seconds")
+    if "max_containers" in values:
+        checks.number("max_containers", values["max_containers"], 1, None, whole=True)
+    check_pool(values)
+    for name in ("single_use_containers", "enable_memory_snapshot", "include_source", "serialized"):
+        if name in values:
+            checks.flag(name, values[name])
+    retry_spec(values.get("retries"))
+    values["cpu"], values["cpu_limit"] = checks.request(
+        "cpu", given.get("cpu"), 0.001, 1024, "of cores"
     )
+    values["memory"], values["memory_limit"] = checks.request(
+        "memory", given.get("memory"), 1, None, "of MiB", whole=True
+    )
+    if (gpu := values.pop("gpu", None)) is not None:
+        raise InvalidError(f"gpu={gpu!r}: GPUs are not supported yet; leave it out")
+    values["env"] = checks.environment("env", given.get("env") or {})
+    values["secrets"] = check_secrets("secrets", given.get("secrets", ()))
+    return Options(**values)
 
 
-def refuse_unknown(where: str, decorator: Callable[..., Any], unknown: dict[str, Any]) -> None:
-    """Refuse keywords that ``decorator`` does not have; see ``checks.unknown_keywords``."""
-    known = [
-        name
-        for name, parameter in inspect.signature(decorator).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    ]
-    checks.unknown_keywords(where, unknown, known, _LATER)
+def check_pool(given: Mapping[str, Any]) -> None:
+    """Refuse sizes that cannot be, of those that are given and not None. Raises InvalidError."""
+    for name in ("min_containers", "max_containers", "buffer_containers"):
+        if given.get(name) is not None:
+            checks.number(name, given[name], 0, None, whole=True)
+    if given.get("scaledown_window") is not None:
+        checks.number("scaledown_window", given["scaledown_window"], 2, 3600, "of seconds")
+    least, most = given.get("min_containers"), given.get("max_containers")
+    if least and most and least > most:
+        raise InvalidError(f"min_containers={least} must not be more than max_containers={most}")

@@ -5,75 +5,36 @@ What is set holds until the app is run again. Imported when it is used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
-from rekindle.exception import InvalidError
-from rekindle.sdk import checks
 from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
 from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.options import PoolOptions, check_pool
 from rekindle.wire import rekindle_pb2 as pb
-
-
-def check(
-    *,
-    min_containers: Any = None,
-    max_containers: Any = None,
-    buffer_containers: Any = None,
-    scaledown_window: Any = None,
-) -> None:
-    """Refuse what cannot be. Raises InvalidError with parameter, value and allowed range.
-
-    ``max_containers=0`` is no limit.
-    """
-    for name, value in (
-        ("min_containers", min_containers),
-        ("max_containers", max_containers),
-        ("buffer_containers", buffer_containers),
-    ):
-        if value is not None:
-            checks.number(name, value, 0, None, whole=True)
-    if scaledown_window is not None:
-        checks.number("scaledown_window", scaledown_window, 2, 3600, "of seconds")
-    if min_containers and max_containers and min_containers > max_containers:
-        raise InvalidError(
-            f"min_containers={min_containers} must not be more than max_containers={max_containers}"
-        )
+from rekindle.wire.messages import as_dict, option_messages
 
 
 def _request(
     *,
-    min_containers: int | None = None,
-    max_containers: int | None = None,
-    buffer_containers: int | None = None,
-    scaledown_window: float | None = None,
     policy: str | None = None,
     options: Mapping[str, Any] | None = None,
     reset: bool = False,
+    **settings: Unpack[PoolOptions],
 ) -> pb.SetPoolRequest:
-    check(
-        min_containers=min_containers,
-        max_containers=max_containers,
-        buffer_containers=buffer_containers,
-        scaledown_window=scaledown_window,
+    """``max_containers=0`` is no limit. Raises InvalidError for what cannot be."""
+    check_pool(settings)
+    changes = pb.PoolChanges(
+        min_containers=settings.get("min_containers"),
+        max_containers=settings.get("max_containers"),
+        buffer_containers=settings.get("buffer_containers"),
+        scaledown_window_s=settings.get("scaledown_window"),
+        policy=policy,
+        policy_options=option_messages(options or {}),
     )
-    request = pb.SetPoolRequest(reset=reset)
-    if min_containers is not None:
-        request.min_containers = min_containers
-    if max_containers is not None:
-        request.max_containers = max_containers
-    if buffer_containers is not None:
-        request.buffer_containers = buffer_containers
-    if scaledown_window is not None:
-        request.scaledown_window_s = scaledown_window
-    if policy is not None:
-        request.policy = policy
-    if options:
-        request.policy_options_json = json.dumps(dict(options))
-    return request
+    return pb.SetPoolRequest(changes=changes, reset=reset)
 
 
 async def update(caller: Caller, declaration: Declaration, params: bytes, **settings: Any) -> None:
@@ -85,15 +46,14 @@ async def update(caller: Caller, declaration: Declaration, params: bytes, **sett
     await caller.run(client.set_pool(request))
 
 
-def set_by_name(client: Client, name: str, **given: Any) -> dict[str, Any]:
+def set_by_name(client: Client, name: str, **given: Any) -> pb.SetPoolReply:
     """Set something of ``APP.FUNCTION``, of every open app of that name; what is in force then.
 
     Raises InvalidError, and NotFoundError with the nearest names.
     """
     request = _request(**given)
     request.function = name
-    report: dict[str, Any] = json.loads(background().run(client.set_pool(request)))
-    return report
+    return background().run(client.set_pool(request))
 
 
 def recorded(client: Client, app_function: str, since_s: float = 0.0) -> dict[str, Any]:
@@ -102,5 +62,4 @@ def recorded(client: Client, app_function: str, since_s: float = 0.0) -> dict[st
     Raises NotFoundError with the nearest names.
     """
     request = pb.RecordedRequest(function=app_function, since_s=since_s)
-    report: dict[str, Any] = json.loads(background().run(client.recorded(request)))
-    return report
+    return as_dict(background().run(client.recorded(request)))

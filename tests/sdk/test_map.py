@@ -232,7 +232,7 @@ def test_what_comes_behind_a_slow_input_takes_bounded_room(
     held: list[int] = []
     add = result_buffer.ResultBuffer.add
 
-    def spy(self: result_buffer.ResultBuffer, batch: list[result_buffer.Arrived]) -> None:
+    def spy(self: result_buffer.ResultBuffer, batch: list[tuple[int, bytes]]) -> None:
         add(self, batch)
         held.append(self._bytes)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from rekindle.sdk.calls import result_buffer
 from rekindle.sdk.calls.callers import ThreadSignal
-from rekindle.sdk.calls.result_buffer import Arrived, ResultBuffer, Seen
+from rekindle.sdk.calls.result_buffer import ResultBuffer
+from rekindle.sdk.connection.seen import Arrived, Seen
 
 
 def result(index: int) -> Arrived:
@@ -66,13 +67,13 @@ def test_what_is_let_go_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> N
     between = ResultBuffer(True, ThreadSignal())
     between.add([result(i) for i in range(1, 13)])
     assert between.crowded()
-    assert between.let_go()
+    assert between.drop_far_end()
     assert not between.crowded()
     assert between.cut == 6  # half is left: those next to be due
-    assert between.seen.to_ask() == (0, [1, 2, 3, 4, 5])
+    assert between.seen.to_request() == (0, [1, 2, 3, 4, 5])
     between.add([result(i) for i in range(13)])  # what is behind the cut is not taken
     assert between.seen.all_below(between.cut)
-    assert not between.let_go()  # the caller has something to take now
+    assert not between.drop_far_end()  # the caller has something to take now
     due = between.take()
     assert due is not None
     assert [index for index, _ in due] == [0, 1, 2, 3, 4, 5]
@@ -107,7 +108,7 @@ def test_seen_knows_what_has_come_whatever_the_order(order: list[int], cut: int)
         if count == 15:
             seen.forget_from(cut)
             known = {i for i in known if i < cut}
-        start, have = seen.to_ask()
+        start, have = seen.to_request()
         assert set(range(start)) | set(have) == known
         assert len(seen) == len(known)
         assert all(seen.all_below(end) == (known >= set(range(end))) for end in range(31))
@@ -121,5 +122,5 @@ def test_what_the_caller_takes_before_it_can_be_let_go_is_not_asked_for_again(
     between.add([result(i) for i in range(5)])
     assert between.crowded()
     assert between.take() == [result(i) for i in range(5)]  # meanwhile, on the caller's thread
-    assert not between.let_go()
-    assert between.seen.to_ask() == (5, [])
+    assert not between.drop_far_end()
+    assert between.seen.to_request() == (5, [])

@@ -35,7 +35,7 @@ class Service:
     enter_snap: list[Callable[[], Any]] = field(default_factory=list)
     enter: list[Callable[[], Any]] = field(default_factory=list)
     exit: list[Callable[[], Any]] = field(default_factory=list)
-    #: Told of the task of an async function, in a runner.
+    #: Gets the task of an async function, in a runner.
     canceller: Canceller | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -125,7 +125,7 @@ class Service:
 def _events_of(loop: asyncio.AbstractEventLoop) -> int:
     """What is readable once a loop that rests has something to do; -1 where it does not rest.
 
-    Or where it cannot be told: these are asyncio's own names, and the loop may be another's.
+    Or where that is unknown: these are asyncio's own names, and the loop may be another's.
     """
     ready, timers = getattr(loop, "_ready", None), getattr(loop, "_scheduled", None)
     events = getattr(getattr(loop, "_selector", None), "fileno", None)
@@ -172,7 +172,7 @@ def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Servi
 
 
 def found_at(module_name: str, qualified_name: str) -> dict[str, Any]:
-    """Import a module and say of what is declared there what a payload says of code by value."""
+    """Import a module; what a payload of code by value has, of what is declared there."""
     return contents(declared_at(program.import_module(module_name), qualified_name))
 
 

@@ -1,7 +1,7 @@
 """Direct calls: the runners that this process leases, and calls on them past the controller.
 
-A lease is a socket to one runner, held for one caller at a time and kept for the next one. Nothing
-here decides what a call that could not be made directly becomes; calls/invoke.py does. A forked
+A lease is a socket to one runner, held for one caller at a time and kept for the next one. What
+becomes of a call that could not be made directly calls/invoke.py decides. A forked
 child has no part in its parent's leases.
 """
 
@@ -77,7 +77,7 @@ class Lease:
         self._token = reply.token
         self._lease_id = reply.lease_id
         self.runner_id = reply.runner_id
-        #: What arguments may have: more goes through the controller, which says what it thinks.
+        #: What arguments may have: more goes through the controller, which has the error.
         self.limit_bytes = reply.max_payload_bytes or sys.maxsize
         #: What arguments for this runner are packed into.
         self.files = reuse.MemoryFiles()
@@ -304,7 +304,7 @@ _looking = False
 
 
 def _look_for_idle() -> None:
-    """Memory files that nobody uses go, also where nobody calls again."""
+    """Close memory files that are not in use, also where there are no more calls."""
     global _looking
     if not _looking:
         _looking = True

@@ -20,12 +20,13 @@ from rekindle.exception import Error, InternalFailure
 from rekindle.execution import nesting
 from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.calls.outcome import passable, settle
-from rekindle.sdk.calls.result_buffer import Arrived, ResultBuffer
+from rekindle.sdk.calls.result_buffer import ResultBuffer
 from rekindle.sdk.calls.result_reader import read_all, values
 from rekindle.sdk.calls.submission import Submission
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.calls.window import Window
 from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.seen import Arrived
 from rekindle.sdk.function_call import FunctionCall
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 #: So many taken results are reported at a time; the last ones go with the whole call.
 _REPORT = 4096
-#: A controller that is away is not waited for to tell it that no one waits.
+#: To cancel what no one waits for, a controller that is away is waited for so long.
 _CANCEL_S = 2.0
 
 

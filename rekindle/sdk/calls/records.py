@@ -1,7 +1,7 @@
 """What each finished call took, step by step: what ``--phases`` and the bench print.
 
 A program may finish many thousand calls a second and look at none of their records, so what came
-is kept as it came, without the value, and made a record when somebody looks.
+is kept as it came, without the value, and made a record when it is looked at.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CallRecord:
 
 @dataclass(slots=True)
 class DirectRecord:
-    """What a direct call took; a CallRecord when somebody looks."""
+    """What a direct call took; a CallRecord when it is looked at."""
 
     call_id: str
     function: str

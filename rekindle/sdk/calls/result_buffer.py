@@ -2,7 +2,7 @@
 
 The background thread fills it, the caller's empties it. What is held is bounded: where the caller
 is slow the reading waits; where results are to be given in order and the one that is due has not
-come, those furthest behind it are let go, to be asked for again: the controller keeps them.
+come, those furthest behind it are dropped, and requested again later: the controller keeps them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Protocol
+
+from rekindle.sdk.calls.callers import Signal
+from rekindle.sdk.connection.seen import Arrived, Seen
 
 #: What the results that a map or ``iter()`` holds in this process may take, about.
 MAX_BYTES = 64 * 1024 * 1024
@@ -18,68 +20,17 @@ MAX_BYTES = 64 * 1024 * 1024
 _TAKE_BYTES = 4 * 1024 * 1024
 _TAKE = 1024
 
-#: The index of a result, and the Result as it came: serialized, it takes a fraction of the room.
-Arrived = tuple[int, bytes]
-
-
-class Wake(Protocol):
-    """What tells a waiting thread, or a task of another loop, to look again."""
-
-    def set(self) -> None:
-        """Look again."""
-
-
-class Seen:
-    """The inputs whose results have come; takes room for the gaps between them alone."""
-
-    def __init__(self, first: int = 0) -> None:
-        self._end = first
-        self._missing: set[int] = set()
-
-    def add(self, index: int) -> bool:
-        """Note one; whether it is the first time."""
-        if index == self._end:
-            self._end += 1
-            return True
-        if index > self._end:
-            self._missing.update(range(self._end, index))
-            self._end = index + 1
-            return True
-        if index in self._missing:
-            self._missing.discard(index)
-            return True
-        return False
-
-    def forget_from(self, index: int) -> None:
-        """All from ``index`` on have not come."""
-        if index < self._end:
-            self._end = index
-            self._missing = {missing for missing in self._missing if missing < index}
-
-    def all_below(self, end: int) -> bool:
-        """Whether all below ``end`` have come."""
-        return self._end >= end and min(self._missing, default=end) >= end
-
-    def __len__(self) -> int:
-        """How many of the inputs from 0 on have come."""
-        return self._end - len(self._missing)
-
-    def to_ask(self) -> tuple[int, list[int]]:
-        """From which one on to ask, and which of those not to."""
-        start = min(self._missing, default=self._end)
-        return start, [i for i in range(start, self._end) if i not in self._missing]
-
 
 class ResultBuffer:
     """The results of one call between the reading of them and the caller.
 
     ``add``, ``fail``, ``end`` and ``room`` are for the background thread, ``take`` for the
-    caller's; ``wake`` is set when ``take`` has something to say.
+    caller's; ``wake`` is set when ``take`` has something to give.
     """
 
-    def __init__(self, ordered: bool, wake: Wake, *, first: int = 0) -> None:
+    def __init__(self, ordered: bool, wake: Signal, *, first: int = 0) -> None:
         self.seen = Seen(first)
-        #: Where not 0, only results below it are taken: those from it on were let go.
+        #: Where not 0, only results below it are taken: those from it on were dropped.
         self.cut = 0
         self._ordered = ordered
         self._wake = wake
@@ -110,8 +61,8 @@ class ResultBuffer:
         """Whether no more should be read now."""
         return self._bytes > MAX_BYTES
 
-    def let_go(self) -> bool:
-        """Let go of half, from the far end.
+    def drop_far_end(self) -> bool:
+        """Drop half, from the far end.
 
         False where the caller has something to take, or has just taken what was too much.
         """
@@ -119,7 +70,7 @@ class ResultBuffer:
             if not self._ordered or self._next in self._waiting:
                 return False
             if self._bytes <= MAX_BYTES // 2:
-                return False  # to forget what came without letting go of it would ask for it again
+                return False  # to forget what came without dropping it would request it again
             for index in sorted(self._waiting, reverse=True):
                 if self._bytes <= MAX_BYTES // 2:
                     break
@@ -150,7 +101,7 @@ class ResultBuffer:
     # ---- the caller's side ---------------------------------------------------------------------
 
     def take(self) -> list[Arrived] | None:
-        """What is due, at most a thousand or so; None at the end. Raises what ``fail`` was told."""
+        """What is due, at most a thousand or so; None at the end. Raises what ``fail`` got."""
         ended, error = self._ended, self._error  # before: then nothing comes after them
         with self._lock:
             taken = self._take_ordered() if self._ordered else self._take_any()

@@ -16,10 +16,11 @@ from rekindle.exception import InvalidError
 from rekindle.execution import nesting
 from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.calls.outcome import settle_within
-from rekindle.sdk.calls.result_buffer import Arrived, ResultBuffer
+from rekindle.sdk.calls.result_buffer import ResultBuffer
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
+from rekindle.sdk.connection.seen import Arrived
 from rekindle.wire import rekindle_pb2 as pb
 
 #: Results whose data is fetched from the blob store while the caller has the one before them.
@@ -47,7 +48,7 @@ async def read_all(
                 if bound and buffer.seen.all_below(bound):
                     break
                 if buffer.crowded():
-                    if buffer.let_go():
+                    if buffer.drop_far_end():
                         break
                     await buffer.room()
             else:
@@ -55,7 +56,7 @@ async def read_all(
                     return  # the controller says that there are no more
         if buffer.cut:
             if buffer.seen.all_below(buffer.cut):
-                await buffer.room()  # then those that were let go
+                await buffer.room()  # then those that were dropped
                 buffer.cut = 0
         elif bound and buffer.seen.all_below(bound):
             return

@@ -17,11 +17,11 @@ import grpc.aio
 
 from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
-from rekindle.sdk.calls.result_buffer import Arrived, Seen
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
 from rekindle.sdk.connection.channel import open_channel
 from rekindle.sdk.connection.relay import RelayStub
+from rekindle.sdk.connection.seen import Arrived, Seen
 from rekindle.sdk.connection.taken import TakenReports
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
@@ -233,7 +233,7 @@ class Client:
         patience = _Patience(self._patience_s, self)
         parse = pb.Result.FromString
         while True:
-            start, have = seen.to_ask()
+            start, have = seen.to_request()
             request = pb.ResultsRequest(
                 call_id=call_id, from_index=start, have=have, end_index=end_index, stored=stored
             )
@@ -302,20 +302,20 @@ class Client:
         reply: pb.PrepareReply = await self._unary("Prepare", request)
         return reply
 
-    async def set_pool(self, request: pb.SetPoolRequest) -> str:
-        """Change a pool's settings; what is in force then, as JSON."""
-        reply = await self._unary("SetPool", request)
-        return str(reply.json)
+    async def set_pool(self, request: pb.SetPoolRequest) -> pb.SetPoolReply:
+        """Change a pool's settings; what is in force then."""
+        reply: pb.SetPoolReply = await self._unary("SetPool", request)
+        return reply
 
-    async def recorded(self, request: pb.RecordedRequest) -> str:
-        """ResultBuffer and costs of a function, as JSON."""
-        reply = await self._unary("Recorded", request)
-        return str(reply.json)
+    async def recorded(self, request: pb.RecordedRequest) -> pb.RecordedReply:
+        """Arrivals and costs of a function."""
+        reply: pb.RecordedReply = await self._unary("Recorded", request)
+        return reply
 
-    async def status(self) -> str:
-        """What the controller knows of itself, as JSON."""
-        reply = await self._unary("Status", pb.StatusRequest())
-        return str(reply.json)
+    async def status(self) -> pb.StatusReply:
+        """What the controller knows of itself."""
+        reply: pb.StatusReply = await self._unary("Status", pb.StatusRequest())
+        return reply
 
 
 class _LostError(Exception):

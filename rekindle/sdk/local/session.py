@@ -22,7 +22,7 @@ START_S = 60.0
 #: From asking a supervisor to end to killing it; longer than it takes to kill its children.
 END_S = 70.0
 
-#: Told, in words, which instance is used; the command line shows it.
+#: Gets, in words, which instance is used; the command line shows it.
 announce: Callable[[str], None] | None = None
 
 
@@ -40,7 +40,7 @@ class Session:
         return self._process is not None
 
     def alive(self) -> bool:
-        """Whether somebody keeps it up; of an instance that is not its own: True, as it seems."""
+        """Whether its supervisor lives; of an instance that is not its own: True, unchecked."""
         return not self.private or instance.supervisor_pid(self.directory) is not None
 
     def wait(self, timeout_s: float = START_S) -> Path:
@@ -72,7 +72,7 @@ class Session:
 def begin() -> Session:
     """Use ``$REKINDLE_DIR``, else what ``rekindle up`` keeps, else start a private instance.
 
-    Returns at once; ``wait`` tells when it serves. Raises ConnectionError.
+    Returns at once; ``wait`` returns when it serves. Raises ConnectionError.
     """
     named = os.environ.get("REKINDLE_DIR")
     if named:
@@ -87,9 +87,9 @@ def begin() -> Session:
     if instance.supervisor_pid(daemon) is not None:
         if instance.answers(daemon):
             return Session(daemon, None)
-        _tell("the instance of `rekindle up` does not answer; using a private one")
+        _announce("the instance of `rekindle up` does not answer; using a private one")
     else:
-        _tell("no instance is up (`rekindle up` keeps one): using a private one")
+        _announce("no instance is up (`rekindle up` keeps one): using a private one")
     instance.sweep()
     directory = paths.new_session_dir()
     try:
@@ -129,23 +129,23 @@ def wait_ready(process: subprocess.Popen[bytes], directory: Path, timeout_s: flo
     """
     assert process.stdout is not None
     deadline = time.monotonic() + timeout_s
-    said = b""
-    while b"ready\n" not in said:
+    output = b""
+    while b"ready\n" not in output:
         readable, _, _ = select.select([process.stdout], [], [], deadline - time.monotonic())
         data = os.read(process.stdout.fileno(), 65536) if readable else b""
-        said += data
+        output += data
         if data:
             continue
-        text = said.decode(errors="replace").strip().removeprefix("failed: ")
+        text = output.decode(errors="replace").strip().removeprefix("failed: ")
         if text.startswith(REFUSED):
             raise IsolationError(text.removeprefix(REFUSED))
-        reason = text or _last_words(directory)
+        reason = text or _log_ends(directory)
         if not readable:
             reason = f"it is not ready after {timeout_s:g} s. {reason}"
         raise ConnectionError(f"a rekindle instance could not be started: {reason}")
 
 
-def _last_words(directory: Path) -> str:
+def _log_ends(directory: Path) -> str:
     found = [
         f"{name}.log ends:\n{text}"
         for name in ("supervisor", "redis", "controller", "agent")
@@ -167,6 +167,6 @@ def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
             raise
 
 
-def _tell(text: str) -> None:
+def _announce(text: str) -> None:
     if announce is not None:
         announce(text)

@@ -77,11 +77,11 @@ class Child:
     quick_deaths: int = 0
     restart_at: float | None = None
     was_killed: bool = False
-    said: bytes = field(default=b"", repr=False)
+    output: bytes = field(default=b"", repr=False)
 
 
 class Supervisor:
-    """The loop: wait for a signal, the parent's end, a child's word or end, a time to restart."""
+    """The loop: wait for a signal, the parent's end, a child's output or end, a time to restart."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Supervisor:
         self._announced = False
 
     def run(self) -> int:
-        """Keep the instance up until told to end. Returns the exit status."""
+        """Keep the instance up until it is to end. Returns the exit status."""
         self._listen_for_signals()
         self._watch_parent()
         try:
@@ -153,10 +153,10 @@ class Supervisor:
                 self._stop_reason = signal.Signals(number).name
             elif what == "parent":
                 self._stop_reason = "the parent has ended"
-            elif what == "said":
-                self._hear(child)
+            elif what == "output":
+                self._read_output(child)
             elif what == "ended" and child.pidfd == key.fd:
-                self._bury(child)
+                self._on_death(child)
         for child in self._children:
             if child.restart_at is not None and child.restart_at <= time.monotonic():
                 self._start(child)
@@ -166,7 +166,7 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         child.restart_at = None
         child.started_at = time.monotonic()
-        child.said = b""
+        child.output = b""
         with open(instance.logs_dir(self._directory) / f"{child.service.name}.log", "ab") as file:
             child.process = subprocess.Popen(
                 child.service.argv,
@@ -178,20 +178,20 @@ class Supervisor:
         self._selector.register(child.pidfd, selectors.EVENT_READ, ("ended", child))
         if child.process.stdout is not None:
             os.set_blocking(child.process.stdout.fileno(), False)
-            self._selector.register(child.process.stdout, selectors.EVENT_READ, ("said", child))
+            self._selector.register(child.process.stdout, selectors.EVENT_READ, ("output", child))
         log.info("started", extra=logs.kv(process=child.service.name, pid=child.process.pid))
 
-    def _hear(self, child: Child) -> None:
+    def _read_output(self, child: Child) -> None:
         if child.process is None or child.process.stdout is None:
-            # It was buried in this very turn: its children can hold its pipe open for longer.
+            # Its end was handled in this very turn: its children can hold its pipe open for longer.
             return
         data = child.process.stdout.read()
         if not data:
             if child.process.stdout in self._selector.get_map():
                 self._selector.unregister(child.process.stdout)
             return
-        child.said = (child.said + data)[-4000:]
-        if b"ready\n" in child.said:
+        child.output = (child.output + data)[-4000:]
+        if b"ready\n" in child.output:
             child.ready = True
             self._announce()
 
@@ -205,18 +205,18 @@ class Supervisor:
             self._out.write(text + "\n")
             self._out.flush()
         except OSError:
-            log.info("nobody listens", extra=logs.kv(text=text))
+            log.info("no one reads standard output", extra=logs.kv(text=text))
 
-    def _bury(self, child: Child) -> None:
+    def _on_death(self, child: Child) -> None:
         """A child has ended by itself: start it again, later each time, or give up."""
-        self._hear(child)  # its last words may lie in the pipe still
+        self._read_output(child)  # its last output may be in the pipe still
         name, status = child.service.name, self._forget(child)
         lived_s = time.monotonic() - child.started_at
         child.was_killed |= status < 0
         child.quick_deaths = child.quick_deaths + 1 if lived_s < self._quick_s else 1
         log.error("died", extra=logs.kv(process=name, status=status, lived_s=lived_s))
-        if status == REFUSED_STATUS and (words := child.said.decode(errors="replace")):
-            self._failed = words.partition(REFUSED)[2].strip()
+        if status == REFUSED_STATUS and (text := child.output.decode(errors="replace")):
+            self._failed = text.partition(REFUSED)[2].strip()
             self._stop_reason = f"giving up: the {name} cannot run here"
             log.error("giving up", extra=logs.kv(reason=self._failed))
             if not self._announced:
@@ -254,7 +254,7 @@ class Supervisor:
             return
         child.process.terminate()
         try:
-            # Below 0 also where it was killed just before, and not yet buried.
+            # Below 0 also where it was killed just before, and its end not yet handled.
             child.was_killed |= child.process.wait(child.service.grace_s) < 0
         except subprocess.TimeoutExpired:
             log.error("killed", extra=logs.kv(process=child.service.name, pid=child.process.pid))
@@ -283,7 +283,7 @@ def _quick_death_s() -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Supervise until told to end. Returns the exit status."""
+    """Supervise until the end. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rekindle.sdk.local.supervisor")
     parser.add_argument("--dir", required=True, type=Path, help="instance directory")
     parser.add_argument("--parent-pid", type=int, help="end, and remove the directory, with it")

@@ -81,7 +81,7 @@ def code_digest(raw: Any, place: Place | None = None) -> str:
     """The digest of a user's function or class: at a place in a module, or by value.
 
     Of code that travels by name, its own code counts here and the values it mentions do not: they
-    are made anew where the module is imported.
+    are made again where the module is imported.
     """
     if place is not None:
         return digest("by name", *place, _own_code(raw))

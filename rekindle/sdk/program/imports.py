@@ -185,7 +185,7 @@ def _imported_names(module: LocalModule) -> set[str]:
     try:
         tree = ast.parse(module.file.read_bytes())
     except (OSError, SyntaxError, ValueError):
-        return set()  # it cannot be sent, or not be imported: whoever tries is told
+        return set()  # it cannot be sent, or not be imported: where it is tried, that is reported
     package = module.name if module.is_package else module.name.rpartition(".")[0]
     names: set[str] = {package}
     for node in ast.walk(tree):

@@ -2,7 +2,7 @@
 
 A runner imports them from the bundle, under the file names that they have here, so that what runs
 is what the program saw when it started. What travels is what the program uses, not what lies
-beside it; other files are read where they lie.
+next to it; other files are read where they lie.
 """
 
 from __future__ import annotations
