@@ -136,7 +136,7 @@ def _start(request: dict[str, Any], fds: list[int]) -> int:
 
     ``pid``: the process id that it should get, as far as it is free (a restored process needs the
     ids that it had, so templates keep clear of the small ones that CRIU itself uses).
-    ``nice``: added to its niceness, for work that may wait.
+    ``new_session``: it leads one. ``nice``: added to its niceness, for work that may wait.
     ``run_dir``: bound over /run while the job runs (CRIU's feature cache).
     """
     if request.get("run_dir"):

@@ -66,36 +66,13 @@ class Sandbox:
         env: Mapping[str, str],
         cwd: str = "/",
         fds: Mapping[int, int] | None = None,
-        pid: int = 0,
-        run_dir: str = "",
-        new_session: bool = False,
-        nice: int = 0,
+        **options: int | str,
     ) -> asyncio.Future[JobExit]:
         """Start a process in the namespaces; the future tells how it ended.
 
         ``fds`` maps numbers in the new process to descriptors of ours; the rest is closed and 0..2
-        are the null device unless given. ``pid`` is the id wished for in the PID namespace.
+        are the null device unless given. ``options``: see ``init._start``. Raises StartError.
         """
-        return self._start(
-            argv,
-            env=env,
-            cwd=cwd,
-            fds=fds,
-            pid=pid,
-            run_dir=run_dir,
-            new_session=new_session,
-            nice=nice,
-        )
-
-    def _start(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str = "/",
-        fds: Mapping[int, int] | None = None,
-        **options: int | str,
-    ) -> asyncio.Future[JobExit]:
         self._job_count += 1
         job = f"j{self._job_count}"
         future: asyncio.Future[JobExit] = asyncio.get_running_loop().create_future()
@@ -130,7 +107,7 @@ class Sandbox:
         run_dir: str = "",
     ) -> WaitingJob:
         """Start a process that waits for one message on a packet socket at ``channel_fd``."""
-        ended = self._start(argv, env=env, fds=fds, run_dir=run_dir, channel_fd=channel_fd)
+        ended = self.run(argv, env=env, fds=fds, run_dir=run_dir, channel_fd=channel_fd)
         return WaitingJob(self, f"j{self._job_count}", ended)
 
     def _send_to(
