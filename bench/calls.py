@@ -1,4 +1,4 @@
-"""Calls of rekindle beside Ray, the standard library's ProcessPoolExecutor and Celery with Redis.
+"""Calls of rekindle compared with Ray, ProcessPoolExecutor, and Celery with Redis.
 
     .venv/bin/python bench/calls.py [--quick] [--json FILE] [--check] [--results DIR]
     .venv/bin/python bench/calls.py --profile [--quick]

@@ -18,7 +18,7 @@ from lab import script
 from lab.workload import Workload, generate, without_snapshots
 from rekindle.bench import machine as machines
 from rekindle.bench.tune import plot
-from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import Tried, pareto, try_all
 from rekindle.bench.tune.settings import KEEP_S, Setting, snapshot_aware
 from rekindle.bench.tune.table import LEGEND, as_json, markdown, table

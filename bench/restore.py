@@ -3,7 +3,7 @@
     .venv/bin/python bench/restore.py [--quick] [--json FILE] [--check] [--results DIR]
 
 Builds models of 0.1 to 4 GB and starts each of them by mapping its snapshot, by copying it, by
-forking a restored template and cold, beside a function without any model and beside what the
+forking a restored template and cold, next to a function without any model and to what the
 machine can do at best; then memory, cold page cache, many starts at once, and a real model.
 Needs root (as restores do), 24 GiB of memory, 20 GB of disk under /var/tmp, and PyTorch.
 With --check it ends with 1 where a promise of SPECIFICATION.md is not kept.

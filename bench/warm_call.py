@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 import rekindle
-from lab import script
+from lab import latencies, script
 from rekindle.bench import machine as machines
-from rekindle.bench import plot
 from rekindle.bench.summary import percentile
 from rekindle.bench.table import ms
 from rekindle.exception import Error
@@ -39,7 +38,7 @@ def main() -> int:
     """Measure and show; 1 for a promise not kept."""
     options = script.options("warm_call", __doc__.splitlines()[0])
     console = Console()
-    latencies: list[float] = []
+    took_ms: list[float] = []
     with app.run():
         for _ in range(FIRST_CALLS):
             nothing.remote()
@@ -47,9 +46,9 @@ def main() -> int:
             for _ in range(QUICK_CALLS if options.quick else CALLS):
                 began = time.perf_counter_ns()
                 nothing.remote()
-                latencies.append((time.perf_counter_ns() - began) / 1e6)
+                took_ms.append((time.perf_counter_ns() - began) / 1e6)
     # A call that another strategy served is not a warm call.
-    warm = [took for took, r in zip(latencies, finished, strict=True) if r.strategy == "warm"]
+    warm = [took for took, r in zip(took_ms, finished, strict=True) if r.strategy == "warm"]
     names = dict.fromkeys(name for record in finished for name in record.phases)
     phases = {
         name: percentile([record.phases.get(name, 0.0) for record in finished], 50)
@@ -80,14 +79,14 @@ def main() -> int:
     }
     options.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     title = "A warm call of a no-op: what the caller waits"
-    plot.save_latencies(warm, options.file("warm_call.png"), title=title, limit_ms=P50_BELOW_MS)
+    latencies.save(warm, options.file("warm_call.png"), title=title, limit_ms=P50_BELOW_MS)
     console.print(f"[dim]figures: {options.json} and {options.results}/warm_call.png[/]\n")
 
     p50 = figures["p50_ms"]
     promise = script.Promise(
         "S3",
         f"a warm call of a no-op takes less than {P50_BELOW_MS:g} ms (p50 {p50:.2f} ms)",
-        p50 < P50_BELOW_MS and len(warm) == len(latencies),
+        p50 < P50_BELOW_MS and len(warm) == len(took_ms),
     )
     return script.verdict(console, [promise], check=options.check)
 

@@ -1,4 +1,4 @@
-"""Many measurements in one run, spread over it so that all of them get the same weather.
+"""Many measurements in one run, spread over it so that all of them meet the same conditions.
 
 ``harness`` compares strategies of one call; this takes anything that can be run again and again,
 each as often as it can afford.
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from rekindle.bench.records import Run, StrategyResult
 from rekindle.exception import Error
 
-#: Told after each run: what was measured, its milliseconds, or None and the reason.
-Told = Callable[[str, float | None, str], None]
+#: Called after each run: what was measured, its milliseconds, or None and the reason.
+Report = Callable[[str, float | None, str], None]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def measure(
     entries: Sequence[Entry],
     *,
     settle: Callable[[], None] | None = None,
-    told: Told | None = None,
+    report: Report | None = None,
 ) -> dict[str, StrategyResult]:
     """Run all of them, interleaved; ``settle`` is called before each run, outside of it.
 
@@ -54,10 +54,10 @@ def measure(
         except Error as error:
             reason = f"{type(error).__name__}: {error}"
             results[entry.name].errors.append(reason)
-            if told is not None:
-                told(entry.name, None, reason)
+            if report is not None:
+                report(entry.name, None, reason)
             continue
         results[entry.name].runs.append(run)
-        if told is not None:
-            told(entry.name, run.total_ms, "")
+        if report is not None:
+            report(entry.name, run.total_ms, "")
     return results

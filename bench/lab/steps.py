@@ -31,8 +31,8 @@ class Steps:
         if not self._progress.console.is_terminal:  # a log file gets a line a step
             self._progress.console.print(f"  {text}", highlight=False)
 
-    def told(self, name: str, took_ms: float | None, reason: str) -> None:
-        """A run is over (the ``told`` of ``interleave.measure``)."""
+    def report(self, name: str, took_ms: float | None, reason: str) -> None:
+        """A run is over (the ``report`` of ``interleave.measure``)."""
         if took_ms is None:
             self._progress.console.print(f"  [red]{name}: {reason}[/]", highlight=False)
         else:

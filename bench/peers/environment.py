@@ -1,6 +1,6 @@
-"""The virtual environment of the peers, beside rekindle's own, so that neither is in the other.
+"""The virtual environment of the peers, apart from rekindle's own, so that neither is in the other.
 
-``.venv-peers`` is made with pip when it is missing, and made anew when what it is to hold changes.
+``.venv-peers`` is made with pip when it is missing, and made again when what it is to hold changes.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def _run(*argv: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SetupError(f"the peers cannot be installed: {error}") from None
     if ended.returncode != 0:
-        told = "\n  ".join(ended.stdout.splitlines()[-5:])
+        last = "\n  ".join(ended.stdout.splitlines()[-5:])
         raise SetupError(
             f"the peers cannot be installed ({' '.join(argv[:1])} ended with "
             f"{ended.returncode}); they need a network or a configured package index, and about "
-            f"2 GB in {DIRECTORY.name}:\n  {told}"
+            f"2 GB in {DIRECTORY.name}:\n  {last}"
         )

@@ -128,7 +128,7 @@ def _noted(
         if isinstance(error, HangsError):
             hanging.add((role.name, system))
         found.versions.setdefault(system, system)
-        steps.told(f"{NAMES[system]}, {role.name}", None, str(error))
+        steps.report(f"{NAMES[system]}, {role.name}", None, str(error))
         for asked in role.asked:
             found.missing.setdefault(asked.row.key, {})[system] = str(error)
 
@@ -149,7 +149,7 @@ def _measure(role: Role, system: str, peer: Peer, steps: Steps, found: Versus) -
                 value = peer.ask(asked.measure, form, **asked.arguments)
             except MeasureError as error:
                 kept.errors.append(str(error))
-                steps.told(f"{NAMES[system]}, {asked.row.title}", None, f"{form}: {error}")
+                steps.report(f"{NAMES[system]}, {asked.row.title}", None, f"{form}: {error}")
                 if isinstance(error, HangsError) or peer.process.poll() is not None:
                     raise
                 continue

@@ -40,10 +40,10 @@ def main(version: str, roles: Mapping[str, Callable[[], AbstractContextManager[M
                 try:
                     measure = measures[asked["measure"]][asked["form"]]
                     say(value=measure(**asked["arguments"]))
-                except Exception as error:  # noqa: BLE001 - told, and the next one is asked
+                except Exception as error:  # noqa: BLE001 - reported, and the next one is asked
                     traceback.print_exc()
                     say(error=_told(error))
-    except Exception as error:  # noqa: BLE001 - the reason is told before it ends
+    except Exception as error:  # noqa: BLE001 - the reason is reported before it ends
         traceback.print_exc()
         say(error=_told(error))
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from rekindle.bench import machine as machines
-from rekindle.bench.plot import load_pyplot
+from rekindle.bench.plot import figure
 from rekindle.bench.table import ms
 from rekindle.exception import InvalidError
 from restoring import scaling
@@ -41,9 +41,7 @@ def save(figures: Figures, path: Path) -> None:
     drawn = [(points(figures, series), *look) for series, *look in LINES]
     if not any(line for line, *_look in drawn):
         raise InvalidError("nothing to plot: no run succeeded")
-    library = load_pyplot()
-    figure, axis = library.subplots(figsize=(9, 5.6), layout="constrained")
-    try:
+    with figure(path, figsize=(9, 5.6)) as (_, axis):
         for line, label, colour, style in drawn:
             if not line:
                 continue
@@ -72,7 +70,3 @@ def save(figures: Figures, path: Path) -> None:
         axis.grid(alpha=0.25, which="both")
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=144)
-    finally:
-        library.close(figure)

@@ -76,7 +76,7 @@ def _first_call(home: Path, gigabytes: float, pattern: str, *, drop: bool) -> tu
 
 
 def drop_page_cache() -> None:
-    """Have the kernel forget cached file content. Raises SetupError where it may not be told."""
+    """Have the kernel forget cached file content. Raises SetupError where this user may not."""
     os.sync()  # what is dirty cannot be dropped
     try:
         Path("/proc/sys/vm/drop_caches").write_text("1")

@@ -1,4 +1,4 @@
-"""A process that forks when it is told to, and says how long that took. Standard library only.
+"""A process that forks on request, and says how long that took. Standard library only.
 
 python -I fork_probe.py fork BYTES 4k|huge
 python -I fork_probe.py exec

@@ -65,7 +65,7 @@ class Instance:
         return sum(_cpu_s(process.pid, ended_too) for process in self.processes())
 
     def settle(self) -> None:
-        """Return when what the last run left behind is done: ends of runners, things made anew."""
+        """Return when what the last run left behind is done: ends of runners, things made again."""
         deadline = time.monotonic() + _PATIENCE_S
         before = self.cpu_s()
         while time.monotonic() < deadline:

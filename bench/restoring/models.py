@@ -1,6 +1,6 @@
 """What is started: a function without any model, and a model of a wished size.
 
-Declared anew for each instance, since an app runs in one instance at a time. All that runners
+Declared again for each instance, since an app runs in one instance at a time. All that runners
 execute travels by value, and is the same code each time: instances share their snapshots.
 """
 

@@ -17,7 +17,7 @@ from rekindle.bench.summary import median, percentile
 from rekindle.wire.phases import Phase
 
 # Names of the series of a size. What is called "small" is the smallest model, measured again
-# beside each size; what is called "floor" is a parked Python process without any model.
+# with each size; what is called "floor" is a parked Python process without any model.
 RESTORE = "restore"
 COPIED = "restore, copied"
 COLD = "cold"
@@ -50,7 +50,7 @@ class SnapshotFigures:
     total_ms: float
     page_bytes: int  # of memory, in the page files
     disk_bytes: int  # that the snapshot takes
-    mapping_bytes: int  # of it, what the mapped images take beside the others
+    mapping_bytes: int  # of it, what the mapped images take in addition
     mapped: bool
     note: str = ""  # how it is mapped, or why it is not
     #: Calls before, during and after the dump, by strategy: milliseconds.

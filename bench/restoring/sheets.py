@@ -118,7 +118,7 @@ def starts(sizes: Sequence[SizeFigures]) -> Sheet:
         "from a call to its first completed no-op, ms",
         _header(sizes),
         rows,
-        "What is not of the size was measured again beside each size. The start alone: from its "
+        "What is not of the size was measured again with each size. The start alone: from its "
         "order on the node, without the call's way there and the result's way back.",
     )
 

@@ -125,7 +125,7 @@ def measure(at: Place, gigabytes: float, runs: Runs, steps: Steps) -> SizeFigure
         for entry in entries:
             if entry.name not in (scaling.COLD, scaling.COPIED):
                 entry.measure()
-        results = interleave.measure(entries, settle=at.settle, told=steps.told)
+        results = interleave.measure(entries, settle=at.settle, report=steps.report)
     return SizeFigures(gigabytes=gigabytes, model_bytes=layers * LAYER_BYTES, results=results)
 
 

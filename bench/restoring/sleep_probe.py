@@ -1,4 +1,4 @@
-"""PID 1 of its namespaces: freezes ``sleep``, and restores it with CRIU's command line when told.
+"""PID 1 of its namespaces: freezes ``sleep``, and restores it with CRIU's command line on request.
 
 Started under ``unshare --pid --mount --fork --mount-proc``, with a directory to work in.
 """

@@ -1,8 +1,8 @@
 """Measure the same call by each strategy, interleaved.
 
-Interleaved, because machines drift (other tenants, frequency, page cache): a strategy that is
-measured in one block would get one weather. What a call is, the ``Target`` knows; nothing here
-knows of the SDK.
+Interleaved, because machines drift (other tenants, frequency, page cache), and a strategy that is
+measured in one block would get one moment of that. What a call is, the ``Target`` knows; nothing
+here knows of the SDK.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STRATEGIES = (Strategy.COLD, Strategy.RESTORE, Strategy.FORK, Strategy.WARM)
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What a target tells of a call: which strategy served it, its value, and its figures."""
+    """What a target reports of a call: which strategy served it, its value, and its figures."""
 
     strategy: str
     value: Any
@@ -49,11 +49,11 @@ class Target(Protocol):
         ...
 
 
-#: Told before a strategy is prepared, which may take as long as a cold start and a dump.
+#: Called before a strategy is prepared, which may take as long as a cold start and a dump.
 Preparing = Callable[[Strategy], None]
-#: Told after each run: the strategy, the runs done of all, the run, or the error of the run.
+#: Called after each run: the strategy, the runs done of all, the run, or the error of the run.
 Progress = Callable[[Strategy, int, int, Run | None, str | None], None]
-#: Told the value of each run: the place where a caller checks answers.
+#: Called with the value of each run: the place where a caller checks answers.
 OnValue = Callable[[Strategy, Any], None]
 
 
@@ -116,7 +116,7 @@ def _prepare_all(
 ) -> dict[Strategy, str]:
     """Everything that a strategy needs, made before the first measurement.
 
-    So that no template boots and no snapshot is written beside a call that is measured. Returns
+    So that no template boots and no snapshot is written during a call that is measured. Returns
     the reasons of those that cannot be taken; waiting for these again in each run would be in vain.
     """
     impossible: dict[Strategy, str] = {}

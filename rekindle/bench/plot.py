@@ -7,13 +7,13 @@ the upper panel shows all strategies on one scale, the lower one zooms into the 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rekindle.bench import machine as machines
 from rekindle.bench.records import Report, StrategyResult
-from rekindle.bench.summary import percentile
 from rekindle.bench.table import COLOURS, OTHER_COLOUR, ms, phases_shown, times
 from rekindle.exception import InvalidError, SetupError
 
@@ -36,62 +36,41 @@ def save(report: Report, path: Path) -> None:
     drawn = [result for result in report.results if result.runs]
     if not drawn:
         raise InvalidError("nothing to plot: no run succeeded")
-    pyplot = load_pyplot()
     fast = zoomed(drawn)
     panels = [drawn, fast] if fast else [drawn]
     heights = [1.0 + len(panel) for panel in panels]
-    figure, axes = pyplot.subplots(
+    with figure(
+        path,
         len(panels),
         1,
         figsize=(10, 1.9 + 0.62 * sum(heights)),
-        gridspec_kw={"height_ratios": heights},
+        height_ratios=heights,
         squeeze=False,
-        layout="constrained",
-    )
-    try:
+    ) as (drawing, axes):
         for axis, panel in zip(axes[:, 0], panels, strict=True):
             _draw_panel(axis, panel, report)
         axes[0, 0].set_title(f"{report.function}: what the caller waits, by phase", loc="left")
         if fast:
             axes[1, 0].set_title("the same, zoomed into the fast strategies", loc="left")
-        _legend(figure, phases_shown(drawn))
+        _legend(drawing, phases_shown(drawn))
         axes[-1, 0].set_xlabel("milliseconds (median run)\n" + machines.line(report.machine))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=144)
-    finally:
-        pyplot.close(figure)
 
 
-def save_latencies(
-    latencies_ms: Sequence[float], path: Path, *, title: str, limit_ms: float | None = None
-) -> None:
-    """Write the distribution of many like calls to ``path``; ``limit_ms`` is drawn as a line."""
-    if not latencies_ms:
-        raise InvalidError("nothing to plot: no call succeeded")
+@contextmanager
+def figure(path: Path, *shape: int, **settings: Any) -> Iterator[tuple[Any, Any]]:
+    """A figure and its axes (``pyplot.subplots``), written to ``path`` when all is drawn."""
     pyplot = load_pyplot()
-    figure, axis = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
+    made, axes = pyplot.subplots(*shape, layout="constrained", **settings)
     try:
-        top = max(percentile(latencies_ms, 99.5), limit_ms or 0.0) * 1.08
-        axis.hist([min(ms, top) for ms in latencies_ms], bins=80, range=(0, top), color="#2e86de")
-        for q, style in ((50, "-"), (99, "--")):
-            place = percentile(latencies_ms, q)
-            label = f"p{q}: {place:.2f} ms"
-            axis.axvline(place, color="#d1495b", linestyle=style, label=label)
-        if limit_ms is not None:
-            axis.axvline(limit_ms, color="black", linestyle=":", label=f"promise: {limit_ms:g} ms")
-        axis.set_title(title, loc="left")
-        axis.set_xlabel("milliseconds the caller waited (the last bar holds what is longer)")
-        axis.set_ylabel("calls")
-        axis.legend(frameon=False)
-        axis.spines[["top", "right"]].set_visible(False)
+        yield made, axes
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=144)
+        made.savefig(path, dpi=144)
     finally:
-        pyplot.close(figure)
+        pyplot.close(made)
 
 
 def zoomed(results: Sequence[StrategyResult]) -> list[StrategyResult]:
-    """Those too short to read beside the longest; empty when all are."""
+    """Those too short to read next to the longest; empty when all are."""
     longest = max(result.p50_ms for result in results)
     return [result for result in results if result.p50_ms < longest * ZOOM_BELOW]
 
@@ -139,11 +118,11 @@ def _draw_panel(axis: Any, panel: Sequence[StrategyResult], report: Report) -> N
     axis.set_axisbelow(True)
 
 
-def _legend(figure: Any, names: Sequence[str]) -> None:
+def _legend(drawing: Any, names: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(color=COLOURS.get(name, OTHER_COLOUR), label=name) for name in names]
-    figure.legend(
+    drawing.legend(
         handles=handles, loc="outside right upper", fontsize=8, frameon=False, title="phase"
     )
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from rekindle.bench import harness, live, machine, plot, table
+from rekindle.bench.target import FunctionTarget
+from rekindle.cli import failure, refs, tables
 from rekindle.exception import Error, InvalidError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from rekindle.bench.records import Report
-    from rekindle.bench.target import FunctionTarget
-    from rekindle.cli import refs
-    from rekindle.sdk.app import App
-    from rekindle.sdk.function import Function
-    from rekindle.wire.phases import Strategy
+from rekindle.execution.declared import parameters_of
+from rekindle.sdk.binding import annotation_of
+from rekindle.sdk.checks import nearest
+from rekindle.sdk.cls import Cls
+from rekindle.sdk.function import Function
 
 
 @click.command()
@@ -76,23 +74,23 @@ def bench(
     rekindle bench examples/embed.py::Embedder.embed --args '[["a storm at sea"]]'
     rekindle bench examples/hello.py::hello --args '{"name": "you"}' --strategies cold,warm
     """
-    # Imported here: the other commands should not wait for tables.
-    from rich.console import Console
-
-    from rekindle.bench import harness, plot, table
-    from rekindle.bench.target import FunctionTarget
-    from rekindle.cli import failure, refs
-
     chosen = harness.parse_strategies(strategies)
     args, kwargs = parse_arguments(arguments)
     if plot_file is not None:
         plot.check_available()  # before minutes of measuring, not after
-    console = Console()
+    console = tables.console()
     try:
         found = refs.resolve(reference, entrypoints=False)
-        function = _function_of(found, parameters)
-        target = FunctionTarget(function, args, kwargs)
-        report = _measure(found.app, target, chosen, runs, console)
+        target = FunctionTarget(_function_of(found, parameters), args, kwargs)
+        with found.app.run(), live.bar(console) as progress:
+            report = harness.measure(
+                target,
+                strategies=chosen,
+                runs=runs,
+                machine=machine.describe(),
+                preparing=progress.preparing,
+                progress=progress.step,
+            )
     except Error:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the user's code raised
@@ -107,33 +105,14 @@ def bench(
 
 
 def _function_of(found: refs.Target, parameters: tuple[str, ...]) -> Function[..., Any]:
-    from rekindle.sdk.cls import Cls
-    from rekindle.sdk.function import Function
-
     if isinstance(found.what, Cls):
         values = parse_parameters(found.what._declaration.raw, parameters)
         method: Function[..., Any] = getattr(found.what(**values), found.method)
         return method
     if parameters:
         raise InvalidError(f"--param: {found.name} is a function, and has no parameters")
-    assert isinstance(found.what, Function)  # resolve() was told that entrypoints do not count
+    assert isinstance(found.what, Function)  # resolve() left entrypoints out
     return found.what
-
-
-def _measure(
-    app: App, target: FunctionTarget, strategies: list[Strategy], runs: int, console: Console
-) -> Report:
-    from rekindle.bench import harness, live, machine
-
-    with app.run(), live.bar(console) as progress:
-        return harness.measure(
-            target,
-            strategies=strategies,
-            runs=runs,
-            machine=machine.describe(),
-            preparing=progress.preparing,
-            progress=progress.step,
-        )
 
 
 def parse_arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -155,10 +134,6 @@ def parse_arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def parse_parameters(raw: type, given: tuple[str, ...]) -> dict[str, Any]:
     """Values for a class's parameters, by their annotations. Raises InvalidError."""
-    from rekindle.execution.declared import parameters_of
-    from rekindle.sdk.binding import annotation_of
-    from rekindle.sdk.checks import nearest
-
     known = parameters_of(raw)
     values: dict[str, Any] = {}
     for item in given:

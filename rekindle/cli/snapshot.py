@@ -65,7 +65,7 @@ def inspect_snapshot(key: str) -> None:
 def remove_snapshots(keys: tuple[str, ...], everything: bool) -> None:
     """Remove snapshots, named by key or by the beginning of one.
 
-    The next start of the function makes its snapshot anew.
+    The next start of the function makes a new snapshot.
     """
     store = _store()
     for name in _chosen(store, keys, everything, "remove"):

@@ -19,6 +19,7 @@ from rekindle.controller.server import ControllerServer
 from rekindle.controller.settings import Settings
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
+from rekindle.controller.wiring import Config
 from rekindle.exception import Error
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
@@ -28,7 +29,7 @@ log = logging.getLogger("rekindle.controller")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until told to end. Returns the exit status."""
+    """Serve until ordered to end. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rekindle.controller")
     parser.add_argument("--dir", required=True, type=Path, help="instance directory")
     parser.add_argument("--redis-url", default="", help="default: the instance's own Redis")
@@ -51,7 +52,7 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
     lock = claim(directory)
     own = redis_url(directory)
     url = url or os.environ.get("REKINDLE_REDIS_URL", "") or own
-    server = ControllerServer(
+    config = Config(
         instance_id=instance_id(directory),
         token=read_token(directory),
         redis_url=url,
@@ -61,6 +62,7 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
         blob_url=blobs.store_url(directory),
         blob_threshold_bytes=blobs.threshold_bytes(),
     )
+    server = ControllerServer(config)
     sync = AofSync(directory / "redis") if url == own else None
     if sync is not None:
         sync.start()

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 from rekindle.controller import names
+from rekindle.controller.core import Core
+from rekindle.controller.events import AppForgotten, FunctionOpened
+from rekindle.controller.logs.appnames import AppNames
 from rekindle.controller.logs.logbook import Logbook
-from rekindle.controller.queue.cancelling import Cancelling
-from rekindle.controller.settings import Settings
-from rekindle.controller.state import App, Function, State
+from rekindle.controller.nodes.orders import Orders
+from rekindle.controller.queue.canceller import Canceller
+from rekindle.controller.queue.retention import Retention
+from rekindle.controller.state import App, Function
 from rekindle.controller.storage.records import FunctionCode, StoredApp
 from rekindle.controller.storage.registry import Registry
-from rekindle.controller.tasks import Tasks
 from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
+from rekindle.wire.messages import spec_of
 from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
@@ -28,29 +31,24 @@ class Apps:
 
     def __init__(
         self,
-        state: State,
+        core: Core,
         registry: Registry,
-        cancelling: Cancelling,
         logbook: Logbook,
-        tasks: Tasks,
-        settings: Settings,
+        app_names: AppNames,
+        orders: Orders,
+        canceller: Canceller,
+        retention: Retention,
     ) -> None:
-        self._state = state
+        self._state = core.state
+        self._settings = core.settings
+        self._tasks = core.tasks
+        self._events = core.events
         self._registry = registry
-        self._cancelling = cancelling
         self._logbook = logbook
-        self._tasks = tasks
-        self._settings = settings
-        #: Stops an app's runners everywhere; returns when their exit hooks have run.
-        self.close_on_agents: Callable[[str], Awaitable[None]]
-        #: Called with an app whose log is complete, before the app is forgotten.
-        self.on_closing: Callable[[App], Awaitable[None]]
-        #: Called with each function of a new app, so that an agent gets ready for it.
-        self.on_open: Callable[[Function], None] = lambda function: None
-        #: Lets go of what an app that has ended need not leave behind.
-        self.forget_calls: Callable[[App], Awaitable[None]]
-        #: Called when an app is forgotten.
-        self.on_forgotten: Callable[[], None] = lambda: None
+        self._app_names = app_names
+        self._orders = orders
+        self._canceller = canceller
+        self._retention = retention
 
     async def register(self, request: pb.RegisterAppRequest) -> list[pb.FunctionHandle]:
         """Keep an app and its functions. The same request again changes nothing."""
@@ -61,23 +59,24 @@ class Apps:
         codes: dict[str, FunctionCode] = {}
         handles: list[pb.FunctionHandle] = []
         for definition in request.functions:
-            spec = _parse_spec(definition)
+            spec = spec_of(definition.spec)
+            if not (spec.name and spec.app_name):
+                raise InvalidError("a function of the app has no name")
             function_id = names.function_id(spec.revision(), request.app_id)
             specs[function_id] = spec
             codes[function_id] = FunctionCode(
                 app_id=request.app_id,
-                name=definition.name,
-                spec_json=definition.spec_json,
+                spec=spec,
                 code=definition.code,
                 secrets=dict(definition.secrets),
                 source_digest=request.source.digest,
                 source=request.source.data,
             )
-            handles.append(pb.FunctionHandle(name=definition.name, function_id=function_id))
+            handles.append(pb.FunctionHandle(name=spec.name, function_id=function_id))
         await self._registry.save_app(request.app_id, request.name, request.ephemeral, codes)
         app = await self._open(request.app_id, request.name, request.ephemeral)
         for function_id, spec in specs.items():
-            self._add(app, function_id, codes[function_id].name, spec)
+            self._add(app, function_id, spec)
         if app.ephemeral and not app.holders:
             self._start_grace(app)  # a client that dies before it holds its app
         log.info(
@@ -90,8 +89,7 @@ class Apps:
         """An app that the controller before this one had."""
         app = await self._open(stored.app_id, stored.name, stored.ephemeral, again=True)
         for function in stored.functions:
-            spec = FunctionSpec.from_json(function.spec_json)
-            self._add(app, function.function_id, function.name, spec)
+            self._add(app, function.function_id, function.spec)
         return app
 
     async def _open(self, app_id: str, name: str, ephemeral: bool, *, again: bool = False) -> App:
@@ -101,13 +99,13 @@ class Apps:
             app = self._state.apps[app_id] = App(app_id, name, ephemeral)
         return app
 
-    def _add(self, app: App, function_id: str, name: str, spec: FunctionSpec) -> None:
+    def _add(self, app: App, function_id: str, spec: FunctionSpec) -> None:
         if function_id in app.functions:
             return
-        function = Function(function_id, name, app, spec)
+        function = Function(function_id, spec.name, app, spec)
         app.functions[function_id] = function
         self._state.functions[function_id] = function
-        self.on_open(function)
+        self._events.publish(FunctionOpened(function))
 
     def function(self, function_id: str) -> Function:
         """An open function by its id.
@@ -172,14 +170,14 @@ class Apps:
         app.grace = loop.call_later(self._settings.hold_grace_s, self._grace_over, app)
 
     def start_grace(self, app: App) -> None:
-        """Close an ephemeral app unless somebody holds it soon (after a restart)."""
+        """Close an ephemeral app unless a client holds it soon (after a restart)."""
         if app.ephemeral and not app.holders:
             self._start_grace(app)
 
     def _grace_over(self, app: App) -> None:
         app.grace = None
         if not app.holders and not app.closing:
-            log.info("nobody holds the app", extra=kv(app=app.app_id, name=app.name))
+            log.info("no client holds the app", extra=kv(app=app.app_id, name=app.name))
             work = self.close(app.app_id, f"the program that ran {app.name!r} is gone")
             self._tasks.start(work, "close app")
 
@@ -203,30 +201,20 @@ class Apps:
             app.quiet.clear()
             await app.quiet.wait()
         for function in app.functions.values():
-            await self._cancelling.function(function, reason)
+            await self._canceller.function(function, reason)
         self._state.closed_apps.append(app_id)
-        await self.close_on_agents(app_id)
+        await self._orders.close_app(app_id)
         await self._logbook.flush()
-        await self.on_closing(app)
+        await self._app_names.closed(app)
         app.closed.set()
         for call in list(self._state.calls.values()):  # streams end, also without a last input
             if call.function.app is app:
                 call.wake_watchers()
-        await self.forget_calls(app)
+        await self._retention.forget(app)
         await self._registry.forget_app(app_id, list(app.functions), self._settings.result_ttl_s)
         for function_id in app.functions:
             self._state.functions.pop(function_id, None)
         self._state.apps.pop(app_id, None)
         self._logbook.close(app_id)
-        self.on_forgotten()
+        self._events.publish(AppForgotten())
         log.info("app closed", extra=kv(app=app_id, name=app.name, reason=reason))
-
-
-def _parse_spec(definition: pb.FunctionDef) -> FunctionSpec:
-    try:
-        spec = FunctionSpec.from_json(definition.spec_json)
-    except (json.JSONDecodeError, TypeError, AttributeError, ValueError) as error:
-        raise InvalidError(f"the spec of {definition.name!r} cannot be read: {error}") from error
-    if not definition.name:
-        raise InvalidError("a function of the app has no name")
-    return spec

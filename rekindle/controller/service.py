@@ -1,4 +1,4 @@
-"""The gRPC service for clients: checks requests, and lets the rooms behind it do the work."""
+"""The gRPC service for clients: checks requests, and lets the parts behind it do the work."""
 
 from __future__ import annotations
 
@@ -10,20 +10,9 @@ import grpc
 import grpc.aio
 
 from rekindle.controller import names
-from rekindle.controller.apps import Apps
-from rekindle.controller.limits import payload_too_large
-from rekindle.controller.logs.appnames import AppNames
-from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.logs.logfilter import LogFilter
-from rekindle.controller.metrics.scrape import Scrape
-from rekindle.controller.nodes.orders import Orders
-from rekindle.controller.pools.pool_service import PoolService
-from rekindle.controller.queue.calls import Calls
-from rekindle.controller.queue.intake import Intake
-from rekindle.controller.queue.results import ResultStreams
-from rekindle.controller.settings import Settings
-from rekindle.controller.state import State
-from rekindle.controller.status import StatusReport
+from rekindle.controller.settings import payload_too_large
+from rekindle.controller.wiring import Parts
 from rekindle.exception import Error, InvalidError, RequestSizeError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
@@ -73,33 +62,8 @@ def streamed(
 class ControllerService(pb_grpc.ControllerServicer):
     """Implements ``rekindle.v1.Controller``."""
 
-    def __init__(
-        self,
-        state: State,
-        status: StatusReport,
-        scrape: Scrape,
-        apps: Apps,
-        orders: Orders,
-        intake: Intake,
-        calls: Calls,
-        results: ResultStreams,
-        logbook: Logbook,
-        app_names: AppNames,
-        pooling: PoolService,
-        settings: Settings,
-    ) -> None:
-        self._state = state
-        self._status = status
-        self._scrape = scrape
-        self._apps = apps
-        self._orders = orders
-        self._intake = intake
-        self._calls = calls
-        self._results = results
-        self._logbook = logbook
-        self._app_names = app_names
-        self._pooling = pooling
-        self._settings = settings
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     @answered
     async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloReply:
@@ -107,33 +71,33 @@ class ControllerService(pb_grpc.ControllerServicer):
         return pb.HelloReply(
             protocol=PROTOCOL,
             version=__version__,
-            instance_id=self._state.instance_id,
-            agents=len(self._state.live_agents()),
-            blob_url=self._calls.blob_url,
-            blob_threshold_bytes=self._calls.blob_threshold_bytes,
+            instance_id=self._parts.core.state.instance_id,
+            agents=len(self._parts.core.state.live_agents()),
+            blob_url=self._parts.config.blob_url,
+            blob_threshold_bytes=self._parts.config.blob_threshold_bytes,
         )
 
     @answered
     async def RegisterApp(
         self, request: pb.RegisterAppRequest, context: Context
     ) -> pb.RegisterAppReply:
-        return pb.RegisterAppReply(functions=await self._apps.register(request))
+        return pb.RegisterAppReply(functions=await self._parts.apps.register(request))
 
     @streamed
     async def HoldApp(
         self, request: pb.HoldAppRequest, context: Context
     ) -> AsyncIterator[pb.HoldAppEvent]:
-        async for event in self._apps.hold(request.app_id):
+        async for event in self._parts.apps.hold(request.app_id):
             yield event
 
     @answered
     async def CloseApp(self, request: pb.CloseAppRequest, context: Context) -> pb.CloseAppReply:
-        await self._apps.close(request.app_id)
+        await self._parts.apps.close(request.app_id)
         return pb.CloseAppReply()
 
     @answered
     async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.FunctionHandle:
-        function = self._apps.lookup(request.app_id, request.name)
+        function = self._parts.apps.lookup(request.app_id, request.name)
         return pb.FunctionHandle(name=function.name, function_id=function.function_id)
 
     @answered
@@ -141,40 +105,40 @@ class ControllerService(pb_grpc.ControllerServicer):
         if len(request.inputs) != 1:
             raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")
         self._check(request)
-        function = self._apps.function(request.function_id)
-        return pb.Result.FromString(await self._intake.invoke(function, request))
+        function = self._parts.apps.function(request.function_id)
+        return pb.Result.FromString(await self._parts.intake.invoke(function, request))
 
     @answered
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)
-        function = self._apps.function(request.function_id)
-        return pb.SubmitReply(accepted=await self._intake.submit(function, request))
+        function = self._parts.apps.function(request.function_id)
+        return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
 
     @streamed
     async def Results(
         self, request: pb.ResultsRequest, context: Context
     ) -> AsyncIterator[pb.ResultBatch]:
         names.check_call_id(request.call_id)
-        async for results in self._results.stream(request):
+        async for results in self._parts.results.stream(request):
             if results:
                 yield pb.ResultBatch(results=results)
 
     @answered
     async def Taken(self, request: pb.TakenRequest, context: Context) -> pb.TakenReply:
-        await self._calls.retention.taken(request)
+        await self._parts.retention.taken(request)
         return pb.TakenReply()
 
     @answered
     async def GetCall(self, request: pb.GetCallRequest, context: Context) -> pb.CallInfo:
         names.check_call_id(request.call_id)
-        return await self._calls.info(request.call_id)
+        return await self._parts.results.info(request.call_id)
 
     @answered
     async def CancelCall(
         self, request: pb.CancelCallRequest, context: Context
     ) -> pb.CancelCallReply:
         names.check_call_id(request.call_id)
-        return await self._calls.cancelling.call(
+        return await self._parts.canceller.call(
             request.call_id, terminate=request.terminate_containers
         )
 
@@ -182,61 +146,61 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def DeadLetters(
         self, request: pb.DeadLettersRequest, context: Context
     ) -> pb.DeadLettersReply:
-        return await self._calls.letters.listed(request)
+        return await self._parts.letters.listed(request)
 
     @answered
     async def Replay(self, request: pb.DeadLetterSelection, context: Context) -> pb.DeadLetterCount:
-        return await self._calls.letters.replay(request)
+        return await self._parts.letters.replay(request)
 
     @answered
     async def Drop(self, request: pb.DeadLetterSelection, context: Context) -> pb.DeadLetterCount:
-        return await self._calls.letters.drop(request)
+        return await self._parts.letters.drop(request)
 
     @answered
     async def SetPool(self, request: pb.SetPoolRequest, context: Context) -> pb.SetPoolReply:
-        return await self._pooling.set_pool(request)
+        return await self._parts.pools.set_pool(request)
 
     @answered
     async def Recorded(self, request: pb.RecordedRequest, context: Context) -> pb.RecordedReply:
-        return await self._pooling.recorded(request)
+        return await self._parts.pools.recorded(request)
 
     @answered
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareReply:
         _check_strategy(request.strategy)
-        function = self._apps.function(request.function_id)
-        return await self._orders.prepare(function, request)
+        function = self._parts.apps.function(request.function_id)
+        return await self._parts.orders.prepare(function, request)
 
     @answered
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
-        function = self._apps.function(request.function_id)
-        return await self._orders.leasing.lease(function, request)
+        function = self._parts.apps.function(request.function_id)
+        return await self._parts.orders.leasing.lease(function, request)
 
     @streamed
     async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
         app_id = request.app_id
         if request.app:
-            app_id = await self._app_names.find(request.app)
+            app_id = await self._parts.app_names.find(request.app)
         names.check_app_id(app_id)
         wanted, after = LogFilter.of(request), request.after_seq
         if request.tail > 0:
-            lines, after = await self._logbook.tail(app_id, request.tail, wanted)
+            lines, after = await self._parts.logbook.tail(app_id, request.tail, wanted)
             for line in lines:
                 yield line
-        async for line in self._logbook.follow(app_id, after, request.follow, wanted):
+        async for line in self._parts.logbook.follow(app_id, after, request.follow, wanted):
             yield line
 
     @answered
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
-        return pb.StatusReply(json=await self._status.text(pools=not request.without_pools))
+        return await self._parts.status.make(pools=not request.without_pools)
 
     @answered
     async def Metrics(self, request: pb.MetricsRequest, context: Context) -> pb.MetricsReply:
-        return pb.MetricsReply(text=await self._scrape.text())
+        return pb.MetricsReply(text=await self._parts.scrape.text())
 
     def _check(self, request: pb.SubmitRequest) -> None:
         names.check_call_id(request.call_id)
         _check_strategy(request.strategy)
-        limit = self._settings.max_payload_bytes
+        limit = self._parts.core.settings.max_payload_bytes
         for item in request.inputs:
             if item.index < 0:
                 raise InvalidError(f"input index {item.index} is negative")

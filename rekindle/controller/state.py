@@ -1,6 +1,13 @@
 """What the controller holds in memory: plain records and their states, no behaviour of services.
 
-All of it can be lost: it is rebuilt from Redis and from what agents say when they connect.
+All of it can be lost: it is rebuilt from Redis and from what agents report when they connect.
+
+The shapes of an undone input. Inputs travel in batches while nothing is special about them. A
+``QueueEntry`` is one entry of the queue: a chunk of a call's inputs. They wait in a
+``QueuedBatch``, are at an agent in an ``AssignedBatch``, and are in a ``ResultBatch`` while their
+results are being stored. An input that was lost with its runner, is to be retried, or was
+cancelled leaves its batch and travels alone from then on, as a ``DetachedInput`` with states of
+its own. ``Call.undone`` tells for each index where it is; queue/table.py moves them.
 """
 
 from __future__ import annotations
@@ -10,9 +17,8 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum, auto
 
-from rekindle.controller.queue.inputs import DetachedInput, Holder, Holding, QueuedBatch, QueueEntry
 from rekindle.controller.queue.tombstones import Tombstones
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
@@ -20,9 +26,157 @@ from rekindle.wire.spec import FunctionSpec
 InputKey = tuple[str, int]
 
 
+class DetachedState(Enum):
+    """Where an input that travels alone is.
+
+    QUEUED -> ASSIGNED -> DONE is the plain way. ASSIGNED -> ORPHANED when its runner or agent is
+    lost, then back to ASSIGNED (the agent came back with it), QUEUED (placed again) or DELAYED
+    (placed again later). ASSIGNED -> DELAYED -> QUEUED is a retry. Every state may go to DONE: the
+    first result wins.
+    """
+
+    QUEUED = auto()
+    ASSIGNED = auto()
+    ORPHANED = auto()
+    DELAYED = auto()
+    DONE = auto()
+
+
+_ALLOWED = {
+    DetachedState.QUEUED: {DetachedState.ASSIGNED, DetachedState.DONE},
+    DetachedState.ASSIGNED: {
+        DetachedState.ORPHANED,
+        DetachedState.QUEUED,
+        DetachedState.DELAYED,
+        DetachedState.DONE,
+    },
+    DetachedState.ORPHANED: {
+        DetachedState.ASSIGNED,
+        DetachedState.QUEUED,
+        DetachedState.DELAYED,
+        DetachedState.DONE,
+    },
+    DetachedState.DELAYED: {DetachedState.QUEUED, DetachedState.DONE},
+    DetachedState.DONE: set(),
+}
+
+
+@dataclass(slots=True, eq=False)
+class QueueEntry:
+    """An entry of the queue with inputs that are undone."""
+
+    call: Call
+    entry: str
+    left: int  # inputs without a stored result
+    size: int  # bytes
+
+
+@dataclass(slots=True, eq=False)
+class QueuedBatch:
+    """Inputs of an entry that wait for an agent, in their order."""
+
+    entry: QueueEntry
+    inputs: list[pb.Input]
+    ambiguous: int = 0  # how often they were with an agent that was lost, whoever was to blame
+
+    def drop(self, index: int) -> pb.Input:
+        """Take one out."""
+        for at, item in enumerate(self.inputs):
+            if item.index == index:
+                return self.inputs.pop(at)
+        raise KeyError(index)
+
+
+@dataclass(slots=True, eq=False)
+class AssignedBatch:
+    """Inputs of an entry that are at an agent, or were when the controller ended."""
+
+    entry: QueueEntry
+    agent: Agent | None  # None: no agent has them (yet), after a restart
+    out: dict[int, pb.Input]
+    weight: float = 0.0  # share of an agent's room that one of them takes
+    ambiguous: int = 0
+    leased_until: float = 0.0  # on the loop's clock
+    listed: frozenset[int] | set[int] = frozenset()  # what the agent last said that it has
+
+    @property
+    def indexes(self) -> list[int]:
+        """Which inputs of the call these are, oldest first."""
+        return list(self.out)
+
+
+@dataclass(slots=True, eq=False)
+class DetachedInput:
+    """An input that travels alone."""
+
+    entry: QueueEntry
+    input: pb.Input
+    state: DetachedState
+    agent: Agent | None = None
+    lost: int = 0  # deliveries that were lost with its runner
+    killed: int = 0  # those of them in which the runner died, and not its agent
+    ambiguous: int = 0  # times that its agent was lost while it may or may not have run
+    retries: int = 0  # retries after FAILURE or TIMEOUT so far
+    kept: bool = False  # whether Redis knows of these
+    timer: asyncio.TimerHandle | None = None  # of a DELAYED one
+    leased_until: float = 0.0
+
+    @property
+    def call(self) -> Call:
+        """The call that it is of."""
+        return self.entry.call
+
+    @property
+    def index(self) -> int:
+        """Its place in the call."""
+        return self.input.index
+
+    @property
+    def indexes(self) -> list[int]:
+        """As of an AssignedBatch."""
+        return [self.input.index]
+
+    @property
+    def delivery(self) -> int:
+        """The number of its next delivery, or of the one under way; 1 is the first."""
+        return self.lost + self.retries + 1
+
+    def move(self, state: DetachedState) -> None:
+        """Change the state; AssertionError for a step that must not happen."""
+        if state not in _ALLOWED[self.state]:
+            step = f"{self.state.name} -> {state.name}"
+            raise AssertionError(f"input {self.index} of {self.call.call_id}: {step}")
+        self.state = state
+
+
+@dataclass(slots=True, eq=False)
+class ResultBatch:
+    """Results of a call on their way to the store."""
+
+    call: Call
+    groups: dict[QueueEntry, list[tuple[int, bytes]]] = field(default_factory=dict)
+    count: int = 0
+    size: int = 0
+    statuses: dict[int, int] = field(default_factory=dict)  # how many ended how
+    kept: list[int] = field(default_factory=list)  # those with progress in Redis
+    letters: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+    blobs: list[str] = field(default_factory=list)  # of inputs, which are not needed any more
+    acks: list[tuple[Agent, list[int]]] = field(default_factory=list)
+
+
+#: What waits for an agent.
+Ready = QueuedBatch | DetachedInput
+#: What an agent has.
+Holding = AssignedBatch | DetachedInput
+#: What has no result yet.
+Pending = QueuedBatch | AssignedBatch | DetachedInput
+#: Where an undone input is.
+Holder = Pending | ResultBatch
+
+
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call that has undone inputs here, or that somebody watches."""
+    """A call that has undone inputs here, or that someone watches."""
 
     call_id: str
     function: Function
@@ -166,7 +320,7 @@ class Agent:
     #: Function id -> depth -> inputs and units that it has of calls inside of others.
     nested: dict[str, dict[int, tuple[int, float]]] = field(default_factory=dict)
     known_functions: set[str] = field(default_factory=set)  # had an input or a template here
-    stats: dict[str, Any] = field(default_factory=dict)
+    stats: pb.NodeStats = field(default_factory=pb.NodeStats)
     warm_functions: frozenset[str] = frozenset()  # has a runner or template now, by heartbeat
     heard: float = field(default_factory=time.monotonic)
     joined: float = field(default_factory=time.time)
@@ -192,10 +346,6 @@ class Agent:
         """Inputs of a function that it holds."""
         return self.by_function.get(function_id, 0)
 
-    def at(self, depth: int) -> Agent | AgentAt:
-        """It as inputs at a depth see it."""
-        return AgentAt(self, depth) if depth else self
-
     def warmth(self, function_id: str) -> int:
         """2: has a runner or a template of the function; 1: had one; 0: never."""
         if function_id in self.warm_functions:
@@ -216,88 +366,6 @@ class Agent:
         order = pb.CancelInputs(call_id=call_id, indexes=indexes, kill=kill)
         self.send(pb.ControllerMessage(cancel=order))
 
-    def add(self, function: Function, count: int, weight: float, depth: int) -> None:
-        """Note that it has inputs of a call that was made inside of so many others."""
-        if depth:
-            self._nest(function.function_id, count, count * weight, depth)
-        function_id = function.function_id
-        self.by_function[function_id] = self.by_function.get(function_id, 0) + count
-        self.known_functions.add(function_id)
-        self.count += count
-        self.units += count * weight
-        function.outstanding += count
-        function.units += count * weight
-
-    def drop(self, function: Function, count: int, weight: float, depth: int) -> None:
-        """Note that it has them no longer."""
-        if depth:
-            self._nest(function.function_id, -count, -count * weight, depth)
-        function_id = function.function_id
-        left = self.by_function[function_id] - count
-        if left:
-            self.by_function[function_id] = left
-        else:
-            del self.by_function[function_id]
-        self.count -= count
-        self.units = self.units - count * weight if self.count else 0.0
-        function.outstanding -= count
-        function.units = function.units - count * weight if function.outstanding else 0.0
-
-    def _nest(self, function_id: str, count: int, units: float, depth: int) -> None:
-        depths = self.nested.setdefault(function_id, {})
-        had = depths.get(depth, (0, 0.0))
-        left = (had[0] + count, had[1] + units)
-        if left[0]:
-            depths[depth] = left
-            return
-        del depths[depth]
-        if not depths:
-            del self.nested[function_id]
-
-
-@dataclass(slots=True)
-class AgentAt:
-    """An agent as inputs at a depth see it: what may wait for them takes no room of theirs."""
-
-    agent: Agent
-    depth: int
-
-    @property
-    def agent_id(self) -> str:
-        """See Agent."""
-        return self.agent.agent_id
-
-    @property
-    def max_runners(self) -> int:
-        """See Agent."""
-        return self.agent.max_runners
-
-    @property
-    def room(self) -> float:
-        """How many more inputs of this depth it may hold."""
-        agent = self.agent
-        if agent.outbox is None:
-            return 0.0
-        units = sum(self._sum(one)[1] for one in agent.nested.values())
-        return agent.room_total - units
-
-    @property
-    def load(self) -> float:
-        """See Agent."""
-        return self.agent.load
-
-    def holds(self, function_id: str) -> int:
-        """Inputs of a function that it holds, of this depth and below."""
-        return self._sum(self.agent.nested.get(function_id, {}))[0]
-
-    def warmth(self, function_id: str) -> int:
-        """See Agent."""
-        return self.agent.warmth(function_id)
-
-    def _sum(self, nested: dict[int, tuple[int, float]]) -> tuple[int, float]:
-        deep = [one for depth, one in nested.items() if depth >= self.depth]
-        return sum(count for count, _ in deep), sum(units for _, units in deep)
-
 
 @dataclass(slots=True, eq=False)
 class State:
@@ -309,7 +377,6 @@ class State:
     calls: dict[str, Call] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
     waiters: dict[InputKey, list[asyncio.Future[bytes]]] = field(default_factory=dict)
-    orphaned: dict[Holding, None] = field(default_factory=dict)  # an agent may come back with them
     expected_agents: set[str] = field(default_factory=set)  # of the controller before this one
     accepting_bytes: int = 0  # of requests that are on their way to Redis
     closed_apps: deque[str] = field(default_factory=lambda: deque(maxlen=256))

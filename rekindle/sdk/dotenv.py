@@ -1,39 +1,29 @@
-"""Read ``.env`` files: ``NAME=value`` lines, comments, quotes. Standard library only."""
+"""Values of ``.env`` files, which python-dotenv reads. Imported where a secret is made from one."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+
+from dotenv.parser import parse_stream
 
 from rekindle.exception import InvalidError
 
-_LINE = re.compile(
-    r"""
-    (?:export\s+)? ([A-Za-z_][A-Za-z0-9_]*) \s*=\s*
-    (?: "((?:[^"\\]|\\.)*)" | '([^']*)' | ([^\#\n]*?) )
-    \s* (?:\#.*)?
-    """,
-    re.VERBOSE,
-)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
-
 
 def load(path: str | Path | None, filename: str) -> dict[str, str]:
-    """Values of the file at ``path``, or of the nearest ``filename`` at or above it."""
+    """Values of the file at ``path``, or of the nearest ``filename`` at or above it.
+
+    Nothing is put in for ``${NAME}``. Raises InvalidError where no file is there or a line is not
+    of the form NAME=value.
+    """
     file = _find(path, filename)
-    out: dict[str, str] = {}
-    for number, raw in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise InvalidError(f"{file}:{number} is not of the form NAME=value")
-        name, double, single, bare = match.groups()
-        if double is not None:
-            double = re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), double)
-        out[name] = next(text for text in (double, single, bare, "") if text is not None)
-    return out
+    values: dict[str, str] = {}
+    with file.open(encoding="utf-8") as stream:
+        for line in parse_stream(stream):
+            if line.error or (line.key is not None and line.value is None):
+                raise InvalidError(f"{file}:{line.original.line} is not of the form NAME=value")
+            if line.key is not None and line.value is not None:
+                values[line.key] = line.value
+    return values
 
 
 def _find(path: str | Path | None, filename: str) -> Path:

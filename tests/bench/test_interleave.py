@@ -34,7 +34,7 @@ def test_everything_is_settled_before_each_run_and_every_run_is_told() -> None:
     results = interleave.measure(
         [Entry("a", taking(1.5), 2)],
         settle=lambda: settled.append(len(told)),
-        told=lambda *what: told.append(what),
+        report=lambda *what: told.append(what),
     )
     assert settled == [0, 1]
     assert told == [("a", 1.5, "")] * 2
@@ -47,7 +47,7 @@ def test_a_run_that_fails_is_an_error_and_the_others_go_on() -> None:
 
     told: list[tuple[str, float | None, str]] = []
     results = interleave.measure(
-        [Entry("a", fail, 2), Entry("b", taking(1), 2)], told=lambda *what: told.append(what)
+        [Entry("a", fail, 2), Entry("b", taking(1), 2)], report=lambda *what: told.append(what)
     )
     assert results["a"].errors == ["StartError: no runner came"] * 2
     assert not results["a"].runs and len(results["b"].runs) == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import latencies
 from rekindle.bench import plot
 from rekindle.bench.records import Report
 from rekindle.exception import InvalidError, SetupError
@@ -56,5 +57,5 @@ def test_without_matplotlib_the_error_says_what_to_install(
 
 def test_a_chart_of_latencies_is_written(tmp_path: Path) -> None:
     path = tmp_path / "warm.png"
-    plot.save_latencies([1.0 + i / 100 for i in range(200)], path, title="no-op", limit_ms=5)
+    latencies.save([1.0 + i / 100 for i in range(200)], path, title="no-op", limit_ms=5)
     assert colours_in(path) > 10

@@ -165,7 +165,7 @@ def verdicts(prices: Prices) -> list[str]:
         "(simulated): a second one, started while the first was busy or starting, is kept too."
     )
     third = (
-        f"0.56 h contradicts itself: {HITS:.0%} warm hits at no pool cost. Somebody holds those "
+        f"0.56 h contradicts itself: {HITS:.0%} warm hits at no pool cost. Something holds those "
         f"warm runners: {idle_hours(keep_s):.1f} h of idle GPU. The honest form has no warm hits: "
         f"every request is restored, {restored:.2f} h, and every one waits {1000 * RESTORE_S:g} "
         f"ms. The conclusion stands: {1 - restored / cold:.0%} less than cold starts, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -106,21 +107,15 @@ _FIELDS = {
 
 
 def _figures(given: Mapping[str, Any], where: str) -> Figures:
-    values: dict[str, float] = {"start_s": 0.0}
+    values: dict[str, Any] = {"start_s": 0.0}
     for key, value in given.items():
         if key not in _FIELDS:
             raise InvalidError(f"{where}: no field {key!r}; there are {', '.join(_FIELDS)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise InvalidError(f"{where}: {key} is {value!r}, not a number of 0 or more")
         name, unit = _FIELDS[key]
-        values[name] = value * unit
-    return Figures(
-        start_s=values["start_s"],
-        memory_bytes=int(values.get("memory_bytes", 0)),
-        disk_bytes=int(values.get("disk_bytes", 0)),
-        cpu_s=values.get("cpu_s", 0.0),
-        gpus=values.get("gpus", 0.0),
-    )
+        values[name] = int(value * unit) if name.endswith("bytes") else value * unit
+    return Figures(**values)
 
 
 def read_levels(given: str) -> dict[Level, Figures]:
@@ -140,16 +135,7 @@ def read_levels(given: str) -> dict[Level, Figures]:
 
 def levels_to_json(levels: Mapping[Level, Figures]) -> dict[str, dict[str, float]]:
     """The inverse of ``parse_levels``."""
-    return {
-        level.value: {
-            "start_s": figures.start_s,
-            "memory_bytes": figures.memory_bytes,
-            "disk_bytes": figures.disk_bytes,
-            "cpu_s": figures.cpu_s,
-            "gpus": figures.gpus,
-        }
-        for level, figures in levels.items()
-    }
+    return {level.value: asdict(figures) for level, figures in levels.items()}
 
 
 def _names() -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from rekindle.bench.plot import load_pyplot
+from rekindle.bench.plot import figure
 from rekindle.bench.tune.search import Recommendation, Tried
 from rekindle.exception import InvalidError
 
@@ -43,15 +43,14 @@ def save(
     """
     if not tried:
         raise InvalidError("nothing to plot: no setting was tried")
-    pyplot = load_pyplot()
-    figure, axes = pyplot.subplots(
-        2, 1, figsize=(10, 9.4), sharex=True, layout="constrained", height_ratios=(3, 2)
-    )
 
     def latency(one: Tried) -> float:
         return one.outcome.at(percentile, even=even)
 
-    try:
+    with figure(path, 2, 1, figsize=(10, 9.4), sharex=True, height_ratios=(3, 2)) as (
+        drawing,
+        axes,
+    ):
         _panel(axes[0], tried, front, latency, chosen)
         axes[0].set_yscale("symlog", linthresh=1.0, linscale=0.5)
         top = max(map(latency, tried))
@@ -75,13 +74,9 @@ def save(
         axes[1].set_ylim(bottom=0)
         axes[0].set_title(title, loc="left")
         axes[1].set_xlabel("cost a day" + (f"\n{note}" if note else ""))
-        _legend(figure, tried, chosen)
-        _labels(figure, axes[0], tried, front, latency)
-        _labels(figure, axes[1], tried, front, _not_warm)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=144)
-    finally:
-        pyplot.close(figure)
+        _legend(drawing, tried, chosen)
+        _labels(drawing, axes[0], tried, front, latency)
+        _labels(drawing, axes[1], tried, front, _not_warm)
 
 
 def _not_warm(one: Tried) -> float:
@@ -144,7 +139,7 @@ def _minor(value: float) -> str:
     return f"{value:g}" if first in "25" else ""
 
 
-def _legend(figure: Any, tried: Sequence[Tried], chosen: Recommendation | None) -> None:
+def _legend(drawing: Any, tried: Sequence[Tried], chosen: Recommendation | None) -> None:
     from matplotlib.lines import Line2D
 
     names = list(dict.fromkeys(one.setting.policy for one in tried))
@@ -166,7 +161,7 @@ def _legend(figure: Any, tried: Sequence[Tried], chosen: Recommendation | None) 
                 label="to take",
             )
         )
-    figure.legend(
+    drawing.legend(
         handles=marks, frameon=False, fontsize=9, loc="outside upper center", ncols=len(marks)
     )
 
@@ -177,15 +172,15 @@ def _short(one: Tried) -> str:
 
 
 def _labels(
-    figure: Any,
+    drawing: Any,
     axis: Any,
     tried: Sequence[Tried],
     front: Collection[Tried],
     y: Callable[[Tried], float],
 ) -> None:
     """Name the points; a label that finds no free place is left out, the front's come first."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
+    drawing.canvas.draw()
+    renderer = drawing.canvas.get_renderer()
     points = [axis.transData.transform((t.outcome.cost_per_day, y(t))) for t in tried]
     taken: list[Any] = []
     order = sorted(tried, key=lambda t: (t not in front, t.outcome.cost))

@@ -1,14 +1,17 @@
-"""The state of one simulated pool, and what it has held and started so far.
+"""The state of a simulated node: its limits, its pools, and what could be given up of them.
 
-The counterpart of the agent's pool: runners, inputs that wait, what is held below the runners. It
-moves only when the simulator tells it to; it knows neither the heap of events nor other pools.
+A pool is the counterpart of the agent's: runners, inputs that wait, what is held below the runners.
+It moves only when the simulator moves it, and knows nothing of the heap of events.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rekindle.bench.tune.trace import TracedFunction
 from rekindle.controller.policies.policy import Sizer, bottom
@@ -16,112 +19,90 @@ from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import Figures, Level, PoolPlan
 
 _NOTHING = Figures(start_s=0.0)
+_BELOW_RUNNERS = (Level.BOOTED, Level.MAPPED, Level.CACHED, Level.DISK, Level.NONE)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """The node that is simulated: its limits, and how it behaves whatever the policy."""
+
+    memory_bytes: float = math.inf
+    #: Runners at most, of all functions together.
+    max_runners: float = math.inf
+    #: Plans are renewed this often at most, as the controller does, but for times that a policy
+    #: itself asks for.
+    tick_s: float = 2.0
+    #: As the agent does: where there are runners, one more is started only for as much work as a
+    #: start takes (a slice at least), or for an input that has waited that long. Else one is
+    #: started for every input that waits longer than the plan's patience.
+    paced: bool = False
+    slice_s: float = 0.005
+
+
+@dataclass(slots=True, eq=False)
 class SimRunner:
     """A runner: idle since a time, or with an input."""
 
-    __slots__ = ("born", "idle_since", "pool", "service", "strategy")
-
-    def __init__(self, pool: SimPool, born: float, strategy: Strategy) -> None:
-        self.pool = pool
-        self.born = born
-        self.strategy = strategy
-        self.idle_since = born
-        self.service = 0.0  # of the input that it has
+    born: float
+    strategy: Strategy
+    idle_since: float
+    service: float = 0.0  # of the input that it has
 
 
+@dataclass(slots=True, eq=False)
 class SimPool:
     """One pool; times are seconds of the trace."""
 
-    __slots__ = (
-        "again_at",
-        "arrived",
-        "base",
-        "base_bytes",
-        "base_idle_s",
-        "base_memory_s",
-        "base_since",
-        "busy",
-        "cpu_s",
-        "demand_at",
-        "demand_s",
-        "disk_s",
-        "ended",
-        "ended_s",
-        "evicted",
-        "figures",
-        "function",
-        "idle",
-        "idle_s",
-        "in_flight",
-        "index",
-        "look_after_s",
-        "most",
-        "patience_at",
-        "plan",
-        "progress_at",
-        "quiet_since",
-        "raising",
-        "replan_at",
-        "runner_bytes",
-        "runner_s",
-        "sizer",
-        "started",
-        "starting",
-        "starts",
-        "starved",
-        "tend_at",
-        "waiting",
-        "waits",
-        "warm",
-    )
+    function: TracedFunction
+    sizer: Sizer
+    plan: PoolPlan
+    figures: Mapping[Level, Figures] = field(init=False)
+    arrived: Callable[[float], None] = field(init=False)
+    most: float = field(init=False)
+    # Runners: idle ones in the order in which they became idle; the newest is used first.
+    idle: deque[SimRunner] = field(default_factory=deque)
+    busy: int = 0
+    starting: int = 0
+    started: int = 0
+    waiting: deque[tuple[float, float]] = field(default_factory=deque)  # (arrived, runs for)
+    in_flight: int = 0
+    starved: bool = False
+    quiet_since: float = -math.inf  # nothing has ever run
+    # What is held below the runners. The revision is not new: what it can have is on disk.
+    base: Level = field(init=False)
+    base_bytes: int = 0
+    base_since: float = 0.0
+    raising: Level | None = None
+    # When to look again.
+    replan_at: float = -math.inf
+    again_at: float = math.inf
+    tend_at: float = math.inf
+    look_after_s: float = math.inf
+    patience_at: float = math.inf
+    progress_at: float = 0.0  # a runner took an input, or ended one
+    # What came of it.
+    runner_bytes: int = field(init=False)
+    warm: int = 0
+    starts: Counter[Strategy] = field(default_factory=Counter)
+    waits: array[float] = field(default_factory=lambda: array("d"))  # of inputs that waited at all
+    ended: int = 0  # inputs, and how long they ran
+    ended_s: float = 0.0
+    demand_s: float = 0.0
+    demand_at: float = 0.0
+    runner_s: float = 0.0  # runners' lives, from the beginning of their start
+    idle_s: float = 0.0
+    base_memory_s: float = 0.0  # byte-seconds
+    base_idle_s: float = 0.0  # of it while nothing ran
+    disk_s: float = 0.0
+    cpu_s: float = 0.0
+    evicted: int = 0
 
-    def __init__(self, index: int, function: TracedFunction, sizer: Sizer, plan: PoolPlan) -> None:
-        self.index = index
-        self.function = function
-        self.figures = function.levels
-        self.sizer = sizer
-        self.arrived = sizer.arrived
-        self.plan = plan
-        self.most = math.inf if plan.max_runners is None else plan.max_runners
-        # Runners: idle ones in the order in which they became idle; the newest is used first.
-        self.idle: deque[SimRunner] = deque()
-        self.busy = 0
-        self.starting = 0
-        self.started = 0
-        self.waiting: deque[tuple[float, float]] = deque()  # (arrived, runs for)
-        self.in_flight = 0
-        self.starved = False
-        self.quiet_since = -math.inf  # nothing has ever run
-        # What is held below the runners. The revision is not new: what it can have is on disk.
-        self.base = bottom(function.levels)
-        self.base_bytes = 0
-        self.base_since = 0.0
-        self.raising: Level | None = None
-        # When to look again.
-        self.replan_at = -math.inf
-        self.again_at = math.inf
-        self.tend_at = math.inf
-        self.look_after_s = math.inf
-        self.patience_at = math.inf
-        self.progress_at = 0.0  # a runner took an input, or ended one
-        # What came of it.
-        self.runner_bytes = function.levels[Level.WARM].memory_bytes
-        self.warm = 0
-        self.starts = dict.fromkeys((Strategy.FORK, Strategy.RESTORE, Strategy.COLD), 0)
-        self.waits = array("d")  # of those inputs that waited at all
-        self.ended = 0  # inputs, and how long they ran
-        self.ended_s = 0.0
-        self.demand_s = 0.0
-        self.demand_at = 0.0
-        self.runner_s = 0.0  # runners' lives, from the beginning of their start
-        self.idle_s = 0.0
-        self.base_memory_s = 0.0  # byte-seconds
-        self.base_idle_s = 0.0  # of it while nothing ran
-        self.disk_s = 0.0
-        self.cpu_s = 0.0
-        self.evicted = 0
+    def __post_init__(self) -> None:
+        self.figures = self.function.levels
+        self.arrived = self.sizer.arrived
+        self.most = math.inf if self.plan.max_runners is None else self.plan.max_runners
+        self.base = bottom(self.figures)
+        self.runner_bytes = self.figures[Level.WARM].memory_bytes
 
     def total(self) -> int:
         """Runners there are or will be."""
@@ -133,12 +114,10 @@ class SimPool:
 
     def lowered(self, level: Level) -> Level:
         """That level, or the best one below it that this function can be held at."""
-        return level if level in self.figures else self._lowered(level)
-
-    def _lowered(self, level: Level) -> Level:
-        order = (Level.BOOTED, Level.MAPPED, Level.CACHED, Level.DISK, Level.NONE)
-        place = order.index(level)
-        return next((low for low in order[place:] if low in self.figures), Level.NONE)
+        if level in self.figures:
+            return level
+        lower = _BELOW_RUNNERS[_BELOW_RUNNERS.index(level) :]
+        return next((low for low in lower if low in self.figures), Level.NONE)
 
     def bytes_at(self, level: Level, *, runners: bool) -> int:
         """Memory below the runners at a level; runners that map a snapshot keep it cached."""
@@ -186,3 +165,40 @@ class SimPool:
     def counted(self) -> int:
         """Inputs that began to run."""
         return self.warm + sum(self.starts.values())
+
+
+class Candidate(NamedTuple):
+    """An idle runner (WARM), or what is held below the runners of a pool that has none."""
+
+    priority: float
+    idle_since: float
+    frees: float
+    level: Level
+    pool: SimPool
+
+
+def candidates(pools: Iterable[SimPool], but: SimPool, now: float) -> list[Candidate]:
+    """All that may go, in the order in which it should; never what ``min_containers`` asks for.
+
+    What lies below idle runners goes after them.
+    """
+    found = []
+    for pool in pools:
+        plan = pool.plan
+        if pool.idle:
+            spare = pool.total() - plan.runners
+            priority = plan.priority_of(Level.WARM)
+            found += [
+                Candidate(priority, runner.idle_since, pool.runner_bytes, Level.WARM, pool)
+                for runner, _ in zip(pool.idle, range(spare), strict=False)
+            ]
+            all_idle = spare >= len(pool.idle) == pool.total()
+            if all_idle and pool.base_bytes and pool is not but:
+                # Not before its runners: they map it.
+                later = max(priority, plan.priority_of(pool.base))
+                found.append(Candidate(later, now, pool.base_bytes, pool.base, pool))
+        elif not pool.total() and pool.base_bytes and pool is not but:
+            priority = plan.priority_of(pool.base)
+            found.append(Candidate(priority, pool.quiet_since, pool.base_bytes, pool.base, pool))
+    found.sort(key=lambda candidate: candidate[:2])
+    return found

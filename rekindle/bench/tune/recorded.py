@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rekindle.bench.tune.costs import levels as measured_elsewhere
 from rekindle.bench.tune.costs import parse_levels
@@ -27,45 +27,24 @@ from rekindle.wire.pools import Figures, Level
 _MOST = 2_000_000
 
 
-class RecordedArrivals(Protocol):
-    """What tuning needs to know of a function that has run."""
-
-    @property
-    def function(self) -> str:
-        """APP.FUNCTION."""
-
-    @property
-    def timestamps(self) -> Sequence[Sequence[float]]:
-        """For each pool of it (instances of a class), arrivals in seconds, in order."""
-
-    @property
-    def service_s(self) -> Sequence[Sequence[float]]:
-        """How long each ran."""
-
-    @property
-    def levels(self) -> Mapping[Level, Figures]:
-        """What starts from, and holding of, each level costs, as measured."""
-
-    @property
-    def settings(self) -> PoolSettings:
-        """What is set for it now."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A record; ``now`` is the policy in force, as a setting to compare with."""
+    """A record of a function that has run."""
 
-    function: str
+    function: str  # APP.FUNCTION
+    #: For each pool of it (instances of a class), arrivals in seconds, in order.
     timestamps: Sequence[Sequence[float]]
-    service_s: Sequence[Sequence[float]]
+    service_s: Sequence[Sequence[float]]  # how long each ran
+    #: What starting from each level, and holding it, costs.
     levels: Mapping[Level, Figures]
     settings: PoolSettings
+    #: The policy in force, as a setting to compare with.
     now: Setting
     #: Which of the costs were measured of this function, in words.
     source: str
 
 
-def trace_of(record: RecordedArrivals) -> Arrivals:
+def trace_of(record: Recorded) -> Arrivals:
     """The arrivals of all its pools as a trace, each pool a function of it."""
     series = list(zip(record.timestamps, record.service_s, strict=True))
     functions = [
@@ -163,7 +142,7 @@ def _pairs(raw: Any, where: str) -> list[tuple[float, int]]:
 
 
 def _series(raw: Any, where: str) -> tuple[list[float], list[float]]:
-    """Arrivals of one pool: exact ones, and before the first of them what minutes tell."""
+    """Arrivals of one pool: exact ones, and before the first of them the counts of minutes."""
     if not isinstance(raw, Mapping):
         raise InvalidError(f"{where}: expected an object")
     exact = _pairs(raw.get("arrivals", []), f"{where}: arrivals")

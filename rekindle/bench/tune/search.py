@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rekindle.bench.tune.node import Node
 from rekindle.bench.tune.outcome import Outcome, outcome
+from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.settings import Setting
 from rekindle.bench.tune.simulator import Simulation
 from rekindle.bench.tune.trace import Trace

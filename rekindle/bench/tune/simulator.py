@@ -13,9 +13,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from rekindle.bench.tune.eviction import Candidate, candidates
-from rekindle.bench.tune.node import Node
-from rekindle.bench.tune.pools import SimPool, SimRunner
+from rekindle.bench.tune.pools import Candidate, Node, SimPool, SimRunner, candidates
 from rekindle.bench.tune.trace import Trace, TracedFunction
 from rekindle.controller.policies.policy import Policy, PoolView
 from rekindle.exception import InvalidError
@@ -39,7 +37,7 @@ class Simulation:
         self.peak_used = 0.0
         self.runners = 0
         self.end = 0.0
-        self.pools = [self._pool(i, f) for i, f in enumerate(trace.functions)]
+        self.pools = [self._pool(function) for function in trace.functions]
         self._heap: list[_Event] = []
         self._order = 0
         self._starved: deque[SimPool] = deque()
@@ -183,7 +181,7 @@ class Simulation:
 
     # ---- plans -----------------------------------------------------------------------------
 
-    def _pool(self, index: int, function: TracedFunction) -> SimPool:
+    def _pool(self, function: TracedFunction) -> SimPool:
         below = [f.memory_bytes for level, f in function.levels.items() if level is not Level.WARM]
         least = function.levels[Level.WARM].memory_bytes + max(below)
         if least > self.node.memory_bytes:
@@ -191,7 +189,7 @@ class Simulation:
                 f"{function.label} needs {least / 2**30:.2f} GiB for one runner, the node has "
                 f"{self.node.memory_bytes / 2**30:.2f} GiB: give it more (--memory-gib)"
             )
-        pool = SimPool(index, function, self.policy.sizer(), PoolPlan())
+        pool = SimPool(function, self.policy.sizer(), PoolPlan())
         pool.set_base(pool.base, 0.0)
         return pool
 
@@ -332,7 +330,7 @@ class Simulation:
         if short and not (make_room and self._make_room(more, pool, now)):
             return False
         figures = pool.figures[pool.base]
-        runner = SimRunner(pool, now, pool.base.strategy)
+        runner = SimRunner(now, pool.base.strategy, now)
         pool.starting += 1
         pool.started += 1
         self.runners += 1

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import Any
 
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.state import State
+from rekindle.controller.status import StatusReport
 
 
 class Scrape:
     """Makes the text; those who ask at the same moment get the same one."""
 
-    def __init__(
-        self, metrics: Metrics, state: State, status: Callable[[], Awaitable[dict[str, Any]]]
-    ) -> None:
+    def __init__(self, metrics: Metrics, state: State, status: StatusReport) -> None:
         self._metrics = metrics
         self._state = state
         self._status = status
@@ -29,11 +26,11 @@ class Scrape:
         return await asyncio.shield(self._running)
 
     async def _make(self) -> str:
-        # Loaded here, and beside the loop: most controllers are never asked.
+        # Loaded here, and outside of the loop: most controllers are never asked.
         await asyncio.to_thread(import_module, "rekindle.controller.metrics.families")
         from rekindle.controller.metrics.families import render
         from rekindle.controller.metrics.view import view
 
-        status = await self._status()
-        tables = view(self._metrics, self._state, status, status.get("redis") or {})
+        status = await self._status.make(pools=False)
+        tables = view(self._metrics, self._state, status)
         return await asyncio.to_thread(render, tables)

@@ -7,30 +7,24 @@ comes back with them. Its process seen dead, or the time over, they are placed a
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from rekindle.controller.core import Core
+from rekindle.controller.events import AgentJoined, AgentLost
 from rekindle.controller.logs.logbook import Logbook
-from rekindle.controller.nodes.orders import Orders
-from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.inputs import (
+from rekindle.controller.queue.redelivery import Redelivery
+from rekindle.controller.state import (
+    Agent,
     AssignedBatch,
     DetachedInput,
     DetachedState,
     ResultBatch,
 )
-from rekindle.controller.queue.reaper import Reaper
-from rekindle.controller.queue.redelivery import Redelivery
-from rekindle.controller.queue.result_intake import Delivery
-from rekindle.controller.settings import Settings
-from rekindle.controller.state import Agent, State
 from rekindle.controller.storage.records import StoredAgent
 from rekindle.controller.storage.registry import Registry
-from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.version import PROTOCOL
@@ -42,38 +36,20 @@ class Agents:
     """The agents of this controller."""
 
     def __init__(
-        self,
-        state: State,
-        registry: Registry,
-        delivery: Delivery,
-        redelivery: Redelivery,
-        reaper: Reaper,
-        dispatcher: Dispatcher,
-        orders: Orders,
-        logbook: Logbook,
-        tasks: Tasks,
-        settings: Settings,
+        self, core: Core, registry: Registry, redelivery: Redelivery, logbook: Logbook
     ) -> None:
-        self._state = state
+        self._state = core.state
+        self._settings = core.settings
+        self._tasks = core.tasks
+        self._events = core.events
         self._registry = registry
-        self._delivery = delivery
         self._redelivery = redelivery
-        self._reaper = reaper
-        self._dispatcher = dispatcher
-        self._orders = orders
         self._logbook = logbook
-        self._tasks = tasks
-        self._settings = settings
         self._missing: asyncio.TimerHandle | None = None
-        #: Told of each message with results, and of each heartbeat; for metrics.
-        self.on_results: Callable[[pb.Done], None] = lambda done: None
-        self.on_heartbeat: Callable[[Agent, Mapping[str, Any]], None] = lambda agent, stats: None
-        #: Told of an agent that is connected, also when it is so again.
-        self.on_joined: Callable[[Agent], None] = lambda agent: None
 
     # ---- joining
 
-    async def join(self, hello: pb.AgentHello, local: bool) -> tuple[Agent, int]:
+    def join(self, hello: pb.AgentHello, local: bool) -> tuple[Agent, int]:
         """Take an agent in, new or back again. Returns it and the number of this connection."""
         agent = self._state.agents.get(hello.agent_id)
         back = agent is not None
@@ -122,12 +98,10 @@ class Agents:
         )
         self._state.expected_agents.discard(agent.agent_id)
         self._release_orphaned()
-        self.on_joined(agent)
-        self._dispatcher.pump()
+        self._events.publish(AgentJoined(agent))
         stored = StoredAgent(agent.agent_id, agent.host, agent.pid, agent.local)
         self._tasks.start(self._registry.save_agent(stored), "save agent")
         self._watch_silence(agent)
-        await self._orders.joined()
         return agent, session
 
     def _reconcile(self, agent: Agent, in_flight: Iterable[pb.InFlight]) -> None:
@@ -153,61 +127,6 @@ class Agents:
                 agent.stop(call_id, indexes, kill=call.cancelled > 1)
             elif stop:
                 agent.stop(call_id, stop, kill=False)
-
-    # ---- messages
-
-    def heard(self, agent: Agent, message: pb.AgentMessage) -> None:
-        """One message of an agent's stream."""
-        agent.heard = time.monotonic()
-        kind = message.WhichOneof("kind")
-        if kind == "done":
-            self.on_results(message.done)
-            log_seq = self._logbook.seq(self._app_of(message.done))
-            self._delivery.done(agent, message.done, log_seq)
-        elif kind == "log":
-            self._logbook.add(message.log)
-        elif kind == "heartbeat":
-            self._heartbeat(agent, message.heartbeat.stats_json)
-            beat = message.heartbeat
-            self._reaper.renew(agent, beat.in_flight, lists=beat.lists_in_flight)
-        elif kind == "returned":
-            self._redelivery.returned(agent, message.returned)
-        elif kind == "prepared":
-            self._orders.prepared(message.prepared)
-        elif kind == "lease":
-            self._orders.leasing.answered(message.lease)
-        elif kind == "app_closed":
-            self._orders.app_closed(message.app_closed.app_id, agent)
-        else:
-            log.warning("unknown message", extra=kv(agent=agent.agent_id, kind=kind))
-
-    def _app_of(self, done: pb.Done) -> str:
-        if done.app_id:
-            return done.app_id
-        call = self._state.calls.get(done.call_id)
-        return call.function.app.app_id if call is not None else ""
-
-    def _heartbeat(self, agent: Agent, stats_json: str) -> None:
-        agent.heartbeats += 1
-        try:
-            stats = json.loads(stats_json or "{}")
-        except json.JSONDecodeError as error:
-            log.warning("heartbeat not read", extra=kv(agent=agent.agent_id, reason=error))
-            return
-        if not isinstance(stats, dict):
-            return
-        agent.stats = stats
-        self.on_heartbeat(agent, stats)
-        warm: set[str] = set()
-        apps: set[str] = set()
-        for kind in ("runners", "templates", "pools"):
-            for entry in stats.get(kind) or ():
-                if isinstance(entry, dict):
-                    warm.add(str(entry.get("function_id", "")))
-                    apps.add(str(entry.get("app_id", "")))
-        agent.warm_functions = frozenset(warm)
-        for app_id in apps - self._state.apps.keys() - {""}:
-            agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
 
     def _watch_silence(self, agent: Agent) -> None:
         """End the connection of an agent that sends heartbeats no more (hung, or cut off)."""
@@ -269,9 +188,8 @@ class Agents:
             os.close(agent.pidfd)
             agent.pidfd = -1
         log.warning("agent is lost", extra=kv(agent=agent.agent_id, reason=reason))
-        self._redelivery.agent_lost(agent, reason)
+        self._events.publish(AgentLost(agent, reason))
         self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
-        self._orders.lost(agent, reason)
 
     # ---- after a restart of the controller
 

@@ -11,6 +11,7 @@ import grpc.aio
 
 from rekindle.controller.apps import Apps
 from rekindle.controller.nodes.agents import Agents
+from rekindle.controller.nodes.inbox import AgentInbox
 from rekindle.controller.service import Context, answered, check_protocol
 from rekindle.controller.state import Agent
 from rekindle.controller.storage.registry import Registry
@@ -18,6 +19,7 @@ from rekindle.exception import Error, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import to_status
 from rekindle.wire.logs import kv
+from rekindle.wire.messages import spec_message
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,9 @@ _AGENT = re.compile(r"ag-[0-9A-Za-z_-]{1,64}")
 class AgentGateway:
     """Implements ``rekindle.v1.AgentGateway``."""
 
-    def __init__(self, agents: Agents, apps: Apps, registry: Registry) -> None:
+    def __init__(self, agents: Agents, inbox: AgentInbox, apps: Apps, registry: Registry) -> None:
         self._agents = agents
+        self._inbox = inbox
         self._apps = apps
         self._registry = registry
 
@@ -45,7 +48,7 @@ class AgentGateway:
         except Error as error:
             code, text, metadata = to_status(error)
             await context.abort(code, text, metadata)
-        agent, session = await self._agents.join(hello, _is_local(context.peer()))
+        agent, session = self._agents.join(hello, _is_local(context.peer()))
         outbox = agent.outbox
         assert outbox is not None
         writer = asyncio.create_task(_write(outbox, context), name=f"to {agent.agent_id}")
@@ -64,7 +67,7 @@ class AgentGateway:
                     )
 
     async def _read(self, agent: Agent, context: Context) -> None:
-        read, heard, eof = context.read, self._agents.heard, _EOF
+        read, heard, eof = context.read, self._inbox.heard, _EOF
         while True:
             message = await read()
             if message is eof:
@@ -82,8 +85,7 @@ class AgentGateway:
         return pb.FetchFunctionReply(
             app_id=code.app_id,
             function=pb.FunctionDef(
-                name=code.name,
-                spec_json=code.spec_json,
+                spec=spec_message(code.spec),
                 code=code.code,
                 secrets=code.secrets,
             ),

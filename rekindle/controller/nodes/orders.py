@@ -22,20 +22,20 @@ class Orders:
     def __init__(self, state: State, settings: Settings) -> None:
         self._state = state
         self._settings = settings
-        self._joined = asyncio.Condition()
+        self._joined = asyncio.Event()
         #: What agents are asked to lend.
         self.leasing = Leasing(state, settings)
         self._closing: dict[tuple[str, str], asyncio.Event] = {}  # (app, agent) -> its word
         self._prepares: dict[str, tuple[str, asyncio.Future[pb.PrepareReply]]] = {}
 
-    async def joined(self) -> None:
+    def joined(self) -> None:
         """An agent is there: functions that none has opened go to it."""
         self.open_unopened()
-        async with self._joined:
-            self._joined.notify_all()
+        self._joined.set()  # for those who wait at this moment
+        self._joined.clear()
 
     def lost(self, agent: Agent, reason: str) -> None:
-        """An agent is gone for good: nobody waits for it any longer."""
+        """An agent is gone for good: no one waits for it any longer."""
         self.leasing.lost(agent.agent_id)
         for agent_id, future in self._prepares.values():
             if agent_id == agent.agent_id and not future.done():
@@ -130,17 +130,10 @@ class Orders:
             self._prepares.pop(request_id, None)
 
     async def _agent_for(self, function: Function) -> Agent:
-        def choose() -> Agent | None:
-            live = self._state.live_agents()
-            chosen = choose_agent(live, function.function_id, function.max_containers)
-            return chosen or min(live, key=lambda agent: agent.load, default=None)
-
-        async with self._joined:
-            while True:
-                agent = choose()
-                if agent is not None:
-                    return agent
-                await self._joined.wait()
+        while not (live := self._state.live_agents()):
+            await self._joined.wait()
+        chosen = choose_agent(live, function.function_id, function.max_containers)
+        return chosen or min(live, key=lambda agent: agent.load)
 
     def prepared(self, done: pb.PrepareDone) -> None:
         waiting = self._prepares.get(done.request_id)

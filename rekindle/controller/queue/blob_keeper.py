@@ -10,10 +10,8 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from rekindle.controller.settings import Settings
-from rekindle.controller.state import State
+from rekindle.controller.core import Core
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.tasks import Tasks
 from rekindle.exception import Error
 from rekindle.wire.blobs import open_store
 from rekindle.wire.logs import kv
@@ -27,14 +25,12 @@ _PAGE = 256
 class BlobKeeper:
     """The blob store as the controller sees it. It is this instance's alone."""
 
-    def __init__(
-        self, url: str, state: State, store: QueueStore, tasks: Tasks, settings: Settings
-    ) -> None:
-        self._url = url
-        self._state = state
+    def __init__(self, core: Core, store: QueueStore, url: str) -> None:
+        self._state = core.state
+        self._settings = core.settings
+        self._tasks = core.tasks
         self._store = store
-        self._tasks = tasks
-        self._settings = settings
+        self._url = url
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove blobs, in the background; the sweep finds what could not be removed."""
@@ -52,7 +48,7 @@ class BlobKeeper:
         """Sweep now and then, until cancelled."""
         if not self._url:
             return
-        age_s = min(self._settings.result_ttl_s, self._settings.invoke_ttl_s)
+        age_s = min(self._settings.result_ttl_s, self._settings.invoke_result_ttl_s)
         while True:
             await asyncio.sleep(min(_MOST_BETWEEN_S, age_s / 2))
             try:

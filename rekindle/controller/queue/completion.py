@@ -1,4 +1,4 @@
-"""Stores results, a batch at a time, and tells those who wait for them.
+"""Stores results, a batch at a time, and hands them to those who wait for them.
 
 Redis decides what counts (lua/complete.lua): the first result of an input wins. Results are passed
 on as the bytes that they came as; nothing here looks into them.
@@ -7,17 +7,15 @@ on as the bytes that they came as; nothing here looks into them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from rekindle.controller.queue.events import Events
-from rekindle.controller.queue.inputs import QueueEntry, ResultBatch
-from rekindle.controller.settings import MIB, Settings
-from rekindle.controller.state import Call, Function, State
+from rekindle.controller.core import Core
+from rekindle.controller.events import BlobsReleased, InputsCompleted, RoomFreed
+from rekindle.controller.queue.table import InputTable
+from rekindle.controller.settings import MIB
+from rekindle.controller.state import Call, DetachedInput, Function, ResultBatch
 from rekindle.controller.storage.letter_store import LetterStore
-from rekindle.controller.storage.records import DUPLICATE, Completion
+from rekindle.controller.storage.records import DUPLICATE, Completion, InputProgress
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.tasks import Tasks
-from rekindle.wire import rekindle_pb2 as pb
 
 #: What one batch takes at most; a single larger result travels alone.
 BATCH_INPUTS, BATCH_BYTES = 512, 4 * MIB
@@ -30,33 +28,23 @@ class Completer:
     """Stores batches of results."""
 
     def __init__(
-        self,
-        state: State,
-        store: QueueStore,
-        letters: LetterStore,
-        tasks: Tasks,
-        settings: Settings,
-        events: Events,
+        self, core: Core, store: QueueStore, letters: LetterStore, table: InputTable
     ) -> None:
-        self._state = state
+        self._state = core.state
+        self._tasks = core.tasks
+        self._settings = core.settings
+        self._events = core.events
         self._store = store
         self._letters = letters
-        self._tasks = tasks
-        self._settings = settings
-        self.result_ttl_s = settings.result_ttl_s
-        self._events = events
+        self._table = table
         self._ended: set[str] = set()
-        #: Called when memory has room again for inputs of a function.
-        self.on_room: Callable[[Function], None] = lambda function: None
-        #: Called with the blobs of inputs that are done with.
-        self.on_blobs: Callable[[list[str]], None] = lambda blobs: None
 
     def store(self, batch: ResultBatch) -> None:
         """Store a batch in the background."""
         self._tasks.start(self.stored(batch), "store results")
 
     async def stored(self, batch: ResultBatch) -> None:
-        """Store a batch; its inputs leave memory, and who waits is told."""
+        """Store a batch; its inputs leave memory, and who waits gets the results."""
         call = batch.call
         if batch.letters:
             await self._letters.note(call.function.function_id)
@@ -73,25 +61,29 @@ class Completer:
         function = call.function
         function.undone = got.undone
         call.counted(got.done, got.total, got.batches)
-        for entry, pairs in batch.groups.items():
-            for index, _ in pairs:
-                if call.undone.get(index) is batch:
-                    del call.undone[index]
-            self._release(entry, len(pairs))
-        for listener in self._events.completed:
-            listener(call, batch.statuses, batch.execute_ns)
+        self._table.finish(batch)
+        self._events.publish(InputsCompleted(call, batch.statuses))
         if batch.blobs:
-            self.on_blobs(batch.blobs)
-        await self._tell(batch, got)
+            self._events.publish(BlobsReleased(batch.blobs))
+        await self._hand_over(batch, got)
         for agent, indexes in batch.acks:
             agent.acknowledge(call.call_id, indexes)
-        self.on_room(function)
+        self._events.publish(RoomFreed(function))
         if call.kind != "invoke" and call.done == call.accepted:
             if call.unread:
                 self._tasks.start(self._store.drop_indexes([call.call_id]), "forget calls")
             else:
                 self._expire_soon(call.call_id)
         self.reap(call)
+
+    async def keep_progress(self, items: list[DetachedInput], due_ms: int = 0) -> None:
+        """Have Redis know of the deliveries of inputs of one call, and when the next is due."""
+        call = items[0].call
+        kept = {}
+        for item in items:
+            item.kept = True
+            kept[item.index] = InputProgress(item.lost, item.retries, item.ambiguous, due_ms)
+        await self._store.keep_progress(call.function.function_id, call.call_id, kept)
 
     def _expire_soon(self, call_id: str) -> None:
         """A call has no undone inputs: count its time, together with others."""
@@ -112,17 +104,9 @@ class Completer:
     def ttl(self, call: Call) -> int:
         """How long results of a call are kept, in seconds."""
         settings = self._settings
-        return settings.invoke_ttl_s if call.kind == "invoke" else settings.result_ttl_s
+        return settings.invoke_result_ttl_s if call.kind == "invoke" else settings.result_ttl_s
 
-    def _release(self, entry: QueueEntry, count: int) -> None:
-        function = entry.call.function
-        entry.left -= count
-        function.held -= count
-        if not entry.left and function.entries.pop(entry.entry, None) is not None:
-            function.held_bytes -= entry.size
-            function.tombstones.completed(entry.entry)
-
-    async def _tell(self, batch: ResultBatch, got: Completion) -> None:
+    async def _hand_over(self, batch: ResultBatch, got: Completion) -> None:
         call = batch.call
         if call.kind == "invoke":
             for pairs in batch.groups.values():
@@ -167,16 +151,3 @@ class Completer:
             ttl_s=self._settings.result_ttl_s,
         )
         return got.others
-
-
-def verdict(call: Call, index: int, status: pb.ResultStatus, message: str, tried: int) -> pb.Result:
-    """A result that the controller itself gives."""
-    return pb.Result(
-        call_id=call.call_id,
-        index=index,
-        status=status,
-        message=message,
-        function_id=call.function.function_id,
-        submitted_ns=call.submitted_ns,
-        deliveries=tried,
-    )

@@ -1,24 +1,25 @@
 """Inputs that were given up: kept for who looks into it, put back on the queue, or dropped.
 
-Only inputs of calls that nobody waits for: ``.spawn`` and ``.map``. A letter is stored together
-with the result (lua/complete.lua), so there is one exactly when the input ended that way.
+Only inputs of calls that no one waits for: ``.spawn`` and ``.map``. A letter is made with the
+result (finalizer.py) and stored with it (lua/complete.lua), so there is one exactly when the input
+ended that way.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
-from rekindle.controller.queue.inputs import DetachedInput
-from rekindle.controller.settings import Settings
-from rekindle.controller.state import Function, State
+from rekindle.controller.core import Core
+from rekindle.controller.queue.blob_keeper import BlobKeeper
+from rekindle.controller.queue.intake import Intake
+from rekindle.controller.state import Function
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.records import StoredLetter
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import Error, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.phases import now_ns
 
 _PAGE = 100
 _MOST_LISTED = 1000
@@ -28,55 +29,14 @@ class DeadLetters:
     """The dead letters of an instance."""
 
     def __init__(
-        self, state: State, store: LetterStore, queue: QueueStore, settings: Settings
+        self, core: Core, letters: LetterStore, store: QueueStore, intake: Intake, blobs: BlobKeeper
     ) -> None:
-        self._state = state
+        self._state = core.state
+        self._settings = core.settings
+        self._letters = letters
         self._store = store
-        self._queue = queue
-        self._settings = settings
-        #: Accepts a request; how many of its inputs were new.
-        self.submit: Callable[[Function, pb.SubmitRequest], Awaitable[int]]
-        #: Called with blobs of inputs that are not needed any more.
-        self.on_blobs: Callable[[list[str]], None] = lambda blobs: None
-
-    # ---- made
-
-    def letter(self, item: DetachedInput, result: pb.Result) -> tuple[bytes, bytes] | None:
-        """The letter and the request of an input that ends so; None for one that is no such."""
-        call = item.call
-        if call.kind == "invoke" or not self._is_dead(item, result):
-            return None
-        function = call.function
-        payload = item.input.payload
-        letter = pb.DeadLetter(
-            call_id=call.call_id,
-            index=item.index,
-            function_id=function.function_id,
-            app=function.app.name,
-            function=function.name,
-            reason=result.message,
-            error_type=result.error_type or pb.ResultStatus.Name(result.status),
-            traceback=result.traceback,
-            deliveries=result.deliveries,
-            at_ns=now_ns(),
-            payload_bytes=len(payload),
-        )
-        request = pb.SubmitRequest(
-            function_id=function.function_id,
-            params=call.params,
-            inputs=[item.input],
-            strategy=call.strategy,
-        )
-        return letter.SerializeToString(), request.SerializeToString()
-
-    def _is_dead(self, item: DetachedInput, result: pb.Result) -> bool:
-        if result.status in (pb.RUNNER_LOST, pb.INTERNAL):
-            return True
-        if result.status == pb.START_FAILURE:
-            return not result.data  # rekindle's own; the user's exception is in data
-        retries = item.call.function.spec.retries
-        declared = retries is not None and retries.max_retries > 0
-        return declared and result.status in (pb.FAILURE, pb.TIMEOUT)
+        self._intake = intake
+        self._blobs = blobs
 
     # ---- looked at
 
@@ -86,12 +46,12 @@ class DeadLetters:
         limit = min(request.limit or _PAGE, _MOST_LISTED)
         after_function, _, after = request.after.partition("/")
         for function_id in await self._functions(request.function_id):
-            reply.total += await self._store.count(function_id, self._settings.result_ttl_s)
+            reply.total += await self._letters.count(function_id, self._settings.result_ttl_s)
             if function_id < after_function or len(reply.letters) >= limit:
                 continue
             start = after if function_id == after_function else ""
             left = limit - len(reply.letters)
-            for stored in await self._store.page(function_id, start, left):
+            for stored in await self._letters.page(function_id, start, left):
                 reply.letters.append(_shown(function_id, stored))
         return reply
 
@@ -99,7 +59,7 @@ class DeadLetters:
         """How many letters each function has."""
         ttl = self._settings.result_ttl_s
         functions = await self._functions("")
-        return {one: await self._store.count(one, ttl) for one in functions}
+        return {one: await self._letters.count(one, ttl) for one in functions}
 
     # ---- put back, dropped
 
@@ -123,13 +83,13 @@ class DeadLetters:
                 made = _request(function_id, call_id, group)
                 made.function_id = function.function_id
                 if any(item.blob for item in made.inputs):  # blobs live as long as their call
-                    await self._queue.expire_indexes([call_id], self._settings.result_ttl_s)
+                    await self._store.expire_indexes([call_id], self._settings.result_ttl_s)
                 try:
-                    await self.submit(function, made)
+                    await self._intake.submit(function, made)
                 except Error as error:
                     reply.note = str(error)
                     return reply
-                await self._store.drop(function_id, [one.entry for one in group])
+                await self._letters.drop(function_id, [one.entry for one in group])
                 reply.calls.append(made.call_id)
                 reply.count += len(group)
         if closed:
@@ -157,13 +117,13 @@ class DeadLetters:
         reply = pb.DeadLetterCount()
         async for function_id, letters in self._selected(selection):
             requests = [pb.SubmitRequest.FromString(one.request) for one in letters]
-            await self._store.drop(function_id, [one.entry for one in letters])
-            self.on_blobs([i.blob for one in requests for i in one.inputs if i.blob])
+            await self._letters.drop(function_id, [one.entry for one in letters])
+            self._blobs.drop([i.blob for one in requests for i in one.inputs if i.blob])
             reply.count += len(letters)
         return reply
 
     async def _functions(self, function_id: str) -> list[str]:
-        return [function_id] if function_id else sorted(await self._store.functions())
+        return [function_id] if function_id else sorted(await self._letters.functions())
 
     async def _selected(
         self, selection: pb.DeadLetterSelection
@@ -172,7 +132,7 @@ class DeadLetters:
         if selection.all or (selection.function_id and not selection.ids):
             for function_id in await self._functions(selection.function_id):
                 after = ""
-                while page := await self._store.page(function_id, after, _PAGE):
+                while page := await self._letters.page(function_id, after, _PAGE):
                     after = page[-1].entry
                     yield function_id, page
             return
@@ -187,7 +147,7 @@ class DeadLetters:
         for function_id, entries in wanted.items():
             for start in range(0, len(entries), _PAGE):
                 some = entries[start : start + _PAGE]
-                found = [await self._store.one(function_id, one) for one in some]
+                found = [await self._letters.one(function_id, one) for one in some]
                 letters = [one for one in found if one is not None]
                 if letters:
                     yield function_id, letters

@@ -1,4 +1,4 @@
-"""How an input leaves its group, and how it ends by the controller's own word."""
+"""How inputs end: their last result, the dead letter that some leave, and ends without an agent."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rekindle.controller.queue.completion import BATCH_INPUTS, Completer, verdict
-from rekindle.controller.queue.dead_letters import DeadLetters
+from rekindle.controller.queue.completion import BATCH_INPUTS, Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.inputs import (
-    AssignedBatch,
+from rekindle.controller.queue.table import InputTable
+from rekindle.controller.state import (
+    Agent,
+    Call,
     DetachedInput,
     DetachedState,
     QueuedBatch,
     ResultBatch,
 )
-from rekindle.controller.state import Agent, Call
-from rekindle.controller.storage.records import InputProgress
-from rekindle.controller.storage.store import QueueStore
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import now_ns
 
 
 @dataclass(slots=True)
 class FinalResult:
-    """The end of an input that is alone, not stored yet."""
+    """The last result of an input that is alone, not stored yet."""
 
     item: DetachedInput
     result: bytes
@@ -33,71 +32,45 @@ class FinalResult:
 
 
 class Finalizer:
-    """Takes inputs out of their groups, and completes them."""
+    """Ends inputs."""
 
-    def __init__(
-        self,
-        store: QueueStore,
-        dispatcher: Dispatcher,
-        completer: Completer,
-        letters: DeadLetters,
-    ) -> None:
-        self._store = store
+    def __init__(self, table: InputTable, dispatcher: Dispatcher, completer: Completer) -> None:
+        self._table = table
         self._dispatcher = dispatcher
         self._completer = completer
-        self._letters = letters
-
-    def alone(
-        self, holder: QueuedBatch | AssignedBatch | DetachedInput, index: int
-    ) -> DetachedInput:
-        """An input by itself, out of its group and of its agent's hands."""
-        if isinstance(holder, DetachedInput):
-            self._dispatcher.take_back_lone(holder)
-            return holder
-        if isinstance(holder, QueuedBatch):
-            item = DetachedInput(holder.entry, holder.drop(index), DetachedState.QUEUED)
-        else:
-            item = DetachedInput(
-                holder.entry, self._dispatcher.take_back(holder, index), DetachedState.ASSIGNED
-            )
-        item.ambiguous = holder.ambiguous
-        holder.entry.call.undone[index] = item
-        return item
-
-    async def keep(self, items: list[DetachedInput], due_ms: int = 0) -> None:
-        """Have Redis know of the deliveries of inputs of one call, and when the next is due."""
-        call = items[0].call
-        kept = {}
-        for item in items:
-            item.kept = True
-            kept[item.index] = InputProgress(item.lost, item.retries, item.ambiguous, due_ms)
-        await self._store.keep_progress(call.function.function_id, call.call_id, kept)
 
     def end(self, item: DetachedInput, result: pb.Result) -> FinalResult:
-        """The end of an input that is alone: from now on the first result is in hand."""
+        """The end of an input that is detached: from now on the first result is in hand."""
         self._dispatcher.forget_timer(item)
-        self._dispatcher.take_back_lone(item)
         item.move(DetachedState.DONE)
         result.function_id = item.call.function.function_id
-        letter = self._letters.letter(item, result)
+        letter = letter_of(item, result)
         return FinalResult(item, result.SerializeToString(), result.status, letter)
 
-    def settle(self, batch: ResultBatch, ending: FinalResult) -> None:
-        """Note in a batch what goes with an input's end besides its result."""
-        item = ending.item
+    def add(self, batch: ResultBatch, final: FinalResult) -> None:
+        """Put an input's end into a batch, with what goes with it besides the result."""
+        item = final.item
+        self._table.complete(batch, item.entry, item.index, final.result, final.status)
         if item.kept:
             batch.kept.append(item.index)
-        if ending.letter is not None:
-            batch.letters[item.index] = ending.letter
+        if final.letter is not None:
+            batch.letters[item.index] = final.letter
         elif item.input.blob:
             batch.blobs.append(item.input.blob)
+
+    async def cancel(self, call: Call, indexes: Iterable[int], reason: str = "") -> None:
+        """Complete inputs of a call that was cancelled, or whose app is closing."""
+        if not reason:
+            closed = f"the app {call.function.app.name!r} was closed"
+            reason = "the call was cancelled" if call.cancelled else closed
+        await self.finish(call, indexes, pb.CANCELLED, reason)
 
     async def finish(
         self, call: Call, indexes: Iterable[int], status: pb.ResultStatus, message: str
     ) -> None:
         """Complete inputs that are held here, wherever they are; returns when it is stored.
 
-        Agents that have some of them are told to drop them, with their runners.
+        Agents that have some of them are ordered to drop them, with their runners.
         """
         stops: dict[Agent, list[int]] = {}
         batches = [ResultBatch(call)]
@@ -107,14 +80,59 @@ class Finalizer:
                 continue
             if not isinstance(holder, QueuedBatch) and holder.agent is not None:
                 stops.setdefault(holder.agent, []).append(index)
-            item = self.alone(holder, index)
-            tried = item.lost + item.retries
-            ending = self.end(item, verdict(call, index, status, message, tried))
+            item = self._table.detach(holder, index)
+            result = pb.Result(
+                call_id=call.call_id,
+                index=index,
+                status=status,
+                message=message,
+                submitted_ns=call.submitted_ns,
+                deliveries=item.lost + item.retries,
+            )
             if batches[-1].count >= BATCH_INPUTS:
                 batches.append(ResultBatch(call))
-            batches[-1].add(item.entry, index, ending.result, status)
-            call.undone[index] = batches[-1]
-            self.settle(batches[-1], ending)
+            self.add(batches[-1], self.end(item, result))
         for agent, stopped in stops.items():
             agent.stop(call.call_id, stopped, kill=True)
         await asyncio.gather(*(self._completer.stored(one) for one in batches if one.count))
+
+
+def letter_of(item: DetachedInput, result: pb.Result) -> tuple[bytes, bytes] | None:
+    """The dead letter of an input that ends so, and the request that would bring it back.
+
+    None for one that leaves none: only inputs of calls that no one waits for are kept.
+    """
+    call = item.call
+    if call.kind == "invoke" or not _is_dead(item, result):
+        return None
+    function = call.function
+    letter = pb.DeadLetter(
+        call_id=call.call_id,
+        index=item.index,
+        function_id=function.function_id,
+        app=function.app.name,
+        function=function.name,
+        reason=result.message,
+        error_type=result.error_type or pb.ResultStatus.Name(result.status),
+        traceback=result.traceback,
+        deliveries=result.deliveries,
+        at_ns=now_ns(),
+        payload_bytes=len(item.input.payload),
+    )
+    request = pb.SubmitRequest(
+        function_id=function.function_id,
+        params=call.params,
+        inputs=[item.input],
+        strategy=call.strategy,
+    )
+    return letter.SerializeToString(), request.SerializeToString()
+
+
+def _is_dead(item: DetachedInput, result: pb.Result) -> bool:
+    if result.status in (pb.RUNNER_LOST, pb.INTERNAL):
+        return True
+    if result.status == pb.START_FAILURE:
+        return not result.data  # rekindle's own; the user's exception is in data
+    retries = item.call.function.spec.retries
+    declared = retries is not None and retries.max_retries > 0
+    return declared and result.status in (pb.FAILURE, pb.TIMEOUT)

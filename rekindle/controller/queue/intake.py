@@ -6,19 +6,18 @@ A request with more inputs than a chunk may have is split. See lua/accept.lua.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from rekindle.controller.limits import over_limit
+from rekindle.controller.core import Core
+from rekindle.controller.events import CallerMissing, InputsAccepted, NoAgentConnected
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.events import Events
-from rekindle.controller.queue.inputs import QueuedBatch
 from rekindle.controller.queue.stream_loader import StreamLoader
-from rekindle.controller.settings import MIB, Settings
-from rekindle.controller.state import Call, Function, State
+from rekindle.controller.queue.table import InputTable
+from rekindle.controller.settings import MIB, over_limit
+from rekindle.controller.state import Call, Function, QueuedBatch
 from rekindle.controller.storage.records import Acceptance, CallIndex, CallMeta
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.tasks import Tasks
 from rekindle.exception import ExecutionError, ResourceExhaustedError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -31,28 +30,22 @@ class Intake:
 
     def __init__(
         self,
-        state: State,
+        core: Core,
         store: QueueStore,
+        table: InputTable,
         dispatcher: Dispatcher,
-        loader: StreamLoader,
         completer: Completer,
-        tasks: Tasks,
-        settings: Settings,
-        events: Events,
+        loader: StreamLoader,
     ) -> None:
-        self._state = state
+        self._state = core.state
+        self._settings = core.settings
+        self._tasks = core.tasks
+        self._events = core.events
         self._store = store
+        self._table = table
         self._dispatcher = dispatcher
-        self._loader = loader
         self._completer = completer
-        self._tasks = tasks
-        self._settings = settings
-        self._events = events
-        loader.on_orphan = self._watch_for_caller
-        #: Called when inputs were accepted and no agent is connected.
-        self.on_no_agent: Callable[[], None] = lambda: None
-        #: Called with a call whose caller is gone for good.
-        self.on_hung_up: Callable[[Call], None] = lambda call: None
+        self._loader = loader
 
     # ---- requests
 
@@ -87,7 +80,7 @@ class Intake:
                 function.waiting -= 1
                 call = self._state.calls.get(request.call_id)
                 if call is not None and call.undone:
-                    self._watch_for_caller(call)
+                    self._events.publish(CallerMissing(call))
 
     async def submit(self, function: Function, request: pb.SubmitRequest) -> int:
         """Accept inputs; they are durable when this returns. Returns how many were new."""
@@ -181,23 +174,17 @@ class Intake:
                 self._hold(function, call, request, got, size)
             else:
                 function.backlog = True
-            for listener in self._events.accepted:
-                listener(function, len(got.new), call.params)
+            self._events.publish(InputsAccepted(function, len(got.new), call.params))
             if call.cancelled:
-                self._tasks.start(
-                    self._loader.cancel(call, got.new)
-                    if got.taken
-                    else self._loader.hold(function, [got.entry]),
-                    "cancel inputs",
-                )
+                self._tasks.start(self._loader.cancel(call, got), "cancel inputs")
         if lost:  # accepted by a request whose reply was lost, or it waits on the stream
             self._tasks.start(self._loader.adopt(function), "adopt inputs")
         if call.complete:
             call.wake_watchers()
         self._dispatcher.pump()
-        self._loader.take_more(function)
-        if not any(agent.outbox is not None for agent in self._state.agents.values()):
-            self.on_no_agent()
+        self._loader.load_more(function)
+        if not self._state.live_agents():
+            self._events.publish(NoAgentConnected())
 
     def _hold(
         self,
@@ -207,31 +194,18 @@ class Intake:
         got: Acceptance,
         size: int,
     ) -> None:
-        """Take new inputs into memory, unless somebody has found them there already."""
+        """Take new inputs into memory, unless someone has found them there already."""
         if got.entry in function.entries or function.tombstones.is_gone(got.entry):
             return
         inputs = list(request.inputs)
         if len(got.new) != len(inputs):
             new = {item.index: item for item in inputs}
             inputs = [new[index] for index in got.new]
-        entry = self._loader.enter(call, got.entry, len(inputs), size)
-        lot = QueuedBatch(entry, inputs)
+        entry = self._table.admit(call, got.entry, len(inputs), size)
         if call.cancelled:  # never to be ready
-            call.undone.update(dict.fromkeys(got.new, lot))
+            self._table.admit_orphaned(entry, {item.index: item for item in inputs})
         else:
-            self._dispatcher.enqueue(lot)
-
-    # ---- callers that hang up
-
-    def _watch_for_caller(self, call: Call) -> None:
-        """Cancel a call that is waited for, unless its caller comes (back) soon."""
-
-        def look() -> None:
-            waited = any((call.call_id, index) in self._state.waiters for index in call.undone)
-            if call.undone and not waited and not call.function.app.closing:
-                self.on_hung_up(call)
-
-        asyncio.get_running_loop().call_later(self._settings.caller_grace_s, look)
+            self._table.enqueue(QueuedBatch(entry, inputs))
 
 
 def _pieces(request: pb.SubmitRequest) -> Iterator[pb.SubmitRequest]:

@@ -1,9 +1,9 @@
-"""Leases: what an agent has lost track of is placed again, and what nobody has is taken back.
+"""Leases: what an agent has lost track of is placed again, and what no one has is taken back.
 
 An input may be at an agent for its startup_timeout, its timeout and a margin without the agent
-saying so; each heartbeat that names it begins that time anew. Entries of the queue that are pending
-in Redis for so long without being in memory here (taken under another name, or lost track of) are
-claimed with XAUTOCLAIM.
+saying so; each heartbeat that names it begins that time again. Entries of the queue that are
+pending in Redis for so long without being in memory here (taken under another name, or lost track
+of) are claimed with XAUTOCLAIM.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.inputs import AssignedBatch, DetachedInput
+from rekindle.controller.core import Core
 from rekindle.controller.queue.redelivery import Redelivery
 from rekindle.controller.queue.stream_loader import StreamLoader
-from rekindle.controller.settings import Settings
-from rekindle.controller.state import Agent, State
+from rekindle.controller.queue.table import InputTable
+from rekindle.controller.state import Agent, DetachedInput
 from rekindle.wire import rekindle_pb2 as pb
 
 
@@ -24,18 +23,13 @@ class Reaper:
     """Looks for leases that have ended."""
 
     def __init__(
-        self,
-        state: State,
-        dispatcher: Dispatcher,
-        redelivery: Redelivery,
-        loader: StreamLoader,
-        settings: Settings,
+        self, core: Core, table: InputTable, redelivery: Redelivery, loader: StreamLoader
     ) -> None:
-        self._state = state
-        self._dispatcher = dispatcher
+        self._state = core.state
+        self._settings = core.settings
+        self._table = table
         self._redelivery = redelivery
         self._loader = loader
-        self._settings = settings
 
     def renew(self, agent: Agent, in_flight: Iterable[pb.InFlight], *, lists: bool) -> None:
         """A heartbeat: the agent has these (all that it was given, where it does not say)."""
@@ -43,16 +37,7 @@ class Reaper:
         listed: dict[str, set[int]] = {}
         for one in in_flight:
             listed.setdefault(one.call_id, set()).update(one.indexes)
-        nothing: set[int] = set()
-        for holding in agent.holdings:
-            call = holding.entry.call
-            if isinstance(holding, AssignedBatch):
-                known = holding.out.keys() if not lists else listed.get(call.call_id, nothing)
-                holding.listed = known & holding.out.keys()
-                if len(holding.listed) == len(holding.out):
-                    holding.leased_until = self._dispatcher.lease(call.function)
-            elif not lists or holding.index in listed.get(call.call_id, nothing):
-                holding.leased_until = self._dispatcher.lease(call.function)
+        self._table.renew(agent, listed if lists else None)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -78,6 +63,6 @@ class Reaper:
                     self._redelivery.lease_ended(holding, [holding.index])
                     continue
                 gone = [index for index in holding.out if index not in holding.listed]
-                holding.leased_until = self._dispatcher.lease(holding.entry.call.function)
+                holding.leased_until = self._table.lease(holding.entry.call.function)
                 if gone:
                     self._redelivery.lease_ended(holding, gone)

@@ -10,20 +10,25 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
 
+from rekindle.controller.core import Core
+from rekindle.controller.events import InputsRedelivered
+from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.events import Events
 from rekindle.controller.queue.finalizer import Finalizer
-from rekindle.controller.queue.inputs import (
+from rekindle.controller.queue.table import InputTable
+from rekindle.controller.state import (
+    Agent,
     AssignedBatch,
+    Call,
     DetachedInput,
     DetachedState,
+    Function,
     Holder,
+    Holding,
     QueuedBatch,
+    Ready,
     ResultBatch,
 )
-from rekindle.controller.settings import Settings
-from rekindle.controller.state import Agent, Call, Function, State
-from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
@@ -40,19 +45,20 @@ class Redelivery:
 
     def __init__(
         self,
-        state: State,
+        core: Core,
+        table: InputTable,
         dispatcher: Dispatcher,
+        completer: Completer,
         finalizer: Finalizer,
-        tasks: Tasks,
-        settings: Settings,
-        events: Events,
     ) -> None:
-        self._state = state
+        self._state = core.state
+        self._settings = core.settings
+        self._tasks = core.tasks
+        self._events = core.events
+        self._table = table
         self._dispatcher = dispatcher
+        self._completer = completer
         self._finalizer = finalizer
-        self._tasks = tasks
-        self._settings = settings
-        self._events = events
 
     def returned(self, agent: Agent, message: pb.InputsReturned) -> None:
         """An agent gives inputs back: their runner died. Only those that had begun count it."""
@@ -78,12 +84,12 @@ class Redelivery:
         oldest first: so many of each function count it as a delivery that was lost.
         """
         runners: dict[Function, int] = {}
-        counted: list[tuple[AssignedBatch | DetachedInput, int]] = []
-        others: list[tuple[AssignedBatch | DetachedInput, int]] = []
+        counted: list[tuple[Holding, int]] = []
+        others: list[tuple[Holding, int]] = []
         for holding in list(agent.holdings):
             function = holding.entry.call.function
             left = runners.setdefault(function, agent.max_runners)
-            indexes = list(holding.out) if isinstance(holding, AssignedBatch) else [holding.index]
+            indexes = holding.indexes
             counted += [(holding, index) for index in indexes[:left]]
             others += [(holding, index) for index in indexes[left:]]
             runners[function] = max(0, left - len(indexes))
@@ -91,7 +97,7 @@ class Redelivery:
         self._redeliver(counted, reason, counts=True)
         self._dispatcher.pump()
 
-    def lease_ended(self, holding: AssignedBatch | DetachedInput, indexes: Iterable[int]) -> None:
+    def lease_ended(self, holding: Holding, indexes: Iterable[int]) -> None:
         """An agent is alive, and has not said for too long that it has these."""
         call, agent = holding.entry.call, holding.agent
         found = list(indexes)
@@ -107,7 +113,7 @@ class Redelivery:
 
     def _redeliver(
         self,
-        inputs: list[tuple[AssignedBatch | DetachedInput, int]],
+        inputs: list[tuple[Holding, int]],
         reason: str,
         *,
         counts: bool,
@@ -121,7 +127,7 @@ class Redelivery:
         cancelled: dict[Call, list[int]] = {}
         lost: dict[Call, list[DetachedInput]] = {}
         lots: dict[AssignedBatch, QueuedBatch] = {}
-        again: list[QueuedBatch | DetachedInput] = []
+        again: list[Ready] = []
         for holder, index in inputs:
             call = holder.entry.call
             if call.cancelled:
@@ -130,7 +136,7 @@ class Redelivery:
                 counts
                 or holder.ambiguous + 1 >= _AMBIGUOUS_TO_COUNT * self._settings.max_deliveries
             ):
-                item = self._finalizer.alone(holder, index)
+                item = self._table.detach(holder, index)
                 if item.state is DetachedState.ASSIGNED:
                     item.move(DetachedState.ORPHANED)
                 item.killed += killed
@@ -142,9 +148,9 @@ class Redelivery:
                         holder.entry, [], ambiguous=holder.ambiguous + ambiguous
                     )
                     again.append(lot)
-                lot.inputs.append(self._dispatcher.take_back(holder, index))
+                lot.inputs.append(self._table.release(holder, index))
             else:
-                item = self._finalizer.alone(holder, index)
+                item = self._table.detach(holder, index)
                 item.ambiguous += ambiguous
                 if item.state is DetachedState.ASSIGNED:
                     item.move(DetachedState.ORPHANED)
@@ -153,16 +159,15 @@ class Redelivery:
         for call, items in lost.items():
             self._tasks.start(self._lost(call, items, reason), "place again")
         for call, indexes in cancelled.items():
-            work = self._finalizer.finish(call, indexes, pb.CANCELLED, "the call was cancelled")
-            self._tasks.start(work, "cancel inputs")
+            self._tasks.start(self._finalizer.cancel(call, indexes), "cancel inputs")
 
-    def put_first(self, work: list[QueuedBatch | DetachedInput]) -> None:
+    def put_first(self, work: list[Ready]) -> None:
         """Make inputs ready that had their turn before."""
         for one in reversed(work):
             if isinstance(one, DetachedInput):
-                self._dispatcher.place_again(one)
+                self._dispatcher.requeue(one)
             else:
-                self._dispatcher.enqueue(one, first=True)
+                self._table.enqueue(one, first=True)
 
     async def _lost(self, call: Call, items: list[DetachedInput], reason: str) -> None:
         """Deliveries were lost with a runner: place the inputs again, later and later, or not."""
@@ -174,8 +179,7 @@ class Redelivery:
                 reason=reason,
             ),
         )
-        for listener in self._events.placed_again:
-            listener(call, len(items))
+        self._events.publish(InputsRedelivered(call, len(items)))
         by_count: dict[int, list[DetachedInput]] = {}
         for item in items:
             item.lost += 1
@@ -191,7 +195,7 @@ class Redelivery:
                 continue
             wait_s = self.backoff_s(lost)
             due = time.time() + wait_s
-            await self._finalizer.keep(alike, int(due * 1000) if wait_s else 0)
+            await self._completer.keep_progress(alike, int(due * 1000) if wait_s else 0)
             for item in alike:
                 if item.state is not DetachedState.ORPHANED or item.agent is not None:
                     continue
@@ -199,7 +203,7 @@ class Redelivery:
                     item.move(DetachedState.DELAYED)
                     self._dispatcher.delay(item, due - time.time())
                 else:
-                    self._dispatcher.place_again(item)
+                    self._dispatcher.requeue(item)
         self._dispatcher.pump()
 
     def backoff_s(self, lost: int) -> float:
@@ -213,10 +217,10 @@ class Redelivery:
 
     def never_arrived(self, agent: Agent, has: Mapping[str, Collection[int]]) -> None:
         """An agent is back and does not know some of what it was given: it did not get it."""
-        missing: list[tuple[AssignedBatch | DetachedInput, int]] = []
+        missing: list[tuple[Holding, int]] = []
         for holding in agent.holdings:
             known = has.get(holding.entry.call.call_id, ())
-            indexes = list(holding.out) if isinstance(holding, AssignedBatch) else [holding.index]
+            indexes = holding.indexes
             missing += [(holding, index) for index in indexes if index not in known]
         self._redeliver(missing, "its agent did not get it", counts=False)
 
@@ -226,35 +230,22 @@ class Redelivery:
             return False
         if not isinstance(holder, QueuedBatch) and holder.agent is not None:
             return False  # another agent has it
-        call = holder.entry.call
-        if isinstance(holder, DetachedInput):
-            if holder.state not in (DetachedState.QUEUED, DetachedState.ORPHANED):
-                return False
-            self._state.orphaned.pop(holder, None)
-            self._dispatcher.give(agent, holder)
-            return True
-        if isinstance(holder, AssignedBatch):
-            given = self._dispatcher.take_back(holder, index)
-            if not holder.out:
-                self._state.orphaned.pop(holder, None)
-        else:
-            given = holder.drop(index)
-        part = self._dispatcher.slice_of(agent, holder.entry)
-        part.out[index] = given
-        call.undone[index] = part
-        agent.add(call.function, 1, part.weight, call.depth)
+        if isinstance(holder, DetachedInput) and holder.state not in (
+            DetachedState.QUEUED,
+            DetachedState.ORPHANED,
+        ):
+            return False
+        self._table.reassign(holder, index, agent)
         return True
 
     def release_orphaned(self) -> None:
         """All expected agents are back or given up: what none of them has is placed again."""
         orphaned = [
             (holding, index)
-            for holding in self._state.orphaned
-            for index in (
-                list(holding.out) if isinstance(holding, AssignedBatch) else [holding.index]
-            )
+            for holding in self._table.orphaned
+            for index in holding.indexes
             if holding.entry.call.undone.get(index) is holding
         ]
-        self._state.orphaned.clear()
+        self._table.orphaned.clear()
         self._redeliver(orphaned, "the controller was restarted", counts=False)
         self._dispatcher.pump()

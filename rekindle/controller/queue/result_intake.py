@@ -9,24 +9,25 @@ from __future__ import annotations
 import logging
 import time
 
-from rekindle.controller.limits import payload_too_large
+from rekindle.controller.core import Core
+from rekindle.controller.events import InputRetried
 from rekindle.controller.queue.completion import BATCH_BYTES, BATCH_INPUTS, Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.events import Events
 from rekindle.controller.queue.finalizer import Finalizer, FinalResult
-from rekindle.controller.queue.inputs import (
+from rekindle.controller.queue.stream_loader import StreamLoader
+from rekindle.controller.queue.table import InputTable
+from rekindle.controller.settings import payload_too_large
+from rekindle.controller.state import (
+    Agent,
     AssignedBatch,
+    Call,
     DetachedInput,
     DetachedState,
     Holder,
     QueuedBatch,
     ResultBatch,
 )
-from rekindle.controller.queue.stream_loader import StreamLoader
-from rekindle.controller.settings import Settings
-from rekindle.controller.state import Agent, Call, State
 from rekindle.controller.storage.records import UNDONE, UNKNOWN
-from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
@@ -36,37 +37,33 @@ _TRIED_AGAIN = (pb.FAILURE, pb.TIMEOUT)
 _PLAIN = (pb.SUCCESS, pb.CANCELLED)
 
 
-class Delivery:
+class ResultIntake:
     """Completes inputs with the results of agents, or tries them again."""
 
     def __init__(
         self,
-        state: State,
+        core: Core,
+        table: InputTable,
         dispatcher: Dispatcher,
         completer: Completer,
         finalizer: Finalizer,
         loader: StreamLoader,
-        tasks: Tasks,
-        settings: Settings,
-        events: Events,
     ) -> None:
-        self._state = state
+        self._core = core
+        self._table = table
         self._dispatcher = dispatcher
         self._completer = completer
         self._finalizer = finalizer
         self._loader = loader
-        self._tasks = tasks
-        self._settings = settings
-        self._events = events
 
     # ---- results
 
     def done(self, agent: Agent, message: pb.Done, log_seq: int) -> None:
         """An agent has results; they are acknowledged when they are stored."""
         indexes = list(message.indexes)
-        call = self._state.calls.get(message.call_id)
+        call = self._core.state.calls.get(message.call_id)
         if call is None:
-            self._tasks.start(self._unheld(agent, message, log_seq, indexes), "settle results")
+            self._core.tasks.start(self._unheld(agent, message, log_seq, indexes), "settle results")
             return
         function = call.function
         function.learn(len(indexes), message.execute_ns)
@@ -77,11 +74,12 @@ class Delivery:
         plain: tuple[int, ...] = _PLAIN
         if function.spec.retries is None:
             plain = (*_PLAIN, *_TRIED_AGAIN)
-        batch = ResultBatch(call, execute_ns=message.execute_ns)
+        batch = ResultBatch(call)
         mine: list[int] = []
         unheld: list[int] = []
         taken: dict[AssignedBatch, int] = {}
-        undone, large = call.undone, self._settings.max_payload_bytes
+        undone, complete = call.undone, self._table.complete
+        large = self._core.settings.max_payload_bytes
         for index, status, raw in zip(indexes, statuses, message.results, strict=True):
             holder = undone.get(index)
             if (
@@ -92,38 +90,35 @@ class Delivery:
             ):
                 item = holder.out.pop(index)
                 taken[holder] = taken.get(holder, 0) + 1
-                ending = None
+                final = None
                 result, entry = raw + suffix, holder.entry
             elif holder is None:
                 unheld.append(index)
                 continue
             else:
-                ending = self._judge(agent, call, holder, index, status, raw, log_seq)
-                if ending is None:
+                final = self._judge(agent, call, holder, index, status, raw, log_seq)
+                if final is None:
                     continue
-                item, entry = ending.item.input, ending.item.entry
-                result, status = ending.result, ending.status
+                result = final.result
             if batch.count and (
                 batch.count >= BATCH_INPUTS or batch.size + len(result) > BATCH_BYTES
             ):
                 batch = self._next(batch, agent, mine)
                 mine = []
-            batch.add(entry, index, result, status)
             mine.append(index)
-            undone[index] = batch
-            if ending is not None:
-                self._finalizer.settle(batch, ending)
-            elif item.blob:
+            if final is not None:
+                self._finalizer.add(batch, final)
+                continue
+            complete(batch, entry, index, result, status)
+            if item.blob:
                 batch.blobs.append(item.blob)
         for part, count in taken.items():
-            agent.drop(function, count, part.weight, call.depth)
-            if not part.out:
-                agent.holdings.pop(part, None)
+            self._table.released(part, count)
         if batch.count:
             self._next(batch, agent, mine)
         if unheld:
             work = self._unheld(agent, message, log_seq, unheld)
-            self._tasks.start(work, "settle results")
+            self._core.tasks.start(work, "settle results")
         self._dispatcher.pump()
 
     def _next(self, batch: ResultBatch, agent: Agent, indexes: list[int]) -> ResultBatch:
@@ -151,20 +146,21 @@ class Delivery:
         tries = retries.max_retries if retries is not None and not call.cancelled else 0
         if status in _TRIED_AGAIN and used < tries:
             if its_agent is agent:
-                self._tasks.start(self._retry(agent, self._finalizer.alone(holder, index)), "retry")
+                item = self._table.detach(holder, index)
+                self._core.tasks.start(self._retry(agent, item), "retry")
             else:  # a later delivery of it is under way, and decides
                 agent.acknowledge(call.call_id, [index])
             return None
         if its_agent is not None and its_agent is not agent:
             its_agent.stop(call.call_id, [index], kill=True)
-        item = self._finalizer.alone(holder, index)
+        item = self._table.detach(holder, index)
         result = pb.Result.FromString(raw)
         result.log_seq, result.deliveries = log_seq, item.delivery
         self._limit(result)
         return self._finalizer.end(item, result)
 
     def _limit(self, result: pb.Result) -> None:
-        limit = self._settings.max_payload_bytes
+        limit = self._core.settings.max_payload_bytes
         if len(result.data) <= limit:
             return
         size, result.data = len(result.data), b""
@@ -179,7 +175,7 @@ class Delivery:
     ) -> None:
         """Results of inputs that are not in memory: completed before, nearly always."""
         call_id = message.call_id
-        function = self._state.functions.get(message.function_id)
+        function = self._core.state.functions.get(message.function_id)
         undone: set[int] = set()
         if function is not None:
             others = await self._completer.look_up(function, call_id, indexes)
@@ -189,7 +185,7 @@ class Delivery:
                 log.info("results of unknown inputs", extra=kv(call=call_id, inputs=unknown))
         if undone and function is not None:  # lost track of: take them up, then it counts
             await self._loader.adopt(function)
-            call = self._state.calls.get(call_id)
+            call = self._core.state.calls.get(call_id)
             undone &= call.undone.keys() if call is not None else set()
         again = pb.Done(call_id=call_id, function_id=message.function_id, app_id=message.app_id)
         statuses = list(message.statuses)
@@ -210,10 +206,9 @@ class Delivery:
         assert spec is not None
         item.move(DetachedState.DELAYED)
         item.retries += 1
-        for listener in self._events.retried:
-            listener(item.call)
+        self._core.events.publish(InputRetried(item.call))
         due = time.time() + spec.delay_s(item.retries)
-        await self._finalizer.keep([item], int(due * 1000))
+        await self._completer.keep_progress([item], int(due * 1000))
         if item.state is DetachedState.DELAYED and item.timer is None:
             self._dispatcher.delay(item, due - time.time())
         agent.acknowledge(item.call.call_id, [item.index])

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from rekindle.controller import names
+from rekindle.controller.core import Core
 from rekindle.controller.queue.completion import BATCH_BYTES, BATCH_INPUTS, Completer
 from rekindle.controller.queue.stream_loader import StreamLoader
-from rekindle.controller.state import Call, ResultWatcher, State
+from rekindle.controller.state import AssignedBatch, Call, DetachedInput, ResultWatcher
 from rekindle.controller.storage.records import CallMeta
 from rekindle.controller.storage.store import QueueStore
 from rekindle.wire import rekindle_pb2 as pb
@@ -20,15 +21,44 @@ _BATCHES = 64  # of the listing, read at once
 
 
 class ResultStreams:
-    """Delivers the results of submitted calls."""
+    """Delivers the results of submitted calls, and what is known of a call."""
 
     def __init__(
-        self, state: State, store: QueueStore, loader: StreamLoader, completer: Completer
+        self, core: Core, store: QueueStore, completer: Completer, loader: StreamLoader
     ) -> None:
-        self._state = state
+        self._state = core.state
+        self._settings = core.settings
         self._store = store
-        self._loader = loader
         self._completer = completer
+        self._loader = loader
+
+    async def info(self, call_id: str) -> pb.CallInfo:
+        """The call's inputs, how many are done, and how.
+
+        Raises NotFoundError for a call that is not known, OutputExpiredError for an old one.
+        """
+        call = self._state.calls.get(call_id)
+        if call is not None:
+            function_id = call.function.function_id
+            app, name = call.function.app.name, call.function.name
+        else:
+            at = await self._store.index_of(call_id)
+            function_id, app, name = (at.function_id, at.app, at.function) if at else ("", "", "")
+        meta = await self._store.call_meta(function_id, call_id) if function_id else None
+        if meta is None:
+            raise names.unknown_call(call_id, self._settings.result_ttl_s)
+        return pb.CallInfo(
+            call_id=call_id,
+            function_id=function_id,
+            function=name,
+            app=app,
+            inputs=meta.accepted,
+            submitted=meta.total >= 0,
+            done=meta.done,
+            running=_running(call) if call is not None else 0,
+            submitted_ns=meta.submitted_ns,
+            cancelled=meta.cancelled > 0,
+        )
 
     async def stream(self, request: pb.ResultsRequest) -> AsyncIterator[list[bytes]]:
         """Each result that is asked for once, serialized, some at a time.
@@ -73,7 +103,7 @@ class ResultStreams:
             return call.function.function_id
         at = await self._store.index_of(call_id)
         if at is None:
-            raise names.unknown_call(call_id, self._completer.result_ttl_s)
+            raise names.unknown_call(call_id, self._settings.result_ttl_s)
         return at.function_id
 
     async def _watch(
@@ -117,6 +147,14 @@ class ResultStreams:
     ) -> list[tuple[int, bytes]]:
         found = await self._store.results(function_id, call_id, indexes)
         return [(i, raw) for i, raw in zip(indexes, found, strict=True) if raw is not None]
+
+
+def _running(call: Call) -> int:
+    """How many of a call's inputs are at agents."""
+    return sum(
+        isinstance(holder, AssignedBatch | DetachedInput) and holder.agent is not None
+        for holder in call.undone.values()
+    )
 
 
 class _Wanted:

@@ -1,4 +1,4 @@
-"""What is kept of calls that are done, and what goes: at once where nobody can ask for it again.
+"""What is kept of calls that are done, and what goes: at once where no one can ask for it again.
 
 The caller of ``.remote()`` and whoever iterates over ``.map()`` are the only readers of their
 results, and say what they have taken. It counts only then: a reader whose connection broke asks
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 
 from rekindle.controller import names
+from rekindle.controller.core import Core
 from rekindle.controller.queue.blob_keeper import BlobKeeper
-from rekindle.controller.settings import Settings
-from rekindle.controller.state import App, State
+from rekindle.controller.state import App, Function
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 _READ_S = 2.0
 _LOOK_S = 0.02
 _PAGE = 256
+#: Kept calls that are looked at one by one for the status; of more only the number is known.
+_MOST_SHOWN = 1000
 #: Of a call that is gone: its dead letters may need its blobs (lua/taken.lua).
 _LETTERED = 2
 #: Indexes that one message may name: more than a client takes at a time.
@@ -37,13 +40,11 @@ _MOST_INDEXES = 1 << 20
 class Retention:
     """Lets go of calls."""
 
-    def __init__(
-        self, state: State, store: QueueStore, blobs: BlobKeeper, settings: Settings
-    ) -> None:
-        self._state = state
+    def __init__(self, core: Core, store: QueueStore, blobs: BlobKeeper) -> None:
+        self._state = core.state
+        self._settings = core.settings
         self._store = store
         self._blobs = blobs
-        self._settings = settings
 
     async def taken(self, request: pb.TakenRequest) -> None:
         """The only reader of some calls has these results.
@@ -66,7 +67,7 @@ class Retention:
             one.call_id,
             indexes,
             whole=one.whole,
-            ttl_s=self._settings.invoke_ttl_s,
+            ttl_s=self._settings.invoke_result_ttl_s,
         )
         if state < 0:
             return
@@ -84,7 +85,7 @@ class Retention:
             self._blobs.drop_calls([one.call_id])
 
     async def forget(self, app: App) -> None:
-        """An ephemeral app has ended: what nobody can ask for again goes."""
+        """An ephemeral app has ended: what no one can ask for again goes."""
         if not app.ephemeral:
             return
         await self._until_read(app)
@@ -112,6 +113,39 @@ class Retention:
             call.watchers for call in self._state.calls.values() if call.function.app is app
         ):
             await asyncio.sleep(_LOOK_S)
+
+    async def report(self, functions: Sequence[Function]) -> pb.KeptStatus:
+        """Calls that are kept by function, those that are forgotten first in front.
+
+        Seconds from now, as everything in a status. Raises ServiceError.
+        """
+        count, found = await self._store.kept(_MOST_SHOWN)
+        now = time.time()
+        groups: dict[tuple[str, str], list[float]] = {}
+        for _, until, at in found:
+            groups.setdefault((at.app, at.function), []).append(max(0.0, until - now))
+        untaken = await self._store.how_many_once([one.function_id for one in functions])
+        return pb.KeptStatus(
+            calls=count,
+            seen=len(found),
+            of=[
+                pb.KeptCalls(
+                    app=app,
+                    function=function,
+                    calls=len(left),
+                    first_gone_in_s=round(min(left), 1),
+                    last_gone_in_s=round(max(left), 1),
+                )
+                for (app, function), left in groups.items()
+            ],
+            not_taken=[
+                pb.KeptCalls(app=one.app.name, function=one.name, calls=calls)
+                for one, calls in zip(functions, untaken, strict=True)
+                if calls
+            ],
+            spawned_kept_s=self._settings.result_ttl_s,
+            waited_for_kept_s=self._settings.invoke_result_ttl_s,
+        )
 
 
 def _indexes(one: pb.TakenCall) -> Iterable[int]:

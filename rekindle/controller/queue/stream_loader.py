@@ -1,29 +1,31 @@
 """Entries that come into memory from the stream: in their turn, after a restart, found again.
 
 Memory holds a bounded number of undone inputs of a function; the others wait on the stream. What
-is here and what was completed a moment ago is never taken up a second time (tombstones.py).
+is here and what was completed a moment ago is never loaded a second time (tombstones.py).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from rekindle.controller.core import Core
+from rekindle.controller.events import CallerMissing
 from rekindle.controller.queue.dispatcher import Dispatcher
-from rekindle.controller.queue.inputs import (
-    AssignedBatch,
+from rekindle.controller.queue.finalizer import Finalizer
+from rekindle.controller.queue.table import InputTable
+from rekindle.controller.settings import MIB
+from rekindle.controller.state import (
+    Call,
     DetachedInput,
     DetachedState,
+    Function,
     QueuedBatch,
     QueueEntry,
 )
-from rekindle.controller.settings import MIB, Settings
-from rekindle.controller.state import Call, Function, State
-from rekindle.controller.storage.records import CallMeta, InputProgress, StoredEntry
+from rekindle.controller.storage.records import Acceptance, CallMeta, InputProgress, StoredEntry
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
@@ -36,26 +38,24 @@ _LOAD = 16
 
 
 class StreamLoader:
-    """Takes inputs from the stream into memory."""
+    """Loads inputs from the stream into memory."""
 
     def __init__(
         self,
-        state: State,
+        core: Core,
         store: QueueStore,
+        table: InputTable,
         dispatcher: Dispatcher,
-        tasks: Tasks,
-        settings: Settings,
+        finalizer: Finalizer,
     ) -> None:
-        self._state = state
+        self._state = core.state
+        self._settings = core.settings
+        self._tasks = core.tasks
+        self._events = core.events
         self._store = store
+        self._table = table
         self._dispatcher = dispatcher
-        self._tasks = tasks
-        self._settings = settings
-        dispatcher.on_low = self.take_more
-        #: Completes the given inputs of a call that is cancelled, or whose app is closing.
-        self.cancel: Callable[[Call, Iterable[int]], Coroutine[Any, Any, None]]
-        #: Called with a call that was waited for, read back after a restart.
-        self.on_orphan: Callable[[Call], None] = lambda call: None
+        self._finalizer = finalizer
 
     # ---- room
 
@@ -80,17 +80,17 @@ class StreamLoader:
         size = settings.held_bytes - function.held_bytes - function.coming_bytes
         return min(inputs, _TAKE_INPUTS), min(size, _TAKE_BYTES)
 
-    def take_more(self, function: Function) -> None:
-        """Take inputs that wait on the stream, where memory has room for them."""
+    def load_more(self, function: Function) -> None:
+        """Load inputs that wait on the stream, where memory has room for them."""
         if not function.backlog or function.loading or function.app.closing:
             return
         if min(self._room(function)) <= 0:
             return
         function.loading = True
         function.loaded.clear()
-        self._tasks.start(self._take(function), "take inputs")
+        self._tasks.start(self._load_waiting(function), "load inputs")
 
-    async def _take(self, function: Function) -> None:
+    async def _load_waiting(self, function: Function) -> None:
         try:
             while function.backlog and not function.app.closing:
                 inputs, size = self._room(function)
@@ -116,6 +116,13 @@ class StreamLoader:
                 await self._hold(function, entries)
         await self.adopt(function)
 
+    def reload(self) -> None:
+        """Redis is back: a reply may have been lost with the connection; read what is pending."""
+        for function in self._state.functions.values():
+            function.backlog = True
+            self._tasks.start(self.adopt(function), "adopt inputs")
+            self.load_more(function)
+
     # ---- by their ids
 
     async def adopt(self, function: Function) -> None:
@@ -139,6 +146,13 @@ class StreamLoader:
         """Take up entries wherever they are, waiting ones too (their call is cancelled)."""
         with function.tombstones.reading():
             await self._load(function, entries)
+
+    async def cancel(self, call: Call, got: Acceptance) -> None:
+        """Complete inputs that were accepted of a call that is cancelled, wherever they are."""
+        if got.taken:
+            await self._finalizer.cancel(call, got.new)
+        else:
+            await self.hold(call.function, [got.entry])
 
     async def recover(self, function: Function, *, orphaned: bool) -> None:
         """Read back what the controller before this one had taken.
@@ -185,25 +199,17 @@ class StreamLoader:
             request = pb.SubmitRequest.FromString(stored.request)
             call.depth = max(call.depth, request.depth)
             inputs = {item.index: item for item in request.inputs if item.index in wanted}
-            entry = self.enter(call, stored.entry, len(inputs), len(stored.request))
+            entry = self._table.admit(call, stored.entry, len(inputs), len(stored.request))
             if call.cancelled or function.app.closing:  # never to be ready
-                call.undone.update(dict.fromkeys(inputs, AssignedBatch(entry, None, inputs)))
+                self._table.admit_orphaned(entry, inputs)
                 over.append((call, list(inputs)))
                 continue
             self._resume(entry, inputs, stored.progress, orphaned)
             if call.kind == "invoke":
-                self.on_orphan(call)
+                self._events.publish(CallerMissing(call))
         for call, indexes in over:
-            await self.cancel(call, indexes)
+            await self._finalizer.cancel(call, indexes)
         self._dispatcher.pump()
-
-    def enter(self, call: Call, entry: str, inputs: int, size: int) -> QueueEntry:
-        """Count an entry as one that is in memory."""
-        function = call.function
-        made = function.entries[entry] = QueueEntry(call, entry, inputs, size)
-        function.held += inputs
-        function.held_bytes += size
-        return made
 
     def _resume(
         self,
@@ -212,7 +218,6 @@ class StreamLoader:
         progress: dict[int, InputProgress],
         orphaned: bool,
     ) -> None:
-        undone = entry.call.undone
         for index, kept in progress.items():
             item = inputs.get(index)
             if item is None:
@@ -220,25 +225,23 @@ class StreamLoader:
             alone = DetachedInput(entry, item, DetachedState.QUEUED, kept=True)
             alone.lost, alone.retries, alone.ambiguous = kept.lost, kept.retries, kept.ambiguous
             alone.killed = kept.lost  # by what, is not kept
-            undone[index] = alone
+            self._table.admit_detached(alone)
             wait_s = kept.due_ms / 1000 - time.time()
             if kept.due_ms and wait_s > 0:
                 alone.state = DetachedState.DELAYED
                 self._dispatcher.delay(alone, wait_s)
             elif orphaned:
                 alone.state = DetachedState.ORPHANED
-                self._state.orphaned[alone] = None
+                self._table.orphaned[alone] = None
             else:
-                self._dispatcher.enqueue(alone)
+                self._table.enqueue(alone)
         plain = {index: item for index, item in inputs.items() if index not in progress}
         if not plain:
             return
         if orphaned:
-            part = AssignedBatch(entry, None, plain)
-            undone.update(dict.fromkeys(plain, part))
-            self._state.orphaned[part] = None
+            self._table.orphaned[self._table.admit_orphaned(entry, plain)] = None
         else:
-            self._dispatcher.enqueue(QueuedBatch(entry, list(plain.values())))
+            self._table.enqueue(QueuedBatch(entry, list(plain.values())))
 
     def call(self, call_id: str, function: Function, meta: CallMeta) -> Call:
         """The call in memory, made from ``meta`` where it is not there."""

@@ -118,5 +118,5 @@ def costs(label: str) -> str:
 
 
 def pool(function_id: str) -> str:
-    """Hash: digest of parameters, or ``*``, -> settings that were changed since (pool_settings.py)."""
+    """Hash: digest of parameters, or ``*``, -> settings changed since (pool_settings.py)."""
     return f"rk:pool:{{{function_id}}}"

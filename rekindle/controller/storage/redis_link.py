@@ -62,14 +62,16 @@ class Script:
 class RedisLink:
     """Runs commands, scripts and transactions; waits while the server is away."""
 
-    def __init__(self, url: str, patience_s: float) -> None:
+    def __init__(
+        self, url: str, patience_s: float, on_return: Callable[[], None] = lambda: None
+    ) -> None:
+        """``on_return`` is called, in the loop, when the server answers again after it was away."""
         #: The URL without its password, for messages.
         self.shown_url = _without_password(url)
         self._patience_s = patience_s
         self._lost = False
         self._closing = False
-        #: Called, in the loop, when the server answers again after it was away.
-        self.on_return: Callable[[], None] = lambda: None
+        self._on_return = on_return
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=32,
@@ -121,7 +123,7 @@ class RedisLink:
                 if self._lost:
                     self._lost = False
                     log.info("redis is back", extra=kv(url=self.shown_url))
-                    self.on_return()
+                    self._on_return()
                 return value
 
     async def command(self, *args: Any, patience_s: float | None = None) -> Any:

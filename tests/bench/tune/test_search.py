@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.bench.tune.node import Node
 from rekindle.bench.tune.outcome import outcome
+from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
 from rekindle.bench.tune.settings import Setting, candidates
 from rekindle.bench.tune.simulator import Simulation

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from rekindle.bench.tune import plot
-from rekindle.bench.tune.node import Node
+from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
 from rekindle.bench.tune.settings import candidates
 from rekindle.bench.tune.table import as_json, markdown, table

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rekindle.bench.tune.node import Node
 from rekindle.bench.tune.outcome import outcome
-from rekindle.bench.tune.pools import SimPool
+from rekindle.bench.tune.pools import Node, SimPool
 from rekindle.bench.tune.simulator import Simulation
 from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.controller import policies

@@ -64,35 +64,22 @@ class Cancel(enum.Enum):
     KILL = "kill"  # the end of its runner
 
 
+@dataclass(slots=True, eq=False)
 class Assignment:
     """One delivery of one input. Thousands may be here: it has slots and no task."""
 
-    __slots__ = (
-        "blob",
-        "cancel",
-        "index",
-        "method",
-        "order",
-        "payload",
-        "result",
-        "runner_id",
-        "state",
-        "status",
-    )
-
-    def __init__(self, order: Order, index: int, method: str, payload: bytes, blob: str) -> None:
-        self.order = order
-        self.index = index
-        self.method = method
-        self.payload = payload
-        self.blob = blob
-        self.state = AssignmentState.WAITING
-        self.cancel = Cancel.NO
-        #: The runner that has it, while it is handed.
-        self.runner_id = ""
-        #: Its result, serialized, once it is done; and how it ended.
-        self.result = b""
-        self.status = 0
+    order: Order
+    index: int
+    method: str
+    payload: bytes
+    blob: str
+    state: AssignmentState = AssignmentState.WAITING
+    cancel: Cancel = Cancel.NO
+    #: The runner that has it, while it is handed.
+    runner_id: str = ""
+    #: Its result, serialized, once it is done; and how it ended.
+    result: bytes = b""
+    status: int = 0
 
     def move(self, to: AssignmentState) -> None:
         """The one place where its state changes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -60,8 +59,6 @@ class Lease:
     cancelled: tuple[int, float] = (-1, 0.0)
     #: Why the runner was ended, where the agent did it: a kind of fate, and words.
     fate: tuple[str, str] | None = None
-    #: What its runner calls when it is gone.
-    on_gone: Callable[[], None] = lambda: None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _seen: tuple[int, int, int] = (0, 0, 0)
 

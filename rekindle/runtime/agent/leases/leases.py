@@ -18,7 +18,6 @@ import secrets
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.direct_listener import DirectListener
@@ -100,14 +99,12 @@ class Leases:
             pool.starter.on_line(line, runner.id, str(header["call_id"]))
 
         def gone() -> None:
-            if lease.state is not LeaseState.ENDED:
-                self._lost[lease.id] = lease
-                self._end(lease)
+            self._lost[lease.id] = lease
+            self._end(lease)
 
         runner.handlers["mark"] = mark
         runner.handlers["returned"] = lambda _header, _body: self._end(lease)
-        lease.on_gone = gone
-        runner.on_gone.append(gone)
+        runner.on_gone["lease"] = gone
         if not self._looks:
             self._looks = True
             self._tasks.spawn(self._look_while_lent())
@@ -176,7 +173,7 @@ class Leases:
         lease.ended.set()
         runner = lease.runner
         if runner.state is RunnerState.LENT:
-            runner.on_gone.remove(lease.on_gone)
+            del runner.on_gone["lease"]
             lease.pool.take_back(runner, lease.used)
 
     def _kill(self, lease: Lease, kind: str, message: str) -> None:
@@ -327,7 +324,7 @@ class Leases:
         counts = self.counts.setdefault(lease.pool.function_id, Counts())
         return lease.count(counts)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, pb.DirectCalls]:
         """By function, totals since this agent started: for its heartbeat."""
         held: dict[str, int] = {}
         for lease in self._leases.values():
@@ -335,12 +332,12 @@ class Leases:
             function_id = lease.pool.function_id
             held[function_id] = held.get(function_id, 0) + 1
         return {
-            function_id: {
-                "calls": counts.calls,
-                "failures": counts.failures,
-                "busy_s": round(counts.busy_ns / 1e9, 6),
-                "leases": held.get(function_id, 0),
-            }
+            function_id: pb.DirectCalls(
+                calls=counts.calls,
+                failures=counts.failures,
+                busy_s=round(counts.busy_ns / 1e9, 6),
+                leases=held.get(function_id, 0),
+            )
             for function_id, counts in self.counts.items()
         }
 

@@ -30,14 +30,14 @@ from rekindle.runtime.agent.pools import runner_monitor
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import MAX_SLICE, Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
+from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire import finished
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.finished import Ending
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.logs import kv
-from rekindle.wire.phases import Mark, Strategy, now_ns
+from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
@@ -262,7 +262,7 @@ class InputDispatcher:
 
     def _take(self, runner: Runner, records: bytes) -> None:
         """Make results of a runner's records, those that are known already left out."""
-        found: dict[int, tuple[Slice, Outcomes, outcome.Values]] = {}
+        found: dict[int, SliceOutcomes] = {}
         took_ns = count = 0
         for record in finished.read(records):
             for piece in runner.slices:
@@ -271,48 +271,17 @@ class InputDispatcher:
                     break
             else:
                 continue
-            if piece.number not in found:
-                values = outcome.Values(piece.order, runner.id, Strategy.WARM)
-                found[piece.number] = (piece, Outcomes(piece.order), values)
-            _piece, batch, values = found[piece.number]
+            outcomes = found.get(piece.number)
+            if outcomes is None:
+                outcomes = found[piece.number] = SliceOutcomes(runner, piece)
             one.runner_id = ""
+            outcomes.take(one, record)
             count += 1
             took_ns += record.ended_ns - record.began_ns
-            batch.execute_ns += record.ended_ns - record.began_ns
-            if (
-                record.ending == Ending.RETURNED
-                and one.cancel is Cancel.NO
-                and piece.started_for != record.number
-            ):
-                queued_ns = record.began_ns
-                if piece.to_idle and piece.taken == 0:
-                    queued_ns = piece.handed_ns
-                result = values.result(one.order.submitted_ns, queued_ns, record)
-                batch.add_serialized(one, pb.SUCCESS, result)
-            else:
-                self._take_in_full(runner, piece, batch, one, record)
-            piece.taken += 1
         runner.inputs_done += count
         self.pace.note(count, took_ns / 1e9)
-        for _piece, batch, _values in found.values():
-            self._results.done(batch)
-
-    def _take_in_full(
-        self,
-        runner: Runner,
-        piece: Slice,
-        batch: Outcomes,
-        one: Assignment,
-        record: finished.Finished,
-    ) -> None:
-        if one.cancel is not Cancel.NO:
-            record = record._replace(ending=Ending.CANCELLED)
-        started = piece.started_for == record.number
-        strategy = runner.strategy if started else Strategy.WARM
-        queued_ns = piece.handed_ns if piece.to_idle and piece.taken == 0 else record.began_ns
-        marks = marks_before(runner, queued_ns, started=started)
-        notes = runner.notes if started else []
-        batch.add(one, outcome.of_record(one, runner.id, strategy, marks, record, notes))
+        for outcomes in found.values():
+            self._results.done(outcomes)
 
     def put_back(self, inputs: Iterable[Assignment]) -> None:
         """Inputs that did not begin wait again, in their order; cancelled ones have ended."""
@@ -376,19 +345,7 @@ class InputDispatcher:
             return False
         if runner.kill_for is not one:
             return True
-        piece = next(piece for piece in runner.slices if one.index in piece.left)
-        started = piece.started_for == one.index
-        result = outcome.timed_out(
-            one,
-            runner.id,
-            runner.strategy if started else Strategy.WARM,
-            marks_before(runner, piece.handed_ns, started=started),
-            self._label,
-            self._timeout_s,
-        )
-        batch = outcome.of_one(one, result)
-        batch.execute_ns = int(self._timeout_s * 1e9)
-        self._results.done(batch)
+        self._results.done(timed_out(runner, one, self._label, self._timeout_s))
         return False
 
     # ---- runners that are looked at ------------------------------------------------------------
@@ -438,10 +395,3 @@ def _age(one: Assignment) -> tuple[int, bool, int, str, int]:
     """
     order = one.order
     return -order.depth, order.suspect, order.submitted_ns, order.call_id, one.index
-
-
-def marks_before(runner: Runner, handed_ns: int, *, started: bool) -> list[Mark]:
-    """The marks of a call up to the hand-over of its input to the runner."""
-    if not started:
-        return [("queue", handed_ns)]
-    return [("queue", runner.began_ns), *runner.marks]

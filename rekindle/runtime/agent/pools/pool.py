@@ -276,7 +276,7 @@ class Pool:
         runner.handlers["results"] = lambda header, body: dispatcher.take_results(
             runner, header, body
         )
-        runner.on_gone.append(lambda: dispatcher.runner_ended(runner))
+        runner.on_gone["pool"] = lambda: dispatcher.runner_ended(runner)
         if runner.state is RunnerState.GONE:  # already
             dispatcher.runner_ended(runner)
             return

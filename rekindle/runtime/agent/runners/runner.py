@@ -102,8 +102,8 @@ class Runner:
     handed: int = 0
     #: Takes the frames that it sends, by their ``op``.
     handlers: dict[str, Callable[[Header, bytes], None]] = field(default_factory=dict)
-    #: Called once, when it is gone.
-    on_gone: list[Callable[[], None]] = field(default_factory=list)
+    #: Called once, when it is gone; by who wants to know.
+    on_gone: dict[str, Callable[[], None]] = field(default_factory=dict)
     last_words: LastWords = LastWords()
     #: What its agent saw last of the input that runs: when it began, and since when we know.
     seen_began_ns: int = 0
@@ -193,7 +193,7 @@ class Runner:
                     stopped.set_result(None)
 
             self.handlers["stopped"] = over
-            self.on_gone.append(over)
+            self.on_gone["stop"] = over
             with contextlib.suppress(FrameError, TimeoutError):
                 self.channel.send({"op": "stop"})
                 async with asyncio.timeout(grace_s):
@@ -230,7 +230,7 @@ class Runner:
         )
         self.output.close()
         self.page.close()
-        for notify in list(self.on_gone):
+        for notify in list(self.on_gone.values()):
             notify()
 
     async def fate(self) -> str:

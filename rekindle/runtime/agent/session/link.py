@@ -7,7 +7,9 @@ import contextlib
 import logging
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -16,7 +18,8 @@ from rekindle import paths
 from rekindle.exception import ServiceError, VersionError
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.outbox import Outbox
-from rekindle.runtime.agent.session.report import stats_json
+from rekindle.runtime.agent.session.report import stats
+from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
 from rekindle.wire.logs import kv
@@ -109,8 +112,7 @@ class Link:
     async def _session(self, node: Node) -> None:
         call = self._stub.Session(metadata=self._metadata, wait_for_ready=True)
         await call.write(pb.AgentMessage(hello=self._hello(node)))
-        sending: asyncio.Task[None] | None = None
-        beating: asyncio.Task[None] | None = None
+        tasks = BackgroundTasks()
         try:
             while True:
                 order = await call.read()
@@ -126,19 +128,14 @@ class Link:
                     # Before the results that wait for it.
                     node.blobs.limit = order.welcome.max_payload_bytes or node.blobs.limit
                     self._resume(node)
-                    sending = asyncio.create_task(self._send_forever(call))
-                    beating = asyncio.create_task(self._beat_forever(node))
+                    tasks.spawn(self._send_forever(call))
+                    tasks.spawn(self._beat_forever(node))
                     self.welcomed.set()
                     log.info("welcomed", extra=kv(instance=order.welcome.instance_id))
                 else:
                     _obey(node, order)
         finally:
-            for task in (sending, beating):
-                if task is not None:
-                    task.cancel()
-            await asyncio.gather(
-                *(t for t in (sending, beating) if t is not None), return_exceptions=True
-            )
+            await tasks.cancel()
             self._outbox.disconnected()
             call.cancel()
 
@@ -174,7 +171,7 @@ class Link:
     async def _beat_forever(self, node: Node) -> None:
         while True:
             beat = pb.Heartbeat(
-                stats_json=stats_json(node),
+                stats=stats(node),
                 in_flight=node.in_flight.hello(),
                 lists_in_flight=True,
             )
@@ -184,21 +181,17 @@ class Link:
 
 def _obey(node: Node, order: pb.ControllerMessage) -> None:
     kind = order.WhichOneof("kind")
-    if kind == "assign":
-        node.assign(order.assign)
-    elif kind == "ack":
-        node.acknowledged(order.ack)
-    elif kind == "cancel":
-        node.cancel(order.cancel)
-    elif kind == "close_app":
-        node.close_app(order.close_app)
-    elif kind == "open":
-        node.open(order.open)
-    elif kind == "prepare":
-        node.prepare(order.prepare)
-    elif kind == "lease":
-        node.leases.grant(order.lease)
-    elif kind == "plan":
-        node.plan(order.plan)
+    handlers: dict[str, Callable[[Any], None]] = {
+        "assign": node.assign,
+        "ack": node.acknowledged,
+        "cancel": node.cancel,
+        "close_app": node.close_app,
+        "open": node.open,
+        "prepare": node.prepare,
+        "lease": node.leases.grant,
+        "plan": node.plan,
+    }
+    if kind in handlers:
+        handlers[kind](getattr(order, kind))
     else:
         log.warning("unknown order", extra=kv(kind=kind))

@@ -18,6 +18,7 @@ from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
 from rekindle.runtime.isolation.sandbox import JobExit, Sandbox
 from rekindle.wire.frames import FrameError
 from rekindle.wire.phases import Phase, PhaseClock
@@ -160,3 +161,16 @@ async def _load(
     if message["op"] == "start_failed":
         raise UserCodeFailed(message["stage"], message, data)
     return Booted(sandbox, channel, status_of(job), message)
+
+
+def template_of(booted: Booted) -> LiveTemplate:
+    """The parked process as a template."""
+    template = LiveTemplate(
+        new_id("te"),
+        booted.sandbox,
+        booted.channel,
+        booted.loaded["inspection"],
+        booted.loaded["loaded"],
+    )
+    template.listen()
+    return template

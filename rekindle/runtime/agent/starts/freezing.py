@@ -11,16 +11,14 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rekindle.exception import SnapshotCreateError, StartError
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Line, Output
-from rekindle.runtime.agent.starts.boot import FIRST_PID, boot
+from rekindle.runtime.agent.starts.boot import FIRST_PID, boot, template_of
 from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.starts.revision import Revision
-from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
-from rekindle.runtime.isolation.sandbox import Sandbox
+from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import command, diagnose
 from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
@@ -33,19 +31,6 @@ log = logging.getLogger(__name__)
 DUMP_TIMEOUT_S = 900.0
 #: Background work gives way to runners.
 NICENESS = 10
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The process to freeze: a parked copy, or a parked template that ends with it."""
-
-    sandbox: Sandbox
-    pid: int  # in the sandbox's PID namespace
-    control_pipe: str
-    loaded_files: dict[str, list[int]]
-    threads: int
-    fork_unsafe: list[str]
-    memory_bytes: int  # of the template: about what the dump will take
 
 
 async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], None]) -> None:
@@ -86,33 +71,10 @@ async def _make(context: NodeContext, revision: Revision, refused: str) -> Snaps
     template = revision.live_template()
     # One that is itself mapped from a snapshot would name that one's page file in its images.
     if template is not None and not template.mapped:
-        _refuse_unfreezable(template.dump_unsafe)
-        pid = await template.copy()
-        subject = Subject(
-            template.sandbox,
-            pid,
-            _control_pipe_of(template),
-            template.loaded_files,
-            threads=1,
-            fork_unsafe=template.fork_unsafe,
-            memory_bytes=_memory_of(template),
-        )
-        return await _dump(context, revision, subject, refused)
+        return await _dump(context, revision, template, refused, by_copy=True)
     template = await _boot_parked(context, revision)
     try:
-        _refuse_unfreezable(template.dump_unsafe)
-        control_pipe, memory_bytes = _control_pipe_of(template), _memory_of(template)
-        await template.park()
-        subject = Subject(
-            template.sandbox,
-            FIRST_PID,
-            control_pipe,
-            template.loaded_files,
-            threads=1 + len(template.inspection["threads"]),
-            fork_unsafe=template.fork_unsafe,
-            memory_bytes=memory_bytes,
-        )
-        return await _dump(context, revision, subject, refused)
+        return await _dump(context, revision, template, refused, by_copy=False)
     finally:
         template.sandbox.kill()
 
@@ -150,15 +112,7 @@ async def _boot_parked(context: NodeContext, revision: Revision) -> LiveTemplate
         )
     finally:
         output.close()
-    template = LiveTemplate(
-        new_id("te"),
-        booted.sandbox,
-        booted.channel,
-        booted.loaded["inspection"],
-        booted.loaded["loaded"],
-    )
-    template.listen()
-    return template
+    return template_of(booted)
 
 
 def _ignore_line(_line: Line) -> None:
@@ -166,23 +120,30 @@ def _ignore_line(_line: Line) -> None:
 
 
 async def _dump(
-    context: NodeContext, revision: Revision, subject: Subject, refused: str
+    context: NodeContext, revision: Revision, template: LiveTemplate, refused: str, *, by_copy: bool
 ) -> Snapshot:
-    assert context.criu is not None
-    assert revision.tracker.ingredients is not None
-    ingredients = revision.tracker.ingredients
+    """Freeze a parked copy of a template, or the template, which ends with it."""
     tracker = revision.tracker
+    assert context.criu is not None
+    assert tracker.ingredients is not None
+    _refuse_unfreezable(template.dump_unsafe)
+    control_pipe, memory_bytes = _control_pipe_of(template), _memory_of(template)
+    if by_copy:
+        pid, threads = await template.copy(), 1
+    else:
+        await template.park()
+        pid, threads = FIRST_PID, 1 + len(template.inspection["threads"])
     draft = await asyncio.to_thread(
-        begin, context.store, ingredients.key(), needs_bytes=subject.memory_bytes
+        begin, context.store, tracker.ingredients.key(), needs_bytes=memory_bytes
     )
     tracker.making_step, tracker.making_dir = "writing memory", draft.images
     try:
         monotonic_ns, realtime_ns = time.monotonic_ns(), now_ns()
         async with asyncio.timeout(DUMP_TIMEOUT_S):
-            ended = await subject.sandbox.run(
+            ended = await template.sandbox.run(
                 command.dump_argv(
                     context.criu,
-                    pid=subject.pid,
+                    pid=pid,
                     images_dir=draft.images,
                     leave_running=False,
                 ),
@@ -197,22 +158,22 @@ async def _dump(
             key=draft.key,
             app=revision.spec.app_name,
             function=revision.spec.name,
-            ingredients=ingredients,
+            ingredients=tracker.ingredients,
             created=time.time(),
             criu_version=context.criu.version_text,
-            control_pipe=subject.control_pipe,
-            pid=subject.pid,
+            control_pipe=control_pipe,
+            pid=pid,
             monotonic_ns=monotonic_ns,
             realtime_ns=realtime_ns,
             dump_ms=dump_ms,
-            threads=subject.threads,
-            fork_unsafe=subject.fork_unsafe,
+            threads=threads,
+            fork_unsafe=template.fork_unsafe,
             made_because=context.store.reasons(
-                ingredients, refused if refused.startswith("snapshot ") else ""
+                tracker.ingredients, refused if refused.startswith("snapshot ") else ""
             ),
             loaded_files={
                 path: LoadedFile(size, mtime_ns)
-                for path, (size, mtime_ns) in subject.loaded_files.items()
+                for path, (size, mtime_ns) in template.loaded_files.items()
             },
         )
         tracker.making_step = "mapping and checking"

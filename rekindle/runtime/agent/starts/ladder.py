@@ -20,7 +20,7 @@ from rekindle.exception import (
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Line, Output
 from rekindle.runtime.agent.runners.runner import Runner, kill_process
-from rekindle.runtime.agent.starts.boot import Booted, boot
+from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.revision import Revision
@@ -279,14 +279,7 @@ class Starter:
         )
 
     def _template_of(self, booted: Booted) -> LiveTemplate:
-        template = LiveTemplate(
-            new_id("te"),
-            booted.sandbox,
-            booted.channel,
-            dict(booted.loaded["inspection"]),
-            dict(booted.loaded["loaded"]),
-        )
-        template.listen()
+        template = template_of(booted)
         self.revision.fork_unsafe = template.fork_unsafe
         self.revision.dump_unsafe = template.dump_unsafe
         return template

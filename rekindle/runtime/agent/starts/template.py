@@ -30,6 +30,10 @@ class Forked:
     exit_status: asyncio.Future[int]
 
 
+#: A child of a template: its process id in the namespace, and how it ends.
+_Child = tuple[int, asyncio.Future[int]]
+
+
 @dataclass
 class LiveTemplate:
     """A parked process and its channel. ``serve`` must run as long as it lives."""
@@ -47,9 +51,9 @@ class LiveTemplate:
     retired: bool = False
     _forks_under_way: int = 0
     _children: dict[int, asyncio.Future[int]] = field(default_factory=dict)
-    _forks: dict[str, asyncio.Future[asyncio.Future[int]]] = field(default_factory=dict)
-    _copies: list[asyncio.Future[int]] = field(default_factory=list)
-    _parking: asyncio.Future[None] | None = None
+    #: What answers are waited for: by the token of a fork, or the kind of order.
+    _answers: dict[str, asyncio.Future[_Child]] = field(default_factory=dict)
+    _parking: bool = False
     _listening: asyncio.Task[None] | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -89,18 +93,14 @@ class LiveTemplate:
 
     async def _fork_now(self, listener: RunnerListener, hostname: str) -> Forked:
         token, arrival = listener.expect()
-        forked: asyncio.Future[asyncio.Future[int]] = asyncio.get_running_loop().create_future()
-        self._forks[token] = forked
+        order = {"op": "fork", "token": token, "hostname": hostname}
         try:
-            self._order({"op": "fork", "token": token, "hostname": hostname})
-            async with asyncio.timeout(FORK_TIMEOUT_S):
-                exit_status = await forked
-                either: set[asyncio.Future[Any]] = {arrival, exit_status}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        except TimeoutError as error:
-            raise StartError(f"template {self.id} did not fork in {FORK_TIMEOUT_S:g} s") from error
+            _pid, exit_status = await self._ask(order, token)
+            either: set[asyncio.Future[Any]] = {arrival, exit_status}
+            await asyncio.wait(either, timeout=FORK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if not (arrival.done() or exit_status.done()):
+                raise self._too_slow("fork")
         finally:
-            self._forks.pop(token, None)
             if not arrival.done():
                 arrival.cancel()
         if arrival.cancelled():
@@ -109,24 +109,17 @@ class LiveTemplate:
 
     async def copy(self) -> int:
         """Make a parked copy in the template's own namespaces; its process id there."""
-        copied: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._copies.append(copied)
-        self._order({"op": "copy"})
-        try:
-            async with asyncio.timeout(FORK_TIMEOUT_S):
-                return await copied
-        except TimeoutError as error:
-            raise StartError(f"template {self.id} made no copy in {FORK_TIMEOUT_S:g} s") from error
+        pid, _exit_status = await self._ask({"op": "copy"}, "copy")
+        return pid
 
     async def park(self) -> None:
         """Let the template go of its channel, so that it can be frozen itself; its last order."""
-        self._parking = asyncio.get_running_loop().create_future()
-        self._order({"op": "park"})
+        self._parking = True
+        await self._ask({"op": "park"}, "park")
         async with asyncio.timeout(FORK_TIMEOUT_S):
-            await self._parking
             await self.gone.wait()  # the channel is closed: nothing but the control pipe is left
 
-    def exit_of(self, pid: int) -> asyncio.Future[int]:
+    def _exit_of(self, pid: int) -> asyncio.Future[int]:
         """How the child ``pid`` (in the namespace) ends."""
         return self._children.setdefault(pid, asyncio.get_running_loop().create_future())
 
@@ -149,6 +142,22 @@ class LiveTemplate:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
 
+    async def _ask(self, order: Header, key: str) -> _Child:
+        """Give an order that is answered. Raises StartError."""
+        answer: asyncio.Future[_Child] = asyncio.get_running_loop().create_future()
+        self._answers[key] = answer
+        try:
+            self._order(order)
+            async with asyncio.timeout(FORK_TIMEOUT_S):
+                return await answer
+        except TimeoutError as error:
+            raise self._too_slow(order["op"]) from error
+        finally:
+            self._answers.pop(key, None)
+
+    def _too_slow(self, what: str) -> StartError:
+        return StartError(f"template {self.id} did not {what} in {FORK_TIMEOUT_S:g} s")
+
     def _order(self, header: Header) -> None:
         try:
             self.channel.send(header)
@@ -164,38 +173,31 @@ class LiveTemplate:
             pass  # it ended, or parked
         self.channel.close()
         self.gone.set()
-        if self._parking is None:
+        if not self._parking:
             # Its init adopts and reaps the children now.
             self.sandbox.on_adopted_exit(self._child_ended)
         error = StartError(f"template {self.id} ended")
-        waiting: list[asyncio.Future[Any]] = [*self._forks.values(), *self._copies]
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(error)
 
     def _take(self, message: Header) -> None:
         operation = message["op"]
-        if operation == "forked":
-            exit_status = self.exit_of(message["pid"])
-            future = self._forks.get(message["token"])
-            if future is not None and not future.done():
-                future.set_result(exit_status)
-        elif operation == "fork_failed":
-            future = self._forks.get(message["token"])
-            if future is not None and not future.done():
-                future.set_exception(StartError(f"fork failed: {message['reason']}"))
-        elif operation == "copied":
-            self.exit_of(message["pid"])
-            copied = self._copies.pop(0)
-            if not copied.done():
-                copied.set_result(message["pid"])
-        elif operation == "child_exit":
+        if operation == "child_exit":
             self._child_ended(message["pid"], message["status"])
-        elif operation == "parking" and self._parking is not None:
-            self._parking.set_result(None)
+            return
+        key = {"copied": "copy", "parking": "park"}.get(operation) or message["token"]
+        answer = self._answers.get(key)
+        if answer is None or answer.done():
+            return
+        if operation == "fork_failed":
+            answer.set_exception(StartError(f"fork failed: {message['reason']}"))
+        else:
+            pid = message.get("pid", 0)  # none has parked itself
+            answer.set_result((pid, self._exit_of(pid)))
 
     def _child_ended(self, pid: int, status: int) -> None:
-        future = self.exit_of(pid)
+        future = self._exit_of(pid)
         if not future.done():
             future.set_result(status)
         del self._children[pid]

@@ -121,7 +121,7 @@ class RunnerLife(RuleBasedStateMachine):
             end_process=self._end_process,
             began_ns=now_ns(),
         )
-        self.runner.on_gone.append(self._gone)
+        self.runner.on_gone["test"] = self._gone
         self.runner.handlers["results"] = lambda header, _body: self.results.append(header["n"])
 
     def _end_process(self) -> None:

@@ -1,4 +1,4 @@
-"""Calls and functions that are cancelled: what is queued never starts, what runs is told to end.
+"""Cancels calls and functions: what is queued never starts, agents are ordered to end what runs.
 
 A call's mark is in Redis before it is acknowledged; so it holds after a restart, and for inputs
 that are submitted later.
@@ -8,48 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 
-from rekindle.controller.queue.dispatcher import Dispatcher
+from rekindle.controller.core import Core
 from rekindle.controller.queue.finalizer import Finalizer
-from rekindle.controller.queue.inputs import QueuedBatch, ResultBatch
 from rekindle.controller.queue.stream_loader import StreamLoader
-from rekindle.controller.state import Agent, Call, Function, State
+from rekindle.controller.queue.table import InputTable
+from rekindle.controller.state import Agent, Call, Function, QueuedBatch, ResultBatch
 from rekindle.controller.storage.store import QueueStore
-from rekindle.controller.tasks import Tasks
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
-REASON = "the call was cancelled"
 
-
-class Cancelling:
+class Canceller:
     """Cancels calls, and all that a closing app has."""
 
     def __init__(
         self,
-        state: State,
+        core: Core,
         store: QueueStore,
-        dispatcher: Dispatcher,
+        table: InputTable,
         finalizer: Finalizer,
         loader: StreamLoader,
-        tasks: Tasks,
     ) -> None:
-        self._state = state
+        self._state = core.state
+        self._settings = core.settings
+        self._tasks = core.tasks
         self._store = store
-        self._dispatcher = dispatcher
+        self._table = table
         self._finalizer = finalizer
         self._loader = loader
-        self._tasks = tasks
-        loader.cancel = self._over
-
-    async def _over(self, call: Call, indexes: Iterable[int]) -> None:
-        app = call.function.app
-        reason = REASON if call.cancelled else f"the app {app.name!r} was closed"
-        await self._finalizer.finish(call, indexes, pb.CANCELLED, reason)
 
     async def call(self, call_id: str, *, terminate: bool) -> pb.CancelCallReply:
         """Cancel a call; how many of its inputs were queued, and how many ran.
@@ -93,7 +83,7 @@ class Cancelling:
                 continue
             agent = None if isinstance(holder, QueuedBatch) else holder.agent
             if agent is None:
-                # Adrift after a restart: an agent may have it, and is told so when it is back.
+                # Orphaned by a restart: an agent may have it, and hears of it when it is back.
                 queued.append(index)
             else:
                 running.setdefault(agent, []).append(index)
@@ -101,22 +91,25 @@ class Cancelling:
             agent.stop(call.call_id, indexes, kill=terminate)
             reply.running += len(indexes)
         reply.queued += len(queued)
-        await self._finalizer.finish(call, queued, pb.CANCELLED, REASON)
+        await self._finalizer.cancel(call, queued)
 
-    def hung_up(self, call: Call) -> None:
-        """The caller of a call that is waited for is gone."""
-        log.info("the caller is gone", extra=kv(call=call.call_id))
-        self._tasks.start(self.call(call.call_id, terminate=False), "cancel call")
+    def watch_for_caller(self, call: Call) -> None:
+        """Cancel a call that no request waits for, unless its caller comes (back) soon."""
+
+        def look() -> None:
+            waited = any((call.call_id, index) in self._state.waiters for index in call.undone)
+            if call.undone and not waited and not call.function.app.closing:
+                log.info("the caller is gone", extra=kv(call=call.call_id))
+                self._tasks.start(self.call(call.call_id, terminate=False), "cancel call")
+
+        asyncio.get_running_loop().call_later(self._settings.caller_grace_s, look)
 
     async def function(self, function: Function, reason: str) -> None:
         """Complete all undone inputs of a function as CANCELLED, those on the stream too."""
-        self._dispatcher.forget(function)
+        self._table.drop_ready(function)
         calls = [call for call in self._state.calls.values() if call.function is function]
         await asyncio.gather(
-            *(
-                self._finalizer.finish(call, list(call.undone), pb.CANCELLED, reason)
-                for call in calls
-            )
+            *(self._finalizer.cancel(call, list(call.undone), reason) for call in calls)
         )
         await self._loader.drain(function)
         for call in calls:  # what was on its way to the store meanwhile

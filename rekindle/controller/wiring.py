@@ -1,0 +1,180 @@
+"""The one place where the parts of a controller are put together, and what each event leads to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from rekindle.controller.apps import Apps
+from rekindle.controller.core import Core
+from rekindle.controller.events import (
+    AgentJoined,
+    AgentLost,
+    AppForgotten,
+    BlobsReleased,
+    CallerMissing,
+    Event,
+    FunctionOpened,
+    HeartbeatReceived,
+    InputRetried,
+    InputsAccepted,
+    InputsCompleted,
+    InputsRedelivered,
+    NoAgentConnected,
+    RedisReturned,
+    ResultsReceived,
+    RoomFreed,
+)
+from rekindle.controller.logs.appnames import AppNames
+from rekindle.controller.logs.logbook import Logbook
+from rekindle.controller.metrics.metrics import Metrics
+from rekindle.controller.metrics.scrape import Scrape
+from rekindle.controller.metrics.settings import MetricsSettings
+from rekindle.controller.nodes.agents import Agents
+from rekindle.controller.nodes.inbox import AgentInbox
+from rekindle.controller.nodes.orders import Orders
+from rekindle.controller.pools.pool_service import PoolService
+from rekindle.controller.queue.blob_keeper import BlobKeeper
+from rekindle.controller.queue.canceller import Canceller
+from rekindle.controller.queue.completion import Completer
+from rekindle.controller.queue.dead_letters import DeadLetters
+from rekindle.controller.queue.dispatcher import Dispatcher
+from rekindle.controller.queue.finalizer import Finalizer
+from rekindle.controller.queue.intake import Intake
+from rekindle.controller.queue.reaper import Reaper
+from rekindle.controller.queue.redelivery import Redelivery
+from rekindle.controller.queue.result_intake import ResultIntake
+from rekindle.controller.queue.results import ResultStreams
+from rekindle.controller.queue.retention import Retention
+from rekindle.controller.queue.stream_loader import StreamLoader
+from rekindle.controller.queue.table import InputTable
+from rekindle.controller.settings import Settings
+from rekindle.controller.state import State
+from rekindle.controller.status import StatusReport
+from rekindle.controller.storage.letter_store import LetterStore
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.registry import Registry
+from rekindle.controller.storage.shrinking import Shrinking
+from rekindle.controller.storage.store import QueueStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What a controller is started with."""
+
+    instance_id: str
+    token: str = field(repr=False)
+    redis_url: str
+    embedded: bool  # whether Redis is the instance's own
+    settings: Settings
+    metrics: MetricsSettings
+    blob_url: str
+    blob_threshold_bytes: int
+
+
+class Parts:
+    """A controller without its sockets: all parts, each made from those that it needs."""
+
+    def __init__(self, config: Config) -> None:
+        settings = config.settings
+        self.config = config
+        state = State(config.instance_id)
+        core = self.core = Core(state, settings)
+        # Storage
+        link = self.link = RedisLink(
+            config.redis_url,
+            settings.redis_patience_s,
+            on_return=lambda: core.events.publish(RedisReturned()),
+        )
+        store = QueueStore(link, config.instance_id)
+        letter_store = LetterStore(link, config.instance_id)
+        self.registry = Registry(link, config.instance_id)
+        self.shrinking = Shrinking(link) if config.embedded else None
+        # Inputs, from the table up
+        table = InputTable(settings.lease_margin_s)
+        dispatcher = self.dispatcher = Dispatcher(core, table)
+        completer = Completer(core, store, letter_store, table)
+        finalizer = Finalizer(table, dispatcher, completer)
+        loader = self.loader = StreamLoader(core, store, table, dispatcher, finalizer)
+        self.intake = Intake(core, store, table, dispatcher, completer, loader)
+        result_intake = ResultIntake(core, table, dispatcher, completer, finalizer, loader)
+        self.redelivery = Redelivery(core, table, dispatcher, completer, finalizer)
+        self.reaper = Reaper(core, table, self.redelivery, loader)
+        self.canceller = Canceller(core, store, table, finalizer, loader)
+        self.results = ResultStreams(core, store, completer, loader)
+        # What is kept of calls that are done
+        self.blobs = BlobKeeper(core, store, config.blob_url)
+        self.retention = Retention(core, store, self.blobs)
+        self.letters = DeadLetters(core, letter_store, store, self.intake, self.blobs)
+        # Agents and apps
+        logbook = self.logbook = Logbook(self.registry, core.tasks, settings)
+        orders = self.orders = Orders(state, settings)
+        self.app_names = AppNames(state, link, settings.result_ttl_s)
+        self.apps = Apps(
+            core, self.registry, logbook, self.app_names, orders, self.canceller, self.retention
+        )
+        self.agents = Agents(core, self.registry, self.redelivery, logbook)
+        self.inbox = AgentInbox(core, result_intake, self.redelivery, self.reaper, orders, logbook)
+        # Pools, and what is shown
+        self.pools = PoolService(state, link, core.tasks)
+        self.metrics = Metrics(state, config.metrics)
+        self.status = StatusReport(
+            core, store, link, self.metrics, self.pools.scaler, self.letters, self.retention
+        )
+        self.scrape = Scrape(self.metrics, state, self.status)
+        core.events.connect(self.act)
+
+    def start(self) -> None:
+        """Begin what goes on in the background, once what was there before has been read back."""
+        tasks = self.core.tasks
+        self.pools.start()
+        tasks.start(self.reaper.run(), "look for ended leases")
+        tasks.start(self.blobs.run(), "sweep blobs")
+        if self.shrinking is not None:
+            tasks.start(self.shrinking.run(), "make redis smaller")
+
+    def act(self, event: Event) -> None:
+        """Everything that an event leads to, in order. The frequent ones come first."""
+        scaler = self.pools.scaler
+        match event:
+            case RoomFreed(function):
+                self.loader.load_more(function)
+            case InputsAccepted(function, count, params):
+                scaler.accepted(function, params, count)
+            case InputsCompleted(call, statuses):
+                for status, count in statuses.items():
+                    self.metrics.completed(call.function.function_id, status, count)
+                scaler.ended(call.function, call.params, sum(statuses.values()))
+            case ResultsReceived(done):
+                self.metrics.results(done)
+                self.pools.results(done)
+            case BlobsReleased(keys):
+                self.blobs.drop(keys)
+            case HeartbeatReceived(agent):
+                self.metrics.heartbeat(agent)
+                scaler.heartbeat(agent)
+            case InputRetried(call):
+                self.metrics.retried(call.function)
+            case InputsRedelivered(call, count):
+                self.metrics.placed_again(call.function, count)
+            case CallerMissing(call):
+                self.canceller.watch_for_caller(call)
+            case NoAgentConnected():
+                self.agents.missed()
+            case AgentJoined(agent):
+                scaler.joined(agent)
+                self.dispatcher.pump()
+                self.orders.joined()
+            case AgentLost(agent, reason):
+                self.redelivery.agent_lost(agent, reason)
+                self.orders.lost(agent, reason)
+            case FunctionOpened(function):
+                self.orders.open_function(function)
+                scaler.opened(function)
+            case AppForgotten():
+                if self.shrinking is not None:
+                    self.shrinking.soon()
+            case RedisReturned():
+                self.loader.reload()
+            case _:
+                assert_never(event)

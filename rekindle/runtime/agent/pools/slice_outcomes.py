@@ -1,0 +1,104 @@
+"""What became of the inputs of a slice, as the results that the controller stores."""
+
+from __future__ import annotations
+
+from rekindle import exception
+from rekindle.runtime.agent.inputs import outcome
+from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel, Slice
+from rekindle.runtime.agent.inputs.outcome import Outcomes
+from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.finished import Ending, Finished, read_failure
+from rekindle.wire.phases import Phase, Strategy, now_ns
+
+_QUEUE, _LOAD, _EXECUTE = Phase.QUEUE.value, Phase.LOAD_INPUT.value, Phase.EXECUTE.value
+
+
+class SliceOutcomes(Outcomes):
+    """Results that became known together: everything they have in common is set once."""
+
+    def __init__(self, runner: Runner, piece: Slice) -> None:
+        super().__init__(piece.order)
+        self._runner = runner
+        self._slice = piece
+        self._value = pb.Result(
+            call_id=piece.order.call_id,
+            function_id=piece.order.function_id,
+            status=pb.SUCCESS,
+            runner_id=runner.id,
+            strategy=Strategy.WARM.value,
+            marks=[pb.PhaseMark(phase=phase) for phase in (_QUEUE, _LOAD, _EXECUTE)],
+        )
+        self._queue, self._load, self._execute = self._value.marks
+
+    def take(self, one: Assignment, record: Finished) -> None:
+        """An input of the slice has ended, with this record of its runner."""
+        piece = self._slice
+        self.execute_ns += record.ended_ns - record.began_ns
+        queued_ns = piece.handed_ns if piece.to_idle and piece.taken == 0 else record.began_ns
+        piece.taken += 1
+        if (
+            record.ending != Ending.RETURNED
+            or one.cancel is not Cancel.NO
+            or piece.started_for == record.number
+        ):
+            self.add(one, self._in_full(one, queued_ns, record))
+            return
+        result = self._value
+        result.submitted_ns = one.order.submitted_ns
+        result.index = record.number
+        result.data = record.data
+        self._queue.at_ns = queued_ns
+        self._load.at_ns = record.loaded_ns
+        self._execute.at_ns = record.ended_ns
+        self.add_serialized(one, pb.SUCCESS, result.SerializeToString())
+
+    def _in_full(self, one: Assignment, queued_ns: int, record: Finished) -> pb.Result:
+        """A value, or the user's exception, with the start of the runner where it waited for it."""
+        result = _begin(self._runner, self._slice, one, queued_ns)
+        result.marks.add(phase=_LOAD, at_ns=record.loaded_ns)
+        result.marks.add(phase=_EXECUTE, at_ns=record.ended_ns)
+        if self._slice.started_for == one.index:
+            result.notes.extend(self._runner.notes)
+        if one.cancel is not Cancel.NO or record.ending == Ending.CANCELLED:
+            outcome.set_cancelled(result, "the input was cancelled while it ran")
+        elif record.ending == Ending.RETURNED:
+            result.status, result.data = pb.SUCCESS, record.data
+        else:
+            description, result.data = read_failure(record.data)
+            result.status = pb.FAILURE
+            result.error_type = description["error_type"]
+            result.message = description["message"]
+            result.traceback = description["traceback"]
+        return result
+
+
+def timed_out(runner: Runner, one: Assignment, label: str, timeout_s: float) -> Outcomes:
+    """It ran longer than it may; its runner was killed."""
+    piece = next(piece for piece in runner.slices if one.index in piece.left)
+    result = _begin(runner, piece, one, piece.handed_ns)
+    result.marks.add(phase=_EXECUTE, at_ns=now_ns())
+    result.status = pb.TIMEOUT
+    result.error_type = outcome.type_name(exception.FunctionTimeoutError)
+    result.message = (
+        f"{label} ran longer than timeout={timeout_s:g} s and was stopped; "
+        "give the function a longer timeout if it needs one"
+    )
+    outcomes = outcome.of_one(one, result)
+    outcomes.execute_ns = int(timeout_s * 1e9)
+    return outcomes
+
+
+def _begin(runner: Runner, piece: Slice, one: Assignment, queued_ns: int) -> pb.Result:
+    """A result with the marks up to the hand-over of its input to the runner."""
+    result = outcome.blank(one)
+    result.runner_id = runner.id
+    if piece.started_for == one.index:
+        result.strategy = runner.strategy.value
+        marks = [(_QUEUE, runner.began_ns), *runner.marks]
+    else:
+        result.strategy = Strategy.WARM.value
+        marks = [(_QUEUE, queued_ns)]
+    for name, at_ns in marks:
+        result.marks.add(phase=name, at_ns=at_ns)
+    return result

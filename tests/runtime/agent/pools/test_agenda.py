@@ -1,0 +1,59 @@
+"""The agenda of pools: one pass for all that has changed, and never one inside of another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
+
+ONE, OTHER = ("fu-1", ""), ("fu-2", "")
+
+
+class Passes:
+    """Notes what each pass was for; the first one changes a pool again, as a pass may."""
+
+    def __init__(self) -> None:
+        self.agenda = Agenda(self.run)
+        self.seen: list[list[PoolKey]] = []
+        self.depth = 0
+
+    def run(self, due: Iterable[PoolKey]) -> None:
+        self.depth += 1
+        assert self.depth == 1
+        self.seen.append(list(due))
+        if len(self.seen) == 1:
+            self.agenda.add(ONE)
+        self.depth -= 1
+
+
+def test_changes_of_one_turn_are_one_pass_and_what_a_pass_changes_is_for_the_next() -> None:
+    async def scenario() -> None:
+        passes = Passes()
+        for key in (ONE, OTHER, ONE, ONE):
+            passes.agenda.add(key)
+        assert not passes.seen
+        await asyncio.sleep(0)
+        assert passes.seen == [[ONE, OTHER]]
+        await asyncio.sleep(0)
+        assert passes.seen == [[ONE, OTHER], [ONE]]
+        await asyncio.sleep(0)
+        assert len(passes.seen) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_pool_is_looked_at_later_once_and_not_when_it_is_closed() -> None:
+    async def scenario() -> None:
+        passes = Passes()
+        passes.seen.append([])  # nothing is changed by a pass
+        passes.agenda.add_later(ONE, 0.01)
+        passes.agenda.add_later(ONE, 0.02)
+        passes.agenda.add_later(OTHER, 0.01)
+        passes.agenda.remove(OTHER)
+        while len(passes.seen) < 2:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.03)
+        assert passes.seen[1:] == [[ONE]]
+
+    asyncio.run(scenario())
