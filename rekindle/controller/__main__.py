@@ -29,7 +29,7 @@ log = logging.getLogger("rekindle.controller")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until told to end. Returns the exit status."""
+    """Serve until ordered to end. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rekindle.controller")
     parser.add_argument("--dir", required=True, type=Path, help="instance directory")
     parser.add_argument("--redis-url", default="", help="default: the instance's own Redis")

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Tasks:
-    """A set of running tasks that nobody awaits."""
+    """A set of running tasks that no one awaits."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()

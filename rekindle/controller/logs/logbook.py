@@ -19,7 +19,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 
 _RECENT = 2000  # lines of an app in memory
-#: Lines that somebody follows and has not been sent yet, or that are not stored, are kept beyond
+#: Lines that someone follows and has not been sent yet, or that are not stored, are kept beyond
 #: that, up to so many and so many characters; what is left out then is counted, and it is said.
 _UNREAD = 200_000
 _UNREAD_CHARACTERS = 64 << 20
@@ -35,7 +35,7 @@ _UNSTORED = 50_000
 
 @dataclass(slots=True, eq=False)
 class _Follower:
-    """Somebody who follows: up to where it was sent, and what went from memory before it was."""
+    """Someone who follows: up to where it was sent, and what went from memory before it was."""
 
     position: int
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,7 +52,7 @@ class _Book:
     closed: bool = False
 
     def add(self, line: pb.LogLine) -> None:
-        """Keep a line, and let the oldest go that nobody needs or that are too many."""
+        """Keep a line, and let the oldest go that no one needs or that are too many."""
         recent = self.recent
         recent.append(line)
         self.characters += len(line.text)

@@ -1,4 +1,4 @@
-"""Which lines of a log somebody wants to see."""
+"""Which lines of a log someone wants to see."""
 
 from __future__ import annotations
 

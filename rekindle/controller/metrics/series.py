@@ -96,7 +96,7 @@ class Book:
         return self._by_label.get(label) or self._by_label.get(OTHERS)
 
     def tidy(self, now: float) -> None:
-        """Forget functions whose app is closed, and series that nobody has needed for a while."""
+        """Forget functions whose app is closed, and series that no one has needed for a while."""
         gone = [one for one in self._by_id if self._label_of(one) is None]
         for function_id in gone:
             series = self._by_id[function_id]

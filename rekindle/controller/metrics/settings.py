@@ -11,7 +11,7 @@ from rekindle.exception import InvalidError
 
 @dataclass(frozen=True, kw_only=True)
 class MetricsSettings:
-    """Each is read from the variable named beside it."""
+    """Each is read from the variable named with it."""
 
     #: REKINDLE_METRICS_FUNCTIONS: so many functions have series of their own; the others are
     #: counted together.

@@ -1,7 +1,7 @@
 """``declared``: what the function's decorator says, and nothing else. The default.
 
 An idle runner is kept for the function's ``scaledown_window``, and a template that a start has made
-stays after it: nobody who has set nothing gets a slower start than the window promises.
+stays after it: no one who has set nothing gets a slower start than the window promises.
 """
 
 from __future__ import annotations

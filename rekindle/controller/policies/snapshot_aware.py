@@ -9,7 +9,7 @@ inputs come (idle_times.py). Four decisions:
   times on, each stretch of the quiet time is held at the level that is cheapest there; then, where
   more starts than the target allows would be late, stretches are raised to a level that is in time,
   the cheapest late input first. So a timer's function is made ready just before it fires.
-- **Idle runners beside busy ones** are kept as long as their memory costs what a start costs.
+- **Idle runners alongside busy ones** are kept as long as their memory costs what a start costs.
 - **Load.** Where a start from what lies below the runners is in time, one is started when an input
   has waited for as long as such a start takes: with short inputs a busy runner is free sooner.
   Where it is not, spare runners are kept by Little's law: inputs in flight are Poisson distributed
@@ -119,7 +119,7 @@ class SnapshotAwareSizer:
         self.quiet_since = now
 
     def plan(self, view: PoolView) -> PoolPlan:
-        """What pays. Before the first input too: a plan may not be made anew at once with it."""
+        """What pays. Before the first input too: a plan may not be made again at once with it."""
         if not self.arrivals:
             self.first_arrival = view.now
         self._measure(view)
@@ -148,7 +148,7 @@ class SnapshotAwareSizer:
     # ---- quiet times -----------------------------------------------------------------------
 
     def _scheduled(self, view: PoolView) -> _Schedule:
-        """The schedule; made anew when the quiet times, or what was measured, have changed."""
+        """The schedule; made again when the quiet times, or what was measured, have changed."""
         before = self._schedule
         if (
             before is not None
@@ -220,7 +220,7 @@ class SnapshotAwareSizer:
         self._seen = (view.now, view.demand_s, view.started)
 
     def _spare(self, view: PoolView, schedule: _Schedule, base: Level) -> int:
-        """Idle runners to have beside the busy ones, where a start would be late."""
+        """Idle runners to have alongside the busy ones, where a start would be late."""
         if view.levels[base].start_s <= schedule.target_s or self._load <= 0.0:
             return 0
         needed = runners_for(
@@ -271,7 +271,7 @@ class _Schedule:
     choice: Sequence[cost_model.Option]
     rest: tuple[Rest, ...]
     target_s: float
-    #: For how long an idle runner beside busy ones pays.
+    #: For how long an idle runner alongside busy ones pays.
     keep_s: float
     #: What is held below runners, from so many starts a second on.
     bases: Sequence[tuple[float, Level]]

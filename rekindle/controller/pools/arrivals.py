@@ -40,7 +40,7 @@ KEPT_DAYS = 8
 #: A record that nothing is added to goes after this.
 _TTL_S = 30 * 24 * 3600
 _FLUSH_S = 2.0
-#: A series that nobody used for so long leaves memory; Redis has it.
+#: A series that no one used for so long leaves memory; Redis has it.
 _IDLE_S = 600.0
 _DAY_S = 86400
 #: Series of one function (instances of a class); what comes beyond is not recorded by itself.

@@ -42,7 +42,7 @@ def shares(runners: int, most: int | None, nodes: Sequence[AgentCapacity]) -> di
 
 
 def settled(most: int | None, nodes: Sequence[AgentCapacity]) -> bool:
-    """Whether nobody has more than its share, so that nothing has to be looked at again."""
+    """Whether no one has more than its share, so that nothing has to be looked at again."""
     if most is None:
         return True
     target = _filled(most, nodes)

@@ -1,7 +1,7 @@
 """The autoscaler: runs each pool's policy on what happens there, and sends agents its plans.
 
-It is told of arrivals and results as they happen and of the rest by heartbeats. A pool is planned
-anew when something has happened to it, at most every other second, or when its policy asked to be;
+It hears of arrivals and results as they happen and of the rest by heartbeats. A pool is planned
+again when something has happened to it, at most every other second, or when its policy asked to be;
 one to which nothing happens costs nothing. Agents follow a plan without asking again, so nothing
 waits for this room, and nothing stops when it does.
 """
@@ -14,31 +14,31 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from rekindle.controller import policies
 from rekindle.controller.metrics.starts import Start
-from rekindle.controller.nodes.agentnews import AgentNews, entries
+from rekindle.controller.nodes.agentnews import AgentNews
 from rekindle.controller.policies.policy import Policy
 from rekindle.controller.pools import pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog
-from rekindle.controller.pools.costs import CostBook, kind_of
+from rekindle.controller.pools.costs import CostBook
 from rekindle.controller.pools.plan_publisher import PlanPublisher
 from rekindle.controller.pools.pool_settings import EVERY, EffectiveSettings, SettingsBook
 from rekindle.controller.pools.pool_state import PoolState, tell_past
 from rekindle.controller.state import Agent, Function, State
 from rekindle.controller.tasks import Tasks
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-#: A pool is planned anew this often at most, but when its settings change or its policy asks.
+#: A pool is planned again this often at most, but when its settings change or its policy asks.
 REPLAN_S = 2.0
 #: For so long plans are made in one go; inputs and results have their turn before the next one.
 _AT_ONCE_S, _PAUSE_S = 0.02, 0.02
-#: Recorded arrivals that a new sizer is told of.
+#: Recorded arrivals that a new sizer learns from.
 _PAST = 5_000
 #: Instances of one class that are sized by themselves; others follow the class's plan.
 _MOST_INSTANCES = 256
@@ -73,10 +73,6 @@ class Scaler:
 
     # ---- what the other rooms say ----------------------------------------------------------
 
-    async def load(self, function: Function) -> None:
-        """What is kept of a function of the controller before this one."""
-        await self.book.load(function.function_id)
-
     def opened(self, function: Function) -> None:
         """A function is registered, or was restored: its plan goes to the agents."""
         function.limit = self.effective(function).settings.max_containers or 0
@@ -99,7 +95,7 @@ class Scaler:
         first, woken = not pool.arrivals, not pool.in_flight
         pool.arrived(count, now)
         self.arrivals.arrived((pool.label, pool.digest), count, now)
-        # At once: the plan of a pool that nobody used says nothing of what is to stay now.
+        # At once: the plan of a pool that no one used says nothing of what is to stay now.
         if first or (woken and pool.replan_at <= now):
             self._replan(pool, now)
         elif woken or pool.replan_at <= now:
@@ -126,12 +122,12 @@ class Scaler:
             self._touch(pool, now=True)
         self.tick()
 
-    def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
-        """An agent told of itself."""
+    def heartbeat(self, agent: Agent) -> None:
+        """An agent reported on itself."""
         now = self._clock()
         told, before_told = set(), self._told.get(agent.agent_id, set())
-        for entry in entries(stats, "held"):
-            key = (str(entry.get("function_id")), str(entry.get("params", "")))
+        for entry in agent.stats.held:
+            key = (entry.function_id, entry.params)
             told.add(key)
             pool = self._pools.get(key)
             if pool is None:
@@ -142,7 +138,7 @@ class Scaler:
             levels = costs.levels(snapshots=_snapshots(pool))
             costs.held(entry)
             changed = costs.levels(snapshots=_snapshots(pool)) is not levels
-            quiet = pool.rested(now - float(entry.get("quiet_s") or 0.0))
+            quiet = pool.rested(now - entry.quiet_s)
             if changed or quiet or (before is None and pool.sent) or self._orders.over_share(pool):
                 self._touch(pool)
         self._told[agent.agent_id] = told
@@ -151,23 +147,23 @@ class Scaler:
                 pool.reported.pop(agent.agent_id, None)
                 if pool.rested(now):
                     self._touch(pool)
-        for start, raw in self._news.starts(agent.agent_id, stats):
+        for start in self._news.starts(agent):
             function = self._state.functions.get(start.function_id)
             if function is not None and start.ok:
-                self._started(function, start, raw)
-        for entry in self._news.evictions(agent.agent_id, stats):
-            pool = self._pools.get((str(entry.get("function_id")), ""))
+                self._started(function, start)
+        for eviction in self._news.evictions(agent):
+            pool = self._pools.get((eviction.function_id, ""))
             if pool is not None:  # some policies learn from it
-                self._policy(pool.effective).evicted(float(entry.get("priority") or 0.0))
-        for function_id, calls, seconds in self._news.direct(agent.agent_id, stats):
+                self._policy(pool.effective).evicted(eviction.priority)
+        for function_id, calls, seconds in self._news.direct(agent):
             function = self._state.functions.get(function_id)
             if function is not None:
                 self._called_directly(function, calls, seconds, now)
 
-    def _started(self, function: Function, start: Start, raw: Mapping[str, Any]) -> None:
+    def _started(self, function: Function, start: Start) -> None:
         costs = self.costs.of(f"{function.app.name}.{function.name}")
-        costs.started(kind_of(start, raw), start.seconds)
-        key = (start.function_id, str(raw.get("params", "")))
+        costs.started("restore_disk" if start.from_disk else start.strategy, start.seconds)
+        key = (start.function_id, start.params)
         pool = self._pools.get(key) or self._pools.get((start.function_id, ""))
         if pool is not None:
             pool.started += 1
@@ -255,7 +251,7 @@ class Scaler:
             self._of_function.setdefault(function.function_id, []).append(pool)
             if digest:
                 whole = self._pools.get((function.function_id, ""))
-                if whole is not None:  # nobody uses the class without parameters
+                if whole is not None:  # no one uses the class without parameters
                     self._touch(whole, now=True)
             self._prime(pool)
             self._touch(pool, now=True)
@@ -291,7 +287,7 @@ class Scaler:
         self._touch(pool, now=True)
 
     def _touch(self, pool: PoolState, *, now: bool = False) -> None:
-        """Plan it anew at the next tick, or once its time has come."""
+        """Plan it again at the next tick, or once its time has come."""
         self._dirty[pool.function.function_id, pool.digest] = pool
         if now:
             pool.replan_at = -1.0
@@ -384,18 +380,18 @@ class Scaler:
 
     # ---- for people ------------------------------------------------------------------------
 
-    def report(self, function: Function) -> dict[str, Any]:
+    def report(self, function: Function) -> pb.PoolsStatus:
         """Settings, pools and costs of a function, for the status."""
         label = f"{function.app.name}.{function.name}"
         costs = self.costs.of(label)
         service = self.arrivals.service((label, ""))
-        return {
-            **self.effective(function).report(),
-            "pools": [pool.report() for pool in self._of(function)],
-            **costs.report(),
-            "service_ms": round(1000 * service.mean_s, 3),
-            "service_p95_ms": round(1000 * service.quantile_s(0.95), 3),
-        }
+        return pb.PoolsStatus(
+            settings=self.effective(function).report(),
+            pools=[pool.report() for pool in self._of(function)],
+            costs=costs.report(),
+            service_ms=round(1000 * service.mean_s, 3),
+            service_p95_ms=round(1000 * service.quantile_s(0.95), 3),
+        )
 
 
 def _clock() -> Callable[[], float]:

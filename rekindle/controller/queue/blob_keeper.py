@@ -48,7 +48,7 @@ class BlobKeeper:
         """Sweep now and then, until cancelled."""
         if not self._url:
             return
-        age_s = min(self._settings.result_ttl_s, self._settings.invoke_ttl_s)
+        age_s = min(self._settings.result_ttl_s, self._settings.invoke_result_ttl_s)
         while True:
             await asyncio.sleep(min(_MOST_BETWEEN_S, age_s / 2))
             try:

@@ -104,7 +104,7 @@ class Completer:
     def ttl(self, call: Call) -> int:
         """How long results of a call are kept, in seconds."""
         settings = self._settings
-        return settings.invoke_ttl_s if call.kind == "invoke" else settings.result_ttl_s
+        return settings.invoke_result_ttl_s if call.kind == "invoke" else settings.result_ttl_s
 
     async def _hand_over(self, batch: ResultBatch, got: Completion) -> None:
         call = batch.call

@@ -1,6 +1,6 @@
 """Inputs that were given up: kept for who looks into it, put back on the queue, or dropped.
 
-Only inputs of calls that nobody waits for: ``.spawn`` and ``.map``. A letter is made with the
+Only inputs of calls that no one waits for: ``.spawn`` and ``.map``. A letter is made with the
 result (finalizer.py) and stored with it (lua/complete.lua), so there is one exactly when the input
 ended that way.
 """

@@ -100,7 +100,7 @@ class Finalizer:
 def letter_of(item: DetachedInput, result: pb.Result) -> tuple[bytes, bytes] | None:
     """The dead letter of an input that ends so, and the request that would bring it back.
 
-    None for one that leaves none: only inputs of calls that nobody waits for are kept.
+    None for one that leaves none: only inputs of calls that no one waits for are kept.
     """
     call = item.call
     if call.kind == "invoke" or not _is_dead(item, result):

@@ -194,7 +194,7 @@ class Intake:
         got: Acceptance,
         size: int,
     ) -> None:
-        """Take new inputs into memory, unless somebody has found them there already."""
+        """Take new inputs into memory, unless someone has found them there already."""
         if got.entry in function.entries or function.tombstones.is_gone(got.entry):
             return
         inputs = list(request.inputs)

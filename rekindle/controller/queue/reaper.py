@@ -1,9 +1,9 @@
-"""Leases: what an agent has lost track of is placed again, and what nobody has is taken back.
+"""Leases: what an agent has lost track of is placed again, and what no one has is taken back.
 
 An input may be at an agent for its startup_timeout, its timeout and a margin without the agent
-saying so; each heartbeat that names it begins that time anew. Entries of the queue that are pending
-in Redis for so long without being in memory here (taken under another name, or lost track of) are
-claimed with XAUTOCLAIM.
+saying so; each heartbeat that names it begins that time again. Entries of the queue that are
+pending in Redis for so long without being in memory here (taken under another name, or lost track
+of) are claimed with XAUTOCLAIM.
 """
 
 from __future__ import annotations

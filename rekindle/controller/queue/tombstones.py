@@ -2,10 +2,10 @@
 
 A reader asks Redis what is undone, and by the time that it acts on the answer, an input of it may
 have been taken up by another, run, completed and dropped from memory. To the reader it then looks
-like one that nobody has. So whoever reads holds a pass while it does, and what is completed
+like one that no one has. So whoever reads holds a pass while it does, and what is completed
 meanwhile is remembered until all passes that are older have been given back.
 
-Knows nothing of inputs: it is told names.
+Knows nothing of inputs: it knows names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 
 class Tombstones:
-    """The names that were completed while somebody reads."""
+    """The names that were completed while someone reads."""
 
     def __init__(self) -> None:
         self._turn = 0

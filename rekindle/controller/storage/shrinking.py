@@ -25,7 +25,7 @@ _AFTER_S = 1.0
 
 
 class Shrinking:
-    """Looks now and then, and when it is told that something went."""
+    """Looks now and then, and when asked to."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
@@ -44,10 +44,10 @@ class Shrinking:
                 await asyncio.sleep(_AFTER_S)
             except TimeoutError:
                 pass
-            told = self._wanted.is_set()
+            asked = self._wanted.is_set()
             self._wanted.clear()
             try:
-                await self.look(purge=told)
+                await self.look(purge=asked)
             except ServiceError as error:
                 log.warning("redis was not made smaller", extra=kv(reason=error))
 

@@ -176,7 +176,7 @@ class QueueStore:
         return [_entry(raw) for raw in reply[1:]], reply[0] > 0
 
     async def pending(self, function_id: str, idle_ms: int = -1) -> list[str]:
-        """Ids of entries that somebody took and that are not completed.
+        """Ids of entries that someone took and that are not completed.
 
         With ``idle_ms``: those that were not touched for so long, which become this controller's.
         """
@@ -199,7 +199,7 @@ class QueueStore:
         return [_entry(raw) for raw in reply]
 
     async def discard(self, function_id: str, entry: str) -> None:
-        """Drop an entry that nobody can make sense of."""
+        """Drop an entry that no one can make sense of."""
         queue = keys.queue(function_id)
         await self._link.commands(
             [("XACK", queue, keys.GROUP, entry), ("XDEL", queue, entry)], patience_s=_FOREVER
