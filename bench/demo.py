@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lab import script
+from lab import markdown, script
 from rekindle.bench import harness, live, plot, table
 from rekindle.bench import machine as machines
 from rekindle.bench.records import Report
@@ -62,7 +62,7 @@ def main() -> int:
 
     console.print(table.render(report))
     report.write_json(options.json)
-    options.file("demo.md").write_text(table.markdown(report), encoding="utf-8")
+    options.file("demo.md").write_text(markdown.of_report(report), encoding="utf-8")
     if any(result.runs for result in report.results):
         plot.save(report, options.file("demo.png"))
     console.print(f"\n[dim]figures: {options.json} and {options.results}/demo.{{md,png}}[/]\n")

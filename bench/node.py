@@ -27,6 +27,7 @@ import psutil
 from rekindle import paths
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
+from rekindle.wire.messages import spec_message
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
@@ -81,7 +82,7 @@ class Controller(rpc.AgentGatewayServicer):
             max_containers=RUNNERS,
         )
         code = cloudpickle.dumps({"kind": "function", "callable": noop}, protocol=5)
-        function = pb.FunctionDef(name="noop", spec_json=spec.to_json(), code=code)
+        function = pb.FunctionDef(spec=spec_message(spec), code=code)
         return pb.FetchFunctionReply(app_id="ap-bench", function=function)
 
     async def order(self, **order: Any) -> None:

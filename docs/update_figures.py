@@ -1,16 +1,12 @@
 """Put the figures of a benchmark into the README, between the two marks that are there for them.
 
-.venv/bin/python docs/update_figures.py bench/results/demo.json [README.md]
+.venv/bin/python docs/update_figures.py bench/results/demo.md [README.md]
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-
-from rekindle.bench.records import Report
-from rekindle.bench.table import markdown
 
 START = "<!-- figures: start -->"
 END = "<!-- figures: end -->"
@@ -31,8 +27,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{__doc__}\n")
         return 2
     readme = Path(arguments[1] if len(arguments) == 2 else "README.md")
-    report = Report.from_dict(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
-    text = replaced(readme.read_text(encoding="utf-8"), markdown(report))
+    figures = Path(arguments[0]).read_text(encoding="utf-8")
+    text = replaced(readme.read_text(encoding="utf-8"), figures)
     readme.write_text(text, encoding="utf-8")
     return 0
 

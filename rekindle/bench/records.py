@@ -7,7 +7,6 @@ that are there keep their meaning.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,23 +87,6 @@ class StrategyResult:
             "errors": list(self.errors),
         }
 
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> StrategyResult:
-        """The inverse of ``to_dict``; figures that follow from the runs are computed again."""
-        return cls(
-            strategy=str(raw["strategy"]),
-            runs=[
-                Run(
-                    total_ms=float(run["total_ms"]),
-                    phases={str(name): float(ms) for name, ms in run["phases"].items()},
-                    pss_bytes=int(run.get("pss_bytes", 0)),
-                    runner_id=str(run.get("runner_id", "")),
-                )
-                for run in raw["runs"]
-            ],
-            errors=[str(line) for line in raw.get("errors", ())],
-        )
-
 
 @dataclass(kw_only=True)
 class Report:
@@ -139,15 +121,6 @@ class Report:
             raw["times_faster_than_cold"] = None if speedup is None else round(speedup, 2)
             results.append(raw)
         return {"machine": self.machine, "function": self.function, "results": results}
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Report:
-        """The inverse of ``to_dict``."""
-        return cls(
-            function=str(raw["function"]),
-            machine=dict(raw["machine"]),
-            results=[StrategyResult.from_dict(result) for result in raw["results"]],
-        )
 
     def write_json(self, path: Path) -> None:
         """Write the report to ``path``, making its directory where it is missing."""

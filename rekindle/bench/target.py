@@ -5,7 +5,6 @@ The total is taken around ``.remote()`` itself; the phases are those of the call
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -70,8 +69,7 @@ class FunctionTarget:
 
     def _told(self) -> dict[str, int]:
         client, _, _ = self.function._declaration.resolve()
-        status = json.loads(background().run(client.status()))
         told: dict[str, int] = {}
-        for agent in status["agents"]:
-            told.update((agent.get("stats") or {}).get("measured_pss_bytes", {}))
+        for agent in background().run(client.status()).agents:
+            told.update(agent.stats.measured_pss_bytes)
         return told

@@ -94,26 +94,15 @@ def _choice(values: tuple[Any, ...]) -> Any:
     if all(isinstance(value, str) for value in values):
         return click.Choice(values)
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return _IntChoice(values)
+        return _IntChoice([str(value) for value in values])
     return None
 
 
-class _IntChoice(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+class _IntChoice(click.Choice):  # type: ignore[type-arg,unused-ignore]
     """One of some whole numbers."""
 
-    name = "choice"
-
-    def __init__(self, values: tuple[int, ...]) -> None:
-        self._values = values
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return "[" + "|".join(str(value) for value in self._values) + "]"
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if str(value) not in [str(known) for known in self._values]:
-            known = ", ".join(str(known) for known in self._values)
-            self.fail(f"{value!r} is not one of {known}.", param, ctx)
-        return int(value)
+        return int(super().convert(str(value), param, ctx))
 
 
 def _shown(annotation: Any) -> str:

@@ -5,7 +5,6 @@ It is that of $REKINDLE_DIR, or what ``rekindle up`` keeps. Nothing is started f
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -30,12 +29,11 @@ M = TypeVar("M", bound=Message)
 class OperatorClient(Client):
     """A client with the requests of operators."""
 
-    async def report(self, patience_s: float = PATIENCE_S, *, pools: bool = True) -> dict[str, Any]:
+    async def report(self, patience_s: float = PATIENCE_S, *, pools: bool = True) -> pb.StatusReply:
         """What the controller knows of itself. Of many functions, ``pools`` are most of it."""
         request = pb.StatusRequest(without_pools=not pools)
         reply: pb.StatusReply = await self._unary("Status", request, patience_s)
-        report: dict[str, Any] = json.loads(reply.json)
-        return report
+        return reply
 
     def request(self, method: str, request: Message, reply: type[M]) -> M:
         """Make another request of the contract, and wait for its reply."""

@@ -13,6 +13,10 @@ from rekindle.cli.tables import console, json_option, print_json, table
 from rekindle.exception import NotFoundError
 from rekindle.sdk import pool_settings
 from rekindle.sdk.checks import nearest
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict, option_values
+
+Entry = tuple[str, pb.FunctionStatus]  # APP.FUNCTION, and what is known of it
 
 
 @click.group()
@@ -27,19 +31,22 @@ def list_pools(name: str | None, as_json: bool) -> int:
     """List functions: settings, policy, runners, resting level, memory, measured start costs."""
     report = operator.ask(operator.connect().report())
     entries = [
-        {"function": f"{app['name']}.{function['name']}", "app_id": app["app_id"], **function}
-        for app in report.get("apps", [])
-        for function in app.get("functions", [])
+        (f"{app.name}.{function.name}", function)
+        for app in report.apps
+        for function in app.functions
     ]
     if name is not None:
-        known = {entry["function"] for entry in entries}
+        known = {label for label, _ in entries}
         if name not in known:
             near = nearest(name, known) or f"; there are: {', '.join(sorted(known)) or 'none'}"
             raise NotFoundError(f"no function {name!r} is running{near}")
-        entries = [entry for entry in entries if entry["function"] == name]
+        entries = [entry for entry in entries if entry[0] == name]
     if as_json:
-        keys = ("function", "function_id")
-        print_json([{key: one[key] for key in keys} | (one.get("pool") or {}) for one in entries])
+        whole = [
+            {"function": label, "function_id": function.function_id, **as_dict(function.pool)}
+            for label, function in entries
+        ]
+        print_json(whole)
     elif entries:
         _show(entries, report)
     else:
@@ -47,76 +54,78 @@ def list_pools(name: str | None, as_json: bool) -> int:
     return 0
 
 
-def _show(entries: list[dict[str, Any]], report: dict[str, Any]) -> None:
+def _show(entries: list[Entry], report: pb.StatusReply) -> None:
     out = console()
     out.print(_pools(entries))
     out.print()
     out.print(_costs(entries))
-    for agent in report.get("agents", []):
-        memory = (agent.get("stats") or {}).get("memory") or {}
-        if memory.get("budget_bytes"):
+    for agent in report.agents:
+        memory = agent.stats.memory
+        if memory.budget_bytes:
             out.print(
-                f"\n{agent.get('host', '?')}: {_mib(memory.get('held_bytes'))} MiB held of a "
-                f"budget of {_mib(memory['budget_bytes'])} MiB (RSS {_mib(memory['rss_bytes'])}, "
-                f"PSS {_mib(memory['pss_bytes'])}, mapped {_mib(memory['mapped_bytes'])}, "
-                f"snapshots cached {_mib(memory.get('cached_bytes'))})",
+                f"\n{agent.host}: {_mib(memory.held_bytes)} MiB held of a "
+                f"budget of {_mib(memory.budget_bytes)} MiB (RSS {_mib(memory.rss_bytes)}, "
+                f"PSS {_mib(memory.pss_bytes)}, mapped {_mib(memory.mapped_bytes)}, "
+                f"snapshots cached {_mib(memory.cached_bytes)})",
                 markup=False,
                 soft_wrap=True,
             )
-            for gone in memory.get("evicted", [])[-3:]:
+            for gone in memory.evicted[-3:]:
                 out.print(
-                    f"  given up: {gone['what']} of {gone['function']}, "
-                    f"{_mib(gone['bytes'])} MiB, idle {gone['idle_s']:g} s ({gone['reason']})",
+                    f"  given up: {gone.what} of {gone.function}, "
+                    f"{_mib(gone.bytes)} MiB, idle {gone.idle_s:g} s ({gone.reason})",
                     markup=False,
                     soft_wrap=True,
                 )
 
 
-def _pools(entries: list[dict[str, Any]]) -> Table:
+def _pools(entries: list[Entry]) -> Table:
     made = table(
         *("function", ">min", ">max", ">buffer", ">window", "policy"),
         *(">busy", ">idle", ">starting", "held", "why"),
     )
-    for entry in entries:
-        held = entry.get("pool") or {}
-        most = held.get("max_containers")
-        changed = "*" if held.get("changed") else ""
-        rest = "disk" if (held.get("sizes") or {}).get("snapshot_bytes") else "none"
-        for place, one in enumerate(held.get("pools") or [{}]):
-            name = entry["function"] + (f"({one['params'][:8]})" if one.get("params") else "")
+    for label, function in entries:
+        held, settings = function.pool, function.pool.settings
+        changed = "*" if settings.HasField("changed") else ""
+        rest = "disk" if held.costs.sizes.get("snapshot_bytes") else "none"
+        for place, one in enumerate(held.pools or [pb.PoolStatus()]):
             made.add_row(
-                name,
-                str(held.get("min_containers", "?")),
-                "-" if most is None else str(most),
-                str(held.get("buffer_containers", "?")),
-                f"{held.get('scaledown_window', 0):g} s",
-                f"{held.get('policy', '?')}{_options(held)}{changed}" if not place else "",
-                str(one.get("busy", 0)),
-                str(one.get("idle", 0)),
-                str(one.get("starting", 0)),
-                ", ".join(sorted({str(a.get("level")) for a in one.get("agents", [])})) or rest,
-                one.get("why", ""),
+                label + (f"({one.params[:8]})" if one.params else ""),
+                str(settings.min_containers),
+                _most(settings, "-"),
+                str(settings.buffer_containers),
+                f"{settings.scaledown_window:g} s",
+                f"{settings.policy}{_options(settings)}{changed}" if not place else "",
+                str(one.busy),
+                str(one.idle),
+                str(one.starting),
+                ", ".join(sorted({at.report.level for at in one.agents})) or rest,
+                one.why,
             )
     return made
 
 
-def _options(held: dict[str, Any]) -> str:
-    options = held.get("policy_options") or {}
+def _most(settings: pb.PoolSettings, without: str) -> str:
+    return str(settings.max_containers) if settings.HasField("max_containers") else without
+
+
+def _options(settings: pb.PoolSettings) -> str:
+    options = option_values(settings.policy_options)
     return f" ({', '.join(f'{k}={v}' for k, v in options.items())})" if options else ""
 
 
-def _costs(entries: list[dict[str, Any]]) -> Table:
+def _costs(entries: list[Entry]) -> Table:
     made = table(
         *("function", ">fork ms", ">restore ms", ">from disk ms", ">cold ms", ">input ms"),
         *(">runner MiB", ">template MiB", ">snapshot MiB"),
     )
-    for entry in entries:
-        held = entry.get("pool") or {}
-        starts, sizes = held.get("starts") or {}, held.get("sizes") or {}
+    for label, function in entries:
+        held = function.pool
+        starts, sizes = held.costs.starts, held.costs.sizes
         made.add_row(
-            entry["function"],
+            label,
             *(_start(starts.get(kind)) for kind in ("fork", "restore", "restore_disk", "cold")),
-            f"{held['service_ms']:g}" if held.get("service_ms") else "-",
+            f"{held.service_ms:g}" if held.service_ms else "-",
             _mib(sizes.get("runner_bytes")),
             _mib(sizes.get("template_bytes") or sizes.get("booted_bytes")),
             _mib(sizes.get("snapshot_bytes")),
@@ -124,12 +133,12 @@ def _costs(entries: list[dict[str, Any]]) -> Table:
     return made
 
 
-def _start(measured: dict[str, float] | None) -> str:
+def _start(measured: pb.StartCost | None) -> str:
     """p50 and p95."""
-    return f"{measured['p50_ms']:g}/{measured['p95_ms']:g}" if measured else "-"
+    return f"{measured.p50_ms:g}/{measured.p95_ms:g}" if measured else "-"
 
 
-def _mib(size: Any) -> str:
+def _mib(size: int | None) -> str:
     return f"{size / (1 << 20):.0f}" if size else "-"
 
 
@@ -151,18 +160,16 @@ def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **
     if options and "policy" not in wanted:
         raise click.UsageError("--option belongs to a policy: give --policy, too")
     client = operator.connect()
-    report = pool_settings.set_by_name(
-        client, name, options=_parsed(options), reset=reset, **wanted
-    )
+    reply = pool_settings.set_by_name(client, name, options=_parsed(options), reset=reset, **wanted)
     if as_json:
-        print_json(report)
+        print_json(as_dict(reply))
         return 0
-    most = report["max_containers"]
+    settings = reply.settings
     click.echo(
-        f"{report['function']}: min {report['min_containers']}, "
-        f"max {'none' if most is None else most}, buffer {report['buffer_containers']}, "
-        f"scaledown window {report['scaledown_window']:g} s, "
-        f"policy {report['policy']}{_options(report)}"
+        f"{reply.function}: min {settings.min_containers}, max {_most(settings, 'none')}, "
+        f"buffer {settings.buffer_containers}, "
+        f"scaledown window {settings.scaledown_window:g} s, "
+        f"policy {settings.policy}{_options(settings)}"
     )
     return 0
 

@@ -48,26 +48,29 @@ def ls(name: str, as_json: bool) -> None:
         )
     out = console()
     out.print(made if rows else "No app is running.")
-    if report.get("dead_of_closed") and not name:
+    if report.dead_of_closed and not name:
         out.print(
-            f"{report['dead_of_closed']} dead letters are of apps that are closed; "
+            f"{report.dead_of_closed} dead letters are of apps that are closed; "
             "`rekindle queue dead ls` lists all.",
             markup=False,
         )
 
 
-def functions(report: dict[str, Any]) -> list[dict[str, Any]]:
+def functions(report: pb.StatusReply) -> list[dict[str, Any]]:
     """The functions of a status report, with what waits for them."""
     return [
         {
-            "app": app["name"],
-            "function": one["name"],
-            "function_id": one["function_id"],
-            **{key: one.get(key, 0) for key in ("queued", "in_flight", "delayed", "dead")},
-            "oldest_s": one.get("oldest_s", 0.0),
+            "app": app.name,
+            "function": one.name,
+            "function_id": one.function_id,
+            "queued": one.queued,
+            "in_flight": one.in_flight,
+            "delayed": one.delayed,
+            "dead": one.dead,
+            "oldest_s": one.oldest_s,
         }
-        for app in report["apps"]
-        for one in app["functions"]
+        for app in report.apps
+        for one in app.functions
     ]
 
 

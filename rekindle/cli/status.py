@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,12 @@ from rekindle.cli.tables import duration, table
 from rekindle.wire import rekindle_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from rich.table import Table
+
+    from rekindle.wire import rekindle_pb2 as pb
 
 #: How long a controller may take to answer.
 _PATIENCE_S = 3.0
@@ -41,74 +46,64 @@ def status(as_json: bool) -> int:
         return 1
     from rekindle.sdk.connection.background import background
     from rekindle.sdk.connection.client import Client
+    from rekindle.wire.messages import as_dict
 
-    async def ask() -> str:
+    async def ask() -> pb.StatusReply:
         client = Client(directory)
         await client.hello(_PATIENCE_S)
         return await client.status()
 
-    report: dict[str, Any] = json.loads(background().run(ask()))
-    report |= {"up": True, "directory": str(directory)}
+    report = background().run(ask())
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        whole = as_dict(report) | {"up": True, "directory": str(directory)}
+        click.echo(json.dumps(whole, indent=2))
     else:
-        _show(report)
+        _show(report, directory)
     return 0
 
 
-def _show(report: dict[str, Any]) -> None:
+def _show(report: pb.StatusReply, directory: Path) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    redis = report.get("redis", {})
+    redis = f"Redis {report.redis.redis_version}" if report.redis.up else "Redis is away"
     console.print(
-        f"rekindle {report.get('version', '?')}, up {duration(report.get('uptime_s', 0))}, "
-        f"in {report['directory']}; "
-        + (
-            f"Redis {redis.get('redis_version', '?')}" if redis.get("up", True) else "Redis is away"
-        ),
+        f"rekindle {report.version}, up {duration(report.uptime_s)}, in {directory}; {redis}",
         markup=False,
         soft_wrap=True,
     )
     console.print()
-    console.print(_agents(report.get("agents", [])))
+    console.print(_agents(report.agents))
     console.print()
-    functions = [
-        (app, function) for app in report.get("apps", []) for function in app.get("functions", [])
-    ]
+    functions = [(app, function) for app in report.apps for function in app.functions]
     console.print(_functions(functions) if functions else "No app is running.")
     for line in _kept(report):
         console.print(line, markup=False, soft_wrap=True)
-    warm = [
-        (agent.get("agent_id", "?"), entry)
-        for agent in report.get("agents", [])
-        for entry in (agent.get("stats") or {}).get("snapshots", [])
-    ]
-    if warm:
+    if any(agent.stats.snapshots for agent in report.agents):
         console.print()
-        console.print(_snapshots(warm, _templates(report)))
+        console.print(_snapshots(report.agents))
 
 
-def _kept(report: dict[str, Any]) -> list[str]:
+def _kept(report: pb.StatusReply) -> list[str]:
     """What is kept of calls that are done, for whom and how long, in lines."""
-    kept, redis = report.get("kept") or {}, report.get("redis", {})
-    if not kept:
+    kept, redis = report.kept, report.redis
+    if not report.HasField("kept"):
         return []
-    memory, file = redis.get("used_memory", 0) / 2**20, redis.get("aof_current_size", 0) / 2**20
+    memory, file = redis.used_memory / 2**20, redis.aof_current_size / 2**20
     lines = ["", f"Redis holds {memory:.1f} MiB, and {file:.1f} MiB on disk."]
-    if kept["calls"]:
-        days = duration(kept["spawned_kept_s"])
-        lines.append(f"Results of {_calls(kept['calls'])} are kept for who has a handle ({days}):")
-    for one in kept["of"]:
-        first, last = duration(one["first_gone_in_s"]), duration(one["last_gone_in_s"])
+    if kept.calls:
+        days = duration(kept.spawned_kept_s)
+        lines.append(f"Results of {_calls(kept.calls)} are kept for who has a handle ({days}):")
+    for one in kept.of:
+        first, last = duration(one.first_gone_in_s), duration(one.last_gone_in_s)
         until = first if first == last else f"{first} to {last}"
-        lines.append(f"  {one['app']}.{one['function']}: {_calls(one['calls'])}, gone in {until}")
-    if kept["calls"] > kept["seen"]:
-        lines.append(f"  and {_calls(kept['calls'] - kept['seen'])} that go later")
+        lines.append(f"  {one.app}.{one.function}: {_calls(one.calls)}, gone in {until}")
+    if kept.calls > kept.seen:
+        lines.append(f"  and {_calls(kept.calls - kept.seen)} that go later")
     lines += [
-        f"{one['app']}.{one['function']}: {_calls(one['calls'])} that run, or whose caller has not "
+        f"{one.app}.{one.function}: {_calls(one.calls)} that run, or whose caller has not "
         f"taken all results; gone then, or with the app"
-        for one in kept["not_taken"]
+        for one in kept.not_taken
     ]
     return lines
 
@@ -117,67 +112,53 @@ def _calls(count: int) -> str:
     return "1 call" if count == 1 else f"{count:,} calls"
 
 
-def _agents(agents: list[dict[str, Any]]) -> Table:
+def _agents(agents: Sequence[pb.AgentStatus]) -> Table:
     made = table("agent", "host", "state", ">runners", ">in flight", ">heard")
     for agent in agents:
-        stats = agent.get("stats") or {}
-        runners = stats.get("runners")
-        count = len(runners) if isinstance(runners, (list, dict)) else runners
+        count = str(len(agent.stats.runners)) if agent.HasField("stats") else "?"
         made.add_row(
-            agent.get("agent_id", "?"),
-            agent.get("host", ""),
-            "connected" if agent.get("connected") else "away",
-            f"{count if count is not None else '?'} of {agent.get('max_runners', '?')}",
-            str(agent.get("in_flight", "?")),
-            f"{agent.get('last_heard_s', 0):.0f} s ago",
+            agent.agent_id,
+            agent.host,
+            "connected" if agent.connected else "away",
+            f"{count} of {agent.max_runners}",
+            str(agent.in_flight),
+            f"{agent.last_heard_s:.0f} s ago",
         )
     if not agents:
         made.add_row("none", "", "", "", "", "")
     return made
 
 
-def _functions(functions: list[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
+def _functions(functions: list[tuple[pb.AppStatus, pb.FunctionStatus]]) -> Table:
     made = table("app", "function", ">queued", ">in flight", ">delayed", "id")
     for app, function in functions:
-        name = app.get("name", "?") + (" (closing)" if app.get("closing") else "")
         made.add_row(
-            name,
-            function.get("name", "?"),
-            str(function.get("queued", "?")),
-            str(function.get("in_flight", "?")),
-            str(function.get("delayed", 0)),
-            function.get("function_id", ""),
+            app.name + (" (closing)" if app.closing else ""),
+            function.name,
+            str(function.queued),
+            str(function.in_flight),
+            str(function.delayed),
+            function.function_id,
         )
     return made
 
 
-def _templates(report: dict[str, Any]) -> set[tuple[str, str, str]]:
-    """Agent, app and function of each live template."""
-    return {
-        (agent.get("agent_id", "?"), template.get("app", ""), template.get("function", ""))
-        for agent in report.get("agents", [])
-        for template in (agent.get("stats") or {}).get("templates", [])
-    }
-
-
-def _snapshots(entries: list[tuple[str, dict[str, Any]]], live: set[tuple[str, str, str]]) -> Table:
+def _snapshots(agents: Sequence[pb.AgentStatus]) -> Table:
     """How the next runner of each function would come to be."""
     made = table("function", "template", "snapshot", "note")
-    for agent_id, entry in entries:
-        app, function = entry.get("app", ""), entry.get("function", "")
-        progress = entry.get("progress") or {}
-        note = "; ".join(entry.get("fork_unsafe") or []) or entry.get("reason", "")
-        if progress:
-            note = (
-                f"{progress.get('step', '')}, {progress.get('written_bytes', 0) >> 20} MiB "
-                f"in {progress.get('elapsed_s', 0):g} s"
+    for agent in agents:
+        live = {(template.app, template.function) for template in agent.stats.templates}
+        for one in agent.stats.snapshots:
+            note = "; ".join(one.fork_unsafe) or one.reason
+            if one.HasField("progress"):
+                written, elapsed_s = one.progress.written_bytes >> 20, one.progress.elapsed_s
+                note = f"{one.progress.step}, {written} MiB in {elapsed_s:g} s"
+            made.add_row(
+                f"{one.app}.{one.function}",
+                "live" if (one.app, one.function) in live else "-",
+                one.state,
+                note,
             )
-        made.add_row(
-            f"{app}.{function}",
-            "live" if (agent_id, app, function) in live else "-",
-            entry.get("state", "?"),
-            note,
-        )
     return made
 
 

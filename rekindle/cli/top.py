@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from rekindle.cli.operator import OperatorClient
-    from rekindle.cli.top_model import Report, Sort
+    from rekindle.cli.top_model import Sort
+    from rekindle.wire import rekindle_pb2 as pb
 
 #: One report may take so long; then the last one stays on the screen, and it is said.
 _PATIENCE_S = 2.0
@@ -81,7 +82,7 @@ class _View:
         self._console = console
         self._sort = sort
         self._reverse = False
-        self._report: Report = {}
+        self._report: pb.StatusReply | None = None
         self._problem = ""
 
     def print(self, height: int | None) -> None:
@@ -145,6 +146,8 @@ class _View:
         width, height = self._console.size
         last = Text(self._problem or _HELP, "bold red" if self._problem else "dim")
         last.truncate(width, overflow="ellipsis")
+        if self._report is None:
+            return last
         shown = frame(self._report, width, height - 1, self._sort, reverse=self._reverse)
         blank = Text("\n" * max(0, height - 1 - len(shown.plain.splitlines())))
         return Text.assemble(shown, blank, "\n", last)

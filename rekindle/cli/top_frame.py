@@ -12,7 +12,8 @@ from rich.text import Text
 
 from rekindle.cli import top_model as model
 from rekindle.cli.tables import age, duration, millis, size
-from rekindle.cli.top_model import Report, Sort
+from rekindle.cli.top_model import Sort
+from rekindle.wire import rekindle_pb2 as pb
 
 _STRATEGIES = {"warm": "green", "fork": "cyan", "restore": "blue", "cold": "red"}
 _STATES = {"busy": "bold", "lent": "bold", "starting": "yellow", "idle": "dim"}
@@ -29,7 +30,7 @@ _STARTS = 10
 
 
 def frame(
-    report: Report, width: int, height: int | None, sort: Sort, *, reverse: bool = False
+    report: pb.StatusReply, width: int, height: int | None, sort: Sort, *, reverse: bool = False
 ) -> Text:
     """The frame; ``height`` None shows all functions and runners."""
     lines = [*_head(report), *_nodes(report)]
@@ -74,23 +75,21 @@ def _share(wanted: tuple[int, int, int], left: int | None, wide: bool) -> tuple[
 # ---- the top -------------------------------------------------------------------------------
 
 
-def _head(report: Report) -> list[Text]:
-    redis = report.get("redis", {})
-    line = Text(f"rekindle {report.get('version', '?')}", _TITLE)
-    line.append(f"  up {duration(report.get('uptime_s', 0))}", "")
-    line.append(f"  {len(report.get('apps', []))} apps")
-    if redis.get("up", True):
-        line.append(f"  redis {size(redis.get('used_memory', 0))}")
+def _head(report: pb.StatusReply) -> list[Text]:
+    line = Text(f"rekindle {report.version}", _TITLE)
+    line.append(f"  up {duration(report.uptime_s)}", "")
+    line.append(f"  {len(report.apps)} apps")
+    if report.redis.up or not report.HasField("redis"):
+        line.append(f"  redis {size(report.redis.used_memory)}")
     else:
         line.append("  redis is away", "bold red")
-    if report.get("loop_lag_ms") is not None:
-        lag = report["loop_lag_ms"]
-        line.append(f"  lag {millis(lag)}", "red" if lag > 100 else "")
+    lag = report.loop_lag_ms
+    line.append(f"  lag {millis(lag)}", "red" if lag > 100 else "")
     line.append(time.strftime("  %H:%M:%S"), "dim")
     return [line]
 
 
-def _nodes(report: Report) -> list[Text]:
+def _nodes(report: pb.StatusReply) -> list[Text]:
     lines = []
     for node in model.nodes(report):
         line = Text(f"{node.host}  ", _TITLE if node.connected else "dim")
@@ -170,7 +169,7 @@ def _runners(rows: Sequence[model.RunnerRow], shown: int, width: int) -> list[Te
         made = _cell(row.id, identity) + _cell(row.function, name)
         made += _cell(row.state, 9, _STATES.get(row.state, ""))
         made += _cell(row.strategy, 9, _STRATEGIES.get(row.strategy, ""))
-        made += _right(age(row.age_s) if row.age_s is not None else "-", 6)
+        made += _right(age(row.age_s), 6)
         made += _right(str(row.inputs), 8) + _right(str(row.pid), 8)
         made += _right(size(row.pss_bytes) if row.pss_bytes else "-", 10)
         lines.append(made)

@@ -1,6 +1,6 @@
 """What ``rekindle top`` shows, as plain rows made from a status report.
 
-Knows nothing of terminals. A report of another version may lack anything.
+Knows nothing of terminals.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
-Report = dict[str, Any]
+from rekindle.wire import rekindle_pb2 as pb
 
 
 class Sort(Enum):
@@ -64,7 +63,7 @@ class RunnerRow:
     function: str
     state: str
     strategy: str
-    age_s: float | None
+    age_s: float
     inputs: int
     pid: int
     pss_bytes: int
@@ -103,50 +102,49 @@ class NodeRow:
 _BUSIEST_FIRST = {"busy": 0, "lent": 0, "starting": 1, "idle": 2}
 
 
-def functions(report: Report, sort: Sort, *, reverse: bool = False) -> list[FunctionRow]:
+def functions(report: pb.StatusReply, sort: Sort, *, reverse: bool = False) -> list[FunctionRow]:
     """The functions of open apps; those that do nothing last."""
     rows: dict[str, FunctionRow] = {}
     by_id: dict[str, FunctionRow] = {}
-    for app in report.get("apps", []):
-        for one in app.get("functions", []):
-            name = f"{app.get('name', '?')}.{one.get('name', '?')}"
-            row = rows.setdefault(name, FunctionRow(name))
-            by_id[one.get("function_id", "")] = row
+    for app in report.apps:
+        for one in app.functions:
+            name = f"{app.name}.{one.name}"
+            row = by_id[one.function_id] = rows.setdefault(name, FunctionRow(name))
             _add(row, one)
     for agent in _connected(report):
-        for runner in _stats(agent).get("runners", []):
-            found = by_id.get(runner.get("function_id", ""))
+        for runner in agent.stats.runners:
+            found = by_id.get(runner.function_id)
             if found is None:
                 continue
-            if runner.get("state") == "idle":
+            if runner.state == "idle":
                 found.idle += 1
-            elif runner.get("state") == "starting":
+            elif runner.state == "starting":
                 found.starting += 1
             else:
                 found.busy += 1
-        for pool in _stats(agent).get("pools", []):
-            found = by_id.get(pool.get("function_id", ""))
+        for pool in agent.stats.pools:
+            found = by_id.get(pool.function_id)
             if found is not None:
-                found.starting += int(pool.get("starting", 0))
+                found.starting += pool.starting
     return sorted(rows.values(), key=lambda row: (_order(row, sort), row.name), reverse=reverse)
 
 
-def _add(row: FunctionRow, one: dict[str, Any]) -> None:
-    row.ids.append(one.get("function_id", ""))
-    row.calls_per_s += one.get("calls_per_s", 0.0)
-    for key in ("queued", "in_flight", "delayed", "dead"):
-        setattr(row, key, getattr(row, key) + int(one.get(key, 0) or 0))
-    row.oldest_s = max(row.oldest_s, one.get("oldest_s") or 0.0)
-    for key, told, percent in (
-        ("p50", "call_ms", "p50"),
-        ("p95", "call_ms", "p95"),
-        ("start_p50", "start_ms", "p50"),
-        ("start_p95", "start_ms", "p95"),
-    ):
-        value = one.get(told, {}).get(percent)
-        if value is not None:
-            setattr(row, key, max(value, getattr(row, key) or 0.0))
-    for strategy, count in one.get("starts", {}).items():
+def _add(row: FunctionRow, one: pb.FunctionStatus) -> None:
+    row.ids.append(one.function_id)
+    row.queued += one.queued
+    row.in_flight += one.in_flight
+    row.delayed += one.delayed
+    row.dead += one.dead
+    row.oldest_s = max(row.oldest_s, one.oldest_s)
+    last = one.last_minute
+    row.calls_per_s += last.calls_per_s
+    if last.HasField("call_ms"):
+        row.p50 = max(last.call_ms.p50, row.p50 or 0.0)
+        row.p95 = max(last.call_ms.p95, row.p95 or 0.0)
+    if last.HasField("start_ms"):
+        row.start_p50 = max(last.start_ms.p50, row.start_p50 or 0.0)
+        row.start_p95 = max(last.start_ms.p95, row.start_p95 or 0.0)
+    for strategy, count in last.starts.items():
         row.starts[strategy] = row.starts.get(strategy, 0) + count
 
 
@@ -163,73 +161,63 @@ def _order(row: FunctionRow, sort: Sort) -> tuple[float, ...]:
     return (-row.calls_per_s, -(row.in_flight + row.queued), -row.runners)
 
 
-def runners(report: Report) -> list[RunnerRow]:
+def runners(report: pb.StatusReply) -> list[RunnerRow]:
     """The runners of all nodes: those that work first, then the newest."""
     names = {
-        one.get("function_id", ""): f"{app.get('name', '?')}.{one.get('name', '?')}"
-        for app in report.get("apps", [])
-        for one in app.get("functions", [])
+        one.function_id: f"{app.name}.{one.name}" for app in report.apps for one in app.functions
     }
     rows = [
         RunnerRow(
-            id=one.get("id", "?"),
-            function=names.get(one.get("function_id", ""), one.get("function", "?")),
-            state=one.get("state", "?"),
-            strategy=one.get("strategy", "?"),
-            age_s=one.get("age_s"),
-            inputs=int(one.get("inputs", 0)),
-            pid=int(one.get("pid", 0)),
-            pss_bytes=int(one.get("pss_bytes", 0)),
-            node=agent.get("host", "?"),
+            id=one.id,
+            function=names.get(one.function_id, one.function),
+            state=one.state,
+            strategy=one.strategy,
+            age_s=one.age_s,
+            inputs=one.inputs,
+            pid=one.pid,
+            pss_bytes=one.pss_bytes,
+            node=agent.host,
         )
         for agent in _connected(report)
-        for one in _stats(agent).get("runners", [])
+        for one in agent.stats.runners
     ]
-    return sorted(rows, key=lambda row: (_BUSIEST_FIRST.get(row.state, 3), row.age_s or 0.0))
+    return sorted(rows, key=lambda row: (_BUSIEST_FIRST.get(row.state, 3), row.age_s))
 
 
-def starts(report: Report, now: float | None = None) -> list[StartRow]:
+def starts(report: pb.StatusReply, now: float | None = None) -> list[StartRow]:
     """The last starts, the newest first."""
     now = time.time() if now is None else now
     return [
         StartRow(
-            ago_s=max(0.0, now - one.get("at", now)),
-            function=one.get("function") or one.get("function_id", "?"),
-            strategy=one.get("strategy", "?"),
-            ms=one.get("ms", 0.0),
-            phases=one.get("phases", {}),
-            ok=one.get("ok", True),
-            reason=one.get("reason", ""),
+            ago_s=max(0.0, now - one.at),
+            function=one.function,
+            strategy=one.strategy,
+            ms=one.ms,
+            phases=dict(one.phases),
+            ok=one.ok,
+            reason=one.reason,
         )
-        for one in reversed(report.get("recent_starts", []))
+        for one in reversed(report.recent_starts)
     ]
 
 
-def nodes(report: Report) -> Iterator[NodeRow]:
+def nodes(report: pb.StatusReply) -> Iterator[NodeRow]:
     """The nodes."""
-    for agent in report.get("agents", []):
-        stats = _stats(agent)
-        memory = stats.get("memory") or {}
+    for agent in report.agents:
+        stats = agent.stats
         yield NodeRow(
-            host=agent.get("host", "?"),
-            connected=bool(agent.get("connected")),
-            runners=len(stats.get("runners", [])),
-            max_runners=int(agent.get("max_runners", 0)),
-            rss=int(memory.get("rss_bytes", 0)),
-            pss=int(memory.get("pss_bytes", 0)),
-            mapped=int(memory.get("mapped_bytes", 0)),
-            available=int(stats.get("memory_available_bytes", 0)),
-            total=int(stats.get("memory_total_bytes", 0)),
-            store=int(memory.get("snapshot_store_bytes", 0)),
+            host=agent.host,
+            connected=agent.connected,
+            runners=len(stats.runners),
+            max_runners=agent.max_runners,
+            rss=stats.memory.rss_bytes,
+            pss=stats.memory.pss_bytes,
+            mapped=stats.memory.mapped_bytes,
+            available=stats.memory_available_bytes,
+            total=stats.memory_total_bytes,
+            store=stats.memory.snapshot_store_bytes,
         )
 
 
-def _connected(report: Report) -> Iterator[dict[str, Any]]:
-    for agent in report.get("agents", []):
-        if agent.get("connected"):
-            yield agent
-
-
-def _stats(agent: dict[str, Any]) -> dict[str, Any]:
-    stats = agent.get("stats")
-    return stats if isinstance(stats, dict) else {}
+def _connected(report: pb.StatusReply) -> Iterator[pb.AgentStatus]:
+    return (agent for agent in report.agents if agent.connected)

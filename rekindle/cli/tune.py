@@ -235,9 +235,8 @@ def _load(
     elif function is not None:
         client = operator.connect()
         record = records.parse(pool_settings.recorded(client, function), function)
-        agents = operator.ask(client.report()).get("agents", [])
-        most = sum(int(agent.get("max_runners") or 0) for agent in agents)
-        runners = runners or most or None
+        agents = operator.ask(client.report(pools=False)).agents
+        runners = runners or sum(agent.max_runners for agent in agents) or None
     levels: Mapping[Level, Figures]
     if given.costs is not None:
         levels, source = costs.read_levels(given.costs), "--costs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 
@@ -21,6 +20,7 @@ from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
+from rekindle.wire.messages import spec_of
 from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
@@ -59,23 +59,24 @@ class Apps:
         codes: dict[str, FunctionCode] = {}
         handles: list[pb.FunctionHandle] = []
         for definition in request.functions:
-            spec = _parse_spec(definition)
+            spec = spec_of(definition.spec)
+            if not (spec.name and spec.app_name):
+                raise InvalidError("a function of the app has no name")
             function_id = names.function_id(spec.revision(), request.app_id)
             specs[function_id] = spec
             codes[function_id] = FunctionCode(
                 app_id=request.app_id,
-                name=definition.name,
-                spec_json=definition.spec_json,
+                spec=spec,
                 code=definition.code,
                 secrets=dict(definition.secrets),
                 source_digest=request.source.digest,
                 source=request.source.data,
             )
-            handles.append(pb.FunctionHandle(name=definition.name, function_id=function_id))
+            handles.append(pb.FunctionHandle(name=spec.name, function_id=function_id))
         await self._registry.save_app(request.app_id, request.name, request.ephemeral, codes)
         app = await self._open(request.app_id, request.name, request.ephemeral)
         for function_id, spec in specs.items():
-            self._add(app, function_id, codes[function_id].name, spec)
+            self._add(app, function_id, spec)
         if app.ephemeral and not app.holders:
             self._start_grace(app)  # a client that dies before it holds its app
         log.info(
@@ -88,8 +89,7 @@ class Apps:
         """An app that the controller before this one had."""
         app = await self._open(stored.app_id, stored.name, stored.ephemeral, again=True)
         for function in stored.functions:
-            spec = FunctionSpec.from_json(function.spec_json)
-            self._add(app, function.function_id, function.name, spec)
+            self._add(app, function.function_id, function.spec)
         return app
 
     async def _open(self, app_id: str, name: str, ephemeral: bool, *, again: bool = False) -> App:
@@ -99,10 +99,10 @@ class Apps:
             app = self._state.apps[app_id] = App(app_id, name, ephemeral)
         return app
 
-    def _add(self, app: App, function_id: str, name: str, spec: FunctionSpec) -> None:
+    def _add(self, app: App, function_id: str, spec: FunctionSpec) -> None:
         if function_id in app.functions:
             return
-        function = Function(function_id, name, app, spec)
+        function = Function(function_id, spec.name, app, spec)
         app.functions[function_id] = function
         self._state.functions[function_id] = function
         self._events.publish(FunctionOpened(function))
@@ -218,13 +218,3 @@ class Apps:
         self._logbook.close(app_id)
         self._events.publish(AppForgotten())
         log.info("app closed", extra=kv(app=app_id, name=app.name, reason=reason))
-
-
-def _parse_spec(definition: pb.FunctionDef) -> FunctionSpec:
-    try:
-        spec = FunctionSpec.from_json(definition.spec_json)
-    except (json.JSONDecodeError, TypeError, AttributeError, ValueError) as error:
-        raise InvalidError(f"the spec of {definition.name!r} cannot be read: {error}") from error
-    if not definition.name:
-        raise InvalidError("a function of the app has no name")
-    return spec

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rekindle.controller.state import Agent, Call, Function
 from rekindle.wire import rekindle_pb2 as pb
@@ -101,10 +100,9 @@ class AgentLost:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReceived:
-    """An agent reported on itself."""
+    """An agent reported on itself: ``Agent.stats``."""
 
     agent: Agent
-    stats: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

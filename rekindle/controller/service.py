@@ -191,7 +191,7 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     @answered
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
-        return pb.StatusReply(json=await self._parts.status.text(pools=not request.without_pools))
+        return await self._parts.status.make(pools=not request.without_pools)
 
     @answered
     async def Metrics(self, request: pb.MetricsRequest, context: Context) -> pb.MetricsReply:

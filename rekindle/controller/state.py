@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
 
 from rekindle.controller.queue.tombstones import Tombstones
 from rekindle.wire import rekindle_pb2 as pb
@@ -321,7 +320,7 @@ class Agent:
     #: Function id -> depth -> inputs and units that it has of calls inside of others.
     nested: dict[str, dict[int, tuple[int, float]]] = field(default_factory=dict)
     known_functions: set[str] = field(default_factory=set)  # had an input or a template here
-    stats: dict[str, Any] = field(default_factory=dict)
+    stats: pb.NodeStats = field(default_factory=pb.NodeStats)
     warm_functions: frozenset[str] = frozenset()  # has a runner or template now, by heartbeat
     heard: float = field(default_factory=time.monotonic)
     joined: float = field(default_factory=time.time)

@@ -1,4 +1,4 @@
-"""What the controller knows, as JSON for ``rekindle status``, ``top`` and those who debug.
+"""What the controller knows, for ``rekindle status``, ``top`` and those who debug.
 
 Cheap with a thousand functions, and answered while Redis is away: then without what only it knows.
 """
@@ -6,10 +6,8 @@ Cheap with a thousand functions, and answered while Redis is away: then without 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from rekindle.controller.core import Core
 from rekindle.controller.metrics.metrics import Metrics
@@ -21,6 +19,7 @@ from rekindle.controller.state import Agent, Function
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.version import PROTOCOL, __version__
 
 #: How long a status waits for Redis.
@@ -51,11 +50,7 @@ class StatusReport:
         self._retention = retention
         self._started = time.monotonic()
 
-    async def text(self, *, pools: bool = True) -> str:
-        """The report as JSON."""
-        return json.dumps(await self.make(pools=pools), separators=(",", ":"))
-
-    async def make(self, *, pools: bool = True) -> dict[str, Any]:
+    async def make(self, *, pools: bool = True) -> pb.StatusReply:
         """Apps, functions with their queues, agents with their last heartbeat, Redis.
 
         With ``pools``, the settings, plans and costs of each, which are most of the work.
@@ -63,48 +58,47 @@ class StatusReport:
         state = self._state
         functions = list(state.functions.values())
         redis, depths, dead, kept = await self._from_redis(functions)
-        told: dict[str, dict[str, object]] = {}
+        told: dict[str, pb.FunctionStatus] = {}
         for i, one in enumerate(functions, 1):
             depth = depths.get(one.function_id)
-            told[one.function_id] = self._function(one, depth, dead.get(one.function_id, 0))
-            if pools:
-                told[one.function_id]["pool"] = self._scaler.report(one)
+            pool = self._scaler.report(one) if pools else None
+            told[one.function_id] = self._function(one, depth, dead.get(one.function_id, 0), pool)
             if i % _SLICE == 0:
                 await asyncio.sleep(0)  # calls go first
-        return {
-            "instance_id": state.instance_id,
-            "version": __version__,
-            "protocol": PROTOCOL,
-            "uptime_s": round(time.monotonic() - self._started, 3),
-            "apps": [
-                {
-                    "app_id": app.app_id,
-                    "name": app.name,
-                    "ephemeral": app.ephemeral,
-                    "held": app.holders > 0,
-                    "closing": app.closing,
-                    "functions": [told[one] for one in app.functions if one in told],
-                }
+        return pb.StatusReply(
+            instance_id=state.instance_id,
+            version=__version__,
+            protocol=PROTOCOL,
+            uptime_s=round(time.monotonic() - self._started, 3),
+            apps=[
+                pb.AppStatus(
+                    app_id=app.app_id,
+                    name=app.name,
+                    ephemeral=app.ephemeral,
+                    held=app.holders > 0,
+                    closing=app.closing,
+                    functions=[told[one] for one in app.functions if one in told],
+                )
                 for app in state.apps.values()
             ],
-            "agents": [_agent(agent) for agent in state.agents.values()],
-            "dead_of_closed": sum(n for one, n in dead.items() if one not in told),
-            "waiting_calls": len(state.waiters),
-            "loop_lag_ms": round(1000 * self._metrics.lag.last, 3),
-            "recent_starts": [_start(*one) for one in self._metrics.recent_starts],
-            "redis": redis,
-            "kept": kept,
-        }
+            agents=[_agent(agent) for agent in state.agents.values()],
+            dead_of_closed=sum(n for one, n in dead.items() if one not in told),
+            waiting_calls=len(state.waiters),
+            loop_lag_ms=round(1000 * self._metrics.lag.last, 3),
+            recent_starts=[_start(*one) for one in self._metrics.recent_starts],
+            redis=redis,
+            kept=kept,
+        )
 
     async def _from_redis(
         self, functions: Sequence[Function]
     ) -> tuple[
-        dict[str, object],
+        pb.RedisStatus,
         dict[str, tuple[int, float | None]],
         dict[str, int],
-        dict[str, object],
+        pb.KeptStatus | None,
     ]:
-        redis: dict[str, object] = {"url": self._link.shown_url, "up": True}
+        url = self._link.shown_url
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 info = await self._link.command("INFO", patience_s=_PATIENCE_S / 2)
@@ -115,58 +109,60 @@ class StatusReport:
                 dead = await self._letters.counts()
                 kept = await self._retention.report(functions)
         except (ServiceError, TimeoutError) as error:
-            redis |= {"up": False, "reason": str(error) or "no answer within a second"}
-            return redis, {}, {}, {}
-        names = (
-            *("redis_version", "uptime_in_seconds", "used_memory", "used_memory_rss", "maxmemory"),
-            *("connected_clients", "aof_enabled", "aof_last_write_status", "aof_current_size"),
-        )
-        redis |= {name: info[name] for name in names if name in info}
+            reason = str(error) or "no answer within a second"
+            return pb.RedisStatus(url=url, reason=reason), {}, {}, None
+        names = pb.RedisStatus.DESCRIPTOR.fields_by_name.keys() & info.keys()
+        redis = pb.RedisStatus(url=url, up=True, **{name: info[name] for name in names})
         return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept
 
     def _function(
-        self, function: Function, depth: tuple[int, float | None] | None, dead: int
-    ) -> dict[str, object]:
+        self,
+        function: Function,
+        depth: tuple[int, float | None] | None,
+        dead: int,
+        pool: pb.PoolsStatus | None,
+    ) -> pb.FunctionStatus:
         # Without Redis: what it last said.
         undone, since = (function.undone, None) if depth is None else depth
-        return {
-            "function_id": function.function_id,
-            "name": function.name,
-            "undone": undone,
-            "queued": max(0, undone - function.outstanding - function.delayed),
-            "in_flight": function.outstanding,
-            "delayed": function.delayed,
-            "oldest_s": round(max(0.0, time.time() - since), 3) if since else 0.0,
-            "dead": dead,
-            "mean_execute_ms": round(function.mean_ns / 1e6, 3),
-            **self._metrics.report(function.function_id),
-        }
+        return pb.FunctionStatus(
+            function_id=function.function_id,
+            name=function.name,
+            undone=undone,
+            queued=max(0, undone - function.outstanding - function.delayed),
+            in_flight=function.outstanding,
+            delayed=function.delayed,
+            oldest_s=round(max(0.0, time.time() - since), 3) if since else 0.0,
+            dead=dead,
+            mean_execute_ms=round(function.mean_ns / 1e6, 3),
+            last_minute=self._metrics.last_minute(function.function_id),
+            pool=pool,
+        )
 
 
-def _agent(agent: Agent) -> dict[str, object]:
-    return {
-        "agent_id": agent.agent_id,
-        "host": agent.host,
-        "pid": agent.pid,
-        "connected": agent.outbox is not None,
-        "joined": agent.joined,
-        "max_runners": agent.max_runners,
-        "in_flight": agent.count,
-        "last_heard_s": round(time.monotonic() - agent.heard, 3),
-        "stats": agent.stats,
-    }
+def _agent(agent: Agent) -> pb.AgentStatus:
+    return pb.AgentStatus(
+        agent_id=agent.agent_id,
+        host=agent.host,
+        pid=agent.pid,
+        connected=agent.outbox is not None,
+        joined=agent.joined,
+        max_runners=agent.max_runners,
+        in_flight=agent.count,
+        last_heard_s=round(time.monotonic() - agent.heard, 3),
+        stats=agent.stats if agent.heartbeats else None,
+    )
 
 
-def _start(agent_id: str, label: str, start: Start) -> dict[str, object]:
-    return {
-        "agent_id": agent_id,
-        "function": label,
-        "function_id": start.function_id,
-        "runner_id": start.runner_id,
-        "strategy": start.strategy,
-        "ok": start.ok,
-        "reason": start.reason,
-        "at": start.ended_at,
-        "ms": round(1000 * start.seconds, 3),
-        "phases": {name: round(1000 * seconds, 3) for name, seconds in start.phases.items()},
-    }
+def _start(agent_id: str, label: str, start: Start) -> pb.StartStatus:
+    return pb.StartStatus(
+        agent_id=agent_id,
+        function=label,
+        function_id=start.function_id,
+        runner_id=start.runner_id,
+        strategy=start.strategy,
+        ok=start.ok,
+        reason=start.reason,
+        at=start.ended_at,
+        ms=round(1000 * start.seconds, 3),
+        phases={name: round(1000 * seconds, 3) for name, seconds in start.phases.items()},
+    )

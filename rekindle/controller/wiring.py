@@ -150,9 +150,9 @@ class Parts:
                 self.pools.results(done)
             case BlobsReleased(keys):
                 self.blobs.drop(keys)
-            case HeartbeatReceived(agent, stats):
-                self.metrics.heartbeat(agent, stats)
-                scaler.heartbeat(agent, stats)
+            case HeartbeatReceived(agent):
+                self.metrics.heartbeat(agent)
+                scaler.heartbeat(agent)
             case InputRetried(call):
                 self.metrics.retried(call.function)
             case InputsRedelivered(call, count):

@@ -5,7 +5,6 @@ What is set holds until the app is run again. Imported when it is used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Unpack
 
@@ -15,6 +14,7 @@ from rekindle.sdk.connection.client import Client
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.options import PoolOptions, check_pool
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict, option_messages
 
 
 def _request(
@@ -26,15 +26,15 @@ def _request(
 ) -> pb.SetPoolRequest:
     """``max_containers=0`` is no limit. Raises InvalidError for what cannot be."""
     check_pool(settings)
-    return pb.SetPoolRequest(
-        reset=reset,
+    changes = pb.PoolChanges(
         min_containers=settings.get("min_containers"),
         max_containers=settings.get("max_containers"),
         buffer_containers=settings.get("buffer_containers"),
         scaledown_window_s=settings.get("scaledown_window"),
         policy=policy,
-        policy_options_json=json.dumps(dict(options)) if options else None,
+        policy_options=option_messages(options or {}),
     )
+    return pb.SetPoolRequest(changes=changes, reset=reset)
 
 
 async def update(caller: Caller, declaration: Declaration, params: bytes, **settings: Any) -> None:
@@ -46,15 +46,14 @@ async def update(caller: Caller, declaration: Declaration, params: bytes, **sett
     await caller.run(client.set_pool(request))
 
 
-def set_by_name(client: Client, name: str, **given: Any) -> dict[str, Any]:
+def set_by_name(client: Client, name: str, **given: Any) -> pb.SetPoolReply:
     """Set something of ``APP.FUNCTION``, of every open app of that name; what is in force then.
 
     Raises InvalidError, and NotFoundError with the nearest names.
     """
     request = _request(**given)
     request.function = name
-    report: dict[str, Any] = json.loads(background().run(client.set_pool(request)))
-    return report
+    return background().run(client.set_pool(request))
 
 
 def recorded(client: Client, app_function: str, since_s: float = 0.0) -> dict[str, Any]:
@@ -63,5 +62,4 @@ def recorded(client: Client, app_function: str, since_s: float = 0.0) -> dict[st
     Raises NotFoundError with the nearest names.
     """
     request = pb.RecordedRequest(function=app_function, since_s=since_s)
-    report: dict[str, Any] = json.loads(background().run(client.recorded(request)))
-    return report
+    return as_dict(background().run(client.recorded(request)))

@@ -2,18 +2,16 @@
 
 A plan can be followed without asking again: it says what to hold while inputs run, and what to
 hold for how long once they have ended. The agent's pools and the simulator read it with the same
-methods. Travels as JSON. Standard library only; knows nothing of policies, which make plans.
+methods. wire/messages.py has its message. Standard library only; knows nothing of policies, which
+make plans.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from rekindle.wire.phases import Strategy
 
@@ -148,38 +146,3 @@ class PoolPlan:
     def priority_of(self, level: Level) -> float:
         """Its value when memory is short; the lowest goes first."""
         return self.priority.get(level, 0.0)
-
-    def to_json(self) -> str:
-        """JSON; what lasts for ever is null there."""
-        raw = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        raw["keep_s"] = _finite(self.keep_s)
-        raw["patience_s"] = _finite(self.patience_s)
-        raw["base"] = self.base.value
-        raw["rest"] = [[step.level.value, _finite(step.for_s)] for step in self.rest]
-        raw["priority"] = {level.value: value for level, value in self.priority.items()}
-        return json.dumps(raw, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> PoolPlan:
-        """The inverse of ``to_json``; unknown fields of a newer peer are ignored."""
-        raw: dict[str, Any] = json.loads(text)
-        known = {f.name for f in dataclasses.fields(cls)}
-        raw = {key: value for key, value in raw.items() if key in known}
-        for name in ("keep_s", "patience_s"):
-            if name in raw:
-                raw[name] = _for_ever(raw[name])
-        if "base" in raw:
-            raw["base"] = Level(raw["base"])
-        if "rest" in raw:
-            raw["rest"] = tuple(Rest(Level(name), _for_ever(s)) for name, s in raw["rest"])
-        if "priority" in raw:
-            raw["priority"] = {Level(name): value for name, value in raw["priority"].items()}
-        return cls(**raw)
-
-
-def _finite(seconds: float) -> float | None:
-    return None if math.isinf(seconds) else seconds
-
-
-def _for_ever(seconds: float | None) -> float:
-    return math.inf if seconds is None else float(seconds)

@@ -52,7 +52,7 @@ class HelloReply(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., instance_id: _Optional[str] = ..., agents: _Optional[int] = ..., blob_url: _Optional[str] = ..., blob_threshold_bytes: _Optional[int] = ...) -> None: ...
 
 class FunctionDef(_message.Message):
-    __slots__ = ("name", "spec_json", "code", "secrets")
+    __slots__ = ("spec", "code", "secrets")
     class SecretsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -60,15 +60,100 @@ class FunctionDef(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    SPEC_JSON_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
-    name: str
-    spec_json: str
+    spec: FunctionSpec
     code: bytes
     secrets: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., spec_json: _Optional[str] = ..., code: _Optional[bytes] = ..., secrets: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., code: _Optional[bytes] = ..., secrets: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class FunctionSpec(_message.Message):
+    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "gpu")
+    class EnvEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    MODULE_FIELD_NUMBER: _ClassVar[int]
+    QUALNAME_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENV_FIELD_NUMBER: _ClassVar[int]
+    CWD_FIELD_NUMBER: _ClassVar[int]
+    SYS_PATH_FIELD_NUMBER: _ClassVar[int]
+    SYS_PATH_LAST_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_IN_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    CODE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    HOOKS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    STARTUP_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    MIN_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    SCALEDOWN_WINDOW_S_FIELD_NUMBER: _ClassVar[int]
+    SINGLE_USE_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    ENABLE_MEMORY_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    CPU_FIELD_NUMBER: _ClassVar[int]
+    CPU_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_MIB_FIELD_NUMBER: _ClassVar[int]
+    GPU_FIELD_NUMBER: _ClassVar[int]
+    app_name: str
+    name: str
+    kind: str
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    module: str
+    qualname: str
+    program: _containers.RepeatedScalarFieldContainer[bytes]
+    python: bytes
+    python_version: str
+    env: _containers.ScalarMap[str, bytes]
+    cwd: bytes
+    sys_path: _containers.RepeatedScalarFieldContainer[bytes]
+    sys_path_last: _containers.RepeatedScalarFieldContainer[bytes]
+    secrets_in_snapshot: _containers.RepeatedScalarFieldContainer[str]
+    code_digest: str
+    source_digest: str
+    hooks_digest: str
+    timeout_s: float
+    startup_timeout_s: float
+    min_containers: int
+    max_containers: int
+    buffer_containers: int
+    scaledown_window_s: float
+    single_use_containers: bool
+    enable_memory_snapshot: bool
+    retries: RetrySpec
+    cpu: float
+    cpu_limit: float
+    memory_mib: int
+    memory_limit_mib: int
+    gpu: str
+    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., gpu: _Optional[str] = ...) -> None: ...
+
+class RetrySpec(_message.Message):
+    __slots__ = ("max_retries", "backoff_coefficient", "initial_delay_s", "max_delay_s", "min_delay_s")
+    MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_COEFFICIENT_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_DELAY_S_FIELD_NUMBER: _ClassVar[int]
+    MAX_DELAY_S_FIELD_NUMBER: _ClassVar[int]
+    MIN_DELAY_S_FIELD_NUMBER: _ClassVar[int]
+    max_retries: int
+    backoff_coefficient: float
+    initial_delay_s: float
+    max_delay_s: float
+    min_delay_s: float
+    def __init__(self, max_retries: _Optional[int] = ..., backoff_coefficient: _Optional[float] = ..., initial_delay_s: _Optional[float] = ..., max_delay_s: _Optional[float] = ..., min_delay_s: _Optional[float] = ...) -> None: ...
 
 class SourceBundle(_message.Message):
     __slots__ = ("digest", "data")
@@ -345,38 +430,88 @@ class LeaseReply(_message.Message):
     def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., host: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class SetPoolRequest(_message.Message):
-    __slots__ = ("function_id", "params", "every_instance", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "policy", "policy_options_json", "app", "function", "reset")
+    __slots__ = ("function_id", "params", "every_instance", "changes", "function", "reset")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     EVERY_INSTANCE_FIELD_NUMBER: _ClassVar[int]
-    MIN_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
-    MAX_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
-    BUFFER_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
-    SCALEDOWN_WINDOW_S_FIELD_NUMBER: _ClassVar[int]
-    POLICY_FIELD_NUMBER: _ClassVar[int]
-    POLICY_OPTIONS_JSON_FIELD_NUMBER: _ClassVar[int]
-    APP_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     every_instance: bool
+    changes: PoolChanges
+    function: str
+    reset: bool
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., changes: _Optional[_Union[PoolChanges, _Mapping]] = ..., function: _Optional[str] = ..., reset: bool = ...) -> None: ...
+
+class PoolChanges(_message.Message):
+    __slots__ = ("min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "policy", "policy_options")
+    class PolicyOptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: OptionValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[OptionValue, _Mapping]] = ...) -> None: ...
+    MIN_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    SCALEDOWN_WINDOW_S_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    POLICY_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     min_containers: int
     max_containers: int
     buffer_containers: int
     scaledown_window_s: float
     policy: str
-    policy_options_json: str
-    app: str
-    function: str
-    reset: bool
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options_json: _Optional[str] = ..., app: _Optional[str] = ..., function: _Optional[str] = ..., reset: bool = ...) -> None: ...
+    policy_options: _containers.MessageMap[str, OptionValue]
+    def __init__(self, min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options: _Optional[_Mapping[str, OptionValue]] = ...) -> None: ...
+
+class OptionValue(_message.Message):
+    __slots__ = ("number", "text", "flag")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    FLAG_FIELD_NUMBER: _ClassVar[int]
+    number: float
+    text: str
+    flag: bool
+    def __init__(self, number: _Optional[float] = ..., text: _Optional[str] = ..., flag: bool = ...) -> None: ...
 
 class SetPoolReply(_message.Message):
-    __slots__ = ("json",)
-    JSON_FIELD_NUMBER: _ClassVar[int]
-    json: str
-    def __init__(self, json: _Optional[str] = ...) -> None: ...
+    __slots__ = ("function", "function_ids", "settings")
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_IDS_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    function: str
+    function_ids: _containers.RepeatedScalarFieldContainer[str]
+    settings: PoolSettings
+    def __init__(self, function: _Optional[str] = ..., function_ids: _Optional[_Iterable[str]] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ...) -> None: ...
+
+class PoolSettings(_message.Message):
+    __slots__ = ("min_containers", "max_containers", "buffer_containers", "scaledown_window", "policy", "policy_options", "changed")
+    class PolicyOptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: OptionValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[OptionValue, _Mapping]] = ...) -> None: ...
+    MIN_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    SCALEDOWN_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    POLICY_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    min_containers: int
+    max_containers: int
+    buffer_containers: int
+    scaledown_window: float
+    policy: str
+    policy_options: _containers.MessageMap[str, OptionValue]
+    changed: PoolChanges
+    def __init__(self, min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options: _Optional[_Mapping[str, OptionValue]] = ..., changed: _Optional[_Union[PoolChanges, _Mapping]] = ...) -> None: ...
 
 class DeadLettersRequest(_message.Message):
     __slots__ = ("function_id", "limit", "after")
@@ -445,20 +580,124 @@ class DeadLetterCount(_message.Message):
     def __init__(self, count: _Optional[int] = ..., calls: _Optional[_Iterable[str]] = ..., note: _Optional[str] = ...) -> None: ...
 
 class RecordedRequest(_message.Message):
-    __slots__ = ("app", "function", "since_s")
-    APP_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("function", "since_s")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     SINCE_S_FIELD_NUMBER: _ClassVar[int]
-    app: str
     function: str
     since_s: float
-    def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., since_s: _Optional[float] = ...) -> None: ...
+    def __init__(self, function: _Optional[str] = ..., since_s: _Optional[float] = ...) -> None: ...
 
 class RecordedReply(_message.Message):
-    __slots__ = ("json",)
-    JSON_FIELD_NUMBER: _ClassVar[int]
-    json: str
-    def __init__(self, json: _Optional[str] = ...) -> None: ...
+    __slots__ = ("function", "now", "running", "settings", "levels", "measured", "costs", "series")
+    class LevelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: LevelCosts
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[LevelCosts, _Mapping]] = ...) -> None: ...
+    class MeasuredEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bool
+        def __init__(self, key: _Optional[str] = ..., value: bool = ...) -> None: ...
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_FIELD_NUMBER: _ClassVar[int]
+    COSTS_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    function: str
+    now: float
+    running: bool
+    settings: PoolSettings
+    levels: _containers.MessageMap[str, LevelCosts]
+    measured: _containers.ScalarMap[str, bool]
+    costs: FunctionCosts
+    series: _containers.RepeatedCompositeFieldContainer[RecordedSeries]
+    def __init__(self, function: _Optional[str] = ..., now: _Optional[float] = ..., running: bool = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., levels: _Optional[_Mapping[str, LevelCosts]] = ..., measured: _Optional[_Mapping[str, bool]] = ..., costs: _Optional[_Union[FunctionCosts, _Mapping]] = ..., series: _Optional[_Iterable[_Union[RecordedSeries, _Mapping]]] = ...) -> None: ...
+
+class LevelCosts(_message.Message):
+    __slots__ = ("start_s", "memory_bytes", "disk_bytes", "cpu_s", "gpus")
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_S_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    start_s: float
+    memory_bytes: int
+    disk_bytes: int
+    cpu_s: float
+    gpus: float
+    def __init__(self, start_s: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., cpu_s: _Optional[float] = ..., gpus: _Optional[float] = ...) -> None: ...
+
+class FunctionCosts(_message.Message):
+    __slots__ = ("starts", "sizes")
+    class StartsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: StartCost
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[StartCost, _Mapping]] = ...) -> None: ...
+    class SizesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    starts: _containers.MessageMap[str, StartCost]
+    sizes: _containers.ScalarMap[str, int]
+    def __init__(self, starts: _Optional[_Mapping[str, StartCost]] = ..., sizes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class StartCost(_message.Message):
+    __slots__ = ("count", "p50_ms", "p95_ms")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    P50_MS_FIELD_NUMBER: _ClassVar[int]
+    P95_MS_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    p50_ms: float
+    p95_ms: float
+    def __init__(self, count: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p95_ms: _Optional[float] = ...) -> None: ...
+
+class RecordedSeries(_message.Message):
+    __slots__ = ("params", "arrivals", "minutes", "service")
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    ARRIVALS_FIELD_NUMBER: _ClassVar[int]
+    MINUTES_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    params: str
+    arrivals: Arrivals
+    minutes: Arrivals
+    service: ServiceTimes
+    def __init__(self, params: _Optional[str] = ..., arrivals: _Optional[_Union[Arrivals, _Mapping]] = ..., minutes: _Optional[_Union[Arrivals, _Mapping]] = ..., service: _Optional[_Union[ServiceTimes, _Mapping]] = ...) -> None: ...
+
+class Arrivals(_message.Message):
+    __slots__ = ("at", "count")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    at: _containers.RepeatedScalarFieldContainer[float]
+    count: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, at: _Optional[_Iterable[float]] = ..., count: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ServiceTimes(_message.Message):
+    __slots__ = ("count", "mean_s", "p50_s", "p95_s")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    MEAN_S_FIELD_NUMBER: _ClassVar[int]
+    P50_S_FIELD_NUMBER: _ClassVar[int]
+    P95_S_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    def __init__(self, count: _Optional[int] = ..., mean_s: _Optional[float] = ..., p50_s: _Optional[float] = ..., p95_s: _Optional[float] = ...) -> None: ...
 
 class MetricsRequest(_message.Message):
     __slots__ = ()
@@ -545,10 +784,258 @@ class StatusRequest(_message.Message):
     def __init__(self, without_pools: bool = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("json",)
-    JSON_FIELD_NUMBER: _ClassVar[int]
-    json: str
-    def __init__(self, json: _Optional[str] = ...) -> None: ...
+    __slots__ = ("instance_id", "version", "protocol", "uptime_s", "apps", "agents", "dead_of_closed", "waiting_calls", "loop_lag_ms", "recent_starts", "redis", "kept")
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_S_FIELD_NUMBER: _ClassVar[int]
+    APPS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_OF_CLOSED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_CALLS_FIELD_NUMBER: _ClassVar[int]
+    LOOP_LAG_MS_FIELD_NUMBER: _ClassVar[int]
+    RECENT_STARTS_FIELD_NUMBER: _ClassVar[int]
+    REDIS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    instance_id: str
+    version: str
+    protocol: int
+    uptime_s: float
+    apps: _containers.RepeatedCompositeFieldContainer[AppStatus]
+    agents: _containers.RepeatedCompositeFieldContainer[AgentStatus]
+    dead_of_closed: int
+    waiting_calls: int
+    loop_lag_ms: float
+    recent_starts: _containers.RepeatedCompositeFieldContainer[StartStatus]
+    redis: RedisStatus
+    kept: KeptStatus
+    def __init__(self, instance_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., uptime_s: _Optional[float] = ..., apps: _Optional[_Iterable[_Union[AppStatus, _Mapping]]] = ..., agents: _Optional[_Iterable[_Union[AgentStatus, _Mapping]]] = ..., dead_of_closed: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., loop_lag_ms: _Optional[float] = ..., recent_starts: _Optional[_Iterable[_Union[StartStatus, _Mapping]]] = ..., redis: _Optional[_Union[RedisStatus, _Mapping]] = ..., kept: _Optional[_Union[KeptStatus, _Mapping]] = ...) -> None: ...
+
+class AppStatus(_message.Message):
+    __slots__ = ("app_id", "name", "ephemeral", "held", "closing", "functions")
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    CLOSING_FIELD_NUMBER: _ClassVar[int]
+    FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
+    app_id: str
+    name: str
+    ephemeral: bool
+    held: bool
+    closing: bool
+    functions: _containers.RepeatedCompositeFieldContainer[FunctionStatus]
+    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., ephemeral: bool = ..., held: bool = ..., closing: bool = ..., functions: _Optional[_Iterable[_Union[FunctionStatus, _Mapping]]] = ...) -> None: ...
+
+class FunctionStatus(_message.Message):
+    __slots__ = ("function_id", "name", "undone", "queued", "in_flight", "delayed", "oldest_s", "dead", "mean_execute_ms", "last_minute", "pool")
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNDONE_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    DELAYED_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_S_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
+    MEAN_EXECUTE_MS_FIELD_NUMBER: _ClassVar[int]
+    LAST_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    name: str
+    undone: int
+    queued: int
+    in_flight: int
+    delayed: int
+    oldest_s: float
+    dead: int
+    mean_execute_ms: float
+    last_minute: LastMinute
+    pool: PoolsStatus
+    def __init__(self, function_id: _Optional[str] = ..., name: _Optional[str] = ..., undone: _Optional[int] = ..., queued: _Optional[int] = ..., in_flight: _Optional[int] = ..., delayed: _Optional[int] = ..., oldest_s: _Optional[float] = ..., dead: _Optional[int] = ..., mean_execute_ms: _Optional[float] = ..., last_minute: _Optional[_Union[LastMinute, _Mapping]] = ..., pool: _Optional[_Union[PoolsStatus, _Mapping]] = ...) -> None: ...
+
+class LastMinute(_message.Message):
+    __slots__ = ("calls_per_s", "call_ms", "start_ms", "starts")
+    class StartsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    CALLS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    CALL_MS_FIELD_NUMBER: _ClassVar[int]
+    START_MS_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    calls_per_s: float
+    call_ms: Percentiles
+    start_ms: Percentiles
+    starts: _containers.ScalarMap[str, int]
+    def __init__(self, calls_per_s: _Optional[float] = ..., call_ms: _Optional[_Union[Percentiles, _Mapping]] = ..., start_ms: _Optional[_Union[Percentiles, _Mapping]] = ..., starts: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class Percentiles(_message.Message):
+    __slots__ = ("p50", "p95")
+    P50_FIELD_NUMBER: _ClassVar[int]
+    P95_FIELD_NUMBER: _ClassVar[int]
+    p50: float
+    p95: float
+    def __init__(self, p50: _Optional[float] = ..., p95: _Optional[float] = ...) -> None: ...
+
+class PoolsStatus(_message.Message):
+    __slots__ = ("settings", "pools", "costs", "service_ms", "service_p95_ms")
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    COSTS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_MS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_P95_MS_FIELD_NUMBER: _ClassVar[int]
+    settings: PoolSettings
+    pools: _containers.RepeatedCompositeFieldContainer[PoolStatus]
+    costs: FunctionCosts
+    service_ms: float
+    service_p95_ms: float
+    def __init__(self, settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[PoolStatus, _Mapping]]] = ..., costs: _Optional[_Union[FunctionCosts, _Mapping]] = ..., service_ms: _Optional[float] = ..., service_p95_ms: _Optional[float] = ...) -> None: ...
+
+class PoolStatus(_message.Message):
+    __slots__ = ("params", "in_flight", "arrivals", "busy", "idle", "starting", "home", "why", "plan", "agents")
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    ARRIVALS_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    IDLE_FIELD_NUMBER: _ClassVar[int]
+    STARTING_FIELD_NUMBER: _ClassVar[int]
+    HOME_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    params: str
+    in_flight: int
+    arrivals: int
+    busy: int
+    idle: int
+    starting: int
+    home: str
+    why: str
+    plan: PoolPlan
+    agents: _containers.RepeatedCompositeFieldContainer[PoolAtAgent]
+    def __init__(self, params: _Optional[str] = ..., in_flight: _Optional[int] = ..., arrivals: _Optional[int] = ..., busy: _Optional[int] = ..., idle: _Optional[int] = ..., starting: _Optional[int] = ..., home: _Optional[str] = ..., why: _Optional[str] = ..., plan: _Optional[_Union[PoolPlan, _Mapping]] = ..., agents: _Optional[_Iterable[_Union[PoolAtAgent, _Mapping]]] = ...) -> None: ...
+
+class PoolAtAgent(_message.Message):
+    __slots__ = ("agent_id", "report")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    report: HeldPool
+    def __init__(self, agent_id: _Optional[str] = ..., report: _Optional[_Union[HeldPool, _Mapping]] = ...) -> None: ...
+
+class AgentStatus(_message.Message):
+    __slots__ = ("agent_id", "host", "pid", "connected", "joined", "max_runners", "in_flight", "last_heard_s", "stats")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    MAX_RUNNERS_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    LAST_HEARD_S_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    host: str
+    pid: int
+    connected: bool
+    joined: float
+    max_runners: int
+    in_flight: int
+    last_heard_s: float
+    stats: NodeStats
+    def __init__(self, agent_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., connected: bool = ..., joined: _Optional[float] = ..., max_runners: _Optional[int] = ..., in_flight: _Optional[int] = ..., last_heard_s: _Optional[float] = ..., stats: _Optional[_Union[NodeStats, _Mapping]] = ...) -> None: ...
+
+class StartStatus(_message.Message):
+    __slots__ = ("agent_id", "function", "function_id", "runner_id", "strategy", "ok", "reason", "at", "ms", "phases")
+    class PhasesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    OK_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    MS_FIELD_NUMBER: _ClassVar[int]
+    PHASES_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    function: str
+    function_id: str
+    runner_id: str
+    strategy: str
+    ok: bool
+    reason: str
+    at: float
+    ms: float
+    phases: _containers.ScalarMap[str, float]
+    def __init__(self, agent_id: _Optional[str] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., strategy: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., at: _Optional[float] = ..., ms: _Optional[float] = ..., phases: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class RedisStatus(_message.Message):
+    __slots__ = ("url", "up", "reason", "redis_version", "uptime_in_seconds", "used_memory", "used_memory_rss", "maxmemory", "connected_clients", "aof_enabled", "aof_last_write_status", "aof_current_size")
+    URL_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REDIS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    USED_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    USED_MEMORY_RSS_FIELD_NUMBER: _ClassVar[int]
+    MAXMEMORY_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    AOF_ENABLED_FIELD_NUMBER: _ClassVar[int]
+    AOF_LAST_WRITE_STATUS_FIELD_NUMBER: _ClassVar[int]
+    AOF_CURRENT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    up: bool
+    reason: str
+    redis_version: str
+    uptime_in_seconds: int
+    used_memory: int
+    used_memory_rss: int
+    maxmemory: int
+    connected_clients: int
+    aof_enabled: int
+    aof_last_write_status: str
+    aof_current_size: int
+    def __init__(self, url: _Optional[str] = ..., up: bool = ..., reason: _Optional[str] = ..., redis_version: _Optional[str] = ..., uptime_in_seconds: _Optional[int] = ..., used_memory: _Optional[int] = ..., used_memory_rss: _Optional[int] = ..., maxmemory: _Optional[int] = ..., connected_clients: _Optional[int] = ..., aof_enabled: _Optional[int] = ..., aof_last_write_status: _Optional[str] = ..., aof_current_size: _Optional[int] = ...) -> None: ...
+
+class KeptStatus(_message.Message):
+    __slots__ = ("calls", "seen", "of", "not_taken", "spawned_kept_s", "waited_for_kept_s")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    OF_FIELD_NUMBER: _ClassVar[int]
+    NOT_TAKEN_FIELD_NUMBER: _ClassVar[int]
+    SPAWNED_KEPT_S_FIELD_NUMBER: _ClassVar[int]
+    WAITED_FOR_KEPT_S_FIELD_NUMBER: _ClassVar[int]
+    calls: int
+    seen: int
+    of: _containers.RepeatedCompositeFieldContainer[KeptCalls]
+    not_taken: _containers.RepeatedCompositeFieldContainer[KeptCalls]
+    spawned_kept_s: float
+    waited_for_kept_s: float
+    def __init__(self, calls: _Optional[int] = ..., seen: _Optional[int] = ..., of: _Optional[_Iterable[_Union[KeptCalls, _Mapping]]] = ..., not_taken: _Optional[_Iterable[_Union[KeptCalls, _Mapping]]] = ..., spawned_kept_s: _Optional[float] = ..., waited_for_kept_s: _Optional[float] = ...) -> None: ...
+
+class KeptCalls(_message.Message):
+    __slots__ = ("app", "function", "calls", "first_gone_in_s", "last_gone_in_s")
+    APP_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_GONE_IN_S_FIELD_NUMBER: _ClassVar[int]
+    LAST_GONE_IN_S_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    function: str
+    calls: int
+    first_gone_in_s: float
+    last_gone_in_s: float
+    def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., calls: _Optional[int] = ..., first_gone_in_s: _Optional[float] = ..., last_gone_in_s: _Optional[float] = ...) -> None: ...
 
 class FetchFunctionRequest(_message.Message):
     __slots__ = ("function_id",)
@@ -591,14 +1078,339 @@ class AgentHello(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., host: _Optional[str] = ..., protocol: _Optional[int] = ..., max_runners: _Optional[int] = ..., in_flight: _Optional[_Iterable[_Union[InFlight, _Mapping]]] = ..., pid: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("stats_json", "in_flight", "lists_in_flight")
-    STATS_JSON_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("stats", "in_flight", "lists_in_flight")
+    STATS_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     LISTS_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
-    stats_json: str
+    stats: NodeStats
     in_flight: _containers.RepeatedCompositeFieldContainer[InFlight]
     lists_in_flight: bool
-    def __init__(self, stats_json: _Optional[str] = ..., in_flight: _Optional[_Iterable[_Union[InFlight, _Mapping]]] = ..., lists_in_flight: bool = ...) -> None: ...
+    def __init__(self, stats: _Optional[_Union[NodeStats, _Mapping]] = ..., in_flight: _Optional[_Iterable[_Union[InFlight, _Mapping]]] = ..., lists_in_flight: bool = ...) -> None: ...
+
+class NodeStats(_message.Message):
+    __slots__ = ("pid", "max_runners", "criu", "direct", "in_flight", "unconfirmed", "unconfirmed_bytes", "memory_total_bytes", "memory_available_bytes", "runners", "pools", "templates", "snapshots", "memory", "evictions", "held", "starts", "runners_lost", "restores", "measured_pss_bytes")
+    class DirectEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: DirectCalls
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[DirectCalls, _Mapping]] = ...) -> None: ...
+    class EvictionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class RunnersLostEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: LostRunners
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[LostRunners, _Mapping]] = ...) -> None: ...
+    class RestoresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: RestoreSteps
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[RestoreSteps, _Mapping]] = ...) -> None: ...
+    class MeasuredPssBytesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    PID_FIELD_NUMBER: _ClassVar[int]
+    MAX_RUNNERS_FIELD_NUMBER: _ClassVar[int]
+    CRIU_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    UNCONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    UNCONFIRMED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_AVAILABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RUNNERS_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    EVICTIONS_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    RUNNERS_LOST_FIELD_NUMBER: _ClassVar[int]
+    RESTORES_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_PSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    max_runners: int
+    criu: str
+    direct: _containers.MessageMap[str, DirectCalls]
+    in_flight: int
+    unconfirmed: int
+    unconfirmed_bytes: int
+    memory_total_bytes: int
+    memory_available_bytes: int
+    runners: _containers.RepeatedCompositeFieldContainer[RunnerStats]
+    pools: _containers.RepeatedCompositeFieldContainer[PoolStats]
+    templates: _containers.RepeatedCompositeFieldContainer[TemplateStats]
+    snapshots: _containers.RepeatedCompositeFieldContainer[SnapshotStats]
+    memory: NodeMemory
+    evictions: _containers.ScalarMap[str, int]
+    held: _containers.RepeatedCompositeFieldContainer[HeldPool]
+    starts: _containers.RepeatedCompositeFieldContainer[RunnerStart]
+    runners_lost: _containers.MessageMap[str, LostRunners]
+    restores: _containers.MessageMap[str, RestoreSteps]
+    measured_pss_bytes: _containers.ScalarMap[str, int]
+    def __init__(self, pid: _Optional[int] = ..., max_runners: _Optional[int] = ..., criu: _Optional[str] = ..., direct: _Optional[_Mapping[str, DirectCalls]] = ..., in_flight: _Optional[int] = ..., unconfirmed: _Optional[int] = ..., unconfirmed_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., runners: _Optional[_Iterable[_Union[RunnerStats, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolStats, _Mapping]]] = ..., templates: _Optional[_Iterable[_Union[TemplateStats, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotStats, _Mapping]]] = ..., memory: _Optional[_Union[NodeMemory, _Mapping]] = ..., evictions: _Optional[_Mapping[str, int]] = ..., held: _Optional[_Iterable[_Union[HeldPool, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[RunnerStart, _Mapping]]] = ..., runners_lost: _Optional[_Mapping[str, LostRunners]] = ..., restores: _Optional[_Mapping[str, RestoreSteps]] = ..., measured_pss_bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class DirectCalls(_message.Message):
+    __slots__ = ("calls", "failures", "busy_s", "leases")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    BUSY_S_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    calls: int
+    failures: int
+    busy_s: float
+    leases: int
+    def __init__(self, calls: _Optional[int] = ..., failures: _Optional[int] = ..., busy_s: _Optional[float] = ..., leases: _Optional[int] = ...) -> None: ...
+
+class RunnerStats(_message.Message):
+    __slots__ = ("id", "function", "function_id", "app_id", "state", "strategy", "inputs", "pid", "idle_s", "age_s", "pss_bytes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    IDLE_S_FIELD_NUMBER: _ClassVar[int]
+    AGE_S_FIELD_NUMBER: _ClassVar[int]
+    PSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    function: str
+    function_id: str
+    app_id: str
+    state: str
+    strategy: str
+    inputs: int
+    pid: int
+    idle_s: float
+    age_s: float
+    pss_bytes: int
+    def __init__(self, id: _Optional[str] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., state: _Optional[str] = ..., strategy: _Optional[str] = ..., inputs: _Optional[int] = ..., pid: _Optional[int] = ..., idle_s: _Optional[float] = ..., age_s: _Optional[float] = ..., pss_bytes: _Optional[int] = ...) -> None: ...
+
+class PoolStats(_message.Message):
+    __slots__ = ("function", "function_id", "app_id", "waiting", "starting", "service_s", "failed_starts", "deaths", "backoff_s")
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    STARTING_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_S_FIELD_NUMBER: _ClassVar[int]
+    FAILED_STARTS_FIELD_NUMBER: _ClassVar[int]
+    DEATHS_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_S_FIELD_NUMBER: _ClassVar[int]
+    function: str
+    function_id: str
+    app_id: str
+    waiting: int
+    starting: int
+    service_s: float
+    failed_starts: int
+    deaths: int
+    backoff_s: float
+    def __init__(self, function: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., waiting: _Optional[int] = ..., starting: _Optional[int] = ..., service_s: _Optional[float] = ..., failed_starts: _Optional[int] = ..., deaths: _Optional[int] = ..., backoff_s: _Optional[float] = ...) -> None: ...
+
+class TemplateStats(_message.Message):
+    __slots__ = ("id", "function", "app", "pid")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    APP_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    function: str
+    app: str
+    pid: int
+    def __init__(self, id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+
+class SnapshotStats(_message.Message):
+    __slots__ = ("function", "app", "state", "reason", "key", "fork_unsafe", "progress")
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    APP_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    FORK_UNSAFE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    function: str
+    app: str
+    state: str
+    reason: str
+    key: str
+    fork_unsafe: _containers.RepeatedScalarFieldContainer[str]
+    progress: SnapshotProgress
+    def __init__(self, function: _Optional[str] = ..., app: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., key: _Optional[str] = ..., fork_unsafe: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[SnapshotProgress, _Mapping]] = ...) -> None: ...
+
+class SnapshotProgress(_message.Message):
+    __slots__ = ("step", "written_bytes", "elapsed_s")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_S_FIELD_NUMBER: _ClassVar[int]
+    step: str
+    written_bytes: int
+    elapsed_s: float
+    def __init__(self, step: _Optional[str] = ..., written_bytes: _Optional[int] = ..., elapsed_s: _Optional[float] = ...) -> None: ...
+
+class NodeMemory(_message.Message):
+    __slots__ = ("budget_bytes", "held_bytes", "rss_bytes", "pss_bytes", "mapped_bytes", "cached_bytes", "snapshot_store_bytes", "evicted")
+    BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HELD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CACHED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_STORE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
+    budget_bytes: int
+    held_bytes: int
+    rss_bytes: int
+    pss_bytes: int
+    mapped_bytes: int
+    cached_bytes: int
+    snapshot_store_bytes: int
+    evicted: _containers.RepeatedCompositeFieldContainer[Eviction]
+    def __init__(self, budget_bytes: _Optional[int] = ..., held_bytes: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., pss_bytes: _Optional[int] = ..., mapped_bytes: _Optional[int] = ..., cached_bytes: _Optional[int] = ..., snapshot_store_bytes: _Optional[int] = ..., evicted: _Optional[_Iterable[_Union[Eviction, _Mapping]]] = ...) -> None: ...
+
+class Eviction(_message.Message):
+    __slots__ = ("seq", "function", "function_id", "what", "priority", "bytes", "idle_s", "reason")
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    IDLE_S_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    function: str
+    function_id: str
+    what: str
+    priority: float
+    bytes: int
+    idle_s: float
+    reason: str
+    def __init__(self, seq: _Optional[int] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., what: _Optional[str] = ..., priority: _Optional[float] = ..., bytes: _Optional[int] = ..., idle_s: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class HeldPool(_message.Message):
+    __slots__ = ("function_id", "params", "busy", "idle", "starting", "waiting", "quiet_s", "level", "below", "wanted", "why", "runner_bytes", "runner_pss_bytes", "template_bytes", "template_private_bytes", "booted_bytes", "booted_private_bytes", "snapshot_bytes", "cached_bytes", "mapped", "threads", "working_set_bytes")
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    IDLE_FIELD_NUMBER: _ClassVar[int]
+    STARTING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    QUIET_S_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    BELOW_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_PSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_PRIVATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BOOTED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BOOTED_PRIVATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CACHED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    WORKING_SET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    params: str
+    busy: int
+    idle: int
+    starting: int
+    waiting: int
+    quiet_s: float
+    level: str
+    below: str
+    wanted: str
+    why: str
+    runner_bytes: int
+    runner_pss_bytes: int
+    template_bytes: int
+    template_private_bytes: int
+    booted_bytes: int
+    booted_private_bytes: int
+    snapshot_bytes: int
+    cached_bytes: int
+    mapped: bool
+    threads: int
+    working_set_bytes: int
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[str] = ..., busy: _Optional[int] = ..., idle: _Optional[int] = ..., starting: _Optional[int] = ..., waiting: _Optional[int] = ..., quiet_s: _Optional[float] = ..., level: _Optional[str] = ..., below: _Optional[str] = ..., wanted: _Optional[str] = ..., why: _Optional[str] = ..., runner_bytes: _Optional[int] = ..., runner_pss_bytes: _Optional[int] = ..., template_bytes: _Optional[int] = ..., template_private_bytes: _Optional[int] = ..., booted_bytes: _Optional[int] = ..., booted_private_bytes: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., cached_bytes: _Optional[int] = ..., mapped: bool = ..., threads: _Optional[int] = ..., working_set_bytes: _Optional[int] = ...) -> None: ...
+
+class RunnerStart(_message.Message):
+    __slots__ = ("seq", "at_ns", "function", "function_id", "runner_id", "strategy", "phases_ms", "notes", "error", "params", "from_disk")
+    class PhasesMsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    PHASES_MS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    FROM_DISK_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    at_ns: int
+    function: str
+    function_id: str
+    runner_id: str
+    strategy: str
+    phases_ms: _containers.ScalarMap[str, float]
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    error: str
+    params: str
+    from_disk: bool
+    def __init__(self, seq: _Optional[int] = ..., at_ns: _Optional[int] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., strategy: _Optional[str] = ..., phases_ms: _Optional[_Mapping[str, float]] = ..., notes: _Optional[_Iterable[str]] = ..., error: _Optional[str] = ..., params: _Optional[str] = ..., from_disk: bool = ...) -> None: ...
+
+class LostRunners(_message.Message):
+    __slots__ = ("by_reason",)
+    class ByReasonEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    BY_REASON_FIELD_NUMBER: _ClassVar[int]
+    by_reason: _containers.ScalarMap[str, int]
+    def __init__(self, by_reason: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class RestoreSteps(_message.Message):
+    __slots__ = ("spawn_criu", "criu", "resume", "reseed")
+    SPAWN_CRIU_FIELD_NUMBER: _ClassVar[int]
+    CRIU_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
+    RESEED_FIELD_NUMBER: _ClassVar[int]
+    spawn_criu: float
+    criu: float
+    resume: float
+    reseed: float
+    def __init__(self, spawn_criu: _Optional[float] = ..., criu: _Optional[float] = ..., resume: _Optional[float] = ..., reseed: _Optional[float] = ...) -> None: ...
 
 class Done(_message.Message):
     __slots__ = ("call_id", "function_id", "app_id", "indexes", "statuses", "results", "execute_ns")
@@ -741,16 +1553,57 @@ class GrantLease(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class PlanPool(_message.Message):
-    __slots__ = ("function_id", "params", "every_instance", "plan_json")
+    __slots__ = ("function_id", "params", "every_instance", "plan")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     EVERY_INSTANCE_FIELD_NUMBER: _ClassVar[int]
-    PLAN_JSON_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     every_instance: bool
-    plan_json: str
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., plan_json: _Optional[str] = ...) -> None: ...
+    plan: PoolPlan
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., plan: _Optional[_Union[PoolPlan, _Mapping]] = ...) -> None: ...
+
+class PoolPlan(_message.Message):
+    __slots__ = ("runners", "buffer", "active_s", "keep_s", "max_runners", "patience_s", "base", "rest", "priority", "again_s", "why")
+    class PriorityEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    RUNNERS_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_S_FIELD_NUMBER: _ClassVar[int]
+    KEEP_S_FIELD_NUMBER: _ClassVar[int]
+    MAX_RUNNERS_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_S_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    REST_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_S_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    runners: int
+    buffer: int
+    active_s: float
+    keep_s: float
+    max_runners: int
+    patience_s: float
+    base: str
+    rest: _containers.RepeatedCompositeFieldContainer[RestStep]
+    priority: _containers.ScalarMap[str, float]
+    again_s: float
+    why: str
+    def __init__(self, runners: _Optional[int] = ..., buffer: _Optional[int] = ..., active_s: _Optional[float] = ..., keep_s: _Optional[float] = ..., max_runners: _Optional[int] = ..., patience_s: _Optional[float] = ..., base: _Optional[str] = ..., rest: _Optional[_Iterable[_Union[RestStep, _Mapping]]] = ..., priority: _Optional[_Mapping[str, float]] = ..., again_s: _Optional[float] = ..., why: _Optional[str] = ...) -> None: ...
+
+class RestStep(_message.Message):
+    __slots__ = ("level", "for_s")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    FOR_S_FIELD_NUMBER: _ClassVar[int]
+    level: str
+    for_s: float
+    def __init__(self, level: _Optional[str] = ..., for_s: _Optional[float] = ...) -> None: ...
 
 class CloseAppOnAgent(_message.Message):
     __slots__ = ("app_id",)

@@ -258,7 +258,7 @@ class ControllerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Recorded(self, request, context):
-        """Arrivals, service times and measured start costs of a function, as JSON for tuning.
+        """Arrivals, service times and measured start costs of a function, for tuning.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -7,6 +7,7 @@ import math
 
 from rich.console import Console
 
+from lab import markdown
 from rekindle.bench import table
 from rekindle.bench.records import Report
 from tests.bench.reports import report
@@ -39,11 +40,11 @@ def test_a_report_without_runs_can_still_be_shown() -> None:
     whole = report("cold", "fork")
     whole.results[1].runs.clear()
     assert "fork" in text_of(whole)
-    assert "| fork | - | - | - | - |" in table.markdown(whole)
+    assert "| fork | - | - | - | - |" in markdown.of_report(whole)
 
 
 def test_markdown_rows_have_as_many_cells_as_their_header() -> None:
-    for block in table.markdown(report()).split("\n\n")[:2]:
+    for block in markdown.of_report(report()).split("\n\n")[:2]:
         widths = {row.count("|") for row in block.splitlines()}
         assert len(widths) == 1
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lab import markdown
 from tests.bench.reports import report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -23,9 +24,9 @@ def script() -> Any:
 
 
 def test_figures_replace_what_is_between_the_marks(script: Any, tmp_path: Path) -> None:
-    readme, figures = tmp_path / "README.md", tmp_path / "demo.json"
+    readme, figures = tmp_path / "README.md", tmp_path / "demo.md"
     readme.write_text(f"before\n\n{script.START}\nstale\n{script.END}\n\nafter\n")
-    report().write_json(figures)
+    figures.write_text(markdown.of_report(report()))
     assert script.main([str(figures), str(readme)]) == 0
     once = readme.read_text()
     assert once.startswith("before\n") and once.endswith("\nafter\n")

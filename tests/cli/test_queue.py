@@ -44,13 +44,12 @@ class Letters(FakeController):
 
     async def Status(self, request: Any, ctx: Any) -> pb.StatusReply:
         function = {"name": "price", "function_id": "fu-1", "queued": 7, "in_flight": 2}
-        report = {
-            "apps": [
+        return pb.StatusReply(
+            apps=[
                 {"name": "shop", "functions": [{**function, "oldest_s": 65.0, "dead": 2}]},
                 {"name": "idle", "functions": [{"name": "f", "function_id": "fu-9"}]},
             ]
-        }
-        return pb.StatusReply(json=json.dumps(report))
+        )
 
     async def GetCall(self, request: Any, ctx: Any) -> pb.CallInfo:
         return pb.CallInfo(

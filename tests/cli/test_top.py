@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import os
 import pty
 import select
@@ -31,9 +30,10 @@ from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop,
 PHASES = {"isolate": 4.0, "restore": 15.0, "reseed": 1.0}
 
 
-def report(functions: int = 3, runners: int = 5, starts: int = 3) -> dict[str, Any]:
+def report(functions: int = 3, runners: int = 5, starts: int = 3) -> pb.StatusReply:
     """What a controller may say."""
-    return {
+    start = {"function": "app1.serve", "strategy": "restore"}
+    given: dict[str, Any] = {
         "version": "1",
         "uptime_s": 65,
         "loop_lag_ms": 0.2,
@@ -45,10 +45,12 @@ def report(functions: int = 3, runners: int = 5, starts: int = 3) -> dict[str, A
                     {
                         "name": "serve",
                         "function_id": f"fu-{i}",
-                        "calls_per_s": float(i),
-                        "call_ms": {"p50": 2.0, "p95": 30.0 - i},
-                        "start_ms": {"p50": 31.0, "p95": 40.0},
-                        "starts": {"restore": 2},
+                        "last_minute": {
+                            "calls_per_s": float(i),
+                            "call_ms": {"p50": 2.0, "p95": 30.0 - i},
+                            "start_ms": {"p50": 31.0, "p95": 40.0},
+                            "starts": {"restore": 2},
+                        },
                         "queued": 7 if i == 0 else 0,
                         "oldest_s": 1.5,
                     }
@@ -80,13 +82,13 @@ def report(functions: int = 3, runners: int = 5, starts: int = 3) -> dict[str, A
             }
         ],
         "recent_starts": [
-            {"function": "app1.serve", "strategy": "restore", "ms": 20.0, "phases": PHASES, "at": i}
-            for i in range(starts)
+            {**start, "ms": 20.0, "phases": PHASES, "ok": True, "at": i} for i in range(starts)
         ],
     }
+    return pb.StatusReply(**given)
 
 
-def text(given: dict[str, Any], width: int = 120, height: int | None = None) -> str:
+def text(given: pb.StatusReply, width: int = 120, height: int | None = None) -> str:
     return frame(given, width, height, Sort.CALLS).plain
 
 
@@ -121,8 +123,8 @@ def test_each_part_has_its_share_and_says_what_it_leaves_out() -> None:
 
 
 def test_a_report_that_lacks_everything_is_shown() -> None:
-    assert "no agent is connected" in text({})
-    away = {"agents": [{"host": "n", "connected": False}], "redis": {"up": False}}
+    assert "no agent is connected" in text(pb.StatusReply())
+    away = pb.StatusReply(agents=[pb.AgentStatus(host="n")], redis=pb.RedisStatus(up=False))
     assert "redis is away" in text(away) and "away" in text(away)
 
 
@@ -159,11 +161,11 @@ async def test_one_frame_of_a_real_controller(shared: Instance) -> None:
         agent.answer(echo)
         start = {"seq": 1, "function_id": function_id, "strategy": "fork", "at_ns": time.time_ns()}
         runner = {"id": "ru-watched", "function_id": function_id, "app_id": app_id, "pid": 9}
-        beat = {
-            "runners": [{**runner, "state": "idle", "strategy": "fork", "age_s": 5.0, "inputs": 3}],
-            "starts": [{**start, "runner_id": "ru-watched", "phases_ms": {"fork": 6.5}}],
-        }
-        await agent.send(heartbeat=pb.Heartbeat(stats_json=json.dumps(beat)))
+        stats = pb.NodeStats(
+            runners=[{**runner, "state": "idle", "strategy": "fork", "age_s": 5.0, "inputs": 3}],
+            starts=[{**start, "runner_id": "ru-watched", "phases_ms": {"fork": 6.5}}],
+        )
+        await agent.send(heartbeat=pb.Heartbeat(stats=stats))
         await client.invoke(function_id)
         ended = await asyncio.to_thread(
             command.rekindle, shared.directory, "top", "--once", COLUMNS="100"

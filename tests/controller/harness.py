@@ -31,6 +31,7 @@ from rekindle.paths import controller_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.callid import new_call_id
+from rekindle.wire.messages import spec_message
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec, RetrySpec
 from rekindle.wire.version import PROTOCOL
@@ -225,8 +226,7 @@ class Client:
                 ephemeral=ephemeral,
                 functions=[
                     pb.FunctionDef(
-                        name=spec.name,
-                        spec_json=spec.to_json(),
+                        spec=spec_message(spec),
                         code=b"code of " + spec.name.encode(),
                         secrets={"KEY": "value"},
                     )

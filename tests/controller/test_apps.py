@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import grpc
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from rekindle import exception
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
+from rekindle.wire.messages import as_dict, spec_of
 from tests.controller.harness import (
     Client,
     FakeAgent,
@@ -25,7 +25,7 @@ from tests.controller.harness import (
 
 async def status_of(client: Client) -> dict[str, object]:
     """The controller's status."""
-    found: dict[str, object] = json.loads((await client.call("Status", pb.StatusRequest())).json)
+    found: dict[str, object] = as_dict(await client.call("Status", pb.StatusRequest()))
     return found
 
 
@@ -46,18 +46,18 @@ async def test_an_agent_fetches_code_secrets_and_source(shared: Instance) -> Non
             pb.FetchFunctionRequest(function_id=function_id), metadata=client.metadata
         )
         assert reply.app_id == app_id
-        assert reply.function.spec_json == spec("f").to_json()
+        assert spec_of(reply.function.spec) == spec("f")
         assert reply.function.code == b"code of f"
         assert dict(reply.function.secrets) == {"KEY": "value"}
         assert (reply.source.digest, reply.source.data) == ("d1", b"the zip")
 
 
 @in_loop
-async def test_an_unreadable_spec_is_refused(shared: Instance) -> None:
+async def test_a_spec_without_names_is_refused(shared: Instance) -> None:
     async with Client(shared) as client:
-        for text in ("{", "[]", '{"nothing": 1}'):
+        for nameless in (None, pb.FunctionSpec(name="f"), pb.FunctionSpec(app_name="a")):
             request = pb.RegisterAppRequest(
-                app_id=new_id("ap"), functions=[pb.FunctionDef(name="f", spec_json=text)]
+                app_id=new_id("ap"), functions=[pb.FunctionDef(spec=nameless)]
             )
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await client.call("RegisterApp", request)
@@ -223,8 +223,8 @@ async def test_runners_of_an_app_that_is_gone_are_stopped_when_a_heartbeat_tells
     shared: Instance,
 ) -> None:
     async with FakeAgent(shared) as agent:
-        stats = {"runners": [{"id": "ru-1", "function_id": "fu-1", "app_id": "ap-gone"}]}
-        await agent.send(heartbeat=pb.Heartbeat(stats_json=json.dumps(stats)))
+        runner = pb.RunnerStats(id="ru-1", function_id="fu-1", app_id="ap-gone")
+        await agent.send(heartbeat=pb.Heartbeat(stats=pb.NodeStats(runners=[runner])))
         assert await agent.closes.get() == "ap-gone"
 
 
@@ -280,7 +280,7 @@ async def test_status_shows_apps_queues_agents_and_redis(instance: Instance) -> 
         _, [function_id] = await client.register("shown", spec())
         await client.submit(function_id, dict.fromkeys(range(30), b""))
         await agent.assigned.get()
-        await agent.send(heartbeat=pb.Heartbeat(stats_json='{"memory": 7}'))
+        await agent.send(heartbeat=pb.Heartbeat(stats=pb.NodeStats(pid=7)))
         await agent.send(log=pb.LogLine(app_id="ap-none", text="x"))
         while (status := await status_of(client))["agents"][0]["stats"] == {}:  # type: ignore[index]
             pass
@@ -290,6 +290,6 @@ async def test_status_shows_apps_queues_agents_and_redis(instance: Instance) -> 
         assert function["undone"] == 30
         assert function["in_flight"] + function["queued"] == 30
         [shown] = status["agents"]  # type: ignore[misc]
-        assert shown["stats"] == {"memory": 7}
+        assert shown["stats"]["pid"] == 7
         assert shown["connected"]
         assert status["redis"]["aof_enabled"] == 1  # type: ignore[index]

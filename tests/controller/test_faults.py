@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict
 from tests.controller.harness import (
     Client,
     FakeAgent,
@@ -37,7 +37,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 async def ask_status(client: Client) -> dict[str, object]:
     """The controller's status."""
-    status: dict[str, object] = json.loads((await client.call("Status", pb.StatusRequest())).json)
+    status: dict[str, object] = as_dict(await client.call("Status", pb.StatusRequest()))
     return status
 
 
@@ -157,7 +157,7 @@ async def test_a_silent_agent_is_given_up() -> None:
     with running_instance(REKINDLE_AGENT_SILENCE_S="0.5") as instance:
         async with Client(instance) as client, FakeAgent(instance) as hung:
             _, [function_id] = await client.register("app", spec())
-            await hung.send(heartbeat=pb.Heartbeat(stats_json="{}"))
+            await hung.send(heartbeat=pb.Heartbeat())
             call = client.invoke(function_id)
             await hung.assigned.get()
             await hung.lost_connection()

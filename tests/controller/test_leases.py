@@ -34,7 +34,6 @@ async def test_an_input_that_its_agent_lost_track_of_is_placed_again() -> None:
             for _ in range(2):
                 await agent.assigned.get()
             beat = pb.Heartbeat(
-                stats_json="{}",
                 in_flight=[pb.InFlight(call_id=call_id, indexes=[0])],
                 lists_in_flight=True,
             )
@@ -69,7 +68,7 @@ async def test_an_agent_that_does_not_say_what_it_has_keeps_it_while_it_beats() 
             assign = await agent.assigned.get()
             ends = time.monotonic() + 1.5
             while time.monotonic() < ends:
-                await agent.send(heartbeat=pb.Heartbeat(stats_json="{}"))
+                await agent.send(heartbeat=pb.Heartbeat())
                 await asyncio.sleep(0.05)
             assert agent.cancels.empty() and agent.assigned.empty()
             await agent.done(assign)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 
 from rekindle.wire import rekindle_pb2 as pb
@@ -29,8 +28,8 @@ async def lose(agent: FakeAgent, assign: pb.Assign) -> None:
 
 async def delayed(client: Client) -> int:
     """How many inputs wait for their time."""
-    status = json.loads((await client.call("Status", pb.StatusRequest())).json)
-    return sum(f["delayed"] for app in status["apps"] for f in app["functions"])
+    status: pb.StatusReply = await client.call("Status", pb.StatusRequest())
+    return sum(function.delayed for app in status.apps for function in app.functions)
 
 
 @in_loop

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import psutil
 from rekindle.paths import controller_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
+from rekindle.wire.messages import as_dict
 from tests.faults.schedule import Kind
 
 _LOOK_S = 0.02
@@ -64,8 +64,7 @@ class Victims:
     def status(self) -> dict[str, Any]:
         """What the controller tells of itself; nothing while it is away."""
         with contextlib.suppress(grpc.RpcError):
-            told: dict[str, Any] = json.loads(self._ask("Status", pb.StatusRequest()).json)
-            return told
+            return as_dict(self._ask("Status", pb.StatusRequest()))
         return {}
 
     def call(self, call_id: str) -> tuple[int, int]:

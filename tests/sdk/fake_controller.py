@@ -35,6 +35,7 @@ from rekindle.wire.blobs import new_key, open_store
 from rekindle.wire.bundle import MANIFEST, Sent
 from rekindle.wire.errors import to_status
 from rekindle.wire.exceptions import record_exception
+from rekindle.wire.messages import spec_of
 from rekindle.wire.phases import Phase, now_ns
 from rekindle.wire.serialization import deserialize, serialize
 from rekindle.wire.spec import FunctionSpec
@@ -152,10 +153,10 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self.registered.append(request)
         handles = []
         for function in request.functions:
-            spec = FunctionSpec.from_json(function.spec_json)
+            spec = spec_of(function.spec)
             function_id = f"fu-{spec.revision()}-{request.app_id[-8:]}"
             self.payloads[function_id] = (request.app_id, spec, function.code)
-            handles.append(pb.FunctionHandle(name=function.name, function_id=function_id))
+            handles.append(pb.FunctionHandle(name=spec.name, function_id=function_id))
         return pb.RegisterAppReply(functions=handles)
 
     async def HoldApp(self, request: Any, ctx: Any) -> AsyncIterator[pb.HoldAppEvent]:
@@ -283,7 +284,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
 
     async def SetPool(self, request: Any, ctx: Any) -> pb.SetPoolReply:
         self.pools.append(request)
-        return pb.SetPoolReply(json="{}")
+        return pb.SetPoolReply()
 
     async def Logs(self, request: Any, ctx: Any) -> AsyncIterator[pb.LogLine]:
         after = request.after_seq
@@ -298,11 +299,16 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
                     await self._log_news.wait()
 
     async def Status(self, request: Any, ctx: Any) -> pb.StatusReply:
+        agent = pb.AgentStatus(
+            agent_id="ag-1", host="h", connected=True, max_runners=8, in_flight=1, last_heard_s=0.2
+        )
+        function = pb.FunctionStatus(name="f", function_id="fu-1", queued=2, in_flight=1)
         return pb.StatusReply(
-            json='{"version": "0.1.0", "uptime_s": 75, "agents": [{"agent_id": "ag-1", "host": '
-            '"h", "connected": true, "max_runners": 8, "in_flight": 1, "last_heard_s": 0.2}], '
-            '"apps": [{"name": "demo", "functions": [{"name": "f", "function_id": "fu-1", '
-            '"queued": 2, "in_flight": 1, "delayed": 0}]}], "redis": {"redis_version": "7"}}'
+            version="0.1.0",
+            uptime_s=75,
+            agents=[agent],
+            apps=[pb.AppStatus(name="demo", functions=[function])],
+            redis=pb.RedisStatus(up=True, redis_version="7"),
         )
 
     # ---- running inputs ------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import rekindle
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk import pool_settings
 from rekindle.sdk.binding import pack_parameters
+from rekindle.wire.messages import option_values
 from tests.sdk.fake_controller import FakeController
 
 app = rekindle.App("sized")
@@ -118,5 +119,6 @@ def test_a_setting_by_name_names_the_function_and_the_policy(controller: FakeCon
             max_containers=2,
         )
     [request] = controller.pools
-    assert request.function == "sized.work" and request.policy == "fixed"
-    assert request.policy_options_json == '{"keep_s": 3}' and request.max_containers == 2
+    assert request.function == "sized.work" and request.changes.policy == "fixed"
+    assert option_values(request.changes.policy_options) == {"keep_s": 3}
+    assert request.changes.max_containers == 2

@@ -105,7 +105,7 @@ def test_dotenv_files(tmp_path: Path) -> None:
 
 
 def test_secrets_and_environment_are_registered(controller: Any) -> None:
-    from rekindle.wire.spec import FunctionSpec
+    from rekindle.wire.messages import spec_of
 
     app = rekindle.App("secrets", secrets=[rekindle.Secret.from_dict({"A": "app", "B": "app"})])
 
@@ -116,6 +116,6 @@ def test_secrets_and_environment_are_registered(controller: Any) -> None:
         pass
     function = controller.registered[0].functions[0]
     assert dict(function.secrets) == {"A": "app", "B": "function"}
-    spec = FunctionSpec.from_json(function.spec_json)
+    spec = spec_of(function.spec)
     assert spec.env == {"E": "1"}
-    assert "function" not in function.spec_json.replace('"kind":"function"', "")
+    assert b"function" not in function.spec.SerializeToString().replace(b"\x08function", b"")

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rekindle.bench.tune.files import header, number, rows, wrong
+from rekindle.bench.tune.files import Functions, columns_of, number, wrong
 from rekindle.bench.tune.trace import Chunk, TracedFunction
 from rekindle.exception import InvalidError
 
@@ -68,20 +68,9 @@ class PerMinute:
         return sum(sum(pairs[1::2]) for pairs in self.counts)
 
 
-def read(
-    path: Path,
-    function: Callable[[str], TracedFunction],
-    *,
-    service_s: float,
-    only: str | None = None,
-    most: int | None = None,
-    seed: int = 1,
-) -> PerMinute:
-    """Read one day. ``only`` takes functions whose hash begins so, ``most`` so many functions.
-
-    The trace says nothing of how long an invocation runs: ``service_s`` is taken for all.
-    """
-    columns = header(path, (*_NAMES, "1"), "the 2019 format")
+def read(path: Path, functions: Functions, seed: int = 1) -> PerMinute:
+    """Read one day. The trace says nothing of how long an invocation runs."""
+    columns, lines = columns_of(path, (*_NAMES, "1"), "the 2019 format")
     place = {name: columns.index(name) for name in _NAMES}
     minutes: list[tuple[int, int]] = []
     for index, name in enumerate(columns):
@@ -89,19 +78,17 @@ def read(
             if not name.isdecimal() or not 1 <= int(name) <= _MINUTES:
                 raise wrong(path, 1, name or str(index + 1), f"a minute is 1 to {_MINUTES}")
             minutes.append((index, int(name) - 1))
-    functions: list[TracedFunction] = []
     timers: set[int] = set()
     counts = [array("L") for _ in range(1 + max(minute for _, minute in minutes))]
-    for line, row in _body(path):
-        if len(row) != len(columns):
-            raise wrong(path, line, "", f"{len(row)} fields, the header has {len(columns)}")
-        name = row[place["HashFunction"]].strip()
-        if only is not None and not name.startswith(only):
-            continue
-        if most is not None and len(functions) >= most:
+    for line, row in lines:
+        if functions.is_full:
             break
+        name = row[place["HashFunction"]].strip()
+        function = functions.place(line, name, name)
+        if function is None:
+            continue
         if row[place["Trigger"]].strip() == "timer":
-            timers.add(len(functions))
+            timers.add(function)
         for index, minute in minutes:
             text = row[index]
             if text == "0" or not text:
@@ -110,15 +97,8 @@ def read(
             if count != int(count):
                 raise wrong(path, line, columns[index], f"{text} is not a whole number")
             if count:
-                counts[minute].extend((len(functions), int(count)))
-        functions.append(function(name))
-    if not functions:
-        what = f" whose hash begins with {only!r}" if only else ""
+                counts[minute].extend((function, int(count)))
+    if not functions.taken:
+        what = f" whose hash begins with {functions.only!r}" if functions.only else ""
         raise InvalidError(f"{path}: no function{what}")
-    return PerMinute(functions, counts, frozenset(timers), service_s, seed)
-
-
-def _body(path: Path) -> Iterator[tuple[int, list[str]]]:
-    found = rows(path)
-    next(found)
-    return found
+    return PerMinute(functions.taken, counts, frozenset(timers), functions.service_s, seed)

@@ -1,4 +1,4 @@
-"""Reading trace files line by line: errors that name file, line and column, and which format it is.
+"""What all formats of trace files share: lines, errors that name file, line and column, functions.
 
 The formats themselves: azure2019.py, azure2021.py, timestamps.py.
 """
@@ -8,10 +8,47 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from rekindle.bench.tune.trace import TracedFunction
+from rekindle.controller.policies.policy import PoolSettings
 from rekindle.exception import InvalidError
+from rekindle.wire.pools import Figures, Level
+
+
+@dataclass
+class Functions:
+    """The functions of a file that are taken, in the order in which they come.
+
+    ``only``: those whose name begins so; ``most``: so many, the first ones. ``service_s`` is how
+    long an input runs where the file does not say.
+    """
+
+    levels: Mapping[Level, Figures]
+    settings: PoolSettings
+    service_s: float
+    only: str | None = None
+    most: int | None = None
+    taken: list[TracedFunction] = field(default_factory=list)
+    _places: dict[Hashable, int] = field(default_factory=dict)
+
+    def place(self, key: Hashable, name: str, label: str) -> int | None:
+        """Where a function is in ``taken``; None where it is not wanted."""
+        if key not in self._places:
+            if self.is_full or not name.startswith(self.only or ""):
+                return None
+            self._places[key] = len(self.taken)
+            self.taken.append(
+                TracedFunction(label=label, levels=self.levels, settings=self.settings)
+            )
+        return self._places[key]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no other function is taken."""
+        return self.most is not None and len(self.taken) >= self.most
 
 
 def wrong(path: Path, line: int, column: str, problem: str) -> InvalidError:
@@ -54,27 +91,25 @@ def number(path: Path, line: int, column: str, field: str, *, least: float | Non
     return value
 
 
-def header(path: Path, names: Sequence[str], what: str) -> list[str]:
-    """The columns of a file that must have these."""
-    found = next(rows(path), None)
-    if found is None:
+def columns_of(
+    path: Path, names: Sequence[str], what: str
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The columns of a file that must have these, and its other lines, all of that length."""
+    found = rows(path)
+    first = next(found, None)
+    if first is None:
         raise InvalidError(f"{path}: empty; {what} has the columns {', '.join(names)}")
-    line, columns = found
-    columns = [column.strip() for column in columns]
+    line, columns = first[0], [column.strip() for column in first[1]]
     for name in names:
         if name not in columns:
             raise wrong(path, line, name, f"missing from the header; {what} has {', '.join(names)}")
-    return columns
+    return columns, _of_length(path, found, len(columns))
 
 
-def guess_format(path: Path) -> str:
-    """``azure2019``, ``azure2021`` or ``csv``, from the header."""
-    found = next(rows(path), None)
-    if found is None:
-        raise InvalidError(f"{path}: empty: there is no arrival to replay")
-    columns = [column.strip() for column in found[1]]
-    if "HashFunction" in columns:
-        return "azure2019"
-    if "end_timestamp" in columns:
-        return "azure2021"
-    return "csv"
+def _of_length(
+    path: Path, found: Iterator[tuple[int, list[str]]], length: int
+) -> Iterator[tuple[int, list[str]]]:
+    for line, row in found:
+        if len(row) != length:
+            raise wrong(path, line, "", f"{len(row)} fields, the header has {length}")
+        yield line, row

@@ -7,12 +7,11 @@ name). Without one: timestamp[,duration[,function]].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rekindle.bench.tune.files import number, rows, wrong
-from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
+from rekindle.bench.tune.files import Functions, number, rows, wrong
+from rekindle.bench.tune.trace import Arrivals, in_memory
 from rekindle.exception import InvalidError
 
 _ALIASES = {
@@ -22,50 +21,31 @@ _ALIASES = {
 }
 
 
-def read(
-    path: Path,
-    function: Callable[[str], TracedFunction],
-    *,
-    service_s: float,
-    only: str | None = None,
-    most: int | None = None,
-) -> Arrivals:
-    """Read a trace; ``service_s`` is taken where there is no duration."""
+def read(path: Path, functions: Functions) -> Arrivals:
+    """Read a trace."""
     columns: dict[str, int] | None = None
-    functions: list[TracedFunction] = []
-    known: dict[str, int] = {}
     arrivals: list[tuple[float, int, float]] = []
-    for line, row in _stripped(path):
+    for line, fields in rows(path):
+        row = [text.strip() for text in fields]
         if columns is None:
             columns, is_header = _columns(path, line, row)
             if is_header:
                 continue
         if columns["timestamp"] >= len(row):
             raise wrong(path, line, "timestamp", "missing")
-        when = _when(path, line, row[columns["timestamp"]])
-        ran_s = service_s
-        place = columns.get("duration", -1)
-        if 0 <= place < len(row) and row[place]:
-            ran_s = number(path, line, "duration", row[place], least=0)
-        place = columns.get("function", -1)
-        name = row[place] if 0 <= place < len(row) and row[place] else path.stem
-        if only is not None and not name.startswith(only):
-            continue
-        if name not in known:
-            if most is not None and len(functions) >= most:
-                continue
-            known[name] = len(functions)
-            functions.append(function(name))
-        arrivals.append((when, known[name], ran_s))
+        given = {name: row[place] for name, place in columns.items() if place < len(row)}
+        when = _when(path, line, given["timestamp"])
+        ran_s = functions.service_s
+        if given.get("duration"):
+            ran_s = number(path, line, "duration", given["duration"], least=0)
+        name = given.get("function") or path.stem
+        place = functions.place(name, name, name)
+        if place is not None:
+            arrivals.append((when, place, ran_s))
     if not arrivals:
         raise InvalidError(f"{path}: empty: there is no arrival to replay")
     first = min(when for when, _, _ in arrivals)
-    return in_memory(functions, ((when - first, i, s) for when, i, s in arrivals))
-
-
-def _stripped(path: Path) -> Iterator[tuple[int, list[str]]]:
-    for line, row in rows(path):
-        yield line, [field.strip() for field in row]
+    return in_memory(functions.taken, ((when - first, i, s) for when, i, s in arrivals))
 
 
 def _columns(path: Path, line: int, row: list[str]) -> tuple[dict[str, int], bool]:

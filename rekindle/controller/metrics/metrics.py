@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -114,16 +112,16 @@ class Metrics:
         if series is not None:
             series.retries += 1
 
-    def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
+    def heartbeat(self, agent: Agent) -> None:
         """An agent reported on itself."""
         now = time.monotonic()
         if now - self._tidied > 5:
             self._tidied = now
             self._tidy(now)
-        self._direct(agent.agent_id, stats.get("direct"), now)
+        self._direct(agent, now)
         after = self._numbers.get(agent.agent_id, 0)
-        for start in read(stats.get("starts"), after):
-            self._numbers[agent.agent_id] = max(start.number, self._numbers.get(agent.agent_id, 0))
+        for start in read(agent.stats.starts, after):
+            self._numbers[agent.agent_id] = start.number
             self._started(agent.agent_id, start, now)
 
     def _started(self, agent_id: str, start: Start, now: float) -> None:
@@ -142,18 +140,13 @@ class Metrics:
                 series.phase(phase, start.strategy, seconds, 1)
         self.recent(start.function_id).started(now, start.seconds, start.strategy)
 
-    def _direct(self, agent_id: str, told: object, now: float) -> None:
+    def _direct(self, agent: Agent, now: float) -> None:
         """Calls between clients and runners: totals of each function since the agent started."""
-        if not isinstance(told, dict):
-            return
-        for function_id, counts in told.items():
-            if not isinstance(counts, dict) or function_id not in self._state.functions:
+        for function_id, counts in agent.stats.direct.items():
+            if function_id not in self._state.functions:
                 continue
-            try:
-                calls, busy = int(counts.get("calls") or 0), float(counts.get("busy_s") or 0.0)
-            except (TypeError, ValueError):
-                continue  # of another version
-            key = (agent_id, function_id)
+            calls, busy = counts.calls, counts.busy_s
+            key = (agent.agent_id, function_id)
             before_calls, before_busy = self._direct_before.get(key, (0, 0.0))
             self._direct_before[key] = (calls, busy)
             new = calls - before_calls
@@ -175,10 +168,10 @@ class Metrics:
             found = self._recent[function_id] = Recent()
         return found
 
-    def report(self, function_id: str) -> dict[str, object]:
-        """The last minute of a function in words; empty where nothing happened."""
+    def last_minute(self, function_id: str) -> pb.LastMinute | None:
+        """The last minute of a function; None where nothing happened."""
         found = self._recent.get(function_id)
-        return found.report(time.monotonic()) if found is not None else {}
+        return found.report(time.monotonic()) if found is not None else None
 
     def _tidy(self, now: float) -> None:
         self.book.tidy(now)

@@ -9,6 +9,8 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rekindle.wire import rekindle_pb2 as pb
+
 #: How far back ``top`` looks for durations, in seconds.
 WINDOW_S = 60.0
 #: Over how many seconds a rate is taken.
@@ -46,29 +48,28 @@ class Recent:
         seen = sum(count for second, count in self._seconds if this - RATE_S <= second < this)
         return seen / RATE_S
 
-    def report(self, now: float) -> dict[str, object]:
+    def report(self, now: float) -> pb.LastMinute:
         """For the status: only what is known."""
-        made: dict[str, object] = {}
+        made = pb.LastMinute()
         rate = self.rate(now)
         if rate:
-            made["calls_per_s"] = round(rate, 2)
+            made.calls_per_s = round(rate, 2)
         since = now - WINDOW_S
         calls = [(seconds, weight) for at, seconds, weight in self._calls if at >= since]
         if calls:
-            made["call_ms"] = _percentiles(calls)
+            made.call_ms.CopyFrom(_percentiles(calls))
         starts = [(seconds, strategy) for at, seconds, strategy in self._starts if at >= since]
         if starts:
-            made["start_ms"] = _percentiles((seconds, 1) for seconds, _ in starts)
-            made["starts"] = dict(Counter(strategy for _, strategy in starts))
+            made.start_ms.CopyFrom(_percentiles((seconds, 1) for seconds, _ in starts))
+            made.starts.update(Counter(strategy for _, strategy in starts))
         return made
 
 
-def _percentiles(values: Iterable[tuple[float, int]]) -> dict[str, float]:
+def _percentiles(values: Iterable[tuple[float, int]]) -> pb.Percentiles:
     ordered = sorted(values)
     total = sum(weight for _, weight in ordered)
-    return {
-        f"p{percent}": round(1000 * _at(ordered, total * percent / 100), 3) for percent in (50, 95)
-    }
+    p50, p95 = (round(1000 * _at(ordered, total * share), 3) for share in (0.5, 0.95))
+    return pb.Percentiles(p50=p50, p95=p95)
 
 
 def _at(ordered: list[tuple[float, int]], rank: float) -> float:

@@ -32,5 +32,5 @@ class Scrape:
         from rekindle.controller.metrics.view import view
 
         status = await self._status.make(pools=False)
-        tables = view(self._metrics, self._state, status, status.get("redis") or {})
+        tables = view(self._metrics, self._state, status)
         return await asyncio.to_thread(render, tables)

@@ -6,12 +6,11 @@ grows, so that each counts once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from rekindle.controller.metrics.reasons import class_of
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Strategy
 
 _STRATEGIES = {strategy.value for strategy in Strategy}
@@ -23,6 +22,7 @@ class Start:
 
     number: int
     function_id: str
+    params: str  # digest of the parameters
     runner_id: str
     strategy: str
     ok: bool
@@ -32,6 +32,7 @@ class Start:
     reason: str = ""
     #: (strategy, reason) of each step of the ladder that was tried before and failed.
     passed_over: tuple[tuple[str, str], ...] = ()
+    from_disk: bool = False  # of a restore: its pages were not in the page cache
 
     @property
     def failures(self) -> Iterator[tuple[str, str]]:
@@ -42,47 +43,37 @@ class Start:
             yield self.strategy, class_of(self.reason)
 
 
-def read(raw: object, after: int) -> Iterator[Start]:
-    """The starts of a heartbeat behind number ``after``. What cannot be read is left out."""
-    if not isinstance(raw, list):
-        return
-    for entry in raw:
-        if isinstance(entry, dict):
-            start = _start(entry)
-            if start is not None and start.number > after:
-                yield start
+def read(starts: Iterable[pb.RunnerStart], after: int) -> Iterator[Start]:
+    """The starts of a heartbeat behind number ``after``, in order."""
+    for one in starts:
+        if one.seq > after:
+            after = one.seq
+            yield _start(one)
 
 
-def _start(raw: Mapping[str, Any]) -> Start | None:
-    try:
-        strategy, error = (
-            str(raw.get("strategy", "")),
-            str(raw.get("error") or raw.get("reason", "")),
-        )
-        told = dict(raw.get("phases_ms") or {})
-        phases = {str(name): float(ms) / 1000 for name, ms in told.items()}
-        seconds = sum(phases.values())
-        start = Start(
-            number=int(raw["seq"]),
-            function_id=str(raw["function_id"]),
-            runner_id=str(raw.get("runner_id", "")),
-            # The last step of the ladder is the one that fails.
-            strategy=strategy if strategy in _STRATEGIES else Strategy.COLD.value,
-            ok=not error,
-            seconds=seconds,
-            ended_at=float(raw.get("at") or float(raw.get("at_ns", 0)) / 1e9 + seconds),
-            phases=phases,
-            reason=error,
-            passed_over=tuple(passed_over(raw.get("notes") or ())),
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
-    return start if math.isfinite(seconds) else None
+def _start(told: pb.RunnerStart) -> Start:
+    phases = {name: ms / 1000 for name, ms in told.phases_ms.items()}
+    seconds = sum(phases.values())
+    return Start(
+        number=told.seq,
+        function_id=told.function_id,
+        params=told.params,
+        runner_id=told.runner_id,
+        # The last step of the ladder is the one that fails.
+        strategy=told.strategy or Strategy.COLD.value,
+        ok=not told.error,
+        seconds=seconds,
+        ended_at=told.at_ns / 1e9 + seconds,
+        phases=phases,
+        reason=told.error,
+        passed_over=tuple(passed_over(told.notes)),
+        from_disk=told.from_disk,
+    )
 
 
-def passed_over(notes: Iterable[object]) -> Iterator[tuple[str, str]]:
+def passed_over(notes: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Of a runner's notes, those that say that a step of the ladder was passed over."""
     for note in notes:
-        strategy, found, reason = str(note).partition(" passed over: ")
+        strategy, found, reason = note.partition(" passed over: ")
         if found and strategy in _STRATEGIES:
             yield strategy, reason

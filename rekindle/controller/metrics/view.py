@@ -7,27 +7,24 @@ said in their last heartbeat.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from rekindle.controller.metrics.families import HistogramTable, Table
 from rekindle.controller.metrics.metrics import Metrics
-from rekindle.controller.metrics.series import CLOSED, Series
-from rekindle.controller.state import Agent, State
+from rekindle.controller.metrics.series import CLOSED
+from rekindle.controller.state import State
+from rekindle.wire import rekindle_pb2 as pb
 
 _FN = ("function",)
 
 
-def view(
-    metrics: Metrics, state: State, status: Mapping[str, Any], redis: Mapping[str, Any]
-) -> list[Table | HistogramTable]:
-    """The tables. ``status`` is what status.py reports; ``redis`` what it says of Redis."""
+def view(metrics: Metrics, state: State, status: pb.StatusReply) -> list[Table | HistogramTable]:
+    """The tables. ``status`` is what status.py reports."""
     return [
         *_counts(metrics),
         *_queues(metrics, status),
         *_pools(metrics, state),
         *_nodes(state),
-        *_controller(metrics, state, status, redis),
+        *_controller(metrics, state, status),
     ]
 
 
@@ -100,7 +97,7 @@ def _counts(metrics: Metrics) -> list[Table | HistogramTable]:
     return [done, direct, busy, retries, again, started, failed, calls, phases, starts]
 
 
-def _queues(metrics: Metrics, status: Mapping[str, Any]) -> list[Table | HistogramTable]:
+def _queues(metrics: Metrics, status: pb.StatusReply) -> list[Table | HistogramTable]:
     inputs = Table(
         "rekindle_queue_inputs",
         "Inputs that are not done: queued, in_flight (at an agent), delayed (before a retry).",
@@ -110,17 +107,18 @@ def _queues(metrics: Metrics, status: Mapping[str, Any]) -> list[Table | Histogr
         "rekindle_queue_oldest_seconds", "Age of the oldest input that is not done.", _FN
     )
     dead = Table("rekindle_dead_letters", "Inputs that were given up and are kept.", _FN)
-    for app in status["apps"]:
-        for function in app["functions"]:
-            series = metrics.book.of(function["function_id"])
+    for app in status.apps:
+        for function in app.functions:
+            series = metrics.book.of(function.function_id)
             if series is None:
                 continue
-            for name in ("queued", "in_flight", "delayed"):
-                inputs.add((series.label, name), function[name])
-            oldest.most((series.label,), function.get("oldest_s", 0.0))
-            dead.add((series.label,), function.get("dead", 0))
-    if status.get("dead_of_closed"):
-        dead.add((CLOSED,), status["dead_of_closed"])
+            inputs.add((series.label, "queued"), function.queued)
+            inputs.add((series.label, "in_flight"), function.in_flight)
+            inputs.add((series.label, "delayed"), function.delayed)
+            oldest.most((series.label,), function.oldest_s)
+            dead.add((series.label,), function.dead)
+    if status.dead_of_closed:
+        dead.add((CLOSED,), status.dead_of_closed)
     return [inputs, oldest, dead]
 
 
@@ -137,28 +135,21 @@ def _pools(metrics: Metrics, state: State) -> list[Table | HistogramTable]:
     )
     leases = Table("rekindle_leases", "Runners that are leased to clients.", _FN)
     for agent in state.live_agents():
-        for table, name in ((runners, "runners"), (templates, "templates")):
-            for entry in _entries(agent, name):
-                series = _series(metrics, entry)
-                if series is None:
-                    continue
-                if table is runners:
-                    how = (str(entry.get("state", "?")), str(entry.get("strategy", "?")))
-                    runners.add((series.label, *how), 1)
-                else:
-                    templates.add((series.label,), 1)
-        for entry in _entries(agent, "pools"):
-            series = metrics.book.of(str(entry.get("function_id", "")))
-            if series is not None:
-                starting.add((series.label,), _number(entry.get("starting")))
-        for function_id, counts in _dict(agent.stats.get("direct")).items():
-            series = metrics.book.of(str(function_id))
-            if series is not None:
-                leases.add((series.label,), _number(_dict(counts).get("leases")))
-        for entry in _entries(agent, "held"):
-            series = metrics.book.of(str(entry.get("function_id", "")))
-            if series is not None:
-                levels.add((series.label, str(entry.get("level", "?"))), 1)
+        for runner in agent.stats.runners:
+            if series := metrics.book.of(runner.function_id):
+                runners.add((series.label, runner.state, runner.strategy), 1)
+        for template in agent.stats.templates:
+            if series := metrics.book.of_label(f"{template.app}.{template.function}"):
+                templates.add((series.label,), 1)
+        for pool in agent.stats.pools:
+            if series := metrics.book.of(pool.function_id):
+                starting.add((series.label,), pool.starting)
+        for function_id, counts in agent.stats.direct.items():
+            if series := metrics.book.of(function_id):
+                leases.add((series.label,), counts.leases)
+        for held in agent.stats.held:
+            if series := metrics.book.of(held.function_id):
+                levels.add((series.label, held.level), 1)
     return [runners, starting, templates, leases, levels]
 
 
@@ -190,24 +181,31 @@ def _nodes(state: State) -> list[Table | HistogramTable]:
     for agent in state.live_agents():
         node, stats = (agent.host,), agent.stats
         room.add(node, agent.max_runners)
-        for kind in ("total", "available"):
-            memory.add((agent.host, kind), _number(stats.get(f"memory_{kind}_bytes")))
-        measured = _dict(stats.get("memory"))
-        for kind in ("rss", "pss", "mapped", "cached", "held", "budget"):
-            memory.add((agent.host, kind), _number(measured.get(f"{kind}_bytes")))
-        store.add(node, _number(measured.get("snapshot_store_bytes")))
-        for entry in _entries(agent, "snapshots"):
-            snapshots.add((str(entry.get("state", "?")),), 1)
-        for level, count in _dict(stats.get("evictions")).items():
-            evictions.add((agent.host, str(level)), _number(count))
-        for counts in _dict(_dict(stats.get("counters")).get("runners_lost")).values():
-            for how, count in _dict(counts).items():
-                lost.add((agent.host, str(how)), _number(count))
+        measured = stats.memory
+        for kind, size in (
+            ("total", stats.memory_total_bytes),
+            ("available", stats.memory_available_bytes),
+            ("rss", measured.rss_bytes),
+            ("pss", measured.pss_bytes),
+            ("mapped", measured.mapped_bytes),
+            ("cached", measured.cached_bytes),
+            ("held", measured.held_bytes),
+            ("budget", measured.budget_bytes),
+        ):
+            memory.add((agent.host, kind), size)
+        store.add(node, measured.snapshot_store_bytes)
+        for snapshot in stats.snapshots:
+            snapshots.add((snapshot.state,), 1)
+        for level, count in stats.evictions.items():
+            evictions.add((agent.host, level), count)
+        for counts in stats.runners_lost.values():
+            for how, count in counts.by_reason.items():
+                lost.add((agent.host, how), count)
     return [memory, store, snapshots, room, evictions, lost]
 
 
 def _controller(
-    metrics: Metrics, state: State, status: Mapping[str, Any], redis: Mapping[str, Any]
+    metrics: Metrics, state: State, status: pb.StatusReply
 ) -> list[Table | HistogramTable]:
     agents = Table("rekindle_agents", "Agents by the state of their connection.", ("state",))
     live = len(state.live_agents())
@@ -220,15 +218,15 @@ def _controller(
 
     gauge("rekindle_apps", "Open apps.", len(state.apps))
     gauge("rekindle_waiting_calls", "Calls whose client waits.", len(state.waiters))
-    gauge("rekindle_uptime_seconds", "Since the controller started.", status["uptime_s"])
-    up = bool(redis.get("up"))
-    gauge("rekindle_redis_up", "1 when Redis answers.", float(up))
-    if up:
-        gauge("rekindle_redis_memory_bytes", "Redis: used_memory.", redis.get("used_memory", 0))
+    gauge("rekindle_uptime_seconds", "Since the controller started.", status.uptime_s)
+    redis = status.redis
+    gauge("rekindle_redis_up", "1 when Redis answers.", float(redis.up))
+    if redis.up:
+        gauge("rekindle_redis_memory_bytes", "Redis: used_memory.", redis.used_memory)
         gauge(
             "rekindle_redis_aof_ok",
             "1 when its last write to the append-only file went well.",
-            float(redis.get("aof_last_write_status", "ok") == "ok"),
+            float(redis.aof_last_write_status in ("", "ok")),
         )
     lag = "How late the controller's event loop was when it was to be woken."
     made.append(
@@ -242,23 +240,3 @@ def _controller(
         heard.most((agent.host,), now - agent.heard)
     made.append(heard)
     return made
-
-
-def _entries(agent: Agent, name: str) -> list[Mapping[str, Any]]:
-    found = agent.stats.get(name)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-
-
-def _series(metrics: Metrics, entry: Mapping[str, Any]) -> Series | None:
-    """Of an agent's word on a function: by id, or, of a template, by name."""
-    if entry.get("function_id"):
-        return metrics.book.of(str(entry["function_id"]))
-    return metrics.book.of_label(f"{entry.get('app')}.{entry.get('function')}")
-
-
-def _dict(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -5,11 +5,13 @@ Heartbeats repeat themselves and tell totals, as any of them may be lost. Decide
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from rekindle.controller.metrics import starts
 from rekindle.controller.metrics.starts import Start
+from rekindle.controller.state import Agent
+from rekindle.wire import rekindle_pb2 as pb
 
 
 class AgentNews:
@@ -20,36 +22,28 @@ class AgentNews:
         self._evictions: dict[str, int] = {}
         self._direct: dict[str, dict[str, tuple[int, float]]] = {}
 
-    def starts(
-        self, agent_id: str, stats: Mapping[str, Any]
-    ) -> Iterator[tuple[Start, Mapping[str, Any]]]:
-        """Starts that are new, each with what the agent reported of it."""
-        after = self._starts.get(agent_id, 0)
-        raw = {int(entry.get("seq") or 0): entry for entry in entries(stats, "starts")}
-        for start in starts.read(stats.get("starts"), after):
-            self._starts[agent_id] = max(start.number, self._starts.get(agent_id, 0))
-            yield start, raw.get(start.number, {})
+    def starts(self, agent: Agent) -> Iterator[Start]:
+        """Starts that are new."""
+        for start in starts.read(agent.stats.starts, self._starts.get(agent.agent_id, 0)):
+            self._starts[agent.agent_id] = start.number
+            yield start
 
-    def evictions(self, agent_id: str, stats: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    def evictions(self, agent: Agent) -> Iterator[pb.Eviction]:
         """What was given up for memory since."""
-        memory = stats.get("memory")
-        after = self._evictions.get(agent_id, 0)
-        for entry in entries(memory if isinstance(memory, dict) else {}, "evicted"):
-            number = int(entry.get("seq") or 0)
-            if number > after:
-                self._evictions[agent_id] = max(number, self._evictions.get(agent_id, 0))
+        for entry in agent.stats.memory.evicted:
+            if entry.seq > self._evictions.get(agent.agent_id, 0):
+                self._evictions[agent.agent_id] = entry.seq
                 yield entry
 
-    def direct(self, agent_id: str, stats: Mapping[str, Any]) -> Iterator[tuple[str, int, float]]:
+    def direct(self, agent: Agent) -> Iterator[tuple[str, int, float]]:
         """(function id, calls, seconds that they ran) since the heartbeat before.
 
         The first one of an agent that this controller hears tells what was before its time.
         """
-        told = stats.get("direct")
-        first = agent_id not in self._direct
-        before = self._direct.setdefault(agent_id, {})
-        for function_id, entry in (told if isinstance(told, dict) else {}).items():
-            total = (int(entry.get("calls") or 0), float(entry.get("busy_s") or 0.0))
+        first = agent.agent_id not in self._direct
+        before = self._direct.setdefault(agent.agent_id, {})
+        for function_id, entry in agent.stats.direct.items():
+            total = (entry.calls, entry.busy_s)
             calls, busy_s = before.get(function_id, total if first else (0, 0.0))
             before[function_id] = total
             if total[0] > calls:
@@ -61,10 +55,3 @@ class AgentNews:
         for table in tables:
             for agent_id in [one for one in table if one not in agents]:
                 del table[agent_id]
-
-
-def entries(stats: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
-    """A list of objects in a heartbeat; what is none is left out."""
-    found = stats.get(name)
-    if isinstance(found, list):
-        yield from (entry for entry in found if isinstance(entry, dict))

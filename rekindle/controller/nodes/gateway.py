@@ -19,6 +19,7 @@ from rekindle.exception import Error, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import to_status
 from rekindle.wire.logs import kv
+from rekindle.wire.messages import spec_message
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +85,7 @@ class AgentGateway:
         return pb.FetchFunctionReply(
             app_id=code.app_id,
             function=pb.FunctionDef(
-                name=code.name,
-                spec_json=code.spec_json,
+                spec=spec_message(code.spec),
                 code=code.code,
                 secrets=code.secrets,
             ),

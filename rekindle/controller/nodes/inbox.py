@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 
@@ -51,8 +50,8 @@ class AgentInbox:
         elif kind == "log":
             self._logbook.add(message.log)
         elif kind == "heartbeat":
-            self._heartbeat(agent, message.heartbeat.stats_json)
             beat = message.heartbeat
+            self._heartbeat(agent, beat.stats)
             self._reaper.renew(agent, beat.in_flight, lists=beat.lists_in_flight)
         elif kind == "returned":
             self._redelivery.returned(agent, message.returned)
@@ -71,24 +70,11 @@ class AgentInbox:
         call = self._state.calls.get(done.call_id)
         return call.function.app.app_id if call is not None else ""
 
-    def _heartbeat(self, agent: Agent, stats_json: str) -> None:
+    def _heartbeat(self, agent: Agent, stats: pb.NodeStats) -> None:
         agent.heartbeats += 1
-        try:
-            stats = json.loads(stats_json or "{}")
-        except json.JSONDecodeError as error:
-            log.warning("heartbeat not read", extra=kv(agent=agent.agent_id, reason=error))
-            return
-        if not isinstance(stats, dict):
-            return
         agent.stats = stats
-        self._events.publish(HeartbeatReceived(agent, stats))
-        warm: set[str] = set()
-        apps: set[str] = set()
-        for kind in ("runners", "templates", "pools"):
-            for entry in stats.get(kind) or ():
-                if isinstance(entry, dict):
-                    warm.add(str(entry.get("function_id", "")))
-                    apps.add(str(entry.get("app_id", "")))
-        agent.warm_functions = frozenset(warm)
-        for app_id in apps - self._state.apps.keys() - {""}:
+        self._events.publish(HeartbeatReceived(agent))
+        entries: list[pb.RunnerStats | pb.PoolStats] = [*stats.runners, *stats.pools]
+        agent.warm_functions = frozenset(entry.function_id for entry in entries)
+        for app_id in {entry.app_id for entry in entries} - self._state.apps.keys() - {""}:
             agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))

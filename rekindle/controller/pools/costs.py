@@ -12,12 +12,11 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from rekindle.controller.metrics.starts import Start
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.exception import ServiceError
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Figures, Level
 
@@ -76,21 +75,21 @@ class Costs:
         known = sorted(self.starts.get(kind, ()))
         return known[min(len(known) - 1, int(share * len(known)))] if known else None
 
-    def held(self, entry: Mapping[str, Any]) -> None:
+    def held(self, entry: pb.HeldPool) -> None:
         """What an agent tells of a pool."""
         before = (self.template, self.snapshot, self.mapped, self.forkable)
         changed = False
         for name in SIZES:
-            size = entry.get(name)
-            if isinstance(size, int) and size > 0 and size != self.sizes.get(name):
+            size = getattr(entry, name)
+            if size > 0 and size != self.sizes.get(name):
                 self.sizes[name] = size
                 changed = True
-        if "template_bytes" in entry or "booted_bytes" in entry:
+        if entry.template_bytes or entry.booted_bytes:
             self.template = True
-        if "snapshot_bytes" in entry:
+        if entry.HasField("snapshot_bytes"):
             self.snapshot = True
-            self.mapped = bool(entry.get("mapped"))
-            self.forkable = entry.get("threads", 1) == 1
+            self.mapped = entry.mapped
+            self.forkable = entry.threads <= 1
         if changed or before != (self.template, self.snapshot, self.mapped, self.forkable):
             self.dirty, self._made_for = True, None
 
@@ -147,18 +146,18 @@ class Costs:
         starts = {kind: bool(self.starts.get(kind)) for kind in KINDS}
         return {**starts, **{name: name in self.sizes for name in SIZES}}
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> pb.FunctionCosts:
         """For people and for tuning: milliseconds, bytes."""
         starts = {
-            kind: {
-                "count": len(self.starts[kind]),
-                "p50_ms": round(1000 * (self.quantile_s(kind, 0.5) or 0.0), 2),
-                "p95_ms": round(1000 * (self.quantile_s(kind, 0.95) or 0.0), 2),
-            }
+            kind: pb.StartCost(
+                count=len(self.starts[kind]),
+                p50_ms=round(1000 * (self.quantile_s(kind, 0.5) or 0.0), 2),
+                p95_ms=round(1000 * (self.quantile_s(kind, 0.95) or 0.0), 2),
+            )
             for kind in KINDS
             if self.starts.get(kind)
         }
-        return {"starts": starts, "sizes": dict(self.sizes)}
+        return pb.FunctionCosts(starts=starts, sizes=self.sizes)
 
     def to_json(self) -> str:
         """For Redis."""
@@ -197,13 +196,6 @@ def _alike(one: Mapping[Level, Figures], other: Mapping[Level, Figures]) -> bool
         and near(one[level].disk_bytes, other[level].disk_bytes)
         for level in one
     )
-
-
-def kind_of(start: Start, raw: Mapping[str, Any]) -> str:
-    """Which of KINDS a start is of; an agent may say whether pages came from disk."""
-    if start.strategy == "restore" and raw.get("from_disk"):
-        return "restore_disk"
-    return start.strategy
 
 
 class CostBook:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from rekindle.controller.pools.pool_state import PoolState
 from rekindle.controller.pools.quota import AgentCapacity, Share, settled, shares
 from rekindle.controller.state import Agent, Function, State
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import plan_message
 from rekindle.wire.pools import PoolPlan
 
 
@@ -31,10 +30,9 @@ class PlanPublisher:
             if not pool.digest:
                 _limit(pool.function, agent_id, share)
             own = dataclasses.replace(plan, runners=share.runners, max_runners=share.most)
-            text = own.to_json() + ("-" if unused else "")
-            if agent.outbox is None or pool.sent.get(agent_id) == text:
+            if agent.outbox is None or pool.sent.get(agent_id) == (own, unused):
                 continue
-            pool.sent[agent_id] = text
+            pool.sent[agent_id] = own, unused
             _order(agent, pool, own, every=not pool.digest)
             if unused:
                 _order(agent, pool, dataclasses.replace(own, runners=0, buffer=0), every=False)
@@ -69,7 +67,7 @@ def _order(agent: Agent, pool: PoolState, plan: PoolPlan, *, every: bool) -> Non
                 function_id=pool.function.function_id,
                 params=pool.params,
                 every_instance=every,
-                plan_json=plan.to_json(),
+                plan=plan_message(plan),
             )
         )
     )
@@ -83,7 +81,5 @@ def _limit(function: Function, agent_id: str, share: Share) -> None:
         function.limits[agent_id] = share.most
 
 
-def _present(entry: Mapping[str, Any] | None) -> int:
-    if entry is None:
-        return 0
-    return sum(int(entry.get(name) or 0) for name in ("busy", "idle", "starting"))
+def _present(held: pb.HeldPool | None) -> int:
+    return held.busy + held.idle + held.starting if held is not None else 0

@@ -6,11 +6,9 @@ Answers the requests about them. Other rooms tell it what happened through its m
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from rekindle.controller import names, policies
 from rekindle.controller.pools import pool_settings
@@ -75,7 +73,7 @@ class PoolService:
 
     async def set_pool(self, request: pb.SetPoolRequest) -> pb.SetPoolReply:
         """Change a pool's settings. Raises InvalidError and NotFoundError."""
-        changes = pool_settings.changes_of(request)
+        changes = pool_settings.changes_of(request.changes)
         every = request.every_instance or bool(request.function)
         found = self._named(request)
         effective = None
@@ -84,12 +82,11 @@ class PoolService:
                 function, request.params, changes, every=every, reset=request.reset
             )
         assert effective is not None
-        report = {
-            "function": _label(found[0]),
-            "function_ids": [function.function_id for function in found],
-            **effective.report(),
-        }
-        return pb.SetPoolReply(json=json.dumps(report))
+        return pb.SetPoolReply(
+            function=_label(found[0]),
+            function_ids=[function.function_id for function in found],
+            settings=effective.report(),
+        )
 
     def _named(self, request: pb.SetPoolRequest) -> list[Function]:
         """The functions of open apps that a request means."""
@@ -99,7 +96,7 @@ class PoolService:
                 return [function]
             wanted = request.function_id
         else:
-            wanted = f"{request.app}.{request.function}" if request.app else request.function
+            wanted = request.function
             found = [
                 f
                 for f in self._state.functions.values()
@@ -115,7 +112,7 @@ class PoolService:
 
     async def recorded(self, request: pb.RecordedRequest) -> pb.RecordedReply:
         """What is known of a function, for tuning. Raises NotFoundError."""
-        wanted = f"{request.app}.{request.function}" if request.app else request.function
+        wanted = request.function
         open_ones = [f for f in self._state.functions.values() if _label(f) == wanted]
         if not open_ones:
             await self.costs.load([wanted])
@@ -137,33 +134,38 @@ class PoolService:
         )
         snapshots = spec.enable_memory_snapshot or costs.snapshot
         levels = costs.levels(snapshots=snapshots)
-        report = {
-            "function": wanted,
-            "now": time.time(),
-            "running": bool(open_ones),
-            **effective.report(),
-            "levels": {level.value: dataclasses.asdict(f) for level, f in levels.items()},
-            "measured": costs.measured(),
-            **costs.report(),
-            "series": [_series(record, since) for record in records],
-        }
-        return pb.RecordedReply(json=json.dumps(report, separators=(",", ":")))
+        return pb.RecordedReply(
+            function=wanted,
+            now=time.time(),
+            running=bool(open_ones),
+            settings=effective.report(),
+            levels={
+                level.value: pb.LevelCosts(**dataclasses.asdict(f)) for level, f in levels.items()
+            },
+            measured=costs.measured(),
+            costs=costs.report(),
+            series=[_series(record, since) for record in records],
+        )
 
 
-def _series(record: Record, since: float) -> dict[str, Any]:
-    """``arrivals``: [seconds since the epoch, inputs]; ``minutes`` go back further."""
+def _series(record: Record, since: float) -> pb.RecordedSeries:
     service = record.service
-    return {
-        "params": record.digest,
-        "arrivals": [one for one in record.arrivals if one[0] >= since],
-        "minutes": [one for one in record.minutes if one[0] >= since - 60],
-        "service": {
-            "count": round(service.count),
-            "mean_s": service.mean_s,
-            "p50_s": service.quantile_s(0.5),
-            "p95_s": service.quantile_s(0.95),
-        },
-    }
+    return pb.RecordedSeries(
+        params=record.digest,
+        arrivals=_arrivals(record.arrivals, since),
+        minutes=_arrivals(record.minutes, since - 60),
+        service=pb.ServiceTimes(
+            count=round(service.count),
+            mean_s=service.mean_s,
+            p50_s=service.quantile_s(0.5),
+            p95_s=service.quantile_s(0.95),
+        ),
+    )
+
+
+def _arrivals(known: Iterable[tuple[float, int]], since: float) -> pb.Arrivals:
+    kept = [one for one in known if one[0] >= since]
+    return pb.Arrivals(at=[at for at, _ in kept], count=[count for _, count in kept])
 
 
 def _label(function: Function) -> str:

@@ -19,6 +19,7 @@ from rekindle.controller.storage import keys
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import option_messages, option_values
 from rekindle.wire.spec import FunctionSpec
 
 #: In place of the digest of an instance's parameters: every instance.
@@ -65,17 +66,20 @@ class EffectiveSettings:
     options: Mapping[str, Any]
     changed: Changes
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> pb.PoolSettings:
         """As ``rekindle pool`` shows it."""
-        return {
-            "min_containers": self.settings.min_containers,
-            "max_containers": self.settings.max_containers,
-            "buffer_containers": self.settings.buffer_containers,
-            "scaledown_window": self.settings.scaledown_window_s,
-            "policy": self.policy,
-            "policy_options": dict(self.options),
-            "changed": _set(self.changed),
-        }
+        changed = _set(self.changed)
+        if "policy_options" in changed:
+            changed["policy_options"] = option_messages(changed["policy_options"])
+        return pb.PoolSettings(
+            min_containers=self.settings.min_containers,
+            max_containers=self.settings.max_containers,
+            buffer_containers=self.settings.buffer_containers,
+            scaledown_window=self.settings.scaledown_window_s,
+            policy=self.policy,
+            policy_options=option_messages(self.options),
+            changed=pb.PoolChanges(**changed) if changed else None,
+        )
 
 
 def resolve(
@@ -103,40 +107,30 @@ def _or(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
 
 
-def changes_of(request: pb.SetPoolRequest) -> Changes:
+def changes_of(asked: pb.PoolChanges) -> Changes:
     """What a request sets. Raises InvalidError, naming the value and what is allowed."""
     given: dict[str, Any] = {}
     for name in ("min_containers", "max_containers", "buffer_containers"):
-        if request.HasField(name):
-            value = getattr(request, name)
+        if asked.HasField(name):
+            value = getattr(asked, name)
             if value < 0:
                 raise InvalidError(f"{name}={value} must be 0 or more")
             given[name] = value
-    if request.HasField("scaledown_window_s"):
-        seconds = request.scaledown_window_s
+    if asked.HasField("scaledown_window_s"):
+        seconds = asked.scaledown_window_s
         low, high = WINDOW_S
         if not low <= seconds <= high:
             raise InvalidError(
                 f"scaledown_window={seconds:g} must be from {low:g} to {high:g} seconds"
             )
         given["scaledown_window_s"] = seconds
-    if request.HasField("policy"):
-        options = _options(request.policy_options_json)
-        policies.make(request.policy, **options)  # names the nearest, or the bad option
-        given |= {"policy": request.policy, "policy_options": options}
-    elif request.policy_options_json:
+    if asked.HasField("policy"):
+        options = option_values(asked.policy_options)
+        policies.make(asked.policy, **options)  # names the nearest, or the bad option
+        given |= {"policy": asked.policy, "policy_options": options}
+    elif asked.policy_options:
         raise InvalidError("options of a policy need the policy: give --policy, too")
     return Changes(**given)
-
-
-def _options(text: str) -> dict[str, Any]:
-    try:
-        options = json.loads(text) if text else {}
-    except ValueError as error:
-        raise InvalidError(f"the options of the policy are not JSON: {error}") from None
-    if not isinstance(options, dict):
-        raise InvalidError("the options of a policy are an object of names and values")
-    return options
 
 
 def check(settings: PoolSettings) -> None:

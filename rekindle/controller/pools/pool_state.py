@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from rekindle.controller.policies.policy import PoolView, Sizer
 from rekindle.controller.pools.blocks import Arrival
 from rekindle.controller.pools.pool_settings import EffectiveSettings
 from rekindle.controller.state import Function
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import plan_message
 from rekindle.wire.pools import Figures, Level, PoolPlan
 
 #: A chunk that large counts as so many arrivals at once; what comes beyond changes no decision.
@@ -45,9 +46,9 @@ class PoolState:
     #: While its sizer is learning of the past: arrivals that come meanwhile.
     missed: list[Arrival] | None = None
     #: Agent id -> what its last heartbeat reported of the pool.
-    reported: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    #: Agent id -> the plan that it was sent, as JSON.
-    sent: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, pb.HeldPool] = field(default_factory=dict)
+    #: Agent id -> the plan that it was sent, and whether the pool was said to be unused.
+    sent: dict[str, tuple[PoolPlan, bool]] = field(default_factory=dict)
     home: str = ""
 
     @property
@@ -86,7 +87,7 @@ class PoolState:
 
     def rested(self, since: float) -> bool:
         """Agents tell of nothing that runs there: a time of direct calls may be over with it."""
-        if not self.called_directly or self.in_flight or self.told("busy"):
+        if not self.called_directly or self.in_flight or self.busy:
             return False
         self.called_directly = False
         self.sizer.quiet(max(since, self.last_direct))
@@ -97,42 +98,54 @@ class PoolState:
         self.demand_at = now
         self.in_flight += more
 
-    def told(self, name: str) -> int:
-        """A number that agents tell of the pool, over all of them."""
-        return sum(int(entry.get(name) or 0) for entry in self.reported.values())
+    @property
+    def busy(self) -> int:
+        """Runners that have an input, at all agents, as these told."""
+        return sum(entry.busy for entry in self.reported.values())
+
+    @property
+    def idle(self) -> int:
+        """Runners that have none."""
+        return sum(entry.idle for entry in self.reported.values())
+
+    @property
+    def starting(self) -> int:
+        """Runners that are being started."""
+        return sum(entry.starting for entry in self.reported.values())
 
     def view(self, levels: Mapping[Level, Figures], service_s: float, now: float) -> PoolView:
         """As a policy sees it."""
+        waiting = sum(entry.waiting for entry in self.reported.values())
         return PoolView(
             now=now,
             settings=self.effective.settings,
             levels=levels,
-            busy=self.told("busy"),
-            idle=self.told("idle"),
-            starting=self.told("starting"),
-            queued=max(self.told("waiting"), self.in_flight - self.told("busy"), 0),
+            busy=self.busy,
+            idle=self.idle,
+            starting=self.starting,
+            queued=max(waiting, self.in_flight - self.busy, 0),
             service_s=service_s,
             demand_s=self.demand_s + self.in_flight * max(0.0, now - self.demand_at),
             started=self.started,
         )
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> pb.PoolStatus:
         """For ``rekindle pool ls``."""
-        agents = [
-            {"agent_id": agent_id, **entry} for agent_id, entry in sorted(self.reported.items())
-        ]
-        return {
-            "params": self.digest,
-            "in_flight": self.in_flight,
-            "arrivals": self.arrivals,
-            "busy": self.told("busy"),
-            "idle": self.told("idle"),
-            "starting": self.told("starting"),
-            "home": self.home,
-            "why": self.plan.why if self.plan is not None else "",
-            "plan": self.plan.to_json() if self.plan is not None else "",
-            "agents": agents,
-        }
+        return pb.PoolStatus(
+            params=self.digest,
+            in_flight=self.in_flight,
+            arrivals=self.arrivals,
+            busy=self.busy,
+            idle=self.idle,
+            starting=self.starting,
+            home=self.home,
+            why=self.plan.why if self.plan is not None else "",
+            plan=plan_message(self.plan) if self.plan is not None else None,
+            agents=[
+                pb.PoolAtAgent(agent_id=agent_id, report=entry)
+                for agent_id, entry in sorted(self.reported.items())
+            ],
+        )
 
 
 def tell_past(sizer: Sizer, arrivals: Sequence[Arrival], service_s: float, now: float) -> None:

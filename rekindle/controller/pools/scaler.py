@@ -14,21 +14,21 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from rekindle.controller import policies
 from rekindle.controller.metrics.starts import Start
-from rekindle.controller.nodes.agentnews import AgentNews, entries
+from rekindle.controller.nodes.agentnews import AgentNews
 from rekindle.controller.policies.policy import Policy
 from rekindle.controller.pools import pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog
-from rekindle.controller.pools.costs import CostBook, kind_of
+from rekindle.controller.pools.costs import CostBook
 from rekindle.controller.pools.plan_publisher import PlanPublisher
 from rekindle.controller.pools.pool_settings import EVERY, EffectiveSettings, SettingsBook
 from rekindle.controller.pools.pool_state import PoolState, tell_past
 from rekindle.controller.state import Agent, Function, State
 from rekindle.controller.tasks import Tasks
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -122,12 +122,12 @@ class Scaler:
             self._touch(pool, now=True)
         self.tick()
 
-    def heartbeat(self, agent: Agent, stats: Mapping[str, Any]) -> None:
+    def heartbeat(self, agent: Agent) -> None:
         """An agent reported on itself."""
         now = self._clock()
         told, before_told = set(), self._told.get(agent.agent_id, set())
-        for entry in entries(stats, "held"):
-            key = (str(entry.get("function_id")), str(entry.get("params", "")))
+        for entry in agent.stats.held:
+            key = (entry.function_id, entry.params)
             told.add(key)
             pool = self._pools.get(key)
             if pool is None:
@@ -138,7 +138,7 @@ class Scaler:
             levels = costs.levels(snapshots=_snapshots(pool))
             costs.held(entry)
             changed = costs.levels(snapshots=_snapshots(pool)) is not levels
-            quiet = pool.rested(now - float(entry.get("quiet_s") or 0.0))
+            quiet = pool.rested(now - entry.quiet_s)
             if changed or quiet or (before is None and pool.sent) or self._orders.over_share(pool):
                 self._touch(pool)
         self._told[agent.agent_id] = told
@@ -147,23 +147,23 @@ class Scaler:
                 pool.reported.pop(agent.agent_id, None)
                 if pool.rested(now):
                     self._touch(pool)
-        for start, raw in self._news.starts(agent.agent_id, stats):
+        for start in self._news.starts(agent):
             function = self._state.functions.get(start.function_id)
             if function is not None and start.ok:
-                self._started(function, start, raw)
-        for entry in self._news.evictions(agent.agent_id, stats):
-            pool = self._pools.get((str(entry.get("function_id")), ""))
+                self._started(function, start)
+        for eviction in self._news.evictions(agent):
+            pool = self._pools.get((eviction.function_id, ""))
             if pool is not None:  # some policies learn from it
-                self._policy(pool.effective).evicted(float(entry.get("priority") or 0.0))
-        for function_id, calls, seconds in self._news.direct(agent.agent_id, stats):
+                self._policy(pool.effective).evicted(eviction.priority)
+        for function_id, calls, seconds in self._news.direct(agent):
             function = self._state.functions.get(function_id)
             if function is not None:
                 self._called_directly(function, calls, seconds, now)
 
-    def _started(self, function: Function, start: Start, raw: Mapping[str, Any]) -> None:
+    def _started(self, function: Function, start: Start) -> None:
         costs = self.costs.of(f"{function.app.name}.{function.name}")
-        costs.started(kind_of(start, raw), start.seconds)
-        key = (start.function_id, str(raw.get("params", "")))
+        costs.started("restore_disk" if start.from_disk else start.strategy, start.seconds)
+        key = (start.function_id, start.params)
         pool = self._pools.get(key) or self._pools.get((start.function_id, ""))
         if pool is not None:
             pool.started += 1
@@ -380,18 +380,18 @@ class Scaler:
 
     # ---- for people ------------------------------------------------------------------------
 
-    def report(self, function: Function) -> dict[str, Any]:
+    def report(self, function: Function) -> pb.PoolsStatus:
         """Settings, pools and costs of a function, for the status."""
         label = f"{function.app.name}.{function.name}"
         costs = self.costs.of(label)
         service = self.arrivals.service((label, ""))
-        return {
-            **self.effective(function).report(),
-            "pools": [pool.report() for pool in self._of(function)],
-            **costs.report(),
-            "service_ms": round(1000 * service.mean_s, 3),
-            "service_p95_ms": round(1000 * service.quantile_s(0.95), 3),
-        }
+        return pb.PoolsStatus(
+            settings=self.effective(function).report(),
+            pools=[pool.report() for pool in self._of(function)],
+            costs=costs.report(),
+            service_ms=round(1000 * service.mean_s, 3),
+            service_p95_ms=round(1000 * service.quantile_s(0.95), 3),
+        )
 
 
 def _clock() -> Callable[[], float]:

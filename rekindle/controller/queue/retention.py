@@ -114,7 +114,7 @@ class Retention:
         ):
             await asyncio.sleep(_LOOK_S)
 
-    async def report(self, functions: Sequence[Function]) -> dict[str, object]:
+    async def report(self, functions: Sequence[Function]) -> pb.KeptStatus:
         """Calls that are kept by function, those that are forgotten first in front.
 
         Seconds from now, as everything in a status. Raises ServiceError.
@@ -125,27 +125,27 @@ class Retention:
         for _, until, at in found:
             groups.setdefault((at.app, at.function), []).append(max(0.0, until - now))
         untaken = await self._store.how_many_once([one.function_id for one in functions])
-        return {
-            "calls": count,
-            "seen": len(found),
-            "of": [
-                {
-                    "app": app,
-                    "function": function,
-                    "calls": len(left),
-                    "first_gone_in_s": round(min(left), 1),
-                    "last_gone_in_s": round(max(left), 1),
-                }
+        return pb.KeptStatus(
+            calls=count,
+            seen=len(found),
+            of=[
+                pb.KeptCalls(
+                    app=app,
+                    function=function,
+                    calls=len(left),
+                    first_gone_in_s=round(min(left), 1),
+                    last_gone_in_s=round(max(left), 1),
+                )
                 for (app, function), left in groups.items()
             ],
-            "not_taken": [
-                {"app": one.app.name, "function": one.name, "calls": calls}
+            not_taken=[
+                pb.KeptCalls(app=one.app.name, function=one.name, calls=calls)
                 for one, calls in zip(functions, untaken, strict=True)
                 if calls
             ],
-            "spawned_kept_s": self._settings.result_ttl_s,
-            "waited_for_kept_s": self._settings.invoke_result_ttl_s,
-        }
+            spawned_kept_s=self._settings.result_ttl_s,
+            waited_for_kept_s=self._settings.invoke_result_ttl_s,
+        )
 
 
 def _indexes(one: pb.TakenCall) -> Iterable[int]:

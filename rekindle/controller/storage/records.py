@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rekindle.wire.spec import FunctionSpec
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFunction:
     """A function as a restarted controller needs it; code and secrets stay in the store."""
 
     function_id: str
-    name: str
-    spec_json: str
+    spec: FunctionSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,7 @@ class FunctionCode:
     """What an agent fetches once: code, secrets and source bundle."""
 
     app_id: str
-    name: str
-    spec_json: str
+    spec: FunctionSpec
     code: bytes
     secrets: dict[str, str] = field(repr=False)
     source_digest: str

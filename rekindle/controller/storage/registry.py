@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import FunctionCode, StoredAgent, StoredApp, StoredFunction
 from rekindle.controller.storage.redis_link import Command, RedisLink
+from rekindle.wire.spec import FunctionSpec
 
 _FOREVER = 0.0
 
@@ -43,8 +44,8 @@ class Registry:
             commands.append(("HSET", keys.app(app_id), f"f:{function_id}", code.source_digest))
             commands.append(
                 (
-                    *("HSET", keys.function(function_id), "app", app_id, "name", code.name),
-                    *("spec", code.spec_json, "code", code.code),
+                    *("HSET", keys.function(function_id), "app", app_id, "name", code.spec.name),
+                    *("spec", code.spec.to_json(), "code", code.code),
                     *("secrets", json.dumps(code.secrets), "source", code.source_digest),
                 )
             )
@@ -77,7 +78,7 @@ class Registry:
             patience_s=_FOREVER,
         )
         functions = tuple(
-            StoredFunction(function_id, name.decode(), spec.decode())
+            StoredFunction(function_id, FunctionSpec.from_json(spec.decode()))
             for function_id, (name, spec) in zip(ids, replies, strict=True)
             if name is not None
         )
@@ -100,8 +101,7 @@ class Registry:
             source = await self._link.command("GET", keys.source(app_id, digest))
         return FunctionCode(
             app_id=app_id,
-            name=fields[b"name"].decode(),
-            spec_json=fields[b"spec"].decode(),
+            spec=FunctionSpec.from_json(fields[b"spec"].decode()),
             code=fields[b"code"],
             secrets=json.loads(fields[b"secrets"]),
             source_digest=digest,

@@ -18,6 +18,7 @@ from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import spec_of
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec
 
@@ -64,7 +65,7 @@ class Functions:
         return OpenFunction(
             function_id,
             reply.app_id,
-            FunctionSpec.from_json(reply.function.spec_json),
+            spec_of(reply.function.spec),
             reply.function.code,
             dict(reply.function.secrets),
             source_dir,

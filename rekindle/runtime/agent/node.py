@@ -36,8 +36,8 @@ from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
+from rekindle.wire.messages import plan_of
 from rekindle.wire.phases import Strategy, now_ns
-from rekindle.wire.pools import PoolPlan
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class Node:
 
     def plan(self, order: pb.PlanPool) -> None:
         """What to hold of a pool, or of all pools of a function, from now on."""
-        plan = PoolPlan.from_json(order.plan_json)
+        plan = plan_of(order.plan)
         key = (order.function_id, EVERY if order.every_instance else digest(order.params))
         self.plans.keep(key, plan)
         for pool in self.inventory.pools.values():

@@ -302,20 +302,20 @@ class Client:
         reply: pb.PrepareReply = await self._unary("Prepare", request)
         return reply
 
-    async def set_pool(self, request: pb.SetPoolRequest) -> str:
-        """Change a pool's settings; what is in force then, as JSON."""
-        reply = await self._unary("SetPool", request)
-        return str(reply.json)
+    async def set_pool(self, request: pb.SetPoolRequest) -> pb.SetPoolReply:
+        """Change a pool's settings; what is in force then."""
+        reply: pb.SetPoolReply = await self._unary("SetPool", request)
+        return reply
 
-    async def recorded(self, request: pb.RecordedRequest) -> str:
-        """ResultBuffer and costs of a function, as JSON."""
-        reply = await self._unary("Recorded", request)
-        return str(reply.json)
+    async def recorded(self, request: pb.RecordedRequest) -> pb.RecordedReply:
+        """Arrivals and costs of a function."""
+        reply: pb.RecordedReply = await self._unary("Recorded", request)
+        return reply
 
-    async def status(self) -> str:
-        """What the controller knows of itself, as JSON."""
-        reply = await self._unary("Status", pb.StatusRequest())
-        return str(reply.json)
+    async def status(self) -> pb.StatusReply:
+        """What the controller knows of itself."""
+        reply: pb.StatusReply = await self._unary("Status", pb.StatusRequest())
+        return reply
 
 
 class _LostError(Exception):

@@ -15,6 +15,7 @@ from rekindle.sdk.program.main_module import Program
 from rekindle.sdk.resources import merged, named_in_snapshot, retry_spec
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import spec_message
 from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
 
@@ -37,8 +38,7 @@ def request_for(
     bundle = source.collect(script) if wanted else None
     functions = [
         pb.FunctionDef(
-            name=declaration.name,
-            spec_json=spec_of(declaration, app_name, bundle, script).to_json(),
+            spec=spec_message(spec_of(declaration, app_name, bundle, script)),
             code=b"" if declaration.place else pack(declaration),
             secrets=merged((*app.secrets, *_options(declaration).secrets)),
         )

@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.bench.tune import files
-from rekindle.bench.tune.load import load
+from rekindle.bench.tune.load import guess_format, load
 from rekindle.bench.tune.trace import Trace
 from rekindle.exception import InvalidError
 from tests.bench.tune.traces import SNAPSHOT
@@ -185,7 +184,7 @@ def test_the_format_is_found_by_the_header(tmp_path: Path) -> None:
         ("csv", "timestamp"),
         ("csv", "1700000000.25"),
     ):
-        assert files.guess_format(write(tmp_path / "t.csv", header)) == name
+        assert guess_format(write(tmp_path / "t.csv", header)) == name
 
 
 def test_gzipped_files_are_read_too(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from rekindle.controller.metrics import reasons, starts
+from rekindle.controller.metrics import reasons
 from rekindle.controller.metrics.histogram import BOUNDS, Histogram
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.recent import Recent
 from rekindle.controller.metrics.series import KEPT_S, OTHERS, Book
 from rekindle.controller.metrics.settings import MetricsSettings, parse_address
-from rekindle.controller.state import App, Function, State
+from rekindle.controller.state import Agent, App, Function, State
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict
 from rekindle.wire.spec import FunctionSpec
 
 
@@ -120,27 +123,28 @@ def test_nothing_is_kept_of_functions_that_are_not_open() -> None:
     assert list(metrics.book) == []
 
 
-def start(seq: int, **more: object) -> dict[str, object]:
-    """A start as an agent tells of it."""
-    return {
-        "seq": seq,
-        "function_id": "fu-f",
-        "runner_id": f"ru-{seq}",
+def start(number: int, **more: Any) -> pb.RunnerStart:
+    """A start as an agent reports it."""
+    given = {
+        "runner_id": f"ru-{number}",
         "strategy": "restore",
-        "error": "",
-        "at_ns": 10**9,
         "phases_ms": {"isolate": 5.0, "restore": 20.0},
         **more,
     }
+    return pb.RunnerStart(seq=number, function_id="fu-f", at_ns=10**9, **given)
+
+
+def beat(metrics: Metrics, agent: Agent, **stats: Any) -> None:
+    """A heartbeat of an agent."""
+    agent.stats = pb.NodeStats(**stats)
+    metrics.heartbeat(agent)
 
 
 def test_starts_are_counted_once_however_often_they_are_told() -> None:
-    from rekindle.controller.state import Agent
-
     metrics = Metrics(state_with("f"), MetricsSettings())
     agent = Agent("ag-1", "host", 1, True, 4, 12)
-    metrics.heartbeat(agent, {"starts": [start(1), start(2)]})
-    metrics.heartbeat(agent, {"starts": [start(1), start(2), start(3, strategy="cold")]})
+    beat(metrics, agent, starts=[start(1), start(2)])
+    beat(metrics, agent, starts=[start(1), start(2), start(3, strategy="cold")])
     [series] = list(metrics.book)
     assert {name: histogram.count for name, histogram in series.starts.items()} == {
         "restore": 2,
@@ -151,19 +155,16 @@ def test_starts_are_counted_once_however_often_they_are_told() -> None:
 
 
 def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
-    from rekindle.controller.state import Agent
-
     metrics = Metrics(state_with("f"), MetricsSettings())
     agent = Agent("ag-1", "host", 1, True, 4, 12)
     notes = ["restore passed over: snapshot sn-1: pages-1.img has 3 bytes, is truncated"]
-    metrics.heartbeat(
+    beat(
+        metrics,
         agent,
-        {
-            "starts": [
-                start(1, strategy="cold", notes=notes),
-                start(2, strategy="", error="not ready within startup_timeout=1 s"),
-            ]
-        },
+        starts=[
+            start(1, strategy="cold", notes=notes),
+            start(2, strategy="", error="not ready within startup_timeout=1 s"),
+        ],
     )
     [series] = list(metrics.book)
     assert series.failed_starts == {("restore", "corrupt"): 1, ("cold", "timeout"): 1}
@@ -171,34 +172,17 @@ def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
 
 
 def test_direct_calls_are_counted_by_what_is_new_of_their_totals() -> None:
-    from rekindle.controller.state import Agent
-
     metrics = Metrics(state_with("f"), MetricsSettings())
     agent, other = (Agent(name, "host", 1, True, 4, 12) for name in ("ag-1", "ag-2"))
-    metrics.heartbeat(agent, {"direct": {"fu-f": {"calls": 10, "busy_s": 1.0}}})
-    metrics.heartbeat(agent, {"direct": {"fu-f": {"calls": 30, "busy_s": 1.2}}})
-    metrics.heartbeat(
-        other, {"direct": {"fu-f": {"calls": 5, "busy_s": 0.0}, "fu-g": {"calls": 1}}}
-    )
+    beat(metrics, agent, direct={"fu-f": pb.DirectCalls(calls=10, busy_s=1.0)})
+    beat(metrics, agent, direct={"fu-f": pb.DirectCalls(calls=30, busy_s=1.2)})
+    unknown = {"fu-g": pb.DirectCalls(calls=1)}
+    beat(metrics, other, direct={"fu-f": pb.DirectCalls(calls=5), **unknown})
     [series] = list(metrics.book)
     assert series.direct_calls == 35
     assert series.direct_seconds == pytest.approx(1.2)
-    for nonsense in ("x", {"fu-f": 3}, {"fu-f": {"calls": []}}, {"fu-f": {"calls": "many"}}):
-        metrics.heartbeat(agent, {"direct": nonsense})
+    beat(metrics, agent)
     assert series.direct_calls == 35
-
-
-def test_a_heartbeat_that_cannot_be_read_is_left_out() -> None:
-    for raw in (
-        None,
-        "x",
-        [1],
-        [{}],
-        [start("x")],
-        [start(1, at_ns="now")],
-        [start(1, phases_ms=3)],
-    ):  # type: ignore[arg-type]
-        assert list(starts.read(raw, 0)) == []
 
 
 def test_reasons_fall_into_few_classes() -> None:
@@ -209,20 +193,20 @@ def test_reasons_fall_into_few_classes() -> None:
 
 def test_the_last_minute_of_a_function() -> None:
     recent = Recent()
-    assert recent.report(0.0) == {}
+    assert recent.report(0.0) == pb.LastMinute()
     for second in range(10):
         recent.ended(100.5 + second, 20)
     recent.took(105.0, 0.010, 90)
     recent.took(105.0, 0.500, 10)
     recent.started(106.0, 0.030, "restore")
     report = recent.report(110.0)
-    assert report == {
+    assert as_dict(report) == {
         "calls_per_s": 20.0,
         "call_ms": {"p50": 10.0, "p95": 500.0},
         "start_ms": {"p50": 30.0, "p95": 30.0},
         "starts": {"restore": 1},
     }
-    assert recent.report(1000.0) == {}
+    assert recent.report(1000.0) == pb.LastMinute()
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import http.client
-import json
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict
 from tests.controller.harness import (
     Client,
     FakeAgent,
@@ -92,7 +93,7 @@ def answer(assign: pb.Assign) -> pb.Result | None:
     return result
 
 
-HEARTBEAT = {
+HEARTBEAT: dict[str, Any] = {
     "memory_total_bytes": 1000,
     "memory_available_bytes": 500,
     "memory": {"rss_bytes": 30, "pss_bytes": 20, "mapped_bytes": 10, "snapshot_store_bytes": 7},
@@ -117,12 +118,12 @@ async def test_traffic_is_seen_by_a_scrape(scraped: tuple[Instance, int]) -> Non
                 {**entry, "id": "ru-1", "state": "idle", "strategy": "fork"},
                 {**entry, "id": "ru-2", "state": "busy", "strategy": "fork"},
             ],
-            "direct": {function_id: {"calls": 7, "busy_s": 0.5, "leases": 1}},
+            "direct": {function_id: pb.DirectCalls(calls=7, busy_s=0.5, leases=1)},
             "evictions": {"warm": 2},
-            "counters": {"runners_lost": {function_id: {"died": 1}}},
+            "runners_lost": {function_id: pb.LostRunners(by_reason={"died": 1})},
             "starts": [
                 {
-                    **entry,
+                    "function_id": function_id,
                     "seq": 1,
                     "runner_id": "ru-1",
                     "strategy": "fork",
@@ -131,7 +132,7 @@ async def test_traffic_is_seen_by_a_scrape(scraped: tuple[Instance, int]) -> Non
                 }
             ],
         }
-        await agent.send(heartbeat=pb.Heartbeat(stats_json=json.dumps(beat)))
+        await agent.send(heartbeat=pb.Heartbeat(stats=pb.NodeStats(**beat)))
         await client.invoke(function_id, b"4")  # behind the heartbeat
         found = await fetch(port)
 
@@ -192,7 +193,7 @@ async def test_metrics_and_status_are_answered_while_redis_is_away(
         found = await fetch(port)
         assert of(found, "rekindle_redis_up") == 0
         assert of(found, "rekindle_apps") == 1
-        report = json.loads((await client.call("Status", pb.StatusRequest())).json)
+        report = as_dict(await client.call("Status", pb.StatusRequest()))
         assert report["redis"]["up"] is False
         assert report["redis"]["reason"]
         assert len(report["apps"]) == 1
@@ -203,17 +204,17 @@ async def test_the_status_tells_the_last_minute_and_the_last_starts(shared: Inst
     async with Client(shared) as client, FakeAgent(shared) as agent:
         _, [function_id] = await client.register("recent", spec("f"))
         agent.answer(answer)
-        start = {
-            "seq": 1,
-            "function_id": function_id,
-            "runner_id": "ru-9",
-            "strategy": "restore",
-            "phases_ms": {"isolate": 10.0, "restore": 20.0},
-            "at_ns": 5 * 10**9,
-        }
-        await agent.send(heartbeat=pb.Heartbeat(stats_json=json.dumps({"starts": [start]})))
+        start = pb.RunnerStart(
+            seq=1,
+            function_id=function_id,
+            runner_id="ru-9",
+            strategy="restore",
+            phases_ms={"isolate": 10.0, "restore": 20.0},
+            at_ns=5 * 10**9,
+        )
+        await agent.send(heartbeat=pb.Heartbeat(stats=pb.NodeStats(starts=[start])))
         await client.invoke(function_id, b"1")
-        report = json.loads((await client.call("Status", pb.StatusRequest())).json)
+        report = as_dict(await client.call("Status", pb.StatusRequest()))
         [function] = [
             one
             for app in report["apps"]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from rekindle.controller import policies
 from rekindle.controller.policies import PoolSettings
 from rekindle.exception import InvalidError
-from rekindle.wire.pools import Level, PoolPlan
+from rekindle.wire.messages import plan_message, plan_of
+from rekindle.wire.pools import Level
 from tests.controller.policies.views import PLAIN, SNAPSHOT, view
 
 
@@ -99,7 +100,7 @@ def test_a_plan_keeps_to_min_and_max_and_travels_as_json(
         assert min(settings.min_containers, most) <= wanted <= most
     assert plan.wanted(busy, 0.0) >= min(busy + settings.buffer_containers, most)
     assert all(step.level in Level for step in plan.rest)
-    assert PoolPlan.from_json(plan.to_json()) == plan
+    assert plan_of(plan_message(plan)) == plan
 
 
 @pytest.mark.parametrize("name", policies.REGISTRY)

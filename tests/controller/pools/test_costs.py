@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rekindle.controller.pools.costs import Costs
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level
 
 MIB = 1 << 20
@@ -23,14 +24,14 @@ def test_a_mapped_snapshot_can_be_held_mapped_cached_and_on_disk() -> None:
     for strategy, seconds in (("fork", 0.007), ("restore", 0.03), ("cold", 4.0)):
         costs.started(strategy, seconds)
     costs.held(
-        {
-            "snapshot_bytes": 500 * MIB,
-            "working_set_bytes": 100 * MIB,
-            "template_private_bytes": 5 * MIB,
-            "runner_bytes": 40 * MIB,
-            "mapped": True,
-            "threads": 1,
-        }
+        pb.HeldPool(
+            snapshot_bytes=500 * MIB,
+            working_set_bytes=100 * MIB,
+            template_private_bytes=5 * MIB,
+            runner_bytes=40 * MIB,
+            mapped=True,
+            threads=1,
+        )
     )
     levels = costs.levels(snapshots=True)
     assert set(levels) == set(Level) - {Level.BOOTED}
@@ -45,7 +46,7 @@ def test_a_mapped_snapshot_can_be_held_mapped_cached_and_on_disk() -> None:
 
 def test_a_snapshot_with_threads_is_restored_not_forked() -> None:
     costs = Costs()
-    costs.held({"snapshot_bytes": MIB, "mapped": True, "threads": 3})
+    costs.held(pb.HeldPool(snapshot_bytes=MIB, mapped=True, threads=3))
     levels = costs.levels(snapshots=True)
     assert Level.MAPPED not in levels and Level.BOOTED not in levels
     assert Level.CACHED in levels
@@ -66,7 +67,7 @@ def test_what_was_measured_survives_a_restart() -> None:
     costs = Costs()
     costs.started("restore", 0.03)
     costs.started("restore_disk", 0.3)
-    costs.held({"snapshot_bytes": 9 * MIB, "mapped": True, "threads": 1})
+    costs.held(pb.HeldPool(snapshot_bytes=9 * MIB, mapped=True, threads=1))
     back = Costs.from_json(costs.to_json().encode())
     assert back.levels(snapshots=True) == costs.levels(snapshots=True)
     assert back.report() == costs.report()

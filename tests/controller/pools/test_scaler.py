@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import grpc
 import pytest
 
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict, option_messages, plan_of
 from rekindle.wire.pools import Level, PoolPlan
 from rekindle.wire.spec import FunctionSpec
 from tests.controller.harness import (
@@ -33,7 +33,7 @@ async def order_for(agent: FakeAgent, function_id: str) -> tuple[pb.PlanPool, Po
         while True:
             order = await agent.plans.get()
             if order.function_id == function_id:
-                return order, PoolPlan.from_json(order.plan_json)
+                return order, plan_of(order.plan)
 
 
 def spec(name: str = "f", **given: Any) -> FunctionSpec:
@@ -41,16 +41,20 @@ def spec(name: str = "f", **given: Any) -> FunctionSpec:
 
 
 async def set_pool(client: Client, function_id: str, **given: Any) -> dict[str, Any]:
-    given.setdefault("every_instance", not given.get("params"))
-    reply = await client.call("SetPool", pb.SetPoolRequest(function_id=function_id, **given))
-    report: dict[str, Any] = json.loads(reply.json)
-    return report
+    params, reset = given.pop("params", b""), given.pop("reset", False)
+    request = pb.SetPoolRequest(
+        function_id=function_id,
+        params=params,
+        every_instance=not params,
+        reset=reset,
+        changes=pb.PoolChanges(**given),
+    )
+    return as_dict(await client.call("SetPool", request))
 
 
 async def recorded(client: Client, function: str) -> dict[str, Any]:
     reply = await client.call("Recorded", pb.RecordedRequest(function=function))
-    report: dict[str, Any] = json.loads(reply.json)
-    return report
+    return as_dict(reply)
 
 
 async def until(look: Callable[[], Any]) -> Any:
@@ -61,12 +65,8 @@ async def until(look: Callable[[], Any]) -> Any:
         return found
 
 
-def held(function_id: str, **numbers: Any) -> dict[str, Any]:
-    return {"function_id": function_id, "params": "", "busy": 0, "idle": 0, **numbers}
-
-
 async def beat(agent: FakeAgent, **stats: Any) -> None:
-    await agent.send(heartbeat=pb.Heartbeat(stats_json=json.dumps(stats)))
+    await agent.send(heartbeat=pb.Heartbeat(stats=pb.NodeStats(**stats)))
 
 
 @in_loop
@@ -132,9 +132,9 @@ async def test_a_setting_of_one_instance_is_not_that_of_others(shared: Instance)
         ({"min_containers": -1}, "min_containers=-1"),
         ({"scaledown_window_s": 1.0}, "from 2 to 3600"),
         ({"policy": "histogramm"}, "histogram"),
-        ({"policy": "fixed", "policy_options_json": '{"kep_s": 3}'}, "keep_s"),
-        ({"policy": "fixed", "policy_options_json": "{"}, "not JSON"),
-        ({"policy_options_json": '{"keep_s": 3}'}, "need the policy"),
+        ({"policy": "fixed", "policy_options": option_messages({"kep_s": 3})}, "keep_s"),
+        ({"policy": "fixed", "policy_options": option_messages({"keep_s": "x"})}, "is a number"),
+        ({"policy_options": option_messages({"keep_s": 3})}, "need the policy"),
     ],
 )
 async def test_a_setting_that_cannot_be_is_refused_and_changes_nothing(
@@ -165,7 +165,7 @@ async def test_settings_and_plans_survive_a_restart_of_the_controller(instance: 
             function_id,
             min_containers=2,
             policy="fixed",
-            policy_options_json='{"keep_s": 33}',
+            policy_options=option_messages({"keep_s": 33}),
         )
         instance.kill_controller()
         instance.start_controller()
@@ -183,7 +183,9 @@ async def test_another_policy_takes_effect_and_a_new_registration_forgets_it(
     async with Client(shared) as client, FakeAgent(shared) as agent:
         app_id, [function_id] = await client.register("again", spec(scaledown_window_s=60))
         assert (await plan_for(agent, function_id)).keep_s == 60
-        await set_pool(client, function_id, policy="fixed", policy_options_json='{"keep_s": 3}')
+        await set_pool(
+            client, function_id, policy="fixed", policy_options=option_messages({"keep_s": 3})
+        )
         plan = await plan_for(agent, function_id)
         assert plan.keep_s == 3 and plan.base is Level.NONE
         await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
@@ -297,20 +299,18 @@ async def test_heartbeats_tell_what_starts_and_levels_cost(shared: Instance) -> 
     async with Client(shared) as client, FakeAgent(shared) as agent:
         _, [function_id] = await client.register("costs", spec(enable_memory_snapshot=True))
         starts = [
-            {
-                "seq": i + 1,
-                "function_id": function_id,
-                "runner_id": f"ru-{i}",
-                "strategy": strategy,
-                "phases_ms": {strategy if strategy != "cold" else "import": ms},
-                "notes": [],
-                "error": "",
-                "at_ns": 1,
-            }
+            pb.RunnerStart(
+                seq=i + 1,
+                function_id=function_id,
+                runner_id=f"ru-{i}",
+                strategy=strategy,
+                phases_ms={strategy if strategy != "cold" else "import": ms},
+                at_ns=1,
+            )
             for i, (strategy, ms) in enumerate([("cold", 4000.0), ("restore", 40.0), ("fork", 9.0)])
         ]
-        pool = held(
-            function_id,
+        pool = pb.HeldPool(
+            function_id=function_id,
             idle=1,
             runner_bytes=50 << 20,
             snapshot_bytes=900 << 20,
@@ -338,9 +338,11 @@ async def test_heartbeats_tell_what_starts_and_levels_cost(shared: Instance) -> 
 async def test_direct_calls_that_agents_tell_of_are_arrivals(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared) as agent:
         _, [function_id] = await client.register("direct", spec())
-        total = {"calls": 10, "failures": 0, "busy_s": 1.0, "leases": 1}
-        await beat(agent, direct={function_id: total})  # from before this controller's time
-        await beat(agent, direct={function_id: {**total, "calls": 14, "busy_s": 1.4}})
+        before, total = (
+            pb.DirectCalls(calls=calls, busy_s=calls / 10, leases=1) for calls in (10, 14)
+        )
+        await beat(agent, direct={function_id: before})  # from before this controller's time
+        await beat(agent, direct={function_id: total})
 
         async def counted() -> Any:
             report = await recorded(client, "direct.f")
@@ -356,10 +358,10 @@ async def test_the_status_tells_settings_plans_and_costs(shared: Instance) -> No
     async with Client(shared) as client, FakeAgent(shared) as agent:
         _, [function_id] = await client.register("told", spec(min_containers=1))
         await plan_for(agent, function_id)
-        await beat(agent, held=[held(function_id, idle=1, level="warm")])
+        await beat(agent, held=[pb.HeldPool(function_id=function_id, idle=1, level="warm")])
 
         async def told() -> dict[str, Any] | None:
-            report = json.loads((await client.call("Status", pb.StatusRequest())).json)
+            report = as_dict(await client.call("Status", pb.StatusRequest()))
             [function] = [
                 f for app in report["apps"] for f in app["functions"] if app["name"] == "told"
             ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from rekindle import exception
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.blobs import new_key, open_store
+from rekindle.wire.messages import as_dict
 from tests.controller.harness import Client, FakeAgent, Instance, echo, in_loop, new_id, spec
 from tests.controller.queue.test_calls import refused
 
@@ -212,7 +212,7 @@ async def test_status_tells_what_is_kept_and_for_whom(instance: Instance) -> Non
 
         async def kept() -> Any:
             reply = await client.call("Status", pb.StatusRequest())
-            return json.loads(reply.json)["kept"]
+            return as_dict(reply.kept)
 
         call_id = await client.submit(function_id, {0: b"a"})
         await client.results(call_id)

@@ -21,6 +21,7 @@ from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import spec_message
 from rekindle.wire.phases import durations_ms, now_ns
 from rekindle.wire.pickling import dumps
 from rekindle.wire.serialization import deserialize, serialize
@@ -165,8 +166,7 @@ class Harness:
         self.uplink.functions[function_id] = pb.FetchFunctionReply(
             app_id=app_id,
             function=pb.FunctionDef(
-                name=code.__name__,
-                spec_json=function_spec.to_json(),
+                spec=spec_message(function_spec),
                 code=dumps(payload),
                 secrets=secrets or {},
             ),
@@ -267,11 +267,10 @@ class Harness:
             for runner in pool.runners.values()
         ]
 
-    def stats(self, function_id: str) -> dict[str, Any]:
+    def stats(self, function_id: str) -> pb.PoolStats:
         """What the heartbeat says of a function's pool."""
-        pools = stats(self.node)["pools"]
-        found: dict[str, Any] = next((p for p in pools if p["function_id"] == function_id), {})
-        return found
+        pools = stats(self.node).pools
+        return next((p for p in pools if p.function_id == function_id), pb.PoolStats())
 
     def revision(self, function_id: str) -> Any:
         """The revision behind a function without parameters."""

@@ -18,7 +18,6 @@ import secrets
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.direct_listener import DirectListener
@@ -325,7 +324,7 @@ class Leases:
         counts = self.counts.setdefault(lease.pool.function_id, Counts())
         return lease.count(counts)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, pb.DirectCalls]:
         """By function, totals since this agent started: for its heartbeat."""
         held: dict[str, int] = {}
         for lease in self._leases.values():
@@ -333,12 +332,12 @@ class Leases:
             function_id = lease.pool.function_id
             held[function_id] = held.get(function_id, 0) + 1
         return {
-            function_id: {
-                "calls": counts.calls,
-                "failures": counts.failures,
-                "busy_s": round(counts.busy_ns / 1e9, 6),
-                "leases": held.get(function_id, 0),
-            }
+            function_id: pb.DirectCalls(
+                calls=counts.calls,
+                failures=counts.failures,
+                busy_s=round(counts.busy_ns / 1e9, 6),
+                leases=held.get(function_id, 0),
+            )
             for function_id, counts in self.counts.items()
         }
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 _FIRST_S, _MAX_S = 1.0, 60.0
 #: So many failures in a row are a loop.
@@ -57,11 +56,3 @@ class Backoff:
 
     def _delay(self, doublings: int) -> None:
         self._until = time.monotonic() + min(_FIRST_S * 2.0 ** min(doublings, 10), _MAX_S)
-
-    def report(self) -> dict[str, Any]:
-        """For the heartbeat."""
-        return {
-            "failed_starts": self.failed_starts,
-            "deaths": self.deaths,
-            "backoff_s": round(self.left_s(), 1),
-        }

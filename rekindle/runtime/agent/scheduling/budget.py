@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
@@ -28,7 +28,9 @@ from rekindle.runtime.agent.scheduling.idle_levels import (
 from rekindle.runtime.agent.scheduling.memory import Memory
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.snapshot import residency
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
+from rekindle.wire.messages import as_dict
 from rekindle.wire.pools import Level
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class Budget:
     limit_bytes: int
     memory: Memory = field(default_factory=Memory)
     #: What went last, newest at the end; ``seq`` grows by one with each.
-    evictions: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    evictions: deque[pb.Eviction] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     seq: int = 0
     #: Level -> how many times something at it went.
     counts: Counter[str] = field(default_factory=Counter)
@@ -136,19 +138,19 @@ class Budget:
         else:
             self.idle_levels.give_up(revision)
         self.seq += 1
-        entry: dict[str, Any] = {
-            "seq": self.seq,
-            "function": revision.label,
-            "function_id": candidate.pool.function_id if candidate.pool else "",
-            "what": candidate.level.value,
-            "priority": candidate.priority,
-            "bytes": candidate.frees,
-            "idle_s": round(time.monotonic() - candidate.idle_since, 1),
-            "reason": reason,
-        }
+        entry = pb.Eviction(
+            seq=self.seq,
+            function=revision.label,
+            function_id=candidate.pool.function_id if candidate.pool else "",
+            what=candidate.level.value,
+            priority=candidate.priority,
+            bytes=candidate.frees,
+            idle_s=round(time.monotonic() - candidate.idle_since, 1),
+            reason=reason,
+        )
         self.evictions.append(entry)
         self.counts[candidate.level.value] += 1
-        log.warning("given up for memory", extra=kv(**entry))
+        log.warning("given up for memory", extra=kv(**as_dict(entry)))
         return True
 
 
@@ -217,22 +219,22 @@ def _priority(pools: list[Pool], level: Level) -> float:
     return max([highest, *idle])
 
 
-def report(budget: Budget) -> dict[str, Any]:
+def report(budget: Budget) -> pb.NodeMemory:
     """The node's memory, for its heartbeat; bytes."""
     total = budget.memory.total()
-    return {
-        "budget_bytes": budget.limit_bytes,
-        "held_bytes": budget.held(),
-        "rss_bytes": total.rss,
-        "pss_bytes": total.pss,
-        "mapped_bytes": total.mapped,
-        "cached_bytes": budget.memory.cached_bytes(),
-        "snapshot_store_bytes": budget.memory.store_bytes,
-        "evicted": list(budget.evictions)[-8:],
-    }
+    return pb.NodeMemory(
+        budget_bytes=budget.limit_bytes,
+        held_bytes=budget.held(),
+        rss_bytes=total.rss,
+        pss_bytes=total.pss,
+        mapped_bytes=total.mapped,
+        cached_bytes=budget.memory.cached_bytes(),
+        snapshot_store_bytes=budget.memory.store_bytes,
+        evicted=list(budget.evictions)[-8:],
+    )
 
 
-def report_pools(inventory: Inventory, memory: Memory) -> list[dict[str, Any]]:
+def report_pools(inventory: Inventory, memory: Memory) -> list[pb.HeldPool]:
     """What is held of each pool, for the heartbeat; pools of which nothing is are left out."""
     made = []
     for (function_id, digest), pool in inventory.pools.items():
@@ -245,37 +247,34 @@ def report_pools(inventory: Inventory, memory: Memory) -> list[dict[str, Any]]:
             pool.runners.size() or pool.waiting or pool.sizing.active
         ):
             continue
-        one: dict[str, Any] = {
-            "function_id": function_id,
-            "params": digest,
-            "busy": pool.runners.busy(),
-            "idle": len(idle),
-            "starting": pool.runners.starting,
-            "waiting": len(pool.waiting),
-            "quiet_s": round(pool.sizing.quiet_s(), 1),
-            "level": (Level.WARM if pool.runners else level).value,
-            "below": level.value,
-            "wanted": ORDER[0].value
-            if pool.runners
-            else pool.sizing.level(len(pool.runners)).value,
-            "why": pool.sizing.plan.why if pool.sizing.ordered else "",
-        }
+        one = pb.HeldPool(
+            function_id=function_id,
+            params=digest,
+            busy=pool.runners.busy(),
+            idle=len(idle),
+            starting=pool.runners.starting,
+            waiting=len(pool.waiting),
+            quiet_s=round(pool.sizing.quiet_s(), 1),
+            level=(Level.WARM if pool.runners else level).value,
+            below=level.value,
+            wanted=ORDER[0].value if pool.runners else pool.sizing.level(0).value,
+            why=pool.sizing.plan.why if pool.sizing.ordered else "",
+        )
         if runner is not None:
-            one |= {"runner_bytes": runner.private, "runner_pss_bytes": runner.pss}
+            one.runner_bytes, one.runner_pss_bytes = runner.private, runner.pss
         if template is not None and live(revision):
             share = memory.template_share(template)
-            kind = "template" if template.mapped else "booted"
-            if share.pss:
-                one |= {f"{kind}_bytes": share.pss, f"{kind}_private_bytes": share.private}
+            if share.pss and template.mapped:
+                one.template_bytes, one.template_private_bytes = share.pss, share.private
+            elif share.pss:
+                one.booted_bytes, one.booted_private_bytes = share.pss, share.private
         if snapshot is not None:
-            one |= {
-                "snapshot_bytes": snapshot.manifest.images_bytes,
-                "cached_bytes": memory.cached.get(snapshot.key, 0),
-                "mapped": snapshot.is_mapped,
-                "threads": snapshot.manifest.threads,
-            }
+            one.snapshot_bytes = snapshot.manifest.images_bytes
+            one.cached_bytes = memory.cached.get(snapshot.key, 0)
+            one.mapped = snapshot.is_mapped
+            one.threads = snapshot.manifest.threads
             if revision.working_set is not None:
-                one["working_set_bytes"] = revision.working_set.bytes
+                one.working_set_bytes = revision.working_set.bytes
         made.append(one)
     return made
 

@@ -18,7 +18,7 @@ from rekindle import paths
 from rekindle.exception import ServiceError, VersionError
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.outbox import Outbox
-from rekindle.runtime.agent.session.report import stats_json
+from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
@@ -171,7 +171,7 @@ class Link:
     async def _beat_forever(self, node: Node) -> None:
         while True:
             beat = pb.Heartbeat(
-                stats_json=stats_json(node),
+                stats=stats(node),
                 in_flight=node.in_flight.hello(),
                 lists_in_flight=True,
             )

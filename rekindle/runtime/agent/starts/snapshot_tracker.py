@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from rekindle.exception import InternalFailure, SnapshotError, SnapshotInvalidError
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -20,6 +19,7 @@ from rekindle.snapshot import key as key_room
 from rekindle.snapshot import validate as validate_room
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.store import Snapshot
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.spec import FunctionSpec
 
@@ -174,18 +174,18 @@ class SnapshotTracker:
             self._move(SnapshotState.MAKING)
         self._move(SnapshotState.IMPOSSIBLE if for_good else SnapshotState.ABSENT, reason)
 
-    def progress(self) -> dict[str, Any]:
-        """How far the making of it is; empty while none is made."""
+    def progress(self) -> pb.SnapshotProgress | None:
+        """How far the making of it is; None while none is made."""
         if self.state is not SnapshotState.MAKING:
-            return {}
+            return None
         written = 0
         if self.making_dir is not None and self.making_dir.is_dir():
             written = sum(path.stat().st_size for path in self.making_dir.iterdir())
-        return {
-            "step": self.making_step,
-            "written_bytes": written,
-            "elapsed_s": round(time.monotonic() - self.making_since, 1),
-        }
+        return pb.SnapshotProgress(
+            step=self.making_step,
+            written_bytes=written,
+            elapsed_s=round(time.monotonic() - self.making_since, 1),
+        )
 
     async def refresh(self) -> bool:
         """Look again, as packages or files may have changed; False when the name is another."""

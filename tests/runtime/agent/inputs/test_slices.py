@@ -287,8 +287,8 @@ def test_inputs_that_kill_their_runner_hold_up_no_other_and_each_answers_for_its
         await h.uplink.until(lambda: len(h.uplink.returned) == len(bad))
         for returned in h.uplink.returned:
             assert list(returned.indexes) == list(returned.begun)
-        assert h.stats(crunch)["deaths"] == 0
-        assert not h.stats(crunch)["backoff_s"]
+        assert h.stats(crunch).deaths == 0
+        assert not h.stats(crunch).backoff_s
 
     run(home, scenario)
 
@@ -300,8 +300,8 @@ def test_a_runner_that_dies_with_nothing_to_do_is_a_loop_of_its_pool(home: Path)
         for deaths in range(1, 4):
             runners = await h.uplink.until(lambda: h.runners(crunch))
             os.kill(runners[0].channel.pid, signal.SIGKILL)
-            await h.uplink.until(lambda n=deaths: h.stats(crunch)["deaths"] >= n)
-        assert h.stats(crunch)["backoff_s"] > 0
+            await h.uplink.until(lambda n=deaths: h.stats(crunch).deaths >= n)
+        assert h.stats(crunch).backoff_s > 0
 
     run(home, scenario)
 

@@ -163,11 +163,11 @@ def test_a_client_calls_a_runner_that_it_leased_and_gives_it_back(home: Path) ->
         assert await client.value(held, "who") == runner.id
         assert await client.value(held, "who") == runner.id
         stats = h.node.leases.stats()[function_id]
-        assert (stats["calls"], stats["failures"], stats["leases"]) == (2, 0, 1)
+        assert (stats.calls, stats.failures, stats.leases) == (2, 0, 1)
         held.close()
         await until(lambda: runner.state is RunnerState.IDLE)
         assert (await h.call(function_id, "who")).value == runner.id
-        assert h.node.leases.stats()[function_id]["leases"] == 0
+        assert h.node.leases.stats()[function_id].leases == 0
 
     run(home, scenario)
 
@@ -184,7 +184,7 @@ def test_exceptions_come_home_with_their_traceback(home: Path) -> None:
         with pytest.raises(Exception, match="no method 'nothing'"):
             await client.value(held, "nothing")
         assert await client.value(held, "who")
-        assert h.node.leases.stats()[function_id]["failures"] == 3
+        assert h.node.leases.stats()[function_id].failures == 3
         held.close()
 
     run(home, scenario)

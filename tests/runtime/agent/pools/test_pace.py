@@ -89,6 +89,6 @@ def test_runners_that_die_one_after_the_other_are_a_loop_until_one_serves() -> N
         backoff.died()
         backoff.started()  # starts succeed all the time
     assert 59 < backoff.left_s() <= 60 and backoff.is_loop
-    assert backoff.report()["deaths"] == 22
+    assert backoff.deaths == 22
     backoff.served()
     assert backoff.left_s() == 0 and not backoff.is_loop

@@ -20,6 +20,7 @@ from rekindle.runtime.agent.settings import budget_bytes
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot import residency
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import plan_message
 from rekindle.wire.pools import Level, PoolPlan, Rest
 from tests.runtime.agent.harness import Harness, run
 
@@ -48,9 +49,7 @@ class Worker:
 
 def plan(h: Harness, function_id: str, every: bool = True, **given: Any) -> None:
     made = PoolPlan(**given)
-    h.node.plan(
-        pb.PlanPool(function_id=function_id, every_instance=every, plan_json=made.to_json())
-    )
+    h.node.plan(pb.PlanPool(function_id=function_id, every_instance=every, plan=plan_message(made)))
 
 
 def idle(h: Harness, function_id: str) -> int:
@@ -264,10 +263,10 @@ def test_short_of_memory_the_lowest_priority_goes_first_whatever_was_used_last(
         over_by_one(h)
         h.node.budget.enforce()
         assert idle(h, dear) == 0
-        told = stats(h.node)["memory"]["evicted"]
-        assert [one["function_id"] for one in told] == [cheap, dear]
-        assert "budget" in told[0]["reason"] and told[0]["bytes"] > 10 << 20
-        assert stats(h.node)["evictions"] == {"warm": 2}
+        told = stats(h.node).memory.evicted
+        assert [one.function_id for one in told] == [cheap, dear]
+        assert "budget" in told[0].reason and told[0].bytes > 10 << 20
+        assert stats(h.node).evictions == {"warm": 2}
 
     run(home, scenario)
 
@@ -406,13 +405,13 @@ def test_a_node_tells_what_it_holds(home: Path) -> None:
         assert (await h.call(worker, "grow", 64)).value == 64 << 20
         await h.node.budget.look()
         told = stats(h.node)
-        memory = told["memory"]
-        assert memory["rss_bytes"] >= memory["pss_bytes"] > 80 << 20
-        assert 0 < memory["mapped_bytes"] < memory["pss_bytes"]
-        assert memory["held_bytes"] <= memory["budget_bytes"]
-        [pool] = told["held"]
-        assert pool["function_id"] == worker and pool["idle"] == 1 and pool["level"] == "warm"
-        assert pool["runner_bytes"] > 80 << 20
+        memory = told.memory
+        assert memory.rss_bytes >= memory.pss_bytes > 80 << 20
+        assert 0 < memory.mapped_bytes < memory.pss_bytes
+        assert memory.held_bytes <= memory.budget_bytes
+        [pool] = told.held
+        assert pool.function_id == worker and pool.idle == 1 and pool.level == "warm"
+        assert pool.runner_bytes > 80 << 20
 
     run(home, scenario)
 

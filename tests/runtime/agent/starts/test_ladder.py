@@ -17,6 +17,7 @@ from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict
 from tests.runtime.agent.harness import Harness, run
 
 pytestmark = pytest.mark.criu
@@ -109,7 +110,7 @@ def test_the_steps_of_a_restore_are_told(home: Path) -> None:
         counter = h.add(Counter, enable_memory_snapshot=True)
         assert (await h.prepare(counter, "restore")).ok
         outcome = await h.call(counter, "total", strategy="restore")
-        steps = stats(h.node)["restores"][outcome.result.runner_id]
+        steps = as_dict(stats(h.node).restores[outcome.result.runner_id])
         assert list(steps) == ["spawn_criu", "criu", "resume", "reseed"]
         assert all(ms >= 0 for ms in steps.values()) and steps["criu"] > 0
 

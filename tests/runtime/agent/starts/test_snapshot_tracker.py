@@ -26,14 +26,16 @@ def _frozen(state: SnapshotState = SnapshotState.UNKNOWN) -> SnapshotTracker:
 
 def test_what_is_being_made_tells_its_step_and_the_bytes_that_are_written(tmp_path: Path) -> None:
     tracker = _frozen(SnapshotState.ABSENT)
-    assert tracker.progress() == {}
+    assert tracker.progress() is None
     tracker.begin()
-    assert tracker.progress()["step"] == "loading"
+    progress = tracker.progress()
+    assert progress is not None and progress.step == "loading"
     (tmp_path / "pages-1.img").write_bytes(b"x" * 5000)
     tracker.making_step, tracker.making_dir = "writing memory", tmp_path
-    assert tracker.progress()["written_bytes"] == 5000
+    progress = tracker.progress()
+    assert progress is not None and progress.written_bytes == 5000
     tracker.failed("no space", for_good=False)
-    assert tracker.progress() == {}
+    assert tracker.progress() is None
 
 
 def test_one_that_cannot_be_made_is_not_tried_again_but_one_that_failed_is_later() -> None:

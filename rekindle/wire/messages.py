@@ -1,0 +1,162 @@
+"""Messages of the contract as what the rooms work with: specs, plans, options, JSON for people.
+
+Knows nothing of who sends them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf.message import Message
+
+from rekindle.exception import InvalidError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.pools import Level, PoolPlan, Rest
+from rekindle.wire.spec import FunctionSpec, RetrySpec
+
+
+def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:
+    """What a controller and an agent are sent of a function."""
+    raw = dataclasses.asdict(spec)
+    for name in ("python", "cwd"):
+        raw[name] = os.fsencode(raw[name])
+    for name in ("program", "sys_path", "sys_path_last"):
+        raw[name] = [os.fsencode(one) for one in raw[name]]
+    raw["env"] = {name: os.fsencode(value) for name, value in spec.env.items()}
+    return pb.FunctionSpec(**raw)
+
+
+def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
+    """The inverse of ``spec_message``."""
+    raw: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        name, value = field.name, getattr(message, field.name)
+        if field.has_presence and not message.HasField(name):
+            raw[name] = None
+        elif isinstance(value, pb.RetrySpec):
+            raw[name] = RetrySpec(**as_dict(value))
+        elif isinstance(value, Mapping):
+            raw[name] = {key: os.fsdecode(value[key]) for key in value}
+        elif isinstance(value, str | bytes):
+            raw[name] = os.fsdecode(value)
+        elif isinstance(value, Sequence):
+            raw[name] = tuple(map(os.fsdecode, value))
+        else:
+            raw[name] = value
+    return FunctionSpec(**raw)
+
+
+def plan_message(plan: PoolPlan) -> pb.PoolPlan:
+    """What an agent is sent of a plan."""
+    return pb.PoolPlan(
+        runners=plan.runners,
+        buffer=plan.buffer,
+        active_s=plan.active_s,
+        keep_s=plan.keep_s,
+        max_runners=plan.max_runners,
+        patience_s=plan.patience_s,
+        base=plan.base.value,
+        rest=[pb.RestStep(level=step.level.value, for_s=step.for_s) for step in plan.rest],
+        priority={level.value: value for level, value in plan.priority.items()},
+        again_s=plan.again_s,
+        why=plan.why,
+    )
+
+
+def plan_of(message: pb.PoolPlan) -> PoolPlan:
+    """The inverse of ``plan_message``."""
+    return PoolPlan(
+        runners=message.runners,
+        buffer=message.buffer,
+        active_s=message.active_s,
+        keep_s=message.keep_s,
+        max_runners=message.max_runners if message.HasField("max_runners") else None,
+        patience_s=message.patience_s,
+        base=Level(message.base),
+        rest=tuple(Rest(Level(step.level), step.for_s) for step in message.rest),
+        priority={Level(name): value for name, value in message.priority.items()},
+        again_s=message.again_s if message.HasField("again_s") else None,
+        why=message.why,
+    )
+
+
+def option_messages(options: Mapping[str, object]) -> dict[str, pb.OptionValue]:
+    """The options of a policy. Raises InvalidError for a value that is no number, text or flag."""
+    made = {}
+    for name, value in options.items():
+        if value is None:
+            made[name] = pb.OptionValue()
+        elif isinstance(value, bool):
+            made[name] = pb.OptionValue(flag=value)
+        elif isinstance(value, int | float):
+            made[name] = pb.OptionValue(number=value)
+        elif isinstance(value, str):
+            made[name] = pb.OptionValue(text=value)
+        else:
+            raise InvalidError(f"option {name}={value!r} of a policy is no number, text or flag")
+    return made
+
+
+def option_values(options: Mapping[str, pb.OptionValue]) -> dict[str, float | str | bool | None]:
+    """The inverse of ``option_messages``."""
+    return {name: _option(value) for name, value in options.items()}
+
+
+def _option(message: pb.OptionValue) -> float | str | bool | None:
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return None
+    value: float | str | bool = getattr(message, kind)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# ---- JSON ----------------------------------------------------------------------------------
+
+#: Messages whose fields stand in the object around them.
+_INLINE = {"last_minute", "settings", "costs", "report"}
+#: Fields that are null rather than left out where they are absent: there is no limit.
+_NULL = {"rekindle.v1.PoolSettings.max_containers", "rekindle.v1.PoolPlan.max_runners"}
+#: Messages that are not an object.
+_OTHERWISE: dict[str, Callable[[Any], object]] = {
+    "OptionValue": _option,
+    "Arrivals": lambda message: list(map(list, zip(message.at, message.count, strict=True))),
+    "PoolChanges": lambda message: {name: v for name, v in as_dict(message).items() if v != {}},
+    "LostRunners": lambda message: dict(message.by_reason),
+}
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """What ``--json`` prints of a message: the names of its fields, all of them.
+
+    An absent scalar is left out, an absent message is empty; an infinite number is None.
+    """
+    made: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        name, value = field.name, getattr(message, field.name)
+        if isinstance(value, Mapping):
+            made[name] = {key: _plain(value[key]) for key in value}
+        elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            made[name] = [_plain(one) for one in value]
+        elif field.has_presence and not message.HasField(name):
+            if field.full_name in _NULL:
+                made[name] = None
+            elif isinstance(value, Message) and name not in _INLINE:
+                made[name] = {}
+        elif name in _INLINE:
+            made |= as_dict(value)
+        else:
+            made[name] = _plain(value)
+    return made
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Message):
+        otherwise = _OTHERWISE.get(value.DESCRIPTOR.name)
+        return otherwise(value) if otherwise else as_dict(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
