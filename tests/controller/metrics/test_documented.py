@@ -25,7 +25,8 @@ def test_every_metric_is_documented_with_its_labels_and_no_other_is() -> None:
     }
     state = State("instance")
     metrics = Metrics(state, MetricsSettings())
-    tables = view(metrics, state, pb.StatusReply(redis=pb.RedisStatus(up=True)))
+    status = pb.StatusReply(uptime_s=1.0, redis=pb.RedisStatus(up=True, used_memory=1))
+    tables = view(metrics, state, status)
     there = {table.name: table.labels for table in tables}
     build = documented.pop("rekindle_build_info")
     assert build == ("version", "protocol", "python")

@@ -54,7 +54,7 @@ def test_direct_calls_are_one_busy_time_until_the_agents_tell_of_nothing_that_ru
     pool.reported["ag-1"] = pb.HeldPool(busy=1)
     assert not pool.rested(10.0)
     pool.direct(1, 0.5, 11.0)
-    pool.reported["ag-1"] = pb.HeldPool()
+    pool.reported["ag-1"] = pb.HeldPool(busy=0)
     assert pool.rested(10.5), "it cannot have been quiet before the last call was told"
     assert not pool.rested(12.0), "told once"
     assert sizer.told == [("arrived", 10.0)] * 3 + [("arrived", 11.0), ("quiet", 11.0)]
