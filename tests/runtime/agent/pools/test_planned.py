@@ -370,7 +370,7 @@ def test_of_one_function_runners_go_before_the_template_before_the_cache(home: P
         await budget.look()
         budget.limit_bytes = 1
         budget.enforce()
-        assert [one["what"] for one in budget.evictions] == ["warm", "mapped", "cached"]
+        assert [one.what for one in budget.evictions] == ["warm", "mapped", "cached"]
         assert (await h.call(worker, "host")).strategy == "restore"
 
     run(home, scenario)
@@ -388,7 +388,7 @@ def test_a_machine_that_is_short_of_memory_counts_too(
         monkeypatch.setattr(budget_module, "LEAST_AVAILABLE", 1.0)
         budget.enforce()
         assert idle(h, worker) == 0
-        assert "available on this machine" in budget.evictions[0]["reason"]
+        assert "available on this machine" in budget.evictions[0].reason
 
     run(home, scenario)
 
