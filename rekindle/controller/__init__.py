@@ -1,5 +1,7 @@
-"""The thin control plane: gRPC API, durable queue and state on Redis, placement.
+"""The thin control plane: gRPC API, durable queue and state on Redis, placement, pools.
 
-Never imports user code and never unpickles user data: no cloudpickle and nothing of the SDK is
-imported in this room. All that it must survive losing is in Redis.
+``service`` and ``nodes`` are its two APIs, ``queue`` takes an input from acceptance to result,
+``pools`` and ``policies`` say how many runners there should be, ``storage`` is Redis. Never imports
+user code and never unpickles user data. All that it must survive losing is in Redis. Begin with
+``service``, then ``queue``.
 """
