@@ -113,7 +113,7 @@ class Client:
         assert granted.ok, granted.reason
         return await Held.take_up(self.reply_for(granted))
 
-    async def call(self, held: Held, method: str, *args: Any) -> wire.Reply | None:
+    async def call(self, held: Held, method: str, *args: Any) -> wire.ReplyFrame | None:
         self._calls += 1
         call_id = f"fc-direct-{self._calls}"
         packed = pack_input(args, {})
