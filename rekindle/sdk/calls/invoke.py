@@ -54,7 +54,7 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     finally:
         packed.close()
     if lease is None:
-        return finish(_answered(BLOCKING, call))()
+        return finish(_answered(BLOCKING, call, may_ask=False))()
     if reply is None:
         call.lost(lease.runner_id, lease.fate())
         return finish(_queued(BLOCKING, call))()
@@ -73,11 +73,16 @@ async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str
         raise passable(error) from error
 
 
-async def _answered(caller: Caller, call: _Call) -> Callable[[], Any]:
-    """Wait for the answer to a call; what gives its value, or raises what the function raised."""
+async def _answered(
+    caller: Caller, call: _Call, *, may_ask: bool = True
+) -> Callable[[], Any]:
+    """Wait for the answer to a call; what gives its value, or raises what the function raised.
+
+    ``may_ask``: where no lease is idle, the controller is asked for one.
+    """
     target, cache = call.target, call.cache
     lease = cache.take() if cache is not None else None
-    if cache is not None and lease is None and cache.may_ask():
+    if cache is not None and lease is None and may_ask and cache.may_ask():
         with nesting.waiting():
             lease = await caller.run(cache.ask(call.depth))
     while cache is not None and lease is not None:
