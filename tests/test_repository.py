@@ -186,8 +186,8 @@ def imports() -> dict[str, set[str]]:
     return graph
 
 
-def circles(graph: dict[str, set[str]]) -> list[set[str]]:
-    """Sets of modules of which each leads to each: what is left when all ends are taken away."""
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that lead to themselves, with all that they lead to and that leads back."""
 
     def reached(start: str) -> set[str]:
         seen: set[str] = set()
@@ -199,12 +199,11 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
         return seen
 
     reach = {module: reached(module) for module in graph}
-    found = {
-        frozenset(other for other in reach[module] if module in reach[other])
+    return [
+        sorted(other for other in reach[module] if module in reach[other])
         for module in graph
         if module in reach[module]
-    }
-    return [set(one) for one in found]
+    ]
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

@@ -1,1 +1,3 @@
-"""What runners print: numbered, stored, found again."""
+"""What runners print: numbered, shown, stored (logbook.py), found again (logfilter, appnames).
+Loses no number, and holds up no result.
+"""

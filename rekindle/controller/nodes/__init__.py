@@ -1,1 +1,3 @@
-"""Agents: their sessions, what they are asked for, and the runners that they lend."""
+"""Agents: gateway.py serves their streams, agents.py keeps their sessions, inbox.py takes what they
+say, orders.py and leasing.py what they are asked for. Begin with gateway.py. Places no input.
+"""

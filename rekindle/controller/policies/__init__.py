@@ -9,8 +9,6 @@ import dataclasses
 from typing import Any
 
 from rekindle.controller.policies.concurrency import Concurrency
-from rekindle.controller.policies.declared import Declared
-from rekindle.controller.policies.fixed import Fixed
 from rekindle.controller.policies.greedy_dual import GreedyDual
 from rekindle.controller.policies.histogram import HistogramPolicy
 from rekindle.controller.policies.policy import (
@@ -22,6 +20,7 @@ from rekindle.controller.policies.policy import (
     Sizer,
 )
 from rekindle.controller.policies.snapshot_aware import SnapshotAware
+from rekindle.controller.policies.windows import Declared, Fixed
 from rekindle.exception import InvalidError
 
 #: Name -> the policy; its fields are its parameters.
@@ -57,7 +56,7 @@ def make(name: str, **parameters: Any) -> Policy:
 
 def parameters_of(name: str) -> tuple[str, ...]:
     """The names of a policy's parameters."""
-    return tuple(f.name for f in dataclasses.fields(REGISTRY[name]) if f.init and f.name != "name")
+    return tuple(f.name for f in dataclasses.fields(REGISTRY[name]) if f.init)
 
 
 __all__ = [

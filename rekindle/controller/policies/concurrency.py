@@ -18,16 +18,22 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from rekindle.controller.policies.policy import PoolSettings, PoolView, bottom, plan_of
+from rekindle.controller.policies.policy import (
+    Policy,
+    PoolSettings,
+    PoolView,
+    Sizer,
+    bottom,
+    plan_of,
+)
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level, PoolPlan, Rest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Concurrency:
+class Concurrency(Policy):
     """The parameters, and their defaults in Knative."""
 
-    name: str = "concurrency"
     target: float = 1.0
     utilization: float = 0.7
     stable_s: float = 60.0
@@ -48,12 +54,9 @@ class Concurrency:
         """The part for one more pool."""
         return ConcurrencySizer(self)
 
-    def evicted(self, priority: float) -> None:
-        """Nothing is learnt from it."""
-
 
 @dataclass(slots=True)
-class ConcurrencySizer:
+class ConcurrencySizer(Sizer):
     """One pool's windows."""
 
     policy: Concurrency
@@ -66,9 +69,6 @@ class ConcurrencySizer:
     def arrived(self, now: float) -> None:
         """An input has arrived."""
         self.last_arrival = now
-
-    def quiet(self, now: float) -> None:
-        """The last input has ended."""
 
     def plan(self, view: PoolView) -> PoolPlan:
         """Runners for the mean number of inputs in flight."""

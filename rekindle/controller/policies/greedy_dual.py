@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rekindle.controller.policies.policy import PoolView, bottom, plan_of
+from rekindle.controller.policies.policy import Policy, PoolView, Sizer, bottom, plan_of
 from rekindle.wire.pools import Level, PoolPlan
 
 _MIB = 1024.0**2
@@ -28,10 +28,9 @@ class Clock:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GreedyDual:
+class GreedyDual(Policy):
     """No parameters: the node's memory is its only one."""
 
-    name: str = "greedy-dual"
     clock: Clock = field(default_factory=Clock, init=False, compare=False)
 
     def sizer(self) -> GreedyDualSizer:
@@ -44,7 +43,7 @@ class GreedyDual:
 
 
 @dataclass(slots=True)
-class GreedyDualSizer:
+class GreedyDualSizer(Sizer):
     """One pool's frequency."""
 
     clock: Clock
@@ -53,9 +52,6 @@ class GreedyDualSizer:
     def arrived(self, now: float) -> None:
         """One more use."""
         self.frequency += 1
-
-    def quiet(self, now: float) -> None:
-        """The last input has ended."""
 
     def plan(self, view: PoolView) -> PoolPlan:
         """Keep everything; the priority says what may go."""

@@ -22,7 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from rekindle.controller.policies.policy import PoolSettings, PoolView, bottom, plan_of
+from rekindle.controller.policies.policy import (
+    Policy,
+    PoolSettings,
+    PoolView,
+    Sizer,
+    bottom,
+    plan_of,
+)
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level, PoolPlan, Rest
 
@@ -32,10 +39,9 @@ _REMEMBERED = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class HistogramPolicy:
+class HistogramPolicy(Policy):
     """The parameters and their values in the paper."""
 
-    name: str = "histogram"
     range_s: float = 4 * 3600.0
     head: float = 0.05
     tail: float = 0.99
@@ -55,12 +61,9 @@ class HistogramPolicy:
         """The part for one more pool."""
         return HistogramSizer(self)
 
-    def evicted(self, priority: float) -> None:
-        """Nothing is learnt from it."""
-
 
 @dataclass(slots=True)
-class HistogramSizer:
+class HistogramSizer(Sizer):
     """One pool's histogram."""
 
     policy: HistogramPolicy

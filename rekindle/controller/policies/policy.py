@@ -71,30 +71,29 @@ class PoolView:
 
 
 class Sizer(Protocol):
-    """One pool's part of a policy."""
+    """One pool's part of a policy. Those that inherit it learn nothing from what they leave out."""
 
     def arrived(self, now: float) -> None:
         """An input has arrived. Called for every one: counts, and no more."""
+        return
 
     def quiet(self, now: float) -> None:
         """The last input of the pool has ended: nothing runs or waits. Counts, and no more."""
+        return
 
     def plan(self, view: PoolView) -> PoolPlan:
         """What to hold from now on. The same object again means that nothing changes."""
 
 
 class Policy(Protocol):
-    """A way to size the pools of a node."""
-
-    @property
-    def name(self) -> str:
-        """As in the registry."""
+    """A way to size the pools of a node. Those that inherit it learn nothing from evictions."""
 
     def sizer(self) -> Sizer:
         """The part for one more pool."""
 
     def evicted(self, priority: float) -> None:
         """A node that was short of memory gave up something of this priority."""
+        return
 
 
 def bottom(levels: Mapping[Level, Figures]) -> Level:

@@ -27,7 +27,15 @@ from dataclasses import dataclass, field
 
 from rekindle.controller.policies import cost_model
 from rekindle.controller.policies.idle_times import IdleTimes
-from rekindle.controller.policies.policy import PoolSettings, PoolView, Prices, bottom, plan_of
+from rekindle.controller.policies.policy import (
+    Policy,
+    PoolSettings,
+    PoolView,
+    Prices,
+    Sizer,
+    bottom,
+    plan_of,
+)
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
 
@@ -44,14 +52,13 @@ _PRICES = Prices()
 
 
 @dataclass(frozen=True, kw_only=True)
-class SnapshotAware:
+class SnapshotAware(Policy):
     """``quantile`` of the starts of each function are to take at most ``target_ms``.
 
     Nothing is held for longer than ``longest_s`` after the last input, target or not. The prices
     are those of ``Prices``.
     """
 
-    name: str = "snapshot-aware"
     target_ms: float = 500.0
     quantile: float = 0.95
     longest_s: float = 4 * 3600.0
@@ -85,12 +92,9 @@ class SnapshotAware:
         """The part for one more pool."""
         return SnapshotAwareSizer(self)
 
-    def evicted(self, priority: float) -> None:
-        """Nothing is learnt from it."""
-
 
 @dataclass(slots=True)
-class SnapshotAwareSizer:
+class SnapshotAwareSizer(Sizer):
     """One pool: its quiet times, its load, and the schedule that follows."""
 
     policy: SnapshotAware

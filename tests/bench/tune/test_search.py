@@ -11,7 +11,7 @@ from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
 from rekindle.bench.tune.settings import Setting, candidates
 from rekindle.bench.tune.simulator import Simulation
 from rekindle.controller import policies
-from rekindle.controller.policies import PoolSettings, Prices
+from rekindle.controller.policies import REGISTRY, PoolSettings, Prices
 from rekindle.exception import InvalidError
 from tests.bench.tune.traces import SNAPSHOT, plain, trace
 
@@ -71,7 +71,7 @@ def test_every_policy_asked_for_is_tried_under_several_settings() -> None:
     assert {setting.policy for setting in settings} == set(names)
     assert len({setting.label for setting in settings}) == len(settings) > 12
     for setting in settings:
-        assert setting.make().name == setting.policy
+        assert type(setting.make()) is REGISTRY[setting.policy]
     with pytest.raises(InvalidError, match="no policy 'psychic'"):
         candidates(["psychic"], _TRACE, target_ms=100, quantile=0.95, prices=Prices())
 

@@ -10,6 +10,7 @@ from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.metrics.view import view
 from rekindle.controller.state import State
+from rekindle.wire import rekindle_pb2 as pb
 
 OPERATING = Path(__file__).parents[3] / "docs" / "operating.md"
 
@@ -24,7 +25,8 @@ def test_every_metric_is_documented_with_its_labels_and_no_other_is() -> None:
     }
     state = State("instance")
     metrics = Metrics(state, MetricsSettings())
-    tables = view(metrics, state, {"apps": [], "uptime_s": 1.0}, {"up": True, "used_memory": 1})
+    status = pb.StatusReply(uptime_s=1.0, redis=pb.RedisStatus(up=True, used_memory=1))
+    tables = view(metrics, state, status)
     there = {table.name: table.labels for table in tables}
     build = documented.pop("rekindle_build_info")
     assert build == ("version", "protocol", "python")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rekindle.controller.pools.pool_settings import Changes, resolve
 from rekindle.controller.pools.pool_state import PoolState, tell_past
 from rekindle.controller.state import App, Function
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 
 
@@ -50,10 +51,10 @@ def test_an_end_that_was_not_counted_as_an_arrival_changes_nothing() -> None:
 def test_direct_calls_are_one_busy_time_until_the_agents_tell_of_nothing_that_runs() -> None:
     pool, sizer = a_pool()
     pool.direct(3, 0.5, 10.0)
-    pool.reported["ag-1"] = {"busy": 1}
+    pool.reported["ag-1"] = pb.HeldPool(busy=1)
     assert not pool.rested(10.0)
     pool.direct(1, 0.5, 11.0)
-    pool.reported["ag-1"] = {"busy": 0}
+    pool.reported["ag-1"] = pb.HeldPool(busy=0)
     assert pool.rested(10.5), "it cannot have been quiet before the last call was told"
     assert not pool.rested(12.0), "told once"
     assert sizer.told == [("arrived", 10.0)] * 3 + [("arrived", 11.0), ("quiet", 11.0)]

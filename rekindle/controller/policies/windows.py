@@ -1,26 +1,43 @@
-"""``fixed``: an idle runner is kept for the function's ``scaledown_window``, whatever happens.
+"""``declared`` and ``fixed``: an idle runner is kept for a window, whatever happens.
 
-What most platforms do, and the yardstick for the others.
+``declared`` is the default: what the function's decorator says, and nothing else. A template that a
+start has made stays after the window: who has set nothing gets no slower start than it promises.
+``fixed`` is what most platforms do, and the yardstick for the others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rekindle.controller.policies.policy import PoolSettings, PoolView, bottom, plan_of
+from rekindle.controller.policies.policy import (
+    Policy,
+    PoolSettings,
+    PoolView,
+    Sizer,
+    bottom,
+    plan_of,
+)
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level, PoolPlan, Rest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fixed:
+class Declared(Policy):
+    """It has no parameters: the function's own settings are."""
+
+    def sizer(self) -> WindowSizer:
+        """The part for one more pool. BOOTED is any live template, a mapped one where possible."""
+        return WindowSizer(None, Level.BOOTED, make_ready=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed(Policy):
     """``keep_s`` takes the place of every function's own ``scaledown_window``.
 
     ``rest`` is the level that a pool rests at afterwards, for ever: disk, cached, mapped, booted
     or none; by default the warmest that holds no memory.
     """
 
-    name: str = "fixed"
     keep_s: float | None = None
     rest: str | None = None
 
@@ -31,27 +48,19 @@ class Fixed:
         if self.keep_s is not None and self.keep_s < 0:
             raise InvalidError(f"fixed: keep_s={self.keep_s:g} must not be negative")
 
-    def sizer(self) -> FixedSizer:
+    def sizer(self) -> WindowSizer:
         """The part for one more pool."""
-        return FixedSizer(self.keep_s, None if self.rest is None else Level(self.rest))
-
-    def evicted(self, priority: float) -> None:
-        """Nothing is learnt from it."""
+        return WindowSizer(self.keep_s, None if self.rest is None else Level(self.rest))
 
 
 @dataclass(slots=True)
-class FixedSizer:
-    """One pool's part of ``fixed``."""
+class WindowSizer(Sizer):
+    """One pool's part of either."""
 
     keep_s: float | None
     rest: Level | None
+    make_ready: bool = False  # rest there even where nothing was held at that level yet
     _last: tuple[PoolSettings, PoolPlan] | None = field(default=None)
-
-    def arrived(self, now: float) -> None:
-        """An input has arrived."""
-
-    def quiet(self, now: float) -> None:
-        """The last input has ended."""
 
     def plan(self, view: PoolView) -> PoolPlan:
         """The window; short of memory, what has been idle longest goes first."""
@@ -59,7 +68,7 @@ class FixedSizer:
         if self._last is not None and self._last[0] == view.settings:
             return self._last[1]
         rest = bottom(view.levels)
-        if self.rest is not None and self.rest in view.levels:
+        if self.rest is not None and (self.make_ready or self.rest in view.levels):
             rest = self.rest
         plan = plan_of(
             view,
