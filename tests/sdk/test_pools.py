@@ -46,9 +46,10 @@ def test_what_is_given_is_set_and_nothing_else(controller: FakeController) -> No
     with app.run():
         work.update_autoscaler(min_containers=2, scaledown_window=30)
         work.update_autoscaler(max_containers=0)
-    first, second = controller.pools
+    one, other = controller.pools
+    first, second = one.changes, other.changes
     assert first.min_containers == 2 and first.scaledown_window_s == 30
-    assert first.every_instance and not first.params
+    assert one.every_instance and not one.params
     for name in ("max_containers", "buffer_containers", "policy"):
         assert not first.HasField(name)
     assert second.HasField("max_containers") and second.max_containers == 0
@@ -73,7 +74,7 @@ def test_it_can_be_awaited(controller: FakeController) -> None:
 
     with app.run():
         asyncio.run(scale())
-    assert [request.min_containers for request in controller.pools] == [1, 0]
+    assert [request.changes.min_containers for request in controller.pools] == [1, 0]
 
 
 def test_a_method_has_no_pool(controller: FakeController) -> None:
