@@ -11,7 +11,7 @@ from rich.table import Table
 from rekindle.cli import operator
 from rekindle.cli.tables import console, json_option, print_json, table
 from rekindle.exception import NotFoundError
-from rekindle.sdk import pool_settings
+from rekindle.sdk import autoscaler
 from rekindle.sdk.checks import nearest
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict, option_values
@@ -160,7 +160,7 @@ def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **
     if options and "policy" not in wanted:
         raise click.UsageError("--option belongs to a policy: give --policy, too")
     client = operator.connect()
-    reply = pool_settings.set_by_name(client, name, options=_parsed(options), reset=reset, **wanted)
+    reply = autoscaler.set_by_name(client, name, options=_parsed(options), reset=reset, **wanted)
     if as_json:
         print_json(as_dict(reply))
         return 0

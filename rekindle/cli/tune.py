@@ -26,7 +26,7 @@ from rekindle.bench.tune.trace import Trace
 from rekindle.cli import operator, tables
 from rekindle.controller.policies import GIB, REGISTRY, Prices
 from rekindle.exception import InvalidError
-from rekindle.sdk import pool_settings
+from rekindle.sdk import autoscaler
 from rekindle.wire.pools import Figures, Level
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -234,7 +234,7 @@ def _load(
         record = records.read(recorded)
     elif function is not None:
         client = operator.connect()
-        record = records.parse(pool_settings.recorded(client, function), function)
+        record = records.parse(autoscaler.recorded(client, function), function)
         agents = operator.ask(client.report(pools=False)).agents
         runners = runners or sum(agent.max_runners for agent in agents) or None
     levels: Mapping[Level, Figures]
@@ -271,7 +271,7 @@ def _export(console: Console, function: str | None, path: Path) -> int:
     """Write the record of a function to a file, for --recorded."""
     if function is None:
         raise click.UsageError("--export needs APP.FUNCTION")
-    report = pool_settings.recorded(operator.connect(), function)
+    report = autoscaler.recorded(operator.connect(), function)
     path.write_text(json.dumps(report) + "\n", encoding="utf-8")
     console.print(f"{path}: what is recorded of {function}")
     return 0
@@ -414,7 +414,7 @@ def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
         console.print(f"{found.function}: already in force")
         return
     sizes: dict[str, Any] = dict(setting.overrides)
-    pool_settings.set_by_name(
+    autoscaler.set_by_name(
         operator.connect(),
         found.function,
         policy=setting.policy,

@@ -100,10 +100,10 @@ class Instance:
     @dual
     async def update_autoscaler(self, caller: Caller, **settings: Unpack[PoolOptions]) -> None:
         """As of a function (sdk/function.py), for the pool of this instance's parameters."""
-        from rekindle.sdk import pool_settings
+        from rekindle.sdk import autoscaler
 
         binding = self._binding
-        await pool_settings.update(
+        await autoscaler.update(
             caller,
             binding.declaration,
             binding.params,

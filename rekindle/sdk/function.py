@@ -225,7 +225,7 @@ class Function(Declared, Generic[P, R]):
         run again. Raises InvalidError for what cannot be, and for a method: its class's instance
         has the pool.
         """
-        from rekindle.sdk import pool_settings
+        from rekindle.sdk import autoscaler
 
         if self._method:
             own = self._declaration.name
@@ -233,7 +233,7 @@ class Function(Declared, Generic[P, R]):
                 f"{self.name} is a method: the runners are those of its class. "
                 f"Use {own}().update_autoscaler(...)"
             )
-        await pool_settings.update(
+        await autoscaler.update(
             caller,
             self._declaration,
             b"",

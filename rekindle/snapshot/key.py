@@ -19,7 +19,7 @@ from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot import machine, packages
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.machine import Machine
-from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.spec import FunctionSpec, params_digest
 
 KEY_PREFIX = "sn-"
 _KEY_DIGITS = 20
@@ -119,7 +119,7 @@ def gather(
         code_digest=spec.code_digest,
         hooks_digest=spec.hooks_digest,
         source_digest=spec.source_digest,
-        params_digest=hashlib.sha256(params).hexdigest() if params else "",
+        params_digest=params_digest(params),
         python=machine.python_identity(spec.python, spec.python_version),
         env_digest=_digest(sorted((spec.env if env is None else env).items())),
         path_digest=_digest(

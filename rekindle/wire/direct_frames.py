@@ -47,7 +47,7 @@ _ORDER = sys.byteorder
 
 
 @dataclass(slots=True)
-class Call:
+class CallFrame:
     """A call as a runner receives it."""
 
     call_id: str
@@ -60,7 +60,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Reply:
+class ReplyFrame:
     """A runner's answer; times on CLOCK_REALTIME. Its descriptor is whose ``take_fd`` got it."""
 
     status: int
@@ -103,7 +103,7 @@ def send_call(
     _send(sock, head + numbers + raw_id + raw_method + data, packed)
 
 
-def receive_call(sock: socket.socket) -> Call | None:
+def receive_call(sock: socket.socket) -> CallFrame | None:
     """The next call; None when the client is done, or a call was cut short. Raises OSError."""
     got = _receive(sock, _CALL.size)
     if got is None:
@@ -113,7 +113,7 @@ def receive_call(sock: socket.socket) -> Call | None:
     id_at = _CALL.size + count * _NUMBER.size
     method_at = id_at + id_bytes
     value_at = method_at + method_bytes
-    return Call(
+    return CallFrame(
         str(data[id_at:method_at], "utf-8"),
         str(data[method_at:value_at], "utf-8"),
         _numbers(data[_CALL.size : id_at]) if count else (),
@@ -140,17 +140,17 @@ def send_reply(
     _send(sock, head + numbers + data, packed)
 
 
-def receive_reply(sock: socket.socket) -> Reply | None:
+def receive_reply(sock: socket.socket) -> ReplyFrame | None:
     """The answer; None when the runner is gone. Raises OSError."""
     got = _receive(sock, _REPLY.size)
     return None if got is None else parse_reply(*got)
 
 
-def parse_reply(data: memoryview, fd: int) -> Reply:
+def parse_reply(data: memoryview, fd: int) -> ReplyFrame:
     """A whole reply frame."""
     _size, status, flags, count, received_ns, loaded_ns, executed_ns = _REPLY.unpack_from(data)
     value_at = _REPLY.size + count * _NUMBER.size
-    return Reply(
+    return ReplyFrame(
         status,
         bool(flags & PRINTED),
         received_ns,

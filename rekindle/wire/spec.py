@@ -91,3 +91,8 @@ class FunctionSpec:
     def revision(self) -> str:
         """Content address of code and configuration: 16 hex digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+def params_digest(params: bytes) -> str:
+    """What names the pool of an instance's pickled parameters; "" where there are none."""
+    return hashlib.sha256(params).hexdigest() if params else ""

@@ -35,7 +35,7 @@ def add(a: Any, b: Any = 0) -> Any:
     return a + b
 
 
-Serve = Callable[[socket.socket, wire.Call], None]
+Serve = Callable[[socket.socket, wire.CallFrame], None]
 
 
 class Lender(FakeController):
@@ -102,7 +102,7 @@ class Lender(FakeController):
             self.ended.set()
 
 
-def answer(sock: socket.socket, call: wire.Call) -> None:
+def answer(sock: socket.socket, call: wire.CallFrame) -> None:
     """As a runner does."""
     received_ns = now_ns()
     args, kwargs = unpack(call.data, call.fd)
@@ -117,7 +117,7 @@ def answer(sock: socket.socket, call: wire.Call) -> None:
     packed.close()
 
 
-def hang_up(sock: socket.socket, _call: wire.Call) -> None:
+def hang_up(sock: socket.socket, _call: wire.CallFrame) -> None:
     """As when the runner dies."""
     sock.shutdown(socket.SHUT_RDWR)
 
@@ -241,7 +241,7 @@ def test_a_lease_that_ends_takes_its_memory_files_along(lender: Lender, way: str
             assert add.remote(large, b"y") == large + b"y"
         assert memory_files()
 
-        def begin(sock: socket.socket, call: wire.Call) -> None:
+        def begin(sock: socket.socket, call: wire.CallFrame) -> None:
             os.close(call.fd)
             begun.set()
             if way == "lost":

@@ -9,7 +9,7 @@ import pytest
 
 import rekindle
 from rekindle.exception import ExecutionError, InvalidError
-from rekindle.sdk import pool_settings
+from rekindle.sdk import autoscaler
 from rekindle.sdk.binding import pack_parameters
 from rekindle.wire.messages import option_values
 from tests.sdk.fake_controller import FakeController
@@ -111,7 +111,7 @@ def test_an_app_that_does_not_run_has_no_pools(controller: FakeController) -> No
 
 def test_a_setting_by_name_names_the_function_and_the_policy(controller: FakeController) -> None:
     with app.run() as running:
-        pool_settings.set_by_name(
+        autoscaler.set_by_name(
             running.client,
             "sized.work",
             policy="fixed",

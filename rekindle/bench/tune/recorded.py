@@ -1,6 +1,6 @@
 """What was recorded of one function, as a trace: its arrivals, service times, costs and settings.
 
-The record of the controller comes as a JSON object (``rekindle.sdk.pool_settings.recorded``, or an
+The record of the controller comes as a JSON object (``rekindle.sdk.autoscaler.recorded``, or an
 export of it); it keeps exact times for the newest arrivals and counts by the minute for older ones.
 A simpler object of timestamps and service times, made by hand or another tool, is read too.
 """

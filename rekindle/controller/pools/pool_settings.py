@@ -7,7 +7,6 @@ Asks no one to follow them: that is the scaler's.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,11 +25,6 @@ from rekindle.wire.spec import FunctionSpec
 EVERY = "*"
 #: What the SDK accepts, too.
 WINDOW_S = (2.0, 3600.0)
-
-
-def digest(params: bytes) -> str:
-    """What names a pool of a function; agents call it the same."""
-    return hashlib.sha256(params).hexdigest() if params else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from rekindle.controller.state import Agent, Function, State
 from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
+from rekindle.wire.spec import params_digest
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ class Scaler:
         reset: bool,
     ) -> EffectiveSettings:
         """Change settings, and have them followed at once. Raises InvalidError."""
-        key = EVERY if every else pool_settings.digest(params)
+        key = EVERY if every else params_digest(params)
         effective = await self.book.change(
             function.function_id, function.spec, key, changes, reset=reset
         )
@@ -225,7 +226,7 @@ class Scaler:
     # ---- pools -----------------------------------------------------------------------------
 
     def _pool_of(self, function: Function, params: bytes) -> PoolState:
-        digest = pool_settings.digest(params)
+        digest = params_digest(params)
         known = self._pools.get((function.function_id, digest))
         if known is not None:
             return known

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from rekindle.runtime.agent.inputs.assignment import Cancel
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.runner import Runner
-from rekindle.runtime.agent.starts.revision import Revision, digest
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Strategy, durations_ms
+from rekindle.wire.spec import params_digest
 
 #: Starts that are kept.
 _KEPT = 256
@@ -74,7 +75,7 @@ def start_of(
         at_ns=began_ns,
         function=revision.label,
         function_id=function_id,
-        params=digest(revision.params),
+        params=params_digest(revision.params),
         error=error,
     )
     if runner is not None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from rekindle.runtime.agent.pools.agenda import PoolKey
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner
-from rekindle.runtime.agent.starts.revision import Revision, digest
+from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.snapshot.store import SnapshotStore
+from rekindle.wire.spec import params_digest
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Inventory:
 
     def pool_of(self, function_id: str, params: bytes) -> Pool | None:
         """The pool of a function, where there is one."""
-        return self.pools.get((function_id, digest(params)))
+        return self.pools.get((function_id, params_digest(params)))
 
     def runners(self) -> Iterator[Runner]:
         """Of all pools."""

@@ -30,7 +30,7 @@ from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
 from rekindle.runtime.agent.scheduling.scheduler import Scheduler
 from rekindle.runtime.agent.starts.node_context import NodeContext
-from rekindle.runtime.agent.starts.revision import Revision, digest, revision_key
+from rekindle.runtime.agent.starts.revision import Revision, revision_key
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.runtime.agent.uplink import Uplink
@@ -38,6 +38,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.messages import plan_of
 from rekindle.wire.phases import Strategy, now_ns
+from rekindle.wire.spec import params_digest
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ class Node:
     def plan(self, order: pb.FollowPlan) -> None:
         """What to hold of a pool, or of all pools of a function, from now on."""
         plan = plan_of(order.plan)
-        key = (order.function_id, EVERY if order.every_instance else digest(order.params))
+        key = (order.function_id, EVERY if order.every_instance else params_digest(order.params))
         self.plans.keep(key, plan)
         for pool in self.inventory.pools.values():
             if pool.function_id == order.function_id and (found := self.plans.find(pool.key)):
@@ -241,7 +242,7 @@ class Node:
 
     async def _pool(self, function_id: str, params: bytes) -> Pool:
         function = await self.functions.get(function_id)
-        key = (function_id, digest(params))
+        key = (function_id, params_digest(params))
         if key not in self.inventory.pools:
             revision = self._revision(function, params)
             self.inventory.pools[key] = pool = Pool(

@@ -70,7 +70,7 @@ class DirectCalls:
                 sock.shutdown(socket.SHUT_RDWR)
         self._channel.send({"op": "returned"})
 
-    def _next(self, sock: socket.socket) -> wire.Call | None:
+    def _next(self, sock: socket.socket) -> wire.CallFrame | None:
         files = self._files
         if files.any:
             left_s = IDLE_S - files.idle_s
@@ -82,7 +82,7 @@ class DirectCalls:
             files.came_back(call.gone)
         return call
 
-    def _run(self, sock: socket.socket, call: wire.Call) -> None:
+    def _run(self, sock: socket.socket, call: wire.CallFrame) -> None:
         received_ns = now_ns()
         self._number += 1
         page = self._page

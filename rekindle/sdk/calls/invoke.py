@@ -38,7 +38,7 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
     A call on an idle lease has a body of its own: by ``_answered`` it would take 6 % more time.
     """
-    call = _Call.begin(target, args, kwargs)
+    call = _Invocation.begin(target, args, kwargs)
     lease = call.cache.take() if call.cache is not None else None
     if call.cache is None or lease is None:
         return finish(_answered(BLOCKING, call))()
@@ -54,7 +54,7 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     finally:
         packed.close()
     if lease is None:
-        return finish(_answered(BLOCKING, call))()
+        return finish(_answered(BLOCKING, call, may_ask=False))()
     if reply is None:
         call.lost(lease.runner_id, lease.fate())
         return finish(_queued(BLOCKING, call))()
@@ -66,18 +66,23 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call and await."""
-    settled = await _answered(LoopCaller(), _Call.begin(target, args, kwargs))
+    settled = await _answered(LoopCaller(), _Invocation.begin(target, args, kwargs))
     try:
         return settled()
     except (StopIteration, StopAsyncIteration) as error:
         raise passable(error) from error
 
 
-async def _answered(caller: Caller, call: _Call) -> Callable[[], Any]:
-    """Wait for the answer to a call; what gives its value, or raises what the function raised."""
+async def _answered(
+    caller: Caller, call: _Invocation, *, may_ask: bool = True
+) -> Callable[[], Any]:
+    """Wait for the answer to a call; what gives its value, or raises what the function raised.
+
+    ``may_ask``: where no lease is idle, the controller is asked for one.
+    """
     target, cache = call.target, call.cache
     lease = cache.take() if cache is not None else None
-    if cache is not None and lease is None and cache.may_ask():
+    if cache is not None and lease is None and may_ask and cache.may_ask():
         with nesting.waiting():
             lease = await caller.run(cache.ask(call.depth))
     while cache is not None and lease is not None:
@@ -104,7 +109,7 @@ async def _answered(caller: Caller, call: _Call) -> Callable[[], Any]:
     return await _queued(caller, call)
 
 
-async def _queued(caller: Caller, call: _Call) -> Callable[[], Any]:
+async def _queued(caller: Caller, call: _Invocation) -> Callable[[], Any]:
     """As ``_answered``, through the controller."""
     request = call.request()
     with nesting.waiting():
@@ -117,7 +122,7 @@ async def spawn(
     caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FunctionCall:
     """Submit."""
-    request = _Call.begin(target, args, kwargs, direct=False).request()
+    request = _Invocation.begin(target, args, kwargs, direct=False).request()
     await caller.run(target.client.submit(request))
     return FunctionCall.of(target, request.call_id, 1, request.submitted_ns)
 
@@ -134,7 +139,7 @@ def prepare(target: CallTarget, strategy: str, timeout: float) -> None:
 
 
 @dataclass(slots=True)
-class _Call:
+class _Invocation:
     """One call of one input on its way."""
 
     target: CallTarget
@@ -157,7 +162,7 @@ class _Call:
         kwargs: dict[str, Any],
         *,
         direct: bool = True,
-    ) -> _Call:
+    ) -> _Invocation:
         submitted_ns = now_ns()
         depth = nesting.depth_of_calls(target.name)
         cache = None
@@ -194,7 +199,7 @@ class _Call:
                 raise
             return None  # a user's __reduce__ may raise anything
 
-    def settle(self, lease: leases.Lease, reply: direct_frames.Reply) -> Any:
+    def settle(self, lease: leases.Lease, reply: direct_frames.ReplyFrame) -> Any:
         """The value; raises what the function raised. The record is complete then."""
         ok = False
         try:

@@ -104,7 +104,9 @@ class Lease:
         _all[id(lease)] = lease
         return lease
 
-    def call(self, call_id: str, method: str, packed: Packed, depth: int = 0) -> wire.Reply | None:
+    def call(
+        self, call_id: str, method: str, packed: Packed, depth: int = 0
+    ) -> wire.ReplyFrame | None:
         """Run a call and wait. None where the runner is gone. Raises NotRunError.
 
         Whatever else is raised here (an interrupt) ends the lease, and with it the call.
@@ -120,7 +122,7 @@ class Lease:
 
     async def call_aio(
         self, call_id: str, method: str, packed: Packed, depth: int = 0
-    ) -> wire.Reply | None:
+    ) -> wire.ReplyFrame | None:
         """The same on an event loop."""
         try:
             self._send(call_id, method, packed, depth)
@@ -131,7 +133,7 @@ class Lease:
         self._received(reply)
         return reply
 
-    def _received(self, reply: wire.Reply | None) -> None:
+    def _received(self, reply: wire.ReplyFrame | None) -> None:
         if reply is None:
             self.close()
         elif reply.gone:
@@ -182,14 +184,14 @@ class Lease:
         _all.pop(id(self), None)
 
 
-def _receive(sock: socket.socket) -> wire.Reply | None:
+def _receive(sock: socket.socket) -> wire.ReplyFrame | None:
     try:
         return wire.receive_reply(sock)
     except OSError:
         return None  # its end was closed under what it had not read
 
 
-async def _receive_aio(sock: socket.socket) -> wire.Reply | None:
+async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
     loop = asyncio.get_running_loop()
     frame, fd, size = bytearray(), -1, 0
     while not size or len(frame) < size:

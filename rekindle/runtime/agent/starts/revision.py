@@ -156,11 +156,6 @@ class Revision:
             self.template = None
 
 
-def digest(params: bytes) -> str:
-    """What names the parameters of an instance of a class; "" where there are none."""
-    return hashlib.sha256(params).hexdigest() if params else ""
-
-
 def revision_key(spec: FunctionSpec, params: bytes, in_snapshot: dict[str, str]) -> str:
     """What two pools must agree on to share a revision; ``in_snapshot``: of their secrets."""
     more = hashlib.sha256(params)

@@ -21,7 +21,6 @@ import pytest
 from rekindle.exception import InputCancellation
 from rekindle.runtime.agent.leases import leases as leases_room
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.sdk.calls.callers import BLOCKING, finish
 from rekindle.sdk.calls.leases import Lease, NotRunError
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
@@ -114,14 +113,12 @@ class Client:
         assert granted.ok, granted.reason
         return await Lease.take_up(self.reply_for(granted))
 
-    async def call(self, held: Lease, method: str, *args: Any) -> wire.Reply | None:
+    async def call(self, held: Lease, method: str, *args: Any) -> wire.ReplyFrame | None:
         self._calls += 1
         call_id = f"fc-direct-{self._calls}"
         packed = pack_input(args, {})
         try:
-            return await asyncio.to_thread(
-                lambda: finish(held.call(BLOCKING, call_id, method, packed))
-            )
+            return await asyncio.to_thread(held.call, call_id, method, packed)
         finally:
             packed.close()
 
