@@ -167,10 +167,6 @@ def test_files_and_modules_that_are_spoken_of_exist(path: Path) -> None:
     assert not stale, f"{path.relative_to(ROOT)} speaks of {sorted(stale)}"
 
 
-#: Rooms in which modules still import each other in a circle.
-_CIRCLES_LEFT = {"rekindle.controller", "rekindle.runtime.agent"}
-
-
 def imports() -> dict[str, set[str]]:
     """Module of rekindle -> those that it imports, at any time and also for its types alone."""
     modules = {}
@@ -190,8 +186,8 @@ def imports() -> dict[str, set[str]]:
     return graph
 
 
-def circles(graph: dict[str, set[str]]) -> list[set[str]]:
-    """Sets of modules of which each leads to each: what is left when all ends are taken away."""
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that lead to themselves, with all that they lead to and that leads back."""
 
     def reached(start: str) -> set[str]:
         seen: set[str] = set()
@@ -203,24 +199,15 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
         return seen
 
     reach = {module: reached(module) for module in graph}
-    found = {
-        frozenset(other for other in reach[module] if module in reach[other])
+    return [
+        sorted(other for other in reach[module] if module in reach[other])
         for module in graph
         if module in reach[module]
-    }
-    return [set(one) for one in found]
+    ]
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    for circle in circles(imports()):
-        inside = any(all(name.startswith(room) for name in circle) for room in _CIRCLES_LEFT)
-        assert inside, f"import each other in a circle: {sorted(circle)}"
-
-
-def test_rooms_that_may_have_circles_still_have_them() -> None:
-    found = circles(imports())
-    for room in _CIRCLES_LEFT:
-        assert any(name.startswith(room) for one in found for name in one), f"{room} has none left"
+    assert circles(imports()) == []
 
 
 def test_no_file_mentions_a_path_of_the_machine_that_it_was_written_on() -> None:

@@ -58,24 +58,26 @@ class OperatorClient(Client):
                 await patience.wait(lost.error)
 
 
-def find() -> Path | None:
-    """The directory of the instance that is up; None where none is."""
+def where() -> Path:
+    """The directory of the instance, whether it is up or not."""
     named = os.environ.get("REKINDLE_DIR")
-    directory = Path(named).absolute() if named else paths.daemon_dir()
-    if instance.supervisor_pid(directory) is None and not instance.answers(directory):
-        return None
-    return directory
+    return Path(named).absolute() if named else paths.daemon_dir()
 
 
-def connect() -> OperatorClient:
+def is_up() -> bool:
+    """Whether it is up."""
+    directory = where()
+    return instance.supervisor_pid(directory) is not None or instance.answers(directory)
+
+
+def connect(patience_s: float = PATIENCE_S) -> OperatorClient:
     """A client of the instance that is up. Raises ConnectionError where none is."""
-    directory = find()
-    if directory is None:
+    if not is_up():
         raise ConnectionError(
             "no instance is up; `rekindle up` starts one (REKINDLE_DIR names that of another)"
         )
-    client = OperatorClient(directory)
-    ask(client.hello(PATIENCE_S))
+    client = OperatorClient(where())
+    ask(client.hello(patience_s))
     return client
 
 

@@ -155,8 +155,6 @@ def _execute(
     values: dict[str, Any],
     for_class: dict[str, Any],
 ) -> int:
-    from rekindle.cli import failure
-
     if not options.quiet:
         session.announce = logs.write_note
     logs.show_notes = not options.quiet

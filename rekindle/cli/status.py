@@ -2,69 +2,45 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.table import Table
 
 from rekindle.cli import operator
-from rekindle.cli.tables import duration, table
+from rekindle.cli.tables import duration, json_option, print_json, table
 from rekindle.wire import rekindle_pb2 as pb
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from rich.table import Table
-
-    from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict
 
 #: How long a controller may take to answer.
 _PATIENCE_S = 3.0
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@json_option
 def status(as_json: bool) -> int:
     """Show apps, queues and agents of the instance that is up.
 
     That of $REKINDLE_DIR, or what `rekindle up` keeps. Ends with status 1 when none is up.
     """
-    import os
-    from pathlib import Path
-
-    from rekindle import paths
-    from rekindle.sdk.local import directory as instance
-
-    named = os.environ.get("REKINDLE_DIR")
-    directory = Path(named) if named else paths.daemon_dir()
-    if instance.supervisor_pid(directory) is None and not instance.answers(directory):
+    directory = operator.where()
+    if not operator.is_up():
         if as_json:
-            click.echo(json.dumps({"up": False, "directory": str(directory)}))
+            print_json({"up": False, "directory": str(directory)})
         else:
             click.echo("No instance is up. `rekindle up` starts one.")
         return 1
-    from rekindle.sdk.connection.background import background
-    from rekindle.sdk.connection.client import Client
-    from rekindle.wire.messages import as_dict
-
-    async def ask() -> pb.StatusReply:
-        client = Client(directory)
-        await client.hello(_PATIENCE_S)
-        return await client.status()
-
-    report = background().run(ask())
+    report = operator.ask(operator.connect(_PATIENCE_S).report())
     if as_json:
-        whole = as_dict(report) | {"up": True, "directory": str(directory)}
-        click.echo(json.dumps(whole, indent=2))
+        print_json(as_dict(report) | {"up": True, "directory": str(directory)})
     else:
         _show(report, directory)
     return 0
 
 
 def _show(report: pb.StatusReply, directory: Path) -> None:
-    from rich.console import Console
-
     console = Console(highlight=False)
     redis = f"Redis {report.redis.redis_version}" if report.redis.up else "Redis is away"
     console.print(

@@ -10,19 +10,18 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
+from rekindle.cli import operator
+from rekindle.cli.operator import OperatorClient
+from rekindle.cli.top_frame import frame
+from rekindle.cli.top_model import Sort
 from rekindle.exception import ConnectionError, ServiceError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
-    from rekindle.cli.operator import OperatorClient
-    from rekindle.cli.top_model import Sort
-    from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire import rekindle_pb2 as pb
 
 #: One report may take so long; then the last one stays on the screen, and it is said.
 _PATIENCE_S = 2.0
@@ -58,11 +57,6 @@ def top(interval: float, once: bool, order: str) -> None:
     rekindle top
     rekindle top --once --sort queue
     """
-    from rich.console import Console
-
-    from rekindle.cli import operator
-    from rekindle.cli.top_model import Sort
-
     client = operator.connect()
     console = Console(highlight=False)
     if not console.is_terminal and console.width == 80:
@@ -87,9 +81,6 @@ class _View:
 
     def print(self, height: int | None) -> None:
         """One frame, plainly. Raises what kept it from being made."""
-        from rekindle.cli import operator
-        from rekindle.cli.top_frame import frame
-
         report = operator.ask(self._client.report(pools=False))
         self._console.print(frame(report, self._console.width, height, self._sort), soft_wrap=True)
 
@@ -104,8 +95,6 @@ class _View:
 
     def live(self, interval: float) -> None:
         """On the whole screen, until q or Ctrl-C."""
-        from rich.live import Live
-
         with (
             _keys() as keyboard,
             Live(console=self._console, screen=True, auto_refresh=False) as screen,
@@ -130,8 +119,6 @@ class _View:
         return key not in ("q", "Q", "\x1b", "\x04", "")
 
     def _fetch(self) -> None:
-        from rekindle.cli import operator
-
         try:
             self._report = operator.ask(self._client.report(_PATIENCE_S, pools=False))
             self._problem = ""
@@ -139,10 +126,6 @@ class _View:
             self._problem = str(error)
 
     def _frame(self) -> Text:
-        from rich.text import Text
-
-        from rekindle.cli.top_frame import frame
-
         width, height = self._console.size
         last = Text(self._problem or _HELP, "bold red" if self._problem else "dim")
         last.truncate(width, overflow="ellipsis")

@@ -1,5 +1,6 @@
 """The template: a process that loaded what it needs, parked, and forks on request.
 
-Knows nothing of gRPC, Redis or CRIU, and loads the standard library only: every module that is
-loaded here is time and memory that each user pays, and every thread breaks ``fork``.
+Begin with ``template``, its loop. ``inspection`` decides whether copies can be made, by the table
+in ``kinds``; ``open_things`` gives each copy its own of what is open. Loads the standard library
+only, and no thread. Knows nothing of user code, of CRIU, gRPC or agents.
 """

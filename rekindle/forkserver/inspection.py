@@ -12,9 +12,9 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rekindle.forkserver import company, internet, kinds, losses, sockets, timers
-from rekindle.forkserver.descriptors import OpenFile
+from rekindle.forkserver import kinds, process_state, sockets
 from rekindle.forkserver.kinds import Kind, OnFork, OnFreeze
+from rekindle.forkserver.open_files import OpenFile
 from rekindle.forkserver.open_things import OpenThings
 
 #: Python threads that do no harm when they are missing in a forked child: each is started again
@@ -66,19 +66,19 @@ def inspect_self(own_fds: Collection[int]) -> Inspection:
 
 
 def park_inspection(
-    own_fds: Collection[int], given: losses.Standard
+    own_fds: Collection[int], given: process_state.Standard
 ) -> tuple[Inspection, OpenThings]:
     """In a template that parks: look, and settle what copies are to have. Raises OSError.
 
     ``given``: what its standard descriptors stood for when it booted.
     """
-    company.end_resource_tracker()
+    process_state.end_resource_tracker()
     things = OpenThings.look(own_fds, in_sandbox=True)
     found = inspect(things, in_sandbox=True)
-    for text in losses.replaced_streams(given):
+    for text in process_state.replaced_streams(given):
         found.fork_unsafe.append(text)
         found.dump_unsafe.append(f"{text}; give it another number, or do it in @enter(snap=False)")
-    if gave_up := losses.given_up_privileges():
+    if gave_up := process_state.given_up_privileges():
         found.fork_unsafe.append(gave_up)
         found.dump_unsafe.append(f"{gave_up}; give them up in @enter(snap=False)")
     if not found.threads:
@@ -92,9 +92,9 @@ def inspect(things: OpenThings, *, in_sandbox: bool) -> Inspection:
     reasons = _Reasons()
     threads, strangers = _threads()
     reasons.fork += [f"thread {name} is alive" for name in strangers]
-    children = company.other_processes(in_sandbox=in_sandbox)
+    children = process_state.other_processes(in_sandbox=in_sandbox)
     for pid in children:
-        reasons.add_both(company.in_words(pid), "end it before the hook returns")
+        reasons.add_both(process_state.process_in_words(pid), "end it before the hook returns")
     open_sockets, devices = [], []
     for one in things.files:
         if one.kind in (kinds.SOCKET, kinds.FILLED_SOCKETS):
@@ -112,10 +112,10 @@ def inspect(things: OpenThings, *, in_sandbox: bool) -> Inspection:
     for lock in things.held_locks:
         if not lock.can_be_had_by_copies:
             reasons.add_both(lock.in_words(), "release it before the hook returns")
-    reasons.fork += losses.lost_by_fork(things.files)
-    reasons.fork += [f"POSIX timer {number} is set" for number in timers.posix_timers()]
+    reasons.fork += process_state.lost_by_fork(things.files)
+    reasons.fork += [f"POSIX timer {number} is set" for number in process_state.posix_timers()]
     if in_sandbox:
-        for text in company.system_v_objects():
+        for text in process_state.system_v_objects():
             reasons.add_both(f"{text} exists", "make it in @enter(snap=False) instead")
     if os.readlink("/proc/self/cwd").endswith(" (deleted)"):
         reasons.freeze.append("the working directory was removed; change to another one")
@@ -185,5 +185,5 @@ def _threads() -> tuple[list[str], list[str]]:
 
 def _socket_in_words(one: OpenFile) -> str:
     opened = next((where for fd in one.fds if (where := sockets.opened_at(fd))), "")
-    words = internet.describe(one.fd, one.inode[1])
+    words = sockets.describe(one.fd, one.inode[1])
     return f"fd {one.fd} is {words}" + (f", opened at {opened}" if opened else "")

@@ -47,7 +47,7 @@ _MAP_LATER = "map it in @enter(snap=False) instead, or privately (mode 'c')"
 FILE = Kind("file", _RENEW, _OWN)
 #: Its mode changed since, or the user: a copy could not open it again.
 BARRED_FILE = Kind("file that cannot be opened again", _NO_FORK, _OWN)
-UNLINKED = Kind("unlinked file", _RENEW, _OWN)  # its content becomes memory first (settling.py)
+UNLINKED = Kind("unlinked file", _RENEW, _OWN)  # becomes memory first (shared_memory.py)
 LARGE_UNLINKED = Kind("large unlinked file", _NO_FORK, _NO_FREEZE)
 #: It tells of the process that opened it, whoever reads.
 PROC_FILE = Kind("file of /proc", _NO_FORK, _OWN)

@@ -11,7 +11,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-from rekindle.forkserver.descriptors import OpenFile
+from rekindle.forkserver.open_files import OpenFile
 
 _OFD_SETLK = 37
 

@@ -10,14 +10,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from rekindle.forkserver import (
-    descriptors,
     kinds,
     locks,
     mappings,
+    open_files,
     park,
+    process_state,
     renewal,
-    settling,
-    timers,
+    shared_memory,
 )
 
 
@@ -25,25 +25,25 @@ from rekindle.forkserver import (
 class OpenThings:
     """What copies of this process must not share with it."""
 
-    files: list[descriptors.OpenFile] = field(default_factory=list)
+    files: list[open_files.OpenFile] = field(default_factory=list)
     shared: list[mappings.SharedMapping] = field(default_factory=list)
     private: list[mappings.PrivateMapping] = field(default_factory=list)
-    objects: list[settling.MemoryObject] = field(default_factory=list)
+    objects: list[shared_memory.MemoryObject] = field(default_factory=list)
     held_locks: list[locks.HeldLock] = field(default_factory=list)
-    timers: list[timers.Timer] = field(default_factory=list)
+    timers: list[process_state.Timer] = field(default_factory=list)
     #: In the process that was parked and in what was restored from it, until it becomes a runner.
     _names_are_due: bool = False
 
     @classmethod
     def look(cls, own_fds: Collection[int], *, in_sandbox: bool) -> OpenThings:
         """What is open now; nothing is changed. ``own_fds`` are rekindle's, not the user's."""
-        files = descriptors.open_files(own_fds)
+        files = open_files.open_files(own_fds)
         shared = mappings.shared_mappings()
         return cls(
             files,
             shared,
             mappings.private_mappings_of_unlinked(),
-            settling.find_objects(files, shared, in_sandbox=in_sandbox),
+            shared_memory.find_objects(files, shared, in_sandbox=in_sandbox),
             locks.held_locks(files),
         )
 
@@ -54,12 +54,12 @@ class OpenThings:
 
     def settle(self) -> None:
         """In a template of one thread: make its memory such that copies can have their own."""
-        settling.settle(self.objects, self.private)
+        shared_memory.settle(self.objects, self.private)
         self._names_are_due = True
 
     def stop_timers(self) -> None:
         """In a template: none fires while it waits."""
-        self.timers = timers.stop_all()
+        self.timers = process_state.stop_timers()
         park.follow_output({fd for one in self.files if one.kind is kinds.OUTPUT for fd in one.fds})
 
     def give_to_runner(self) -> None:
@@ -68,7 +68,7 @@ class OpenThings:
         Raises OSError when something cannot be made again.
         """
         if self.objects:
-            settling.renew(self.objects, for_runner=True)
+            shared_memory.renew(self.objects, for_runner=True)
         if self.files:
             renewal.renew(self.files)
         self._names_are_due = False
@@ -76,16 +76,16 @@ class OpenThings:
 
     def give_to_copy(self) -> None:
         """In a copy that was forked to be frozen. Raises OSError."""
-        settling.renew(self.objects, for_runner=False)
+        shared_memory.renew(self.objects, for_runner=False)
         renewal.renew(self.files)
 
     def unmap_memory(self) -> None:
         """In a process that waits to be frozen, as its last step. Raises OSError."""
-        settling.unmap(self.objects)
+        shared_memory.unmap(self.objects)
 
     def map_memory(self) -> None:
         """In a restored copy, before user code. Raises OSError."""
-        settling.map_again(self.objects)
+        shared_memory.map_again(self.objects)
 
     def take_locks(self) -> None:
         """In a copy. Raises OSError when another process holds an exclusive one by now."""
@@ -100,6 +100,6 @@ class OpenThings:
     def become_runner(self) -> None:
         """In what is a runner from now on: a copy, or the template itself. Raises OSError."""
         if self._names_are_due:
-            settling.bring_names_back(self.objects)
-        settling.forget(self.objects)
-        timers.start(self.timers)
+            shared_memory.bring_names_back(self.objects)
+        shared_memory.forget(self.objects)
+        process_state.start_timers(self.timers)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from rekindle.forkserver import limits
+from rekindle.forkserver import thread_pools
 from rekindle.linux import memory
 
 #: The descriptor of the control pipe in every template.
@@ -36,7 +36,7 @@ def read_orders(control_fd: int = CONTROL_FD) -> dict[str, Any]:
 def quiesce() -> None:
     """Stop helper threads that know how to stop, and give back what is not needed."""
     _stop_progress_monitors()
-    limits.find_pools()
+    thread_pools.find_pools()
     gc.collect()
     # Objects that live now are never looked at again by the collector, so that runners do not
     # copy their pages by writing collector marks into them.

@@ -1,7 +1,7 @@
 """Open files of a forked copy made again, so that nothing in them is shared with its template.
 
 Works from what was found when the template parked: it has moved nothing since. Each new file takes
-the numbers of the old one. Locks are in ``locks.py``, memory in ``settling.py``.
+the numbers of the old one. Locks are in ``locks.py``, memory in ``shared_memory.py``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import re
 from collections import defaultdict
 
 from rekindle.forkserver import kinds
-from rekindle.forkserver.descriptors import OpenFile, watches
-from rekindle.forkserver.settling import put_in_place
+from rekindle.forkserver.open_files import OpenFile, watches
+from rekindle.forkserver.shared_memory import put_in_place
 from rekindle.linux import descriptors
 
 #: What an open of a file keeps of the flags that it was opened with.

@@ -1,4 +1,4 @@
-"""Remembers where in the user's code a socket was connected or bound.
+"""Sockets in messages: where in the user's code one was opened, and what it is, in words.
 
 A template with an open connection can neither be forked nor frozen; its owner wants to know which
 line opened it. Recorded only while a template loads.
@@ -6,10 +6,11 @@ line opened it. Recorded only while a template loads.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 _opened_at: dict[int, str] = {}
 _originals: dict[str, Callable[..., Any]] = {}
@@ -57,3 +58,82 @@ def _first_user_line() -> str:
             break
         current = current.f_back
     return nearest
+
+
+if TYPE_CHECKING:
+    import socket
+
+
+def describe(fd: int, inode: int) -> str:
+    """``a connected TCP socket to 10.0.0.1:5432``, ``a Unix socket connected to /run/db.sock``."""
+    named = _internet_sockets().get(str(inode))
+    if named is not None:
+        return named
+    import socket
+
+    with socket.socket(fileno=os.dup(fd)) as one:
+        family = getattr(one.family, "name", f"family {one.family}")
+        if one.family == socket.AF_UNIX:
+            return _unix(one)
+        return f"a socket ({family})"
+
+
+def _unix(one: socket.socket) -> str:
+    def text(address: object) -> str:
+        return os.fsdecode(address) if isinstance(address, (str, bytes)) else ""
+
+    try:
+        own = text(one.getsockname())
+    except OSError:
+        own = ""
+    try:
+        peer = text(one.getpeername())
+    except OSError:
+        return f"a Unix socket on {own}" if own else "a Unix socket"
+    return f"a Unix socket connected to {peer or 'another process or to itself'}"
+
+
+_TCP_STATES = {"01": "connected", "0A": "listening", "06": "closing", "08": "half-closed"}
+
+
+def _internet_sockets() -> dict[str, str]:
+    """Inode -> words, of the TCP and UDP sockets of this network namespace."""
+    found = {}
+    for name in ("tcp", "tcp6", "udp", "udp6"):
+        try:
+            with open(f"/proc/self/net/{name}") as table:
+                lines = table.readlines()[1:]
+        except FileNotFoundError:
+            continue  # no IPv6 here
+        for line in lines:
+            fields = line.split()
+            local, remote, state, inode = fields[1], fields[2], fields[3], fields[9]
+            if inode == "0":
+                continue
+            protocol = name[:3].upper()
+            words = (
+                f"{_TCP_STATES.get(state, 'open')} {protocol} socket"
+                if (protocol == "TCP")
+                else f"{protocol} socket"
+            )
+            if state == "0A" or remote.endswith(":0000"):
+                found[inode] = f"a {words} on {_address(local)}"
+            else:
+                found[inode] = f"a {words} to {_address(remote)}"
+    return found
+
+
+def _address(text: str) -> str:
+    """``0100007F:1F90`` -> ``127.0.0.1:8080`` (the kernel prints words in machine order)."""
+    import socket
+
+    host, port = text.split(":")
+    raw = b"".join(
+        bytes.fromhex(host[i : i + 8])[::-1]
+        if sys.byteorder == "little"
+        else bytes.fromhex(host[i : i + 8])
+        for i in range(0, len(host), 8)
+    )
+    if len(raw) == 4:
+        return f"{socket.inet_ntop(socket.AF_INET, raw)}:{int(port, 16)}"
+    return f"[{socket.inet_ntop(socket.AF_INET6, raw)}]:{int(port, 16)}"

@@ -1,5 +1,7 @@
-"""What a user's program imports (re-exported by ``rekindle``), and the command line.
+"""What a user's program imports; ``rekindle`` re-exports it.
 
-Modules that a template reaches by ``import rekindle`` and its decorators import the standard
-library only; the client, and with it gRPC and asyncio, is loaded by the first remote call.
+``app``, ``function``, ``cls``: what is declared. ``program``: how its code travels. ``calls``: from
+arguments to results. ``connection``: one client for an instance, loaded by the first remote call.
+``local``: an instance on this machine. Knows nothing of controller and agents but the contract.
+Begin with ``function``.
 """

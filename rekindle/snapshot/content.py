@@ -15,8 +15,7 @@ import re
 from pathlib import Path
 
 from rekindle.snapshot import stamp
-from rekindle.snapshot.files import Inode
-from rekindle.snapshot.lock import locked
+from rekindle.snapshot.files import Inode, locked
 from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
 from rekindle.wire.logs import kv
 

@@ -7,9 +7,7 @@ every start of an agent asks. Knows nothing of snapshots.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 import logging
 import os
 import re
@@ -18,11 +16,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
 from rekindle.linux import capabilities
+from rekindle.snapshot import files
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +170,8 @@ def _candidate_argv(path: Path) -> _Candidate:
 def _usable(candidate: _Candidate) -> Criu:
     argv, binary, prefix = candidate
     key = _verdict_key(argv, binary)
-    remembered = _read_verdicts().get(str(binary))
-    if remembered and remembered.get("key") == key:
+    remembered = files.recall(_verdict_file()).get(str(binary))
+    if isinstance(remembered, dict) and remembered.get("key") == key:
         text = str(remembered["version"])
         return Criu(argv, parse_version(text), text, str(binary), prefix, _is_unprivileged())
     found = _described(candidate)
@@ -188,7 +186,8 @@ def _usable(candidate: _Candidate) -> Criu:
         )
     else:
         _run(argv, "check", "--no-default-config")
-    _remember(str(binary), {"key": key, "version": found.version_text})
+    verdict = {"key": key, "version": found.version_text}
+    files.remember(_verdict_file(), files.recall(_verdict_file()) | {str(binary): verdict})
     return found
 
 
@@ -260,29 +259,3 @@ def _verdict_key(argv: tuple[str, ...], binary: Path) -> str:
 
 def _verdict_file() -> Path:
     return paths.home() / "criu-verdict.json"
-
-
-def _read_verdicts() -> dict[str, dict[str, Any]]:
-    try:
-        raw = json.loads(_verdict_file().read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        log.warning("criu verdict unreadable, checking again: %s", error)
-        return {}
-    if not isinstance(raw, dict):
-        return {}
-    return {path: verdict for path, verdict in raw.items() if isinstance(verdict, dict)}
-
-
-def _remember(binary: str, verdict: dict[str, str]) -> None:
-    verdicts = {**_read_verdicts(), binary: verdict}
-    target = _verdict_file()
-    draft = target.with_name(f"{target.name}.{os.getpid()}")
-    try:
-        draft.write_text(json.dumps(verdicts))
-        os.replace(draft, target)
-    except OSError as error:  # a full or read-only home costs a check at the next start, no more
-        log.warning("criu verdict not remembered: %s", error)
-        with contextlib.suppress(OSError):
-            draft.unlink()

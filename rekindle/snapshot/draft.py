@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -13,9 +12,10 @@ from types import TracebackType
 from typing import Self
 
 from rekindle.exception import InvalidError, SnapshotCreateError, SnapshotInvalidError
+from rekindle.linux.files import lock
 from rekindle.snapshot import content, extents, files, seal, stamp, store, use
 from rekindle.snapshot.entry import Snapshot
-from rekindle.snapshot.lock import locked
+from rekindle.snapshot.files import locked
 from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
@@ -50,11 +50,11 @@ def begin(to: SnapshotStore, key: str, *, needs_bytes: int = 0) -> Draft:
             path.mkdir(mode=0o700)
             # This lock goes with the process, so it tells live drafts from abandoned ones,
             # even between agents that cannot see each other's PIDs.
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            lock(held)
     except OSError as error:
         raise _create_error(to.root, error, "begin a snapshot") from error
-    draft = Draft(to, key, path, lock)
+    draft = Draft(to, key, path, held)
     try:
         draft.images.mkdir(mode=0o700)
     except OSError as error:

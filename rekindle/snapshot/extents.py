@@ -8,15 +8,14 @@ their memory: with random addresses, next to nothing; see docs/snapshots.md.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import xxhash
 
+from rekindle.linux.files import share_range
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -27,10 +26,6 @@ MIN_RUN_PAGES = 4
 #: Files with more pages are left alone: each page costs some 100 bytes of memory to compare.
 MOST_PAGES = 1 << 19
 
-# _IOWR(0x94, 54, struct file_dedupe_range), linux/fs.h
-_FIDEDUPERANGE = 0xC0189436
-_RANGE = struct.Struct("=QQHHI")
-_TARGET = struct.Struct("=qQQiI")
 _MOST_AT_ONCE = 16 << 20
 _CHUNK = 4 << 20
 
@@ -60,7 +55,7 @@ def _try(directory: Path) -> bool:
             fds.append(fd)
             os.write(fd, b"x" * PAGE_BYTES)
             os.fsync(fd)
-        return _share_range(fds[0], 0, fds[1], 0, PAGE_BYTES) == PAGE_BYTES
+        return share_range(fds[0], 0, fds[1], 0, PAGE_BYTES) == PAGE_BYTES
     finally:
         for fd in fds:
             os.close(fd)
@@ -121,7 +116,7 @@ def _common_runs(theirs: list[int], ours: list[int]) -> Iterator[tuple[int, int,
 def _share_run(source: int, there: int, target: int, here: int, pages: int) -> int:
     done, size = 0, pages * PAGE_BYTES
     while done < size:
-        got = _share_range(
+        got = share_range(
             source,
             there * PAGE_BYTES + done,
             target,
@@ -132,13 +127,3 @@ def _share_run(source: int, there: int, target: int, here: int, pages: int) -> i
             break  # equal digests, other bytes
         done += got
     return done
-
-
-def _share_range(source: int, there: int, target: int, here: int, size: int) -> int:
-    """Bytes shared: 0 where the content differs. Raises OSError."""
-    request = bytearray(_RANGE.pack(there, size, 1, 0, 0) + _TARGET.pack(target, here, 0, 0, 0))
-    fcntl.ioctl(source, _FIDEDUPERANGE, request)
-    _fd, _offset, done, status, _reserved = _TARGET.unpack_from(request, _RANGE.size)
-    if status < 0:
-        raise OSError(-status, os.strerror(-status))
-    return int(done) if status == 0 else 0

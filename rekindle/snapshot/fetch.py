@@ -9,7 +9,6 @@ machine stays as it is.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.exception import CriuNotFoundError, SetupError
+from rekindle.linux import files
 from rekindle.snapshot import criu, pycriu
 from rekindle.snapshot.criu import Criu
 
@@ -104,7 +104,7 @@ def _unpacked(
     try:
         prefix.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(prefix.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another set-up may be at work: after it, not beside it
+        files.lock(lock)  # after another set-up that may be at work
         for leftover in prefix.parent.glob(f".{prefix.name}-*"):  # of one that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         tree = Path(tempfile.mkdtemp(prefix=f".{prefix.name}-", dir=prefix.parent))

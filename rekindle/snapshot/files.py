@@ -1,23 +1,29 @@
-"""Hashing files, and writing them so that they outlast a power cut."""
+"""The files of a store: hashed, written so that they outlast a power cut, locked, counted."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import mmap
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
+from rekindle.linux.files import lock
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 4 << 20
+#: Of a store: held for moments, by whoever adds, moves or removes names in it.
+LOCK = ".lock"
 
 
 def hash_file(path: Path, *, sync: bool = False, direct: bool = False) -> str:
@@ -88,6 +94,20 @@ def remove_tree(path: Path) -> None:
         log.warning("not removed", extra=kv(path=path))
 
 
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Be the only one, among all processes and threads, that changes the store in ``root``.
+
+    Goes with the process. Not to be taken twice by one thread.
+    """
+    fd = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock(fd)
+        yield
+    finally:
+        os.close(fd)
+
+
 @dataclass(frozen=True)
 class Inode:
     """A file in a tree, by whatever names."""
@@ -108,3 +128,30 @@ def inodes(path: Path) -> dict[int, Inode]:
                 here = before.names_here if before else 0
                 found[info.st_ino] = Inode(info.st_blocks * 512, here + 1, info.st_nlink)
     return found
+
+
+# ---- what costs a second look when it is lost, no more -----------------------------------------
+
+
+def recall(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none that can be read, which is logged."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("notes unreadable, made again", extra=kv(path=path, reason=error))
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
+def remember(path: Path, notes: dict[str, Any]) -> None:
+    """Write them for ``recall``; a failure is logged."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(notes), encoding="utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        log.warning("notes not kept", extra=kv(path=path, reason=error))
+        with contextlib.suppress(OSError):
+            draft.unlink()

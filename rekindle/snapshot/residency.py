@@ -6,31 +6,16 @@ pages is looked at.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_CACHESTAT = 451
+from rekindle.linux import files
+
 #: Smaller files are CRIU's notes, not memory.
 _LEAST_BYTES = 64 << 10
 _READ_AHEAD_BYTES = 4 << 20
 _SAMPLES = 64
-
-
-class _Range(ctypes.Structure):
-    _fields_ = (("off", ctypes.c_uint64), ("len", ctypes.c_uint64))
-
-
-class _Stat(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_uint64)
-        for name in ("cache", "dirty", "writeback", "evicted", "recently_evicted")
-    )
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -64,13 +49,8 @@ def _large(directory: Path) -> Iterator[int]:
 
 
 def _resident(fd: int) -> int:
-    whole, found = _Range(0, 0), _Stat()
-    if _libc.syscall(_CACHESTAT, fd, ctypes.byref(whole), ctypes.byref(found), 0) == 0:
-        return int(found.cache) * _PAGE
-    number = ctypes.get_errno()
-    if number not in (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP):
-        raise OSError(number, os.strerror(number))
-    return _sampled(fd)
+    cached = files.cached_bytes(fd)
+    return _sampled(fd) if cached is None else cached
 
 
 def _sampled(fd: int) -> int:

@@ -13,8 +13,9 @@ import shutil
 from pathlib import Path
 
 from rekindle.exception import CriuNotFoundError, SnapshotCreateError, SnapshotInvalidError
-from rekindle.snapshot import files, written
+from rekindle.snapshot import files
 from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
+from rekindle.snapshot.mapped import imagefile
 from rekindle.snapshot.mapped.rewrite import NotMappableError, rewrite
 from rekindle.wire.logs import kv
 
@@ -44,7 +45,7 @@ def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -
     inventory = images / "inventory.img"
     if not inventory.exists() or not inventory.stat().st_size:
         raise SnapshotCreateError("the dump left no inventory.img: it did not finish")
-    written.forget_sizes(images)
+    _forget_sizes_of_written(images)
     # Before the mapping: CRIU refuses a page file whose mode is not the one in the images.
     _make_read_only(images)
     _map(directory, final, manifest, libraries)
@@ -122,3 +123,27 @@ def _map_huge_pages() -> bool:
     hint that few know they gave. ``REKINDLE_MAP_HUGE_PAGES=0`` heeds it.
     """
     return os.environ.get("REKINDLE_MAP_HUGE_PAGES", "1") != "0"
+
+
+def _forget_sizes_of_written(images: Path) -> None:
+    """Take the sizes of files that are open for writing out of the images. Raises OSError.
+
+    CRIU refuses to restore when a file is not as long as it was, which is right for what is only
+    read. What is open for writing grows by the work of the very runners that come from the snapshot
+    (a log, a database), so the next restore would be refused.
+    """
+    path = images / "files.img"
+    try:
+        opened = imagefile.read(path, imagefile.messages("fdinfo_pb2").file_entry)
+    except (CriuNotFoundError, SnapshotInvalidError) as error:
+        log.info("sizes of written files stay in the images", extra=kv(reason=error))
+        return
+    changed = False
+    for entry in opened.entries:
+        if entry.HasField("reg") and entry.reg.flags & os.O_ACCMODE != os.O_RDONLY:
+            changed |= entry.reg.HasField("size")
+            entry.reg.ClearField("size")
+    if changed:
+        draft = path.with_suffix(".draft")
+        opened.write(draft)
+        os.replace(draft, path)

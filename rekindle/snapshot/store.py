@@ -9,7 +9,6 @@ How one is made is in draft.py. Knows nothing of CRIU's images but their names.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -21,12 +20,12 @@ from rekindle.exception import (
     NotFoundError,
     SnapshotInvalidError,
 )
+from rekindle.linux.files import try_lock
 from rekindle.snapshot import budget, content, files, key, stamp, use
 from rekindle.snapshot.budget import Candidate
 from rekindle.snapshot.entry import Entry, Removal, Snapshot, Usage
-from rekindle.snapshot.files import Inode
+from rekindle.snapshot.files import Inode, locked
 from rekindle.snapshot.key import Ingredients
-from rekindle.snapshot.lock import locked
 from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.use import Pin
 from rekindle.wire.logs import kv
@@ -327,12 +326,9 @@ def _is_abandoned(draft: Path) -> bool:
     except OSError:
         return False  # committed or removed meanwhile
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(fd)
     finally:
         os.close(fd)
-    return True
 
 
 def _mtime(path: Path) -> float:

@@ -7,13 +7,14 @@ it is a pin, which goes with the process that holds it, however that ends.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from rekindle.linux import files
 
 NAME = "used"
 
@@ -69,7 +70,7 @@ def pin(directory: Path) -> Pin | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH)  # a claim is held for the time of a rename at most
+        files.lock(fd, shared=True)  # a claim is held for the time of a rename at most
         # Between the two calls it can have been removed, and another one put in its place.
         if os.path.samestat(os.fstat(fd), os.stat(directory / NAME)):
             return Pin(directory.name, fd)
@@ -94,12 +95,7 @@ def claim(directory: Path) -> Iterator[bool]:
         yield True  # without the file nobody can
         return
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield files.try_lock(fd)
     finally:
         os.close(fd)
 

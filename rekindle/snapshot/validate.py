@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot import files, key, stamp
 from rekindle.snapshot.entry import Snapshot
+from rekindle.snapshot.files import locked
 from rekindle.snapshot.key import Ingredients
-from rekindle.snapshot.lock import locked
 from rekindle.snapshot.machine import Machine
 from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile
 from rekindle.wire.logs import kv

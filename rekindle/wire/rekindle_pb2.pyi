@@ -26,14 +26,12 @@ CANCELLED: ResultStatus
 INTERNAL: ResultStatus
 
 class HelloRequest(_message.Message):
-    __slots__ = ("protocol", "version", "python_version")
+    __slots__ = ("protocol", "version")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    PYTHON_VERSION_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
-    python_version: str
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., python_version: _Optional[str] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
 
 class HelloReply(_message.Message):
     __slots__ = ("protocol", "version", "instance_id", "agents", "blob_url", "blob_threshold_bytes")
@@ -410,14 +408,13 @@ class LeaseRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ...) -> None: ...
 
 class LeaseReply(_message.Message):
-    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "host", "max_payload_bytes")
+    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     SOCKET_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
-    HOST_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     granted: bool
     reason: str
@@ -425,9 +422,8 @@ class LeaseReply(_message.Message):
     socket: str
     token: str
     runner_id: str
-    host: str
     max_payload_bytes: int
-    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., host: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class SetPoolRequest(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "changes", "function", "reset")
@@ -1552,7 +1548,7 @@ class GrantLease(_message.Message):
     max_payload_bytes: int
     def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
-class PlanPool(_message.Message):
+class FollowPlan(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "plan")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -1662,5 +1658,5 @@ class ControllerMessage(_message.Message):
     open: OpenFunction
     prepare: PrepareOnAgent
     lease: GrantLease
-    plan: PlanPool
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInputs, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ..., lease: _Optional[_Union[GrantLease, _Mapping]] = ..., plan: _Optional[_Union[PlanPool, _Mapping]] = ...) -> None: ...
+    plan: FollowPlan
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInputs, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ..., lease: _Optional[_Union[GrantLease, _Mapping]] = ..., plan: _Optional[_Union[FollowPlan, _Mapping]] = ...) -> None: ...

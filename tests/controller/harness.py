@@ -336,7 +336,7 @@ class FakeAgent:
         self.closes: asyncio.Queue[str] = asyncio.Queue()
         self.opens: asyncio.Queue[str] = asyncio.Queue()
         self.prepares: asyncio.Queue[pb.PrepareOnAgent] = asyncio.Queue()
-        self.plans: asyncio.Queue[pb.PlanPool] = asyncio.Queue()
+        self.plans: asyncio.Queue[pb.FollowPlan] = asyncio.Queue()
         self.log_lines: list[str] = []
         self.confirms_closing = True
 

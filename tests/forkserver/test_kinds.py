@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from rekindle.forkserver import kinds
-from rekindle.forkserver.descriptors import OpenFile, open_files
 from rekindle.forkserver.inspection import inspect_self
 from rekindle.forkserver.kinds import Kind
 from rekindle.forkserver.mappings import shared_mappings
+from rekindle.forkserver.open_files import OpenFile, open_files
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -224,7 +224,7 @@ def test_a_duplicate_of_standard_output_follows_it() -> None:
     """In a child whose output is a pipe, as a template's is."""
     script = (
         "import os\n"
-        "from rekindle.forkserver.descriptors import OpenFile, open_files\n"
+        "from rekindle.forkserver.open_files import OpenFile, open_files\n"
         "os.dup(1)\n"
         "print([one.kind.name for one in open_files({0, 1, 2}) if one.link.startswith('pipe:')])\n"
     )

@@ -79,7 +79,6 @@ class Leasing:
             socket=got.socket,
             token=got.token,
             runner_id=got.runner_id,
-            host=agent.host,
             max_payload_bytes=self._settings.max_payload_bytes,
         )
 

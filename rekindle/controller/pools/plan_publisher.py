@@ -63,7 +63,7 @@ class PlanPublisher:
 def _order(agent: Agent, pool: PoolState, plan: PoolPlan, *, every: bool) -> None:
     agent.send(
         pb.ControllerMessage(
-            plan=pb.PlanPool(
+            plan=pb.FollowPlan(
                 function_id=pool.function.function_id,
                 params=pool.params,
                 every_instance=every,

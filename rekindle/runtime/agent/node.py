@@ -174,7 +174,7 @@ class Node:
                 self.context.waiting.refill(after_s=0)
         self.scheduler.reconcile(pool)
 
-    def plan(self, order: pb.PlanPool) -> None:
+    def plan(self, order: pb.FollowPlan) -> None:
         """What to hold of a pool, or of all pools of a function, from now on."""
         plan = plan_of(order.plan)
         key = (order.function_id, EVERY if order.every_instance else digest(order.params))

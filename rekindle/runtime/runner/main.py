@@ -16,7 +16,7 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 _STARTED_NS = now_ns()
 
 from rekindle.execution import context  # noqa: E402
-from rekindle.forkserver import interrupts, losses, park, sockets  # noqa: E402 - after the time stamp
+from rekindle.forkserver import interrupts, park, process_state, sockets  # noqa: E402 - after the time stamp
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.linux import capabilities  # noqa: E402
@@ -28,7 +28,7 @@ from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
 def main() -> int:
     """Boot, park, become a runner, serve. Returns the exit status."""
     interrupts.disregard()
-    given = losses.standard_streams()
+    given = process_state.standard_streams()
     orders = park.read_orders()
     channel = FrameSocket.connect(orders["socket"])
     channel.send({"op": "hello", "token": orders["token"]})

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from rekindle.execution import nesting
-from rekindle.forkserver import limits, park
+from rekindle.forkserver import park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
 from rekindle.runtime.runner import unique
@@ -41,7 +41,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
             time.tzset()  # the C library reads it once
         unique.make_unique()
         if user_threads is not None:
-            limits.lift(user_threads)
+            thread_pools.lift(user_threads)
         marks.append((Phase.RESEED.value, now_ns()))
         if service.enter:
             service.run_hooks(service.enter)

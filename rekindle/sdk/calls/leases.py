@@ -1,8 +1,8 @@
 """Direct calls: the runners that this process leases, and calls on them past the controller.
 
 A lease is a socket to one runner, held for one caller at a time and kept for the next one. What
-becomes of a call that could not be made directly calls/invoke.py decides. A forked
-child has no part in its parent's leases.
+becomes of a call that could not be made directly, calls/invoke.py decides. A forked child has no
+part in its parent's leases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error
-from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
@@ -105,24 +104,38 @@ class Lease:
         _all[id(lease)] = lease
         return lease
 
-    async def call(
-        self, caller: Caller, call_id: str, method: str, packed: Packed, depth: int = 0
-    ) -> wire.Reply | None:
+    def call(self, call_id: str, method: str, packed: Packed, depth: int = 0) -> wire.Reply | None:
         """Run a call and wait. None where the runner is gone. Raises NotRunError.
 
         Whatever else is raised here (an interrupt) ends the lease, and with it the call.
         """
         try:
             self._send(call_id, method, packed, depth)
-            reply = _receive(self._sock) if caller.blocks else await _receive_aio(self._sock)
+            reply = _receive(self._sock)
         except BaseException:
             self.close()
             raise
+        self._received(reply)
+        return reply
+
+    async def call_aio(
+        self, call_id: str, method: str, packed: Packed, depth: int = 0
+    ) -> wire.Reply | None:
+        """The same on an event loop."""
+        try:
+            self._send(call_id, method, packed, depth)
+            reply = await _receive_aio(self._sock)
+        except BaseException:
+            self.close()
+            raise
+        self._received(reply)
+        return reply
+
+    def _received(self, reply: wire.Reply | None) -> None:
         if reply is None:
             self.close()
         elif reply.gone:
             self.files.came_back(reply.gone)
-        return reply
 
     def _send(self, call_id: str, method: str, packed: Packed, depth: int) -> None:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -121,9 +120,7 @@ class Client:
 
     async def hello(self, patience_s: float | None = None) -> pb.HelloReply:
         """Check that both sides understand each other; raises VersionError."""
-        request = pb.HelloRequest(
-            protocol=PROTOCOL, version=__version__, python_version=platform.python_version()
-        )
+        request = pb.HelloRequest(protocol=PROTOCOL, version=__version__)
         reply: pb.HelloReply = await self._unary("Hello", request, patience_s)
         if reply.protocol != PROTOCOL:
             raise VersionError(

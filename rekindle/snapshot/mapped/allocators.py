@@ -18,17 +18,15 @@ or renamed. Found in a library that never ran it, it costs speed, not correctnes
 
 from __future__ import annotations
 
-import json
-import logging
 import mmap
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rekindle.snapshot.mapped.error import NotMappableError
-
-log = logging.getLogger(__name__)
+from rekindle.snapshot import files
+from rekindle.snapshot.mapped.areas import NotMappableError
 
 JEMALLOC = "jemalloc"
 JEMALLOC_5 = "jemalloc 5"
@@ -74,7 +72,7 @@ def inspect(
     ``overcommit`` is the kernel's setting, asked for by default. Raises NotMappableError, naming
     the library.
     """
-    remembered = _load(memory) if memory else {}
+    remembered = files.recall(memory) if memory else {}
     before = dict(remembered)
     keep: list[str] = []
     for library in sorted(set(libraries), key=lambda one: one.path):
@@ -92,7 +90,7 @@ def inspect(
             )
         keep.append(library.path)
     if memory and remembered != before:
-        _save(memory, remembered)
+        files.remember(memory, remembered)
     if keep and (overcommit or _overcommit()) == _NEVER_OVERCOMMIT:
         raise NotMappableError(
             f"{keep[0]} carries jemalloc, whose memory cannot be told apart where "
@@ -105,7 +103,7 @@ def _overcommit() -> str:
     return Path("/proc/sys/vm/overcommit_memory").read_text().strip()
 
 
-def _carried(library: Library, root: Path, remembered: dict[str, list[str]]) -> list[str]:
+def _carried(library: Library, root: Path, remembered: dict[str, Any]) -> list[str]:
     path = root / library.path.lstrip("/")
     try:
         with path.open("rb") as file:
@@ -116,9 +114,9 @@ def _carried(library: Library, root: Path, remembered: dict[str, list[str]]) -> 
                     "allocator is not known"
                 )
             key = f"{_SCAN}:{path}:{info.st_size}:{info.st_mtime_ns}"
-            if key not in remembered:
-                remembered[key] = _scan(file.fileno(), info.st_size)
-            return remembered[key]
+            if not isinstance(found := remembered.get(key), list):
+                found = remembered[key] = _scan(file.fileno(), info.st_size)
+            return found
     except OSError as error:
         raise NotMappableError(
             f"{library.path} cannot be read ({error.strerror}), so its allocator is not known"
@@ -130,28 +128,3 @@ def _scan(fd: int, size: int) -> list[str]:
         return []
     with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as content:
         return [name for name, marker in _MARKERS.items() if content.find(marker) >= 0]
-
-
-def _load(path: Path) -> dict[str, list[str]]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        log.warning("what libraries carry is looked up again: %s", error)
-        return {}
-    if not isinstance(raw, dict):
-        return {}
-    return {
-        key: [str(name) for name in value] for key, value in raw.items() if isinstance(value, list)
-    }
-
-
-def _save(path: Path, remembered: dict[str, list[str]]) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(json.dumps(remembered), encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:  # costs another look next time, no more
-        log.warning("what libraries carry is not remembered: %s", error)
-        draft.unlink(missing_ok=True)

@@ -19,8 +19,7 @@ from typing import Any
 
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.mapped import areas
-from rekindle.snapshot.mapped.areas import PAGE_BYTES, Keep, Rules
-from rekindle.snapshot.mapped.error import NotMappableError
+from rekindle.snapshot.mapped.areas import PAGE_BYTES, Keep, NotMappableError, Rules
 
 #: Pagemap entry flags (criu/include/pagemap.h).
 PE_PARENT = 1

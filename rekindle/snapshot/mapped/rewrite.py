@@ -16,9 +16,8 @@ from typing import Any
 
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.mapped import allocators, areas, imagefile, plan, sparse
-from rekindle.snapshot.mapped.areas import PAGE_BYTES, Rules
+from rekindle.snapshot.mapped.areas import PAGE_BYTES, NotMappableError, Rules
 from rekindle.snapshot.mapped.chunks import ChunkFinder
-from rekindle.snapshot.mapped.error import NotMappableError
 from rekindle.snapshot.mapped.plan import Held, Piece, Plan, Run
 
 __all__ = ["Limits", "NotMappableError", "Rewritten", "rewrite"]

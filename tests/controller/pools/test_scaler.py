@@ -28,7 +28,7 @@ async def plan_for(agent: FakeAgent, function_id: str) -> PoolPlan:
     return (await order_for(agent, function_id))[1]
 
 
-async def order_for(agent: FakeAgent, function_id: str) -> tuple[pb.PlanPool, PoolPlan]:
+async def order_for(agent: FakeAgent, function_id: str) -> tuple[pb.FollowPlan, PoolPlan]:
     async with asyncio.timeout(PATIENCE_S):
         while True:
             order = await agent.plans.get()

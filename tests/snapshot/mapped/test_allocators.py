@@ -11,7 +11,7 @@ import pytest
 
 from rekindle.snapshot.mapped import allocators
 from rekindle.snapshot.mapped.allocators import Library, inspect
-from rekindle.snapshot.mapped.error import NotMappableError
+from rekindle.snapshot.mapped.areas import NotMappableError
 
 _JEMALLOC = b"<jemalloc>: Error\0"
 _FIVE = b"opt.dirty_decay_ms\0"

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.mapped import areas, plan, sparse
-from rekindle.snapshot.mapped.areas import PAGE_BYTES, Keep, Rules
-from rekindle.snapshot.mapped.error import NotMappableError
+from rekindle.snapshot.mapped.areas import PAGE_BYTES, Keep, NotMappableError, Rules
 from rekindle.snapshot.mapped.plan import PE_LAZY, PE_PRESENT, Held, Plan, Run
 from tests.snapshot.mapped.images import at, file_vma, pages, vma
 

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rekindle.forkserver import limits
+from rekindle.forkserver import thread_pools
 from rekindle.runtime.agent.settings import passed_on_environment
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
@@ -80,14 +80,14 @@ class Revision:
     def boot_environment(self) -> dict[str, str]:
         """As a process boots: with thread pools limited where it may become a template."""
         env = self.environment()
-        return limits.limited(env) if self.snapshots_enabled else env
+        return thread_pools.limited(env) if self.snapshots_enabled else env
 
     def user_threads(self) -> dict[str, str] | None:
         """What the user's environment says of thread pools; None where they are not limited."""
         if not self.snapshots_enabled:
             return None
         env = self.environment()
-        return {name: env[name] for name in limits.LIMITED if name in env}
+        return {name: env[name] for name in thread_pools.LIMITED if name in env}
 
     def project_dirs(self) -> list[str]:
         """Where the files lie that its program may read as its own: edits of them count."""

@@ -49,7 +49,9 @@ class Worker:
 
 def plan(h: Harness, function_id: str, every: bool = True, **given: Any) -> None:
     made = PoolPlan(**given)
-    h.node.plan(pb.PlanPool(function_id=function_id, every_instance=every, plan=plan_message(made)))
+    h.node.plan(
+        pb.FollowPlan(function_id=function_id, every_instance=every, plan=plan_message(made))
+    )
 
 
 def idle(h: Harness, function_id: str) -> int:

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rekindle.forkserver import kinds
-from rekindle.forkserver.descriptors import OpenFile, is_inheritable
 from rekindle.forkserver.mappings import PrivateMapping, SharedMapping
+from rekindle.forkserver.open_files import OpenFile, is_inheritable
 from rekindle.linux import memory
 
 SHM = "/dev/shm"

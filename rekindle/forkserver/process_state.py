@@ -1,0 +1,199 @@
+"""State of a process that is no open file: streams, privileges, signals, timers, other processes.
+
+Looked at when a template parks. A fork leaves some of it behind with the template, and a snapshot
+is of one process alone: a process with such state is not copied, and the reason is reported. Timers
+are stopped while the template waits, as one that fires would end it, and go on in each copy.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from typing import Any
+
+from rekindle.forkserver.kinds import INNER_SOCKETS
+from rekindle.forkserver.open_files import OpenFile
+from rekindle.forkserver.wiped import areas_with
+from rekindle.linux import capabilities, processes
+
+_FASYNC = 0o20000
+#: Options of Unix sockets that a new pair does not have, with their number and what is usual.
+_OPTIONS = (
+    ("SO_RCVLOWAT", 18, 1),
+    ("SO_PEEK_OFF", 42, -1),
+    ("SO_PASSSEC", 34, 0),
+    ("SO_PRIORITY", 12, 0),
+    ("SO_MARK", 36, 0),
+)
+
+Standard = list[tuple[int, int]]
+
+
+def standard_streams() -> Standard:
+    """What descriptors 0, 1 and 2 stand for; (-1, -1) for one that is closed."""
+    found = []
+    for fd in range(3):
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            found.append((-1, -1))
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return found
+
+
+def replaced_streams(given: Standard) -> list[str]:
+    """Standard descriptors that user code made stand for something else than the null device.
+
+    A runner's output goes through these numbers, so no copy can keep them.
+    """
+    reasons = []
+    for fd, (before, now) in enumerate(zip(given, standard_streams(), strict=True)):
+        if now not in (before, (-1, -1)) and not _is_null(fd):
+            reasons.append(f"descriptor {fd} stands for {os.readlink(f'/proc/self/fd/{fd}')}")
+    return reasons
+
+
+def _is_null(fd: int) -> bool:
+    status = os.fstat(fd)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat("/dev/null").st_rdev
+
+
+def given_up_privileges() -> str:
+    """Why nothing can be isolated any more, "" where it can."""
+    effective, _permitted = capabilities.current()
+    if effective >> capabilities.CAP_SYS_ADMIN & 1:
+        return ""
+    return f"it gave up its privileges (uid {os.geteuid()})"
+
+
+def lost_by_fork(files: list[OpenFile]) -> list[str]:
+    """Reasons not to fork."""
+    reasons = [f"signal {number} is pending" for number in _pending_signals()]
+    if areas_with({"dc"}):
+        reasons.append("memory is marked to be left out of forks (MADV_DONTFORK)")
+    for one in files:
+        if one.flags & _FASYNC:
+            reasons.append(f"fd {one.fd} sends signals (O_ASYNC)")
+        if one.kind is INNER_SOCKETS:
+            reasons += _odd_options(one)
+    return reasons
+
+
+def _odd_options(one: OpenFile) -> list[str]:
+    import socket
+
+    with socket.socket(fileno=os.dup(one.fd)) as end:
+        return [
+            f"fd {one.fd} is a socket with {name}"
+            for name, number, usual in _OPTIONS
+            if end.getsockopt(socket.SOL_SOCKET, number) != usual
+        ]
+
+
+def _pending_signals() -> list[str]:
+    status = processes.status()
+    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    return [_name(number) for number in range(1, signal.NSIG) if pending >> (number - 1) & 1]
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)  # a real-time one
+
+
+_SYSV = {"shm": "shared memory", "sem": "semaphores", "msg": "message queue"}
+
+
+def other_processes(*, in_sandbox: bool) -> list[int]:
+    """Children; in a sandbox also what else lives there (a daemon that left its parent)."""
+    found = set(_children())
+    if in_sandbox:
+        found |= {int(name) for name in os.listdir("/proc") if name.isdigit()}
+        found -= {1, os.getpid()}
+    return sorted(found)
+
+
+def process_in_words(pid: int) -> str:
+    """``child process 12 (sleep) is alive``."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
+    except OSError:
+        return f"child process {pid} is alive"
+    if rest.split()[0] == "Z":
+        return f"child process {pid} ({name}) has ended and was not waited for"
+    return f"child process {pid} ({name}) is alive"
+
+
+def _children() -> list[int]:
+    path = f"/proc/self/task/{os.getpid()}/children"
+    try:
+        with open(path) as children:
+            return [int(pid) for pid in children.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return []
+
+
+def system_v_objects() -> list[str]:
+    """Those of this IPC namespace, in words; for a process that has one of its own."""
+    found = []
+    for name, words in _SYSV.items():
+        try:
+            with open(f"/proc/sysvipc/{name}") as table:
+                lines = table.readlines()[1:]
+        except FileNotFoundError:
+            continue
+        found += [f"System V {words} {line.split()[1]}" for line in lines]
+    return found
+
+
+def end_resource_tracker() -> None:
+    """End multiprocessing's resource tracker, a child that outlives no copy.
+
+    It would remove at its end what it tracks, all of which lies in this sandbox's own /dev/shm; the
+    next use starts another one. By SIGKILL, so that it removes nothing now.
+    """
+    module: Any = sys.modules.get("multiprocessing.resource_tracker")
+    tracker: Any = getattr(module, "_resource_tracker", None)
+    pid, fd = getattr(tracker, "_pid", None), getattr(tracker, "_fd", None)
+    if tracker is None or not pid or fd is None:
+        return
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(fd)
+    tracker._pid = tracker._fd = None
+
+
+_WHICH = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+#: Which timer, seconds until it fires, seconds between firings.
+Timer = tuple[int, float, float]
+
+
+def stop_timers() -> list[Timer]:
+    """Stop the interval timers and alarms; what was left of each."""
+    running = [(which, *signal.getitimer(which)) for which in _WHICH]
+    running = [timer for timer in running if timer[1]]
+    for which, _left, _interval in running:
+        signal.setitimer(which, 0)
+    return running
+
+
+def start_timers(timers: list[Timer]) -> None:
+    """Go on where they were stopped."""
+    for which, left, interval in timers:
+        signal.setitimer(which, left, interval)
+
+
+def posix_timers() -> list[str]:
+    """The ids of timers made with timer_create, which no fork inherits."""
+    try:
+        with open("/proc/self/timers") as timers:
+            return [line.split()[1] for line in timers if line.startswith("ID:")]
+    except FileNotFoundError:  # a kernel without CONFIG_CHECKPOINT_RESTORE
+        return []
