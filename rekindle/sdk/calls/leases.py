@@ -58,7 +58,7 @@ class Fate:
 class Lease:
     """A lease that this process holds."""
 
-    __caches__ = (
+    __slots__ = (
         "__weakref__",
         "_lease_id",
         "_path",

@@ -21,7 +21,8 @@ import pytest
 from rekindle.exception import InputCancellation
 from rekindle.runtime.agent.leases import leases as leases_room
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.sdk.calls.leases import Held, NotRunError
+from rekindle.sdk.calls.callers import BLOCKING, finish
+from rekindle.sdk.calls.leases import Lease, NotRunError
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception, remote_traceback
@@ -108,21 +109,23 @@ class Client:
             runner_id=granted.runner_id,
         )
 
-    async def lease(self) -> Held:
+    async def lease(self) -> Lease:
         granted = await self.ask()
         assert granted.ok, granted.reason
-        return await Held.take_up(self.reply_for(granted))
+        return await Lease.take_up(self.reply_for(granted))
 
-    async def call(self, held: Held, method: str, *args: Any) -> wire.Reply | None:
+    async def call(self, held: Lease, method: str, *args: Any) -> wire.Reply | None:
         self._calls += 1
         call_id = f"fc-direct-{self._calls}"
         packed = pack_input(args, {})
         try:
-            return await asyncio.to_thread(held.call, call_id, method, packed)
+            return await asyncio.to_thread(
+                lambda: finish(held.call(BLOCKING, call_id, method, packed))
+            )
         finally:
             packed.close()
 
-    async def value(self, held: Held, method: str, *args: Any) -> Any:
+    async def value(self, held: Lease, method: str, *args: Any) -> Any:
         reply = await self.call(held, method, *args)
         assert reply is not None, await asyncio.to_thread(held.fate)
         value = unpack(reply.data, reply.take_fd())
@@ -237,11 +240,11 @@ def test_a_token_is_good_for_one_connection_of_one_lease(home: Path) -> None:
         wrong = client.reply_for(granted)
         wrong.token = "wrong"
         with pytest.raises(ConnectionError):
-            await Held.take_up(wrong)
-        held = await Held.take_up(reply)
+            await Lease.take_up(wrong)
+        held = await Lease.take_up(reply)
         assert await client.value(held, "who")
         with pytest.raises(ConnectionError):
-            await Held.take_up(reply)
+            await Lease.take_up(reply)
         assert await client.value(held, "who")
         mode = os.stat(granted.socket).st_mode
         assert mode & 0o777 == 0o600
@@ -386,7 +389,7 @@ def test_nothing_runs_twice_when_runners_are_taken_back_under_load(home: Path) -
                     counts["queued"] += 1
                     continue
                 try:
-                    held = await Held.take_up(client.reply_for(granted))
+                    held = await Lease.take_up(client.reply_for(granted))
                 except ConnectionError:
                     continue  # taken back before we came
                 try:
@@ -447,7 +450,7 @@ def test_a_runner_that_its_client_forgets_is_taken_back_and_ends_in_its_time(
 def test_a_pool_that_may_have_fewer_runners_takes_lent_ones_back(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         function_id, client = await warm(h)
-        pool = h.node.pool_of(function_id, b"")
+        pool = h.node.inventory.pool_of(function_id, b"")
         assert pool is not None
         pool.welcome(await pool.starter.start(Strategy.COLD, time.time_ns()))
         held = await client.lease()
@@ -455,7 +458,7 @@ def test_a_pool_that_may_have_fewer_runners_takes_lent_ones_back(home: Path) -> 
         for one in (held, other):
             assert await client.value(one, "who")
         pool.sizing.order(PoolPlan(max_runners=1))
-        await until(lambda: pool.runners == 1)
+        await until(lambda: len(pool.runners) == 1)
         assert (await h.call(function_id, "who")).value
 
     run(home, scenario)
@@ -467,7 +470,7 @@ def test_forked_and_restored_runners_are_lent_too(home: Path) -> None:
         function_id, client = await warm(h, enable_memory_snapshot=True)
         assert (await h.prepare(function_id, "restore")).ok
         assert (await h.prepare(function_id, "fork")).ok
-        pool = h.node.pool_of(function_id, b"")
+        pool = h.node.inventory.pool_of(function_id, b"")
         assert pool is not None
         for strategy in (Strategy.FORK, Strategy.RESTORE):
             runner = await pool.starter.start(strategy, time.time_ns())
