@@ -13,6 +13,9 @@ NEWEST ?=
 VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests run side by side, each process with directories, sockets and instances of its own. Each may
+# hold some GiB, so no more than eight.
+JOBS ?= $(shell n=$$(nproc); [ $$n -le 8 ] && echo $$n || echo 8)
 TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
 KEY := $(shell cat pyproject.toml dev/venv.sh dev/lock/*.txt | sha256sum | cut -c 1-12)
 STAMPS := $(VENV)/.stamps
@@ -54,7 +57,7 @@ demo: $(STAMPS)/demo-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 
 test: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 soak: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "long tests"

@@ -21,6 +21,9 @@ def die_with_parent(expected_parent: int | None = None) -> None:
 
 
 def status(pid: int | str = "self") -> dict[str, str]:
-    """/proc/PID/status: name -> value, as text. Raises OSError."""
-    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+    """/proc/PID/status: name -> value, as text. Raises OSError.
+
+    In the default encoding: another would load its codec, maybe after the right to read it is gone.
+    """
+    with open(f"/proc/{pid}/status", errors="replace") as file:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}

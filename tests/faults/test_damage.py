@@ -186,7 +186,7 @@ def test_sockets_and_token_of_a_killed_instance_do_not_stop_the_next(home: Home)
     supervisor.kill()
     supervisor.wait(10)
     assert (home.daemon / "controller.sock").exists()
-    assert home.rekindle("status", "--json", status=1).value["up"] is False
+    assert json.loads(home.rekindle("status", "--json", status=1).out)["up"] is False
     private = home.run(home.script(MODEL))
     assert private.out == "42\n" and "private" in private.err
     home.up()

@@ -23,8 +23,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     before = set(sys.modules)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "script.py").write_text("")
-    # Only what a test imports counts, not the test suite itself.
-    ours = ("tests", "conftest", "rekindle_script_")
+    # Only what a test imports counts, not the suite itself and the packages of bench/.
+    ours = ("tests", "conftest", "rekindle_script_", "lab", "peers", "restoring")
     for name in [n for n in sys.modules if n.startswith(ours)]:
         monkeypatch.delitem(sys.modules, name)
     imports._spec.cache_clear()

@@ -109,6 +109,8 @@ if __name__ == "__main__":
         status = request.code if isinstance(request.code, int) else 1
     except FrameError:
         status = 0  # the agent is gone
+    except BaseException:  # noqa: BLE001 - shown here, as the process ends without the interpreter
+        sys.excepthook(*sys.exc_info())
     finally:
         park.flush_output()
         # A process that holds torch takes 0.4 s to tear itself down, for nothing.
