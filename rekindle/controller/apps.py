@@ -179,7 +179,7 @@ class Apps:
         if not app.holders and not app.closing:
             log.info("no client holds the app", extra=kv(app=app.app_id, name=app.name))
             work = self.close(app.app_id, f"the program that ran {app.name!r} is gone")
-            self._tasks.start(work, "close app")
+            self._tasks.spawn(work, "close app")
 
     # ---- closing
 

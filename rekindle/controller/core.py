@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller.events import Events
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
-from rekindle.controller.tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,5 +16,5 @@ class Core:
 
     state: State
     settings: Settings
-    tasks: Tasks = field(default_factory=Tasks)
+    tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
     events: Events = field(default_factory=Events)

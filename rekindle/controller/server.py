@@ -72,7 +72,7 @@ class ControllerServer:
         Raises SetupError when a socket cannot be bound, ServiceError when Redis does not answer.
         """
         parts = self._parts
-        parts.core.tasks.start(parts.metrics.lag.run(), "measure the loop's lag")
+        parts.core.tasks.spawn(parts.metrics.lag.run(), "measure the loop's lag")
         if self._config.metrics.listen:
             await self._metrics_http.start(self._config.metrics.listen)
         await self._recover()
@@ -130,7 +130,7 @@ class ControllerServer:
                 for function in app.functions.values():
                     parts.loader.load_more(function)
         for app_id in half_closed:
-            parts.core.tasks.start(parts.apps.close(app_id), "close app")
+            parts.core.tasks.spawn(parts.apps.close(app_id), "close app")
         log.info(
             "state read back",
             extra=kv(
@@ -155,6 +155,6 @@ class ControllerServer:
                 await self._parts.pools.flush()
         except TimeoutError:
             log.warning("log lines were not stored: redis is away")
-        await self._parts.core.tasks.close()
+        await self._parts.core.tasks.cancel()
         await self._parts.link.close()
         log.info("ended")

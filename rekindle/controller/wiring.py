@@ -128,10 +128,10 @@ class Parts:
         """Begin what goes on in the background, once what was there before has been read back."""
         tasks = self.core.tasks
         self.pools.start()
-        tasks.start(self.reaper.run(), "look for ended leases")
-        tasks.start(self.blobs.run(), "sweep blobs")
+        tasks.spawn(self.reaper.run(), "look for ended leases")
+        tasks.spawn(self.blobs.run(), "sweep blobs")
         if self.shrinking is not None:
-            tasks.start(self.shrinking.run(), "make redis smaller")
+            tasks.spawn(self.shrinking.run(), "make redis smaller")
 
     def act(self, event: Event) -> None:
         """Everything that an event leads to, in order. The frequent ones come first."""

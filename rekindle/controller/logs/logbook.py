@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.settings import Settings
 from rekindle.controller.storage.registry import Registry
-from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 
@@ -77,7 +77,7 @@ class _Book:
 class Logbook:
     """The log lines of all open apps."""
 
-    def __init__(self, registry: Registry, tasks: Tasks, settings: Settings) -> None:
+    def __init__(self, registry: Registry, tasks: BackgroundTasks, settings: Settings) -> None:
         self._registry = registry
         self._tasks = tasks
         self._keep = settings.log_lines
@@ -126,7 +126,7 @@ class Logbook:
         self._unstored.append((line.app_id, line.seq, line.SerializeToString()))
         if not self._storing:
             self._storing = True
-            self._tasks.start(self._store(), "store log lines")
+            self._tasks.spawn(self._store(), "store log lines")
 
     def say(self, app_id: str, text: str, function: str = "") -> None:
         """Add a line of the controller's own."""

@@ -100,7 +100,7 @@ class Agents:
         self._release_orphaned()
         self._events.publish(AgentJoined(agent))
         stored = StoredAgent(agent.agent_id, agent.host, agent.pid, agent.local)
-        self._tasks.start(self._registry.save_agent(stored), "save agent")
+        self._tasks.spawn(self._registry.save_agent(stored), "save agent")
         self._watch_silence(agent)
         return agent, session
 
@@ -189,7 +189,7 @@ class Agents:
             agent.pidfd = -1
         log.warning("agent is lost", extra=kv(agent=agent.agent_id, reason=reason))
         self._events.publish(AgentLost(agent, reason))
-        self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
+        self._tasks.spawn(self._registry.forget_agent(agent.agent_id), "forget agent")
 
     # ---- after a restart of the controller
 
@@ -197,7 +197,7 @@ class Agents:
         """Wait for the agents of the controller before this one to come back with their inputs."""
         for agent in agents:
             if agent.local and not _alive(agent.pid):
-                self._tasks.start(self._registry.forget_agent(agent.agent_id), "forget agent")
+                self._tasks.spawn(self._registry.forget_agent(agent.agent_id), "forget agent")
             else:
                 self._state.expected_agents.add(agent.agent_id)
 
@@ -210,7 +210,7 @@ class Agents:
     def _stop_expecting(self) -> None:
         for agent_id in list(self._state.expected_agents):
             log.warning("agent did not come back", extra=kv(agent=agent_id))
-            self._tasks.start(self._registry.forget_agent(agent_id), "forget agent")
+            self._tasks.spawn(self._registry.forget_agent(agent_id), "forget agent")
         self._state.expected_agents.clear()
         self._release_orphaned()
 

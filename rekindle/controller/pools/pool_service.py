@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names, policies
 from rekindle.controller.pools import pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog, Record
@@ -18,7 +19,6 @@ from rekindle.controller.pools.pool_settings import SettingsBook
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.state import Function, State
 from rekindle.controller.storage.redis_link import RedisLink
-from rekindle.controller.tasks import Tasks
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
@@ -42,7 +42,7 @@ def default_policy(environ: Mapping[str, str] | None = None) -> str:
 class PoolService:
     """One controller's."""
 
-    def __init__(self, state: State, link: RedisLink, tasks: Tasks) -> None:
+    def __init__(self, state: State, link: RedisLink, tasks: BackgroundTasks) -> None:
         self._state = state
         self._tasks = tasks
         self.arrivals = ArrivalLog(link)
@@ -52,9 +52,9 @@ class PoolService:
 
     def start(self) -> None:
         """Begin to plan and to record, in the background."""
-        self._tasks.start(self.scaler.run_forever(), "size pools")
-        self._tasks.start(self.arrivals.keep_forever(), "record arrivals")
-        self._tasks.start(self.costs.keep_forever(), "record costs")
+        self._tasks.spawn(self.scaler.run_forever(), "size pools")
+        self._tasks.spawn(self.arrivals.keep_forever(), "record arrivals")
+        self._tasks.spawn(self.costs.keep_forever(), "record costs")
 
     async def flush(self) -> None:
         """Store what is not stored yet."""

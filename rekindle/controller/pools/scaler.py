@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import policies
 from rekindle.controller.metrics.starts import Start
 from rekindle.controller.nodes.agentnews import AgentNews
@@ -27,7 +28,6 @@ from rekindle.controller.pools.plan_publisher import PlanPublisher
 from rekindle.controller.pools.pool_settings import EVERY, EffectiveSettings, SettingsBook
 from rekindle.controller.pools.pool_state import PoolState, tell_past
 from rekindle.controller.state import Agent, Function, State
-from rekindle.controller.tasks import Tasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.spec import params_digest
@@ -52,7 +52,12 @@ class Scaler:
     """All pools of this controller."""
 
     def __init__(
-        self, state: State, book: SettingsBook, arrivals: ArrivalLog, costs: CostBook, tasks: Tasks
+        self,
+        state: State,
+        book: SettingsBook,
+        arrivals: ArrivalLog,
+        costs: CostBook,
+        tasks: BackgroundTasks,
     ) -> None:
         self._state = state
         self.book = book
@@ -78,7 +83,7 @@ class Scaler:
         """A function is registered, or was restored: its plan goes to the agents."""
         function.limit = self.effective(function).settings.max_containers or 0
         self._pool(function, "", b"")
-        self._tasks.start(self._know(function), "costs of a function")
+        self._tasks.spawn(self._know(function), "costs of a function")
 
     async def _know(self, function: Function) -> None:
         """What was measured of it in former runs."""
@@ -269,7 +274,7 @@ class Scaler:
     def _prime(self, pool: PoolState) -> None:
         if pool.effective.policy != "declared":
             pool.missed = []
-            self._tasks.start(self._tell_past(pool), "recorded arrivals")
+            self._tasks.spawn(self._tell_past(pool), "recorded arrivals")
 
     async def _tell_past(self, pool: PoolState) -> None:
         """Let its policy know what was recorded before this controller, or this policy."""
@@ -374,7 +379,7 @@ class Scaler:
             self._dirty.pop(key, None)
         for function_id in gone:
             self._of_function.pop(function_id, None)
-            self._tasks.start(self.book.forget(function_id), "forget pool settings")
+            self._tasks.spawn(self.book.forget(function_id), "forget pool settings")
         self._news.forget_but(agents)
         for agent_id in self._told.keys() - agents.keys():
             del self._told[agent_id]

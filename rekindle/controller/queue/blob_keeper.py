@@ -36,13 +36,13 @@ class BlobKeeper:
         """Remove blobs, in the background; the sweep finds what could not be removed."""
         found = list(keys)
         if found and self._url:
-            self._tasks.start(asyncio.to_thread(self._delete, found), "remove blobs")
+            self._tasks.spawn(asyncio.to_thread(self._delete, found), "remove blobs")
 
     def drop_calls(self, call_ids: Iterable[str]) -> None:
         """Remove all blobs of calls, in the background."""
         found = list(call_ids)
         if found and self._url:
-            self._tasks.start(asyncio.to_thread(self._delete_calls, found), "remove blobs")
+            self._tasks.spawn(asyncio.to_thread(self._delete_calls, found), "remove blobs")
 
     async def run(self) -> None:
         """Sweep now and then, until cancelled."""

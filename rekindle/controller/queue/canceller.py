@@ -100,7 +100,7 @@ class Canceller:
             waited = any((call.call_id, index) in self._state.waiters for index in call.undone)
             if call.undone and not waited and not call.function.app.closing:
                 log.info("the caller is gone", extra=kv(call=call.call_id))
-                self._tasks.start(self.call(call.call_id, terminate=False), "cancel call")
+                self._tasks.spawn(self.call(call.call_id, terminate=False), "cancel call")
 
         asyncio.get_running_loop().call_later(self._settings.caller_grace_s, look)
 

@@ -41,7 +41,7 @@ class Completer:
 
     def store(self, batch: ResultBatch) -> None:
         """Store a batch in the background."""
-        self._tasks.start(self.stored(batch), "store results")
+        self._tasks.spawn(self.stored(batch), "store results")
 
     async def stored(self, batch: ResultBatch) -> None:
         """Store a batch; its inputs leave memory, and who waits gets the results."""
@@ -71,7 +71,7 @@ class Completer:
         self._events.publish(RoomFreed(function))
         if call.kind != "invoke" and call.done == call.accepted:
             if call.unread:
-                self._tasks.start(self._store.drop_indexes([call.call_id]), "forget calls")
+                self._tasks.spawn(self._store.drop_indexes([call.call_id]), "forget calls")
             else:
                 self._expire_soon(call.call_id)
         self.reap(call)
@@ -88,7 +88,7 @@ class Completer:
     def _expire_soon(self, call_id: str) -> None:
         """A call has no undone inputs: count its time, together with others."""
         if not self._ended:
-            self._tasks.start(self._expire(), "count calls' time")
+            self._tasks.spawn(self._expire(), "count calls' time")
         self._ended.add(call_id)
 
     async def _expire(self) -> None:

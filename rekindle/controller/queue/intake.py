@@ -176,9 +176,9 @@ class Intake:
                 function.backlog = True
             self._events.publish(InputsAccepted(function, len(got.new), call.params))
             if call.cancelled:
-                self._tasks.start(self._loader.cancel(call, got), "cancel inputs")
+                self._tasks.spawn(self._loader.cancel(call, got), "cancel inputs")
         if lost:  # accepted by a request whose reply was lost, or it waits on the stream
-            self._tasks.start(self._loader.adopt(function), "adopt inputs")
+            self._tasks.spawn(self._loader.adopt(function), "adopt inputs")
         if call.complete:
             call.wake_watchers()
         self._dispatcher.pump()

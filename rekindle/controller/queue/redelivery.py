@@ -157,9 +157,9 @@ class Redelivery:
                 again.append(item)
         self.put_first(again)
         for call, items in lost.items():
-            self._tasks.start(self._lost(call, items, reason), "place again")
+            self._tasks.spawn(self._lost(call, items, reason), "place again")
         for call, indexes in cancelled.items():
-            self._tasks.start(self._finalizer.cancel(call, indexes), "cancel inputs")
+            self._tasks.spawn(self._finalizer.cancel(call, indexes), "cancel inputs")
 
     def put_first(self, work: list[Ready]) -> None:
         """Make inputs ready that had their turn before."""

@@ -63,7 +63,7 @@ class ResultIntake:
         indexes = list(message.indexes)
         call = self._core.state.calls.get(message.call_id)
         if call is None:
-            self._core.tasks.start(self._unheld(agent, message, log_seq, indexes), "settle results")
+            self._core.tasks.spawn(self._unheld(agent, message, log_seq, indexes), "settle results")
             return
         function = call.function
         function.learn(len(indexes), message.execute_ns)
@@ -118,7 +118,7 @@ class ResultIntake:
             self._next(batch, agent, mine)
         if unheld:
             work = self._unheld(agent, message, log_seq, unheld)
-            self._core.tasks.start(work, "settle results")
+            self._core.tasks.spawn(work, "settle results")
         self._dispatcher.pump()
 
     def _next(self, batch: ResultBatch, agent: Agent, indexes: list[int]) -> ResultBatch:
@@ -147,7 +147,7 @@ class ResultIntake:
         if status in _TRIED_AGAIN and used < tries:
             if its_agent is agent:
                 item = self._table.detach(holder, index)
-                self._core.tasks.start(self._retry(agent, item), "retry")
+                self._core.tasks.spawn(self._retry(agent, item), "retry")
             else:  # a later delivery of it is under way, and decides
                 agent.acknowledge(call.call_id, [index])
             return None

@@ -88,7 +88,7 @@ class StreamLoader:
             return
         function.loading = True
         function.loaded.clear()
-        self._tasks.start(self._load_waiting(function), "load inputs")
+        self._tasks.spawn(self._load_waiting(function), "load inputs")
 
     async def _load_waiting(self, function: Function) -> None:
         try:
@@ -120,7 +120,7 @@ class StreamLoader:
         """Redis is back: a reply may have been lost with the connection; read what is pending."""
         for function in self._state.functions.values():
             function.backlog = True
-            self._tasks.start(self.adopt(function), "adopt inputs")
+            self._tasks.spawn(self.adopt(function), "adopt inputs")
             self.load_more(function)
 
     # ---- by their ids

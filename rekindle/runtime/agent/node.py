@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 
 from rekindle import paths
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error
 from rekindle.runtime.agent import forced
 from rekindle.runtime.agent.functions import Functions, OpenFunction
@@ -32,7 +33,6 @@ from rekindle.runtime.agent.scheduling.scheduler import Scheduler
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
-from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.blobs import Blobs
 from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.inputs.outcome import Outcomes
-from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv

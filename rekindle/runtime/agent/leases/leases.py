@@ -19,6 +19,7 @@ import socket
 import time
 from pathlib import Path
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.direct_listener import DirectListener
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
@@ -26,7 +27,6 @@ from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.direct_frames import WELCOME

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import (
     MAX_SLICE_BYTES,
@@ -32,7 +33,6 @@ from rekindle.runtime.agent.pools.pace import MAX_SLICE, Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire import finished
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import FrameError, Header

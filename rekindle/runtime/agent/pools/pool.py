@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, InternalFailure
 from rekindle.runtime.agent.history import History, start_of
 from rekindle.runtime.agent.inputs import outcome
@@ -32,7 +33,6 @@ from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.restoring import record_working_set
 from rekindle.runtime.agent.starts.revision import Revision
-from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Strategy, now_ns
 

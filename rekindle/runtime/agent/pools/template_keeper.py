@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import psutil
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error
 from rekindle.runtime.agent.pools.events import Event, SnapshotEnded
 from rekindle.runtime.agent.starts.freezing import freeze
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.revision import Revision
-from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Level
 

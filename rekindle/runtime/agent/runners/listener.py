@@ -12,9 +12,9 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.channel import Channel
-from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire.frames import FrameError, Header, frame_prefix
 from rekindle.wire.logs import kv
 

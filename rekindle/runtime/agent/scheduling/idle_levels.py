@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.pools.template_keeper import memory_to_spare
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
-from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.snapshot import residency, workingset
 from rekindle.wire.logs import kv
 from rekindle.wire.pools import Level

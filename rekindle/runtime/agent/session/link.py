@@ -15,11 +15,11 @@ import grpc
 import grpc.aio
 
 from rekindle import paths
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import ServiceError, VersionError
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.outbox import Outbox
 from rekindle.runtime.agent.session.report import stats
-from rekindle.runtime.agent.tasks import BackgroundTasks
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
 from rekindle.wire.logs import kv

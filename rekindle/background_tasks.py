@@ -1,4 +1,7 @@
-"""Tasks that run in the background of something that lives longer, and end with it."""
+"""Tasks that run in the background of something that lives longer, and end with it.
+
+For the daemons' event loops; knows nothing of what runs in the tasks.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,13 @@ class BackgroundTasks:
     """Keeps tasks until they have ended; what one raises is logged, as no one awaits it."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run in the background."""
-        task = asyncio.create_task(work)
+    def spawn(self, work: Coroutine[Any, Any, object], name: str | None = None) -> None:
+        """Run in the background; an error is logged under ``name``."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        return task
 
     async def finish(self) -> None:
         """Wait until all have ended, those included that are spawned meanwhile."""
@@ -36,7 +38,7 @@ class BackgroundTasks:
             task.cancel()
         await self.finish()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("internal error", exc_info=task.exception())
+            log.error("a background task failed: %s", task.get_name(), exc_info=task.exception())
