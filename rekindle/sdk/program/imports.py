@@ -15,7 +15,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 _DYNAMIC = frozenset({"import_module", "__import__"})
@@ -180,15 +180,24 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
     return namespace
 
 
-def _imported_names(module: LocalModule) -> set[str]:
+def _imported_names(module: LocalModule) -> frozenset[str]:
     """Names that its import statements may mean; packages above them too."""
     try:
-        tree = ast.parse(module.file.read_bytes())
+        status = module.file.stat()
+        return _read_names(module, status.st_mtime_ns, status.st_size)
     except (OSError, SyntaxError, ValueError):
-        return set()  # it cannot be sent, or not be imported: where it is tried, that is reported
+        # It cannot be sent, or not be imported: where it is tried, that is reported.
+        return frozenset()
+
+
+@lru_cache(maxsize=4096)
+def _read_names(module: LocalModule, _mtime_ns: int, _size_bytes: int) -> frozenset[str]:
+    """The same, of the file as it was at that time: a program may run an app many times."""
+    text = module.file.read_bytes()
     package = module.name if module.is_package else module.name.rpartition(".")[0]
     names: set[str] = {package}
-    for node in ast.walk(tree):
+    dynamic = any(call.encode() in text for call in _DYNAMIC)
+    for node in (ast.walk if dynamic else _statements)(ast.parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -198,13 +207,23 @@ def _imported_names(module: LocalModule) -> set[str]:
                 names |= {f"{base}.{alias.name}" for alias in node.names if alias.name != "*"}
         elif isinstance(node, ast.Call):
             names |= _named_in_call(node, package)
-    return {
+    return frozenset(
         ".".join(parts[:i])
         for n in names
         if n
         for parts in [n.split(".")]
         for i in range(1, len(parts) + 1)
-    }
+    )
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """All statements, however deep; `ast.walk` would visit every expression, too."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, block, ())
 
 
 def _named_in_call(node: ast.Call, package: str) -> set[str]:
