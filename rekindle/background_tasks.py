@@ -19,11 +19,14 @@ class BackgroundTasks:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, object], name: str | None = None) -> None:
+    def spawn(
+        self, work: Coroutine[Any, Any, object], name: str | None = None
+    ) -> asyncio.Task[Any]:
         """Run in the background; an error is logged under ``name``."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def finish(self) -> None:
         """Wait until all have ended, those included that are spawned meanwhile."""
