@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rekindle.exception import InvalidError
-from rekindle.sdk.program.fingerprint import code_digest, digest
+from rekindle.sdk.fingerprint import code_digest, digest
 
 _PROGRAM = '''
 import enum
@@ -98,7 +98,7 @@ class Model:
 
 
 if __name__ == "__main__":
-    from rekindle.sdk.program.fingerprint import code_digest, digest
+    from rekindle.sdk.fingerprint import code_digest, digest
     print(code_digest(main.__wrapped__), code_digest(Model.__wrapped__))
 '''
 

@@ -8,9 +8,10 @@ import sys
 
 from rekindle.exception import RequestSizeError
 from rekindle.execution.declared import contents, hooks_of
+from rekindle.sdk import fingerprint
 from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
-from rekindle.sdk.program import fingerprint, main_module, source
+from rekindle.sdk.program import main_module, source
 from rekindle.sdk.program.main_module import Program
 from rekindle.sdk.resources import merged, named_in_snapshot, retry_spec
 from rekindle.wire import pickling
