@@ -125,10 +125,6 @@ class StrategyUnavailableError(StartError):
     """A strategy was asked for by name and could not be taken; the message says why."""
 
 
-class ForkUnsafeError(StartError):
-    """The template may not be forked; the message lists what is alive in it."""
-
-
 class SnapshotError(Error):
     """Root of what can go wrong with a snapshot."""
 

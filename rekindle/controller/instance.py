@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 from pathlib import Path
 
 from rekindle.exception import AuthError, SetupError
+from rekindle.linux import files
 from rekindle.paths import token_file
 
 
@@ -20,11 +20,9 @@ def claim(directory: Path) -> int:
     if directory.stat().st_mode & 0o077:
         raise SetupError(f"{directory} is open to others; run: chmod 700 {directory}")
     lock = os.open(directory / "controller.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not files.try_lock(lock):
         os.close(lock)
-        raise SetupError(f"another controller serves {directory}; end it first") from None
+        raise SetupError(f"another controller serves {directory}; end it first")
     return lock
 
 

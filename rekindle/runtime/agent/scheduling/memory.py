@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rekindle.exception import SnapshotError
+from rekindle.linux import maps
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
@@ -180,14 +181,11 @@ def _store_bytes(store: SnapshotStore) -> int:
 
 def share_of(pid: int) -> Share | None:
     """What a process holds now; None when it is gone."""
-    fields: dict[bytes, int] = {}
     try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as rollup:
-            next(rollup)
-            for line in rollup:
-                name, _, rest = line.partition(b":")
-                fields[name] = int(rest.split()[0]) * 1024
-    except (OSError, StopIteration):
+        found = maps.rollup(pid)
+    except OSError:
         return None
-    private = fields.get(b"Private_Clean", 0) + fields.get(b"Private_Dirty", 0)
-    return Share(fields.get(b"Rss", 0), fields.get(b"Pss", 0), fields.get(b"Pss_File", 0), private)
+    if not found:
+        return None  # it has ended and is not reaped yet
+    private = found.get("Private_Clean", 0) + found.get("Private_Dirty", 0)
+    return Share(found.get("Rss", 0), found.get("Pss", 0), found.get("Pss_File", 0), private)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from rekindle.exception import SnapshotCreateError, StartError
+from rekindle.linux import processes
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Line, Output
 from rekindle.runtime.agent.starts.boot import FIRST_PID, boot, template_of
@@ -91,11 +92,8 @@ def _control_pipe_of(template: LiveTemplate) -> str:
 
 def _memory_of(template: LiveTemplate) -> int:
     """Anonymous memory of a template, bytes: what CRIU will write of it."""
-    with open(f"/proc/{template.channel.pid}/status") as status:
-        for line in status:
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    resident = processes.status(template.channel.pid).get("RssAnon", "0 kB")
+    return int(resident.split()[0]) * 1024
 
 
 async def _boot_parked(context: NodeContext, revision: Revision) -> LiveTemplate:
