@@ -238,7 +238,8 @@ class InputDispatcher:
 
     def take_results(self, runner: Runner, header: Header, body: bytes) -> None:
         """A frame of results of a runner's oldest slice."""
-        runner.output.drain()  # what an input printed goes before its result
+        # What an input printed goes before its result.
+        runner.output.drain(runs_on=not header["last"])
         piece, spent = runner.slices[0], False
         if header["slice"] != piece.number:
             log.error("out of step, runner %s", runner.id)
@@ -376,7 +377,8 @@ class InputDispatcher:
     def _relieve(self, runner: Runner, running: Assignment) -> None:
         """What waits behind its input was called back: take that, and what it has finished."""
         records = runner.page.unsent()
-        runner.output.drain()  # what those inputs printed goes before their results
+        # What those inputs printed goes before their results.
+        runner.output.drain(runs_on=True)
         self._take(runner, records)
         behind = []
         for piece in runner.slices:

@@ -60,10 +60,15 @@ class Output:
             os.close(fd)
         self.write_fds = (-1, -1)
 
-    def drain(self) -> None:
-        """Take in all that was written up to now, an unfinished last line included."""
+    def drain(self, *, runs_on: bool = False) -> None:
+        """Take in all that was written up to now, an unfinished last line included.
+
+        Unless its process ``runs_on``: it may be in the middle of that line.
+        """
         for fd in list(self._streams):
             self._read(fd)
+        if runs_on:
+            return
         for fd in list(self._streams):
             self._flush_partial(fd)
 

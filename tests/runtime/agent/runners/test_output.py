@@ -1,0 +1,43 @@
+"""Output of a process, line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rekindle.runtime.agent.runners.output import Output
+
+
+@contextmanager
+def _output() -> Iterator[tuple[Output, list[tuple[str, bool]]]]:
+    lines: list[tuple[str, bool]] = []
+    output = Output(lambda line: lines.append((line.text, line.partial)))
+    try:
+        yield output, lines
+    finally:
+        output.close()
+
+
+def test_a_line_that_is_being_written_stays_whole() -> None:
+    async def scenario() -> None:
+        with _output() as (output, lines):
+            # As `print` of an unbuffered process does: the text, then its end.
+            os.write(output.write_fds[0], b"one\ntwo")
+            output.drain(runs_on=True)
+            os.write(output.write_fds[0], b"\n")
+            output.drain(runs_on=True)
+            assert lines == [("one", False), ("two", False)]
+
+    asyncio.run(scenario())
+
+
+def test_what_a_process_left_unfinished_is_given_at_its_end() -> None:
+    async def scenario() -> None:
+        with _output() as (output, lines):
+            os.write(output.write_fds[1], b"no newline")
+            output.drain()
+            assert lines == [("no newline", True)]
+
+    asyncio.run(scenario())
