@@ -173,7 +173,10 @@ class ControllerService(pb_grpc.ControllerServicer):
     @answered
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
         function = self._parts.apps.function(request.function_id)
-        return await self._parts.orders.leasing.lease(function, request)
+        reply = await self._parts.orders.leasing.lease(function, request)
+        # Lines of the start came before the agent's answer.
+        reply.log_seq = self._parts.logbook.seq(function.app.app_id)
+        return reply
 
     @streamed
     async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:

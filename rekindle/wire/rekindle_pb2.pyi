@@ -408,7 +408,7 @@ class LeaseRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ...) -> None: ...
 
 class LeaseReply(_message.Message):
-    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes")
+    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure", "log_seq")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -416,6 +416,9 @@ class LeaseReply(_message.Message):
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    LOG_SEQ_FIELD_NUMBER: _ClassVar[int]
     granted: bool
     reason: str
     lease_id: str
@@ -423,7 +426,22 @@ class LeaseReply(_message.Message):
     token: str
     runner_id: str
     max_payload_bytes: int
-    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
+    began: RunnerBegan
+    failure: Result
+    log_seq: int
+    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., log_seq: _Optional[int] = ...) -> None: ...
+
+class RunnerBegan(_message.Message):
+    __slots__ = ("strategy", "began_ns", "marks", "notes")
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_NS_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    strategy: str
+    began_ns: int
+    marks: _containers.RepeatedCompositeFieldContainer[PhaseMark]
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, strategy: _Optional[str] = ..., began_ns: _Optional[int] = ..., marks: _Optional[_Iterable[_Union[PhaseMark, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SetPoolRequest(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "changes", "function", "reset")
@@ -1455,20 +1473,24 @@ class InputsReturned(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., begun: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class LeaseGranted(_message.Message):
-    __slots__ = ("request_id", "ok", "reason", "socket", "token", "runner_id")
+    __slots__ = ("request_id", "ok", "reason", "socket", "token", "runner_id", "began", "failure")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     SOCKET_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     ok: bool
     reason: str
     socket: str
     token: str
     runner_id: str
-    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ...) -> None: ...
+    began: RunnerBegan
+    failure: Result
+    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
     __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease")

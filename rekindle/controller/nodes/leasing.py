@@ -1,4 +1,4 @@
-"""Leases: asks an agent to lend a client one of its idle runners, and counts.
+"""Leases: asks an agent to lend a client a runner, idle or started for it, and counts.
 
 The calls on a lease go from the client to the runner; the controller sees neither them nor their
 end, and a lease that stands does not need it.
@@ -7,19 +7,13 @@ end, and a lease that stands does not need it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 
+from rekindle.controller.queue.placement import choose_agent
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Function, State
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.logs import kv
-
-log = logging.getLogger(__name__)
-
-#: An agent answers at once; a client that waits could have had its call run meanwhile.
-_ANSWER_S = 2.0
 
 
 class Leasing:
@@ -43,9 +37,9 @@ class Leasing:
             return self._refuse("its app is closed")
         if function.ready or function.backlog:
             return self._refuse("inputs wait for its runners")
-        agent = self._choose(function.function_id)
+        agent = self._choose(function)
         if agent is None:
-            return self._refuse("no agent has a runner of it")
+            return self._refuse("no agent of this machine has room for it")
         request_id = os.urandom(8).hex()
         lease_id = f"le-{os.urandom(8).hex()}"
         answer: asyncio.Future[pb.LeaseGranted] = asyncio.get_running_loop().create_future()
@@ -63,15 +57,15 @@ class Leasing:
                     )
                 )
             )
-            async with asyncio.timeout(_ANSWER_S):
-                got = await answer
-        except TimeoutError:
-            log.warning("no answer to a lease", extra=kv(agent=agent.agent_id))
-            return self._refuse("the agent did not answer")
+            # A start may take long. An agent that is lost or silent has its answer below.
+            got = await answer
         finally:
             self._asked.pop(request_id, None)
         if not got.ok:
-            return self._refuse(got.reason)
+            reply = self._refuse(got.reason)
+            if got.HasField("failure"):
+                reply.failure.CopyFrom(got.failure)
+            return reply
         self.granted += 1
         return pb.LeaseReply(
             granted=True,
@@ -80,20 +74,21 @@ class Leasing:
             token=got.token,
             runner_id=got.runner_id,
             max_payload_bytes=self._settings.max_payload_bytes,
+            began=got.began if got.HasField("began") else None,
         )
 
     def _refuse(self, reason: str) -> pb.LeaseReply:
         self.refused += 1
         return pb.LeaseReply(granted=False, reason=reason)
 
-    def _choose(self, function_id: str) -> Agent | None:
-        """The agent of this machine that most likely has a warm runner."""
-        known = [
-            agent
-            for agent in self._state.live_agents()
-            if agent.local and agent.warmth(function_id) > 0
-        ]
-        return max(known, key=lambda agent: (agent.warmth(function_id), -agent.load), default=None)
+    def _choose(self, function: Function) -> Agent | None:
+        """The agent of this machine that most likely has a warm runner, or else room for one."""
+        function_id = function.function_id
+        local = [agent for agent in self._state.live_agents() if agent.local]
+        warm = [agent for agent in local if agent.warmth(function_id) > 0]
+        if warm:
+            return max(warm, key=lambda agent: (agent.warmth(function_id), -agent.load))
+        return choose_agent(local, function_id, function.spec.max_containers)
 
     def answered(self, got: pb.LeaseGranted) -> None:
         """An agent's word. One that comes too late is dropped: the agent takes it back itself."""

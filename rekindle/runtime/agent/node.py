@@ -24,6 +24,7 @@ from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.leases.requests import LeaseRequest
 from rekindle.runtime.agent.pools.plan import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.scheduling import upkeep
@@ -63,7 +64,7 @@ class Node:
         self.plans = Plans()
         self.functions = Functions(context, uplink)
         #: Runners that clients call directly.
-        self.leases = Leases(self.inventory, uplink, paths.direct_socket(settings.instance_dir))
+        self.leases = Leases(self._pool, paths.direct_socket(settings.instance_dir))
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
         self.scheduler = Scheduler(self.inventory, self.leases, self.budget, settings)
@@ -237,6 +238,16 @@ class Node:
                 prepared=pb.PrepareDone(request_id=order.request_id, ok=not reason, reason=reason)
             )
         )
+
+    def lease(self, order: pb.GrantLease) -> None:
+        """A client asks, by way of the controller, for a runner of its own."""
+
+        def answer(granted: pb.LeaseGranted) -> None:
+            granted.request_id = order.request_id
+            self.uplink.send(pb.AgentMessage(lease=granted))
+
+        request = LeaseRequest(order.lease_id, order.depth, order.max_payload_bytes, answer)
+        self._tasks.spawn(self.leases.request(order.function_id, order.params, request))
 
     # ---- pools -----------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """One input: from the arguments in the caller's hands to the value, or to a FunctionCall.
 
 Arguments are pickled and values unpickled on the caller's thread. A call is made directly where
-this process holds a lease on a warm runner (calls/leases.py), and through the controller otherwise:
-a function's first call, one whose strategy is asked for, one that no runner is free for, and one
-whose runner was lost.
+this process holds a lease on a runner, or is granted one (calls/leases.py): where none is idle, one
+is started for it. The others go through the controller, which queues them: those whose strategy is
+asked for, that no runner is free for and none can be started for now, and whose runner was lost.
 """
 
 from __future__ import annotations
@@ -83,8 +83,11 @@ async def _answered(
     target, cache = call.target, call.cache
     lease = cache.take() if cache is not None else None
     if cache is not None and lease is None and may_ask and cache.may_ask():
-        with nesting.waiting():
-            lease = await caller.run(cache.ask(call.depth))
+        try:
+            with nesting.waiting():
+                lease = await caller.run(cache.ask(call.depth))
+        except leases.NoRunnerError as failed:
+            return partial(settle, call.of(failed.result), target.name, call.submitted_ns)
     while cache is not None and lease is not None:
         packed = call.packed(lease)
         if packed is None:
@@ -103,8 +106,12 @@ async def _answered(
             call.lost(lease.runner_id, await caller.in_thread(lease.fate))
             break
         cache.give_back(lease)
-        if reply.printed and target.logs is not None:
-            await caller.run(target.logs.marked(call.call_id))
+        if target.logs is not None:
+            if lease.log_seq:
+                await caller.run(target.logs.reached(lease.log_seq))
+                lease.log_seq = 0
+            if reply.printed:
+                await caller.run(target.logs.marked(call.call_id))
         return partial(call.settle, lease, reply)
     return await _queued(caller, call)
 
@@ -212,7 +219,10 @@ class _Invocation:
             ok = True
             return value
         finally:
-            self._record(lease.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns)
+            began, lease.began = lease.began, None
+            self._record(
+                lease.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns, began
+            )
 
     def lost(self, runner_id: str, fate: leases.Fate) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
@@ -222,8 +232,20 @@ class _Invocation:
             raise FunctionTimeoutError(fate.message)
         self.lost_runners += 1
 
+    def of(self, result: pb.Result) -> pb.Result:
+        """The result of a start, as that of this call."""
+        result.call_id, result.function_id = self.call_id, self.target.function_id
+        result.submitted_ns = self.submitted_ns
+        return result
+
     def _record(
-        self, runner_id: str, ok: bool, received_ns: int, loaded_ns: int, executed_ns: int
+        self,
+        runner_id: str,
+        ok: bool,
+        received_ns: int,
+        loaded_ns: int,
+        executed_ns: int,
+        began: pb.RunnerBegan | None = None,
     ) -> None:
         records.add_direct(
             records.DirectRecord(
@@ -236,6 +258,7 @@ class _Invocation:
                 loaded_ns,
                 executed_ns,
                 now_ns(),
+                began,
             )
         )
 

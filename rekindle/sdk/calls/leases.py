@@ -47,6 +47,14 @@ class NotRunError(Exception):
     """The call was not accepted by the runner: it has not run, and will not."""
 
 
+class NoRunnerError(Exception):
+    """No runner could be started for the call: what it comes to."""
+
+    def __init__(self, result: pb.Result) -> None:
+        super().__init__(result.message)
+        self.result = result
+
+
 @dataclass(frozen=True)
 class Fate:
     """Why a runner gave no answer: ``timeout`` or ``lost``, in words."""
@@ -64,9 +72,11 @@ class Lease:
         "_path",
         "_sock",
         "_token",
+        "began",
         "files",
         "gone",
         "limit_bytes",
+        "log_seq",
         "runner_id",
     )
 
@@ -76,6 +86,10 @@ class Lease:
         self._token = reply.token
         self._lease_id = reply.lease_id
         self.runner_id = reply.runner_id
+        #: The start of its runner, for the record of the first call: that waited for it.
+        self.began = reply.began if reply.HasField("began") else None
+        #: What was printed until then; 0 when that has been shown.
+        self.log_seq = reply.log_seq if self.began is not None else 0
         #: What arguments may have: more goes through the controller, which has the error.
         self.limit_bytes = reply.max_payload_bytes or sys.maxsize
         #: What arguments for this runner are packed into.
@@ -272,13 +286,18 @@ class LeaseCache:
         return time.monotonic() >= self._ask_at
 
     async def ask(self, depth: int = 0) -> Lease | None:
-        """Ask for a lease, for calls at this depth; runs on the background thread."""
+        """Ask for a lease, for calls at this depth; runs on the background thread.
+
+        Raises NoRunnerError where a runner was to be started for it, and could not be.
+        """
         try:
             reply = await self.client.lease(self.function_id, self.params, depth)
         except Error:
             # A function that cannot be leased, or no controller: it all works without.
             self._ask_at = time.monotonic() + _NEVER_S
             return None
+        if reply.HasField("failure"):
+            raise NoRunnerError(reply.failure)
         if not reply.granted:
             self.refused()
             return None
@@ -296,12 +315,12 @@ _caches: dict[tuple[Any, ...], LeaseCache] = {}
 _all: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
 
 
-def cache_of(client: Client, function_id: str, params: bytes) -> LeaseCache | None:
-    """Where leases of a function are; None at its first call, which starts its first runner."""
+def cache_of(client: Client, function_id: str, params: bytes) -> LeaseCache:
+    """Where leases of a function are."""
     key = (client, function_id, params)
     cache = _caches.get(key)
     if cache is None:
-        _caches[key] = LeaseCache(client, function_id, params)
+        cache = _caches[key] = LeaseCache(client, function_id, params)
     return cache
 
 

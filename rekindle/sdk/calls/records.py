@@ -57,13 +57,21 @@ class DirectRecord:
     loaded_ns: int
     executed_ns: int
     stored_ns: int
+    #: The start of the runner, where the call waited for it.
+    began: pb.RunnerBegan | None = None
 
     def record(self) -> CallRecord:
         """The same as every call's record."""
+        began = self.began
+        if began is None:
+            way = [(Phase.QUEUE.value, self.received_ns)]
+        else:
+            start = [(mark.phase, mark.at_ns) for mark in began.marks]
+            way = [(Phase.QUEUE.value, began.began_ns), *start]
         phases = durations_ms(
             self.submitted_ns,
             [
-                (Phase.QUEUE.value, self.received_ns),
+                *way,
                 (Phase.LOAD_INPUT.value, self.loaded_ns),
                 (Phase.EXECUTE.value, self.executed_ns),
                 (Phase.STORE_RESULT.value, self.stored_ns),
@@ -73,11 +81,12 @@ class DirectRecord:
             call_id=self.call_id,
             index=0,
             function=self.function,
-            strategy=Strategy.WARM.value,
+            strategy=Strategy.WARM.value if began is None else began.strategy,
             runner_id=self.runner_id,
             ok=self.ok,
             total_ms=sum(phases.values()),
             phases=phases,
+            notes=() if began is None else tuple(began.notes),
         )
 
 

@@ -20,6 +20,10 @@ class UserCodeFailed(Exception):  # an outcome, not an error of ours
         self.data = data
 
 
+#: Why a runner could not be started.
+StartFailure = exception.Error | UserCodeFailed
+
+
 @dataclass(slots=True)
 class Outcomes:
     """Results of inputs of one call that became known together."""
@@ -65,9 +69,13 @@ def type_name(kind: type[BaseException]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def start_failed(assignment: Assignment, error: exception.Error | UserCodeFailed) -> pb.Result:
+def start_failed(assignment: Assignment, error: StartFailure) -> pb.Result:
     """No runner could be started for it."""
-    result = blank(assignment)
+    return set_start_failed(blank(assignment), error)
+
+
+def set_start_failed(result: pb.Result, error: StartFailure) -> pb.Result:
+    """Make it the result of a call that no runner could be started for."""
     result.status = pb.START_FAILURE
     if isinstance(error, UserCodeFailed):
         result.data = error.data

@@ -17,17 +17,20 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.runtime.agent.inventory import Inventory
+from rekindle.exception import Error
+from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.leases.direct_listener import DirectListener
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
+from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.direct_frames import WELCOME
 from rekindle.wire.frames import Header, pack_frame
@@ -56,41 +59,67 @@ _FATES = 1000
 class Leases:
     """All leases of a node."""
 
-    def __init__(self, inventory: Inventory, uplink: Uplink, socket_path: Path) -> None:
-        self._inventory = inventory
-        self._uplink = uplink
+    def __init__(
+        self, open_pool: Callable[[str, bytes], Coroutine[Any, Any, Pool]], socket_path: Path
+    ) -> None:
+        self._open_pool = open_pool
         self.listener = DirectListener(socket_path, self._greet)
         self.counts: dict[str, Counts] = {}
         self._leases: dict[str, Lease] = {}
         #: Those whose runner ended, oldest first.
         self._lost: Recent[str, Lease] = Recent(_FATES)
+        #: Clients that wait for a runner.
+        self.requests = Requests()
         self._tasks = BackgroundTasks()
         self._looks = False
 
     # ---- granting --------------------------------------------------------------------------
 
-    def grant(self, order: pb.GrantLease) -> None:
-        """Lend a runner that is idle now, or say why not."""
-        answer = pb.LeaseGranted(request_id=order.request_id)
-        pool = self._inventory.pool_of(order.function_id, order.params)
-        if pool is None or pool.closed:
-            answer.reason = "the function is not open here"
-        elif pool.waiting:
-            answer.reason = "inputs wait for its runners"
-        elif (runner := pool.lend(order.depth)) is None:
-            answer.reason = "no runner is idle"
-            self._recall_stale(pool)
+    async def request(self, function_id: str, params: bytes, request: LeaseRequest) -> None:
+        """A client wants a runner of its own: the pool's next pass has its answer."""
+        try:
+            pool = await self._open_pool(function_id, params)
+        except Error as error:
+            request.refuse(str(error))
+            return
+        if pool.closed:
+            request.refuse("its app is closed")
         else:
-            lease = self._lend(order, pool, runner)
-            answer.ok = True
-            answer.socket, answer.token = str(self.listener.path), lease.token
-            answer.runner_id = runner.id
-        self._uplink.send(pb.AgentMessage(lease=answer))
+            self.requests.add(pool.key, request)
+            pool.changed()
 
-    def _lend(self, order: pb.GrantLease, pool: Pool, runner: Runner) -> Lease:
-        self.listener.open()
+    def serve_requests(self, pool: Pool) -> None:
+        """Lend idle runners to those that wait for one, and give the error of a start to the first.
+
+        Inputs that wait go first: the pool's pass has handed them out.
+        """
+        requests = self.requests.of(pool.key)
+        if requests and (error := pool.take_failure()) is not None:
+            failure = outcome.set_start_failed(pb.Result(), error)
+            requests.popleft().answer(pb.LeaseGranted(failure=failure))
+        while requests and not pool.waiting:
+            if (runner := pool.lend(requests[0].depth)) is None:
+                break
+            request = requests.popleft()
+            lease = self._lend(request, pool, runner)
+            request.answer(
+                pb.LeaseGranted(
+                    ok=True,
+                    socket=str(self.listener.path),
+                    token=lease.token,
+                    runner_id=runner.id,
+                    began=start_of(request, runner),
+                )
+            )
+
+    def refuse_requests(self, pool: Pool, coming: int) -> None:
+        """Those that no start is on its way for are refused."""
+        if self.requests.refuse_beyond(pool.key, coming, "no runner is idle"):
+            self._recall_stale(pool)
+
+    def _lend(self, request: LeaseRequest, pool: Pool, runner: Runner) -> Lease:
         token = secrets.token_urlsafe(24)
-        lease = Lease(order.lease_id, token, pool, runner, order.max_payload_bytes)
+        lease = Lease(request.lease_id, token, pool, runner, request.max_result_bytes)
         self._leases[lease.id] = lease
 
         def mark(header: Header, _body: bytes) -> None:
@@ -235,6 +264,7 @@ class Leases:
 
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
+        self.requests.refuse_beyond(pool.key, 0, "its app is closed")
         mine = [lease for lease in self._leases.values() if lease.pool is pool]
         for lease in mine:
             if lease.runs:

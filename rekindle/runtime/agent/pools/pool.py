@@ -20,7 +20,7 @@ from rekindle.exception import Error, InternalFailure
 from rekindle.runtime.agent.history import History, start_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
-from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
+from rekindle.runtime.agent.inputs.outcome import StartFailure, UserCodeFailed
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.backoff import Backoff
@@ -73,6 +73,8 @@ class Pool:
         self._tasks = BackgroundTasks()
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
+        #: The error of a start that no input waited for: for a client that waits, if one does.
+        self._unclaimed: StartFailure | None = None
 
     @property
     def function_id(self) -> str:
@@ -151,14 +153,15 @@ class Pool:
         """Runners that count against the limit, for the input that is next; see runner_set.py."""
         return self.runners.taken(self.dispatcher.depth())
 
-    def lack(self, returning: int) -> Lack | None:
+    def lack(self, returning: int, asking: int = 0) -> Lack | None:
         """Whether one more runner is to be started, and what for.
 
-        ``returning``: lent runners that have been asked back.
+        ``returning``: lent runners that have been asked back. ``asking``: clients that wait for one
+        to be lent to them.
         """
         if self.closed or self.taken() >= self.runners.limit:
             return None
-        if self._missing_for_inputs(returning) > 0:
+        if self._missing(returning, asking) > 0:
             return Lack.INPUT
         if self.backoff.left_s() > 0:
             return None
@@ -166,9 +169,9 @@ class Pool:
         missing = self.sizing.wanted(busy) - busy - len(runners.idle()) - runners.starting
         return Lack.AHEAD if missing > 0 else None
 
-    def _missing_for_inputs(self, returning: int) -> int:
-        """Runners to start for the inputs that wait."""
-        if not self.waiting or (self.backoff.is_loop and self.backoff.left_s() > 0):
+    def _missing(self, returning: int, asking: int) -> int:
+        """Runners to start for the inputs, and the clients, that wait."""
+        if not (self.waiting or asking) or (self.backoff.is_loop and self.backoff.left_s() > 0):
             return 0
         serving = [
             r
@@ -180,7 +183,8 @@ class Pool:
         # Each that a runner died with may need one for itself, however short the others are: one
         # after the other, they would wait for each other's starts.
         suspects = self.dispatcher.suspects()
-        missing = pace.runners_for(len(self.waiting) - suspects) + suspects - coming
+        alike = len(self.waiting) + asking - suspects
+        missing = pace.runners_for(alike) + suspects - coming
         if not serving:
             return max(missing, 1 - coming)
         if pace.service_s is None:
@@ -188,7 +192,8 @@ class Pool:
             if any(r.seen_at > probed for r in serving if r.state is RunnerState.BUSY):
                 return 0
         patience_s = self.sizing.plan.patience_s
-        if patience_s and now_ns() - self.waiting[0].order.received_ns < patience_s * 1e9:
+        waited_ns = now_ns() - self.waiting[0].order.received_ns if self.waiting else 0
+        if patience_s and self.waiting and waited_ns < patience_s * 1e9:
             return 0
         return missing
 
@@ -260,7 +265,13 @@ class Pool:
         """Give the input that is next up."""
         self.dispatcher.fail_waiting(lambda one: outcome.start_failed(one, error), 1)
 
-    def _start_failed(self, error: Error | UserCodeFailed) -> None:
+    def take_failure(self) -> StartFailure | None:
+        """The error of the last start, where no input got it; given once."""
+        error, self._unclaimed = self._unclaimed, None
+        return error
+
+    def _start_failed(self, error: StartFailure) -> None:
+        self._unclaimed = None if self.waiting else error
         log.warning("start failed", extra=kv(function=self.revision.label, reason=error))
         self.backoff.start_failed()
         # User code that raises will raise again; another error may have been this start's alone.

@@ -98,8 +98,9 @@ class Runner:
     dying: bool = False
     #: What it has been handed and has not ended: two slices at most.
     slices: deque[Slice] = field(default_factory=deque)
-    #: Slices that it was handed, ever.
+    #: Slices that it was handed, ever, and how often it was lent.
     handed: int = 0
+    lent: int = 0
     #: Takes the frames that it sends, by their ``op``.
     handlers: dict[str, Callable[[Header, bytes], None]] = field(default_factory=dict)
     #: Called once, when it is gone; by who wants to know.
@@ -176,6 +177,7 @@ class Runner:
     def lend(self) -> None:
         """Give it to a client for direct calls."""
         self._move(RunnerState.LENT)
+        self.lent += 1
 
     def retire(self) -> None:
         """It gets nothing any more; ``stop`` follows."""

@@ -58,11 +58,15 @@ class Scheduler:
             return
         if pool.waiting and self._leases.recall_for(pool, stuck=False):
             pool.dispatch()
+        self._leases.serve_requests(pool)
         returning = self._leases.returning(pool)
-        while (lack := pool.lack(returning)) is not None:
+        asking = len(self._leases.requests.of(pool.key))
+        while (lack := pool.lack(returning, asking)) is not None:
             if not self._room_for_runner(pool, ahead=lack is Lack.AHEAD):
                 break
             pool.start_runner()
+        if asking:
+            self._leases.refuse_requests(pool, pool.runners.starting - len(pool.waiting))
         if pool.waiting and not pool.runners.starting:
             self._leases.recall_for(pool, stuck=True)
         if pool.dispatcher.depth():

@@ -188,7 +188,7 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
         "close_app": node.close_app,
         "open": node.open,
         "prepare": node.prepare,
-        "lease": node.leases.grant,
+        "lease": node.lease,
         "plan": node.plan,
     }
     if kind in handlers:

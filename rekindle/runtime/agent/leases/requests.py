@@ -1,0 +1,72 @@
+"""Clients that want a runner of their own, and wait for it.
+
+A request is served by the next pass of its pool: by a runner that is idle, by one that is started
+for it, or by a refusal; what is refused goes by the queue. Who asked, and how the answer gets there,
+a request does not show.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rekindle.runtime.agent.pools.agenda import PoolKey
+from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import now_ns
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRequest:
+    """A client that wants a runner."""
+
+    lease_id: str
+    #: How many calls its calls are made inside of.
+    depth: int
+    #: What results may have at most.
+    max_result_bytes: int
+    answer: Callable[[pb.LeaseGranted], None]
+    received_ns: int = field(default_factory=now_ns)
+
+    def refuse(self, reason: str) -> None:
+        """No lease."""
+        self.answer(pb.LeaseGranted(reason=reason))
+
+
+class Requests:
+    """Those that wait, by pool, oldest first."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[PoolKey, deque[LeaseRequest]] = {}
+
+    def add(self, key: PoolKey, request: LeaseRequest) -> None:
+        """One more."""
+        self._waiting.setdefault(key, deque()).append(request)
+
+    def of(self, key: PoolKey) -> deque[LeaseRequest]:
+        """Those of a pool."""
+        return self._waiting.get(key) or deque()
+
+    def refuse_beyond(self, key: PoolKey, most: int, reason: str) -> int:
+        """Refuse all but the first ``most``; how many those are."""
+        waiting = self.of(key)
+        refused = 0
+        while len(waiting) > max(0, most):
+            waiting.pop().refuse(reason)
+            refused += 1
+        if not waiting:
+            self._waiting.pop(key, None)
+        return refused
+
+
+def start_of(request: LeaseRequest, runner: Runner) -> pb.RunnerBegan | None:
+    """The start of a runner, for the first one that waited for it."""
+    if runner.handed or runner.lent > 1 or request.received_ns > runner.ready_ns:
+        return None
+    return pb.RunnerBegan(
+        strategy=runner.strategy.value,
+        began_ns=runner.began_ns,
+        marks=[pb.PhaseMark(phase=name, at_ns=at_ns) for name, at_ns in runner.marks],
+        notes=runner.notes,
+    )
