@@ -18,6 +18,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.blobs import size_of
 from rekindle.wire.errors import to_status
+from rekindle.wire.node_token import node_token
 from rekindle.wire.phases import Strategy
 from rekindle.wire.version import PROTOCOL, __version__
 
@@ -65,6 +66,9 @@ class ControllerService(pb_grpc.ControllerServicer):
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
+    def _node_token(self, app_id: str) -> str:
+        return node_token(self._parts.config.token, app_id)
+
     @answered
     async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloReply:
         check_protocol(request.protocol, "client", request.version)
@@ -81,7 +85,10 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def RegisterApp(
         self, request: pb.RegisterAppRequest, context: Context
     ) -> pb.RegisterAppReply:
-        return pb.RegisterAppReply(functions=await self._parts.apps.register(request))
+        functions = await self._parts.apps.register(request)
+        for function in functions:
+            function.node_token = self._node_token(request.app_id)
+        return pb.RegisterAppReply(functions=functions)
 
     @streamed
     async def HoldApp(
@@ -98,7 +105,11 @@ class ControllerService(pb_grpc.ControllerServicer):
     @answered
     async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.FunctionHandle:
         function = self._parts.apps.lookup(request.app_id, request.name)
-        return pb.FunctionHandle(name=function.name, function_id=function.function_id)
+        return pb.FunctionHandle(
+            name=function.name,
+            function_id=function.function_id,
+            node_token=self._node_token(request.app_id),
+        )
 
     @answered
     async def Invoke(self, request: pb.SubmitRequest, context: Context) -> pb.Result:
@@ -173,10 +184,7 @@ class ControllerService(pb_grpc.ControllerServicer):
     @answered
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
         function = self._parts.apps.function(request.function_id)
-        reply = await self._parts.orders.leasing.lease(function, request)
-        # Lines of the start came before the agent's answer.
-        reply.log_seq = self._parts.logbook.seq(function.app.app_id)
-        return reply
+        return await self._parts.orders.leasing.lease(function, request)
 
     @streamed
     async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:

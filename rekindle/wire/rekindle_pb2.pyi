@@ -176,12 +176,14 @@ class RegisterAppRequest(_message.Message):
     def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., functions: _Optional[_Iterable[_Union[FunctionDef, _Mapping]]] = ..., source: _Optional[_Union[SourceBundle, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class FunctionHandle(_message.Message):
-    __slots__ = ("name", "function_id")
+    __slots__ = ("name", "function_id", "node_token")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     name: str
     function_id: str
-    def __init__(self, name: _Optional[str] = ..., function_id: _Optional[str] = ...) -> None: ...
+    node_token: str
+    def __init__(self, name: _Optional[str] = ..., function_id: _Optional[str] = ..., node_token: _Optional[str] = ...) -> None: ...
 
 class RegisterAppReply(_message.Message):
     __slots__ = ("functions",)
@@ -408,7 +410,7 @@ class LeaseRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ...) -> None: ...
 
 class LeaseReply(_message.Message):
-    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure", "log_seq")
+    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -418,7 +420,6 @@ class LeaseReply(_message.Message):
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     BEGAN_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
-    LOG_SEQ_FIELD_NUMBER: _ClassVar[int]
     granted: bool
     reason: str
     lease_id: str
@@ -428,20 +429,21 @@ class LeaseReply(_message.Message):
     max_payload_bytes: int
     began: RunnerBegan
     failure: Result
-    log_seq: int
-    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., log_seq: _Optional[int] = ...) -> None: ...
+    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ...) -> None: ...
 
 class RunnerBegan(_message.Message):
-    __slots__ = ("strategy", "began_ns", "marks", "notes")
+    __slots__ = ("strategy", "began_ns", "marks", "notes", "printed")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     BEGAN_NS_FIELD_NUMBER: _ClassVar[int]
     MARKS_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
+    PRINTED_FIELD_NUMBER: _ClassVar[int]
     strategy: str
     began_ns: int
     marks: _containers.RepeatedCompositeFieldContainer[PhaseMark]
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, strategy: _Optional[str] = ..., began_ns: _Optional[int] = ..., marks: _Optional[_Iterable[_Union[PhaseMark, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    printed: bool
+    def __init__(self, strategy: _Optional[str] = ..., began_ns: _Optional[int] = ..., marks: _Optional[_Iterable[_Union[PhaseMark, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., printed: bool = ...) -> None: ...
 
 class SetPoolRequest(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "changes", "function", "reset")

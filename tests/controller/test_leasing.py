@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from rekindle.controller.nodes import leasing
 from rekindle.controller.nodes.leasing import Leasing
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, App, Function, State
@@ -78,10 +77,13 @@ def test_functions_whose_calls_need_the_controller_are_never_leased(spec: dict[s
 
 def test_nobody_is_asked_where_nobody_can_lend() -> None:
     async def body(state: State, leases: Leasing) -> None:
-        state.agents["ag-1"] = an_agent("ag-1")  # never had it
+        full = an_agent("ag-1")
+        full.room_total = 0
+        state.agents["ag-1"] = full
         state.agents["ag-2"] = an_agent("ag-2", warm=("fu-1",), local=False)  # another machine
         reply = await leases.lease(a_function(), pb.LeaseRequest())
-        assert not reply.granted and reply.reason == "no agent has a runner of it"
+        assert not reply.granted
+        assert reply.reason == "no agent of this machine has room for it"
         state.agents["ag-3"] = an_agent("ag-3", warm=("fu-1",))
         closing = a_function()
         closing.app.closing = True
@@ -94,18 +96,38 @@ def test_nobody_is_asked_where_nobody_can_lend() -> None:
     scenario(body)
 
 
-def test_an_agent_that_is_lost_or_silent_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_agent_has_it_warm_one_with_room_is_asked_to_start_it() -> None:
+    async def body(state: State, leases: Leasing) -> None:
+        state.agents["ag-1"] = agent = an_agent("ag-1")
+        asking = asyncio.create_task(leases.lease(a_function(), pb.LeaseRequest()))
+        order = await order_of(agent)
+        began = pb.RunnerBegan(strategy="fork", began_ns=7)
+        leases.answered(pb.LeaseGranted(request_id=order.request_id, ok=True, began=began))
+        assert (await asking).began == began
+
+    scenario(body)
+
+
+def test_a_start_that_failed_is_passed_on() -> None:
+    async def body(state: State, leases: Leasing) -> None:
+        state.agents["ag-1"] = agent = an_agent("ag-1")
+        asking = asyncio.create_task(leases.lease(a_function(), pb.LeaseRequest()))
+        order = await order_of(agent)
+        failure = pb.Result(status=pb.START_FAILURE, message="no such module")
+        leases.answered(pb.LeaseGranted(request_id=order.request_id, failure=failure))
+        reply = await asking
+        assert not reply.granted and reply.failure == failure
+
+    scenario(body)
+
+
+def test_an_agent_that_is_lost_is_a_refusal() -> None:
     async def body(state: State, leases: Leasing) -> None:
         state.agents["ag-1"] = agent = an_agent("ag-1", warm=("fu-1",))
         asking = asyncio.create_task(leases.lease(a_function(), pb.LeaseRequest()))
         await order_of(agent)
         leases.lost("ag-1")
         assert (await asking).reason == "its agent is gone"
-        monkeypatch.setattr(leasing, "_ANSWER_S", 0.05)
-        reply = await leases.lease(a_function(), pb.LeaseRequest())
-        assert reply.reason == "the agent did not answer"
-        order = await order_of(agent)
-        leases.answered(pb.LeaseGranted(request_id=order.request_id, ok=True))  # too late
-        assert leases.refused == 2
+        assert leases.refused == 1
 
     scenario(body)

@@ -58,6 +58,7 @@ async def _run(settings: AgentSettings) -> int:
     context = await NodeContext.open(settings)
     link = Link(settings.instance_dir, f"ag-{secrets.token_hex(8)}", settings.max_runners)
     node = Node(context, link)
+    node.listen()
     background = [
         asyncio.create_task(link.run(node)),
         asyncio.create_task(node.reconcile_forever()),

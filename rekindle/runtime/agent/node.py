@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error
 from rekindle.runtime.agent import forced
@@ -64,13 +63,22 @@ class Node:
         self.plans = Plans()
         self.functions = Functions(context, uplink)
         #: Runners that clients call directly.
-        self.leases = Leases(self._pool, paths.direct_socket(settings.instance_dir))
+        self.leases = Leases(self._pool, settings.instance_dir)
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
         self.scheduler = Scheduler(self.inventory, self.leases, self.budget, settings)
         self._tasks = BackgroundTasks()
 
+    def listen(self) -> None:
+        """Listen for clients of this machine."""
+        self.leases.listener.open()
+
     # ---- orders of the controller ----------------------------------------------------------
+
+    def welcomed(self, welcome: pb.Welcome) -> None:
+        """The controller has taken this agent in."""
+        self.blobs.limit = welcome.max_payload_bytes or self.blobs.limit
+        self.leases.max_payload_bytes = welcome.max_payload_bytes
 
     def assign(self, message: pb.Assign) -> None:
         """Inputs to run."""

@@ -85,11 +85,14 @@ async def _answered(
     if cache is not None and lease is None and may_ask and cache.may_ask():
         try:
             with nesting.waiting():
-                lease = await caller.run(cache.ask(call.depth))
+                lease = await caller.in_thread(partial(cache.ask_node, call.depth))
+                if lease is None and cache.may_ask():
+                    lease = await caller.run(cache.ask(call.depth))
         except leases.NoRunnerError as failed:
             return partial(settle, call.of(failed.result), target.name, call.submitted_ns)
     while cache is not None and lease is not None:
         packed = call.packed(lease)
+        began, lease.began = lease.began, None
         if packed is None:
             cache.give_back(lease)
             break
@@ -107,12 +110,11 @@ async def _answered(
             break
         cache.give_back(lease)
         if target.logs is not None:
-            if lease.log_seq:
-                await caller.run(target.logs.reached(lease.log_seq))
-                lease.log_seq = 0
+            if began is not None and began.printed:
+                await caller.run(target.logs.marked(lease.id))
             if reply.printed:
                 await caller.run(target.logs.marked(call.call_id))
-        return partial(call.settle, lease, reply)
+        return partial(call.settle, lease, reply, began)
     return await _queued(caller, call)
 
 
@@ -206,8 +208,16 @@ class _Invocation:
                 raise
             return None  # a user's __reduce__ may raise anything
 
-    def settle(self, lease: leases.Lease, reply: direct_frames.ReplyFrame) -> Any:
-        """The value; raises what the function raised. The record is complete then."""
+    def settle(
+        self,
+        lease: leases.Lease,
+        reply: direct_frames.ReplyFrame,
+        began: pb.RunnerBegan | None = None,
+    ) -> Any:
+        """The value; raises what the function raised. The record is complete then.
+
+        ``began``: the start of the runner, where the call waited for it.
+        """
         ok = False
         try:
             try:
@@ -219,7 +229,6 @@ class _Invocation:
             ok = True
             return value
         finally:
-            began, lease.began = lease.began, None
             self._record(
                 lease.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns, began
             )

@@ -19,6 +19,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rekindle import paths
 from rekindle.exception import Error
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
@@ -39,6 +40,8 @@ _NEVER_S = 30.0
 _TAKE_UP_S = 2.0
 #: What became of a lease is asked for this long: an agent answers at once.
 _FATE_S = 10.0
+#: With more parameters than this it is the controller that is asked.
+_MOST_PARAMS_BYTES = 1024
 #: How often it is looked whether memory files lie idle, while there are some.
 _LOOK_S = 1.0
 
@@ -68,15 +71,14 @@ class Lease:
 
     __slots__ = (
         "__weakref__",
-        "_lease_id",
         "_path",
         "_sock",
         "_token",
         "began",
         "files",
         "gone",
+        "id",
         "limit_bytes",
-        "log_seq",
         "runner_id",
     )
 
@@ -84,18 +86,23 @@ class Lease:
         self._sock = sock
         self._path = reply.socket
         self._token = reply.token
-        self._lease_id = reply.lease_id
+        self.id = reply.lease_id
         self.runner_id = reply.runner_id
         #: The start of its runner, for the record of the first call: that waited for it.
         self.began = reply.began if reply.HasField("began") else None
-        #: What was printed until then; 0 when that has been shown.
-        self.log_seq = reply.log_seq if self.began is not None else 0
         #: What arguments may have: more goes through the controller, which has the error.
         self.limit_bytes = reply.max_payload_bytes or sys.maxsize
         #: What arguments for this runner are packed into.
         self.files = reuse.MemoryFiles()
         #: Memory files of its results that nothing here sees any more.
         self.gone: deque[int] = deque()
+
+    @classmethod
+    def of(cls, sock: socket.socket, reply: pb.LeaseReply) -> Lease:
+        """A lease whose connection is its runner's already."""
+        lease = cls(sock, reply)
+        _all[id(lease)] = lease
+        return lease
 
     @classmethod
     async def take_up(cls, reply: pb.LeaseReply) -> Lease:
@@ -114,9 +121,7 @@ class Lease:
         except BaseException:
             sock.close()
             raise
-        lease = cls(sock, reply)
-        _all[id(lease)] = lease
-        return lease
+        return cls.of(sock, reply)
 
     def call(
         self, call_id: str, method: str, packed: Packed, depth: int = 0
@@ -169,7 +174,7 @@ class Lease:
             try:
                 sock.connect(self._path)
                 asked = FrameSocket(sock)
-                asked.send({"fate": self._lease_id, "token": self._token})
+                asked.send({"fate": self.id, "token": self._token})
                 header, _body, _fds = asked.receive()
             except OSError as error:  # a FrameError is one too
                 return Fate("lost", f"its agent is gone ({error})")
@@ -249,6 +254,7 @@ class LeaseCache:
     #: Used from several threads: list.append and list.pop are all that is done with it.
     idle: list[Lease] = field(default_factory=list)
     _ask_at: float = 0.0
+    _ask_node_at: float = 0.0
     _pause_s: float = _PAUSE_S
 
     def take(self) -> Lease | None:
@@ -280,6 +286,60 @@ class LeaseCache:
         """No lease for a while."""
         self._ask_at = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
+
+    def ask_node(self, depth: int = 0) -> Lease | None:
+        """Ask the agent of this machine; the connection becomes that to the runner. Blocks.
+
+        None where there is no agent that knows the function: the controller is to be asked. Raises
+        NoRunnerError as ``ask``.
+        """
+        from rekindle.wire import rekindle_pb2 as pb
+
+        token = self.client.node_tokens.get(self.function_id, "")
+        if (
+            not token
+            or len(self.params) > _MOST_PARAMS_BYTES
+            or time.monotonic() < self._ask_node_at
+        ):
+            return None
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(str(paths.direct_socket(self.client.instance)))
+            frames = FrameSocket(sock)
+            frames.send(
+                {
+                    "ask": self.function_id,
+                    "params": self.params.hex(),
+                    "depth": depth,
+                    "token": token,
+                }
+            )
+            header, body, _fds = frames.receive()
+            granted = pb.LeaseGranted.FromString(body)
+        except OSError:  # a FrameError is one too
+            sock.close()
+            self._ask_node_at = time.monotonic() + _NEVER_S
+            return None
+        except BaseException:
+            sock.close()
+            raise
+        if granted.ok:
+            self._pause_s = _PAUSE_S
+            reply = pb.LeaseReply(
+                lease_id=header["lease"],
+                socket=granted.socket,
+                token=granted.token,
+                runner_id=granted.runner_id,
+                max_payload_bytes=header["limit"],
+            )
+            if granted.HasField("began"):
+                reply.began.CopyFrom(granted.began)
+            return Lease.of(sock, reply)
+        sock.close()
+        if granted.HasField("failure"):
+            raise NoRunnerError(granted.failure)
+        self.refused()
+        return None
 
     def may_ask(self) -> bool:
         """Whether it is time to ask the controller for a lease."""

@@ -55,6 +55,8 @@ class Client:
         self._stub_now: Any = None
         self._metadata: tuple[tuple[str, str], ...] = ()
         self._offload: BlobOffload | None = None
+        #: What the agent of this machine is asked with for a runner, by function id.
+        self.node_tokens: dict[str, str] = {}
         self._taken = TakenReports(self._report_taken)
         #: Whether the instance can come back; False as soon as no one is there to restart it.
         self.alive: Callable[[], bool] = lambda: True
@@ -152,6 +154,8 @@ class Client:
     async def register(self, request: pb.RegisterAppRequest) -> dict[str, str]:
         """Make an app and its functions known; function ids by name."""
         reply = await self._unary("RegisterApp", request)
+        for handle in reply.functions:
+            self.node_tokens[handle.function_id] = handle.node_token
         return {handle.name: handle.function_id for handle in reply.functions}
 
     async def hold(self, app_id: str) -> None:
@@ -173,6 +177,7 @@ class Client:
     async def lookup(self, app_id: str, name: str) -> str:
         """The id of a function of an app; raises NotFoundError."""
         reply = await self._unary("Lookup", pb.LookupRequest(app_id=app_id, name=name))
+        self.node_tokens[reply.function_id] = reply.node_token
         return str(reply.function_id)
 
     async def invoke(self, request: pb.SubmitRequest) -> pb.Result:

@@ -285,6 +285,7 @@ async def running_node(home: Path, **settings: Any) -> AsyncIterator[Harness]:
     context = await NodeContext.open(AgentSettings(instance, **settings))
     uplink = RecordingUplink()
     node = Node(context, uplink)
+    node.listen()
     tending = asyncio.create_task(node.reconcile_forever())
     try:
         yield Harness(node, uplink, home)

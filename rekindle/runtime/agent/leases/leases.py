@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error
 from rekindle.runtime.agent.inputs import outcome
@@ -35,6 +36,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.direct_frames import WELCOME
 from rekindle.wire.frames import Header, pack_frame
 from rekindle.wire.logs import kv
+from rekindle.wire.node_token import node_token
 from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
 from rekindle.wire.phases import now_ns
 
@@ -60,16 +62,19 @@ class Leases:
     """All leases of a node."""
 
     def __init__(
-        self, open_pool: Callable[[str, bytes], Coroutine[Any, Any, Pool]], socket_path: Path
+        self, open_pool: Callable[[str, bytes], Coroutine[Any, Any, Pool]], instance: Path
     ) -> None:
         self._open_pool = open_pool
-        self.listener = DirectListener(socket_path, self._greet)
+        self._instance = instance
+        self.listener = DirectListener(paths.direct_socket(instance), self._greet)
         self.counts: dict[str, Counts] = {}
         self._leases: dict[str, Lease] = {}
         #: Those whose runner ended, oldest first.
         self._lost: Recent[str, Lease] = Recent(_FATES)
         #: Clients that wait for a runner.
         self.requests = Requests()
+        #: What results may have at most, as the controller says.
+        self.max_payload_bytes = 0
         self._tasks = BackgroundTasks()
         self._looks = False
 
@@ -82,6 +87,9 @@ class Leases:
         except Error as error:
             request.refuse(str(error))
             return
+        self._add(pool, request)
+
+    def _add(self, pool: Pool, request: LeaseRequest) -> None:
         if pool.closed:
             request.refuse("its app is closed")
         else:
@@ -102,13 +110,16 @@ class Leases:
                 break
             request = requests.popleft()
             lease = self._lend(request, pool, runner)
+            began = start_of(request, runner)
+            if began is not None and began.printed:
+                self._mark(lease, lease.id)
             request.answer(
                 pb.LeaseGranted(
                     ok=True,
                     socket=str(self.listener.path),
                     token=lease.token,
                     runner_id=runner.id,
-                    began=start_of(request, runner),
+                    began=began,
                 )
             )
 
@@ -123,9 +134,7 @@ class Leases:
         self._leases[lease.id] = lease
 
         def mark(header: Header, _body: bytes) -> None:
-            runner.output.drain()
-            line = Line("mark", "", False, now_ns())
-            pool.starter.on_line(line, runner.id, str(header["call_id"]))
+            self._mark(lease, str(header["call_id"]))
 
         def gone() -> None:
             self._lost[lease.id] = lease
@@ -139,13 +148,55 @@ class Leases:
             self._tasks.spawn(self._look_while_lent())
         return lease
 
+    def _mark(self, lease: Lease, call_id: str) -> None:
+        """Have the log show that all lines of a call, or of the start, have come."""
+        lease.runner.output.drain()
+        line = Line("mark", "", False, now_ns())
+        lease.pool.starter.on_line(line, lease.runner.id, call_id)
+
     # ---- clients ---------------------------------------------------------------------------
 
     async def _greet(self, sock: socket.socket, hello: Header) -> bool:
         if "fate" in hello:
             await self._tell_fate(sock, hello)
             return False
+        if "ask" in hello:
+            self._tasks.spawn(self._ask(sock, hello))
+            return True
         return self._take_up(sock, hello)
+
+    async def _ask(self, sock: socket.socket, hello: Header) -> None:
+        """A client of this machine asks for a runner: its connection becomes the runner's."""
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[pb.LeaseGranted] = loop.create_future()
+        lease_id = f"le-{secrets.token_hex(8)}"
+        lent = False
+        try:
+            pool = await self._open_pool(str(hello["ask"]), bytes.fromhex(hello["params"]))
+            expected = node_token(self._instance_token(), pool.app_id)
+            if not hmac.compare_digest(expected, str(hello["token"])):
+                log.warning("unexpected client")
+                return
+            request = LeaseRequest(
+                lease_id, int(hello["depth"]), self.max_payload_bytes, answered.set_result
+            )
+            self._add(pool, request)
+            granted = await answered
+            body = granted.SerializeToString()
+            head = pack_frame({"lease": lease_id, "limit": self.max_payload_bytes}, len(body))
+            await loop.sock_sendall(sock, head + body)
+            lease = self._leases.get(lease_id)
+            lent = lease is not None and self._hand_over(sock, lease)
+        except (Error, OSError, KeyError, ValueError) as error:
+            log.warning("not lent", extra=kv(reason=str(error) or type(error).__name__))
+            if (lease := self._leases.get(lease_id)) is not None:
+                self._end(lease)
+        finally:
+            if not lent:
+                sock.close()
+
+    def _instance_token(self) -> str:
+        return paths.token_file(self._instance).read_text().strip()
 
     def _take_up(self, sock: socket.socket, hello: Header) -> bool:
         """Pass a client's connection on to its runner; False where there is none for it."""
@@ -157,6 +208,15 @@ class Leases:
             return False  # a token is good for one connection
         try:
             sock.send(WELCOME)
+        except OSError as error:
+            log.warning("not lent", extra=kv(runner=lease.runner.id, reason=error))
+            self._end(lease)
+            return False
+        return self._hand_over(sock, lease)
+
+    def _hand_over(self, sock: socket.socket, lease: Lease) -> bool:
+        """Give a client's connection to its runner; False where that is not possible any more."""
+        try:
             sock.setblocking(True)  # for the runner: its descriptor shares this
             order = {"op": "lease", "max_result_bytes": lease.max_result_bytes}
             lease.runner.channel.send_with_fds(order, [sock.fileno()])

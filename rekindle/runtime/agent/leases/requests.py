@@ -1,8 +1,8 @@
 """Clients that want a runner of their own, and wait for it.
 
 A request is served by the next pass of its pool: by a runner that is idle, by one that is started
-for it, or by a refusal; what is refused goes by the queue. Who asked, and how the answer gets there,
-a request does not show.
+for it, or by a refusal; what is refused goes by the queue. Who asked, and how the answer gets
+there, a request does not show.
 """
 
 from __future__ import annotations
@@ -64,9 +64,11 @@ def start_of(request: LeaseRequest, runner: Runner) -> pb.RunnerBegan | None:
     """The start of a runner, for the first one that waited for it."""
     if runner.handed or runner.lent > 1 or request.received_ns > runner.ready_ns:
         return None
+    runner.output.drain()
     return pb.RunnerBegan(
         strategy=runner.strategy.value,
         began_ns=runner.began_ns,
         marks=[pb.PhaseMark(phase=name, at_ns=at_ns) for name, at_ns in runner.marks],
         notes=runner.notes,
+        printed=runner.output.lines > 0,
     )

@@ -32,6 +32,8 @@ class Output:
         self._on_line = on_line
         #: Where to say what was taken, once its runner has one.
         self.page: RunnerPage | None = None
+        #: Lines that came, ever.
+        self.lines = 0
         self._pending: dict[int, bytes] = {}
         self._streams: dict[int, str] = {}
         write_fds = []
@@ -125,6 +127,7 @@ class Output:
             self._pending[fd] = b""
 
     def _emit(self, fd: int, line: bytes, *, partial: bool) -> None:
+        self.lines += 1
         text = line.decode("utf-8", "replace")
         self._on_line(Line(self._streams[fd], text, partial, now_ns()))
 

@@ -126,7 +126,7 @@ class Link:
                     return
                 if order.WhichOneof("kind") == "welcome":
                     # Before the results that wait for it.
-                    node.blobs.limit = order.welcome.max_payload_bytes or node.blobs.limit
+                    node.welcomed(order.welcome)
                     self._resume(node)
                     tasks.spawn(self._send_forever(call))
                     tasks.spawn(self._beat_forever(node))

@@ -20,6 +20,7 @@ import pytest
 
 from rekindle.exception import InputCancellation
 from rekindle.runtime.agent.leases import leases as leases_room
+from rekindle.runtime.agent.leases.requests import LeaseRequest
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.sdk.calls.leases import Lease, NotRunError
 from rekindle.wire import direct_frames as wire
@@ -30,6 +31,13 @@ from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import PoolPlan
 from rekindle.wire.shared import pack_input, unpack
 from tests.runtime.agent.harness import PATIENCE_S, Harness, run
+
+
+class Unstartable:
+    """Its hook fails."""
+
+    def load(self) -> None:
+        raise RuntimeError("no weights")
 
 
 class Worker:
@@ -92,12 +100,12 @@ class Client:
     async def ask(self) -> pb.LeaseGranted:
         self._asked += 1
         request_id = f"{id(self)}-{self._asked}"
-        self.h.node.leases.grant(
-            pb.GrantLease(
-                request_id=request_id, function_id=self.function_id, lease_id=f"le-{request_id}"
-            )
-        )
-        return self.h.uplink.leases[request_id]
+        answered: asyncio.Future[pb.LeaseGranted] = asyncio.get_running_loop().create_future()
+        request = LeaseRequest(f"le-{request_id}", 0, 0, answered.set_result)
+        await self.h.node.leases.request(self.function_id, b"", request)
+        granted = await answered
+        granted.request_id = request_id
+        return granted
 
     def reply_for(self, granted: pb.LeaseGranted) -> pb.LeaseReply:
         return pb.LeaseReply(
@@ -262,7 +270,7 @@ def test_a_lease_that_nobody_takes_up_ends(home: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(leases_room, "OFFER_S", 0.2)
 
     async def scenario(h: Harness) -> None:
-        function_id, client = await warm(h)
+        function_id, client = await warm(h, max_containers=1)
         (runner,) = h.runners(function_id)
         assert (await client.ask()).ok
         assert (await client.ask()).reason == "no runner is idle"
@@ -272,9 +280,8 @@ def test_a_lease_that_nobody_takes_up_ends(home: Path, monkeypatch: pytest.Monke
     run(home, scenario)
 
 
-def test_nothing_is_lent_where_nothing_is_idle(home: Path) -> None:
+def test_nothing_is_lent_where_nothing_is_idle_and_nothing_may_be_started(home: Path) -> None:
     async def scenario(h: Harness) -> None:
-        assert (await Client(h, "fu-unknown").ask()).reason == "the function is not open here"
         function_id, client = await warm(h, max_containers=1)
         keys = [h.submit(function_id, "sleep", str(home / f"begun{i}"), 0.3) for i in range(3)]
         await until(lambda: (home / "begun0").exists())
@@ -283,6 +290,31 @@ def test_nothing_is_lent_where_nothing_is_idle(home: Path) -> None:
             assert (await h.result(key)).value == "slept"
         await until(lambda: all(map(_is_idle, h.runners(function_id))))
         assert (await client.ask()).ok
+
+    run(home, scenario)
+
+
+def test_a_runner_is_started_for_a_client_where_none_is_idle(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        client = Client(h, h.add(Worker))
+        granted = await client.ask()
+        assert granted.ok, granted.reason
+        assert granted.began.strategy == "cold"
+        assert "import" in {mark.phase for mark in granted.began.marks}
+        held = await Lease.take_up(client.reply_for(granted))
+        assert await client.value(held, "who")
+        other = await client.ask()
+        assert other.ok and other.began.began_ns > granted.began.began_ns
+        held.close()
+
+    run(home, scenario)
+
+
+def test_a_start_that_fails_is_the_answer_to_who_asked_for_it(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        granted = await Client(h, h.add(Unstartable)).ask()
+        assert not granted.ok and granted.failure.status == pb.START_FAILURE
+        assert granted.failure.message == "no weights"
 
     run(home, scenario)
 
