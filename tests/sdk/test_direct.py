@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 
 import rekindle
-from rekindle.exception import FunctionTimeoutError, RequestSizeError, SerializationError
+from rekindle.exception import (
+    FunctionTimeoutError,
+    RequestSizeError,
+    SerializationError,
+    StartError,
+)
 from rekindle.sdk.calls import invoke, leases, records
 from rekindle.sdk.connection import client
 from rekindle.sdk.connection.background import background
@@ -44,6 +49,8 @@ class Lender(FakeController):
     def __init__(self) -> None:
         self.lease_requests = 0
         self.refusal: str | Exception | None = None
+        self.began: pb.RunnerBegan | None = None
+        self.failure: pb.Result | None = None
         self.fate = {"fate": "lost", "message": "it was killed"}
         self.calls: list[str] = []
         self.ended = threading.Event()
@@ -60,7 +67,9 @@ class Lender(FakeController):
         if isinstance(self.refusal, Exception):
             await ctx.abort(*to_status(self.refusal))  # type: ignore[arg-type]
         return pb.LeaseReply(
-            granted=self.refusal is None,
+            granted=self.refusal is None and self.failure is None,
+            began=self.began,
+            failure=self.failure,
             reason=str(self.refusal or ""),
             lease_id=f"le-{self.lease_requests}",
             token="token",
@@ -135,16 +144,36 @@ def lender(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lender]:
     client.forget(fake.directory)
 
 
-def test_the_first_call_goes_through_the_controller_and_the_others_directly(
-    lender: Lender,
-) -> None:
+def test_calls_go_directly_from_the_first_one_on(lender: Lender) -> None:
     with app.run(), records.collect() as made:
         assert [add.remote(i, 1) for i in range(10)] == list(range(1, 11))
-    assert len(lender.submitted) == 1 and len(lender.calls) == 9 and lender.lease_requests == 1
-    assert [one.runner_id for one in made] == ["ru-1"] + 9 * ["ru-direct"]
+    assert not lender.submitted and len(lender.calls) == 10 and lender.lease_requests == 1
+    assert {one.runner_id for one in made} == {"ru-direct"}
     assert len({one.call_id for one in made}) == 10
     assert set(made[-1].phases) == {"queue", "load_input", "execute", "store_result"}
     assert lender.ended.wait(10), "the lease is given back when the app ends"
+
+
+def test_the_first_call_has_the_start_of_its_runner_in_its_record(lender: Lender) -> None:
+    began_ns = now_ns()
+    marks = [
+        pb.PhaseMark(phase="fork", at_ns=began_ns + 2),
+        pb.PhaseMark(phase="reseed", at_ns=began_ns + 5),
+    ]
+    lender.began = pb.RunnerBegan(strategy="fork", began_ns=began_ns, marks=marks, notes=["why"])
+    with app.run(), records.collect() as made:
+        assert [add.remote(i, 1) for i in range(2)] == [1, 2]
+    assert [one.strategy for one in made] == ["fork", "warm"]
+    assert set(made[0].phases) >= {"queue", "fork", "reseed", "load_input", "execute"}
+    assert made[0].notes == ("why",) and made[1].notes == ()
+    assert sum(made[0].phases.values()) == pytest.approx(made[0].total_ms)
+
+
+def test_a_start_that_fails_is_the_error_of_the_call(lender: Lender) -> None:
+    lender.failure = pb.Result(status=pb.START_FAILURE, message="it has no GPU")
+    with app.run(), pytest.raises(StartError, match="it has no GPU"):
+        add.remote(1)
+    assert not lender.submitted and not lender.calls
 
 
 def test_calls_whose_strategy_is_asked_for_are_not_direct(lender: Lender) -> None:
@@ -186,34 +215,30 @@ def test_exceptions_come_as_they_are_and_the_lease_stays(lender: Lender) -> None
 
 def test_a_call_that_was_not_accepted_goes_through_the_controller_once(lender: Lender) -> None:
     with app.run():
-        add.remote(1)
         add.remote(2)
         for one in lender.connections:
             one.shutdown(socket.SHUT_RD)
         assert add.remote(3) == 3
-    assert len(lender.submitted) == 2 and len(lender.calls) == 1
+    assert len(lender.submitted) == 1 and len(lender.calls) == 1
 
 
 @pytest.mark.parametrize("way", ["blocking", "aio"])
 def test_a_lost_call_is_submitted_again_under_its_id(lender: Lender, way: str) -> None:
     lender.serve = hang_up
     with app.run():
-        add.remote(1)
         value = add.remote(2) if way == "blocking" else asyncio.run(_await(add.remote.aio(2)))
         assert value == 2
         last = records.last()
-    assert [request.call_id for request in lender.submitted][1:] == lender.calls
+    assert [request.call_id for request in lender.submitted] == lender.calls
     assert last is not None and last.deliveries == 2
 
 
 def test_a_call_that_ran_too_long_is_not_submitted_again(lender: Lender) -> None:
     lender.serve = hang_up
     lender.fate = {"fate": "timeout", "message": "add ran longer than timeout=1 s"}
-    with app.run():
-        add.remote(1)
-        with pytest.raises(FunctionTimeoutError, match="longer than timeout=1 s"):
-            add.remote(2)
-    assert len(lender.submitted) == 1
+    with app.run(), pytest.raises(FunctionTimeoutError, match="longer than timeout=1 s"):
+        add.remote(2)
+    assert not lender.submitted
 
 
 def test_a_cancelled_task_hangs_up(lender: Lender) -> None:
@@ -221,7 +246,6 @@ def test_a_cancelled_task_hangs_up(lender: Lender) -> None:
     lender.serve = lambda _sock, _call: begun.set()  # and never an answer
 
     async def scenario() -> None:
-        await add.remote.aio(1)
         calling = asyncio.create_task(_await(add.remote.aio(2)))
         await asyncio.to_thread(begun.wait, 10)
         calling.cancel()
@@ -279,7 +303,6 @@ def test_what_cannot_travel_is_the_same_error_and_costs_no_lease(
     lender: Lender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with app.run():
-        add.remote(1)
         assert add.remote(1) == 1
         with pytest.raises(SerializationError, match=r"args\[0\] is a _thread.lock"):
             add.remote(threading.Lock())
