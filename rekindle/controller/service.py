@@ -11,7 +11,9 @@ import grpc.aio
 
 from rekindle.controller import names
 from rekindle.controller.logs.logfilter import LogFilter
+from rekindle.controller.nodes import leasing
 from rekindle.controller.settings import payload_too_large
+from rekindle.controller.state import Function
 from rekindle.controller.wiring import Parts
 from rekindle.exception import Error, InvalidError, RequestSizeError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
@@ -66,8 +68,11 @@ class ControllerService(pb_grpc.ControllerServicer):
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def _node_token(self, app_id: str) -> str:
-        return node_token(self._parts.config.token, app_id)
+    def _node_token(self, function: Function) -> str:
+        """Empty where its calls are the controller's business, each of them."""
+        if leasing.why_never(function):
+            return ""
+        return node_token(self._parts.config.token, function.app.app_id)
 
     @answered
     async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloReply:
@@ -85,10 +90,10 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def RegisterApp(
         self, request: pb.RegisterAppRequest, context: Context
     ) -> pb.RegisterAppReply:
-        functions = await self._parts.apps.register(request)
-        for function in functions:
-            function.node_token = self._node_token(request.app_id)
-        return pb.RegisterAppReply(functions=functions)
+        handles = await self._parts.apps.register(request)
+        for handle in handles:
+            handle.node_token = self._node_token(self._parts.apps.function(handle.function_id))
+        return pb.RegisterAppReply(functions=handles)
 
     @streamed
     async def HoldApp(
@@ -108,7 +113,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         return pb.FunctionHandle(
             name=function.name,
             function_id=function.function_id,
-            node_token=self._node_token(request.app_id),
+            node_token=self._node_token(function),
         )
 
     @answered

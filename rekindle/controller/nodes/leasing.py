@@ -16,6 +16,15 @@ from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 
 
+def why_never(function: Function) -> str:
+    """Why runners of a function are lent to no client; empty where they are."""
+    if function.spec.retries is not None:
+        return f"{function.name} has retries: its calls go through the controller"
+    if function.spec.single_use_containers:
+        return f"{function.name} has a runner for each input: none can be leased"
+    return ""
+
+
 class Leasing:
     """Asks agents for leases, one answer each."""
 
@@ -29,10 +38,8 @@ class Leasing:
 
     async def lease(self, function: Function, request: pb.LeaseRequest) -> pb.LeaseReply:
         """Have a runner lent, or say why not. Raises InvalidError for what is never lent."""
-        if function.spec.retries is not None:
-            raise InvalidError(f"{function.name} has retries: its calls go through the controller")
-        if function.spec.single_use_containers:
-            raise InvalidError(f"{function.name} has a runner for each input: none can be leased")
+        if reason := why_never(function):
+            raise InvalidError(reason)
         if function.app.closing:
             return self._refuse("its app is closed")
         if function.ready or function.backlog:
