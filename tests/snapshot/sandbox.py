@@ -23,7 +23,7 @@ from rekindle.snapshot import command
 from rekindle.snapshot.criu import Criu
 from tests.snapshot.namespace_init import RESTORE_CONTROL, TEMPLATE_CONTROL
 
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _INIT = Path(__file__).with_name("namespace_init.py")
 _ROOT = Path(__file__).parents[2]
 
