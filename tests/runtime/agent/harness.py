@@ -325,7 +325,7 @@ def run(home: Path, scenario: Callable[[Harness], Awaitable[None]], **settings: 
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     asyncio.run(main())
     left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
-    _gone, left = psutil.wait_procs(left, timeout=10)
+    _gone, left = psutil.wait_procs(left, timeout=60)
     assert not left, f"processes left: {left}"
     assert not _mounts_below(home), "mounts left"
     assert not list((home / "instance").iterdir()), "files left in the instance directory"

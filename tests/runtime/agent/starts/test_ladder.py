@@ -287,7 +287,7 @@ class HasThread:
     def ask(self) -> int:
         self.answer.clear()
         self.bell.set()
-        assert self.answer.wait(20)
+        assert self.answer.wait(60)
         return len(self.requests)
 
 

@@ -61,7 +61,7 @@ def _probe_loop(loop: Any) -> Any:
         event = asyncio.Event()
         thread = threading.Thread(target=loop.call_soon_threadsafe, args=(event.set,))
         thread.start()
-        await asyncio.wait_for(event.wait(), 20)
+        await asyncio.wait_for(event.wait(), 60)
         thread.join()
         return "woken"
 

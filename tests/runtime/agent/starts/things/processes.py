@@ -35,7 +35,7 @@ def _probe_thread(things: Any) -> Any:
     release, thread = things
     before = thread.is_alive()
     release.set()
-    thread.join(20)
+    thread.join(60)
     return before, thread.is_alive()
 
 
