@@ -63,12 +63,12 @@ async def test_inputs_of_a_dead_agent_go_to_another_at_once() -> None:
 
 
 @in_loop
-async def test_inputs_of_an_agent_that_stays_away_go_to_another(instance: Instance) -> None:
-    async with Client(instance) as client, FakeAgent(instance) as first:
+async def test_inputs_of_an_agent_that_stays_away_go_to_another(impatient: Instance) -> None:
+    async with Client(impatient) as client, FakeAgent(impatient) as first:
         _, [function_id] = await client.register("app", spec())
         call = client.invoke(function_id)
         await first.assigned.get()
-        async with FakeAgent(instance) as second:
+        async with FakeAgent(impatient) as second:
             await first.disconnect()
             again = await second.assigned.get()
             assert again.delivery == 2
@@ -131,13 +131,13 @@ async def test_an_input_that_kills_its_agent_again_and_again_is_given_up(
 
 @in_loop
 async def test_the_result_of_an_agent_that_was_given_up_counts_when_first(
-    instance: Instance,
+    impatient: Instance,
 ) -> None:
-    async with Client(instance) as client, FakeAgent(instance) as slow:
+    async with Client(impatient) as client, FakeAgent(impatient) as slow:
         _, [function_id] = await client.register("app", spec())
         call = client.invoke(function_id)
         assign = await slow.assigned.get()
-        async with FakeAgent(instance) as second:
+        async with FakeAgent(impatient) as second:
             await slow.disconnect()
             again = await second.assigned.get()
             await slow.connect(in_flight=[assign])
