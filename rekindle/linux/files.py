@@ -1,4 +1,4 @@
-"""Open files: advisory locks, what is in the page cache, pages shared on disk."""
+"""Open files: advisory locks, and what is in the page cache."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ import ctypes
 import errno
 import fcntl
 import os
-import struct
 
 from rekindle.linux.libc import libc
 
 _CACHESTAT = 451
-# _IOWR(0x94, 54, struct file_dedupe_range), linux/fs.h
-_FIDEDUPERANGE = 0xC0189436
-_RANGE = struct.Struct("=QQHHI")
-_TARGET = struct.Struct("=qQQiI")
 
 
 def lock(fd: int, *, shared: bool = False) -> None:
@@ -40,13 +35,3 @@ def cached_bytes(fd: int) -> int | None:
     if number not in (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP):
         raise OSError(number, os.strerror(number))
     return None
-
-
-def share_range(source: int, there: int, target: int, here: int, size: int) -> int:
-    """Let two files have the same pages on disk; bytes shared, 0 where the content differs."""
-    request = bytearray(_RANGE.pack(there, size, 1, 0, 0) + _TARGET.pack(target, here, 0, 0, 0))
-    fcntl.ioctl(source, _FIDEDUPERANGE, request)
-    _fd, _offset, done, status, _reserved = _TARGET.unpack_from(request, _RANGE.size)
-    if status < 0:
-        raise OSError(-status, os.strerror(-status))
-    return int(done) if status == 0 else 0

@@ -13,7 +13,7 @@ from typing import Self
 
 from rekindle.exception import InvalidError, SnapshotCreateError, SnapshotInvalidError
 from rekindle.linux.files import lock
-from rekindle.snapshot import content, extents, files, seal, stamp, store, use
+from rekindle.snapshot import content, files, seal, stamp, store, use
 from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.files import locked
 from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
@@ -129,7 +129,6 @@ class Draft:
         if not manifest.made_because:
             manifest.made_because = self.store.reasons(manifest.ingredients)
         content.share(root, self.path, manifest)
-        self._share_pages(manifest)
         use.begin(self.path)
         manifest.commit_ms = (time.monotonic() - started) * 1e3
         files.write_durably(self.path / store.MANIFEST, manifest.to_json())
@@ -138,18 +137,6 @@ class Draft:
         if manifest.mapping:
             files.sync_directory(self.path / MAPPED)
         files.sync_directory(self.path)
-
-    def _share_pages(self, manifest: Manifest) -> None:
-        """Share pages with a snapshot of the same packages, where the file system can."""
-        if not extents.supported(self.store.root):
-            return
-        wanted = manifest.ingredients.packages
-        like = [e.snapshot for e in self.store.list() if e.snapshot and e.key != self.key]
-        alike = [other for other in like if other.manifest.ingredients.packages == wanted]
-        for donor in alike[:1]:
-            for name in sorted(manifest.files.keys() & donor.manifest.files.keys()):
-                if name.startswith("pages-"):
-                    extents.share_pages(self.images / name, donor.images / name)
 
     def _put_in_place(self, manifest: Manifest) -> Snapshot:
         root = self.store.root
