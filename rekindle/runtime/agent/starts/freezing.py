@@ -24,7 +24,7 @@ from rekindle.snapshot import command, diagnose
 from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
 from rekindle.snapshot.store import Snapshot
-from rekindle.wire.phases import PhaseClock, now_ns
+from rekindle.wire.phases import PhaseClock
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ async def _dump(
     )
     tracker.making_step, tracker.making_dir = "writing memory", draft.images
     try:
-        monotonic_ns, realtime_ns = time.monotonic_ns(), now_ns()
+        started = time.monotonic()
         async with asyncio.timeout(DUMP_TIMEOUT_S):
             ended = await template.sandbox.run(
                 command.dump_argv(
@@ -149,7 +149,7 @@ async def _dump(
                 run_dir=context.spawner.feature_cache_dir,
                 nice=NICENESS,
             )
-        dump_ms = (now_ns() - realtime_ns) / 1e6
+        dump_ms = (time.monotonic() - started) * 1e3
         if ended.status != 0:
             raise SnapshotCreateError(await asyncio.to_thread(_explain, draft, ended.in_words()))
         manifest = Manifest(
@@ -158,11 +158,8 @@ async def _dump(
             function=revision.spec.name,
             ingredients=tracker.ingredients,
             created=time.time(),
-            criu_version=context.criu.version_text,
             control_pipe=control_pipe,
             pid=pid,
-            monotonic_ns=monotonic_ns,
-            realtime_ns=realtime_ns,
             dump_ms=dump_ms,
             threads=threads,
             fork_unsafe=template.fork_unsafe,
