@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 
 from rekindle.forkserver import kinds
-from rekindle.forkserver.inspection import inspect_self
+from rekindle.forkserver.inspection import inspect
 from rekindle.forkserver.kinds import Kind
 from rekindle.forkserver.mappings import shared_mappings
 from rekindle.forkserver.open_files import OpenFile, open_files
+from rekindle.forkserver.open_things import OpenThings
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -214,7 +215,8 @@ def test_an_exclusive_lock_is_named_with_its_file(tmp_path: Path, how: int, word
     path = tmp_path / "locked"
     with path.open("w") as file:
         fcntl.flock(file, how)
-        found = inspect_self(_listed() - {file.fileno()})
+        things = OpenThings.look(_listed() - {file.fileno()}, in_sandbox=False)
+        found = inspect(things, in_sandbox=False)
     said = [reason for reason in found.dump_unsafe if str(path) in reason]
     assert bool(said) == bool(words)
     assert all(words in reason and "release it" in reason for reason in said)

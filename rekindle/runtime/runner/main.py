@@ -54,13 +54,13 @@ def main() -> int:
         park.quiesce()
         own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}
         found, template.things = park_inspection(own, given)
-        found.fork_unsafe.extend(repeating)
-        found.dump_unsafe.extend(repeating)
+        found.fork_unsafe += repeating
+        found.dump_unsafe += repeating
         channel.send(
             {
                 "op": "parked",
                 "marks": marks,
-                "inspection": found.to_dict(),
+                "inspection": vars(found),
                 "loaded": loaded.files(),
             }
         )
