@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rekindle.forkserver import kinds
 from rekindle.forkserver.kinds import Kind
 from rekindle.linux import maps
+from rekindle.linux.maps import Mapping
 
 
 @dataclass
@@ -31,17 +32,15 @@ def shared_mappings() -> list[SharedMapping]:
     found = []
     for area in maps.mappings():
         if area.permissions[3] == "s":
-            inode = (area.device, area.inode)
-            one = SharedMapping(
-                area.start, area.size, area.prot, area.offset, inode, area.path, kinds.UNKNOWN
+            inode, kind = (area.device, area.inode), _kind_of(area)
+            found.append(
+                SharedMapping(area.start, area.size, area.prot, area.offset, inode, area.path, kind)
             )
-            one.kind = _kind_of(one)
-            found.append(one)
     return found
 
 
-def _kind_of(one: SharedMapping) -> Kind:
-    link = one.link
+def _kind_of(one: Mapping) -> Kind:
+    link = one.path
     if link.startswith("/SYSV"):
         return kinds.SYSV_MAP
     if link.startswith(("anon_inode:", "/anon_hugepage", "/secretmem", "socket:")) or not link:
@@ -65,20 +64,10 @@ def _is_sqlite_index(path: str) -> bool:
     return path.endswith("-shm") and os.path.exists(database) and os.path.exists(f"{database}-wal")
 
 
-@dataclass(frozen=True)
-class PrivateMapping:
-    """An area that is mapped privately from a file that has no name any more."""
-
-    start: int
-    size: int
-    prot: int
-    link: str
-
-
-def private_mappings_of_unlinked() -> list[PrivateMapping]:
-    """Those that a restore would have to make a file for."""
+def private_mappings_of_unlinked() -> list[Mapping]:
+    """Areas mapped privately from a file without a name, for which a restore would make a file."""
     return [
-        PrivateMapping(area.start, area.size, area.prot, area.path)
+        area
         for area in maps.mappings()
         if area.permissions[3] == "p"
         and area.path.endswith(" (deleted)")

@@ -21,9 +21,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rekindle.forkserver import kinds
-from rekindle.forkserver.mappings import PrivateMapping, SharedMapping
+from rekindle.forkserver.mappings import SharedMapping
 from rekindle.forkserver.open_files import OpenFile, is_inheritable
 from rekindle.linux import memory
+from rekindle.linux.maps import Mapping
 
 SHM = "/dev/shm"
 _F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
@@ -88,7 +89,7 @@ def _size_of(one: MemoryObject) -> int:
     return max(area.offset + area.size for area in one.mappings)
 
 
-def settle(objects: list[MemoryObject], private: list[PrivateMapping]) -> None:
+def settle(objects: list[MemoryObject], private: list[Mapping]) -> None:
     """In the template: make each a memory file. Raises OSError."""
     for one in objects:
         if one.is_large:
@@ -167,12 +168,9 @@ def _replace(one: MemoryObject, fresh: int) -> None:
     os.ftruncate(fresh, one.size)
     if one.handle >= 0:
         _copy_file(one.handle, fresh)
-    elif one.files:
-        source = os.open(f"/proc/self/fd/{one.files[0].fd}", os.O_RDONLY | os.O_CLOEXEC)
-        _copy_file(source, fresh)
-        os.close(source)
-    elif one.path:
-        source = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC)
+    elif one.files or one.path:
+        path = f"/proc/self/fd/{one.files[0].fd}" if one.files else one.path
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         _copy_file(source, fresh)
         os.close(source)
     else:
