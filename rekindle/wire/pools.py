@@ -34,11 +34,6 @@ class Level(enum.Enum):
         """How a runner comes to be from here."""
         return _STRATEGIES[self]
 
-    @property
-    def has_snapshot(self) -> bool:
-        """Whether a runner at this level maps, or is made from, a snapshot."""
-        return self in (Level.MAPPED, Level.CACHED, Level.DISK)
-
 
 _STRATEGIES = {
     Level.WARM: Strategy.WARM,

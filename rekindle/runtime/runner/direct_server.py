@@ -112,9 +112,7 @@ class DirectCalls:
         done.value = None
         if failure is not None:
             status = wire.CANCELLED if done.cancelled else wire.FAILED
-            record = record_exception(failure)
-            fields = (record.data, record.type_name, record.message, record.traceback)
-            packed = Packed(pickle.dumps(fields, 5))
+            packed = Packed(pickle.dumps(tuple(record_exception(failure)), 5))
             page.fail()
             # With it go the frames that hold the arguments: the answer says that they are gone.
             done.failure = failure = None
