@@ -136,7 +136,7 @@ def check_criu() -> Check:
         found = criu.find()
     except CriuNotFoundError as error:
         return Check("CRIU", Status.FAIL, str(error), "rekindle setup criu")
-    return Check("CRIU", Status.OK, f"{found.version_text}, `criu check` passes ({found.binary})")
+    return Check("CRIU", Status.OK, f"{found.version}, `criu check` passes ({found.binary})")
 
 
 def check_pycriu() -> Check:

@@ -21,7 +21,7 @@ from rekindle.snapshot.mapped.rewrite import Rewritten
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import commit, ingredients, manifest
 
-_CRIU = Criu(("criu",), (4, 1, 1), "4.1.1", "/usr/sbin/criu")
+_CRIU = Criu(("criu",), "4.1.1", "/usr/sbin/criu")
 
 
 @pytest.fixture

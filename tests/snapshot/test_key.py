@@ -16,7 +16,7 @@ from rekindle.snapshot.key import Ingredients
 from rekindle.wire.spec import FunctionSpec
 from tests.snapshot.conftest import ingredients
 
-_CRIU = Criu(("criu",), (4, 1, 1), "4.1.1", "/usr/sbin/criu")
+_CRIU = Criu(("criu",), "4.1.1", "/usr/sbin/criu")
 
 
 def _changed(field: dataclasses.Field[object]) -> Ingredients:

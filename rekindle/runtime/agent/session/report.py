@@ -20,7 +20,7 @@ def stats(node: Node) -> pb.NodeStats:
     return pb.NodeStats(
         pid=os.getpid(),
         max_runners=node.context.settings.max_runners,
-        criu=node.context.criu.version_text if node.context.criu else "",
+        criu=node.context.criu.version if node.context.criu else "",
         direct=node.leases.stats(),
         in_flight=node.in_flight.running,
         unconfirmed=node.in_flight.unconfirmed,
