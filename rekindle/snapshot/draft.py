@@ -8,8 +8,6 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rekindle.exception import InvalidError, SnapshotCreateError, SnapshotInvalidError
 from rekindle.linux.files import lock
@@ -65,10 +63,7 @@ def begin(to: SnapshotStore, key: str, *, needs_bytes: int = 0) -> Draft:
 
 @dataclass
 class Draft:
-    """A snapshot being made: dump into ``images``, then ``commit``; else ``discard``.
-
-    As a context manager it discards what was not committed.
-    """
+    """A snapshot being made: dump into ``images``, then ``commit``; else ``discard``."""
 
     store: SnapshotStore
     key: str
@@ -109,17 +104,6 @@ class Draft:
                 self.store.delete_tree(self.path)
             os.close(self._lock)
             self._lock = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.discard()
 
     def _complete(self, manifest: Manifest) -> None:
         started = time.monotonic()

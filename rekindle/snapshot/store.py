@@ -30,8 +30,6 @@ from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.use import Pin
 from rekindle.wire.logs import kv
 
-__all__ = ["Entry", "Pin", "Removal", "Snapshot", "SnapshotStore", "Usage"]
-
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
@@ -68,6 +66,10 @@ class SnapshotStore:
         path = self.root / key
         try:
             info = os.stat(path / MANIFEST)
+            seen = (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+            kept = self._manifests.get(key)
+            if kept is None or kept[0] != seen:
+                kept = self._manifests[key] = (seen, _read_manifest(key, path / MANIFEST))
         except FileNotFoundError:
             if path.is_dir():
                 raise SnapshotInvalidError(f"snapshot {key}: its manifest is missing") from None
@@ -76,11 +78,6 @@ class SnapshotStore:
             raise SnapshotInvalidError(
                 f"snapshot {key}: its manifest cannot be read: {error.strerror}"
             ) from error
-        seen = (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-        kept = self._manifests.get(key)
-        if kept is None or kept[0] != seen:
-            kept = (seen, _read_manifest(key, path / MANIFEST))
-            self._manifests[key] = kept
         return Snapshot(key, path, kept[1])
 
     def list(self) -> list[Entry]:
@@ -140,7 +137,7 @@ class SnapshotStore:
         return None
 
     def reasons(self, ingredients: Ingredients, refused: str = "") -> _Words:
-        """Why a snapshot of these ingredients has to be made anew, in words.
+        """Why a snapshot of these ingredients has to be made again, in words.
 
         ``refused`` is why the one of the same name was refused, if it was.
         """
@@ -204,7 +201,7 @@ class SnapshotStore:
         """Remove snapshots, least recently used first, until the rest is within the budget.
 
         The budget is the store's own unless given. None that is pinned or in ``keep`` goes; what
-        cannot be read goes first. ``dry_run`` tells what would go. Raises InvalidError for a bad
+        cannot be read goes first. ``dry_run`` reports what would go. Raises InvalidError for a bad
         budget in the environment.
         """
         limit = budget.of_store(self.root) if budget_bytes is None else budget_bytes
@@ -236,7 +233,7 @@ class SnapshotStore:
                 return removals
 
     def _remove_unless_pinned(self, key: str) -> int | None:
-        """Remove a snapshot, unless somebody has pinned it: None then, else the bytes freed."""
+        """Remove a snapshot, unless it is pinned: None then, else the bytes freed."""
         path = self.root / key
         with locked(self.root), use.claim(path) as free:
             if not free:
@@ -300,10 +297,6 @@ def _read_manifest(key: str, path: Path) -> Manifest:
         manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise SnapshotInvalidError(f"snapshot {key}: its manifest is not text") from None
-    except OSError as error:
-        raise SnapshotInvalidError(
-            f"snapshot {key}: its manifest cannot be read: {error.strerror}"
-        ) from error
     except SnapshotInvalidError as error:
         raise SnapshotInvalidError(f"snapshot {key}: {error}") from None
     if manifest.key != key:
