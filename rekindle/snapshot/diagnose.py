@@ -86,6 +86,19 @@ _SOCKETS_6_16 = (
     + _CLOSE_IT
 )
 
+_DELETED_MAP = (
+    "memory of the deleted file {path} is mapped, and threads use it or it is large: CRIU can "
+    "read it for root alone; make it in an enter(snap=False) hook, or start no threads before"
+)
+_LARGE_GHOST = (
+    "the deleted file {path} is still open or mapped{fd} and too large to save ({size} bytes): "
+    "close it in the enter(snap=True) hook"
+)
+_ENDS_EARLY = (
+    r"(?:Read \d+ bytes while \d+ expected (?:from|on)|Failed unpacking object \w+ from) "
+    r"(?P<path>[^\s:]+)"
+)
+
 _ANYWHERE: tuple[_Cause, ...] = (
     (r"No space left on device|Disk quota exceeded", "no space left on {where}"),
     (r"Read-only file system", "{where} is on a read-only file system"),
@@ -97,11 +110,7 @@ _ANYWHERE: tuple[_Cause, ...] = (
 )
 
 _DUMP: tuple[_Cause, ...] = (
-    (
-        r"Can't open mapped \[(?P<path>[^\]]*) \(deleted\)\]",
-        "memory of the deleted file {path} is mapped, and threads use it or it is large: CRIU can "
-        + "read it for root alone; make it in an enter(snap=False) hook, or start no threads before",
-    ),
+    (r"Can't open mapped \[(?P<path>[^\]]*) \(deleted\)\]", _DELETED_MAP),
     (r"Connected TCP socket", "a TCP connection is open{fd}: " + _CLOSE_IT),
     (r"External socket is used|Can't dump half of stream unix connection", _external_unix),
     (r"Can't get 1:(?:16|34) opt: Operation not supported", _SOCKETS_6_16),
@@ -113,11 +122,7 @@ _DUMP: tuple[_Cause, ...] = (
         r"Some file locks are hold",
         "a file lock is held: release it (close the file that was locked)",
     ),
-    (
-        r"Can't dump ghost file (?P<path>.+?) of (?P<size>\d+) size",
-        "the deleted file {path} is still open or mapped{fd} and too large to save ({size} bytes): "
-        + "close it in the enter(snap=True) hook",
-    ),
+    (r"Can't dump ghost file (?P<path>.+?) of (?P<size>\d+) size", _LARGE_GHOST),
     (
         r"Can't dump file (?P<number>-?\d+) of that type \[\w+\] \((?P<kind>\w+) (?P<name>[^)]+)\)",
         _device,
@@ -166,11 +171,7 @@ _RESTORE: tuple[_Cause, ...] = (
         "an address that the snapshot listens on is in use: listen in an enter(snap=False) hook",
     ),
     (r"tty: (?:Unable to open|Can't open)", "a terminal that was open in the snapshot is in use"),
-    (
-        r"(?:Read \d+ bytes while \d+ expected (?:from|on)|Failed unpacking object \w+ from) "
-        + r"(?P<path>[^\s:]+)",
-        _damaged,
-    ),
+    (_ENDS_EARLY, _damaged),
     (r"[Mm]agic doesn't match for (?P<path>\S+)", _damaged),
     (r"Unexpected EOF on \(empty-image\)", "an image file is missing"),
     (r"Can't read pages data|pages-\d+\.img", "the memory pages are missing or truncated"),

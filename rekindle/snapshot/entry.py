@@ -43,10 +43,6 @@ class Snapshot:
         at = self.manifest.mapping.get("page_files_at")
         return at is not None and Path(at).parents[1] != self.path
 
-    def images_for(self, mapped: bool) -> Path:
-        """The directory to restore from: the mapped images if asked for and there."""
-        return self.mapped if mapped and self.is_mapped else self.images
-
 
 @dataclass(frozen=True)
 class Entry:

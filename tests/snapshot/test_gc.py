@@ -208,16 +208,12 @@ def test_a_mapped_restore_works_after_the_others_went_and_its_runner_keeps_it(
     snapshot = commit_real()
     pin = store.pin(snapshot.key)
     assert pin is not None
-    with sandbox.restored(
-        criu, snapshot.images_for(True), snapshot.manifest.control_pipe
-    ) as runner:
+    with sandbox.restored(criu, snapshot.mapped, snapshot.manifest.control_pipe) as runner:
         assert runner.rc == 0, runner.log
         assert {one.key for one in store.gc(0)} == {one.key for one in others}
         assert runner.inside.answer() == "42"
         validate.validate_images(snapshot)
-        with sandbox.restored(
-            criu, snapshot.images_for(True), snapshot.manifest.control_pipe
-        ) as second:
+        with sandbox.restored(criu, snapshot.mapped, snapshot.manifest.control_pipe) as second:
             assert second.rc == 0, second.log
             assert second.inside.answer() == "42"
         pin.release()

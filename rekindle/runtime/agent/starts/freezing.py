@@ -139,12 +139,7 @@ async def _dump(
         started = time.monotonic()
         async with asyncio.timeout(DUMP_TIMEOUT_S):
             ended = await template.sandbox.run(
-                command.dump_argv(
-                    context.criu,
-                    pid=pid,
-                    images_dir=draft.images,
-                    leave_running=False,
-                ),
+                command.dump_argv(context.criu, pid=pid, images_dir=draft.images),
                 env=criu_environment(),
                 run_dir=context.spawner.feature_cache_dir,
                 nice=NICENESS,
