@@ -114,11 +114,11 @@ def collect_snapshots(budget: str | None, dry_run: bool) -> None:
     """
     store = _store()
     limit = parse_size(budget) if budget else None
-    for gone in store.gc(limit, dry_run=dry_run):
+    for entry, freed in store.gc(limit, dry_run=dry_run):
         word = "would remove" if dry_run else "removed"
         click.echo(
-            f"{word} {gone.key} {gone.app}.{gone.function} "
-            f"({size(gone.freed_bytes)}, last used {_ago(gone.last_used)} ago)"
+            f"{word} {entry.key} {entry.app}.{entry.function} "
+            f"({size(freed)}, last used {_ago(entry.last_used)} ago)"
         )
     usage = store.usage()
     limit = usage.budget_bytes if limit is None else limit
@@ -173,8 +173,8 @@ def _describe(
     )
     return {
         "key": entry.key,
-        "app": manifest.app if manifest else "",
-        "function": manifest.function if manifest else "",
+        "app": entry.app,
+        "function": entry.function,
         "size_bytes": entry.size_bytes,
         "created": entry.created,
         "last_used": entry.last_used,
