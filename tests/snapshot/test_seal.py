@@ -15,7 +15,7 @@ from rekindle.exception import CriuNotFoundError, SnapshotInvalidError
 from rekindle.snapshot import machine, seal, validate
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.manifest import FORMAT
-from rekindle.snapshot.mapped.rewrite import NotMappableError
+from rekindle.snapshot.mapped.areas import NotMappableError
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import CommitReal, commit

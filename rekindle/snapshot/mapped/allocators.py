@@ -52,21 +52,16 @@ class Library:
     size: int | None  # when it was mapped; None where the images do not tell
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What was found: names of libraries whose allocator keeps areas with MAP_NORESERVE."""
-
-    keep_unreserved: tuple[str, ...] = ()
-
-
 def inspect(
     libraries: Iterable[Library],
     *,
     root: Path = Path("/"),
     memory: Path | None = None,
     overcommit: str | None = None,
-) -> Verdict:
-    """Look into the libraries, found under ``root``.
+) -> tuple[str, ...]:
+    """Those of the libraries whose allocator keeps areas with MAP_NORESERVE; paths.
+
+    The libraries are found under ``root``.
 
     ``memory`` is a file that remembers what was found, by path, size and time of change.
     ``overcommit`` is the kernel's setting, asked for by default. Raises NotMappableError, naming
@@ -96,7 +91,7 @@ def inspect(
             f"{keep[0]} carries jemalloc, whose memory cannot be told apart where "
             "vm.overcommit_memory is 2"
         )
-    return Verdict(tuple(keep))
+    return tuple(keep)
 
 
 def _overcommit() -> str:

@@ -20,8 +20,6 @@ from rekindle.snapshot.mapped.areas import PAGE_BYTES, NotMappableError, Rules
 from rekindle.snapshot.mapped.chunks import ChunkFinder
 from rekindle.snapshot.mapped.plan import Held, Piece, Plan, Run
 
-__all__ = ["Limits", "NotMappableError", "Rewritten", "rewrite"]
-
 #: Areas of one process at most, as a share of the kernel's limit: the program will want some more.
 _SHARE_OF_MAP_COUNT = 0.25
 _O_RDONLY = 0
@@ -90,12 +88,12 @@ def rewrite(
     memories = [work.read_memory(path) for path in sorted(plain.glob("mm-*.img"))]
     if len({one.head.pages_id for one in memories}) != len(memories):
         raise NotMappableError("two processes share one page file")
-    verdict = allocators.inspect(
+    unreserved = allocators.inspect(
         work.libraries(vma for one in memories for vma in one.vmas),
         root=libraries_at,
         memory=memory,
     )
-    rules = Rules(small_bytes, map_huge_pages, keep_unreserved=bool(verdict.keep_unreserved))
+    rules = Rules(small_bytes, map_huge_pages, keep_unreserved=bool(unreserved))
     for one in memories:
         work.rewrite_memory(one, rules)
     work.finish()
@@ -108,7 +106,7 @@ def rewrite(
         written_bytes=sum((target / name).stat().st_blocks * 512 for name in work.written),
         elapsed_ms=(time.monotonic() - started) * 1e3,
         kept={reason.value: count for reason, count in work.kept.items()},
-        kept_for=verdict.keep_unreserved,
+        kept_for=unreserved,
     )
 
 
