@@ -114,19 +114,13 @@ def save(directory: Path, working_set: WorkingSet) -> None:
 
 def load(directory: Path) -> WorkingSet | None:
     """The one that is kept with a snapshot; None when there is none that can be read."""
+    raw = files.recall(directory / NAME)
     try:
-        raw = json.loads((directory / NAME).read_text())
-        return WorkingSet(
-            {
-                str(name): [(int(offset), int(length)) for offset, length in ranges]
-                for name, ranges in raw.items()
-            }
-        )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        ranges = {name: [(int(at), int(size)) for at, size in one] for name, one in raw.items()}
+    except (ValueError, TypeError) as error:
         log.warning("working set unreadable", extra=kv(path=directory, reason=error))
         return None
+    return WorkingSet(ranges) if ranges else None
 
 
 def prefetch(directory: Path, working_set: WorkingSet) -> int:
