@@ -185,7 +185,8 @@ def _replace(one: MemoryObject, fresh: int) -> None:
     if one.seals and not one.path:
         fcntl.fcntl(fresh, _F_ADD_SEALS, one.seals)
     if one.handle < 0:
-        one.handle = _high(fresh)
+        # Out of the way of numbers that user code counts on.
+        one.handle = fcntl.fcntl(fresh, fcntl.F_DUPFD_CLOEXEC, 200)
     else:
         os.dup2(fresh, one.handle, inheritable=False)
     os.close(fresh)
@@ -199,11 +200,6 @@ def put_in_place(fd: int, targets: tuple[int, ...]) -> None:
     for target in targets:
         os.dup2(fd, target, inheritable=is_inheritable(target))
     os.close(fd)
-
-
-def _high(fd: int) -> int:
-    """A duplicate out of the way of numbers that user code counts on."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)
 
 
 def _seals_of(fd: int) -> int:

@@ -78,7 +78,8 @@ def _find_setters() -> Iterator[_Setter]:
     # One means that nothing in the template asked for another number.
     if torch is not None and getattr(torch, "get_num_threads", lambda: 0)() == 1:
         yield "OMP_NUM_THREADS", torch.set_num_threads
-    libraries = _loaded_libraries()
+    areas = (area for area in maps.mappings() if "x" in area.permissions)
+    libraries = {area.path for area in areas if ".so" in area.path}
     if torch is None:
         yield from _exported(libraries, "libgomp", ("omp_set_num_threads",), "OMP_NUM_THREADS")
     yield from _exported(libraries, "openblas", _OPENBLAS_SYMBOLS, "OPENBLAS_NUM_THREADS")
@@ -104,7 +105,3 @@ def _exported(
         found = next((symbol for symbol in symbols if hasattr(loaded, symbol)), None)
         if found is not None:
             yield variable, getattr(loaded, found)
-
-
-def _loaded_libraries() -> set[str]:
-    return {area.path for area in maps.mappings() if "x" in area.permissions and ".so" in area.path}

@@ -41,15 +41,11 @@ def installed(interpreter: str = "") -> Packages:
 
 def import_path(interpreter: str = "") -> list[str]:
     """``sys.path`` of an interpreter without what the current directory or a script adds."""
-    if not interpreter or _same_python(interpreter):
+    # Not by realpath: two virtual environments can share one base interpreter.
+    if not interpreter or os.path.abspath(interpreter) == os.path.abspath(sys.executable):
         return [entry for entry in sys.path if os.path.isabs(entry)]
     info = os.stat(interpreter)
     return list(_ask_path(interpreter, info.st_mtime_ns, info.st_size))
-
-
-def _same_python(interpreter: str) -> bool:
-    # Not by realpath: two virtual environments can share one base interpreter.
-    return os.path.abspath(interpreter) == os.path.abspath(sys.executable)
 
 
 @functools.lru_cache(maxsize=32)

@@ -88,12 +88,9 @@ def _touched(pagemap: int, start: int, end: int, offset: int) -> Iterator[Range]
         # The highest byte of each entry has the bits; a pattern finds the runs without a loop that
         # would keep the agent from its other work.
         for run in _PRESENT_OR_SWAPPED.finditer(entries[_HIGHEST_BYTE::8]):
-            yield _range(page + run.start(), page + run.end(), start, offset)
+            begin, end_of_run = ((page + one) * PAGE_BYTES for one in run.span())
+            yield offset + begin - start, end_of_run - begin
         page += count
-
-
-def _range(first: int, after: int, start: int, offset: int) -> Range:
-    return offset + first * PAGE_BYTES - start, (after - first) * PAGE_BYTES
 
 
 def _join(ranges: list[Range]) -> list[Range]:
