@@ -68,8 +68,8 @@ def park_inspection(
 
 def inspect(things: OpenThings, *, in_sandbox: bool) -> Inspection:
     """What follows from ``things``, and from what else is alive in this process."""
-    threads, strangers = _threads()
-    found = Inspection(threads, [f"thread {name} is alive" for name in strangers])
+    threads, harmful = _threads()
+    found = Inspection(threads, [f"thread {name} is alive" for name in harmful])
     for pid in process_state.other_processes(in_sandbox=in_sandbox):
         found.add_both(process_state.process_in_words(pid), "end it before the hook returns")
     for one in things.files:
@@ -134,7 +134,7 @@ def _threads() -> tuple[list[str], list[str]]:
     threading = sys.modules.get("threading")
     if threading is not None:
         python_names = {t.native_id: t.name for t in threading.enumerate() if t.native_id}
-    everyone, strangers = [], []
+    everyone, harmful = [], []
     for entry in sorted(os.listdir("/proc/self/task"), key=int):
         tid = int(entry)
         if tid == os.getpid():
@@ -148,5 +148,5 @@ def _threads() -> tuple[list[str], list[str]]:
         label = f"{name or native} ({'Python' if name else 'native'}, id {tid})"
         everyone.append(label)
         if name not in HARMLESS_THREADS:
-            strangers.append(label)
-    return everyone, strangers
+            harmful.append(label)
+    return everyone, harmful

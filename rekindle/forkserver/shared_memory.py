@@ -1,6 +1,6 @@
 """Shared memory and unlinked files of a template, brought into a form that every copy can have.
 
-At the park each becomes a memory file (memfd) of the template, as CRIU makes a memfd anew for every
+At the park each becomes a memory file (memfd) of the template, as CRIU makes a new memfd for each
 restored copy, where files in a directory that all see would meet. A forked copy gets a memory file
 of its own with the same content. What has a name in /dev/shm gets it back in each runner, in the
 /dev/shm that is that runner's own.

@@ -179,7 +179,7 @@ def check_kernel() -> Check:
 
 
 def kernel_version(release: str) -> tuple[int, int]:
-    """(6, 18) of "6.18.44-generic"; (0, 0) where it cannot be told."""
+    """(6, 18) of "6.18.44-generic"; (0, 0) where it is not known."""
     found = re.match(r"(\d+)\.(\d+)", release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 

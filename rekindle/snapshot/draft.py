@@ -46,7 +46,7 @@ def begin(to: SnapshotStore, key: str, *, needs_bytes: int = 0) -> Draft:
     try:
         with locked(to.root):  # so that no sweep sees the directory before its own lock
             path.mkdir(mode=0o700)
-            # This lock goes with the process, so it tells live drafts from abandoned ones,
+            # This lock goes with the process, so it distinguishes live drafts from abandoned ones,
             # even between agents that cannot see each other's PIDs.
             held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             lock(held)

@@ -12,7 +12,7 @@ from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A committed snapshot whose manifest can be read; ``validate`` tells whether it fits."""
+    """A committed snapshot whose manifest can be read; ``validate`` checks whether it fits."""
 
     key: str
     path: Path

@@ -93,7 +93,7 @@ def fetch_pycriu(
 def _unpacked(
     prefix: Path, wanted: tuple[str, ...], keyring: Path | None, progress: Progress
 ) -> Iterator[Path]:
-    """A directory beside ``prefix`` with the packages unpacked; removed unless it was moved."""
+    """A directory next to ``prefix`` with the packages unpacked; removed unless it was moved."""
     missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
     if missing:
         raise SetupError(f"{' and '.join(missing)} not found: use a Debian machine, {_OTHERWISE}")

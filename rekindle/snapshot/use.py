@@ -72,14 +72,14 @@ def pin(directory: Path) -> Pin | None:
 
 @contextlib.contextmanager
 def claim(directory: Path) -> Iterator[bool]:
-    """Keep others from pinning the snapshot in the block; False when somebody has pinned it.
+    """Keep others from pinning the snapshot in the block; False when it is pinned.
 
     Whoever waits for a pin gets it after the block, if the snapshot is still there.
     """
     try:
         fd = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        yield True  # without the file nobody can
+        yield True  # without the file no one can
         return
     try:
         yield files.try_lock(fd)
@@ -88,6 +88,6 @@ def claim(directory: Path) -> Iterator[bool]:
 
 
 def is_pinned(directory: Path) -> bool:
-    """Whether somebody holds a pin at this moment."""
+    """Whether a pin is held at this moment."""
     with claim(directory) as free:
         return not free

@@ -20,7 +20,7 @@ from rekindle.wire.usercode import came_by_signal, text_of
 _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Frames of these at the top of a traceback say nothing about the user's program.
 _MACHINERY = (_PACKAGE_DIR, "<frozen importlib")
-#: Exceptions that travel with one; the text tells of those beyond.
+#: Exceptions that travel with one; the text mentions those beyond.
 _MAX_LINKED = 500
 #: The texts of a record, in characters; what is beyond is left out of the middle, and it is said.
 MAX_MESSAGE = 64 * 1024

@@ -88,8 +88,8 @@ def configure(component: str, environ: Mapping[str, str] | None = None) -> None:
         ("REKINDLE_LOG_LEVEL", level, LEVELS, "info"),
     ):
         if value not in known:
-            told = kv(name=name, value=value, known=", ".join(known), used=used)
-            logging.getLogger(__name__).warning("unknown setting", extra=told)
+            fields = kv(name=name, value=value, known=", ".join(known), used=used)
+            logging.getLogger(__name__).warning("unknown setting", extra=fields)
 
 
 def last_words(component: str, event: str, error: BaseException) -> bytes:

@@ -56,7 +56,7 @@ def enter() -> int | None:
 
 
 def _try_all() -> None:
-    """Make what every runner will need, once: what is forbidden is known before anybody waits."""
+    """Make what every runner will need, once: what is forbidden is known before a call waits."""
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     namespaces.unshare(namespaces.CLONE_NEWPID)

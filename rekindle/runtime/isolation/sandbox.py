@@ -80,7 +80,7 @@ class Sandbox:
         fds: Mapping[int, int] | None = None,
         **options: int | str,
     ) -> asyncio.Future[JobExit]:
-        """Start a process in the namespaces; the future tells how it ended.
+        """Start a process in the namespaces; the future says how it ended.
 
         ``fds`` maps numbers in the new process to descriptors of ours; the rest is closed and 0..2
         are the null device unless given. ``options``: see ``init._start``. Raises StartError.
@@ -357,4 +357,4 @@ def _pid_here(pidfd: int) -> int:
         for line in info:
             if line.startswith("Pid:"):
                 return int(line.split()[1])
-    raise InternalFailure("this kernel tells no process id of a pidfd")
+    raise InternalFailure("this kernel reports no process id of a pidfd")

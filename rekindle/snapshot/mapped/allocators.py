@@ -6,11 +6,11 @@ sources, and tried: a restored process gets zeros from each), so they are not lo
 own mimalloc, active or not, does no harm. jemalloc hands discarded memory out as zeros without
 looking, and a restored process was seen to read old data in ``pl.zeros()``.
 
-jemalloc's areas can be told from others: from release 5 on it maps all its memory with
+jemalloc's areas can be distinguished from others: from release 5 on it maps all its memory with
 MAP_NORESERVE wherever the kernel overcommits, and the kernel merges no area with that flag with
 one without. Those areas stay anonymous. glibc's own with that flag (arenas of threads, stacks)
 stay with them, which costs little. WebAssembly and JavaScript engines reset memory in the same
-way, and theirs cannot be told apart: such a snapshot is copied.
+way, and theirs cannot be distinguished: such a snapshot is copied.
 
 A library is recognised by text that its code prints or parses, not by symbols, which are stripped
 or renamed. Found in a library that never ran it, it costs speed, not correctness.
@@ -49,7 +49,7 @@ class Library:
     """A file that the process has mapped code from."""
 
     path: str  # as the process sees it
-    size: int | None  # when it was mapped; None where the images do not tell
+    size: int | None  # when it was mapped; None where the images do not say
 
 
 def inspect(

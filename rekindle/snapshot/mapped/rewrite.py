@@ -1,4 +1,4 @@
-"""Writes the images of a mapped snapshot beside those of the plain one, which stays as it is.
+"""Writes the images of a mapped snapshot next to those of the plain one, which stays as it is.
 
 CRIU's page file is mapped in place: nothing of it is copied but the runs that are not mapped.
 Where that takes too many areas, the mapped pages go to a file laid out as memory is (`sparse`).
@@ -33,7 +33,7 @@ class Limits:
     """Where one way gets worse than another. The defaults are measured; tests use others."""
 
     min_run_pages: int = plan.MIN_RUN_PAGES
-    in_place_areas: int = 4096  # of one process; more, and its memory is laid out anew
+    in_place_areas: int = 4096  # of one process; more, and its memory is laid out again
     areas: int | None = None  # of one process at all; None for a share of vm.max_map_count
     sparse_gain: float = 2.0  # a second copy of the memory must make the pieces so much fewer
 

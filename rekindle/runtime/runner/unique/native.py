@@ -4,8 +4,8 @@ A library is known by the symbol with which it is made to ask the system again. 
 have several of a kind: the system's, one in a wheel, one inside an extension module. So all
 mapped files are looked through, for what they export and for what they hide.
 
-Those that watch the process id, as OpenSSL does, or are told by ``fork`` (pthread_atfork) notice a
-fork but no restore, as the process id is the same in every restored copy.
+Those that watch the process id, as OpenSSL does, or that ``fork`` notifies (pthread_atfork), notice
+a fork but no restore, as the process id is the same in every restored copy.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _FUNCTIONS: dict[str, Callable[[int], Callable[[], None]]] = {
     "randombytes_stir": _call,  # libsodium
 }
 #: A part of the name of a hidden function, as Rust's compiler writes it.
-#: Rust's rand to 0.8 tells its generators, those of all threads, of a fork by it.
+#: Rust's rand to 0.8 notifies its generators, those of all threads, of a fork by it.
 _FORK_HANDLER = "reseeding4fork12fork_handler"
 #: Rust's rand from 0.9 on does nothing at a fork. This is the calling thread's generator.
 _THREAD_GENERATOR = "THREAD_RNG_KEY"
