@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from rekindle.controller.core import Core
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.starts import Start
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.retention import Retention
-from rekindle.controller.state import Agent, Function
+from rekindle.controller.state import Agent, Function, State
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
@@ -28,27 +28,18 @@ _PATIENCE_S = 1.0
 _SLICE = 32
 
 
+@dataclass(eq=False)
 class StatusReport:
     """Makes the report."""
 
-    def __init__(
-        self,
-        core: Core,
-        store: QueueStore,
-        link: RedisLink,
-        metrics: Metrics,
-        scaler: Scaler,
-        letters: DeadLetters,
-        retention: Retention,
-    ) -> None:
-        self._state = core.state
-        self._store = store
-        self._link = link
-        self._metrics = metrics
-        self._scaler = scaler
-        self._letters = letters
-        self._retention = retention
-        self._started = time.monotonic()
+    _state: State
+    _store: QueueStore
+    _link: RedisLink
+    _metrics: Metrics
+    _scaler: Scaler
+    _letters: DeadLetters
+    _retention: Retention
+    _started: float = field(default_factory=time.monotonic)
 
     async def make(self, *, pools: bool = True) -> pb.StatusReply:
         """Apps, functions with their queues, agents with their last heartbeat, Redis.

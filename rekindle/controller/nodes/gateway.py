@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from dataclasses import dataclass
 
 import grpc
 import grpc.aio
@@ -29,14 +30,14 @@ _EOF: object = grpc.aio.EOF  # type: ignore[attr-defined]
 _AGENT = re.compile(r"ag-[0-9A-Za-z_-]{1,64}")
 
 
+@dataclass(eq=False)
 class AgentGateway:
     """Implements ``rekindle.v1.AgentGateway``."""
 
-    def __init__(self, agents: Agents, inbox: AgentInbox, apps: Apps, registry: Registry) -> None:
-        self._agents = agents
-        self._inbox = inbox
-        self._apps = apps
-        self._registry = registry
+    _agents: Agents
+    _inbox: AgentInbox
+    _apps: Apps
+    _registry: Registry
 
     async def Session(self, requests: object, context: Context) -> None:
         """An agent's stream: its messages in, what it is to do out."""

@@ -31,14 +31,13 @@ from rekindle.controller.state import (
 from rekindle.wire import rekindle_pb2 as pb
 
 
+@dataclass(eq=False)
 class Dispatcher:
     """The way of ready inputs to the agents, and of delayed ones to being ready."""
 
-    def __init__(self, core: Core, table: InputTable) -> None:
-        self._state = core.state
-        self._events = core.events
-        self._table = table
-        self._turn = 0
+    _core: Core
+    _table: InputTable
+    _turn: int = 0
 
     # ---- later
 
@@ -91,7 +90,7 @@ class Dispatcher:
             if work is None:
                 continue
             most, depth = function.max_containers, work.entry.call.depth
-            agents = self._state.agents.values()
+            agents = self._core.state.agents.values()
             seen = [AgentAt(one, depth) if depth else one for one in agents]
             chosen = choose_agent(
                 [one for one in seen if _takes(one, function, filling)],
@@ -116,7 +115,7 @@ class Dispatcher:
                 table.assign_detached(work, agent)
                 _send(agent, work, [work.input], work.delivery)
             if function.backlog and not function.loading:
-                self._events.publish(RoomFreed(function))
+                self._core.publish(RoomFreed(function))
         for (agent, _), part in messages.items():
             _send(agent, part, list(part.out.values()), 1)
 

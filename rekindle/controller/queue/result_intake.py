@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import InputRetried
@@ -37,24 +38,16 @@ _TRIED_AGAIN = (pb.FAILURE, pb.TIMEOUT)
 _PLAIN = (pb.SUCCESS, pb.CANCELLED)
 
 
+@dataclass(eq=False)
 class ResultIntake:
     """Completes inputs with the results of agents, or tries them again."""
 
-    def __init__(
-        self,
-        core: Core,
-        table: InputTable,
-        dispatcher: Dispatcher,
-        completer: Completer,
-        finalizer: Finalizer,
-        loader: StreamLoader,
-    ) -> None:
-        self._core = core
-        self._table = table
-        self._dispatcher = dispatcher
-        self._completer = completer
-        self._finalizer = finalizer
-        self._loader = loader
+    _core: Core
+    _table: InputTable
+    _dispatcher: Dispatcher
+    _completer: Completer
+    _finalizer: Finalizer
+    _loader: StreamLoader
 
     # ---- results
 
@@ -206,7 +199,7 @@ class ResultIntake:
         assert spec is not None
         item.move(DetachedState.DELAYED)
         item.retries += 1
-        self._core.events.publish(InputRetried(item.call))
+        self._core.publish(InputRetried(item.call))
         due = time.time() + spec.delay_s(item.retries)
         await self._completer.keep_progress([item], int(due * 1000))
         if item.state is DetachedState.DELAYED and item.timer is None:

@@ -7,6 +7,7 @@ number up to which it was read, so one that is slow costs no memory here: it rea
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from rekindle.controller import names
 from rekindle.controller.core import Core
@@ -20,24 +21,21 @@ from rekindle.wire import rekindle_pb2 as pb
 _BATCHES = 64  # of the listing, read at once
 
 
+@dataclass(eq=False)
 class ResultStreams:
     """Delivers the results of submitted calls, and what is known of a call."""
 
-    def __init__(
-        self, core: Core, store: QueueStore, completer: Completer, loader: StreamLoader
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._store = store
-        self._completer = completer
-        self._loader = loader
+    _core: Core
+    _store: QueueStore
+    _completer: Completer
+    _loader: StreamLoader
 
     async def info(self, call_id: str) -> pb.CallInfo:
         """The call's inputs, how many are done, and how.
 
         Raises NotFoundError for a call that is not known, OutputExpiredError for an old one.
         """
-        call = self._state.calls.get(call_id)
+        call = self._core.state.calls.get(call_id)
         if call is not None:
             function_id = call.function.function_id
             app, name = call.function.app.name, call.function.name
@@ -46,7 +44,7 @@ class ResultStreams:
             function_id, app, name = (at.function_id, at.app, at.function) if at else ("", "", "")
         meta = await self._store.call_meta(function_id, call_id) if function_id else None
         if meta is None:
-            raise names.unknown_call(call_id, self._settings.result_ttl_s)
+            raise names.unknown_call(call_id, self._core.settings.result_ttl_s)
         return pb.CallInfo(
             call_id=call_id,
             function_id=function_id,
@@ -98,20 +96,20 @@ class ResultStreams:
                 self._completer.reap(call)
 
     async def _function_of(self, call_id: str) -> str:
-        call = self._state.calls.get(call_id)
+        call = self._core.state.calls.get(call_id)
         if call is not None:
             return call.function.function_id
         at = await self._store.index_of(call_id)
         if at is None:
-            raise names.unknown_call(call_id, self._settings.result_ttl_s)
+            raise names.unknown_call(call_id, self._core.settings.result_ttl_s)
         return at.function_id
 
     async def _watch(
         self, call_id: str, function_id: str, watcher: ResultWatcher
     ) -> tuple[Call | None, CallMeta | None]:
         """Register the watcher, then read how far the call is, so that no batch falls between."""
-        function = self._state.functions.get(function_id)
-        call = self._state.calls.get(call_id)
+        function = self._core.state.functions.get(function_id)
+        call = self._core.state.calls.get(call_id)
         if call is not None:
             call.watchers.append(watcher)
         meta = await self._store.call_meta(function_id, call_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import FunctionCode, StoredAgent, StoredApp, StoredFunction
@@ -13,12 +14,12 @@ from rekindle.wire.spec import FunctionSpec
 _FOREVER = 0.0
 
 
+@dataclass(eq=False)
 class Registry:
     """Apps, functions, agents and log lines on Redis."""
 
-    def __init__(self, link: RedisLink, instance: str) -> None:
-        self._link = link
-        self._instance = instance
+    _link: RedisLink
+    _instance: str
 
     # ---- apps and functions
 
