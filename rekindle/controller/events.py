@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rekindle.controller.nodes.agentnews import News
 from rekindle.controller.state import Agent, Call, Function
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -103,6 +104,7 @@ class HeartbeatReceived:
     """An agent reported on itself: ``Agent.stats``."""
 
     agent: Agent
+    news: News
 
 
 @dataclass(frozen=True, slots=True)

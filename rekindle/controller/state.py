@@ -302,6 +302,16 @@ class App:
     quiet: asyncio.Event = field(default_factory=asyncio.Event)  # set when accepting falls to 0
 
 
+@dataclass(slots=True)
+class Seen:
+    """How far an agent's heartbeats have been read (agentnews.py)."""
+
+    start: int = 0
+    eviction: int = 0
+    #: Function id -> direct calls, and the seconds that they ran.
+    direct: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+
 @dataclass(slots=True, eq=False)
 class Agent:
     """A connected agent, or one whose connection broke a moment ago (``outbox`` is None)."""
@@ -321,6 +331,7 @@ class Agent:
     nested: dict[str, dict[int, tuple[int, float]]] = field(default_factory=dict)
     known_functions: set[str] = field(default_factory=set)  # had an input or a template here
     stats: pb.NodeStats = field(default_factory=pb.NodeStats)
+    seen: Seen = field(default_factory=Seen)
     warm_functions: frozenset[str] = frozenset()  # has a runner or template now, by heartbeat
     heard: float = field(default_factory=time.monotonic)
     joined: float = field(default_factory=time.time)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rekindle.controller.metrics.metrics import Metrics
-from rekindle.controller.metrics.starts import Start
+from rekindle.controller.metrics.starts import seconds_of, strategy_of
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.retention import Retention
@@ -144,16 +144,17 @@ def _agent(agent: Agent) -> pb.AgentStatus:
     )
 
 
-def _start(agent_id: str, label: str, start: Start) -> pb.StartStatus:
+def _start(agent_id: str, label: str, start: pb.RunnerStart) -> pb.StartStatus:
+    seconds = seconds_of(start)
     return pb.StartStatus(
         agent_id=agent_id,
         function=label,
         function_id=start.function_id,
         runner_id=start.runner_id,
-        strategy=start.strategy,
-        ok=start.ok,
-        reason=start.reason,
-        at=start.ended_at,
-        ms=round(1000 * start.seconds, 3),
-        phases={name: round(1000 * seconds, 3) for name, seconds in start.phases.items()},
+        strategy=strategy_of(start),
+        ok=not start.error,
+        reason=start.error,
+        at=start.at_ns / 1e9 + seconds,
+        ms=round(1000 * seconds, 3),
+        phases={name: round(ms, 3) for name, ms in start.phases_ms.items()},
     )

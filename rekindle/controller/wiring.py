@@ -151,9 +151,9 @@ class Parts:
                 self.pools.results(done)
             case BlobsReleased(keys):
                 self.blobs.drop(keys)
-            case HeartbeatReceived(agent):
-                self.metrics.heartbeat(agent)
-                scaler.heartbeat(agent)
+            case HeartbeatReceived(agent, news):
+                self.metrics.heartbeat(agent, news)
+                scaler.heartbeat(agent, news)
             case InputRetried(call):
                 self.metrics.retried(call.function)
             case InputsRedelivered(call, count):

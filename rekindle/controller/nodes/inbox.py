@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rekindle.controller.core import Core
 from rekindle.controller.events import HeartbeatReceived, ResultsReceived
 from rekindle.controller.logs.logbook import Logbook
+from rekindle.controller.nodes.agentnews import news_of
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.queue.reaper import Reaper
 from rekindle.controller.queue.redelivery import Redelivery
@@ -65,7 +66,7 @@ class AgentInbox:
     def _heartbeat(self, agent: Agent, stats: pb.NodeStats) -> None:
         agent.heartbeats += 1
         agent.stats = stats
-        self._core.publish(HeartbeatReceived(agent))
+        self._core.publish(HeartbeatReceived(agent, news_of(agent)))
         entries: list[pb.RunnerStats | pb.PoolStats] = [*stats.runners, *stats.pools]
         agent.warm_functions = frozenset(entry.function_id for entry in entries)
         for app_id in {entry.app_id for entry in entries} - self._core.state.apps.keys() - {""}:

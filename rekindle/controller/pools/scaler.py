@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import policies
-from rekindle.controller.metrics.starts import Start
-from rekindle.controller.nodes.agentnews import AgentNews
+from rekindle.controller.metrics.starts import seconds_of
+from rekindle.controller.nodes.agentnews import News
 from rekindle.controller.policies.policy import Policy
 from rekindle.controller.pools import pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog
@@ -71,7 +71,6 @@ class Scaler:
         self._due: list[tuple[float, int, PoolState]] = []
         self._order = itertools.count()
         self._clock = _clock()
-        self._news = AgentNews()
         self._told: dict[str, set[Key]] = {}  # agent id -> pools of its last heartbeat
         self._orders = PlanPublisher(state)
         self._tidied = 0.0
@@ -128,7 +127,7 @@ class Scaler:
             self._touch(pool, now=True)
         self.tick()
 
-    def heartbeat(self, agent: Agent) -> None:
+    def heartbeat(self, agent: Agent, news: News) -> None:
         """An agent reported on itself."""
         now = self._clock()
         told, before_told = set(), self._told.get(agent.agent_id, set())
@@ -153,22 +152,24 @@ class Scaler:
                 pool.reported.pop(agent.agent_id, None)
                 if pool.rested(now):
                     self._touch(pool)
-        for start in self._news.starts(agent):
+        for start in news.starts:
             function = self._state.functions.get(start.function_id)
-            if function is not None and start.ok:
+            if function is not None and not start.error:
                 self._started(function, start)
-        for eviction in self._news.evictions(agent):
+        for eviction in news.evictions:
             pool = self._pools.get((eviction.function_id, ""))
             if pool is not None:  # some policies learn from it
                 self._policy(pool.effective).evicted(eviction.priority)
-        for function_id, calls, seconds in self._news.direct(agent):
+        for function_id, calls, seconds in news.direct:
             function = self._state.functions.get(function_id)
-            if function is not None:
+            # The first heartbeat reports what was before this controller's time.
+            if function is not None and agent.heartbeats > 1:
                 self._called_directly(function, calls, seconds, now)
 
-    def _started(self, function: Function, start: Start) -> None:
+    def _started(self, function: Function, start: pb.RunnerStart) -> None:
         costs = self.costs.of(f"{function.app.name}.{function.name}")
-        costs.started("restore_disk" if start.from_disk else start.strategy, start.seconds)
+        kind = "restore_disk" if start.from_disk else start.strategy
+        costs.started(kind, seconds_of(start))
         key = (start.function_id, start.params)
         pool = self._pools.get(key) or self._pools.get((start.function_id, ""))
         if pool is not None:
@@ -177,10 +178,10 @@ class Scaler:
     def _called_directly(self, function: Function, count: int, seconds: float, now: float) -> None:
         known = [p for p in self._of(function) if p.digest]
         pool = known[0] if len(known) == 1 else self._pool(function, "", b"")
-        pool.direct(count, max(0.0, seconds), now)
+        pool.direct(count, seconds, now)
         name = (pool.label, pool.digest)
         self.arrivals.arrived(name, count, now)
-        self.arrivals.served(name, count, max(0.0, seconds))
+        self.arrivals.served(name, count, seconds)
         if pool.replan_at <= now:
             self._touch(pool)
 
@@ -380,7 +381,6 @@ class Scaler:
         for function_id in gone:
             self._of_function.pop(function_id, None)
             self._tasks.spawn(self.book.forget(function_id), "forget pool settings")
-        self._news.forget_but(agents)
         for agent_id in self._told.keys() - agents.keys():
             del self._told[agent_id]
 
