@@ -16,7 +16,7 @@ from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.queue.canceller import Canceller
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.state import App, Function
-from rekindle.controller.storage.records import FunctionCode, StoredApp
+from rekindle.controller.storage.records import StoredApp
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
@@ -44,41 +44,33 @@ class Apps:
         names.check_app_id(request.app_id)
         if request.app_id in self._core.state.closed_apps:
             raise ExecutionError(f"the app {request.name!r} was closed; make a new id to run it")
-        specs: dict[str, FunctionSpec] = {}
-        codes: dict[str, FunctionCode] = {}
-        handles: list[pb.FunctionHandle] = []
+        functions: dict[str, tuple[FunctionSpec, pb.FunctionDef]] = {}
         for definition in request.functions:
             spec = spec_of(definition.spec)
             if not (spec.name and spec.app_name):
                 raise InvalidError("a function of the app has no name")
-            function_id = names.function_id(spec.revision(), request.app_id)
-            specs[function_id] = spec
-            codes[function_id] = FunctionCode(
-                app_id=request.app_id,
-                spec=spec,
-                code=definition.code,
-                secrets=dict(definition.secrets),
-                source_digest=request.source.digest,
-                source=request.source.data,
-            )
-            handles.append(pb.FunctionHandle(name=spec.name, function_id=function_id))
-        await self._registry.save_app(request.app_id, request.name, request.ephemeral, codes)
+            functions[names.function_id(spec.revision(), request.app_id)] = (spec, definition)
+        await self._registry.save_app(request, functions)
         app = await self._open(request.app_id, request.name, request.ephemeral)
-        for function_id, spec in specs.items():
+        for function_id, (spec, _) in functions.items():
             self._add(app, function_id, spec)
-        if app.ephemeral and not app.holders:
-            self._start_grace(app)  # a client that dies before it holds its app
+        self.start_grace(app)  # a client that dies before it holds its app
         log.info(
             "app registered",
-            extra=kv(app=app.app_id, name=app.name, functions=len(codes), ephemeral=app.ephemeral),
+            extra=kv(
+                app=app.app_id, name=app.name, functions=len(functions), ephemeral=app.ephemeral
+            ),
         )
-        return handles
+        return [
+            pb.FunctionHandle(name=spec.name, function_id=function_id)
+            for function_id, (spec, _) in functions.items()
+        ]
 
     async def restore(self, stored: StoredApp) -> App:
         """An app that the controller before this one had."""
         app = await self._open(stored.app_id, stored.name, stored.ephemeral, again=True)
-        for function in stored.functions:
-            self._add(app, function.function_id, function.spec)
+        for function_id, spec in stored.functions.items():
+            self._add(app, function_id, spec)
         return app
 
     async def _open(self, app_id: str, name: str, ephemeral: bool, *, again: bool = False) -> App:
@@ -140,28 +132,21 @@ class Apps:
         """Keep an ephemeral app open while this iterator lives; ends when the app is closed."""
         app = self.app(app_id)
         app.holders += 1
-        if app.grace is not None:
-            app.grace.cancel()
-            app.grace = None
+        _stop_grace(app)
         try:
             yield pb.HoldAppEvent(message="held")
             await app.closed.wait()
             yield pb.HoldAppEvent(message="closed")
         finally:
             app.holders -= 1
-            if not app.holders and app.ephemeral and not app.closing:
-                self._start_grace(app)
-
-    def _start_grace(self, app: App) -> None:
-        if app.grace is not None:
-            app.grace.cancel()
-        loop = asyncio.get_running_loop()
-        app.grace = loop.call_later(self._core.settings.hold_grace_s, self._grace_over, app)
+            self.start_grace(app)
 
     def start_grace(self, app: App) -> None:
-        """Close an ephemeral app unless a client holds it soon (after a restart)."""
-        if app.ephemeral and not app.holders:
-            self._start_grace(app)
+        """Close an ephemeral app unless a client holds it soon."""
+        if app.ephemeral and not app.holders and not app.closing:
+            _stop_grace(app)
+            loop = asyncio.get_running_loop()
+            app.grace = loop.call_later(self._core.settings.hold_grace_s, self._grace_over, app)
 
     def _grace_over(self, app: App) -> None:
         app.grace = None
@@ -181,9 +166,7 @@ class Apps:
             await app.closed.wait()
             return
         app.closing = True
-        if app.grace is not None:
-            app.grace.cancel()
-            app.grace = None
+        _stop_grace(app)
         reason = reason or f"the app {app.name!r} was closed"
         await self._registry.mark_closing(app_id)
         while app.accepting:
@@ -209,3 +192,9 @@ class Apps:
         self._logbook.close(app_id)
         self._core.publish(AppForgotten())
         log.info("app closed", extra=kv(app=app_id, name=app.name, reason=reason))
+
+
+def _stop_grace(app: App) -> None:
+    if app.grace is not None:
+        app.grace.cancel()
+        app.grace = None

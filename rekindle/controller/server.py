@@ -118,8 +118,8 @@ class ControllerServer:
         orphaned = bool(state.expected_agents)
         half_closed: list[str] = []
         for stored in await parts.registry.load_apps():
-            for known in stored.functions:
-                await parts.pools.book.load(known.function_id)
+            for function_id in stored.functions:
+                await parts.pools.book.load(function_id)
             app = await parts.apps.restore(stored)
             for function in app.functions.values():
                 await parts.loader.recover(function, orphaned=orphaned)

@@ -20,7 +20,6 @@ from rekindle.exception import Error, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import to_status
 from rekindle.wire.logs import kv
-from rekindle.wire.messages import spec_message
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +82,7 @@ class AgentGateway:
         code = await self._registry.load_code(function.function_id)
         if code is None:
             raise NotFoundError(f"the code of {request.function_id!r} is gone; run the app again")
-        return pb.FetchFunctionReply(
-            app_id=code.app_id,
-            function=pb.FunctionDef(
-                spec=spec_message(code.spec),
-                code=code.code,
-                secrets=code.secrets,
-            ),
-            source=pb.SourceBundle(digest=code.source_digest, data=code.source),
-        )
+        return code
 
 
 def _hello(first: pb.AgentMessage) -> pb.AgentHello:
