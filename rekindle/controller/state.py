@@ -344,18 +344,22 @@ class Agent:
     # The view that placement takes (placement.AgentView).
 
     @property
-    def room(self) -> float:
-        """How many more inputs it may hold, of a function whose inputs take long."""
-        return 0.0 if self.outbox is None else self.room_total - self.units
-
-    @property
     def load(self) -> float:
         """Room that is taken, per runner that it may have."""
         return self.units / max(1, self.max_runners)
 
-    def holds(self, function_id: str) -> int:
-        """Inputs of a function that it holds."""
-        return self.by_function.get(function_id, 0)
+    def room(self, depth: int = 0) -> float:
+        """How many more inputs it may hold at a depth, of a function whose inputs take long."""
+        if self.outbox is None:
+            return 0.0
+        taken = sum(_deep(one, depth)[1] for one in self.nested.values()) if depth else self.units
+        return self.room_total - taken
+
+    def holds(self, function_id: str, depth: int = 0) -> int:
+        """Inputs of a function that it holds, at a depth and below."""
+        if not depth:
+            return self.by_function.get(function_id, 0)
+        return _deep(self.nested.get(function_id, {}), depth)[0]
 
     def warmth(self, function_id: str) -> int:
         """2: has a runner or a template of the function; 1: had one; 0: never."""
@@ -376,6 +380,12 @@ class Agent:
         """Have it drop inputs, and with ``kill`` end the runners that have them."""
         order = pb.CancelInputs(call_id=call_id, indexes=indexes, kill=kill)
         self.send(pb.ControllerMessage(cancel=order))
+
+
+def _deep(nested: dict[int, tuple[int, float]], least: int) -> tuple[int, float]:
+    """Inputs and units at this depth or deeper."""
+    found = [one for depth, one in nested.items() if depth >= least]
+    return sum(count for count, _ in found), sum(units for _, units in found)
 
 
 @dataclass(slots=True, eq=False)
