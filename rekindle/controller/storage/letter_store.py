@@ -66,5 +66,5 @@ class LetterStore:
 
 
 def _stored(raw: Any) -> StoredLetter:
-    fields = raw[1] if isinstance(raw[1], dict) else dict(zip(*[iter(raw[1])] * 2, strict=True))
-    return StoredLetter(raw[0].decode(), fields[b"l"], fields[b"b"])
+    entry, fields = raw
+    return StoredLetter(entry.decode(), fields[b"l"], fields[b"b"])
