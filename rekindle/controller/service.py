@@ -11,13 +11,13 @@ import grpc.aio
 
 from rekindle.controller import names
 from rekindle.controller.logs.logfilter import LogFilter
-from rekindle.controller.settings import payload_too_large
 from rekindle.controller.wiring import Parts
 from rekindle.exception import Error, InvalidError, RequestSizeError, VersionError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.blobs import size_of
 from rekindle.wire.errors import to_status
+from rekindle.wire.messages import payload_too_large
 from rekindle.wire.phases import Strategy
 from rekindle.wire.version import PROTOCOL, __version__
 
