@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from rekindle.controller.queue.tombstones import Tombstones
+from rekindle.controller.storage.records import CallIndex
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 
@@ -265,6 +266,11 @@ class Function:
     limit: int | None = None
     #: Agent id -> its share of that, where there is a limit (scaler.py).
     limits: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def index(self) -> CallIndex:
+        """Where its calls belong, also when it is gone."""
+        return CallIndex(self.function_id, self.app.name, self.name)
 
     def learn(self, count: int, execute_ns: int) -> None:
         """Note what inputs took to run."""

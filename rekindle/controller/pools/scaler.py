@@ -9,12 +9,12 @@ waits for this room, and nothing stops when it does.
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import policies
@@ -48,33 +48,26 @@ _TIDY_S = 5.0
 Key = tuple[str, str]  # function id, digest of the parameters
 
 
+@dataclass(eq=False)
 class Scaler:
     """All pools of this controller."""
 
-    def __init__(
-        self,
-        state: State,
-        book: SettingsBook,
-        arrivals: ArrivalLog,
-        costs: CostBook,
-        tasks: BackgroundTasks,
-    ) -> None:
-        self._state = state
-        self.book = book
-        self.arrivals = arrivals
-        self.costs = costs
-        self._tasks = tasks
-        self._pools: dict[Key, PoolState] = {}
-        self._of_function: dict[str, list[PoolState]] = {}
-        self._policies: dict[str, Policy] = {}
-        self._dirty: dict[Key, PoolState] = {}
-        self._due: list[tuple[float, int, PoolState]] = []
-        self._order = itertools.count()
+    _state: State
+    book: SettingsBook
+    arrivals: ArrivalLog
+    costs: CostBook
+    _tasks: BackgroundTasks
+    _pools: dict[Key, PoolState] = field(default_factory=dict)
+    _of_function: dict[str, list[PoolState]] = field(default_factory=dict)
+    _policies: dict[str, Policy] = field(default_factory=dict)
+    _dirty: dict[Key, PoolState] = field(default_factory=dict)
+    _tidied: float = 0.0
+    #: Agent id -> whether it is connected.
+    _agents: dict[str, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
         self._clock = _clock()
-        self._told: dict[str, set[Key]] = {}  # agent id -> pools of its last heartbeat
-        self._orders = PlanPublisher(state)
-        self._tidied = 0.0
-        self._agents: dict[str, bool] = {}  # whether each is connected
+        self._orders = PlanPublisher(self._state)
 
     # ---- what the other rooms say ----------------------------------------------------------
 
@@ -130,10 +123,8 @@ class Scaler:
     def heartbeat(self, agent: Agent, news: News) -> None:
         """An agent reported on itself."""
         now = self._clock()
-        told, before_told = set(), self._told.get(agent.agent_id, set())
-        for entry in agent.stats.held:
-            key = (entry.function_id, entry.params)
-            told.add(key)
+        held = {(entry.function_id, entry.params): entry for entry in agent.stats.held}
+        for key, entry in held.items():
             pool = self._pools.get(key)
             if pool is None:
                 continue
@@ -146,10 +137,9 @@ class Scaler:
             quiet = pool.rested(now - entry.quiet_s)
             if changed or quiet or (before is None and pool.sent) or self._orders.over_share(pool):
                 self._touch(pool)
-        self._told[agent.agent_id] = told
-        for key in before_told - told:  # nothing is held of it any more
-            if (pool := self._pools.get(key)) is not None:
-                pool.reported.pop(agent.agent_id, None)
+        for key, pool in self._pools.items():
+            if key not in held and agent.agent_id in pool.reported:  # nothing is held any more
+                del pool.reported[agent.agent_id]
                 if pool.rested(now):
                     self._touch(pool)
         for start in news.starts:
@@ -316,15 +306,12 @@ class Scaler:
     def tick(self) -> bool:
         """Make and send the plans that are due; False when more are left."""
         now = self._clock()
-        while self._due and self._due[0][0] <= now:
-            _, _, pool = heapq.heappop(self._due)
-            if pool.again_at <= now and self._is_open(pool):
-                pool.again_at = float("inf")
-                self._touch(pool, now=True)
         agents = {a.agent_id: a.outbox is not None for a in self._state.agents.values()}
-        if agents != self._agents:  # what one kept is another's to keep
-            self._agents = agents
-            for pool in self._pools.values():
+        changed = agents != self._agents  # what one kept is another's to keep
+        self._agents = agents
+        for pool in self._pools.values():
+            if changed or pool.again_at <= now:
+                pool.again_at = math.inf
                 self._touch(pool, now=True)
         if now - self._tidied > _TIDY_S:
             self._tidied = now
@@ -358,7 +345,6 @@ class Scaler:
         pool.replan_at = now + REPLAN_S
         if plan.again_s is not None:
             pool.again_at = now + plan.again_s
-            heapq.heappush(self._due, (pool.again_at, next(self._order), pool))
         if before is not None and before is not plan:
             log.info(
                 "new plan",
@@ -373,7 +359,7 @@ class Scaler:
 
     def _tidy(self) -> None:
         """Forget the pools of closed apps, and agents that are gone."""
-        functions, agents = self._state.functions, self._state.agents
+        functions = self._state.functions
         gone = {key[0] for key in self._pools if key[0] not in functions}
         for key in [key for key in self._pools if key[0] in gone]:
             del self._pools[key]
@@ -381,8 +367,6 @@ class Scaler:
         for function_id in gone:
             self._of_function.pop(function_id, None)
             self._tasks.spawn(self.book.forget(function_id), "forget pool settings")
-        for agent_id in self._told.keys() - agents.keys():
-            del self._told[agent_id]
 
     # ---- for people ------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB, over_limit
 from rekindle.controller.state import Call, Function, QueuedBatch
-from rekindle.controller.storage.records import Acceptance, CallIndex, CallMeta
+from rekindle.controller.storage.records import Acceptance, CallMeta
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ExecutionError, ResourceExhaustedError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
@@ -74,8 +74,7 @@ class Intake:
 
     async def submit(self, function: Function, request: pb.SubmitRequest) -> int:
         """Accept inputs; they are durable when this returns. Returns how many were new."""
-        at = CallIndex(function.function_id, function.app.name, function.name)
-        await self._store.index_call(request.call_id, at)
+        await self._store.index_call(request.call_id, function.index)
         new = 0
         for piece in _pieces(request):
             kind = "map" if request.read_once else "submit"

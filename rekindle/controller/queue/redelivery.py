@@ -117,48 +117,41 @@ class Redelivery:
         """
         cancelled: dict[Call, list[int]] = {}
         lost: dict[Call, list[DetachedInput]] = {}
-        lots: dict[AssignedBatch, QueuedBatch] = {}
+        batches: dict[AssignedBatch, QueuedBatch] = {}
         again: list[Ready] = []
+        least = _AMBIGUOUS_TO_COUNT * self._core.settings.max_deliveries
         for holder, index in inputs:
             call = holder.entry.call
+            counted = counts or holder.ambiguous + 1 >= least
             if call.cancelled:
                 cancelled.setdefault(call, []).append(index)
-            elif (
-                counts
-                or holder.ambiguous + 1 >= _AMBIGUOUS_TO_COUNT * self._core.settings.max_deliveries
-            ):
-                item = self._table.detach(holder, index)
-                if item.state is DetachedState.ASSIGNED:
-                    item.move(DetachedState.ORPHANED)
-                item.killed += killed
-                lost.setdefault(call, []).append(item)
-            elif isinstance(holder, AssignedBatch):
-                lot = lots.get(holder)
-                if lot is None:
-                    lot = lots[holder] = QueuedBatch(
+            elif isinstance(holder, AssignedBatch) and not counted:
+                batch = batches.get(holder)
+                if batch is None:
+                    batch = batches[holder] = QueuedBatch(
                         holder.entry, [], ambiguous=holder.ambiguous + ambiguous
                     )
-                    again.append(lot)
-                lot.inputs.append(self._table.release(holder, index))
+                    again.append(batch)
+                batch.inputs.append(self._table.release(holder, index))
             else:
                 item = self._table.detach(holder, index)
-                item.ambiguous += ambiguous
                 if item.state is DetachedState.ASSIGNED:
                     item.move(DetachedState.ORPHANED)
-                again.append(item)
-        self.put_first(again)
-        for call, items in lost.items():
-            self._core.tasks.spawn(self._lost(call, items, reason), "place again")
-        for call, indexes in cancelled.items():
-            self._core.tasks.spawn(self._finalizer.cancel(call, indexes), "cancel inputs")
-
-    def put_first(self, work: list[Ready]) -> None:
-        """Make inputs ready that had their turn before."""
-        for one in reversed(work):
+                if counted:
+                    item.killed += killed
+                    lost.setdefault(call, []).append(item)
+                else:
+                    item.ambiguous += ambiguous
+                    again.append(item)
+        for one in reversed(again):
             if isinstance(one, DetachedInput):
                 self._dispatcher.requeue(one)
             else:
                 self._table.enqueue(one, first=True)
+        for call, items in lost.items():
+            self._core.tasks.spawn(self._lost(call, items, reason), "place again")
+        for call, indexes in cancelled.items():
+            self._core.tasks.spawn(self._finalizer.cancel(call, indexes), "cancel inputs")
 
     async def _lost(self, call: Call, items: list[DetachedInput], reason: str) -> None:
         """Deliveries were lost with a runner: place the inputs again, later and later, or not."""
