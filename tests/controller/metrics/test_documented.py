@@ -27,7 +27,7 @@ def test_every_metric_is_documented_with_its_labels_and_no_other_is() -> None:
     metrics = Metrics(state, MetricsSettings())
     status = pb.StatusReply(uptime_s=1.0, redis=pb.RedisStatus(up=True, used_memory=1))
     tables = view(metrics, state, status)
-    there = {table.name: table.labels for table in tables}
+    there = {table.name: table.labels for table in tables.by_name.values()}
     build = documented.pop("rekindle_build_info")
     assert build == ("version", "protocol", "python")
     assert documented.pop("rekindle_uptime_seconds") == build  # they share a row
