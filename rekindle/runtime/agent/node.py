@@ -114,7 +114,7 @@ class Node:
             await self.blobs.fetch(one)
         except Error as error:
             if one.state is AssignmentState.WAITING:
-                self.results.done(outcome.of_one(one, unfetched(one, error)))
+                self.results.one(one, unfetched(one, error))
             return
         if one.state is AssignmentState.WAITING:
             self._give(pool, [one])
@@ -129,7 +129,7 @@ class Node:
             pool = await self._pool(order.function_id, order.params)
         except Error as error:
             for one in left():
-                self.results.done(outcome.of_one(one, outcome.start_failed(one, error)))
+                self.results.one(one, outcome.start_failed(one, error))
             return
         if waiting := left():
             self._submit(pool, waiting)
@@ -150,9 +150,7 @@ class Node:
             if pool is not None:
                 by_pool.setdefault(pool, []).append(one)
             elif one.state is AssignmentState.WAITING:  # its pool is being opened
-                self.results.done(
-                    outcome.of_one(one, outcome.cancelled(one, "the input was cancelled"))
-                )
+                self.results.one(one, outcome.cancelled(one, "the input was cancelled"))
         for pool, inputs in by_pool.items():
             pool.dispatcher.cancel(inputs, kill=order.kill)
 

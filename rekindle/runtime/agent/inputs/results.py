@@ -8,7 +8,7 @@ from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.blobs import Blobs
 from rekindle.runtime.agent.inputs.inflight import InFlight
-from rekindle.runtime.agent.inputs.outcome import Outcomes
+from rekindle.runtime.agent.inputs.outcome import Outcomes, of_one
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -35,6 +35,10 @@ class Results:
             self._tasks.spawn(self._put_aside(outcomes))
         else:
             self._send(outcomes)
+
+    def one(self, assignment: Assignment, result: pb.Result) -> None:
+        """An input has its result."""
+        self.done(of_one(assignment, result))
 
     async def _put_aside(self, outcomes: Outcomes) -> None:
         await self._blobs.put_aside(outcomes)

@@ -79,7 +79,7 @@ class InputDispatcher:
         """Inputs of one order wait from now on, those of a call in their order."""
         if self.closed:
             for one in inputs:
-                self._results.done(outcome.of_one(one, outcome.cancelled(one, _NOT_RUN)))
+                self._results.one(one, outcome.cancelled(one, _NOT_RUN))
             return
         last, first = (self.waiting[-1] if self.waiting else inputs[0]), inputs[0]
         overtaken = first.order.call_id == last.order.call_id and first.index < last.index
@@ -125,7 +125,7 @@ class InputDispatcher:
         """Give the inputs that wait longest a result without running them."""
         for _ in range(min(count, len(self.waiting))):
             one = self.waiting.popleft()
-            self._results.done(outcome.of_one(one, make(one)))
+            self._results.one(one, make(one))
 
     def close(self) -> None:
         """What waits, and what comes from now on, is cancelled."""
@@ -252,7 +252,7 @@ class InputDispatcher:
         self.put_back(piece.left.values())
         if not runner.slices and not runner.dying:
             runner.recalled_at = 0.0
-            runner.rest()
+            runner.move(RunnerState.IDLE)
         if not runner.slices:
             if (ended := self._alone.pop(runner.id, None)) is not None:
                 ended.set()
@@ -293,7 +293,7 @@ class InputDispatcher:
                 continue  # the controller has given it up
             if self.closed or one.cancel is not Cancel.NO:
                 words = _CLOSED if self.closed else _CANCELLED
-                self._results.done(outcome.of_one(one, outcome.cancelled(one, words)))
+                self._results.one(one, outcome.cancelled(one, words))
             else:
                 one.move(AssignmentState.WAITING)
                 again.append(one)
@@ -342,7 +342,7 @@ class InputDispatcher:
         one.runner_id = ""
         if self.closed or one.cancel is not Cancel.NO:
             words = _CLOSED if self.closed else "the input was cancelled, and its runner ended"
-            self._results.done(outcome.of_one(one, outcome.cancelled(one, words)))
+            self._results.one(one, outcome.cancelled(one, words))
             return False
         if runner.kill_for is not one:
             return True
