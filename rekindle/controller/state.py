@@ -344,7 +344,6 @@ class Agent:
     grace: asyncio.TimerHandle | None = None
     pidfd: int = -1  # of a local agent: tells at once that the process is gone
     heartbeats: int = 0
-    lists: bool = False  # its heartbeats say which inputs it has
     session: int = 0  # counts connections; an ended older one must not end a newer one
 
     # The view that placement takes (placement.AgentView).

@@ -30,10 +30,9 @@ class PoolState:
     params: bytes
     effective: EffectiveSettings
     sizer: Sizer
-    made_at: float
+    demand_at: float  # until when ``demand_s`` is counted
     in_flight: int = 0
     demand_s: float = 0.0
-    demand_at: float = 0.0
     arrivals: int = 0
     started: int = 0
     plan: PoolPlan | None = None
@@ -58,13 +57,15 @@ class PoolState:
 
     def arrived(self, count: int, now: float) -> None:
         """Inputs have come."""
+        self._note(count, now)
+        self._count(count, now)
+
+    def _note(self, count: int, now: float) -> None:
         self.arrivals += count
         if self.missed is not None:
             self.missed.append((now, count))
-        arrived = self.sizer.arrived
         for _ in range(min(count, _MOST_AT_ONCE)):
-            arrived(now)
-        self._count(count, now)
+            self.sizer.arrived(now)
 
     def ended(self, count: int, now: float) -> bool:
         """Inputs have a result; whether it was the last of them."""
@@ -77,11 +78,7 @@ class PoolState:
 
     def direct(self, count: int, seconds: float, now: float) -> None:
         """Inputs that went to a leased runner directly, as an agent reported."""
-        self.arrivals += count
-        if self.missed is not None:
-            self.missed.append((now, count))
-        for _ in range(min(count, _MOST_AT_ONCE)):
-            self.sizer.arrived(now)
+        self._note(count, now)
         self.demand_s += seconds
         self.called_directly, self.last_direct = True, now
 

@@ -243,7 +243,6 @@ class Scaler:
                 effective,
                 self._policy(effective).sizer(),
                 now,
-                demand_at=now,
             )
             self._of_function.setdefault(function.function_id, []).append(pool)
             if digest:

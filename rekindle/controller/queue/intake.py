@@ -203,30 +203,25 @@ def _pieces(request: pb.SubmitRequest) -> Iterator[pb.SubmitRequest]:
     if len(inputs) <= CHUNK_INPUTS and (len(inputs) <= 1 or request.ByteSize() <= CHUNK_BYTES):
         yield request
         return
-    chunk: list[pb.Input] = []
+    head = pb.SubmitRequest()
+    head.CopyFrom(request)
+    del head.inputs[:]
+    head.last = False
+    piece: pb.SubmitRequest | None = None
     size = 0
     for item in inputs:
         length = len(item.payload) + 64
-        if chunk and (len(chunk) >= CHUNK_INPUTS or size + length > CHUNK_BYTES):
-            yield _piece(request, chunk, last=False)
-            chunk, size = [], 0
-        chunk.append(item)
+        if piece and (len(piece.inputs) >= CHUNK_INPUTS or size + length > CHUNK_BYTES):
+            yield piece
+            piece = None
+        if piece is None:
+            piece, size = pb.SubmitRequest(), 0
+            piece.CopyFrom(head)
+        piece.inputs.append(item)
         size += length
-    yield _piece(request, chunk, last=request.last)
-
-
-def _piece(request: pb.SubmitRequest, inputs: list[pb.Input], *, last: bool) -> pb.SubmitRequest:
-    return pb.SubmitRequest(
-        call_id=request.call_id,
-        function_id=request.function_id,
-        params=request.params,
-        inputs=inputs,
-        last=last,
-        strategy=request.strategy,
-        submitted_ns=request.submitted_ns,
-        depth=request.depth,
-        read_once=request.read_once,
-    )
+    if piece is not None:
+        piece.last = request.last
+        yield piece
 
 
 def app_closed(name: str) -> ExecutionError:

@@ -31,7 +31,6 @@ class Reaper:
 
     def renew(self, agent: Agent, in_flight: Iterable[pb.InFlight], *, lists: bool) -> None:
         """A heartbeat: the agent has these (all that it was given, where it does not say)."""
-        agent.lists = lists
         listed: dict[str, set[int]] = {}
         for one in in_flight:
             listed.setdefault(one.call_id, set()).update(one.indexes)

@@ -151,7 +151,7 @@ class Runner:
         if header["op"] == "start_failed":
             self.marks.extend((name, at) for name, at in header["marks"])
             self.kill("start failed")
-            raise UserCodeFailed(header["stage"], header, data)
+            raise UserCodeFailed(header, data)
         self.marks.extend((name, at) for name, at in header["marks"])
         self.ready_ns = now_ns()
         self.move(RunnerState.IDLE)
