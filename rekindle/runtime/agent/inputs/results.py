@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.inputs.assignment import Assignment
@@ -16,14 +17,14 @@ from rekindle.wire.logs import kv
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Results:
     """Sends what became of inputs; large results go into the blob store before."""
 
-    def __init__(self, in_flight: InFlight, blobs: Blobs, uplink: Uplink) -> None:
-        self._in_flight = in_flight
-        self._blobs = blobs
-        self._uplink = uplink
-        self._tasks = BackgroundTasks()
+    _in_flight: InFlight
+    _blobs: Blobs
+    _uplink: Uplink
+    _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
 
     def may_run(self) -> bool:
         """Whether inputs may be run: no, while too many results are unconfirmed."""

@@ -17,7 +17,7 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.runtime.agent.runners.output import Line, Output
+from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -26,6 +26,7 @@ from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
@@ -44,7 +45,7 @@ class Starter:
     #: Secrets alone, which a process that is never frozen has while it imports its modules.
     secrets: Mapping[str, str]
     #: A line that a runner wrote: (line, runner id, call id).
-    on_line: Callable[[Line, str, str], None]
+    on_line: Callable[[pb.LogLine, str, str], None]
     #: A note to the app's user.
     say: Callable[[str], None]
     _first: bool = True
