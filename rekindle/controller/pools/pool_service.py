@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names, policies
 from rekindle.controller.pools import pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog, Record
 from rekindle.controller.pools.costs import CostBook
-from rekindle.controller.pools.pool_settings import SettingsBook
+from rekindle.controller.pools.pool_settings import EVERY, SettingsBook
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.state import Function, State
 from rekindle.controller.storage.redis_link import RedisLink
@@ -26,11 +26,9 @@ from rekindle.wire.spec import FunctionSpec
 DEFAULT_POLICY = "declared"
 
 
-def default_policy(environ: Mapping[str, str] | None = None) -> str:
+def default_policy() -> str:
     """``$REKINDLE_POOL_POLICY``, or "declared". Raises InvalidError for a name that is none."""
-    name = (os.environ if environ is None else environ).get("REKINDLE_POOL_POLICY") or ""
-    if not name:
-        return DEFAULT_POLICY
+    name = os.environ.get("REKINDLE_POOL_POLICY") or DEFAULT_POLICY
     if name not in policies.REGISTRY:
         raise InvalidError(
             f"REKINDLE_POOL_POLICY={name!r} is not a policy; it is one of "
@@ -123,22 +121,17 @@ class PoolService:
             hint = names.nearest(wanted, known, "nothing is recorded yet")
             raise NotFoundError(f"nothing is recorded of a function {wanted!r}; {hint}")
         since = time.time() - request.since_s if request.since_s > 0 else 0.0
-        spec = open_ones[-1].spec if open_ones else FunctionSpec(app_name="", name="")
+        function_id, spec = "", FunctionSpec(app_name="", name="")
+        if open_ones:
+            function_id, spec = open_ones[-1].function_id, open_ones[-1].spec
         costs = self.costs.of(wanted)
-        effective = (
-            self.scaler.effective(open_ones[-1])
-            if open_ones
-            else pool_settings.resolve(
-                spec, pool_settings.Changes(), pool_settings.Changes(), self.book.default_policy
-            )
-        )
         snapshots = spec.enable_memory_snapshot or costs.snapshot
         levels = costs.levels(snapshots=snapshots)
         return pb.RecordedReply(
             function=wanted,
             now=time.time(),
             running=bool(open_ones),
-            settings=effective.report(),
+            settings=self.book.effective(function_id, spec, EVERY).report(),
             levels={
                 level.value: pb.LevelCosts(**dataclasses.asdict(f)) for level, f in levels.items()
             },
