@@ -101,7 +101,7 @@ class Apps:
         tail = function_id.rsplit("-", 1)[-1]
         if any(app_id.endswith(tail) for app_id in self._core.state.closed_apps if len(tail) == 8):
             raise ExecutionError(f"the app of {function_id!r} is closed; run it again")
-        known = [f"{f.app.name}.{f.name}" for f in self._core.state.functions.values()]
+        known = [f.label for f in self._core.state.functions.values()]
         hint = names.nearest(
             function_id, [*known, *self._core.state.functions], "no function is registered"
         )

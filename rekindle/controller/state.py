@@ -268,6 +268,11 @@ class Function:
     limits: dict[str, int] = field(default_factory=dict)
 
     @property
+    def label(self) -> str:
+        """As users know it, whichever run of the app it is of."""
+        return f"{self.app.name}.{self.name}"
+
+    @property
     def index(self) -> CallIndex:
         """Where its calls belong, also when it is gone."""
         return CallIndex(self.function_id, self.app.name, self.name)

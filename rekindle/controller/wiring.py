@@ -155,9 +155,9 @@ class Parts:
                 self.metrics.heartbeat(agent, news)
                 scaler.heartbeat(agent, news)
             case InputRetried(call):
-                self.metrics.retried(call.function)
+                self.metrics.again(call.function, retries=1)
             case InputsRedelivered(call, count):
-                self.metrics.placed_again(call.function, count)
+                self.metrics.again(call.function, redeliveries=count)
             case CallerMissing(call):
                 self.canceller.watch_for_caller(call)
             case NoAgentConnected():

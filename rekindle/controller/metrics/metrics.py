@@ -46,7 +46,7 @@ class Metrics:
 
     def _label(self, function_id: str) -> str | None:
         function = self._state.functions.get(function_id)
-        return f"{function.app.name}.{function.name}" if function is not None else None
+        return function.label if function is not None else None
 
     # ---- what the other rooms say
 
@@ -98,17 +98,12 @@ class Metrics:
             series.call_seconds.add((home - began) / 1e9, weight)
             self.recent(function_id).took(now, (home - began) / 1e9, weight)
 
-    def placed_again(self, function: Function, count: int) -> None:
-        """Inputs are delivered once more, as their runner or agent was lost."""
+    def again(self, function: Function, *, retries: int = 0, redeliveries: int = 0) -> None:
+        """Inputs run once more: their function asked for it, or their runner or agent was lost."""
         series = self.book.of(function.function_id)
         if series is not None:
-            series.redeliveries += count
-
-    def retried(self, function: Function) -> None:
-        """An input is to run once more, as its function asked for retries."""
-        series = self.book.of(function.function_id)
-        if series is not None:
-            series.retries += 1
+            series.retries += retries
+            series.redeliveries += redeliveries
 
     def heartbeat(self, agent: Agent, news: News) -> None:
         """An agent reported on itself."""

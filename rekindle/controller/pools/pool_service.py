@@ -81,7 +81,7 @@ class PoolService:
             )
         assert effective is not None
         return pb.SetPoolReply(
-            function=_label(found[0]),
+            function=found[0].label,
             function_ids=[function.function_id for function in found],
             settings=effective.report(),
         )
@@ -96,13 +96,11 @@ class PoolService:
         else:
             wanted = request.function
             found = [
-                f
-                for f in self._state.functions.values()
-                if _label(f) == wanted and not f.app.closing
+                f for f in self._state.functions.values() if f.label == wanted and not f.app.closing
             ]
             if found:
                 return found
-        known = [_label(f) for f in self._state.functions.values() if not f.app.closing]
+        known = [f.label for f in self._state.functions.values() if not f.app.closing]
         hint = names.nearest(wanted, known, "no app is running")
         raise NotFoundError(
             f"no function {wanted!r} is running here (settings are those of a running app); {hint}"
@@ -111,12 +109,12 @@ class PoolService:
     async def recorded(self, request: pb.RecordedRequest) -> pb.RecordedReply:
         """What is known of a function, for tuning. Raises NotFoundError."""
         wanted = request.function
-        open_ones = [f for f in self._state.functions.values() if _label(f) == wanted]
+        open_ones = [f for f in self._state.functions.values() if f.label == wanted]
         if not open_ones:
             await self.costs.load([wanted])
         records = await self.arrivals.records(wanted)
         if not records and not open_ones:
-            known = {_label(f) for f in self._state.functions.values()}
+            known = {f.label for f in self._state.functions.values()}
             known |= set(await self.arrivals.labels())
             hint = names.nearest(wanted, known, "nothing is recorded yet")
             raise NotFoundError(f"nothing is recorded of a function {wanted!r}; {hint}")
@@ -159,7 +157,3 @@ def _series(record: Record, since: float) -> pb.RecordedSeries:
 def _arrivals(known: Iterable[tuple[float, int]], since: float) -> pb.Arrivals:
     kept = [one for one in known if one[0] >= since]
     return pb.Arrivals(at=[at for at, _ in kept], count=[count for _, count in kept])
-
-
-def _label(function: Function) -> str:
-    return f"{function.app.name}.{function.name}"

@@ -53,7 +53,7 @@ class PoolState:
     @property
     def label(self) -> str:
         """As users know the function."""
-        return f"{self.function.app.name}.{self.function.name}"
+        return self.function.label
 
     def arrived(self, count: int, now: float) -> None:
         """Inputs have come."""

@@ -79,7 +79,7 @@ class Scaler:
 
     async def _know(self, function: Function) -> None:
         """What was measured of it in former runs."""
-        await self.costs.load([f"{function.app.name}.{function.name}"])
+        await self.costs.load([function.label])
         pool = self._pools.get((function.function_id, ""))
         if pool is not None:
             self._dirty[function.function_id, ""] = pool
@@ -157,7 +157,7 @@ class Scaler:
                 self._called_directly(function, calls, seconds, now)
 
     def _started(self, function: Function, start: pb.RunnerStart) -> None:
-        costs = self.costs.of(f"{function.app.name}.{function.name}")
+        costs = self.costs.of(function.label)
         kind = "restore_disk" if start.from_disk else start.strategy
         costs.started(kind, seconds_of(start))
         key = (start.function_id, start.params)
@@ -371,7 +371,7 @@ class Scaler:
 
     def report(self, function: Function) -> pb.PoolsStatus:
         """Settings, pools and costs of a function, for the status."""
-        label = f"{function.app.name}.{function.name}"
+        label = function.label
         costs = self.costs.of(label)
         service = self.arrivals.service((label, ""))
         return pb.PoolsStatus(

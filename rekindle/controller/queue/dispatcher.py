@@ -78,12 +78,9 @@ class Dispatcher:
         messages: dict[tuple[Agent, QueuedBatch], AssignedBatch] = {}
         filling: set[tuple[str, str]] = set()
         while table.ready:
-            if len(table.ready) == 1 and not blocked:
-                function: Function | None = next(iter(table.ready.values()))
-            else:
-                function = choose_function(
-                    f for f in table.ready.values() if f.function_id not in blocked
-                )
+            function = choose_function(
+                f for f in table.ready.values() if f.function_id not in blocked
+            )
             if function is None:
                 break
             work = table.next_ready(function)

@@ -43,9 +43,7 @@ class Reaper:
             self.look()
             for function in list(self._core.state.functions.values()):
                 if not function.app.closing:
-                    spec, margin = function.spec, self._core.settings.lease_margin_s
-                    lease_s = spec.startup_timeout_s + spec.timeout_s + margin
-                    await self._loader.claim(function, lease_s)
+                    await self._loader.claim(function, self._table.lease_s(function))
 
     def look(self) -> None:
         """Place again what agents have had for too long without naming it."""
