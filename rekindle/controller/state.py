@@ -7,7 +7,7 @@ The shapes of an undone input. Inputs travel in batches while nothing is special
 ``QueuedBatch``, are at an agent in an ``AssignedBatch``, and are in a ``ResultBatch`` while their
 results are being stored. An input that was lost with its runner, is to be retried, or was
 cancelled leaves its batch and travels alone from then on, as a ``DetachedInput`` with states of
-its own. ``Call.undone`` tells for each index where it is; queue/table.py moves them.
+its own. ``Call.undone`` has for each index where it is; queue/table.py moves them.
 """
 
 from __future__ import annotations
@@ -347,7 +347,7 @@ class Agent:
     heard: float = field(default_factory=time.monotonic)
     joined: float = field(default_factory=time.time)
     grace: asyncio.TimerHandle | None = None
-    pidfd: int = -1  # of a local agent: tells at once that the process is gone
+    pidfd: int = -1  # of a local agent: readable as soon as the process is gone
     heartbeats: int = 0
     session: int = 0  # counts connections; an ended older one must not end a newer one
 

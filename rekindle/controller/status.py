@@ -49,11 +49,11 @@ class StatusReport:
         state = self._state
         functions = list(state.functions.values())
         redis, depths, dead, kept = await self._from_redis(functions)
-        told: dict[str, pb.FunctionStatus] = {}
+        shown: dict[str, pb.FunctionStatus] = {}
         for i, one in enumerate(functions, 1):
             depth = depths.get(one.function_id)
             pool = self._scaler.report(one) if pools else None
-            told[one.function_id] = self._function(one, depth, dead.get(one.function_id, 0), pool)
+            shown[one.function_id] = self._function(one, depth, dead.get(one.function_id, 0), pool)
             if i % _SLICE == 0:
                 await asyncio.sleep(0)  # calls go first
         return pb.StatusReply(
@@ -68,12 +68,12 @@ class StatusReport:
                     ephemeral=app.ephemeral,
                     held=app.holders > 0,
                     closing=app.closing,
-                    functions=[told[one] for one in app.functions if one in told],
+                    functions=[shown[one] for one in app.functions if one in shown],
                 )
                 for app in state.apps.values()
             ],
             agents=[_agent(agent) for agent in state.agents.values()],
-            dead_of_closed=sum(n for one, n in dead.items() if one not in told),
+            dead_of_closed=sum(n for one, n in dead.items() if one not in shown),
             waiting_calls=len(state.waiters),
             loop_lag_ms=round(1000 * self._metrics.lag.last, 3),
             recent_starts=[_start(*one) for one in self._metrics.recent_starts],

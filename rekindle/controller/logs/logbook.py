@@ -1,6 +1,6 @@
-"""Log lines of apps: numbered as they arrive, shown to who follows, stored behind their back.
+"""Log lines of apps: numbered as they arrive, shown to who follows, stored a moment later.
 
-Lines are not on the way of a result: they are stored in batches, a moment later. A controller that
+Lines are not on the way of a result: they are stored in batches. A controller that
 is killed may lose the last batch; a number is never given twice.
 """
 
@@ -117,7 +117,7 @@ class Logbook:
         line.seq = book.seq
         book.add(line)
         book.wake()
-        if line.stream == "mark":  # tells who follows that a call's lines have come; not kept
+        if line.stream == "mark":  # for who follows: a call's lines have come; not kept
             return
         if len(self._unstored) >= _UNSTORED:
             self._unstored.popleft()

@@ -1,4 +1,4 @@
-"""Where the other rooms tell what happened: a few additions each time, nothing that waits.
+"""Where the other rooms report what happened: a few additions each time, nothing that waits.
 
 What it costs: a message with results costs about a microsecond for each status in it; the phases
 of one of its results are looked at, which takes ten more, at most ``_LOOKS_PER_S`` times a second

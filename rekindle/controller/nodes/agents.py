@@ -234,7 +234,7 @@ class Agents:
                 self._logbook.say(
                     app.app_id,
                     "no agent is connected: inputs wait for one (the agent's log, "
-                    "logs/agent.log in the instance directory, may tell why)",
+                    "logs/agent.log in the instance directory, may say why)",
                 )
 
 

@@ -79,7 +79,7 @@ class Costs:
         return known[min(len(known) - 1, int(share * len(known)))] if known else None
 
     def held(self, entry: pb.HeldPool) -> None:
-        """What an agent tells of a pool."""
+        """What an agent reports of a pool."""
         before = (self.template, self.snapshot, self.mapped, self.forkable)
         changed = False
         for name in SIZES:

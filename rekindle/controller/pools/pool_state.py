@@ -83,7 +83,7 @@ class PoolState:
         self.called_directly, self.last_direct = True, now
 
     def rested(self, since: float) -> bool:
-        """Agents tell of nothing that runs there: a time of direct calls may be over with it."""
+        """Agents report nothing that runs there: a time of direct calls may be over with it."""
         if not self.called_directly or self.in_flight or self.busy:
             return False
         self.called_directly = False
@@ -97,7 +97,7 @@ class PoolState:
 
     @property
     def busy(self) -> int:
-        """Runners that have an input, at all agents, as these told."""
+        """Runners that have an input, at all agents, as these reported."""
         return sum(entry.busy for entry in self.reported.values())
 
     @property

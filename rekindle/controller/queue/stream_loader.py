@@ -154,7 +154,7 @@ class StreamLoader:
             pending = await self._store.pending(function.function_id)
             await self._load(function, pending, orphaned=orphaned)
         [function.undone] = await self._store.depth([function.function_id])
-        function.backlog = True  # whether it is so, the first take tells
+        function.backlog = True  # whether it is so, the first take shows
 
     async def _load(
         self, function: Function, entries: Sequence[str], *, orphaned: bool = False
