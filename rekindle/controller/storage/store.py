@@ -78,9 +78,11 @@ class QueueStore:
                 *(meta.submitted_ns, meta.kind, request, to_runs(indexes)),
             ],
         )
-        full, taken, *counts, entry, new, pending, over = reply
+        full, taken, undone, accepted, done, total, batches, cancelled = reply[:8]
+        entry, new, pending, over = reply[8:]
         return Acceptance(
-            full == 0, taken == 1, *counts, entry.decode(), from_runs(new), from_runs(pending), over
+            *(full == 0, taken == 1, undone, accepted, done, total, batches, cancelled),
+            *(entry.decode(), from_runs(new), from_runs(pending), over),
         )
 
     async def complete(
