@@ -24,7 +24,8 @@ from rekindle.bench.tune.settings import Setting, candidates
 from rekindle.bench.tune.table import LEGEND, as_json, table
 from rekindle.bench.tune.trace import Trace
 from rekindle.cli import operator, tables
-from rekindle.controller.policies import GIB, REGISTRY, Prices
+from rekindle.controller.policies import REGISTRY
+from rekindle.controller.policies.policy import GIB, Prices
 from rekindle.exception import InvalidError
 from rekindle.sdk import autoscaler
 from rekindle.wire.pools import Figures, Level

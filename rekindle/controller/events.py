@@ -6,9 +6,10 @@ called in the event loop, for whole batches, and returns at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rekindle.controller.nodes.agentnews import News
 from rekindle.controller.state import Agent, Call, Function
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -103,6 +104,7 @@ class HeartbeatReceived:
     """An agent reported on itself: ``Agent.stats``."""
 
     agent: Agent
+    news: News
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +136,3 @@ Event = (
     | ResultsReceived
     | RedisReturned
 )
-
-
-class Events:
-    """Carries events from all parts to the one place that acts on them."""
-
-    def __init__(self) -> None:
-        self._act: Callable[[Event], None] | None = None
-
-    def connect(self, act: Callable[[Event], None]) -> None:
-        """Have ``act`` called with each event from now on."""
-        self._act = act
-
-    def publish(self, event: Event) -> None:
-        """Something has happened."""
-        if self._act is not None:
-            self._act(event)

@@ -21,7 +21,7 @@ from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import SetupError
-from rekindle.paths import MAX_SOCKET_PATH
+from rekindle.paths import fitting_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
 
@@ -95,11 +95,7 @@ class ControllerServer:
         return port
 
     def _bind_socket(self, path: Path) -> None:
-        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-            raise SetupError(
-                f"the socket path {path} has {len(os.fsencode(path))} bytes, more than the "
-                f"{MAX_SOCKET_PATH} that fit; choose a shorter directory (REKINDLE_HOME)"
-            )
+        fitting_socket(path)
         path.unlink(missing_ok=True)  # of a controller that was killed; the lock is ours
         former = os.umask(0o177)
         try:
@@ -118,8 +114,8 @@ class ControllerServer:
         orphaned = bool(state.expected_agents)
         half_closed: list[str] = []
         for stored in await parts.registry.load_apps():
-            for known in stored.functions:
-                await parts.pools.book.load(known.function_id)
+            for function_id in stored.functions:
+                await parts.pools.book.load(function_id)
             app = await parts.apps.restore(stored)
             for function in app.functions.values():
                 await parts.loader.recover(function, orphaned=orphaned)

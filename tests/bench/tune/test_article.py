@@ -1,7 +1,7 @@
 import pytest
 
 from rekindle.bench.tune import article
-from rekindle.controller.policies import Prices
+from rekindle.controller.policies.policy import Prices
 
 _ROWS = {row.what: row for row in article.rows(article.QUICK_DAYS)}
 

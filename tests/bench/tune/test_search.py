@@ -11,7 +11,8 @@ from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
 from rekindle.bench.tune.settings import Setting, candidates
 from rekindle.bench.tune.simulator import Simulation
 from rekindle.controller import policies
-from rekindle.controller.policies import REGISTRY, PoolSettings, Prices
+from rekindle.controller.policies import REGISTRY
+from rekindle.controller.policies.policy import PoolSettings, Prices
 from rekindle.exception import InvalidError
 from tests.bench.tune.traces import SNAPSHOT, plain, trace
 

@@ -10,7 +10,7 @@ from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
 from rekindle.bench.tune.settings import candidates
 from rekindle.bench.tune.table import as_json, markdown, table
 from rekindle.controller import policies
-from rekindle.controller.policies import Prices
+from rekindle.controller.policies.policy import Prices
 from rekindle.exception import InvalidError
 from tests.bench.tune.traces import SNAPSHOT, plain, trace
 

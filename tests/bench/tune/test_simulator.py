@@ -11,7 +11,7 @@ from rekindle.bench.tune.pools import Node, SimPool
 from rekindle.bench.tune.simulator import Simulation
 from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.controller import policies
-from rekindle.controller.policies import GIB, Policy, PoolSettings, Prices
+from rekindle.controller.policies.policy import GIB, Policy, PoolSettings, Prices
 from rekindle.exception import InvalidError
 from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import Figures, Level

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from rekindle.exception import SnapshotCreateError, StartError
 from rekindle.linux import processes
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
-from rekindle.runtime.agent.runners.output import Line, Output
+from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts.boot import FIRST_PID, boot, template_of
 from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.starts.revision import Revision
@@ -24,7 +24,8 @@ from rekindle.snapshot import command, diagnose
 from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
 from rekindle.snapshot.store import Snapshot
-from rekindle.wire.phases import PhaseClock
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import PhaseClock, now_ns
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ async def _boot_parked(context: NodeContext, revision: Revision) -> LiveTemplate
     return template_of(booted)
 
 
-def _ignore_line(_line: Line) -> None:
+def _ignore_line(_line: pb.LogLine) -> None:
     """The second boot of a template prints nothing that the first has not."""
 
 
