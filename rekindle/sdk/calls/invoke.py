@@ -212,31 +212,24 @@ class _Invocation:
             ok = True
             return value
         finally:
-            self._record(lease.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns)
+            marks = (reply.received_ns, reply.loaded_ns, reply.executed_ns)
+            self._record(lease.runner_id, ok, marks)
 
     def lost(self, runner_id: str, fate: leases.Fate) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
         if fate.kind == "timeout":
-            now = now_ns()
-            self._record(runner_id, False, self.submitted_ns, self.submitted_ns, now)
+            self._record(runner_id, False, (self.submitted_ns, self.submitted_ns, now_ns()))
             raise FunctionTimeoutError(fate.message)
         self.lost_runners += 1
 
-    def _record(
-        self, runner_id: str, ok: bool, received_ns: int, loaded_ns: int, executed_ns: int
-    ) -> None:
+    def _record(self, runner_id: str, ok: bool, marks: tuple[int, int, int]) -> None:
         records.add_direct(
-            records.DirectRecord(
-                self.call_id,
-                self.target.name,
-                runner_id,
-                ok,
-                self.submitted_ns,
-                received_ns,
-                loaded_ns,
-                executed_ns,
-                now_ns(),
-            )
+            self.call_id,
+            self.target.name,
+            runner_id,
+            ok=ok,
+            submitted_ns=self.submitted_ns,
+            marks=marks,
         )
 
 

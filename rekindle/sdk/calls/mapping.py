@@ -123,12 +123,12 @@ class _MapCall:
 
     # ---- for ``values``, on the caller's side --------------------------------------------------
 
-    def give(self, result: pb.Result, raw: bytes, data: Future[bytes] | None) -> Any:
+    def give(self, result: pb.Result, data: Future[bytes] | None) -> Any:
         """The value of a result, or its exception; raises it where asked to."""
         submitted_ns, size = self._submission.offered.pop(result.index)
         self._window.give_back(size)
         try:
-            return settle(result, self._target.name, submitted_ns, data, raw)
+            return settle(result, self._target.name, submitted_ns, data)
         except Exception as error:
             if self._options.return_exceptions:
                 return error

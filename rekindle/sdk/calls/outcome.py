@@ -33,24 +33,21 @@ def settle(
     function: str,
     submitted_ns: int = 0,
     fetched: Future[bytes] | None = None,
-    raw: bytes | None = None,
 ) -> Any:
     """The value of a result, whose record is then complete; raises what the function raised.
 
-    ``fetched``: what has come from the blob store for it; ``raw``: the result as it came.
+    ``fetched``: what has come from the blob store for it.
     """
-    # Read once: each reading copies it.
     data = fetched.result() if fetched is not None else result.data
+    ok = False
     try:
         if result.status != pb.SUCCESS:
             raise error_of(result, function)
         value = deserialize(data, f"the result of {function}")
-    except BaseException:
-        records.add(result, function, ok=False, submitted_ns=submitted_ns)
-        raise
-    kept = result if raw is None else raw
-    records.add(kept, function, ok=True, submitted_ns=submitted_ns, size=len(data))
-    return value
+        ok = True
+        return value
+    finally:
+        records.add(result, function, ok=ok, submitted_ns=submitted_ns)
 
 
 def settle_within(
@@ -58,11 +55,10 @@ def settle_within(
     function: str,
     submitted_ns: int = 0,
     fetched: Future[bytes] | None = None,
-    raw: bytes | None = None,
 ) -> Any:
     """``settle`` for coroutines and iterators; what they cannot raise, an error of ours carries."""
     try:
-        return settle(result, function, submitted_ns, fetched, raw)
+        return settle(result, function, submitted_ns, fetched)
     except (StopIteration, StopAsyncIteration) as error:
         raise passable(error) from error
 
