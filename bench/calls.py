@@ -12,7 +12,6 @@ time of rekindle's warm call and of its fan-out goes.
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 
@@ -23,6 +22,7 @@ from lab.steps import steps
 from peers import environment, plan, profile, report
 from peers.versus import Versus
 from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.exception import Error
 
 #: What each peer's process logs.
@@ -47,9 +47,7 @@ def main() -> int:
     with steps(console) as progress:
         plan.run(plan.roles(options.quick), list(plan.SYSTEMS), LOGS.absolute(), progress, versus)
     console.print(report.render(versus))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"quick": options.quick, **versus.to_dict()}
-    options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, {"quick": options.quick, **versus.to_dict()})
     options.file("calls.md").write_text(report.markdown(versus), encoding="utf-8")
     console.print(f"[dim]figures: {options.json} and {options.results}/calls.md[/]\n")
     promises = [

@@ -30,6 +30,7 @@ from lab import script
 from lab.steps import steps
 from rekindle import paths
 from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.exception import Error
 from rekindle.sdk.local.directory import supervisor_pid
@@ -334,9 +335,7 @@ def main() -> int:
     console.print(table(found))
     console.print(kept(found))
     console.print(f"[dim]{machines.line(machine)}[/]")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"machine": machine, "quick": options.quick, "runs": found}
-    options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, {"machine": machine, "quick": options.quick, "runs": found})
     options.file("million.md").write_text(markdown(found, machine), encoding="utf-8")
     console.print(f"[dim]figures: {options.json} and {options.results}/million.md[/]\n")
     return script.verdict(console, promises(found), check=options.check)

@@ -11,7 +11,6 @@ With --check it ends with 1 where a promise of SPECIFICATION.md is not kept.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from rich.console import Console
 from lab import script
 from lab.steps import Steps, steps
 from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.exception import Error
 from restoring import (
     at_once,
@@ -69,9 +69,7 @@ def main() -> int:
         _measure(figures, home, options.quick, progress)
 
     console.print(sheets.render(figures))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"quick": options.quick, **figures.to_dict()}
-    options.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, {"quick": options.quick, **figures.to_dict()})
     options.file("restore.md").write_text(sheets.markdown(figures), encoding="utf-8")
     chart.save(figures, options.file("restore.png"))
     console.print(f"\n[dim]figures: {options.json} and {options.results}/restore.{{md,png}}[/]\n")

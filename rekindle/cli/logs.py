@@ -85,7 +85,7 @@ def logs(
     client = operator.connect()
 
     async def show() -> None:
-        async for line in client.lines(request):
+        async for line in client.logs(request):
             printer.show(line)
 
     operator.ask(show())

@@ -29,7 +29,7 @@ def pool() -> None:
 @json_option
 def list_pools(name: str | None, as_json: bool) -> int:
     """List functions: settings, policy, runners, resting level, memory, measured start costs."""
-    report = operator.ask(operator.connect().report())
+    report = operator.report(operator.connect())
     entries = [
         (f"{app.name}.{function.name}", function)
         for app in report.apps

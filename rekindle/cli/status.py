@@ -32,7 +32,7 @@ def status(as_json: bool) -> int:
         else:
             click.echo("No instance is up. `rekindle up` starts one.")
         return 1
-    report = operator.ask(operator.connect(_PATIENCE_S).report())
+    report = operator.report(operator.connect(_PATIENCE_S))
     if as_json:
         print_json(as_dict(report) | {"up": True, "directory": str(directory)})
     else:
@@ -147,5 +147,5 @@ def metrics() -> None:
     \b
     rekindle metrics | grep rekindle_starts_total
     """
-    reply = operator.connect().request("Metrics", pb.MetricsRequest(), pb.MetricsReply)
+    reply = operator.request(operator.connect(), "Metrics", pb.MetricsRequest(), pb.MetricsReply)
     click.echo(reply.text, nl=False)

@@ -102,8 +102,8 @@ class LogPrinter:
 
     async def _follow(self) -> None:
         try:
-            lines = self._client.logs(self._app_id, self._printed, True, self._lost)
-            async for line in lines:
+            request = pb.LogsRequest(app_id=self._app_id, follow=True)
+            async for line in self._client.logs(request, self._lost):
                 self._connected = True
                 show(line)
                 if line.stream == "mark":

@@ -58,10 +58,9 @@ class Outcome:
         """The cost of a day at this rate."""
         return self.cost * 86400 / self.duration_s if self.duration_s else 0.0
 
-    def at(self, percentile: int, *, even: bool = False) -> float:
-        """A percentile of the start latency, ms."""
-        value: float = getattr(self, f"{'even_' if even else ''}p{percentile}_ms")
-        return value
+    def at(self, percentile: int) -> float:
+        """A percentile of the start latency over all calls, ms: one of PERCENTILES."""
+        return {50: self.p50_ms, 95: self.p95_ms, 99: self.p99_ms}[percentile]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

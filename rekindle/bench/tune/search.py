@@ -56,12 +56,12 @@ def try_all(
     return found
 
 
-def pareto(tried: Sequence[Tried], percentile: int, *, even: bool = False) -> list[Tried]:
+def pareto(tried: Sequence[Tried], percentile: int) -> list[Tried]:
     """Those that nothing beats in both cost and latency (to the millisecond), cheapest first."""
     front: list[Tried] = []
     least = math.inf
-    for one in sorted(tried, key=lambda t: (t.outcome.cost, t.outcome.at(percentile, even=even))):
-        latency = round(one.outcome.at(percentile, even=even))
+    for one in sorted(tried, key=lambda t: (t.outcome.cost, t.outcome.at(percentile))):
+        latency = round(one.outcome.at(percentile))
         if latency < least:
             front.append(one)
             least = latency

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import Field, dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from rekindle.controller.policies.policy import PoolSettings
 from rekindle.exception import InvalidError
@@ -39,7 +39,9 @@ class TracedFunction:
 
 
 class Trace(Protocol):
-    """Arrivals of functions over ``duration_s``, in order, as often as one asks."""
+    """Arrivals of functions over ``duration_s``, in order, as often as one asks; a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def functions(self) -> Sequence[TracedFunction]:

@@ -133,7 +133,7 @@ def prepare(target: CallTarget, strategy: str, timeout: float) -> None:
     request = pb.PrepareRequest(
         function_id=target.function_id, params=target.params, strategy=strategy, timeout_s=timeout
     )
-    reply = background().run(target.client.prepare(request))
+    reply = background().run(target.client.request("Prepare", request, pb.PrepareReply))
     if not reply.ok:
         raise StrategyUnavailableError(f"{target.name} by {strategy}: {reply.reason}")
 
