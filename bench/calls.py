@@ -32,11 +32,16 @@ LOGS = script.SCRATCH / "calls-logs"
 def main() -> int:
     """Measure and show; 1 where --check finds a promise that is not kept."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended on the way out
-    words = [word for word in sys.argv[1:] if word != "--profile"]
-    options = script.options("calls", __doc__.splitlines()[0], words)
+    options = script.options(
+        "calls",
+        __doc__.splitlines()[0],
+        add=lambda parser: parser.add_argument(
+            "--profile", action="store_true", help="compare nothing: where does our own time go?"
+        ),
+    )
     console = Console()
     environment.make(console)
-    if len(words) < len(sys.argv[1:]):
+    if options.own.profile:
         with steps(console) as progress:
             found = profile.measure(options.quick, LOGS.absolute(), progress)
         console.print(profile.render(found))

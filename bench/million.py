@@ -318,13 +318,17 @@ def promises(found: list[dict[str, Any]]) -> list[script.Promise]:
 
 def main() -> int:
     """Measure and show; with --check, 1 for a promise not kept."""
-    if "--way" in sys.argv:
-        quick = "--quick" in sys.argv
-        way = sys.argv[sys.argv.index("--way") + 1]
-        inputs, slow_s = (QUICK_INPUTS, QUICK_SLOW_S) if quick else (INPUTS, SLOW_S)
-        print(json.dumps(measure(way, inputs, slow_s)))
+    options = script.options(
+        "million",
+        __doc__.splitlines()[0],
+        add=lambda parser: parser.add_argument(
+            "--way", choices=WAYS, help="one way alone, on the instance that is up, as JSON"
+        ),
+    )
+    if options.own.way:
+        inputs, slow_s = (QUICK_INPUTS, QUICK_SLOW_S) if options.quick else (INPUTS, SLOW_S)
+        print(json.dumps(measure(options.own.way, inputs, slow_s)))
         return 0
-    options = script.options("million", __doc__.splitlines()[0])
     console = Console()
     found = []
     with steps(console) as progress:

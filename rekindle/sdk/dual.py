@@ -74,6 +74,28 @@ class dual(Generic[S, P, R]):
         return Dual(blocking, aio, body)
 
 
+def settled(
+    body: Callable[Concatenate[Caller, P], Coroutine[Any, Any, Callable[[], R]]],
+) -> Dual[P, R, Awaitable[R]]:
+    """Both forms of a coroutine that returns what gives the value, or raises as the function did.
+
+    That is called outside of the coroutine, which would let no StopIteration through.
+    """
+
+    def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
+        from rekindle.sdk.calls.callers import BLOCKING, finish
+
+        return finish(body(BLOCKING, *args, **kwargs))()
+
+    async def aio(*args: P.args, **kwargs: P.kwargs) -> R:
+        from rekindle.sdk.calls.callers import LoopCaller
+        from rekindle.sdk.calls.outcome import within
+
+        return within(await body(LoopCaller(), *args, **kwargs))
+
+    return Dual(blocking, aio, body)
+
+
 class dual_iterator(Generic[S, P, R]):
     """Makes both forms of a method that gives an async generator."""
 

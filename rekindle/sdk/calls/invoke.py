@@ -18,7 +18,7 @@ from rekindle.execution import nesting
 from rekindle.sdk.calls import leases, records
 from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed
 from rekindle.sdk.calls.callers import BLOCKING, Caller, LoopCaller, finish
-from rekindle.sdk.calls.outcome import passable, settle
+from rekindle.sdk.calls.outcome import settle, within
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.function_call import FunctionCall
@@ -66,11 +66,7 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call and await."""
-    settled = await _answered(LoopCaller(), _Invocation.begin(target, args, kwargs))
-    try:
-        return settled()
-    except (StopIteration, StopAsyncIteration) as error:
-        raise passable(error) from error
+    return within(await _answered(LoopCaller(), _Invocation.begin(target, args, kwargs)))
 
 
 async def _answered(

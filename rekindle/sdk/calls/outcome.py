@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from rekindle import exception
 from rekindle.exception import (
@@ -17,6 +18,8 @@ from rekindle.sdk.calls import records
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, RemoteTraceback, carried, rebuild_exception
 from rekindle.wire.serialization import deserialize
+
+T = TypeVar("T")
 
 _OWN_PREFIX = "rekindle.exception."
 _TYPE_OF: dict[int, type[exception.Error]] = {
@@ -50,15 +53,10 @@ def settle(
         records.add(result, function, ok=ok, submitted_ns=submitted_ns)
 
 
-def settle_within(
-    result: pb.Result,
-    function: str,
-    submitted_ns: int = 0,
-    fetched: Future[bytes] | None = None,
-) -> Any:
-    """``settle`` for coroutines and iterators; what they cannot raise, an error of ours carries."""
+def within(settled: Callable[[], T]) -> T:
+    """What ``settled`` gives, inside a coroutine or iterator; it raises what these let through."""
     try:
-        return settle(result, function, submitted_ns, fetched)
+        return settled()
     except (StopIteration, StopAsyncIteration) as error:
         raise passable(error) from error
 

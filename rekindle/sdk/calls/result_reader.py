@@ -10,12 +10,13 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol
 
 from rekindle.exception import InvalidError
 from rekindle.execution import nesting
 from rekindle.sdk.calls.callers import Caller
-from rekindle.sdk.calls.outcome import settle_within
+from rekindle.sdk.calls.outcome import settle, within
 from rekindle.sdk.calls.result_buffer import ResultBuffer
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.connection.background import background
@@ -155,7 +156,7 @@ class StoredCall:
 
     def give(self, result: pb.Result, data: Future[bytes] | None) -> Any:
         """Its value; raises what the function raised."""
-        return settle_within(result, self._target.name, 0, data)
+        return within(partial(settle, result, self._target.name, 0, data))
 
     def took(self, due: list[Arrived]) -> None:
         """They are kept for their time: others may have handles to the call."""
