@@ -44,9 +44,7 @@ class App(AppState):
         include_source: bool = True,
         **unknown: Any,
     ) -> None:
-        checks.unknown_keywords(
-            "App()", unknown, ("name", "secrets", "include_source"), options.LATER
-        )
+        checks.unknown_keywords("App()", unknown, ("name", "secrets", "include_source"))
         if name is not None:
             checks.name("the app name", name)
         checks.flag("include_source", include_source)

@@ -109,9 +109,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-def unknown_keywords(
-    where: str, given: Iterable[str], known: Iterable[str], later: Iterable[str]
-) -> None:
+def unknown_keywords(where: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Refuse the keywords ``given`` that are not ``known``.
 
     InvalidError for those that are to come, TypeError with the nearest name for others.
@@ -119,7 +117,6 @@ def unknown_keywords(
     for key in given:
         if key in RENAMED:
             raise InvalidError(f"{where}: there is no {key}=; use {RENAMED[key]}")
-        if key in later:
-            meanwhile = KEYWORDS.get(key, "leave it out")
-            raise InvalidError(f"{where}: {key}= is not supported yet; {meanwhile}")
+        if key in KEYWORDS:
+            raise InvalidError(f"{where}: {key}= is not supported yet; {KEYWORDS[key]}")
         raise TypeError(f"{where} got an unexpected keyword argument {key!r}{nearest(key, known)}")

@@ -12,26 +12,6 @@ from rekindle.sdk.resources import Retries, Secret, check_secrets, retry_spec
 
 MAX_TIMEOUT_S = 24 * 3600
 
-#: Keywords that such decorators have elsewhere and that rekindle will have.
-LATER = frozenset(
-    {
-        "image",
-        "schedule",
-        "volumes",
-        "network_file_systems",
-        "ephemeral_disk",
-        "proxy",
-        "is_generator",
-        "cloud",
-        "region",
-        "nonpreemptible",
-        "block_network",
-        "experimental_options",
-        "mounts",
-        "tags",
-    }
-)
-
 
 class PoolOptions(TypedDict, total=False):
     """How many runners there are; None for what is to stay as it is."""
@@ -83,16 +63,7 @@ class Options:
 
 
 #: Of these, None is the same as the default.
-_MAY_BE_NONE = frozenset(
-    {
-        "startup_timeout",
-        "min_containers",
-        "max_containers",
-        "buffer_containers",
-        "scaledown_window",
-        "include_source",
-    }
-)
+_MAY_BE_NONE = {*PoolOptions.__annotations__, "startup_timeout", "include_source"}
 
 
 def check(where: str, given: Mapping[str, Any]) -> Options:
@@ -102,7 +73,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
     a keyword that does not exist.
     """
     known = FunctionOptions.__annotations__
-    checks.unknown_keywords(where, [key for key in given if key not in known], known, LATER)
+    checks.unknown_keywords(where, [key for key in given if key not in known], known)
     values: dict[str, Any] = {**given}
     for name in _MAY_BE_NONE:
         if name in values and values[name] is None:

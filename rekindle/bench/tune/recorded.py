@@ -101,8 +101,7 @@ def trace_of(record: pb.RecordedReply, levels: Mapping[Level, Figures]) -> Arriv
             f"nothing has been recorded of {record.function}: call it for a while, or replay a "
             "trace (--trace)"
         )
-    first = min(when for when, _, _ in arrivals)
-    return in_memory(functions, ((when - first, i, s) for when, i, s in arrivals))
+    return in_memory(functions, arrivals)
 
 
 def _arrivals(pool: pb.RecordedSeries) -> Iterator[tuple[float, float]]:
