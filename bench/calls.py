@@ -23,7 +23,6 @@ from peers import environment, plan, profile, report
 from peers.versus import Versus
 from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
-from rekindle.exception import Error
 
 #: What each peer's process logs.
 LOGS = script.SCRATCH / "calls-logs"
@@ -63,7 +62,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

@@ -20,7 +20,6 @@ from rekindle.bench import harness, live, plot, table
 from rekindle.bench import machine as machines
 from rekindle.bench.records import Report, write_json
 from rekindle.bench.target import FunctionTarget
-from rekindle.exception import Error
 from rekindle.wire.phases import Strategy
 
 RUNS, QUICK_RUNS = 10, 2
@@ -112,7 +111,4 @@ def _promises(report: Report) -> list[script.Promise]:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

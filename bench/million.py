@@ -346,7 +346,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

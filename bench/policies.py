@@ -8,7 +8,6 @@ start from each level costs is what rekindle measured (rekindle/bench/tune/costs
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 
 from rich.console import Console
@@ -23,7 +22,6 @@ from rekindle.bench.tune.search import Tried, pareto, try_all
 from rekindle.bench.tune.settings import KEEP_S, Setting, snapshot_aware
 from rekindle.bench.tune.table import LEGEND, as_json, markdown, table
 from rekindle.controller.policies import GIB, Prices
-from rekindle.exception import Error
 
 #: Promised in SPECIFICATION.md.
 ARRIVALS_PER_S = 100_000
@@ -148,7 +146,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

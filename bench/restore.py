@@ -11,7 +11,6 @@ With --check it ends with 1 where a promise of SPECIFICATION.md is not kept.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +19,6 @@ from lab import script
 from lab.steps import Steps, steps
 from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
-from rekindle.exception import Error
 from restoring import (
     at_once,
     chart,
@@ -151,7 +149,4 @@ def _many_at_once(
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from rich.console import Console
@@ -17,7 +16,6 @@ from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
 from rekindle.bench.summary import percentile
 from rekindle.bench.table import ms
-from rekindle.exception import Error
 from rekindle.sdk.calls import records
 
 CALLS, QUICK_CALLS = 1000, 100
@@ -91,7 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
+
+from rekindle.exception import Error
 
 #: Where figures go that are not meant to be kept; git ignores it.
 SCRATCH = Path("demo-results")
@@ -76,6 +80,14 @@ def options(
         results=given.results,
         own=given,
     )
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run the script; an error of rekindle's own ends it in one line."""
+    try:
+        sys.exit(main())
+    except Error as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def verdict(console: Console, promises: Sequence[Promise], *, check: bool) -> int:
