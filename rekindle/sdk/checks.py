@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rekindle.exception import InvalidError
+from rekindle.execution.declared import Decorated
 from rekindle.sdk.unsupported import KEYWORDS, RENAMED
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -107,6 +108,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def parentheses(decorator: str, given: tuple[Any, ...]) -> None:
+    """Refuse what stands in a decorator's place for positional arguments."""
+    if len(given) == 1 and (callable(given[0]) or isinstance(given[0], Decorated)):
+        raise InvalidError(f"write {decorator}(), with parentheses")
+    if given:
+        raise TypeError(f"{decorator}() takes keyword arguments only, not {given[0]!r}")
 
 
 def unknown_keywords(where: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -171,7 +171,7 @@ def simulate(
         settings=settings or PoolSettings(),
     )
     simulation = Simulation(poisson(function, days), setting.make()).run()
-    return outcome(setting.label, simulation, Prices())
+    return outcome(simulation, Prices())
 
 
 def poisson(function: TracedFunction, days: int) -> Arrivals:

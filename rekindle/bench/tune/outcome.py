@@ -21,7 +21,6 @@ PERCENTILES = (50, 95, 99)
 class Outcome:
     """One policy's figures. Start latency is from an input's arrival until a runner begins it."""
 
-    setting: str
     calls: int
     cold: int
     restored: int
@@ -70,7 +69,7 @@ class Outcome:
         return {k: round(v, 9) if isinstance(v, float) else v for k, v in raw.items()}
 
 
-def outcome(setting: str, simulation: Simulation, prices: Prices) -> Outcome:
+def outcome(simulation: Simulation, prices: Prices) -> Outcome:
     """The figures of a simulation that has run."""
     pools = simulation.pools
     calls = sum(pool.counted() for pool in pools)
@@ -89,7 +88,6 @@ def outcome(setting: str, simulation: Simulation, prices: Prices) -> Outcome:
         + disk_s / GIB * prices.disk_gib_hour
     ) / 3600
     return Outcome(
-        setting=setting,
         calls=calls,
         cold=_started(pools, Strategy.COLD),
         restored=_started(pools, Strategy.RESTORE),

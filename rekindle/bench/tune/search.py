@@ -26,7 +26,7 @@ class Tried:
     @property
     def label(self) -> str:
         """The setting's."""
-        return self.outcome.setting
+        return self.setting.label
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def try_all(
         began = time.process_time()
         simulation = Simulation(setting.on(trace), setting.make(), node).run()
         took_s = time.process_time() - began
-        found.append(Tried(setting, outcome(setting.label, simulation, prices), took_s))
+        found.append(Tried(setting, outcome(simulation, prices), took_s))
     return found
 
 

@@ -7,7 +7,6 @@ pair; ``RelayStub`` looks like the generated stub to the client. The relay ends 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import pickle
 import socket
@@ -15,7 +14,6 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Generator
-from functools import partial
 from typing import Any
 
 import grpc
@@ -105,16 +103,7 @@ class RelayStub:
 
 
 def _spawn(fd: int, target: str) -> None:
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "rekindle.sdk.connection.relay",
-        "--target",
-        target,
-        "--fd",
-        str(fd),
-    ]
+    command = [sys.executable, "-P", "-m", "rekindle.sdk.connection.relay", str(fd), target]
     # Ctrl-C is the child's to handle, so the relay has a session of its own.
     subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL, start_new_session=True)
 
@@ -183,17 +172,13 @@ async def serve(connection: socket.socket, target: str) -> None:
                 if what == "call":
                     task = asyncio.create_task(_relay(stub, writer, number, *rest))
                     running[number] = task
-                    task.add_done_callback(partial(_forget, running, number))
+                    task.add_done_callback(lambda _, ended=number: running.pop(ended, None))
                 elif number in running:
                     running[number].cancel()
         except (asyncio.IncompleteReadError, OSError):
             pass  # the child has ended
         for task in list(running.values()):
             task.cancel()
-
-
-def _forget(running: dict[int, asyncio.Task[None]], number: int, _: asyncio.Task[None]) -> None:
-    running.pop(number, None)
 
 
 async def _relay(
@@ -217,15 +202,5 @@ async def _relay(
         call.cancel()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry of the relay process."""
-    parser = argparse.ArgumentParser(prog="python -m rekindle.sdk.connection.relay")
-    parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--target", required=True)
-    arguments = parser.parse_args(argv)
-    asyncio.run(serve(socket.socket(fileno=arguments.fd), arguments.target))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    asyncio.run(serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2]))
