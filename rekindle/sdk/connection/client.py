@@ -16,7 +16,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from rekindle import paths
-from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
+from rekindle.exception import ConnectionError, InvalidError, VersionError
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
 from rekindle.sdk.connection.channel import open_channel
@@ -331,17 +331,15 @@ class _Patience:
         if self._away_since is None or now - self._last > self._CONTACT_S:
             self._away_since, self._delay_s = now, 0.02
         if now - self._away_since >= self._total_s:
-            raise _no_controller(self._client.instance, self._total_s, error) from None
+            instance = self._client.instance
+            raise ConnectionError(
+                f"no controller answers at {instance} (waited {self._total_s:g} s: "
+                f"{error.details()}). See `rekindle status` and {instance}/logs/controller.log; "
+                f"`rekindle up` starts one"
+            ) from None
         await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
         self._delay_s = min(self._delay_s * 2, 0.5)
         self._last = asyncio.get_running_loop().time()
-
-
-def _no_controller(instance: Path, waited_s: float, error: grpc.aio.AioRpcError) -> Error:
-    return ConnectionError(
-        f"no controller answers at {instance} (waited {waited_s:g} s: {error.details()}). "
-        f"See `rekindle status` and {instance}/logs/controller.log; `rekindle up` starts one"
-    )
 
 
 _clients: dict[Path, Client] = {}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
 from pathlib import Path
+
+import psutil
 
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import session
@@ -32,17 +31,14 @@ def stop(directory: Path) -> bool:
     if pid is None:
         return False
     try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
+        supervisor = psutil.Process(pid)
         if instance.supervisor_pid(directory) != pid:  # it ended, and the pid may be another's
             return False
-        signal.pidfd_send_signal(fd, signal.SIGTERM)
-        ended, _, _ = select.select([fd], [], [], session.END_S)
-        if not ended:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)  # its children get SIGKILL with it
-            select.select([fd], [], [], 5.0)
-    finally:
-        os.close(fd)
+        supervisor.terminate()
+        supervisor.wait(session.END_S)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.TimeoutExpired:
+        supervisor.kill()  # its children get SIGKILL with it
+        supervisor.wait(5.0)
     return True
