@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 from pathlib import Path
-
-import psutil
 
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import session
@@ -31,14 +32,17 @@ def stop(directory: Path) -> bool:
     if pid is None:
         return False
     try:
-        supervisor = psutil.Process(pid)
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
         if instance.supervisor_pid(directory) != pid:  # it ended, and the pid may be another's
             return False
-        supervisor.terminate()
-        supervisor.wait(session.END_S)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.TimeoutExpired:
-        supervisor.kill()  # its children get SIGKILL with it
-        supervisor.wait(5.0)
+        signal.pidfd_send_signal(fd, signal.SIGTERM)
+        ended, _, _ = select.select([fd], [], [], session.END_S)
+        if not ended:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)  # its children get SIGKILL with it
+            select.select([fd], [], [], 5.0)
+    finally:
+        os.close(fd)
     return True
