@@ -66,10 +66,9 @@ def ls(name: str, limit: int, as_json: bool) -> None:
             size(letter.payload_bytes),
             _short(letter.reason),
         )
-    out = console()
-    out.print(made)
+    console().print(made)
     if more:
-        out.print(f"There are more; --limit shows more than {limit}.", markup=False)
+        click.echo(f"There are more; --limit shows more than {limit}.")
 
 
 @dead.command()

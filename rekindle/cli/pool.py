@@ -62,20 +62,16 @@ def _show(entries: list[Entry], report: pb.StatusReply) -> None:
     for agent in report.agents:
         memory = agent.stats.memory
         if memory.budget_bytes:
-            out.print(
+            click.echo(
                 f"\n{agent.host}: {_mib(memory.held_bytes)} MiB held of a "
                 f"budget of {_mib(memory.budget_bytes)} MiB (RSS {_mib(memory.rss_bytes)}, "
                 f"PSS {_mib(memory.pss_bytes)}, mapped {_mib(memory.mapped_bytes)}, "
-                f"snapshots cached {_mib(memory.cached_bytes)})",
-                markup=False,
-                soft_wrap=True,
+                f"snapshots cached {_mib(memory.cached_bytes)})"
             )
             for gone in memory.evicted[-3:]:
-                out.print(
+                click.echo(
                     f"  given up: {gone.what} of {gone.function}, "
-                    f"{_mib(gone.bytes)} MiB, idle {gone.idle_s:g} s ({gone.reason})",
-                    markup=False,
-                    soft_wrap=True,
+                    f"{_mib(gone.bytes)} MiB, idle {gone.idle_s:g} s ({gone.reason})"
                 )
 
 

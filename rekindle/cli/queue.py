@@ -49,13 +49,11 @@ def ls(name: str, as_json: bool) -> None:
             str(row["dead"]),
             row["function_id"],
         )
-    out = console()
-    out.print(made if rows else "No app is running.")
+    console().print(made if rows else "No app is running.")
     if report.dead_of_closed and not name:
-        out.print(
+        click.echo(
             f"{report.dead_of_closed} dead letters are of apps that are closed; "
-            "`rekindle queue dead ls` lists all.",
-            markup=False,
+            "`rekindle queue dead ls` lists all."
         )
 
 
