@@ -107,7 +107,7 @@ class _View:
                     due = now + interval
                 screen.update(self._frame(), refresh=True)
                 ready, _, _ = select.select([keyboard], [], [], max(0.0, due - time.monotonic()))
-                if ready and not self._key(keyboard.read()):
+                if ready and not self._key(os.read(keyboard, 16).decode("latin-1")):
                     return
 
     def _key(self, key: str) -> bool:
@@ -137,27 +137,15 @@ class _View:
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator[_Keyboard]:
-    """Keys as they are pressed, not echoed; the terminal is as before afterwards."""
+def _keys() -> Iterator[int]:
+    """Keys as they are pressed, not echoed; the terminal is as before afterwards.
+
+    The descriptor: select does not see what is in Python's own buffer.
+    """
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)
     try:
-        yield _Keyboard(descriptor)
+        yield descriptor
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-class _Keyboard:
-    """Standard input without Python's buffer, which select cannot see."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def fileno(self) -> int:
-        """For select."""
-        return self._descriptor
-
-    def read(self) -> str:
-        """What was pressed; "" at the end of input."""
-        return os.read(self._descriptor, 16).decode("latin-1")
