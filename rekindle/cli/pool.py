@@ -142,14 +142,14 @@ def _mib(size: int | None) -> str:
 @click.argument("name", metavar="APP.FUNCTION")
 @click.option("--min", "min_containers", type=int, help="Runners kept in any case.")
 @click.option("--max", "max_containers", type=int, help="Runners at most; 0 is no limit.")
-@click.option("--buffer", "buffer_containers", type=int, help="Idle runners beside busy ones.")
+@click.option("--buffer", "buffer_containers", type=int, help="Idle runners in addition to busy ones.")
 @click.option("--scaledown-window", type=float, help="Seconds that an idle runner is kept.")
 @click.option("--policy", help="The policy that sizes the pool.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the policy.")
 @click.option("--reset", is_flag=True, help="Drop what was set before.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is in force as JSON.")
 def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **given: Any) -> int:
-    """Set pool sizes or the policy of a function, until its app is run anew."""
+    """Set pool sizes or the policy of a function, until its app is run again."""
     wanted = {key: value for key, value in given.items() if value is not None}
     if not wanted and not options and not reset:
         raise click.UsageError("nothing to set: give --min, --max, --policy, ..., or --reset")

@@ -20,7 +20,7 @@ from rekindle.wire import rekindle_pb2 as pb
 
 _STRATEGIES = {"warm": "green", "fork": "cyan", "restore": "blue", "cold": "red"}
 _STATES = {"busy": "bold", "lent": "bold", "starting": "yellow", "idle": "dim"}
-#: Segments of a start's bar, and of its legend, in turn; told apart without colours too.
+#: Segments of a start's bar, and of its legend, in turn; distinct without colours too.
 _FILLS = (("█", "blue"), ("▓", "cyan"), ("▒", "magenta"), ("░", "yellow"))
 _TITLE = "bold"
 #: From this width on runners and starts stand side by side.
@@ -51,10 +51,10 @@ def frame(
         _starts(starts, rows[2], narrow=half < _ROOMY),
     ]
     if wide:
-        beside = Table(box=box.MINIMAL, show_header=False, show_edge=False, border_style="dim")
-        beside.add_column(width=half - 1)
-        beside.add_row(*parts[1:])
-        parts[1:] = [beside]
+        sides = Table(box=box.MINIMAL, show_header=False, show_edge=False, border_style="dim")
+        sides.add_column(width=half - 1)
+        sides.add_row(*parts[1:])
+        parts[1:] = [sides]
     shown = Group(*head, *(one for part in parts for one in ("", part)))
     lines = _rendered(shown, max(width, _LEAST))
     for line in lines:
