@@ -142,7 +142,7 @@ def _mib(size: int | None) -> str:
 @click.argument("name", metavar="APP.FUNCTION")
 @click.option("--min", "min_containers", type=int, help="Runners kept in any case.")
 @click.option("--max", "max_containers", type=int, help="Runners at most; 0 is no limit.")
-@click.option("--buffer", "buffer_containers", type=int, help="Idle runners in addition to busy ones.")
+@click.option("--buffer", "buffer_containers", type=int, help="Idle runners besides busy ones.")
 @click.option("--scaledown-window", type=float, help="Seconds that an idle runner is kept.")
 @click.option("--policy", help="The policy that sizes the pool.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the policy.")
