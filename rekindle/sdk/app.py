@@ -124,7 +124,7 @@ class App(AppState):
             checks.name("the class name", raw.__name__)
             check_class(raw)
             found = hooks_of(raw)
-            if found["enter_snap"] and not checked.enable_memory_snapshot:
+            if found["enter_snap"] and not checked.spec.enable_memory_snapshot:
                 raise InvalidError(
                     f"{raw.__name__}.{found['enter_snap'][0]} has @rekindle.enter(snap=True), "
                     f"which needs @app.cls(enable_memory_snapshot=True)"
