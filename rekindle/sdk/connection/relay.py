@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Generator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -172,13 +173,17 @@ async def serve(connection: socket.socket, target: str) -> None:
                 if what == "call":
                     task = asyncio.create_task(_relay(stub, writer, number, *rest))
                     running[number] = task
-                    task.add_done_callback(lambda _, ended=number: running.pop(ended, None))
+                    task.add_done_callback(partial(_forget, running, number))
                 elif number in running:
                     running[number].cancel()
         except (asyncio.IncompleteReadError, OSError):
             pass  # the child has ended
         for task in list(running.values()):
             task.cancel()
+
+
+def _forget(running: dict[int, asyncio.Task[None]], number: int, _: asyncio.Task[None]) -> None:
+    running.pop(number, None)
 
 
 async def _relay(
