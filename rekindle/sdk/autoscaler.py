@@ -14,7 +14,7 @@ from rekindle.sdk.connection.client import Client
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.options import PoolOptions, check_pool
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.messages import as_dict, option_messages
+from rekindle.wire.messages import option_messages
 
 
 def _request(
@@ -43,7 +43,7 @@ async def update(caller: Caller, declaration: Declaration, params: bytes, **sett
     client, request.function_id, _ = declaration.resolve()
     request.params = params
     request.every_instance = not params
-    await caller.run(client.set_pool(request))
+    await caller.run(client.request("SetPool", request, pb.SetPoolReply))
 
 
 def set_by_name(client: Client, name: str, **given: Any) -> pb.SetPoolReply:
@@ -53,13 +53,4 @@ def set_by_name(client: Client, name: str, **given: Any) -> pb.SetPoolReply:
     """
     request = _request(**given)
     request.function = name
-    return background().run(client.set_pool(request))
-
-
-def recorded(client: Client, app_function: str, since_s: float = 0.0) -> dict[str, Any]:
-    """What is recorded of ``APP.FUNCTION``, of the last ``since_s`` seconds (0: all of it).
-
-    Raises NotFoundError with the nearest names.
-    """
-    request = pb.RecordedRequest(function=app_function, since_s=since_s)
-    return as_dict(background().run(client.recorded(request)))
+    return background().run(client.request("SetPool", request, pb.SetPoolReply))

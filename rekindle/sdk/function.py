@@ -181,8 +181,8 @@ class Function(Declared, Generic[P, R]):
     ) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import mapping
 
-        options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run(caller, self.name, self._target, inputs, kwargs, options)
+        given = {"ordered": order_outputs, "return_exceptions": return_exceptions}
+        return mapping.run(caller, self.name, self._target, inputs, kwargs, **given)
 
     @dual
     async def for_each(

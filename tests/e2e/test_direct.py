@@ -95,11 +95,11 @@ assert values == [2 * i for i in range(100)]
 last = made[-1]
 print(json.dumps([len(made), {one.strategy for one in made} == {"warm"}, last.function,
     sorted(last.phases), abs(sum(last.phases.values()) - last.total_ms) < 1e-6,
-    last.runner_id.startswith("ru-"), records.last() == last]))
+    last.runner_id.startswith("ru-")]))
 """
     found = shared.run(shared.script(program(body))).value
     phases = ["execute", "load_input", "queue", "store_result"]
-    assert found == [100, True, "add", phases, True, True, True]
+    assert found == [100, True, "add", phases, True, True]
 
 
 def test_what_is_printed_comes_whole_and_before_the_value(shared: Home) -> None:

@@ -189,15 +189,17 @@ def test_another_client_never_sees_what_a_former_one_got(shared: Home) -> None:
 from rekindle.sdk.calls import records
 from rekindle.wire import shared
 looked = []
+collecting = records.collect()
+made = collecting.__enter__()
 def look(fd, size, gone=None, real=shared.map_private):
     whole = os.pread(fd, 1 << 30, 0)
-    looked.append([records.last().runner_id, len(whole) - size, whole.count(0xA5)])
+    looked.append([made[-1].runner_id, len(whole) - size, whole.count(0xA5)])
     return real(fd, size, gone)
 
 warm_up(filled, 0, 1)
 for _ in range(4):
     assert (filled.remote(0xA5, 8_000_000) == 0xA5).all()
-runner = records.last().runner_id
+runner = made[-1].runner_id
 (lease,) = leases._all.values()
 lease.close()  # what comes now is another client to the runner
 for cache in leases._caches.values():

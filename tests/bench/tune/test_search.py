@@ -17,7 +17,7 @@ from rekindle.exception import InvalidError
 from tests.bench.tune.traces import SNAPSHOT, plain, trace
 
 _TRACE = trace([(0.0, 0.1)], plain(1.0))
-_OUTCOME = outcome("", Simulation(_TRACE, policies.make("fixed")).run(), Prices())
+_OUTCOME = outcome(Simulation(_TRACE, policies.make("fixed")).run(), Prices())
 
 
 def tried(name: str, cost: float, p95_ms: float, **setting: Any) -> Tried:

@@ -25,7 +25,7 @@ from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.phases import PhaseClock, now_ns
+from rekindle.wire.phases import PhaseClock
 
 log = logging.getLogger(__name__)
 
