@@ -21,7 +21,7 @@ from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import Tried, pareto, try_all
 from rekindle.bench.tune.settings import KEEP_S, Setting, snapshot_aware
 from rekindle.bench.tune.table import LEGEND, as_json, markdown, table
-from rekindle.controller.policies import GIB, Prices
+from rekindle.controller.policies.policy import GIB, Prices
 
 #: Promised in SPECIFICATION.md.
 ARRIVALS_PER_S = 100_000
