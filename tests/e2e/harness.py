@@ -33,6 +33,8 @@ PATIENCE_S = 60.0
 _LOOK_S = 0.02
 
 COMMAND = Path(sys.executable).with_name("rekindle")
+#: Followed by a directory, a size and a command: see there.
+SMALL_DISK = (sys.executable, str(Path(__file__).parents[1] / "small_disk.py"))
 
 
 @dataclass(frozen=True)
