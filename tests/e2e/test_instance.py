@@ -369,10 +369,10 @@ def test_secrets_and_environment_reach_the_runner_and_nothing_on_disk(
 
 
 def test_a_private_instance_is_gone_when_its_program_is(home: Home) -> None:
-    """Ended by SIGTERM and by an exception; SIGKILL is among the faults."""
+    """Ended by SIGTERM and by an exception; other ends are in tests/sdk/local/test_session.py."""
     script = home.script(
         """
-        import os, signal, sys, rekindle
+        import os, signal, rekindle
         app = rekindle.App("ending")
 
         @app.function()
@@ -384,13 +384,11 @@ def test_a_private_instance_is_gone_when_its_program_is(home: Home) -> None:
             print(f.remote(), flush=True)
             if how == "raise":
                 raise RuntimeError("on purpose")
-            if how == "exit":
-                sys.exit(3)
             os.kill(os.getpid(), signal.SIGTERM)
             signal.pause()
         """
     )
-    for how, status in (("raise", 1), ("exit", 3), ("term", 143)):
+    for how, status in (("raise", 1), ("term", 143)):
         ended = home.run(script, "--how", how, status=status)
         directory = ended.out.strip()
         assert directory.startswith(str(home.path / "run"))

@@ -71,7 +71,7 @@ def phases(out: str, function: str) -> list[tuple[str, float, dict[str, float]]]
 def test_an_entrypoint_runs_here_and_its_function_in_a_runner(home: Home) -> None:
     ended = home.run(home.script(PLAIN), "--n", "21")
     assert ended.out == "doubling 21\nit is 42\n"
-    assert "using a private one" in ended.err
+    assert "using a private one" in ended.err and ended.err.count("\n") == 1
 
 
 def test_a_function_is_named_and_its_value_is_printed(shared: Home) -> None:
@@ -128,7 +128,7 @@ def test_a_misspelt_decorator_argument_names_the_nearest(shared: Home) -> None:
 
 
 @pytest.mark.criu
-def test_a_second_run_restores_the_snapshot_of_its_parameters(home: Home) -> None:
+def test_a_second_run_restores_the_snapshot_of_the_first(home: Home) -> None:
     script = home.script(CLASS)
     first = home.run(script, "--factor", "2", "--phases")
     assert "total 7\n" in first.out and "loading with 2" in first.out
