@@ -38,7 +38,7 @@ export PYTHONUNBUFFERED := 1
 help:
 	@echo "make demo       set everything up; run a real model cold, restored, forked and warm"
 	@echo "make test       set everything up; run the tests (ARGS='-k name' to choose)"
-	@echo "make soak       what is too long for every run of the tests: another Debian, from nothing"
+	@echo "make soak       what is too long for every run: another Debian, from nothing; many kills"
 	@echo "make base       set up rekindle, Redis and CRIU alone, without PyTorch and the tests"
 	@echo "make lint       ruff, mypy and import-linter"
 	@echo "make format     let ruff format the code"
