@@ -82,11 +82,11 @@ async def test_functions_are_opened_on_an_agent_and_again_when_it_comes_back(
 
 
 @in_loop
-async def test_functions_move_to_another_agent_when_theirs_is_lost(instance: Instance) -> None:
-    async with Client(instance) as client, FakeAgent(instance) as first:
+async def test_functions_move_to_another_agent_when_theirs_is_lost(impatient: Instance) -> None:
+    async with Client(impatient) as client, FakeAgent(impatient) as first:
         _, [function_id] = await client.register("app", spec(min_containers=1))
         await first.opens.get()
-        async with FakeAgent(instance) as second:
+        async with FakeAgent(impatient) as second:
             await first.disconnect()
             assert await second.opens.get() == function_id
 

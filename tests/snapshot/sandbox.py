@@ -23,7 +23,7 @@ from rekindle.snapshot import command
 from rekindle.snapshot.criu import Criu
 from tests.snapshot.namespace_init import RESTORE_CONTROL, TEMPLATE_CONTROL
 
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _INIT = Path(__file__).with_name("namespace_init.py")
 _ROOT = Path(__file__).parents[2]
 
@@ -95,7 +95,15 @@ def namespaces(
     read_end, write_end = os.pipe()
     mounts = json.dumps({str(path): options for path, options in (tmpfs or {}).items()})
     init = subprocess.Popen(
-        [sys.executable, str(_INIT), str(read_end), str(first_pid), str(run_dir or ""), mounts],
+        [
+            sys.executable,
+            "-S",
+            str(_INIT),
+            str(read_end),
+            str(first_pid),
+            str(run_dir or ""),
+            mounts,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -112,12 +120,13 @@ def namespaces(
         os.close(write_end)
         assert init.stdin and init.stdout
         init.stdin.close()
-        try:
-            init.wait(_WAIT_S)
-        finally:
-            init.kill()
-            init.wait()
-            init.stdout.close()
+        ended = os.pidfd_open(init.pid)
+        in_time, _, _ = select.select([ended], [], [], _WAIT_S)
+        os.close(ended)
+        init.kill()
+        init.wait()
+        init.stdout.close()
+        assert in_time, "the namespaces' init did not end"
 
 
 @dataclass

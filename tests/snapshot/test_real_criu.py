@@ -105,7 +105,7 @@ def test_a_template_with_threads_and_deleted_shared_memory_comes_back(
         def answer():
             ask.set()
             with lock:
-                return bytes(memory.buf[:5]).decode() + str(told.wait(10))
+                return bytes(memory.buf[:5]).decode() + str(told.wait(60))
     """
     with sandbox.template(criu, code) as template:
         assert template.dump(tmp_path).returncode == 0, (tmp_path / "dump.log").read_text()

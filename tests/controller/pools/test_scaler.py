@@ -239,12 +239,12 @@ async def test_an_agent_without_a_share_gets_no_inputs(instance: Instance) -> No
 
 @in_loop
 async def test_min_containers_move_to_another_agent_when_theirs_is_gone(
-    instance: Instance,
+    impatient: Instance,
 ) -> None:
-    async with Client(instance) as client, FakeAgent(instance) as one:
+    async with Client(impatient) as client, FakeAgent(impatient) as one:
         _, [function_id] = await client.register("moves", spec(min_containers=2))
         assert (await plan_for(one, function_id)).runners == 2
-        async with FakeAgent(instance) as two:
+        async with FakeAgent(impatient) as two:
             assert (await plan_for(two, function_id)).runners == 0
             await one.disconnect()
             assert (await plan_for(two, function_id)).runners == 2

@@ -241,7 +241,7 @@ async def test_a_payload_over_the_limit_is_refused_with_the_limit() -> None:
 async def test_a_large_payload_arrives_whole(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared) as agent:
         _, [function_id] = await client.register("app", spec())
-        payload = b"0123456789abcdef" * (2 * 1024 * 1024)  # 32 MiB
+        payload = b"0123456789abcdef" * (768 * 1024)  # 12 MiB, beyond every default limit
         call = client.invoke(function_id, payload)
         assign = await agent.assigned.get()
         await agent.done(assign, assign.inputs[0].payload)

@@ -97,7 +97,7 @@ def test_killing_a_sandbox_kills_all_that_runs_in_it(tmp_path: Path) -> None:
         processes = init.children(recursive=True)
         sandbox.kill()
         assert (await job).status == -signal.SIGKILL
-        _gone, alive = await asyncio.to_thread(psutil.wait_procs, processes, 10)
+        _gone, alive = await asyncio.to_thread(psutil.wait_procs, processes, 60)
         assert not alive
 
     with_spawner(tmp_path, scenario)
@@ -132,5 +132,5 @@ def test_nothing_outlives_an_owner_that_is_killed(tmp_path: Path) -> None:
         owner.wait()
         if owner.stdout:
             owner.stdout.close()
-    _gone, alive = psutil.wait_procs(everything, timeout=10)
+    _gone, alive = psutil.wait_procs(everything, timeout=60)
     assert not alive
