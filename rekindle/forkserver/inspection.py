@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from rekindle.forkserver import kinds, process_state, sockets
 from rekindle.forkserver.kinds import Kind, OnFork, OnFreeze
+from rekindle.forkserver.mappings import kind_of
 from rekindle.forkserver.open_files import OpenFile
 from rekindle.forkserver.open_things import OpenThings
 
@@ -74,12 +75,9 @@ def inspect(things: OpenThings, *, in_sandbox: bool) -> Inspection:
         found.add_both(process_state.process_in_words(pid), "end it before the hook returns")
     for one in things.files:
         found.add(one.kind, _in_words(one))
-    for area in things.shared:
-        found.add(
-            area.kind,
-            f"{area.link or 'memory'} is mapped at {area.start:#x}, {area.size} bytes "
-            f"({area.kind.name})",
-        )
+    for area, kind in things.shared:
+        where = f"{area.path or 'memory'} is mapped at {area.start:#x}, {area.size} bytes"
+        found.add(kind, f"{where} ({kind.name})")
     _add_memory(things, found, alone=not threads)
     for lock in things.held_locks:
         if not lock.can_be_had_by_copies:
@@ -121,9 +119,9 @@ def _add_memory(things: OpenThings, found: Inspection, *, alone: bool) -> None:
         if one.path:
             found.dump_unsafe.append(f"{one.path} {why}")
         elif any(file.kind is kinds.UNLINKED for file in one.files) or any(
-            area.kind is kinds.UNLINKED_MAP for area in one.mappings
+            kind_of(area) is kinds.UNLINKED_MAP for area in one.mappings
         ):
-            link = (one.files[0] if one.files else one.mappings[0]).link
+            link = one.files[0].link if one.files else one.mappings[0].path
             if not link.startswith("/dev/shm/"):
                 found.dump_unsafe.append(f"{link} {why}")
 

@@ -6,7 +6,6 @@ Reads /proc/self/maps; changes nothing.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from rekindle.forkserver import kinds
 from rekindle.forkserver.kinds import Kind
@@ -14,32 +13,13 @@ from rekindle.linux import maps
 from rekindle.linux.maps import Mapping
 
 
-@dataclass
-class SharedMapping:
-    """One area that is mapped MAP_SHARED."""
-
-    start: int
-    size: int
-    prot: int
-    offset: int
-    inode: tuple[int, int]  # device, inode
-    link: str
-    kind: Kind
+def shared_mappings() -> list[tuple[Mapping, Kind]]:
+    """All areas that are mapped MAP_SHARED."""
+    return [(area, kind_of(area)) for area in maps.mappings() if area.permissions[3] == "s"]
 
 
-def shared_mappings() -> list[SharedMapping]:
-    """All of them."""
-    found = []
-    for area in maps.mappings():
-        if area.permissions[3] == "s":
-            inode, kind = (area.device, area.inode), _kind_of(area)
-            found.append(
-                SharedMapping(area.start, area.size, area.prot, area.offset, inode, area.path, kind)
-            )
-    return found
-
-
-def _kind_of(one: Mapping) -> Kind:
+def kind_of(one: Mapping) -> Kind:
+    """The kind of a shared mapping."""
     link = one.path
     if link.startswith("/SYSV"):
         return kinds.SYSV_MAP

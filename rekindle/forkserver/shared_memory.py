@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rekindle.forkserver import kinds
-from rekindle.forkserver.mappings import SharedMapping
+from rekindle.forkserver.kinds import Kind
 from rekindle.forkserver.open_files import OpenFile, is_inheritable
 from rekindle.linux import memory
 from rekindle.linux.maps import Mapping
@@ -44,24 +44,25 @@ class MemoryObject:
     size: int = 0
     is_large: bool = False  # not moved
     files: list[OpenFile] = field(default_factory=list)
-    mappings: list[SharedMapping] = field(default_factory=list)
+    mappings: list[Mapping] = field(default_factory=list)
     #: A descriptor of ours on the content, at the same number in every copy.
     handle: int = -1
 
 
 def find_objects(
-    files: list[OpenFile], mappings: list[SharedMapping], *, in_sandbox: bool
+    files: list[OpenFile], shared: list[tuple[Mapping, Kind]], *, in_sandbox: bool
 ) -> list[MemoryObject]:
     """What is open, mapped or named of shared memory and unlinked files."""
     found: dict[tuple[int, int], MemoryObject] = {}
     for file in files:
         if file.kind in (kinds.MEMORY_FILE, kinds.UNLINKED):
             found.setdefault(file.inode, MemoryObject()).files.append(file)
-    for area in mappings:
-        if area.kind in (kinds.MEMORY_MAP, kinds.UNLINKED_MAP):
-            found.setdefault(area.inode, MemoryObject()).mappings.append(area)
-        elif area.inode in found:  # of what is open, too large or unreadable
-            found[area.inode].is_large = True
+    for area, kind in shared:
+        inode = (area.device, area.inode)
+        if kind in (kinds.MEMORY_MAP, kinds.UNLINKED_MAP):
+            found.setdefault(inode, MemoryObject()).mappings.append(area)
+        elif inode in found:  # of what is open, too large or unreadable
+            found[inode].is_large = True
     if in_sandbox:
         for path, status in _named():
             one = found.setdefault((status.st_dev, status.st_ino), MemoryObject())
@@ -227,7 +228,7 @@ def _copy_file(source: int, target: int) -> None:
             at += sent
 
 
-def _copy_area(area: SharedMapping, target: int) -> None:
+def _copy_area(area: Mapping, target: int) -> None:
     for at in range(0, area.size, _CHUNK):
         piece = ctypes.string_at(area.start + at, min(_CHUNK, area.size - at))
         if piece.count(0) != len(piece):

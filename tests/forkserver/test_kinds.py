@@ -180,7 +180,7 @@ def test_an_epoll_that_watches_a_closed_number_is_not_made_again(keep: ExitStack
 
 
 def _mapped(link: str) -> set[Kind]:
-    return {area.kind for area in shared_mappings() if link in area.link}
+    return {kind for area, kind in shared_mappings() if link in area.path}
 
 
 def test_each_kind_of_shared_mapping_is_known_for_what_it_is(tmp_path: Path) -> None:

@@ -162,20 +162,23 @@ class Sandbox:
         self._replies.clear()
 
     def ended(self, status: int) -> None:
-        """The spawner saw the init end."""
+        """The spawner saw the init end; what that reported last may still be unread."""
+        while self._control.fileno() >= 0 and self._on_message():
+            pass
         _settle(self.gone, status)
         self.close()
 
-    def _on_message(self) -> None:
+    def _on_message(self) -> bool:
+        """Take one message of the init; False where there is none."""
         try:
             data = self._control.recv(_MAX_MESSAGE_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             asyncio.get_running_loop().remove_reader(self._control)
-            return
+            return False
         message = json.loads(data)
         if "reply" in message:
             if (reply := self._replies.pop(message["job"], None)) is not None:
@@ -184,6 +187,7 @@ class Sandbox:
             _settle(future, JobExit(message["status"], message.get("reason", "")))
         elif self._adopted is not None:
             self._adopted(message["pid"], message["status"])
+        return True
 
 
 @dataclass(frozen=True)
