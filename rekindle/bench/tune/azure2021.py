@@ -30,7 +30,7 @@ def read(path: Path, functions: Functions) -> Arrivals:
                 ran_s = number(path, line, "duration", row[duration], least=0)
                 yield number(path, line, "end_timestamp", row[end]) - ran_s, place, ran_s
 
-    found = in_memory(functions.taken, arrivals())
+    found = in_memory(functions.taken, arrivals(), from_first=True)
     if not len(found):
         only = functions.only
         what = f" of a function whose name begins with {only!r}" if only else ""

@@ -101,7 +101,7 @@ def trace_of(record: pb.RecordedReply, levels: Mapping[Level, Figures]) -> Arriv
             f"nothing has been recorded of {record.function}: call it for a while, or replay a "
             "trace (--trace)"
         )
-    return in_memory(functions, arrivals)
+    return in_memory(functions, arrivals, from_first=True)
 
 
 def _arrivals(pool: pb.RecordedSeries) -> Iterator[tuple[float, float]]:

@@ -48,7 +48,7 @@ def read(path: Path, functions: Functions) -> Arrivals:
             arrivals.append((when, place, ran_s))
     if not arrivals:
         raise InvalidError(f"{path}: empty: there is no arrival to replay")
-    return in_memory(functions.taken, arrivals)
+    return in_memory(functions.taken, arrivals, from_first=True)
 
 
 def _columns(path: Path, line: int, row: list[str]) -> tuple[dict[str, int], bool]:

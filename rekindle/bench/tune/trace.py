@@ -79,10 +79,12 @@ def in_memory(
     arrivals: Iterable[tuple[float, int, float]],
     *,
     duration_s: float | None = None,
+    from_first: bool = False,
 ) -> Arrivals:
     """A trace from (time, function, service time) in any order, in 20 bytes each.
 
-    Without ``duration_s`` it begins with the first arrival, at 0, and ends with the last one's end.
+    Without ``duration_s`` it ends with the last arrival's end. ``from_first``: time begins, at 0,
+    with the first arrival.
     """
     times, which, services = array("d"), array("L"), array("d")
     for when, function, service in arrivals:
@@ -90,7 +92,7 @@ def in_memory(
         which.append(function)
         services.append(service)
     order = sorted(range(len(times)), key=lambda i: (times[i], which[i], services[i]))
-    first = min(times, default=0.0) if duration_s is None else 0.0
+    first = min(times, default=0.0) if from_first else 0.0
     begins = array("d", (times[i] - first for i in order))
     ran = array("d", (services[i] for i in order))
     if duration_s is None:

@@ -21,7 +21,7 @@ _OUTCOME = outcome(Simulation(_TRACE, policies.make("fixed")).run(), Prices())
 
 
 def tried(name: str, cost: float, p95_ms: float, **setting: Any) -> Tried:
-    made = replace(_OUTCOME, setting=name, cost=cost, p95_ms=p95_ms)
+    made = replace(_OUTCOME, cost=cost, p95_ms=p95_ms)
     return Tried(Setting("fixed", {"name": name}, **setting), made, 0.1)
 
 
@@ -55,7 +55,7 @@ def test_the_cheapest_that_meets_the_target_is_recommended_and_it_says_why() -> 
     assert chosen.meets_target
     assert "cheapest of 3 settings (of 4)" in chosen.why
     assert "50% less than now, which gives 450 ms" in chosen.why
-    assert "(late) is late: 900 ms" in chosen.why
+    assert "(fixed name=late) is late: 900 ms" in chosen.why
 
 
 def test_where_none_meets_the_target_the_nearest_is_named_and_it_says_so() -> None:
