@@ -13,9 +13,9 @@ NEWEST ?=
 VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
 ARGS ?=
-# Tests run side by side, each process with directories, sockets and instances of its own. Each may
-# hold some GiB, so no more than eight.
-JOBS ?= $(shell n=$$(nproc); [ $$n -le 8 ] && echo $$n || echo 8)
+# Tests run side by side, each process with directories, sockets and instances of its own. One more
+# than there are cores, because many a test waits. Each may hold some GiB, so no more than eight.
+JOBS ?= $(shell n=$$(($$(nproc) + 1)); [ $$n -le 8 ] && echo $$n || echo 8)
 TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
 KEY := $(shell cat pyproject.toml dev/venv.sh dev/lock/*.txt | sha256sum | cut -c 1-12)
 STAMPS := $(VENV)/.stamps

@@ -17,7 +17,8 @@ GRACE = {"REKINDLE_AGENT_GRACE_S": "0.5"}
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, str]:
-    return GRACE
+    """Of the shared instance: what was lost is given to another soon."""
+    return {**GRACE, "REKINDLE_CRASH_BACKOFF_S": "0.05"}
 
 
 # ---- the node ----------------------------------------------------------------------------------
@@ -33,9 +34,9 @@ def test_the_input_of_a_killed_runner_is_given_to_another(shared: Home, shared_g
 
 
 def test_a_runner_killed_again_and_again_is_an_error_that_says_how_it_died(
-    home: Home, gate: Gate
+    shared: Home, shared_gate: Gate
 ) -> None:
-    with in_flight(home, gate, REKINDLE_CRASH_BACKOFF_S="0.05") as flight:
+    with in_flight(shared, shared_gate) as flight:
         for times in (2, 3, 4, 5):
             kill(flight.runner())
             flight.waits_again(times)
