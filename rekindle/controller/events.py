@@ -36,11 +36,6 @@ class InputsAccepted:
 
 
 @dataclass(frozen=True, slots=True)
-class NoAgentConnected:
-    """Inputs were accepted and no agent is connected."""
-
-
-@dataclass(frozen=True, slots=True)
 class InputsCompleted:
     """Results are stored: how many inputs ended with which status."""
 
@@ -123,7 +118,6 @@ Event = (
     FunctionOpened
     | AppForgotten
     | InputsAccepted
-    | NoAgentConnected
     | InputsCompleted
     | InputsRedelivered
     | InputRetried

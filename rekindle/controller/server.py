@@ -41,11 +41,6 @@ _OPTIONS = [
 _END_GRACE_S = 0.5
 
 
-def _health_servicer() -> Any:
-    # The type stubs of grpc_health lack its asyncio half.
-    return health.aio.HealthServicer()  # type: ignore[attr-defined]
-
-
 class ControllerServer:
     """One controller: start it, wait, stop it."""
 
@@ -53,7 +48,8 @@ class ControllerServer:
         self._config = config
         self._parts = Parts(config)
         self._metrics_http = MetricsHttp(self._parts.scrape.text)
-        self._health = _health_servicer()
+        # The type stubs of grpc_health lack its asyncio half.
+        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         interceptors = [TokenInterceptor(config.token)]
         self._grpc = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         parts = self._parts

@@ -20,7 +20,6 @@ from rekindle.controller.events import (
     InputsAccepted,
     InputsCompleted,
     InputsRedelivered,
-    NoAgentConnected,
     RedisReturned,
     ResultsReceived,
     RoomFreed,
@@ -142,6 +141,8 @@ class Parts:
                 self.loader.load_more(function)
             case InputsAccepted(function, count, params):
                 scaler.accepted(function, params, count)
+                if not self.core.state.live_agents():
+                    self.agents.missed()
             case InputsCompleted(call, statuses):
                 for status, count in statuses.items():
                     self.metrics.completed(call.function.function_id, status, count)
@@ -160,8 +161,6 @@ class Parts:
                 self.metrics.again(call.function, redeliveries=count)
             case CallerMissing(call):
                 self.canceller.watch_for_caller(call)
-            case NoAgentConnected():
-                self.agents.missed()
             case AgentJoined(agent):
                 scaler.joined(agent)
                 self.dispatcher.pump()

@@ -8,7 +8,7 @@ however many results come. Then that one speaks for all that were not looked at 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 
 from google.protobuf.message import DecodeError
 
@@ -38,7 +38,8 @@ class Metrics:
         self.lag = LoopLag()
         #: (agent, "app.function", start), the newest last.
         self.recent_starts: deque[tuple[str, str, pb.RunnerStart]] = deque(maxlen=_RECENT_STARTS)
-        self._recent: dict[str, Recent] = {}
+        #: The last minute of each function.
+        self.recent: defaultdict[str, Recent] = defaultdict(Recent)
         self._unseen: dict[str, int] = {}  # inputs that ended since one of theirs was looked at
         self._looks = float(_LOOKS_PER_S)
         self._looked_at = time.monotonic()
@@ -56,8 +57,8 @@ class Metrics:
         if series is None:
             return
         name = _NAMES.get(status, "result_unspecified")
-        series.calls[name] = series.calls.get(name, 0) + count
-        self.recent(function_id).ended(time.monotonic(), count)
+        series.calls[name] += count
+        self.recent[function_id].ended(time.monotonic(), count)
 
     def results(self, done: pb.Done) -> None:
         """A message with results came: now and then one of them is looked at."""
@@ -91,12 +92,12 @@ class Metrics:
         if not took:
             return
         for phase, spent in took.items():
-            series.phase(phase, strategy, spent / 1e9, weight)
+            series.phases[phase, strategy].add(spent / 1e9, weight)
         home = max(time.time_ns(), last)
-        series.phase(Phase.STORE_RESULT.value, strategy, (home - last) / 1e9, weight)
+        series.phases[Phase.STORE_RESULT.value, strategy].add((home - last) / 1e9, weight)
         if began:
             series.call_seconds.add((home - began) / 1e9, weight)
-            self.recent(function_id).took(now, (home - began) / 1e9, weight)
+            self.recent[function_id].took(now, (home - began) / 1e9, weight)
 
     def again(self, function: Function, *, retries: int = 0, redeliveries: int = 0) -> None:
         """Inputs run once more: their function asked for it, or their runner or agent was lost."""
@@ -122,16 +123,15 @@ class Metrics:
         series = self.book.of(start.function_id)
         if series is None:
             return
-        for strategy, reason in failures_of(start):
-            series.start_failed(strategy, reason)
+        series.failed_starts.update(failures_of(start))
         if start.error:
             return
         seconds = seconds_of(start)
-        series.started(start.strategy, seconds)
+        series.starts[start.strategy].add(seconds)
         for phase, ms in start.phases_ms.items():
             if phase not in _OF_CALLS:
-                series.phase(phase, start.strategy, ms / 1000, 1)
-        self.recent(start.function_id).started(now, seconds, start.strategy)
+                series.phases[phase, start.strategy].add(ms / 1000)
+        self.recent[start.function_id].started(now, seconds, start.strategy)
 
     def _called_directly(self, function_id: str, calls: int, busy_s: float, now: float) -> None:
         """Calls between clients and runners."""
@@ -140,26 +140,19 @@ class Metrics:
             return
         series.direct_calls += calls
         series.direct_seconds += busy_s
-        recent = self.recent(function_id)
+        recent = self.recent[function_id]
         recent.ended(now, calls)
         recent.took(now, busy_s / calls, calls)
 
     # ---- for the status
 
-    def recent(self, function_id: str) -> Recent:
-        """The last minute of a function."""
-        found = self._recent.get(function_id)
-        if found is None:
-            found = self._recent[function_id] = Recent()
-        return found
-
     def last_minute(self, function_id: str) -> pb.LastMinute | None:
         """The last minute of a function; None where nothing happened."""
-        found = self._recent.get(function_id)
+        found = self.recent.get(function_id)
         return found.report(time.monotonic()) if found is not None else None
 
     def _tidy(self, now: float) -> None:
         self.book.tidy(now)
-        for table in (self._recent, self._unseen):
+        for table in (self.recent, self._unseen):
             for function_id in [one for one in table if one not in self._state.functions]:
                 del table[function_id]

@@ -38,7 +38,7 @@ class AgentInbox:
         kind = message.WhichOneof("kind")
         if kind == "done":
             self._core.publish(ResultsReceived(message.done))
-            log_seq = self._logbook.seq(message.done.app_id)
+            log_seq = self._logbook.seq(self._app_of(message.done))
             self._results.done(agent, message.done, log_seq)
         elif kind == "log":
             self._logbook.add(message.log)
@@ -56,6 +56,12 @@ class AgentInbox:
             self._orders.app_closed(message.app_closed.app_id, agent)
         else:
             log.warning("unknown message", extra=kv(agent=agent.agent_id, kind=kind))
+
+    def _app_of(self, done: pb.Done) -> str:
+        if done.app_id:
+            return done.app_id
+        call = self._core.state.calls.get(done.call_id)
+        return call.function.app.app_id if call is not None else ""
 
     def _heartbeat(self, agent: Agent, stats: pb.NodeStats) -> None:
         agent.heartbeats += 1

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
-from rekindle.controller.events import CallerMissing, InputsAccepted, NoAgentConnected
+from rekindle.controller.events import CallerMissing, InputsAccepted
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.stream_loader import StreamLoader
@@ -172,8 +172,6 @@ class Intake:
             call.wake_watchers()
         self._dispatcher.pump()
         self._loader.load_more(function)
-        if not self._core.state.live_agents():
-            self._core.publish(NoAgentConnected())
 
     def _hold(
         self,

@@ -108,14 +108,12 @@ def wait_for_redis(directory: Path, timeout_s: float) -> None:
     Raises ServiceError, with the end of its log, when it does not within ``timeout_s`` seconds.
     """
     deadline = time.monotonic() + timeout_s
-    reason = "it was not tried"
-    while True:
-        reason = _ping(redis_socket(directory))
-        if not reason:
-            return
+    while reason := _ping(redis_socket(directory)):
         if time.monotonic() > deadline:
             break
         time.sleep(0.005)  # there is no event to wait for: the socket is not there yet
+    else:
+        return
     log_file = directory / "logs" / "redis.log"
     tail = ""
     if log_file.exists():

@@ -87,14 +87,6 @@ class LiveTemplate:
         return self._fork(listener, hostname)
 
     async def _fork(self, listener: RunnerListener, hostname: str) -> Process:
-        try:
-            return await self._fork_now(listener, hostname)
-        finally:
-            self._forks_under_way -= 1
-            if self.retired and not self._forks_under_way:
-                self._send_away()
-
-    async def _fork_now(self, listener: RunnerListener, hostname: str) -> Process:
         token, arrival = listener.expect()
         order = {"op": "fork", "token": token, "hostname": hostname}
         try:
@@ -106,6 +98,9 @@ class LiveTemplate:
         finally:
             if not arrival.done():
                 arrival.cancel()
+            self._forks_under_way -= 1
+            if self.retired and not self._forks_under_way:
+                self._send_away()
         if arrival.cancelled():
             raise StartError(f"the forked child ended with status {exit_status.result()}")
         channel = arrival.result()
