@@ -167,21 +167,15 @@ def _describe(
     entry: Entry, here: Machine | None, no_criu: str, *, full: bool = False
 ) -> dict[str, Any]:
     problem = entry.problem or _problem(entry, here, no_criu, full)
-    manifest = entry.snapshot.manifest if entry.snapshot else None
-    mapped, why_not = (
-        (entry.snapshot.is_mapped, entry.snapshot.why_not_mapped) if entry.snapshot else (False, "")
-    )
-    return {
-        "key": entry.key,
-        "app": entry.app,
-        "function": entry.function,
-        "size_bytes": entry.size_bytes,
-        "created": entry.created,
-        "last_used": entry.last_used,
-        "in_use": entry.in_use,
+    snapshot, manifest = entry.snapshot, entry.snapshot and entry.snapshot.manifest
+    mapped = snapshot is not None and snapshot.is_mapped
+    keys = ("key", "size_bytes", "created", "last_used", "in_use")
+    return {key: getattr(entry, key) for key in keys} | {
+        "app": manifest.app if manifest else "",
+        "function": manifest.function if manifest else "",
         "mapped": mapped,
         "mapped_bytes": manifest.mapping["mapped_bytes"] if manifest and mapped else 0,
-        "not_mapped_because": why_not,
+        "not_mapped_because": snapshot.why_not_mapped if snapshot else "",
         "valid": not problem,
         "reason": problem.removeprefix(f"snapshot {entry.key}: "),
         "made_because": manifest.made_because if manifest else [],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
+from rekindle.sdk import checks
 from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
@@ -25,6 +26,8 @@ def _request(
     **settings: Unpack[PoolOptions],
 ) -> pb.SetPoolRequest:
     """``max_containers=0`` is no limit. Raises InvalidError for what cannot be."""
+    known = PoolOptions.__annotations__
+    checks.unknown_keywords("update_autoscaler()", settings.keys() - known.keys(), known)
     check_pool(settings)
     changes = pb.PoolChanges(
         min_containers=settings.get("min_containers"),

@@ -233,12 +233,7 @@ class Function(Declared, Generic[P, R]):
                 f"{self.name} is a method: the runners are those of its class. "
                 f"Use {own}().update_autoscaler(...)"
             )
-        await autoscaler.update(
-            caller,
-            self._declaration,
-            b"",
-            **settings,
-        )
+        await autoscaler.update(caller, self._declaration, b"", **settings)
 
     # ---- for the bench -------------------------------------------------------------------------
 

@@ -145,7 +145,6 @@ _NULL = {"rekindle.v1.PoolSettings.max_containers", "rekindle.v1.PoolPlan.max_ru
 #: Messages that are not an object.
 _OTHERWISE: dict[str, Callable[[Any], object]] = {
     "OptionValue": _option,
-    "Arrivals": lambda message: list(map(list, zip(message.at, message.count, strict=True))),
     "PoolChanges": lambda message: {name: v for name, v in as_dict(message).items() if v != {}},
     "LostRunners": lambda message: dict(message.by_reason),
 }
