@@ -30,6 +30,7 @@ from lab import script
 from lab.steps import steps
 from rekindle import paths
 from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.exception import Error
 from rekindle.sdk.local.directory import supervisor_pid
@@ -317,13 +318,17 @@ def promises(found: list[dict[str, Any]]) -> list[script.Promise]:
 
 def main() -> int:
     """Measure and show; with --check, 1 for a promise not kept."""
-    if "--way" in sys.argv:
-        quick = "--quick" in sys.argv
-        way = sys.argv[sys.argv.index("--way") + 1]
-        inputs, slow_s = (QUICK_INPUTS, QUICK_SLOW_S) if quick else (INPUTS, SLOW_S)
-        print(json.dumps(measure(way, inputs, slow_s)))
+    options = script.options(
+        "million",
+        __doc__.splitlines()[0],
+        add=lambda parser: parser.add_argument(
+            "--way", choices=WAYS, help="one way alone, on the instance that is up, as JSON"
+        ),
+    )
+    if options.own.way:
+        inputs, slow_s = (QUICK_INPUTS, QUICK_SLOW_S) if options.quick else (INPUTS, SLOW_S)
+        print(json.dumps(measure(options.own.way, inputs, slow_s)))
         return 0
-    options = script.options("million", __doc__.splitlines()[0])
     console = Console()
     found = []
     with steps(console) as progress:
@@ -334,16 +339,11 @@ def main() -> int:
     console.print(table(found))
     console.print(kept(found))
     console.print(f"[dim]{machines.line(machine)}[/]")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"machine": machine, "quick": options.quick, "runs": found}
-    options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, {"machine": machine, "quick": options.quick, "runs": found})
     options.file("million.md").write_text(markdown(found, machine), encoding="utf-8")
     console.print(f"[dim]figures: {options.json} and {options.results}/million.md[/]\n")
     return script.verdict(console, promises(found), check=options.check)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

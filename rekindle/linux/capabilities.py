@@ -47,7 +47,7 @@ def _set(effective: int, permitted: int, inheritable: int) -> None:
 def hand_down() -> None:
     """Keep, across ``exec`` by a user who is not root, what this process may do in its namespace.
 
-    All but CAP_SETUID: with it CRIU becomes user 0 before it restores, whom nobody has mapped.
+    All but CAP_SETUID: with it CRIU becomes user 0 before it restores, which is not mapped.
     """
     _effective, permitted = current()
     kept = permitted & ~(1 << _CAP_SETUID)

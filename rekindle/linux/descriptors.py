@@ -23,7 +23,7 @@ _NETLINK_SOCK_DIAG = 4
 def share_description(one: int, other: int) -> bool:
     """Whether two descriptors of this process are one open file (one offset, one set of flags).
 
-    Raises OSError where the kernel does not tell.
+    Raises OSError where the kernel does not say.
     """
     if _KCMP is None:
         raise OSError("kcmp is not known on this processor")
@@ -90,7 +90,7 @@ def bytes_waiting(fd: int) -> int:
 def unix_peer(inode: int) -> int:
     """Inode of the socket that a Unix socket is connected to; 0 where there is none.
 
-    Raises OSError where the kernel does not tell.
+    Raises OSError where the kernel does not say.
     """
     any_cookie = 0xFFFFFFFF
     body = struct.pack(
@@ -109,7 +109,7 @@ def unix_peer(inode: int) -> int:
         asking.send(head + body)
         answer = asking.recv(4096)
     if struct.unpack_from("=H", answer, 4)[0] != _SOCK_DIAG_BY_FAMILY:
-        raise OSError("the kernel does not tell the peer of a Unix socket")
+        raise OSError("the kernel does not report the peer of a Unix socket")
     at, end = 16 + 16, struct.unpack_from("=I", answer)[0]
     while at + 4 <= end:
         size, kind = struct.unpack_from("=HH", answer, at)

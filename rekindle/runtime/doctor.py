@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -136,7 +137,7 @@ def check_criu() -> Check:
         found = criu.find()
     except CriuNotFoundError as error:
         return Check("CRIU", Status.FAIL, str(error), "rekindle setup criu")
-    return Check("CRIU", Status.OK, f"{found.version_text}, `criu check` passes ({found.binary})")
+    return Check("CRIU", Status.OK, f"{found.version}, `criu check` passes ({found.binary})")
 
 
 def check_pycriu() -> Check:
@@ -178,12 +179,9 @@ def check_kernel() -> Check:
 
 
 def kernel_version(release: str) -> tuple[int, int]:
-    """(6, 18) of "6.18.44-generic"; (0, 0) where it cannot be told."""
-    parts = release.split(".")
-    try:
-        return int(parts[0]), int(parts[1].split("-")[0])
-    except (IndexError, ValueError):
-        return 0, 0
+    """(6, 18) of "6.18.44-generic"; (0, 0) where it is not known."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 _PROBE = """
@@ -255,7 +253,7 @@ def check_time_namespace() -> Check:
         return Check(
             "time namespaces",
             Status.OK,
-            "not used without root: snapshots are made anew after a reboot",
+            "not used without root: snapshots are made again after a reboot",
         )
     if os.path.exists("/proc/self/ns/time_for_children"):
         return Check("time namespaces", Status.OK, "the monotonic clock survives a reboot")

@@ -87,7 +87,7 @@ def verify_one(store: SnapshotStore) -> Finding | None:
 def verify_one_in_background(
     store: SnapshotStore, timeout_s: float = BACKGROUND_TIMEOUT_S
 ) -> Finding | None:
-    """The same in a process of its own, which gets disk and processor when nobody else wants them.
+    """The same in a process of its own, which gets disk and processor that no other wants.
 
     Blocks: call it in a thread. The process ends with this one. Raises SnapshotError when it fails
     or takes longer than ``timeout_s``.

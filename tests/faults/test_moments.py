@@ -126,7 +126,8 @@ def test_an_agent_that_is_killed_while_it_dumps_leaves_no_half_snapshot(
     gate = home.root / "gate"
     os.mkfifo(gate)
     argument = ("--gate", gate) if calls_go_on else ()
-    program = home.start_rekindle("run", home.script(HEAVY), *argument)
+    script = home.script(HEAVY)
+    program = home.start_rekindle("run", script, *argument, REKINDLE_AGENT_GRACE_S="0.5")
     program.until("first 256")
     dumping = _dumping(program)
     agent = service(psutil.Process(program.process.pid), "rekindle.runtime.agent")
@@ -163,7 +164,8 @@ def test_every_criu_that_waits_is_killed_and_the_next_start_is_served(
     home: Home, gate: Gate
 ) -> None:
     """Restores are begun in advance; those processes can die before they are needed."""
-    with in_flight(home, gate, "--warm", "--model", private=False) as flight:
+    home.up()
+    with in_flight(home, gate, "--warm", "--model") as flight:
         runner = flight.runner()
 
         def waiting() -> list[psutil.Process]:

@@ -141,11 +141,8 @@ class Template:
 
     def dump(self, images: Path, *, leave_running: bool = True) -> subprocess.CompletedProcess[str]:
         """Freeze it into ``images``; the status tells whether that worked."""
-        return self.inside.run(
-            command.dump_argv(
-                self.criu, pid=self.pid, images_dir=images, leave_running=leave_running
-            )
-        )
+        argv = command.dump_argv(self.criu, pid=self.pid, images_dir=images)
+        return self.inside.run([*argv, "--leave-running"] if leave_running else argv)
 
 
 @contextlib.contextmanager
@@ -168,6 +165,24 @@ def template(
         yield Template(inside, pid, link, criu)
 
 
+def restore_argv(criu: Criu, *, images_dir: Path, log: Path, inherit: dict[int, str]) -> list[str]:
+    """Bring ``images_dir`` back, detached: CRIU ends when the restored process runs.
+
+    ``inherit`` maps descriptors of CRIU to what they stand for, ``{9: "pipe:[1234]"}``.
+    """
+    argv = [*criu.argv, "restore", "--images-dir", str(images_dir), "--work-dir", str(log.parent)]
+    argv += ["--log-file", log.name, "-v2", "--restore-detached"]
+    argv += ["--no-default-config", "--manage-cgroups=ignore"]
+    plugins = Path(criu.prefix, "usr", "lib", "criu")
+    if criu.prefix and plugins.is_dir():
+        argv += ["--libdir", str(plugins)]
+    if criu.unprivileged:
+        argv.append("--unprivileged")
+    for fd, resource in sorted(inherit.items()):
+        argv += ["--inherit-fd", f"fd[{fd}]:{resource}"]
+    return argv
+
+
 @dataclass
 class Restored:
     """How a restore went; ``inside.answer()`` asks the process that came back."""
@@ -184,7 +199,7 @@ def restored(
     """Restore a copy in namespaces of its own, for the time of the block."""
     with namespaces(run_dir=run_dir, first_pid=first_pid) as inside:
         log = inside.scratch / "restore.log"
-        argv = command.restore_argv(
+        argv = restore_argv(
             criu, images_dir=images, log=log, inherit={RESTORE_CONTROL: control_pipe}
         )
         done = inside.run(argv, fds=(RESTORE_CONTROL,))

@@ -1,4 +1,4 @@
-"""Leases: asks an agent to lend a client one of its idle runners, and counts.
+"""Leases: asks an agent to lend a client one of its idle runners.
 
 The calls on a lease go from the client to the runner; the controller sees neither them nor their
 end, and a lease that stands does not need it.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from dataclasses import dataclass, field
 
+from rekindle.controller.nodes.questions import Questions
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Function, State
 from rekindle.exception import InvalidError
@@ -22,16 +24,13 @@ log = logging.getLogger(__name__)
 _ANSWER_S = 2.0
 
 
+@dataclass(eq=False)
 class Leasing:
     """Asks agents for leases, one answer each."""
 
-    def __init__(self, state: State, settings: Settings) -> None:
-        self._state = state
-        self._settings = settings
-        self._asked: dict[str, tuple[str, asyncio.Future[pb.LeaseGranted]]] = {}
-        #: Since this controller started.
-        self.granted = 0
-        self.refused = 0
+    _state: State
+    _settings: Settings
+    _asked: Questions[pb.LeaseGranted] = field(default_factory=Questions)
 
     async def lease(self, function: Function, request: pb.LeaseRequest) -> pb.LeaseReply:
         """Have a runner lent, or say why not. Raises InvalidError for what is never lent."""
@@ -40,51 +39,38 @@ class Leasing:
         if function.spec.single_use_containers:
             raise InvalidError(f"{function.name} has a runner for each input: none can be leased")
         if function.app.closing:
-            return self._refuse("its app is closed")
+            return pb.LeaseReply(reason="its app is closed")
         if function.ready or function.backlog:
-            return self._refuse("inputs wait for its runners")
+            return pb.LeaseReply(reason="inputs wait for its runners")
         agent = self._choose(function.function_id)
         if agent is None:
-            return self._refuse("no agent has a runner of it")
-        request_id = os.urandom(8).hex()
-        lease_id = f"le-{os.urandom(8).hex()}"
-        answer: asyncio.Future[pb.LeaseGranted] = asyncio.get_running_loop().create_future()
-        self._asked[request_id] = (agent.agent_id, answer)
+            return pb.LeaseReply(reason="no agent has a runner of it")
+        order = pb.GrantLease(
+            request_id=os.urandom(8).hex(),
+            function_id=function.function_id,
+            params=request.params,
+            lease_id=f"le-{os.urandom(8).hex()}",
+            depth=request.depth,
+            max_payload_bytes=self._settings.max_payload_bytes,
+        )
         try:
-            agent.send(
-                pb.ControllerMessage(
-                    lease=pb.GrantLease(
-                        request_id=request_id,
-                        function_id=function.function_id,
-                        params=request.params,
-                        lease_id=lease_id,
-                        depth=request.depth,
-                        max_payload_bytes=self._settings.max_payload_bytes,
-                    )
-                )
-            )
             async with asyncio.timeout(_ANSWER_S):
-                got = await answer
+                got = await self._asked.ask(
+                    agent, order.request_id, pb.ControllerMessage(lease=order)
+                )
         except TimeoutError:
             log.warning("no answer to a lease", extra=kv(agent=agent.agent_id))
-            return self._refuse("the agent did not answer")
-        finally:
-            self._asked.pop(request_id, None)
+            return pb.LeaseReply(reason="the agent did not answer")
         if not got.ok:
-            return self._refuse(got.reason)
-        self.granted += 1
+            return pb.LeaseReply(reason=got.reason)
         return pb.LeaseReply(
             granted=True,
-            lease_id=lease_id,
+            lease_id=order.lease_id,
             socket=got.socket,
             token=got.token,
             runner_id=got.runner_id,
             max_payload_bytes=self._settings.max_payload_bytes,
         )
-
-    def _refuse(self, reason: str) -> pb.LeaseReply:
-        self.refused += 1
-        return pb.LeaseReply(granted=False, reason=reason)
 
     def _choose(self, function_id: str) -> Agent | None:
         """The agent of this machine that most likely has a warm runner."""
@@ -96,15 +82,9 @@ class Leasing:
         return max(known, key=lambda agent: (agent.warmth(function_id), -agent.load), default=None)
 
     def answered(self, got: pb.LeaseGranted) -> None:
-        """An agent's word. One that comes too late is dropped: the agent takes it back itself."""
-        asked = self._asked.get(got.request_id)
-        if asked is not None and not asked[1].done():
-            asked[1].set_result(got)
+        """An agent's answer. What it lent for one that is too late, it takes back itself."""
+        self._asked.answered(got.request_id, got)
 
-    def lost(self, agent_id: str) -> None:
+    def lost(self, agent: Agent) -> None:
         """An agent is gone: it will not answer."""
-        for request_id, (asked, answer) in self._asked.items():
-            if asked == agent_id and not answer.done():
-                answer.set_result(
-                    pb.LeaseGranted(request_id=request_id, ok=False, reason="its agent is gone")
-                )
+        self._asked.lost(agent, pb.LeaseGranted(reason="its agent is gone"))

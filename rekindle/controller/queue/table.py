@@ -86,11 +86,13 @@ class InputTable:
 
     # ---- assign
 
+    def lease_s(self, function: Function) -> float:
+        """For how long an agent may have an input without naming it."""
+        return function.spec.startup_timeout_s + function.spec.timeout_s + self._lease_margin_s
+
     def lease(self, function: Function) -> float:
-        """Until when, on the loop's clock, an agent may have an input without naming it."""
-        spec = function.spec
-        length = spec.startup_timeout_s + spec.timeout_s + self._lease_margin_s
-        return asyncio.get_running_loop().time() + length
+        """Until when, on the loop's clock."""
+        return asyncio.get_running_loop().time() + self.lease_s(function)
 
     def assign(
         self, batch: QueuedBatch, count: int, agent: Agent, share: float, part: AssignedBatch | None

@@ -114,7 +114,7 @@ class Node:
             await self.blobs.fetch(one)
         except Error as error:
             if one.state is AssignmentState.WAITING:
-                self.results.done(outcome.of_one(one, unfetched(one, error)))
+                self.results.one(one, unfetched(one, error))
             return
         if one.state is AssignmentState.WAITING:
             self._give(pool, [one])
@@ -122,19 +122,17 @@ class Node:
             self.blobs.release(one)
 
     async def _submit_to_new_pool(self, order: Order, inputs: list[Assignment]) -> None:
-        pool: Pool | None = None
-        failure: Error | None = None
+        def left() -> list[Assignment]:  # some may have been cancelled meanwhile
+            return [one for one in inputs if one.state is AssignmentState.WAITING]
+
         try:
             pool = await self._pool(order.function_id, order.params)
         except Error as error:
-            failure = error
-        # Some may have been cancelled meanwhile.
-        inputs = [one for one in inputs if one.state is AssignmentState.WAITING]
-        if pool is not None and inputs:
-            self._submit(pool, inputs)
-        elif failure is not None:
-            for one in inputs:
-                self.results.done(outcome.of_one(one, outcome.start_failed(one, failure)))
+            for one in left():
+                self.results.one(one, outcome.start_failed(one, error))
+            return
+        if waiting := left():
+            self._submit(pool, waiting)
 
     def acknowledged(self, order: pb.AckDone) -> None:
         """The controller has stored results."""
@@ -152,9 +150,7 @@ class Node:
             if pool is not None:
                 by_pool.setdefault(pool, []).append(one)
             elif one.state is AssignmentState.WAITING:  # its pool is being opened
-                self.results.done(
-                    outcome.of_one(one, outcome.cancelled(one, "the input was cancelled"))
-                )
+                self.results.one(one, outcome.cancelled(one, "the input was cancelled"))
         for pool, inputs in by_pool.items():
             pool.dispatcher.cancel(inputs, kill=order.kill)
 

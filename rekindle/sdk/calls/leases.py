@@ -58,18 +58,6 @@ class Fate:
 class Lease:
     """A lease that this process holds."""
 
-    __slots__ = (
-        "__weakref__",
-        "_lease_id",
-        "_path",
-        "_sock",
-        "_token",
-        "files",
-        "gone",
-        "limit_bytes",
-        "runner_id",
-    )
-
     def __init__(self, sock: socket.socket, reply: pb.LeaseReply) -> None:
         self._sock = sock
         self._path = reply.socket

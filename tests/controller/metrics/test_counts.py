@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from rekindle.controller.metrics import reasons
+from rekindle.controller.metrics import starts
 from rekindle.controller.metrics.histogram import BOUNDS, Histogram
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.recent import Recent
 from rekindle.controller.metrics.series import KEPT_S, OTHERS, Book
 from rekindle.controller.metrics.settings import MetricsSettings, parse_address
+from rekindle.controller.nodes.agentnews import news_of
 from rekindle.controller.state import Agent, App, Function, State
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -137,7 +138,7 @@ def start(number: int, **more: Any) -> pb.RunnerStart:
 def beat(metrics: Metrics, agent: Agent, **stats: Any) -> None:
     """A heartbeat of an agent."""
     agent.stats = pb.NodeStats(**stats)
-    metrics.heartbeat(agent)
+    metrics.heartbeat(agent, news_of(agent))
 
 
 def test_starts_are_counted_once_however_often_they_are_told() -> None:
@@ -186,9 +187,9 @@ def test_direct_calls_are_counted_by_what_is_new_of_their_totals() -> None:
 
 
 def test_reasons_fall_into_few_classes() -> None:
-    assert reasons.class_of("startup_timeout=3 s") == "timeout"
-    assert reasons.class_of("snapshot sn-1: kernel changed") == "foreign"
-    assert reasons.class_of("something nobody thought of") == "other"
+    assert starts.class_of("startup_timeout=3 s") == "timeout"
+    assert starts.class_of("snapshot sn-1: kernel changed") == "foreign"
+    assert starts.class_of("something nobody thought of") == "other"
 
 
 def test_the_last_minute_of_a_function() -> None:

@@ -26,6 +26,7 @@ from rekindle.wire.phases import durations_ms, now_ns
 from rekindle.wire.pickling import dumps
 from rekindle.wire.serialization import deserialize, serialize
 from rekindle.wire.spec import FunctionSpec
+from tests.processes import descendants
 
 #: Generous: a hang is a failure, a slow machine is not.
 PATIENCE_S = 90.0
@@ -322,10 +323,9 @@ def run(home: Path, scenario: Callable[[Harness], Awaitable[None]], **settings: 
             await scenario(harness)
 
     # Other tests' fixtures may keep processes of their own.
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    before = descendants()
     asyncio.run(main())
-    left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
-    _gone, left = psutil.wait_procs(left, timeout=60)
+    _gone, left = psutil.wait_procs(descendants() - before, timeout=60)
     assert not left, f"processes left: {left}"
     assert not _mounts_below(home), "mounts left"
     assert not list((home / "instance").iterdir()), "files left in the instance directory"

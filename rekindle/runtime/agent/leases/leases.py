@@ -25,7 +25,6 @@ from rekindle.runtime.agent.leases.direct_listener import DirectListener
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.recent import Recent
-from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
@@ -95,7 +94,7 @@ class Leases:
 
         def mark(header: Header, _body: bytes) -> None:
             runner.output.drain()
-            line = Line("mark", "", False, now_ns())
+            line = pb.LogLine(stream="mark", at_ns=now_ns())
             pool.starter.on_line(line, runner.id, str(header["call_id"]))
 
         def gone() -> None:
