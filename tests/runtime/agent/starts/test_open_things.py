@@ -100,15 +100,31 @@ def test_what_a_library_has_open_is_each_copys_own(home: Path, tmp_path: Path, n
     _run_copies(home, [[name]], tmp_path)
 
 
+_NAMES = st.lists(st.sampled_from(sorted(things.ALL)), min_size=1, max_size=6)
+_SETTINGS = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+}
+
+
 @pytest.mark.usefixtures("home")
-@settings(
-    max_examples=3,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(names=st.lists(st.sampled_from(sorted(things.ALL)), min_size=1, max_size=6))
+@settings(max_examples=3, **_SETTINGS)
+@given(names=_NAMES)
 def test_copies_of_any_template_share_nothing(names: list[str]) -> None:
+    _run_in_scratch(names)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("home")
+@settings(max_examples=60, derandomize=False, **_SETTINGS)
+@given(names=_NAMES)
+def test_copies_of_many_more_templates_share_nothing(names: list[str]) -> None:
+    _run_in_scratch(names)
+
+
+def _run_in_scratch(names: list[str]) -> None:
     # Not below the test's own directory: sockets lie in it, whose paths may have 107 bytes.
     scratch = Path(tempfile.mkdtemp(prefix="rk-"))
     try:
