@@ -355,7 +355,7 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def _no_processes(before: set[psutil.Process], timeout_s: float = 15.0) -> None:
+def _no_processes(before: set[psutil.Process], timeout_s: float = PATIENCE_S) -> None:
     left = list(descendants() - before)
     _gone, left = psutil.wait_procs(left, timeout=timeout_s)
     described = []

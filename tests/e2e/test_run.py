@@ -225,7 +225,7 @@ def test_an_async_entrypoint_gathers_calls_of_an_async_function(shared: Home) ->
             many = await asyncio.gather(*(double.remote.aio(n) for n in range(5)))
             mapped = [value async for value in double.map.aio([7, 8])]
             call = await double.spawn.aio(10)
-            print(json.dumps([one, many, mapped, await call.get.aio(timeout=30)]))
+            print(json.dumps([one, many, mapped, await call.get.aio(timeout=60)]))
         """
     )
     assert shared.run(script).value == [2, [0, 2, 4, 6, 8], [14, 16], 20]
