@@ -7,6 +7,7 @@ else runs on the machine is neither seen nor touched.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ PATIENCE_S = 60.0
 _LOOK_S = 0.02
 
 COMMAND = Path(sys.executable).with_name("rekindle")
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -228,8 +230,9 @@ class Home:
         """The log of a process of what is up."""
         return (self.daemon / "logs" / f"{name}.log").read_text()
 
-    def another_place(self, place: str) -> Home:
+    def another_place(self) -> Home:
         """The same home and instance, with scripts and programs apart from all others."""
+        place = f"scripts-{next(_numbers)}"
         (self.root / place).mkdir()
         return Home(self.root, self.environ, self.launcher, place)
 

@@ -61,7 +61,7 @@ Values = dict[str, list[Any]]
 @pytest.fixture(scope="module")
 def values(instance: Home) -> Iterator[Values]:
     """What each of the ways gave."""
-    place = instance.another_place("ways")
+    place = instance.another_place()
     script = place.script(
         f"{NUMBERS}    from concurrent.futures import ThreadPoolExecutor\n\n"
         f"    @app.local_entrypoint()\n    def main():{WAYS}"
