@@ -8,8 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import rekindle
+
+#: The same examples in every run, and as much time for one as a slow machine takes.
+settings.register_profile(
+    "rekindle", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("rekindle")
 
 
 def pytest_configure(config: pytest.Config) -> None:

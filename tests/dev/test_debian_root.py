@@ -84,6 +84,13 @@ def _run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # the first time it makes the root, and loads and installs packages
+def test_copies_are_unique_and_snapshots_and_calls_work_on_the_other_debian() -> None:
+    ended = _run("--after", _SET_UP, _other(), *_PYTEST, *_PART)
+    assert ended.returncode == 0, ended.stdout[-6000:]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_it_enters_a_root_of_its_own_and_leaves_nothing_behind(tmp_path: Path) -> None:
     say = "pwd; . /etc/os-release; echo $VERSION_CODENAME; exit 7"
@@ -121,13 +128,6 @@ def test_a_run_that_is_killed_ends_all_within_and_the_next_one_removes_its_root(
     assert _run("--under", tmp_path, _other(), "true").returncode == 0
     assert not left.exists()
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)  # the first time it makes the root, and loads and installs packages
-def test_copies_are_unique_and_snapshots_and_calls_work_on_the_other_debian() -> None:
-    ended = _run("--after", _SET_UP, _other(), *_PYTEST, *_PART)
-    assert ended.returncode == 0, ended.stdout[-6000:]
 
 
 @pytest.mark.soak

@@ -190,7 +190,7 @@ def make(kind: str, size: int, fill: int) -> Any:
     return [f"{fill}-{i}" for i in range(size)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25)
 @given(actions)
 def test_whatever_is_kept_stays_as_it_came(todo: list[tuple[str, Any]]) -> None:
     connection, kept = Connection(), []

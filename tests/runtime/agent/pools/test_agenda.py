@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 
-ONE, OTHER = ("fu-1", ""), ("fu-2", "")
+ONE, OTHER, LAST = ("fu-1", ""), ("fu-2", ""), ("fu-3", "")
 
 
 class Passes:
@@ -51,9 +51,9 @@ def test_a_pool_is_looked_at_later_once_and_not_when_it_is_closed() -> None:
         passes.agenda.add_later(ONE, 0.02)
         passes.agenda.add_later(OTHER, 0.01)
         passes.agenda.remove(OTHER)
-        while len(passes.seen) < 2:
-            await asyncio.sleep(0.005)
-        await asyncio.sleep(0.03)
-        assert passes.seen[1:] == [[ONE]]
+        passes.agenda.add_later(LAST, 0.03)  # when all others have had their time
+        while [LAST] not in passes.seen:
+            await asyncio.sleep(0)
+        assert passes.seen[1:] == [[ONE], [LAST]]
 
     asyncio.run(scenario())

@@ -328,7 +328,7 @@ class RunnerLife(RuleBasedStateMachine):
 def test_whatever_happens_a_runner_is_in_a_legal_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runners, "_STATUS_WAIT_S", 0.01)
     RunnerLife.TestCase.settings = settings(
-        max_examples=150,
+        max_examples=60,
         stateful_step_count=25,
         deadline=None,
         derandomize=True,
