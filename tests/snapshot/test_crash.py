@@ -20,7 +20,7 @@ from tests.snapshot.conftest import ingredients
 _PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from rekindle.snapshot import content, extents, files, seal, stamp, store as store_room, use
+from rekindle.snapshot import content, files, seal, stamp, store as store_room, use
 from rekindle.snapshot.draft import begin
 from tests.snapshot.conftest import ingredients, manifest
 
