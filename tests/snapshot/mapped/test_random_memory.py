@@ -45,6 +45,7 @@ def _areas(draw: st.DrawFn) -> Area:
     return Area(kind, pages, draw(st.booleans()), tuple(steps))
 
 
+@pytest.mark.timeout(900)  # 15 examples of three restores, on a busy machine
 @settings(
     max_examples=_EXAMPLES,
     deadline=None,
