@@ -84,7 +84,6 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_pycriu(),
         check_time_namespace(),
         check_cgroup(Path("/sys/fs/cgroup")),
-        check_userfaultfd(),
         check_gpu(gpus.inventory()),
         check_python(),
     ]
@@ -256,13 +255,6 @@ def check_time_namespace() -> Check:
         "not in this kernel: snapshots do not outlive a reboot",
         "boot a kernel with CONFIG_TIME_NS (Linux 5.6 or newer)",
     )
-
-
-def check_userfaultfd() -> Check:
-    """userfaultfd is optional: CRIU's lazy pages use it, rekindle does not yet."""
-    if os.path.exists("/proc/sys/vm/unprivileged_userfaultfd"):
-        return Check("userfaultfd", Status.OK, "there (optional)")
-    return Check("userfaultfd", Status.OK, "not in this kernel (optional, not used)")
 
 
 # ---- privileges ----------------------------------------------------------------------------
