@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import rekindle
+from lab import markdown as tables
 from lab import script
 from lab.steps import steps
 from rekindle import paths
@@ -227,13 +228,16 @@ def table(found: list[dict[str, Any]]) -> Table:
     for name in PROCESSES:
         shown.add_column(name, justify="right")
     for measured in found:
-        cells = []
-        for name in PROCESSES:
-            peak = measured["processes"][name]["peak_bytes"] / 2**20
-            cells.append(f"{peak:,.0f} (+{grew_mib(measured, name):,.0f})")
-        rate = f"{measured['inputs_per_second']:,.0f}"
-        shown.add_row(WAYS[measured["way"]], rate, *cells)
+        shown.add_row(WAYS[measured["way"]], *_peaks(measured))
     return shown
+
+
+def _peaks(measured: dict[str, Any]) -> list[str]:
+    cells = [f"{measured['inputs_per_second']:,.0f}"]
+    for name in PROCESSES:
+        peak = measured["processes"][name]["peak_bytes"] / 2**20
+        cells.append(f"{peak:,.0f} (+{grew_mib(measured, name):,.0f})")
+    return cells
 
 
 def kept(found: list[dict[str, Any]]) -> Table:
@@ -262,30 +266,21 @@ def left_mib(measured: dict[str, Any]) -> float:
 
 def markdown(found: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     """The same as a document."""
+    rows = [["values", "inputs a second", *PROCESSES]]
+    rows += [[WAYS[measured["way"]], *_peaks(measured)] for measured in found]
+    titles = ["values", "before", "at the end of the map", "when the app has ended"]
     lines = [
         f"# A map over {found[0]['inputs']:,} inputs",
         "",
         "Peak of each process's resident memory, and by how much it grew, in MiB. Redis keeps what",
         "its reader has not taken. One run of `bench/million.py`; " + machines.line(machine) + ".",
         "",
-        "| values | inputs a second | " + " | ".join(PROCESSES) + " |",
-        "|---|---:|" + "---:|" * len(PROCESSES),
-    ]
-    for measured in found:
-        cells = [WAYS[measured["way"]], f"{measured['inputs_per_second']:,.0f}"]
-        for name in PROCESSES:
-            peak = measured["processes"][name]["peak_bytes"] / 2**20
-            cells.append(f"{peak:,.0f} (+{grew_mib(measured, name):,.0f})")
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += [
+        *tables.table(rows),
         "",
         "What Redis holds in memory, and on disk, in MiB. Spawned inputs are kept for their time.",
         "",
-        "| values | before | at the end of the map | when the app has ended |",
-        "|---|---:|---:|---:|",
+        *tables.table([titles, *([WAYS[measured["way"]], *_held(measured)] for measured in found)]),
     ]
-    for measured in found:
-        lines.append("| " + " | ".join([WAYS[measured["way"]], *_held(measured)]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from lab import script
+from lab import markdown, script
 from lab.workload import Workload, generate, without_snapshots
 from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
@@ -20,7 +20,8 @@ from rekindle.bench.tune import plot
 from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import Tried, pareto, try_all
 from rekindle.bench.tune.settings import KEEP_S, Setting, snapshot_aware
-from rekindle.bench.tune.table import LEGEND, as_json, markdown, table
+from rekindle.bench.tune.table import LEGEND, as_json, table
+from rekindle.bench.tune.table import rows as as_rows
 from rekindle.controller.policies.policy import GIB, Prices
 
 #: Promised in SPECIFICATION.md.
@@ -109,7 +110,8 @@ def main() -> int:
     )
     with options.file("policies.md").open("w", encoding="utf-8") as file:
         for name, rows, its_front in sheets:
-            file.write(f"**{name}**\n\n{markdown(rows, its_front, even=True)}\n")
+            sheet = "\n".join(markdown.table(as_rows(rows, its_front, even=True)))
+            file.write(f"**{name}**\n\n{sheet}\n\n")
         file.write(f"{LEGEND[0].upper()}{LEGEND[1:]}; even: every function counts alike.\n\n")
         file.write(f"{speed[0].upper()}{speed[1:]}. {machines.line(machine)}\n")
     whole = {

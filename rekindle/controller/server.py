@@ -69,8 +69,8 @@ class ControllerServer:
         """
         parts = self._parts
         parts.core.tasks.spawn(parts.metrics.lag.run(), "measure the loop's lag")
-        if self._config.metrics.listen:
-            await self._metrics_http.start(self._config.metrics.listen)
+        if self._config.metrics_listen:
+            await self._metrics_http.start(self._config.metrics_listen)
         await self._recover()
         parts.start()
         if socket_path is not None:

@@ -337,8 +337,7 @@ class Agent:
     holdings: dict[Holding, None] = field(default_factory=dict)  # oldest first
     count: int = 0  # inputs that it has
     units: float = 0.0  # the room that they take
-    by_function: dict[str, int] = field(default_factory=dict)
-    #: Function id -> depth -> inputs and units that it has of calls inside of others.
+    #: Function id -> depth -> inputs and units that it has.
     nested: dict[str, dict[int, tuple[int, float]]] = field(default_factory=dict)
     known_functions: set[str] = field(default_factory=set)  # had an input or a template here
     stats: pb.NodeStats = field(default_factory=pb.NodeStats)
@@ -367,8 +366,6 @@ class Agent:
 
     def holds(self, function_id: str, depth: int = 0) -> int:
         """Inputs of a function that it holds, at a depth and below."""
-        if not depth:
-            return self.by_function.get(function_id, 0)
         return _deep(self.nested.get(function_id, {}), depth)[0]
 
     def warmth(self, function_id: str) -> int:

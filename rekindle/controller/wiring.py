@@ -28,7 +28,6 @@ from rekindle.controller.logs.appnames import AppNames
 from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.scrape import Scrape
-from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.nodes.agents import Agents
 from rekindle.controller.nodes.inbox import AgentInbox
 from rekindle.controller.nodes.leasing import Leasing
@@ -67,7 +66,7 @@ class Config:
     redis_url: str
     embedded: bool  # whether Redis is the instance's own
     settings: Settings
-    metrics: MetricsSettings
+    metrics_listen: str  # host:port where metrics are served over HTTP; "": nowhere
     blob_url: str
     blob_threshold_bytes: int
 
@@ -117,7 +116,7 @@ class Parts:
         self.inbox = AgentInbox(core, result_intake, self.redelivery, self.reaper, orders, logbook)
         # Pools, and what is shown
         self.pools = PoolService(state, link, core.tasks)
-        self.metrics = Metrics(state, config.metrics)
+        self.metrics = Metrics(state, settings)
         self.status = StatusReport(
             state, store, link, self.metrics, self.pools.scaler, self.letters, self.retention
         )

@@ -92,17 +92,9 @@ def unix_peer(inode: int) -> int:
 
     Raises OSError where the kernel does not say.
     """
-    any_cookie = 0xFFFFFFFF
+    family, anything = socket.AF_UNIX, 0xFFFFFFFF  # in any state, with any cookie
     body = struct.pack(
-        "=BBHIIIII",
-        socket.AF_UNIX,
-        0,
-        0,
-        0xFFFFFFFF,  # in any state
-        inode,
-        _UDIAG_SHOW_PEER,
-        any_cookie,
-        any_cookie,
+        "=BBHIIIII", family, 0, 0, anything, inode, _UDIAG_SHOW_PEER, anything, anything
     )
     head = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as asking:

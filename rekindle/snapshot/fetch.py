@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.linux import files
-from rekindle.snapshot import criu, pycriu
+from rekindle.snapshot import criu, programs, pycriu
 from rekindle.snapshot.criu import Criu
 
 #: The Debian release that carries CRIU 4 (and whose signing key Debian 12 knows already).
@@ -214,17 +214,7 @@ def _run(
 ) -> str:
     environment = {**os.environ, "LC_ALL": "C", **(extra_environment or {})}
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_APT_TIMEOUT_S,
-            check=False,
-            env=environment,
-            cwd=cwd,
-        )
+        done = programs.run(argv, _APT_TIMEOUT_S, env=environment, cwd=cwd)
     except subprocess.TimeoutExpired:
         raise SetupError(f"{doing}: no end after {_APT_TIMEOUT_S:g} s; try again") from None
     except OSError as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 import xxhash
 
 from rekindle.exception import SnapshotError
+from rekindle.snapshot import programs
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,8 @@ def import_path(interpreter: str = "") -> list[str]:
 def _ask_path(interpreter: str, _mtime_ns: int, _size: int) -> tuple[str, ...]:
     command = [interpreter, "-P", "-c", "import sys; print('\\n'.join(sys.path))"]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=30, check=True, cwd="/"
-        )
+        done = programs.run(command, 30, cwd=Path("/"))
+        done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         raise SnapshotError(f"cannot ask {interpreter} for its import path: {error}") from error
     return tuple(line for line in done.stdout.splitlines() if os.path.isabs(line))

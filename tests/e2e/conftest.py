@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.harness import Home, a_home, a_shared_home
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -33,6 +30,6 @@ def instance() -> Iterator[Home]:
 @pytest.fixture
 def shared(instance: Home) -> Iterator[Home]:
     """A place in the shared instance, for tests that leave it as it is."""
-    made = instance.another_place(f"scripts-{next(_numbers)}")
+    made = instance.another_place()
     yield made
     made.end_programs()

@@ -7,6 +7,7 @@ else runs on the machine is neither seen nor touched.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -36,6 +37,7 @@ _LOOK_S = 0.02
 COMMAND = Path(sys.executable).with_name("rekindle")
 #: Followed by a directory, a size and a command: see there.
 SMALL_DISK = (sys.executable, str(Path(__file__).parents[1] / "small_disk.py"))
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -230,8 +232,9 @@ class Home:
         """The log of a process of what is up."""
         return (self.daemon / "logs" / f"{name}.log").read_text()
 
-    def another_place(self, place: str) -> Home:
+    def another_place(self) -> Home:
         """The same home and instance, with scripts and programs apart from all others."""
+        place = f"scripts-{next(_numbers)}"
         (self.root / place).mkdir()
         return Home(self.root, self.environ, self.launcher, place)
 
@@ -357,7 +360,7 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def _no_processes(before: set[psutil.Process], timeout_s: float = 15.0) -> None:
+def _no_processes(before: set[psutil.Process], timeout_s: float = PATIENCE_S) -> None:
     left = list(descendants() - before)
     _gone, left = psutil.wait_procs(left, timeout=timeout_s)
     described = []

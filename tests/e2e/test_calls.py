@@ -37,7 +37,7 @@ WAYS = """
         def fetched():
             call = add.spawn(1, 2)
             again = rekindle.FunctionCall.from_id(call.object_id)
-            return [again.get(timeout=30), call.get(), call.get(timeout=0)]
+            return [again.get(timeout=60), call.get(), call.get(timeout=0)]
 
         def from_threads():
             with ThreadPoolExecutor(8) as pool:
@@ -61,7 +61,7 @@ Values = dict[str, list[Any]]
 @pytest.fixture(scope="module")
 def values(instance: Home) -> Iterator[Values]:
     """What each of the ways gave."""
-    place = instance.another_place("ways")
+    place = instance.another_place()
     script = place.script(
         f"{NUMBERS}    from concurrent.futures import ThreadPoolExecutor\n\n"
         f"    @app.local_entrypoint()\n    def main():{WAYS}"
@@ -136,7 +136,7 @@ def test_a_spawned_call_without_a_result_in_time_can_be_asked_again(shared: Home
                     said.append(str(error))
             with open(path, "w") as gate:
                 gate.write("opened")
-            print(json.dumps([said, call.get(timeout=30)]))
+            print(json.dumps([said, call.get(timeout=60)]))
         """
     )
     said, value = shared.run(script, "--path", str(shared.scripts / "late")).value
@@ -156,7 +156,7 @@ def test_results_of_a_spawned_call_outlive_its_program(shared: Home) -> None:
     later = shared.script(
         f"""
         import os, rekindle
-        print(rekindle.FunctionCall.from_id("{call_id}").get(timeout=20))
+        print(rekindle.FunctionCall.from_id("{call_id}").get(timeout=60))
         """,
         "later.py",
     )

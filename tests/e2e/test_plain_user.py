@@ -129,12 +129,12 @@ def test_an_instance_is_kept_and_nothing_outlives_it_or_its_agent(plain: Home) -
     assert len(below) >= 2  # the spawner, and the first process of its PID namespace
     assert any("spawner" in " ".join(process.cmdline()) for process in below)
     os.kill(agent.pid, signal.SIGKILL)
-    _gone, left = psutil.wait_procs(below, timeout=30)
+    _gone, left = psutil.wait_procs(below, timeout=60)
     assert not left
     plain.run(script, "--path", str(plain.scripts / "file"))  # by the next agent
     everything = supervisor.children(recursive=True)
     assert plain.rekindle("down").out == "The instance is down.\n"
-    _gone, left = psutil.wait_procs(everything, timeout=30)
+    _gone, left = psutil.wait_procs(everything, timeout=60)
     assert not left
 
 
@@ -145,7 +145,7 @@ def test_nothing_is_left_when_the_instance_ends_right_after_its_agent(plain: Hom
     assert list(plain.daemon.glob("agent-*"))
     os.kill(agent.pid, signal.SIGKILL)
     supervisor.terminate()  # before the next agent is there
-    psutil.wait_procs([supervisor], timeout=30)
+    psutil.wait_procs([supervisor], timeout=60)
     assert not list(plain.daemon.glob("agent-*"))
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.harness import Gate, Home, a_home, a_shared_home
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -46,7 +43,7 @@ def instance(settings: dict[str, str]) -> Iterator[Home]:
 @pytest.fixture
 def shared(instance: Home) -> Iterator[Home]:
     """A place in the shared instance, for tests after which it is whole again."""
-    made = instance.another_place(f"scripts-{next(_numbers)}")
+    made = instance.another_place()
     yield made
     made.end_programs()
 

@@ -128,4 +128,4 @@ def in_flight(home: Home, gate: Gate, *arguments: str, **environ: str) -> Iterat
 def kill(process: psutil.Process) -> None:
     """SIGKILL, and wait until it is gone."""
     process.kill()
-    psutil.wait_procs([process], timeout=10)
+    psutil.wait_procs([process], timeout=60)

@@ -162,7 +162,7 @@ def test_what_a_killed_instance_left_does_not_stop_the_next(home: Home) -> None:
     script = home.script(MODEL)
     home.run(script)
     supervisor.kill()
-    supervisor.wait(10)
+    supervisor.wait(60)
     assert (home.daemon / "controller.sock").exists()
     assert json.loads(home.rekindle("status", "--json", status=1).out)["up"] is False
     private = home.run(script)

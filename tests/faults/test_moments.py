@@ -99,7 +99,7 @@ def main():
     program.until("Stopping.", "err")
     program.until("waiting")
     program.interrupt()
-    ended = program.end(20)
+    ended = program.end(20)  # exit hooks have 30 seconds
     assert ended.status == 130, str(ended)
     assert "Traceback" not in ended.err
 
@@ -132,7 +132,7 @@ def test_an_agent_that_is_killed_while_it_dumps_leaves_no_half_snapshot(
     dumping = _dumping(program)
     agent = service(psutil.Process(program.process.pid), "rekindle.runtime.agent")
     kill(agent)
-    _gone, left = psutil.wait_procs([dumping], timeout=10)
+    _gone, left = psutil.wait_procs([dumping], timeout=60)
     assert not left, "the dump died with its agent"
     if calls_go_on:
         os.close(os.open(gate, os.O_WRONLY))

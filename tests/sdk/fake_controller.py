@@ -162,10 +162,9 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
     async def HoldApp(self, request: Any, ctx: Any) -> AsyncIterator[pb.HoldAppEvent]:
         self.held.add(request.app_id)
         try:
-            while request.app_id not in self.closed:
-                await asyncio.sleep(0.02)
-                if False:
-                    yield pb.HoldAppEvent()
+            async with self._log_news:
+                await self._log_news.wait_for(lambda: request.app_id in self.closed)
+            yield pb.HoldAppEvent(message="closed")
         finally:
             self.held.discard(request.app_id)
 

@@ -144,7 +144,7 @@ def test_the_first_call_goes_through_the_controller_and_the_others_directly(
     assert [one.runner_id for one in made] == ["ru-1"] + 9 * ["ru-direct"]
     assert len({one.call_id for one in made}) == 10
     assert set(made[-1].phases) == {"queue", "load_input", "execute", "store_result"}
-    assert lender.ended.wait(10), "the lease is given back when the app ends"
+    assert lender.ended.wait(60), "the lease is given back when the app ends"
 
 
 def test_calls_whose_strategy_is_asked_for_are_not_direct(lender: Lender) -> None:
@@ -229,7 +229,7 @@ def test_a_cancelled_task_hangs_up(lender: Lender) -> None:
 
     with app.run():
         asyncio.run(scenario())
-        assert lender.ended.wait(10)
+        assert lender.ended.wait(60)
 
 
 @pytest.mark.parametrize("way", ["cancelled", "lost", "not accepted"])

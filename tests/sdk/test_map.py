@@ -339,7 +339,7 @@ def test_a_slow_iterator_is_not_waited_for(controller: FakeController) -> None:
     def answered() -> Iterator[int]:
         for i in range(5):
             yield i
-            assert got.acquire(timeout=20)  # the next one is made from the answer to this one
+            assert got.acquire(timeout=60)  # the next one is made from the answer to this one
 
     with app.run():
         values = []

@@ -1,4 +1,4 @@
-"""What was tried, as a table for the terminal, as Markdown and as JSON."""
+"""What was tried, as rows of text, as a table for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -32,23 +32,28 @@ def table(
     """One row a setting, cheapest first; the one to take stands out."""
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.add_column("setting", overflow="fold", min_width=20)
-    columns = _columns(tried, even=even)
-    for heading, _ in columns:
+    headings, *cells = rows(tried, front, even=even)
+    for heading in headings[1:]:
         shown.add_column(heading.replace(" ", "\n", 1).replace(",", ""), justify="right")
-    for one in _ordered(tried):
+    for one, row in zip(_ordered(tried), cells, strict=True):
         style = "bold green" if chosen is not None and one is chosen.tried else ""
-        shown.add_row(*_row(one, front, columns), style=style)
+        shown.add_row(*row, style=style)
     return shown
 
 
-def markdown(tried: Sequence[Tried], front: Collection[Tried], *, even: bool = False) -> str:
-    """The same as a Markdown table."""
+def rows(tried: Sequence[Tried], front: Collection[Tried], *, even: bool) -> list[list[str]]:
+    """The headings, and one row a setting, cheapest first."""
     columns = _columns(tried, even=even)
-    rows = [["setting", *(heading for heading, _ in columns)]]
-    rows += [_row(one, front, columns) for one in _ordered(tried)]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "|---|" + "--:|" * len(columns))
-    return "\n".join(lines) + "\n"
+    return [
+        ["setting", *(heading for heading, _ in columns)],
+        *(
+            [
+                ("• " if one in front else "  ") + one.label,
+                *(cell(one.outcome) for _, cell in columns),
+            ]
+            for one in _ordered(tried)
+        ),
+    ]
 
 
 def as_json(tried: Sequence[Tried], front: Collection[Tried]) -> list[dict[str, Any]]:
@@ -91,11 +96,6 @@ def _columns(tried: Sequence[Tried], *, even: bool) -> list[_Column]:
         columns.append(("evicted", lambda out: f"{out.evictions:,}"))
     columns.append(("cost a day", lambda out: f"{out.cost_per_day:.3g}"))
     return columns
-
-
-def _row(one: Tried, front: Collection[Tried], columns: Sequence[_Column]) -> list[str]:
-    name = ("• " if one in front else "  ") + one.label
-    return [name, *(cell(one.outcome) for _, cell in columns)]
 
 
 def _ms(value: float) -> str:

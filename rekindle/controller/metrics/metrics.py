@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 from rekindle.controller.metrics.lag import LoopLag
 from rekindle.controller.metrics.recent import Recent
 from rekindle.controller.metrics.series import Book
-from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.metrics.starts import failures_of, seconds_of
 from rekindle.controller.nodes.agentnews import News
+from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Function, State
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Phase
@@ -32,9 +32,9 @@ _NAMES = {value: name.lower() for name, value in pb.ResultStatus.items()}
 class Metrics:
     """The counts of one controller."""
 
-    def __init__(self, state: State, settings: MetricsSettings) -> None:
+    def __init__(self, state: State, settings: Settings) -> None:
         self._state = state
-        self.book = Book(settings.functions, self._label)
+        self.book = Book(settings.metrics_functions, self._label)
         self.lag = LoopLag()
         #: (agent, "app.function", start), the newest last.
         self.recent_starts: deque[tuple[str, str, pb.RunnerStart]] = deque(maxlen=_RECENT_STARTS)

@@ -228,31 +228,19 @@ class InputTable:
 def _count(agent: Agent, function: Function, count: int, weight: float, depth: int) -> None:
     """An agent has so many more inputs (or less) of a call that was made inside of ``depth``."""
     function_id = function.function_id
-    if depth:
-        _nest(agent, function_id, count, count * weight, depth)
-    left = agent.by_function.get(function_id, 0) + count
-    if left:
-        agent.by_function[function_id] = left
-    else:
-        del agent.by_function[function_id]
+    depths = agent.nested.setdefault(function_id, {})
+    had, units = depths.get(depth, (0, 0.0))
+    depths[depth] = (had + count, units + count * weight)
+    if had + count == 0:
+        del depths[depth]
+        if not depths:
+            del agent.nested[function_id]
     if count > 0:
         agent.known_functions.add(function_id)
     agent.count += count
     agent.units = agent.units + count * weight if agent.count else 0.0
     function.outstanding += count
     function.units = function.units + count * weight if function.outstanding else 0.0
-
-
-def _nest(agent: Agent, function_id: str, count: int, units: float, depth: int) -> None:
-    depths = agent.nested.setdefault(function_id, {})
-    had = depths.get(depth, (0, 0.0))
-    left = (had[0] + count, had[1] + units)
-    if left[0]:
-        depths[depth] = left
-        return
-    del depths[depth]
-    if not depths:
-        del agent.nested[function_id]
 
 
 def _place(ready: deque[Ready], work: Ready) -> int:

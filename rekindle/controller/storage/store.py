@@ -64,14 +64,7 @@ class QueueStore:
         """Make inputs durable, each (call, index) once; see lua/accept.lua."""
         reply = await self._link.script(
             "accept",
-            [
-                keys.queue(function_id),
-                keys.call(function_id, call_id),
-                keys.results(function_id, call_id),
-                keys.backlog(function_id),
-                keys.undone(function_id),
-                keys.once(function_id),
-            ],
+            [*keys.of_inputs(function_id, call_id), keys.once(function_id)],
             [
                 *(keys.GROUP, CONSUMER, _take_word(take, meta), "1" if last else "0"),
                 *(limit, ttl_s, call_id, meta.app_id, meta.params, meta.strategy),
@@ -114,13 +107,8 @@ class QueueStore:
         reply = await self._link.script(
             "complete",
             [
-                keys.queue(function_id),
-                keys.call(function_id, call_id),
-                keys.results(function_id, call_id),
-                keys.backlog(function_id),
-                keys.undone(function_id),
-                keys.dead(function_id),
-                keys.once(function_id),
+                *keys.of_inputs(function_id, call_id),
+                *(keys.dead(function_id), keys.once(function_id)),
             ],
             args,
             _FOREVER,

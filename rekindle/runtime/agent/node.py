@@ -241,15 +241,10 @@ class Node:
         key = (function_id, params_digest(params))
         if key not in self.inventory.pools:
             revision = self._revision(function, params)
+            starter = self.functions.starter(function, revision)
             self.inventory.pools[key] = pool = Pool(
-                key,
-                function.app_id,
-                revision,
-                self.functions.starter(function, revision),
-                self.scheduler.agenda,
-                self.results,
-                self.history,
-                exit_grace_s=self.context.settings.exit_grace_s,
+                *(key, function.app_id, revision, starter, self.scheduler.agenda),
+                *(self.results, self.history, self.context.settings.exit_grace_s),
             )
             if (plan := self.plans.find(key)) is not None:
                 pool.sizing.order(plan)

@@ -59,7 +59,6 @@ def run(
     target: Callable[[], CallTarget],
     inputs: AsyncIterator[tuple[Any, ...]],
     kwargs: dict[str, Any] | None,
-    *,
     ordered: bool,
     return_exceptions: bool,
 ) -> AsyncGenerator[Any, None]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rekindle.controller.metrics import starts
 from rekindle.controller.metrics.metrics import Metrics
-from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.metrics.view import view
+from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -24,7 +24,7 @@ def test_every_metric_is_documented_with_its_labels_and_no_other_is() -> None:
         for name in re.findall(r"`(rekindle_\w+)`", names)
     }
     state = State("instance")
-    metrics = Metrics(state, MetricsSettings())
+    metrics = Metrics(state, Settings())
     status = pb.StatusReply(uptime_s=1.0, redis=pb.RedisStatus(up=True, used_memory=1))
     tables = view(metrics, state, status)
     there = {table.name: table.labels for table in tables.by_name.values()}

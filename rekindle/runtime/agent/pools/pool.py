@@ -61,7 +61,7 @@ class Pool:
     agenda: Agenda
     results: Results
     history: History
-    exit_grace_s: float = 30.0
+    exit_grace_s: float
     backoff: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:
