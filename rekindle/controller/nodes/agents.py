@@ -65,6 +65,7 @@ class Agents:
         session = agent.session
         if agent.outbox is not None:  # the older connection has not noticed that it is dead
             agent.outbox.put_nowait(None)
+            self._forget_opened(agent)
         outbox: asyncio.Queue[pb.ControllerMessage | None] = asyncio.Queue()
         outbox.put_nowait(
             pb.ControllerMessage(
@@ -153,9 +154,7 @@ class Agents:
         for holding in agent.holdings:
             if isinstance(holding, DetachedInput) and holding.state is DetachedState.ASSIGNED:
                 holding.move(DetachedState.ORPHANED)
-        for function in self._core.state.functions.values():
-            if function.opened_on == agent.agent_id:
-                function.opened_on = ""
+        self._forget_opened(agent)
         log.warning(
             "agent's connection ended",
             extra=kv(agent=agent.agent_id, pid=agent.pid, inputs=agent.count),
@@ -168,6 +167,12 @@ class Agents:
             loop.add_reader(
                 agent.pidfd, self._give_up, agent, f"the agent (process {agent.pid}) died"
             )
+
+    def _forget_opened(self, agent: Agent) -> None:
+        """What was sent over a connection that ended may never have arrived."""
+        for function in self._core.state.functions.values():
+            if function.opened_on == agent.agent_id:
+                function.opened_on = ""
 
     def _stop_grace(self, agent: Agent) -> None:
         if agent.grace is not None:
