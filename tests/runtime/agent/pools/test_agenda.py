@@ -52,8 +52,9 @@ def test_a_pool_is_looked_at_later_once_and_not_when_it_is_closed() -> None:
         passes.agenda.add_later(OTHER, 0.01)
         passes.agenda.remove(OTHER)
         passes.agenda.add_later(LAST, 0.03)  # when all others have had their time
-        while [LAST] not in passes.seen:
+        while not any(LAST in due for due in passes.seen):
             await asyncio.sleep(0)
-        assert passes.seen[1:] == [[ONE], [LAST]]
+        # One pass, or two: the machine may have stood still.
+        assert sorted(key for due in passes.seen for key in due) == [ONE, LAST]
 
     asyncio.run(scenario())
