@@ -13,9 +13,9 @@ NEWEST ?=
 VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
 ARGS ?=
-# Tests run side by side, each process with directories, sockets and instances of its own. Each may
-# hold some GiB, so no more than eight.
-JOBS ?= $(shell n=$$(nproc); [ $$n -le 8 ] && echo $$n || echo 8)
+# Tests run side by side, each process with directories, sockets and instances of its own. One more
+# than there are cores, because many a test waits. Each may hold some GiB, so no more than eight.
+JOBS ?= $(shell n=$$(($$(nproc) + 1)); [ $$n -le 8 ] && echo $$n || echo 8)
 TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
 KEY := $(shell cat pyproject.toml dev/venv.sh dev/lock/*.txt | sha256sum | cut -c 1-12)
 STAMPS := $(VENV)/.stamps
@@ -38,7 +38,7 @@ export PYTHONUNBUFFERED := 1
 help:
 	@echo "make demo       set everything up; run a real model cold, restored, forked and warm"
 	@echo "make test       set everything up; run the tests (ARGS='-k name' to choose)"
-	@echo "make soak       what is too long for every run of the tests: another Debian, from nothing"
+	@echo "make soak       what is too long for every run: another Debian, from nothing; many kills"
 	@echo "make base       set up rekindle, Redis and CRIU alone, without PyTorch and the tests"
 	@echo "make lint       ruff, mypy and import-linter"
 	@echo "make format     let ruff format the code"

@@ -12,7 +12,6 @@ time of rekindle's warm call and of its fan-out goes.
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 
@@ -23,7 +22,7 @@ from lab.steps import steps
 from peers import environment, plan, profile, report
 from peers.versus import Versus
 from rekindle.bench import machine as machines
-from rekindle.exception import Error
+from rekindle.bench.records import write_json
 
 #: What each peer's process logs.
 LOGS = script.SCRATCH / "calls-logs"
@@ -32,11 +31,16 @@ LOGS = script.SCRATCH / "calls-logs"
 def main() -> int:
     """Measure and show; 1 where --check finds a promise that is not kept."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended on the way out
-    words = [word for word in sys.argv[1:] if word != "--profile"]
-    options = script.options("calls", __doc__.splitlines()[0], words)
+    options = script.options(
+        "calls",
+        __doc__.splitlines()[0],
+        add=lambda parser: parser.add_argument(
+            "--profile", action="store_true", help="compare nothing: where does our own time go?"
+        ),
+    )
     console = Console()
     environment.make(console)
-    if len(words) < len(sys.argv[1:]):
+    if options.own.profile:
         with steps(console) as progress:
             found = profile.measure(options.quick, LOGS.absolute(), progress)
         console.print(profile.render(found))
@@ -47,9 +51,7 @@ def main() -> int:
     with steps(console) as progress:
         plan.run(plan.roles(options.quick), list(plan.SYSTEMS), LOGS.absolute(), progress, versus)
     console.print(report.render(versus))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"quick": options.quick, **versus.to_dict()}
-    options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, {"quick": options.quick, **versus.to_dict()})
     options.file("calls.md").write_text(report.markdown(versus), encoding="utf-8")
     console.print(f"[dim]figures: {options.json} and {options.results}/calls.md[/]\n")
     promises = [
@@ -60,7 +62,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

@@ -1,15 +1,14 @@
 """What the controller and its Redis alone can do: inputs a second, with an agent that runs nothing.
 
+.venv/bin/python bench/controller.py [--quick] [--json FILE] [--check] [--results DIR]
+
 A real controller and a real Redis are pinned to one core; a client and an agent that runs nothing
 share the others. Printed: inputs a second from the first submission to the last result, and the
 processor time that the controller and Redis took for each input.
-
-    python bench/controller.py [--inputs 100000] [--single 2000]
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
@@ -20,9 +19,14 @@ from typing import Any
 import grpc
 import grpc.aio
 import psutil
+from rich.console import Console
+from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from lab import script
+from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.wire import rekindle_pb2 as pb
 from tests.controller.harness import (
     Client,
@@ -34,6 +38,11 @@ from tests.controller.harness import (
 )
 
 CHUNK = 512
+#: Inputs of the fan-out; calls of one input.
+INPUTS, QUICK_INPUTS = 100_000, 5_000
+SINGLE, QUICK_SINGLE = 2_000, 100
+#: Before the measurement.
+FIRST_INPUTS = 5_000
 
 
 class InstantAgent(FakeAgent):
@@ -136,35 +145,52 @@ async def singles(client: Client, function_id: str, calls: int, method: str) -> 
     await asyncio.gather(*(one() for _ in range(calls)))
 
 
-async def measure(instance: Instance, inputs: int, single: int) -> None:
+async def measure(instance: Instance, inputs: int, single: int) -> list[dict[str, Any]]:
     """All rows."""
+    rows = []
     async with Client(instance) as client, InstantAgent(instance, max_runners=8) as _:
         _app, [function_id] = await client.register("app", spec())
-        await fan_out(client, function_id, 5_000)
-        rows = [
+        await fan_out(client, function_id, FIRST_INPUTS)
+        for name, count, work in (
             ("fan-out", inputs, fan_out(client, function_id, inputs)),
             ("invoke", single, singles(client, function_id, single, "Invoke")),
             ("spawn", single, singles(client, function_id, single, "Submit")),
-        ]
-        print(f"{'':10}{'inputs/s':>12}{'controller us':>16}{'redis us':>12}{'limit/s':>12}")
-        for name, count, work in rows:
+        ):
             before, began = used(instance), time.perf_counter()
             await work
-            took = time.perf_counter() - began
-            after = used(instance)
-            each = [1e6 * (b - a) / count for a, b in zip(before, after, strict=True)]
-            print(
-                f"{name:10}{count / took:12,.0f}{each[0]:16.1f}{each[1]:12.1f}"
-                f"{1e6 / max(1e-9, sum(each)):12,.0f}"
+            took_s = time.perf_counter() - began
+            controller, server = (
+                1e6 * (b - a) / count for a, b in zip(before, used(instance), strict=True)
             )
+            rows.append(
+                {
+                    "what": name,
+                    "inputs": count,
+                    "inputs_per_second": round(count / took_s, 1),
+                    "controller_us": round(controller, 1),
+                    "redis_us": round(server, 1),
+                }
+            )
+    return rows
 
 
-def main() -> None:
-    """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=100_000)
-    parser.add_argument("--single", type=int, default=2_000)
-    args = parser.parse_args()
+def table(rows: list[dict[str, Any]]) -> Table:
+    """What is printed; the limit is where the two have the whole core."""
+    shown = Table(title="controller and Redis on one core", title_justify="left")
+    for title in ("", "inputs/s", "controller, us", "redis, us", "limit/s"):
+        shown.add_column(title, justify="right" if title else "left")
+    for row in rows:
+        limit = 1e6 / max(1e-9, row["controller_us"] + row["redis_us"])
+        each = (f"{row[name]:.1f}" for name in ("controller_us", "redis_us"))
+        shown.add_row(row["what"], f"{row['inputs_per_second']:,.0f}", *each, f"{limit:,.0f}")
+    return shown
+
+
+def main() -> int:
+    """Measure and show."""
+    options = script.options("controller", __doc__.splitlines()[0])
+    console = Console()
+    inputs, single = (QUICK_INPUTS, QUICK_SINGLE) if options.quick else (INPUTS, SINGLE)
     cores = sorted(os.sched_getaffinity(0))
     with running_instance() as instance:
         if len(cores) > 1:
@@ -173,8 +199,12 @@ def main() -> None:
                 for thread in psutil.Process(process.pid).threads():
                     os.sched_setaffinity(thread.id, {cores[0]})
             os.sched_setaffinity(0, set(cores[1:]))
-        asyncio.run(measure(instance, args.inputs, args.single))
+        rows = asyncio.run(measure(instance, inputs, single))
+    console.print(table(rows))
+    write_json(options.json, {"machine": machines.describe(), "quick": options.quick, "rows": rows})
+    console.print(f"[dim]figures: {options.json}[/]")
+    return script.verdict(console, [], check=options.check)
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

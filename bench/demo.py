@@ -18,9 +18,8 @@ from rich.console import Console
 from lab import markdown, script
 from rekindle.bench import harness, live, plot, table
 from rekindle.bench import machine as machines
-from rekindle.bench.records import Report
+from rekindle.bench.records import Report, write_json
 from rekindle.bench.target import FunctionTarget
-from rekindle.exception import Error
 from rekindle.wire.phases import Strategy
 
 RUNS, QUICK_RUNS = 10, 2
@@ -61,7 +60,7 @@ def main() -> int:
             embed.main(QUERY, 3)  # what the model is for
 
     console.print(table.render(report))
-    report.write_json(options.json)
+    write_json(options.json, report.to_dict())
     options.file("demo.md").write_text(markdown.of_report(report), encoding="utf-8")
     if any(result.runs for result in report.results):
         plot.save(report, options.file("demo.png"))
@@ -112,7 +111,4 @@ def _promises(report: Report) -> list[script.Promise]:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

@@ -26,10 +26,12 @@ from rich.console import Console
 from rich.table import Table
 
 import rekindle
+from lab import markdown as tables
 from lab import script
 from lab.steps import steps
 from rekindle import paths
 from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.exception import Error
 from rekindle.sdk.local.directory import supervisor_pid
@@ -226,13 +228,16 @@ def table(found: list[dict[str, Any]]) -> Table:
     for name in PROCESSES:
         shown.add_column(name, justify="right")
     for measured in found:
-        cells = []
-        for name in PROCESSES:
-            peak = measured["processes"][name]["peak_bytes"] / 2**20
-            cells.append(f"{peak:,.0f} (+{grew_mib(measured, name):,.0f})")
-        rate = f"{measured['inputs_per_second']:,.0f}"
-        shown.add_row(WAYS[measured["way"]], rate, *cells)
+        shown.add_row(WAYS[measured["way"]], *_peaks(measured))
     return shown
+
+
+def _peaks(measured: dict[str, Any]) -> list[str]:
+    cells = [f"{measured['inputs_per_second']:,.0f}"]
+    for name in PROCESSES:
+        peak = measured["processes"][name]["peak_bytes"] / 2**20
+        cells.append(f"{peak:,.0f} (+{grew_mib(measured, name):,.0f})")
+    return cells
 
 
 def kept(found: list[dict[str, Any]]) -> Table:
@@ -261,30 +266,21 @@ def left_mib(measured: dict[str, Any]) -> float:
 
 def markdown(found: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     """The same as a document."""
+    rows = [["values", "inputs a second", *PROCESSES]]
+    rows += [[WAYS[measured["way"]], *_peaks(measured)] for measured in found]
+    titles = ["values", "before", "at the end of the map", "when the app has ended"]
     lines = [
         f"# A map over {found[0]['inputs']:,} inputs",
         "",
         "Peak of each process's resident memory, and by how much it grew, in MiB. Redis keeps what",
         "its reader has not taken. One run of `bench/million.py`; " + machines.line(machine) + ".",
         "",
-        "| values | inputs a second | " + " | ".join(PROCESSES) + " |",
-        "|---|---:|" + "---:|" * len(PROCESSES),
-    ]
-    for measured in found:
-        cells = [WAYS[measured["way"]], f"{measured['inputs_per_second']:,.0f}"]
-        for name in PROCESSES:
-            peak = measured["processes"][name]["peak_bytes"] / 2**20
-            cells.append(f"{peak:,.0f} (+{grew_mib(measured, name):,.0f})")
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += [
+        *tables.table(rows),
         "",
         "What Redis holds in memory, and on disk, in MiB. Spawned inputs are kept for their time.",
         "",
-        "| values | before | at the end of the map | when the app has ended |",
-        "|---|---:|---:|---:|",
+        *tables.table([titles, *([WAYS[measured["way"]], *_held(measured)] for measured in found)]),
     ]
-    for measured in found:
-        lines.append("| " + " | ".join([WAYS[measured["way"]], *_held(measured)]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -317,13 +313,17 @@ def promises(found: list[dict[str, Any]]) -> list[script.Promise]:
 
 def main() -> int:
     """Measure and show; with --check, 1 for a promise not kept."""
-    if "--way" in sys.argv:
-        quick = "--quick" in sys.argv
-        way = sys.argv[sys.argv.index("--way") + 1]
-        inputs, slow_s = (QUICK_INPUTS, QUICK_SLOW_S) if quick else (INPUTS, SLOW_S)
-        print(json.dumps(measure(way, inputs, slow_s)))
+    options = script.options(
+        "million",
+        __doc__.splitlines()[0],
+        add=lambda parser: parser.add_argument(
+            "--way", choices=WAYS, help="one way alone, on the instance that is up, as JSON"
+        ),
+    )
+    if options.own.way:
+        inputs, slow_s = (QUICK_INPUTS, QUICK_SLOW_S) if options.quick else (INPUTS, SLOW_S)
+        print(json.dumps(measure(options.own.way, inputs, slow_s)))
         return 0
-    options = script.options("million", __doc__.splitlines()[0])
     console = Console()
     found = []
     with steps(console) as progress:
@@ -334,16 +334,11 @@ def main() -> int:
     console.print(table(found))
     console.print(kept(found))
     console.print(f"[dim]{machines.line(machine)}[/]")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"machine": machine, "quick": options.quick, "runs": found}
-    options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, {"machine": machine, "quick": options.quick, "runs": found})
     options.file("million.md").write_text(markdown(found, machine), encoding="utf-8")
     console.print(f"[dim]figures: {options.json} and {options.results}/million.md[/]\n")
     return script.verdict(console, promises(found), check=options.check)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

@@ -1,6 +1,6 @@
 """A node alone: inputs a second of agent and runners, without client, controller and Redis.
 
-.venv/bin/python bench/node.py [--inputs N] [--rounds N] [--profile FILE]
+.venv/bin/python bench/node.py [--quick] [--json FILE] [--check] [--results DIR] [--profile FILE]
 
 Plays the controller on a real gRPC stream: hands out no-ops in orders of so many inputs, confirms
 results as they come. Prints, for each size of orders, inputs a second and the CPU time that agent,
@@ -9,7 +9,6 @@ runners and this script take for an input. ``--profile`` writes a cProfile of th
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
 import sys
@@ -23,8 +22,13 @@ import cloudpickle
 import grpc
 import grpc.aio
 import psutil
+from rich.console import Console
+from rich.table import Table
 
+from lab import script
 from rekindle import paths
+from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
 from rekindle.wire.messages import spec_message
@@ -34,6 +38,9 @@ from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.version import PROTOCOL
 
 RUNNERS = 2
+#: Inputs in a round (a tenth where orders have one each); rounds of each size of orders.
+INPUTS, QUICK_INPUTS = 20_000, 1_000
+ROUNDS, QUICK_ROUNDS = 3, 1
 #: Nothing here takes that long: it hangs, and the script ends.
 _LIMIT_S, _END_S = 120.0, 30.0
 #: Inputs in an order, and inputs that the agent may have at a time.
@@ -124,13 +131,8 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=20_000, help="in a round (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="for each size (%(default)s)")
-    parser.add_argument("--profile", help="where to write a cProfile of the agent")
-    arguments = parser.parse_args()
+async def measure(quick: bool, profile: str | None) -> list[dict[str, Any]]:
+    """A node of its own, and all rows."""
     with tempfile.TemporaryDirectory(prefix="rk-node-") as directory:
         instance = Path(directory)
         paths.token_file(instance).write_text("bench")
@@ -138,14 +140,15 @@ async def main() -> None:
         rpc.add_AgentGatewayServicer_to_server(controller, server)  # type: ignore[no-untyped-call]
         server.add_insecure_port(f"unix:{paths.controller_socket(instance)}")
         await server.start()
-        profile = ["-m", "cProfile", "-o", arguments.profile] if arguments.profile else []
+        profiled = ["-m", "cProfile", "-o", profile] if profile else []
         agent = await asyncio.create_subprocess_exec(
-            *(sys.executable, *profile, "-m", "rekindle.runtime.agent", "--dir", str(instance)),
+            *(sys.executable, *profiled, "-m", "rekindle.runtime.agent", "--dir", str(instance)),
             stdout=asyncio.subprocess.PIPE,
         )
         try:
             await asyncio.wait_for(controller.joined.wait(), _LIMIT_S)
-            await _measure(controller, psutil.Process(agent.pid), arguments)
+            inputs, rounds = (QUICK_INPUTS, QUICK_ROUNDS) if quick else (INPUTS, ROUNDS)
+            return await _rows(controller, psutil.Process(agent.pid), inputs, rounds)
         finally:
             agent.send_signal(signal.SIGTERM)
             try:
@@ -155,25 +158,53 @@ async def main() -> None:
             await server.stop(None)
 
 
-async def _measure(
-    controller: Controller, agent: psutil.Process, arguments: argparse.Namespace
-) -> None:
+async def _rows(
+    controller: Controller, agent: psutil.Process, inputs: int, rounds: int
+) -> list[dict[str, Any]]:
     await controller.order(open=pb.OpenFunction(function_id="fu-bench", app_id="ap-bench"))
     await controller.run("fc-first", 100, 1, 8)
     below = agent.children(recursive=True)
     runners = [one for one in below if "rekindle.runtime.runner.main" in one.cmdline()]
-    print(f"{'order':>6} {'inputs/s':>10} {'agent':>8} {'runners':>8} {'script':>8}   (us of CPU)")
+
+    def used() -> tuple[float, float, float]:
+        return _cpu_s(agent), sum(map(_cpu_s, runners)), time.process_time()
+
+    rows = []
     for order, room in ORDERS:
-        for number in range(arguments.rounds):
-            inputs = arguments.inputs if order > 1 else arguments.inputs // 10
-            before = (_cpu_s(agent), sum(map(_cpu_s, runners)), time.process_time())
-            began = time.perf_counter()
-            await controller.run(f"fc-{order}-{number}", inputs, order, room)
-            took = time.perf_counter() - began
-            after = (_cpu_s(agent), sum(map(_cpu_s, runners)), time.process_time())
-            each = [(b - a) / inputs * 1e6 for a, b in zip(before, after, strict=True)]
-            print(f"{order:>6} {inputs / took:>10,.0f} " + " ".join(f"{us:>8.1f}" for us in each))
+        count = inputs if order > 1 else inputs // 10
+        for number in range(rounds):
+            before, began = used(), time.perf_counter()
+            await controller.run(f"fc-{order}-{number}", count, order, room)
+            took_s = time.perf_counter() - began
+            each = [1e6 * (b - a) / count for a, b in zip(before, used(), strict=True)]
+            row = {"order": order, "inputs": count, "inputs_per_second": round(count / took_s, 1)}
+            names = ("agent_us", "runners_us", "script_us")
+            rows.append(row | {n: round(us, 1) for n, us in zip(names, each, strict=True)})
+    return rows
+
+
+def main() -> int:
+    """Measure and show."""
+    options = script.options(
+        "node",
+        __doc__.splitlines()[0],
+        add=lambda parser: parser.add_argument(
+            "--profile", metavar="FILE", help="where to write a cProfile of the agent"
+        ),
+    )
+    console = Console()
+    rows = asyncio.run(measure(options.quick, options.own.profile))
+    shown = Table(title="a node alone; microseconds of CPU an input", title_justify="left")
+    for title in ("order", "inputs/s", "agent", "runners", "script"):
+        shown.add_column(title, justify="right")
+    for row in rows:
+        each = (f"{row[name]:.1f}" for name in ("agent_us", "runners_us", "script_us"))
+        shown.add_row(str(row["order"]), f"{row['inputs_per_second']:,.0f}", *each)
+    console.print(shown)
+    write_json(options.json, {"machine": machines.describe(), "quick": options.quick, "rows": rows})
+    console.print(f"[dim]figures: {options.json}[/]")
+    return script.verdict(console, [], check=options.check)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    script.run(main)

@@ -8,22 +8,21 @@ start from each level costs is what rekindle measured (rekindle/bench/tune/costs
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 
 from rich.console import Console
 
-from lab import script
+from lab import markdown, script
 from lab.workload import Workload, generate, without_snapshots
 from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.bench.tune import plot
 from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import Tried, pareto, try_all
 from rekindle.bench.tune.settings import KEEP_S, Setting, snapshot_aware
-from rekindle.bench.tune.table import LEGEND, as_json, markdown, table
-from rekindle.controller.policies import GIB, Prices
-from rekindle.exception import Error
+from rekindle.bench.tune.table import LEGEND, as_json, table
+from rekindle.bench.tune.table import rows as as_rows
+from rekindle.controller.policies.policy import GIB, Prices
 
 #: Promised in SPECIFICATION.md.
 ARRIVALS_PER_S = 100_000
@@ -111,10 +110,10 @@ def main() -> int:
     )
     with options.file("policies.md").open("w", encoding="utf-8") as file:
         for name, rows, its_front in sheets:
-            file.write(f"**{name}**\n\n{markdown(rows, its_front, even=True)}\n")
+            sheet = "\n".join(markdown.table(as_rows(rows, its_front, even=True)))
+            file.write(f"**{name}**\n\n{sheet}\n\n")
         file.write(f"{LEGEND[0].upper()}{LEGEND[1:]}; even: every function counts alike.\n\n")
         file.write(f"{speed[0].upper()}{speed[1:]}. {machines.line(machine)}\n")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
     whole = {
         "machine": machine,
         "workload": asdict(workload),
@@ -127,7 +126,7 @@ def main() -> int:
         "short_of_memory": as_json(short, sheets[2][2]),
         "arrivals_per_cpu_s": {"mean": round(mean), "slowest": round(speeds[slowest])},
     }
-    options.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, whole)
     console.print(f"[dim]figures: {options.json} and {options.results}/policies.{{md,png}}[/]\n")
 
     ours = [one for one in front if one.setting.policy == "snapshot-aware"]
@@ -149,7 +148,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

@@ -11,8 +11,6 @@ With --check it ends with 1 where a promise of SPECIFICATION.md is not kept.
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +18,7 @@ from rich.console import Console
 from lab import script
 from lab.steps import Steps, steps
 from rekindle.bench import machine as machines
-from rekindle.exception import Error
+from rekindle.bench.records import write_json
 from restoring import (
     at_once,
     chart,
@@ -69,9 +67,7 @@ def main() -> int:
         _measure(figures, home, options.quick, progress)
 
     console.print(sheets.render(figures))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"quick": options.quick, **figures.to_dict()}
-    options.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, {"quick": options.quick, **figures.to_dict()})
     options.file("restore.md").write_text(sheets.markdown(figures), encoding="utf-8")
     chart.save(figures, options.file("restore.png"))
     console.print(f"\n[dim]figures: {options.json} and {options.results}/restore.{{md,png}}[/]\n")
@@ -153,7 +149,4 @@ def _many_at_once(
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

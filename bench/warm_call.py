@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 
 from rich.console import Console
@@ -15,9 +13,9 @@ from rich.table import Table
 import rekindle
 from lab import latencies, script
 from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.bench.summary import percentile
 from rekindle.bench.table import ms
-from rekindle.exception import Error
 from rekindle.sdk.calls import records
 
 CALLS, QUICK_CALLS = 1000, 100
@@ -67,7 +65,6 @@ def main() -> int:
     parts = ", ".join(f"{name} {took:.2f}" for name, took in phases.items())
     console.print(f"[dim]median of each phase, ms: {parts}\n{machines.line(machine)}[/]")
 
-    options.json.parent.mkdir(parents=True, exist_ok=True)
     whole = {
         "machine": machine,
         "function": "nothing",
@@ -77,7 +74,7 @@ def main() -> int:
         "phases_ms": {name: round(took, 3) for name, took in phases.items()},
         "total_ms": [round(took, 3) for took in warm],
     }
-    options.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, whole)
     title = "A warm call of a no-op: what the caller waits"
     latencies.save(warm, options.file("warm_call.png"), title=title, limit_ms=P50_BELOW_MS)
     console.print(f"[dim]figures: {options.json} and {options.results}/warm_call.png[/]\n")
@@ -92,7 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Error as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    script.run(main)

@@ -29,7 +29,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -48,6 +48,9 @@ SET_UP_FROM = (
     "dev/lock/*.txt",
     "rekindle/snapshot/criu*.py",
 )
+#: Large, and never written to in place: who changes a file there puts a new one in its place. All
+#: copies of a root have the same files there, where they lie on one file system.
+LINKED = ("usr", f"{SOURCE.lstrip('/')}/{SET_UP}/lib", f"{SOURCE.lstrip('/')}/{SET_UP}/share")
 #: In the environment of the command: the suite.
 INSIDE = "REKINDLE_DEBIAN_ROOT"
 _PR_SET_PDEATHSIG, _MNT_DETACH = 1, 2
@@ -109,9 +112,29 @@ def place_of_a_run(under: Path, suite: str, keep: bool) -> Iterator[Path]:
             shutil.rmtree(where)
 
 
-def copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path, linked: Iterable[str] = LINKED) -> None:
     """A whole root, with its owners (shutil.copytree keeps none)."""
-    subprocess.run(["cp", "-a", "--reflink=auto", source, target], check=True)
+    target.mkdir()
+    shutil.copystat(source, target)
+    others = []
+    for entry in source.iterdir():
+        below = [name.partition("/")[2] for name in linked if name.split("/")[0] == entry.name]
+        if "" in below:
+            _link(entry, target)
+        elif below and entry.is_dir():
+            copy(entry, target / entry.name, below)
+        else:
+            others.append(entry)
+    if others:
+        subprocess.run(["cp", "-a", "--reflink=auto", *others, target], check=True)
+
+
+def _link(source: Path, into: Path) -> None:
+    """The files of ``source`` once more, as hard links; as copies on another file system."""
+    linked = subprocess.run(["cp", "-al", source, into], stderr=subprocess.DEVNULL, check=False)
+    if linked.returncode != 0:
+        shutil.rmtree(into / source.name, ignore_errors=True)
+        subprocess.run(["cp", "-a", "--reflink=auto", source, into], check=True)
 
 
 # ---- the base ----------------------------------------------------------------------------------

@@ -27,24 +27,19 @@ if TYPE_CHECKING:
     from rekindle.sdk.resources import Secret as Secret
     from rekindle.sdk.running import enable_output as enable_output
 
-#: Public name -> module that defines it.
-_HOME_OF = {
-    "App": "rekindle.sdk.app",
-    "Cls": "rekindle.sdk.cls",
-    "Function": "rekindle.sdk.function",
-    "FunctionCall": "rekindle.sdk.function_call",
-    "Retries": "rekindle.sdk.resources",
-    "Secret": "rekindle.sdk.resources",
-    "current_function_call_id": "rekindle.execution.context",
-    "current_input_id": "rekindle.execution.context",
-    "enable_output": "rekindle.sdk.running",
-    "enter": "rekindle.sdk.hooks",
-    "exit": "rekindle.sdk.hooks",
-    "is_local": "rekindle.execution.context",
-    "method": "rekindle.sdk.hooks",
-    "on_restore": "rekindle.runtime.runner.unique",
-    "parameter": "rekindle.sdk.hooks",
+#: Module -> public names that it defines.
+_HOMES = {
+    "rekindle.execution.context": ("current_function_call_id", "current_input_id", "is_local"),
+    "rekindle.runtime.runner.unique": ("on_restore",),
+    "rekindle.sdk.app": ("App",),
+    "rekindle.sdk.cls": ("Cls",),
+    "rekindle.sdk.function": ("Function",),
+    "rekindle.sdk.function_call": ("FunctionCall",),
+    "rekindle.sdk.hooks": ("enter", "exit", "method", "parameter"),
+    "rekindle.sdk.resources": ("Retries", "Secret"),
+    "rekindle.sdk.running": ("enable_output",),
 }
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", "exception", *_HOME_OF]
 

@@ -16,6 +16,17 @@ from rekindle.exception import SetupError
 MAX_SOCKET_PATH = 100
 
 
+def fitting_socket(path: Path) -> Path:
+    """The same path. Raises SetupError for one that is too long for a socket."""
+    size = len(os.fsencode(path))
+    if size > MAX_SOCKET_PATH:
+        raise SetupError(
+            f"the socket path {path} has {size} bytes, more than the {MAX_SOCKET_PATH} that fit; "
+            "choose a shorter directory (REKINDLE_HOME)"
+        )
+    return path
+
+
 def home() -> Path:
     """rekindle's own directory on this machine; made with mode 0700 where missing.
 

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import compileall
 import signal
+import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+import rekindle
+
+#: The same examples in every run, and as much time for one as a slow machine takes.
+settings.register_profile(
+    "rekindle", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("rekindle")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once, and not in each of the thousands of processes that tests start.
+
+    With PYTHONDONTWRITEBYTECODE they read bytecode and never write it. Programs under test run
+    with it: they are edited within the second that a bytecode file's time stamp can tell.
+    """
+    sys.dont_write_bytecode = False  # of this process alone: pytest keeps the tests' bytecode
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(str(Path(rekindle.__file__).parent), quiet=1)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
+
+from rekindle.exception import Error
 
 #: Where figures go that are not meant to be kept; git ignores it.
 SCRATCH = Path("demo-results")
@@ -21,6 +25,8 @@ class Options:
     check: bool
     json: Path
     results: Path
+    #: What the script has added of its own.
+    own: argparse.Namespace
 
     def file(self, name: str) -> Path:
         """A file among the results, whose directory is made when it is missing."""
@@ -37,8 +43,17 @@ class Promise:
     kept: bool
 
 
-def options(name: str, description: str, argv: Sequence[str] | None = None) -> Options:
-    """Read ``--quick``, ``--json``, ``--check`` and ``--results`` for the script ``name``."""
+def options(
+    name: str,
+    description: str,
+    argv: Sequence[str] | None = None,
+    *,
+    add: Callable[[argparse.ArgumentParser], object] = lambda _parser: None,
+) -> Options:
+    """Read ``--quick``, ``--json``, ``--check`` and ``--results`` for the script ``name``.
+
+    ``add`` adds options of its own.
+    """
     parser = argparse.ArgumentParser(prog=f"bench/{name}.py", description=description)
     parser.add_argument("--quick", action="store_true", help="few runs: does it work at all?")
     parser.add_argument(
@@ -56,13 +71,23 @@ def options(name: str, description: str, argv: Sequence[str] | None = None) -> O
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help=f"the figures (default: DIR/{name}.json)"
     )
+    add(parser)
     given = parser.parse_args(argv)
     return Options(
         quick=given.quick,
         check=given.check,
         json=given.json or given.results / f"{name}.json",
         results=given.results,
+        own=given,
     )
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run the script; an error of rekindle's own ends it in one line."""
+    try:
+        sys.exit(main())
+    except Error as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def verdict(console: Console, promises: Sequence[Promise], *, check: bool) -> int:
@@ -70,4 +95,6 @@ def verdict(console: Console, promises: Sequence[Promise], *, check: bool) -> in
     for promise in promises:
         mark = "[green]kept[/]" if promise.kept else "[red]not kept[/]"
         console.print(f"  {promise.number}  {promise.text}: {mark}", highlight=False)
+    if not promises:
+        console.print("  SPECIFICATION.md promises nothing of this")
     return 1 if check and not all(promise.kept for promise in promises) else 0

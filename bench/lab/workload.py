@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 
 from rekindle.bench.tune.costs import levels
 from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
-from rekindle.wire.pools import Level
+from rekindle.wire.pools import Figures, Level
 
 _DAY_S = 86400.0
 _MB = 1_000_000
@@ -57,7 +57,6 @@ class Workload:
     day_share: float = 0.5
     burst_size: float = 8.0
     burst_gap_s: float = 0.5
-    snapshots: bool = True
 
 
 def generate(workload: Workload) -> Arrivals:
@@ -68,7 +67,7 @@ def generate(workload: Workload) -> Arrivals:
         # One generator a function: more functions do not change those that there were.
         rng = random.Random(f"{workload.seed}/{index}")
         trigger = rng.choices(_TRIGGERS, _SHARES)[0]
-        functions.append(_function(index, trigger, rng, snapshots=workload.snapshots))
+        functions.append(_function(index, trigger, rng))
         mean_s = min(math.exp(rng.gauss(-0.38, 2.36)), 300.0)
         per_day = 10 ** rng.gauss(workload.rate_mean, workload.rate_deviation)
         per_s = min(per_day / _DAY_S, workload.most_per_s)
@@ -85,16 +84,15 @@ def without_snapshots(trace: Arrivals) -> Arrivals:
 
 def _plain(function: TracedFunction) -> TracedFunction:
     held = function.levels
-    plain = levels(
-        snapshot_bytes=held[Level.CACHED].memory_bytes,
-        runner_bytes=0,
-        cold_s=held[Level.NONE].start_s,
-        snapshots=False,
-    )
+    cold_s = held[Level.NONE].start_s
+    plain = {
+        Level.WARM: Figures(start_s=0.0, memory_bytes=held[Level.CACHED].memory_bytes),
+        Level.NONE: Figures(start_s=cold_s, cpu_s=cold_s),
+    }
     return replace(function, levels=plain)
 
 
-def _function(index: int, trigger: str, rng: random.Random, *, snapshots: bool) -> TracedFunction:
+def _function(index: int, trigger: str, rng: random.Random) -> TracedFunction:
     memory = _burr(rng, c=11.652, k=0.221, scale=107.083)
     memory_bytes = int(min(max(memory, 20.0), 1536.0) * _MB)
     deviation = math.sqrt(math.log(1 + (7.10 / 3.24) ** 2))
@@ -106,7 +104,6 @@ def _function(index: int, trigger: str, rng: random.Random, *, snapshots: bool) 
             working_set_bytes=memory_bytes,
             cold_s=min(max(cold_s, 0.3), 120.0),
             runner_bytes=min(44 * _MB, memory_bytes),
-            snapshots=snapshots,
         ),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from peers.process import Peer
+from rekindle.linux import maps
 
 _MIB = 2**20
 #: Two readings this near to each other, and it has settled.
@@ -35,21 +36,14 @@ def _read(peer: Peer, itself: bool) -> tuple[float, float]:
         processes.append(psutil.Process(peer.process.pid))
     holders = everything = 0.0
     for process in processes:
-        size = _pss(process.pid)
+        try:
+            size = maps.rollup(process.pid)["Pss"]
+        except (OSError, KeyError):  # it has ended
+            continue
         everything += size
-        if size and _holds_torch(process.pid):
+        if _holds_torch(process.pid):
             holders += size
     return holders / _MIB, everything / _MIB
-
-
-def _pss(pid: int) -> float:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ProcessLookupError):  # it has ended
-        return 0.0
-    return 0.0
 
 
 def _holds_torch(pid: int) -> bool:

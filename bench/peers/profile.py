@@ -18,6 +18,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lab import markdown as tables
 from lab.steps import Steps
 from peers import environment
 from peers.process import Peer, started
@@ -180,11 +181,13 @@ def markdown(found: list[Profile]) -> str:
         lines += [
             f"## {_title(profile)}",
             "",
-            "| process | CPU s | CPU µs an input | of one core |",
+            *tables.table(
+                [
+                    ["process", "CPU s", "CPU µs an input", "of one core"],
+                    *([kind, *_figures(profile, part)] for kind, part in _sorted(profile)),
+                ]
+            ),
         ]
-        lines.append("|---|--:|--:|--:|")
-        for kind, part in _sorted(profile):
-            lines.append(f"| {kind} | " + " | ".join(_figures(profile, part)) + " |")
         for kind, part in _sorted(profile):
             for what, frames in (("by its own samples", part.own), ("with callees", part.whole)):
                 if frames:

@@ -11,7 +11,6 @@ from restoring.instance import Instance
 from restoring.scaling import AtOnceFigures
 from restoring.threads import together
 
-COUNTS = (1, 8, 24)
 STRATEGIES = (Strategy.RESTORE, Strategy.FORK)
 
 

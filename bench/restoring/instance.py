@@ -23,7 +23,6 @@ MAX_RUNNERS = 64
 #: Everything that is kept between parts lies here: on a disk, as the real store does.
 ON_DISK = Path("/var/tmp")
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 #: An instance is quiet when it used less processor time than this in this long.
 _QUIET_CPU_S, _QUIET_S, _PATIENCE_S = 0.011, 0.1, 60.0
 
@@ -60,9 +59,13 @@ class Instance:
         """All its processes, runners included."""
         return [self.supervisor, *self.supervisor.children(recursive=True)]
 
-    def cpu_s(self, *, ended_too: bool = True) -> float:
+    def cpu_s(self) -> float:
         """Processor time of its processes, and of their children that have ended."""
-        return sum(_cpu_s(process.pid, ended_too) for process in self.processes())
+        used = 0.0
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                used += sum(process.cpu_times()[:4])  # user, system, and those of its children
+        return used
 
     def settle(self) -> None:
         """Return when what the last run left behind is done: ends of runners, things made again."""
@@ -103,16 +106,6 @@ def _show_end_of_log(directory: Path) -> None:
     with contextlib.suppress(OSError):
         text = (logs_dir(directory) / "agent.log").read_text(errors="replace")
         sys.stderr.write("".join(f"  {line}\n" for line in text.splitlines()[-10:]))
-
-
-def _cpu_s(pid: int, ended_too: bool) -> float:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    # After the name, which may hold anything: state is field 3, utime to cstime are 14 to 17.
-    fields = stat.rpartition(")")[2].split()
-    return sum(int(field) for field in fields[11 : 15 if ended_too else 13]) / _TICKS
 
 
 @contextlib.contextmanager

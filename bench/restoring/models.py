@@ -15,10 +15,8 @@ import rekindle
 LAYER_SIDE = 2560
 LAYER_BYTES = 4 * LAYER_SIDE * LAYER_SIDE
 
-#: How a call touches a tenth of a model.
+#: How a call touches a tenth of a model; scattered, it is in pieces of 64 KiB, anywhere.
 PATTERNS = ("contiguous", "scattered")
-#: Scattered, it is in pieces of this size, anywhere.
-PIECE_BYTES = 64 << 10
 
 
 def layers_of(gigabytes: float) -> int:

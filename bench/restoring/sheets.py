@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from lab.markdown import table as markdown_table
 from rekindle.bench import machine as machines
 from rekindle.bench.summary import median, percentile
 from rekindle.bench.table import ms, phases_shown
@@ -40,13 +41,7 @@ class Sheet:
 
     def markdown(self) -> str:
         """For a document."""
-        lines = [
-            f"**{self.title}**",
-            "",
-            "| " + " | ".join(self.header) + " |",
-            "|---|" + "--:|" * (len(self.header) - 1),
-            *("| " + " | ".join(row) + " |" for row in self.rows),
-        ]
+        lines = [f"**{self.title}**", "", *markdown_table([self.header, *self.rows])]
         if self.note:
             lines += ["", self.note]
         return "\n".join(lines) + "\n"

@@ -35,12 +35,17 @@ def main() -> None:
         start_new_session=True,
     )
     subprocess.run(
-        command.dump_argv(found, pid=sleep.pid, images_dir=images, leave_running=False),
+        command.dump_argv(found, pid=sleep.pid, images_dir=images),
         check=True,
         stdout=sys.stderr,
     )
     sleep.wait(30)  # the dump has ended it
-    restore = command.restore_argv(found, images_dir=images, log=log, inherit={}, verbosity=0)
+    restore = [*found.argv, "restore", "--images-dir", str(images), "--restore-detached"]
+    restore += ["--work-dir", str(log.parent), "--log-file", log.name, "-v0"]
+    restore += ["--no-default-config", "--manage-cgroups=ignore"]
+    plugins = Path(found.prefix, "usr", "lib", "criu")
+    if found.prefix and plugins.is_dir():
+        restore += ["--libdir", str(plugins)]
     _restore_once(restore, sleep.pid)  # fills the feature cache
     print("ready", flush=True)
     for _line in sys.stdin:

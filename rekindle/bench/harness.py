@@ -59,18 +59,14 @@ OnValue = Callable[[Strategy, Any], None]
 
 def parse_strategies(text: str) -> list[Strategy]:
     """Read ``"cold,fork"``: each strategy once, in its order; InvalidError for other words."""
-    known = ", ".join(strategy.value for strategy in STRATEGIES)
-    chosen: list[Strategy] = []
-    for word in (part.strip().lower() for part in text.split(",")):
-        if not word:
-            continue
-        if word not in {strategy.value for strategy in STRATEGIES}:
+    known = ", ".join(STRATEGIES)
+    words = dict.fromkeys(word for part in text.split(",") if (word := part.strip().lower()))
+    for word in words:
+        if word not in STRATEGIES:
             raise InvalidError(f"unknown strategy {word!r}; choose from {known}")
-        if Strategy(word) not in chosen:
-            chosen.append(Strategy(word))
-    if not chosen:
+    if not words:
         raise InvalidError(f"no strategy given; choose from {known}")
-    return chosen
+    return list(map(Strategy, words))
 
 
 def measure(

@@ -47,7 +47,7 @@ def line(machine: dict[str, Any]) -> str:
 def _criu_version() -> str:
     """Empty where there is none that works: restores report it themselves."""
     try:
-        return criu.find().version_text
+        return criu.find().version
     except CriuNotFoundError:
         return ""
 

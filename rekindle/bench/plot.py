@@ -23,11 +23,6 @@ ZOOM_BELOW = 0.25
 LABEL_FROM = 0.055
 
 
-def check_available() -> None:
-    """Raise SetupError where matplotlib is missing."""
-    load_pyplot()
-
-
 def save(report: Report, path: Path) -> None:
     """Write the chart to ``path`` (the suffix gives the format: .png, .svg, .pdf).
 
@@ -39,20 +34,18 @@ def save(report: Report, path: Path) -> None:
     fast = zoomed(drawn)
     panels = [drawn, fast] if fast else [drawn]
     heights = [1.0 + len(panel) for panel in panels]
-    with figure(
-        path,
-        len(panels),
-        1,
-        figsize=(10, 1.9 + 0.62 * sum(heights)),
-        height_ratios=heights,
-        squeeze=False,
-    ) as (drawing, axes):
+    size = (10, 1.9 + 0.62 * sum(heights))
+    shape = {"figsize": size, "height_ratios": heights, "squeeze": False}
+    with figure(path, len(panels), 1, **shape) as (drawing, axes):
         for axis, panel in zip(axes[:, 0], panels, strict=True):
             _draw_panel(axis, panel, report)
         axes[0, 0].set_title(f"{report.function}: what the caller waits, by phase", loc="left")
         if fast:
             axes[1, 0].set_title("the same, zoomed into the fast strategies", loc="left")
-        _legend(drawing, phases_shown(drawn))
+        handles = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
+        phases = [handles[name] for name in phases_shown(drawn)]
+        style = {"fontsize": 8, "frameon": False, "title": "phase"}
+        drawing.legend(handles=phases, loc="outside right upper", **style)
         axes[-1, 0].set_xlabel("milliseconds (median run)\n" + machines.line(report.machine))
 
 
@@ -94,17 +87,10 @@ def _draw_panel(axis: Any, panel: Sequence[StrategyResult], report: Report) -> N
         left = 0.0
         for name, length in result.phases_ms().items():
             colour = COLOURS.get(name, OTHER_COLOUR)
-            axis.barh(place, length, left=left, height=0.62, color=colour, edgecolor="none")
+            bar = axis.barh(place, length, left=left, height=0.62, color=colour, label=name)
             if length >= limit * LABEL_FROM:
-                axis.text(
-                    left + length / 2,
-                    place,
-                    f"{name}\n{ms(length)}",
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color=_ink(colour),
-                )
+                text = [f"{name}\n{ms(length)}"]
+                axis.bar_label(bar, text, label_type="center", fontsize=7, color=_ink(colour))
             left += length
         label = f" {ms(result.p50_ms)} ms"
         if result.strategy != "cold" and report.speedup(result.strategy) is not None:
@@ -116,15 +102,6 @@ def _draw_panel(axis: Any, panel: Sequence[StrategyResult], report: Report) -> N
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="x", alpha=0.25)
     axis.set_axisbelow(True)
-
-
-def _legend(drawing: Any, names: Sequence[str]) -> None:
-    from matplotlib.patches import Patch
-
-    handles = [Patch(color=COLOURS.get(name, OTHER_COLOUR), label=name) for name in names]
-    drawing.legend(
-        handles=handles, loc="outside right upper", fontsize=8, frameon=False, title="phase"
-    )
 
 
 def _ink(colour: str) -> str:

@@ -122,7 +122,8 @@ class Report:
             results.append(raw)
         return {"machine": self.machine, "function": self.function, "results": results}
 
-    def write_json(self, path: Path) -> None:
-        """Write the report to ``path``, making its directory where it is missing."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+def write_json(path: Path, figures: dict[str, Any]) -> None:
+    """Write figures to ``path``, making its directory where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -71,11 +71,8 @@ def summary_table(report: Report) -> Table:
     """Strategies with p50, p95, ratio to cold, memory and errors."""
     table = Table(title=report.function, title_justify="left", header_style="bold")
     table.add_column("strategy")
-    table.add_column("runs", justify="right")
-    table.add_column("p50 ms", justify="right")
-    table.add_column("p95 ms", justify="right")
-    table.add_column("faster than cold", justify="right")
-    table.add_column("memory (PSS) MiB", justify="right")
+    for name in ("runs", "p50 ms", "p95 ms", "faster than cold", "memory (PSS) MiB"):
+        table.add_column(name, justify="right")
     failed = any(result.errors for result in report.results)
     if failed:
         table.add_column("errors", justify="right", style="red")

@@ -17,6 +17,7 @@ from rekindle.sdk.calls import records
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.function import Function
 from rekindle.sdk.running import ask_strategy
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Strategy
 
 #: A heartbeat comes every second.
@@ -59,17 +60,16 @@ class FunctionTarget:
         return Measurement(strategy=record.strategy, value=value, run=run)
 
     def memory(self, runner_ids: Collection[str]) -> dict[str, int]:
-        """What the agents have told of these runners; they tell it with a heartbeat."""
+        """What the agents have reported of these runners; they do it with a heartbeat."""
         deadline = time.monotonic() + _MEMORY_WAIT_S
         while True:
-            known = self._told()
+            known = self._reported()
             if set(runner_ids) <= known.keys() or time.monotonic() > deadline:
                 return {name: size for name, size in known.items() if name in runner_ids}
             time.sleep(0.2)  # the status has no event to wait for
 
-    def _told(self) -> dict[str, int]:
+    def _reported(self) -> dict[str, int]:
         client, _, _ = self.function._declaration.resolve()
-        told: dict[str, int] = {}
-        for agent in background().run(client.status()).agents:
-            told.update(agent.stats.measured_pss_bytes)
-        return told
+        request = client.request("Status", pb.StatusRequest(), pb.StatusReply)
+        agents = background().run(request).agents
+        return dict(one for agent in agents for one in agent.stats.measured_pss_bytes.items())

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rekindle.bench import harness, live, machine, plot, table
+from rekindle.bench.records import write_json
 from rekindle.bench.target import FunctionTarget
 from rekindle.cli import failure, refs, tables
 from rekindle.exception import Error, InvalidError
@@ -77,7 +78,7 @@ def bench(
     chosen = harness.parse_strategies(strategies)
     args, kwargs = parse_arguments(arguments)
     if plot_file is not None:
-        plot.check_available()  # before minutes of measuring, not after
+        plot.load_pyplot()  # before minutes of measuring, not after
     console = tables.console()
     try:
         found = refs.resolve(reference, entrypoints=False)
@@ -98,7 +99,7 @@ def bench(
         return 1
     console.print(table.render(report))
     if json_file is not None:
-        report.write_json(json_file)
+        write_json(json_file, report.to_dict())
     if plot_file is not None and any(result.runs for result in report.results):
         plot.save(report, plot_file)
     return 1 if report.errors else 0

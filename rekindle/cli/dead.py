@@ -11,19 +11,11 @@ from typing import Any
 import click
 
 from rekindle.cli import operator
-from rekindle.cli.operator import OperatorClient
-from rekindle.cli.tables import (
-    age,
-    console,
-    duration,
-    json_option,
-    listing,
-    print_json,
-    size,
-    table,
-)
+from rekindle.cli.tables import age, console, json_option, listing, print_json, since, size, table
 from rekindle.exception import InvalidError, NotFoundError
+from rekindle.sdk.connection.client import Client
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict
 
 _PAGE = 500
 _WIDEST_REASON = 80
@@ -74,10 +66,9 @@ def ls(name: str, limit: int, as_json: bool) -> None:
             size(letter.payload_bytes),
             _short(letter.reason),
         )
-    out = console()
-    out.print(made)
+    console().print(made)
     if more:
-        out.print(f"There are more; --limit shows more than {limit}.", markup=False)
+        click.echo(f"There are more; --limit shows more than {limit}.")
 
 
 @dead.command()
@@ -99,7 +90,7 @@ def show(letter_id: str, as_json: bool) -> None:
         ("call", letter.call_id),
         ("index", str(letter.index)),
         ("deliveries", str(letter.deliveries)),
-        ("given up", f"{duration(time.time() - letter.at_ns / 1e9)} ago"),
+        ("given up", since(letter.at_ns)),
         ("payload", size(letter.payload_bytes)),
         ("error", letter.error_type or "-"),
     )
@@ -150,7 +141,7 @@ def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
     replies = []
     for start in range(0, max(1, len(chosen)), _PAGE):
         selection = pb.DeadLetterSelection(ids=chosen[start : start + _PAGE], all=every)
-        replies.append(client.request(what.capitalize(), selection, pb.DeadLetterCount))
+        replies.append(operator.request(client, what.capitalize(), selection, pb.DeadLetterCount))
     count = sum(reply.count for reply in replies)
     notes = dict.fromkeys(reply.note for reply in replies if reply.note)
     done = "put back on the queue" if what == "replay" else "dropped"
@@ -164,23 +155,24 @@ def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
         click.echo(f"{len(ids) - count} of the ids named none; `rekindle queue dead ls` lists all.")
 
 
-def _letters(client: OperatorClient, name: str) -> Iterator[pb.DeadLetter]:
+def _letters(client: Client, name: str) -> Iterator[pb.DeadLetter]:
     """Dead letters, page by page; those of a function also when its app is closed."""
     after = ""
     by_id = name if name.startswith("fu-") else ""
     while True:
         request = pb.DeadLettersRequest(function_id=by_id, limit=_PAGE, after=after)
-        reply = client.request("DeadLetters", request, pb.DeadLettersReply)
+        reply = operator.request(client, "DeadLetters", request, pb.DeadLettersReply)
         for letter in reply.letters:
-            if not name or name in _names(letter):
+            if is_named(name, letter.app, letter.function, letter.function_id):
                 yield letter
         if len(reply.letters) < _PAGE:
             return
         after = reply.letters[-1].id
 
 
-def _names(letter: pb.DeadLetter) -> tuple[str, ...]:
-    return (letter.function_id, letter.app, letter.function, _function(letter))
+def is_named(name: str, app: str, function: str, function_id: str) -> bool:
+    """Whether a function is the one that was named: by id, app, name, or both; "" names all."""
+    return name in ("", function_id, app, function, f"{app}.{function}")
 
 
 def _function(letter: pb.DeadLetter) -> str:
@@ -194,17 +186,5 @@ def _short(reason: str) -> str:
 
 def fields(letter: pb.DeadLetter) -> dict[str, Any]:
     """A dead letter as JSON."""
-    return {
-        "id": letter.id,
-        "call_id": letter.call_id,
-        "index": letter.index,
-        "function_id": letter.function_id,
-        "app": letter.app,
-        "function": letter.function,
-        "reason": letter.reason,
-        "error_type": letter.error_type,
-        "traceback": letter.traceback,
-        "deliveries": letter.deliveries,
-        "at": letter.at_ns / 1e9,
-        "payload_bytes": letter.payload_bytes,
-    }
+    made = as_dict(letter)
+    return made | {"at": made.pop("at_ns") / 1e9}

@@ -12,7 +12,7 @@ import traceback
 from types import TracebackType
 
 from rekindle.exception import Error
-from rekindle.sdk.logs import colours
+from rekindle.sdk.logs import painted
 from rekindle.wire.exceptions import RemoteTraceback, remote_traceback
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -101,7 +101,7 @@ def _everything() -> bool:
 
 
 def _paint(text: str, code: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m" if colours(sys.stderr) else text
+    return painted(text, code, sys.stderr)
 
 
 def _write(text: str) -> None:

@@ -12,7 +12,7 @@ import click
 
 from rekindle.cli import operator
 from rekindle.exception import InvalidError
-from rekindle.sdk.logs import colours
+from rekindle.sdk.logs import painted
 from rekindle.wire import rekindle_pb2 as pb
 
 _DEFAULT_TAIL = 100
@@ -85,7 +85,7 @@ def logs(
     client = operator.connect()
 
     async def show() -> None:
-        async for line in client.lines(request):
+        async for line in client.logs(request):
             printer.show(line)
 
     operator.ask(show())
@@ -110,7 +110,6 @@ class _Printer:
     def __init__(self, timestamps: bool, as_json: bool) -> None:
         self._timestamps = timestamps
         self._as_json = as_json
-        self._colours = colours(sys.stdout)
         self._partial = ""  # the runner whose line has no end yet
 
     def show(self, line: pb.LogLine) -> None:
@@ -134,8 +133,8 @@ class _Printer:
         if self._timestamps and not goes_on:
             text = f"{_when(line)} {text}"
         colour = _COLOURS.get(line.stream, "")
-        if self._colours and colour:
-            text = f"\x1b[{colour}m{text}\x1b[0m"
+        if colour:
+            text = painted(text, colour, sys.stdout)
         return lead + text + ("" if line.partial else "\n")
 
 

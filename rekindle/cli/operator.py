@@ -1,4 +1,4 @@
-"""The instance that an operator's commands talk to, and the requests that only they make.
+"""The instance that an operator's commands talk to, and how they make requests.
 
 It is that of $REKINDLE_DIR, or what ``rekindle up`` keeps. Nothing is started for a question.
 """
@@ -6,7 +6,7 @@ It is that of $REKINDLE_DIR, or what ``rekindle up`` keeps. Nothing is started f
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from rekindle import paths
 from rekindle.exception import ConnectionError
 from rekindle.sdk.connection.background import background
-from rekindle.sdk.connection.client import Client, _LostError, _Patience
+from rekindle.sdk.connection.client import Client
 from rekindle.sdk.local import directory as instance
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -24,38 +24,6 @@ PATIENCE_S = 10.0
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
-
-
-class OperatorClient(Client):
-    """A client with the requests of operators."""
-
-    async def report(self, patience_s: float = PATIENCE_S, *, pools: bool = True) -> pb.StatusReply:
-        """What the controller knows of itself. Of many functions, ``pools`` are most of it."""
-        request = pb.StatusRequest(without_pools=not pools)
-        reply: pb.StatusReply = await self._unary("Status", request, patience_s)
-        return reply
-
-    def request(self, method: str, request: Message, reply: type[M]) -> M:
-        """Make another request of the contract, and wait for its reply."""
-        made = ask(self._unary(method, request, PATIENCE_S))
-        assert isinstance(made, reply)
-        return made
-
-    async def lines(self, request: pb.LogsRequest) -> AsyncIterator[pb.LogLine]:
-        """Log lines, each once and in order, through restarts of the controller."""
-        patience = _Patience(self._patience_s, self)
-        wanted = pb.LogsRequest()
-        wanted.CopyFrom(request)
-        while True:
-            try:
-                async for line in self._stream("Logs", wanted):
-                    # From now on it is this app, whatever else may get its name.
-                    wanted.app, wanted.app_id = "", line.app_id
-                    wanted.after_seq, wanted.tail = line.seq, 0
-                    yield line
-                return
-            except _LostError as lost:
-                await patience.wait(lost.error)
 
 
 def where() -> Path:
@@ -70,13 +38,13 @@ def is_up() -> bool:
     return instance.supervisor_pid(directory) is not None or instance.answers(directory)
 
 
-def connect(patience_s: float = PATIENCE_S) -> OperatorClient:
+def connect(patience_s: float = PATIENCE_S) -> Client:
     """A client of the instance that is up. Raises ConnectionError where none is."""
     if not is_up():
         raise ConnectionError(
             "no instance is up; `rekindle up` starts one (REKINDLE_DIR names that of another)"
         )
-    client = OperatorClient(where())
+    client = Client(where())
     ask(client.hello(patience_s))
     return client
 
@@ -84,3 +52,16 @@ def connect(patience_s: float = PATIENCE_S) -> OperatorClient:
 def ask(question: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of a client; its value."""
     return background().run(question)
+
+
+def request(
+    client: Client, method: str, message: Message, reply: type[M], patience_s: float = PATIENCE_S
+) -> M:
+    """Make a request of the contract, and wait for its reply."""
+    return ask(client.request(method, message, reply, patience_s))
+
+
+def report(client: Client, patience_s: float = PATIENCE_S, *, pools: bool = True) -> pb.StatusReply:
+    """What the controller knows of itself. Of many functions, ``pools`` are most of it."""
+    wanted = pb.StatusRequest(without_pools=not pools)
+    return request(client, "Status", wanted, pb.StatusReply, patience_s)

@@ -29,7 +29,7 @@ def pool() -> None:
 @json_option
 def list_pools(name: str | None, as_json: bool) -> int:
     """List functions: settings, policy, runners, resting level, memory, measured start costs."""
-    report = operator.ask(operator.connect().report())
+    report = operator.report(operator.connect())
     entries = [
         (f"{app.name}.{function.name}", function)
         for app in report.apps
@@ -62,20 +62,16 @@ def _show(entries: list[Entry], report: pb.StatusReply) -> None:
     for agent in report.agents:
         memory = agent.stats.memory
         if memory.budget_bytes:
-            out.print(
+            click.echo(
                 f"\n{agent.host}: {_mib(memory.held_bytes)} MiB held of a "
                 f"budget of {_mib(memory.budget_bytes)} MiB (RSS {_mib(memory.rss_bytes)}, "
                 f"PSS {_mib(memory.pss_bytes)}, mapped {_mib(memory.mapped_bytes)}, "
-                f"snapshots cached {_mib(memory.cached_bytes)})",
-                markup=False,
-                soft_wrap=True,
+                f"snapshots cached {_mib(memory.cached_bytes)})"
             )
             for gone in memory.evicted[-3:]:
-                out.print(
+                click.echo(
                     f"  given up: {gone.what} of {gone.function}, "
-                    f"{_mib(gone.bytes)} MiB, idle {gone.idle_s:g} s ({gone.reason})",
-                    markup=False,
-                    soft_wrap=True,
+                    f"{_mib(gone.bytes)} MiB, idle {gone.idle_s:g} s ({gone.reason})"
                 )
 
 
@@ -146,14 +142,14 @@ def _mib(size: int | None) -> str:
 @click.argument("name", metavar="APP.FUNCTION")
 @click.option("--min", "min_containers", type=int, help="Runners kept in any case.")
 @click.option("--max", "max_containers", type=int, help="Runners at most; 0 is no limit.")
-@click.option("--buffer", "buffer_containers", type=int, help="Idle runners beside busy ones.")
+@click.option("--buffer", "buffer_containers", type=int, help="Idle runners besides busy ones.")
 @click.option("--scaledown-window", type=float, help="Seconds that an idle runner is kept.")
 @click.option("--policy", help="The policy that sizes the pool.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the policy.")
 @click.option("--reset", is_flag=True, help="Drop what was set before.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is in force as JSON.")
 def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **given: Any) -> int:
-    """Set pool sizes or the policy of a function, until its app is run anew."""
+    """Set pool sizes or the policy of a function, until its app is run again."""
     wanted = {key: value for key, value in given.items() if value is not None}
     if not wanted and not options and not reset:
         raise click.UsageError("nothing to set: give --min, --max, --policy, ..., or --reset")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import click
-from google.protobuf.json_format import MessageToDict
 
 from rekindle.cli import operator
-from rekindle.cli.dead import dead
-from rekindle.cli.tables import age, console, duration, json_option, listing, print_json, table
+from rekindle.cli.dead import dead, is_named
+from rekindle.cli.tables import age, console, json_option, listing, print_json, since, table
 from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import as_dict
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,8 +29,12 @@ def ls(name: str, as_json: bool) -> None:
     Oldest is the age of the oldest input that is not done.
     """
     client = operator.connect()
-    report = operator.ask(client.report(pools=False))
-    rows = [row for row in functions(report) if matches(row, name)]
+    report = operator.report(client, pools=False)
+    rows = [
+        row
+        for row in functions(report)
+        if is_named(name, row["app"], row["function"], row["function_id"])
+    ]
     if name and not rows:
         raise NotFoundError(f"no open function is called {name!r}; `rekindle queue ls` lists all")
     if as_json:
@@ -46,38 +49,22 @@ def ls(name: str, as_json: bool) -> None:
             str(row["dead"]),
             row["function_id"],
         )
-    out = console()
-    out.print(made if rows else "No app is running.")
+    console().print(made if rows else "No app is running.")
     if report.dead_of_closed and not name:
-        out.print(
+        click.echo(
             f"{report.dead_of_closed} dead letters are of apps that are closed; "
-            "`rekindle queue dead ls` lists all.",
-            markup=False,
+            "`rekindle queue dead ls` lists all."
         )
 
 
 def functions(report: pb.StatusReply) -> list[dict[str, Any]]:
     """The functions of a status report, with what waits for them."""
+    shown = ("function_id", "queued", "in_flight", "delayed", "dead", "oldest_s")
     return [
-        {
-            "app": app.name,
-            "function": one.name,
-            "function_id": one.function_id,
-            "queued": one.queued,
-            "in_flight": one.in_flight,
-            "delayed": one.delayed,
-            "dead": one.dead,
-            "oldest_s": one.oldest_s,
-        }
+        {"app": app.name, "function": one.name} | {key: getattr(one, key) for key in shown}
         for app in report.apps
         for one in app.functions
     ]
-
-
-def matches(row: dict[str, Any], name: str) -> bool:
-    """Whether a function is the one that was named: by id, app, name, or both."""
-    app, function = row["app"], row["function"]
-    return name in ("", row["function_id"], app, function, f"{app}.{function}")
 
 
 @queue.command()
@@ -86,12 +73,9 @@ def matches(row: dict[str, Any], name: str) -> bool:
 def show(call_id: str, as_json: bool) -> None:
     """Show how far a call is."""
     client = operator.connect()
-    info = client.request("GetCall", pb.GetCallRequest(call_id=call_id), pb.CallInfo)
+    info = operator.request(client, "GetCall", pb.GetCallRequest(call_id=call_id), pb.CallInfo)
     if as_json:
-        fields = MessageToDict(
-            info, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        print_json(fields | {"state": state_of(info), "submitted_ns": info.submitted_ns})
+        print_json(as_dict(info) | {"state": state_of(info)})
         return
     rows = [
         ("call", info.call_id),
@@ -103,7 +87,7 @@ def show(call_id: str, as_json: bool) -> None:
         ("waiting", str(max(0, info.inputs - info.done - info.running))),
     ]
     if info.submitted_ns:
-        rows.append(("submitted", f"{duration(time.time() - info.submitted_ns / 1e9)} ago"))
+        rows.append(("submitted", since(info.submitted_ns)))
     console().print(listing(rows))
 
 
@@ -126,7 +110,7 @@ def state_of(info: pb.CallInfo) -> str:
 def cancel(call_id: str, terminate_containers: bool) -> None:
     """Cancel a call: queued inputs never start, running ones get InputCancellation."""
     request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
-    met = operator.connect().request("CancelCall", request, pb.CancelCallReply)
+    met = operator.request(operator.connect(), "CancelCall", request, pb.CancelCallReply)
     if not met.queued and not met.running:
         click.echo(f"{call_id}: nothing was left to cancel.")
     else:

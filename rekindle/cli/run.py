@@ -23,8 +23,7 @@ from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.calls import records
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.local import session
-
-_STRATEGIES = ("warm", "fork", "restore", "cold")
+from rekindle.wire.phases import Strategy
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def _own_options() -> list[click.Option]:
         click.Option(["--phases"], is_flag=True, help="At the end, show where the time went."),
         click.Option(
             ["--strategy"],
-            type=click.Choice(_STRATEGIES),
+            type=click.Choice([strategy.value for strategy in Strategy]),
             default=None,
             help="Make every call take exactly this strategy, or fail.",
         ),
@@ -89,7 +88,7 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
         return click.Command(
             target.name,
             params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)],
-            callback=lambda words: _execute(target, options, words, {}, {}),
+            callback=lambda words: _execute(target, options, lambda: _call(target, {}, *words)),
             context_settings={"ignore_unknown_options": True, "help_option_names": []},
         )
     params = arguments.options_of(function, target.name)
@@ -121,7 +120,7 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             if value:
                 chosen = replace(chosen, **{param.name: value})
         for_class = {name: given.pop(name) for name in of_class}
-        return _execute(target, chosen, (), given, for_class)
+        return _execute(target, chosen, lambda: _call(target, for_class, **given))
 
     return click.Command(
         target.name,
@@ -148,25 +147,24 @@ def _raw(target: Target) -> Callable[..., Any]:
 # ---- running -----------------------------------------------------------------------------------
 
 
-def _execute(
-    target: Target,
-    options: RunOptions,
-    words: tuple[str, ...],
-    values: dict[str, Any],
-    for_class: dict[str, Any],
-) -> int:
+def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int:
     if not options.quiet:
         session.announce = logs.write_note
     logs.show_notes = not options.quiet
     status = 0
+    finished: list[records.CallRecord] = []
     try:
-        with records.collect() as finished, contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            if options.phases:
+                finished = stack.enter_context(records.collect())
             stack.enter_context(running.enable_output())
             if options.strategy:
                 stack.enter_context(running.ask_strategy(options.strategy))
             stack.enter_context(target.app.run())
             try:
-                _call(target, options, words, values, for_class)
+                result = call()
+                if result is not None and not options.quiet:
+                    click.echo(result if isinstance(result, str) else repr(result))
             except KeyboardInterrupt:
                 logs.write_note("Stopping.")
                 status = INTERRUPTED
@@ -176,7 +174,7 @@ def _execute(
     except KeyboardInterrupt:  # while it came up or was taken down
         logs.write_note("Stopping.")
         status = INTERRUPTED
-    if options.phases and finished:
+    if finished:
         from rekindle.cli import phases
 
         sys.stdout.flush()
@@ -184,20 +182,13 @@ def _execute(
     return status
 
 
-def _call(
-    target: Target,
-    options: RunOptions,
-    words: tuple[str, ...],
-    values: dict[str, Any],
-    for_class: dict[str, Any],
-) -> None:
+def _call(target: Target, for_class: dict[str, Any], /, *words: str, **values: Any) -> Any:
+    """The value of the call; None of a local entrypoint."""
     what = target.what
     if isinstance(what, LocalEntrypoint):
         made = what.raw(*words, **values)
         if inspect.iscoroutine(made):
             asyncio.run(made)
-        return
+        return None
     function = getattr(what(**for_class), target.method) if isinstance(what, Cls) else what
-    result = function.remote(*words, **values)
-    if result is not None and not options.quiet:
-        click.echo(result if isinstance(result, str) else repr(result))
+    return function.remote(*words, **values)

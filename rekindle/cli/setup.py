@@ -43,7 +43,7 @@ def setup_criu(prefix: Path | None, force: bool) -> None:
     elif found is None or not pycriu.present(target):
         with _progress() as progress:
             found = fetch.fetch(target, progress)
-    click.echo(f"CRIU {found.version_text}: {found.binary}")
+    click.echo(f"CRIU {found.version}: {found.binary}")
     if not criu.may_be_asked():
         click.echo("note: this user may not run it yet; `rekindle doctor` says what to do")
     if prefix is not None and target != criu.default_prefix():

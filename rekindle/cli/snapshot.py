@@ -114,11 +114,11 @@ def collect_snapshots(budget: str | None, dry_run: bool) -> None:
     """
     store = _store()
     limit = parse_size(budget) if budget else None
-    for gone in store.gc(limit, dry_run=dry_run):
+    for entry, freed in store.gc(limit, dry_run=dry_run):
         word = "would remove" if dry_run else "removed"
         click.echo(
-            f"{word} {gone.key} {gone.app}.{gone.function} "
-            f"({size(gone.freed_bytes)}, last used {_ago(gone.last_used)} ago)"
+            f"{word} {entry.key} {entry.app}.{entry.function} "
+            f"({size(freed)}, last used {_ago(entry.last_used)} ago)"
         )
     usage = store.usage()
     limit = usage.budget_bytes if limit is None else limit
@@ -167,21 +167,15 @@ def _describe(
     entry: Entry, here: Machine | None, no_criu: str, *, full: bool = False
 ) -> dict[str, Any]:
     problem = entry.problem or _problem(entry, here, no_criu, full)
-    manifest = entry.snapshot.manifest if entry.snapshot else None
-    mapped, why_not = (
-        (entry.snapshot.is_mapped, entry.snapshot.why_not_mapped) if entry.snapshot else (False, "")
-    )
-    return {
-        "key": entry.key,
+    snapshot, manifest = entry.snapshot, entry.snapshot and entry.snapshot.manifest
+    mapped = snapshot is not None and snapshot.is_mapped
+    keys = ("key", "size_bytes", "created", "last_used", "in_use")
+    return {key: getattr(entry, key) for key in keys} | {
         "app": manifest.app if manifest else "",
         "function": manifest.function if manifest else "",
-        "size_bytes": entry.size_bytes,
-        "created": entry.created,
-        "last_used": entry.last_used,
-        "in_use": entry.in_use,
         "mapped": mapped,
         "mapped_bytes": manifest.mapping["mapped_bytes"] if manifest and mapped else 0,
-        "not_mapped_because": why_not,
+        "not_mapped_because": snapshot.why_not_mapped if snapshot else "",
         "valid": not problem,
         "reason": problem.removeprefix(f"snapshot {entry.key}: "),
         "made_because": manifest.made_because if manifest else [],

@@ -32,7 +32,7 @@ def status(as_json: bool) -> int:
         else:
             click.echo("No instance is up. `rekindle up` starts one.")
         return 1
-    report = operator.ask(operator.connect(_PATIENCE_S).report())
+    report = operator.report(operator.connect(_PATIENCE_S))
     if as_json:
         print_json(as_dict(report) | {"up": True, "directory": str(directory)})
     else:
@@ -43,20 +43,16 @@ def status(as_json: bool) -> int:
 def _show(report: pb.StatusReply, directory: Path) -> None:
     console = Console(highlight=False)
     redis = f"Redis {report.redis.redis_version}" if report.redis.up else "Redis is away"
-    console.print(
-        f"rekindle {report.version}, up {duration(report.uptime_s)}, in {directory}; {redis}",
-        markup=False,
-        soft_wrap=True,
-    )
-    console.print()
+    up = duration(report.uptime_s)
+    click.echo(f"rekindle {report.version}, up {up}, in {directory}; {redis}\n")
     console.print(_agents(report.agents))
-    console.print()
+    click.echo()
     functions = [(app, function) for app in report.apps for function in app.functions]
     console.print(_functions(functions) if functions else "No app is running.")
     for line in _kept(report):
-        console.print(line, markup=False, soft_wrap=True)
+        click.echo(line)
     if any(agent.stats.snapshots for agent in report.agents):
-        console.print()
+        click.echo()
         console.print(_snapshots(report.agents))
 
 
@@ -147,5 +143,5 @@ def metrics() -> None:
     \b
     rekindle metrics | grep rekindle_starts_total
     """
-    reply = operator.connect().request("Metrics", pb.MetricsRequest(), pb.MetricsReply)
+    reply = operator.request(operator.connect(), "Metrics", pb.MetricsRequest(), pb.MetricsReply)
     click.echo(reply.text, nl=False)

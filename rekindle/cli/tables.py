@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,6 +56,11 @@ def duration(seconds: float, units: int = 2) -> str:
         if count or parts or unit == "s":
             parts.append(f"{count} {unit}")
     return " ".join(parts[:units])
+
+
+def since(at_ns: int) -> str:
+    """``5 min 2 s ago``: how long a moment lies back."""
+    return f"{duration(time.time() - at_ns / 1e9)} ago"
 
 
 def age(seconds: float) -> str:

@@ -17,10 +17,10 @@ from rich.live import Live
 from rich.text import Text
 
 from rekindle.cli import operator
-from rekindle.cli.operator import OperatorClient
 from rekindle.cli.top_frame import frame
 from rekindle.cli.top_model import Sort
 from rekindle.exception import ConnectionError, ServiceError
+from rekindle.sdk.connection.client import Client
 from rekindle.wire import rekindle_pb2 as pb
 
 #: One report may take so long; then the last one stays on the screen, and it is said.
@@ -71,7 +71,7 @@ def top(interval: float, once: bool, order: str) -> None:
 
 
 class _View:
-    def __init__(self, client: OperatorClient, console: Console, sort: Sort) -> None:
+    def __init__(self, client: Client, console: Console, sort: Sort) -> None:
         self._client = client
         self._console = console
         self._sort = sort
@@ -81,7 +81,7 @@ class _View:
 
     def print(self, height: int | None) -> None:
         """One frame, plainly. Raises what kept it from being made."""
-        report = operator.ask(self._client.report(pools=False))
+        report = operator.report(self._client, pools=False)
         self._console.print(frame(report, self._console.width, height, self._sort), soft_wrap=True)
 
     def stream(self, interval: float) -> None:
@@ -107,7 +107,7 @@ class _View:
                     due = now + interval
                 screen.update(self._frame(), refresh=True)
                 ready, _, _ = select.select([keyboard], [], [], max(0.0, due - time.monotonic()))
-                if ready and not self._key(keyboard.read()):
+                if ready and not self._key(os.read(keyboard, 16).decode("latin-1")):
                     return
 
     def _key(self, key: str) -> bool:
@@ -120,7 +120,7 @@ class _View:
 
     def _fetch(self) -> None:
         try:
-            self._report = operator.ask(self._client.report(_PATIENCE_S, pools=False))
+            self._report = operator.report(self._client, _PATIENCE_S, pools=False)
             self._problem = ""
         except (ConnectionError, ServiceError) as error:
             self._problem = str(error)
@@ -137,27 +137,15 @@ class _View:
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator[_Keyboard]:
-    """Keys as they are pressed, not echoed; the terminal is as before afterwards."""
+def _keys() -> Iterator[int]:
+    """Keys as they are pressed, not echoed; the terminal is as before afterwards.
+
+    The descriptor: select does not see what is in Python's own buffer.
+    """
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)
     try:
-        yield _Keyboard(descriptor)
+        yield descriptor
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-class _Keyboard:
-    """Standard input without Python's buffer, which select cannot see."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def fileno(self) -> int:
-        """For select."""
-        return self._descriptor
-
-    def read(self) -> str:
-        """What was pressed; "" at the end of input."""
-        return os.read(self._descriptor, 16).decode("latin-1")

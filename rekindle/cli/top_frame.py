@@ -6,8 +6,11 @@ Lines are cut, never folded, so that a frame has as many lines as it is meant to
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from rekindle.cli import top_model as model
@@ -17,14 +20,15 @@ from rekindle.wire import rekindle_pb2 as pb
 
 _STRATEGIES = {"warm": "green", "fork": "cyan", "restore": "blue", "cold": "red"}
 _STATES = {"busy": "bold", "lent": "bold", "starting": "yellow", "idle": "dim"}
-#: Segments of a start's bar, and of its legend, in turn; told apart without colours too.
+#: Segments of a start's bar, and of its legend, in turn; distinct without colours too.
 _FILLS = (("█", "blue"), ("▓", "cyan"), ("▒", "magenta"), ("░", "yellow"))
 _TITLE = "bold"
 #: From this width on runners and starts stand side by side.
 _WIDE = 150
 #: Below it, columns are left out and words are letters.
 _ROOMY = 100
-_STATES_WIDTH = 11
+#: Below it, lines are cut.
+_LEAST = 80
 #: Starts that are shown where nothing limits the height.
 _STARTS = 10
 
@@ -33,25 +37,39 @@ def frame(
     report: pb.StatusReply, width: int, height: int | None, sort: Sort, *, reverse: bool = False
 ) -> Text:
     """The frame; ``height`` None shows all functions and runners."""
-    lines = [*_head(report), *_nodes(report)]
+    head = [_head(report), *_nodes(report)]
     functions = model.functions(report, sort, reverse=reverse)
-    runners, starts = model.runners(report), model.starts(report)
+    runners, starts = model.runners(report), list(reversed(report.recent_starts))
     wide = width >= _WIDE
+    half = (width - 3) // 2 if wide else width
     # Each part has a blank line, its title, and a line that says how much is not shown.
-    left = None if height is None else height - len(lines) - (8 if wide else 9)
-    wanted = (len(functions), len(runners), len(starts))
-    rows = _share(wanted, left, wide)
-    lines += [Text(), *_functions(functions, rows[0], width, sort)]
+    left = None if height is None else height - len(head) - (8 if wide else 9)
+    rows = _share((len(functions), len(runners), len(starts)), left, wide)
+    parts: list[RenderableType] = [
+        _functions(functions, rows[0], sort, narrow=width < _ROOMY),
+        _runners(runners, rows[1], narrow=half < _ROOMY),
+        _starts(starts, rows[2], narrow=half < _ROOMY),
+    ]
     if wide:
-        half = (width - 3) // 2
-        sides = _runners(runners, rows[1], half), _starts(starts, rows[2], width - half - 3)
-        lines += [Text(), *_beside(*sides, half)]
-    else:
-        lines += [Text(), *_runners(runners, rows[1], width)]
-        lines += [Text(), *_starts(starts, rows[2], width)]
+        sides = Table(box=box.MINIMAL, show_header=False, show_edge=False, border_style="dim")
+        sides.add_column(width=half - 1)
+        sides.add_row(*parts[1:])
+        parts[1:] = [sides]
+    shown = Group(*head, *(one for part in parts for one in ("", part)))
+    lines = _rendered(shown, max(width, _LEAST))
     for line in lines:
+        line.rstrip()
         line.truncate(width, overflow="ellipsis")
-    return Text("\n").join(lines if height is None else lines[:height])
+    return Text("\n").join(lines[:height])
+
+
+def _rendered(shown: RenderableType, width: int) -> list[Text]:
+    console = Console(width=width)
+    options = console.options.update(no_wrap=True, overflow="ellipsis")
+    return [
+        Text.assemble(*((segment.text, segment.style or "") for segment in line))
+        for line in console.render_lines(shown, options, pad=False)
+    ]
 
 
 def _share(wanted: tuple[int, int, int], left: int | None, wide: bool) -> tuple[int, int, int]:
@@ -75,7 +93,7 @@ def _share(wanted: tuple[int, int, int], left: int | None, wide: bool) -> tuple[
 # ---- the top -------------------------------------------------------------------------------
 
 
-def _head(report: pb.StatusReply) -> list[Text]:
+def _head(report: pb.StatusReply) -> Text:
     line = Text(f"rekindle {report.version}", _TITLE)
     line.append(f"  up {duration(report.uptime_s)}", "")
     line.append(f"  {len(report.apps)} apps")
@@ -86,65 +104,57 @@ def _head(report: pb.StatusReply) -> list[Text]:
     lag = report.loop_lag_ms
     line.append(f"  lag {millis(lag)}", "red" if lag > 100 else "")
     line.append(time.strftime("  %H:%M:%S"), "dim")
-    return [line]
+    return line
 
 
 def _nodes(report: pb.StatusReply) -> list[Text]:
     lines = []
-    for node in model.nodes(report):
+    for node in report.agents:
         line = Text(f"{node.host}  ", _TITLE if node.connected else "dim")
+        lines.append(line)
         if not node.connected:
             line.append("away", "bold red")
-            lines.append(line)
             continue
-        line.append(f"runners {node.runners} of {node.max_runners}", "not bold")
-        line.append(f"  free {size(node.available)} of {size(node.total)}", "not bold")
-        for name, count in (("pss", node.pss), ("mapped", node.mapped), ("rss", node.rss)):
-            line.append(f"  {name} {size(count)}", "not bold")
-        if node.store:
-            line.append(f"  snapshots {size(node.store)}", "not bold")
-        lines.append(line)
+        stats, memory = node.stats, node.stats.memory
+        free, total = size(stats.memory_available_bytes), size(stats.memory_total_bytes)
+        said = f"runners {len(stats.runners)} of {node.max_runners}  free {free} of {total}"
+        said += f"  pss {size(memory.pss_bytes)}  mapped {size(memory.mapped_bytes)}"
+        said += f"  rss {size(memory.rss_bytes)}"
+        if memory.snapshot_store_bytes:
+            said += f"  snapshots {size(memory.snapshot_store_bytes)}"
+        line.append(said, "not bold")
     return lines or [Text("no agent is connected", "bold red")]
 
 
 # ---- the three parts -----------------------------------------------------------------------
 
 
-def _functions(rows: Sequence[model.FunctionRow], shown: int, width: int, sort: Sort) -> list[Text]:
-    narrow = width < _ROOMY
-    mix = 12 if narrow else 34
-    widths = {"calls/s": 8, "p50": 7, "p95": 7, "start": 7, "queued": 7, "oldest": 7}
+def _functions(
+    rows: Sequence[model.FunctionRow], shown: int, sort: Sort, *, narrow: bool
+) -> RenderableType:
+    titles = [">calls/s", ">p50", ">p95", ">start", ">queued", ">oldest", ">bsy/idl/st"]
     if narrow:
-        del widths["oldest"]
-    name = max(12, width - sum(widths.values()) - _STATES_WIDTH - 2 - mix)
-    line = _cell("FUNCTION", name, mark=sort is Sort.NAME)
-    for title, columns in widths.items():
-        line += _right(title, columns, mark=sort.value == title)
-    line += _right("bsy/idl/st", _STATES_WIDTH, mark=sort is Sort.RUNNERS) + Text("  starts")
-    line.stylize(_TITLE)
-    lines = [line]
+        titles.remove(">oldest")
+    marked = {Sort.NAME: "*FUNCTION", Sort.RUNNERS: titles[-1]}.get(sort, f">{sort.value}")
+    titles = ["*FUNCTION", *titles]
+    made = _table(*(title + ("▾" if title == marked else "") for title in titles), "starts")
     for row in rows[:shown]:
         waiting = row.queued + row.delayed
-        cells = {
-            "calls/s": f"{row.calls_per_s:.1f}" if row.calls_per_s else "-",
-            "p50": millis(row.p50),
-            "p95": millis(row.p95),
-            "start": millis(row.start_p50),
-            "queued": str(waiting),
-            "oldest": age(row.oldest_s) if row.oldest_s else "-",
-        }
-        made = _cell(row.name, name)
-        for title, columns in widths.items():
-            made += _right(cells[title], columns, "yellow" if title == "queued" and waiting else "")
-        made += _right(f"{row.busy}/{row.idle}/{row.starting}", _STATES_WIDTH)
-        made += Text("  ") + _mix(row.starts, row.dead, narrow)
-        if not (row.calls_per_s or waiting or row.in_flight):
-            made.stylize("dim")
-        lines.append(made)
-    return [*lines, *_rest("functions", len(rows), shown)]
+        cells: list[str | Text] = [
+            row.name,
+            f"{row.calls_per_s:.1f}" if row.calls_per_s else "-",
+            *(millis(ms) for ms in (row.p50, row.p95, row.start_p50)),
+            Text(str(waiting), "yellow" if waiting else ""),
+            f"{row.busy}/{row.idle}/{row.starting}",
+            _mix(row.starts, row.dead, narrow),
+        ]
+        if not narrow:
+            cells.insert(6, age(row.oldest_s) if row.oldest_s else "-")
+        made.add_row(*cells, style="" if row.calls_per_s or waiting or row.in_flight else "dim")
+    return Group(made, *_rest("functions", len(rows), shown))
 
 
-def _mix(starts: dict[str, int], dead: int, narrow: bool) -> Text:
+def _mix(starts: Mapping[str, int], dead: int, narrow: bool) -> Text:
     made = Text()
     if dead:
         made.append(f"{dead} dead ", "bold red")
@@ -155,53 +165,48 @@ def _mix(starts: dict[str, int], dead: int, narrow: bool) -> Text:
     return made
 
 
-def _runners(rows: Sequence[model.RunnerRow], shown: int, width: int) -> list[Text]:
-    fixed = 9 + 9 + 6 + 8 + 8 + 10
-    identity = 9 if width < _ROOMY else 26
-    name = max(10, width - fixed - identity)
-    line = _cell("RUNNER", identity) + _cell("function", name) + _cell("state", 9)
-    line += _cell("strategy", 9)
-    for title, columns in (("age", 6), ("inputs", 8), ("pid", 8), ("pss", 10)):
-        line += _right(title, columns)
-    line.stylize(_TITLE)
-    lines = [line]
-    for row in rows[:shown]:
-        made = _cell(row.id, identity) + _cell(row.function, name)
-        made += _cell(row.state, 9, _STATES.get(row.state, ""))
-        made += _cell(row.strategy, 9, _STRATEGIES.get(row.strategy, ""))
-        made += _right(age(row.age_s), 6)
-        made += _right(str(row.inputs), 8) + _right(str(row.pid), 8)
-        made += _right(size(row.pss_bytes) if row.pss_bytes else "-", 10)
-        lines.append(made)
-    return [*lines, *_rest("runners", len(rows), shown)]
+def _runners(
+    rows: Sequence[tuple[str, pb.RunnerStats]], shown: int, *, narrow: bool
+) -> RenderableType:
+    made = _table(*("RUNNER", "*function", "state", "strategy", ">age", ">inputs", ">pid", ">pss"))
+    for function, row in rows[:shown]:
+        made.add_row(
+            f"{row.id[:7]}…" if narrow else row.id,
+            function,
+            Text(row.state, _STATES.get(row.state, "")),
+            Text(row.strategy, _STRATEGIES.get(row.strategy, "")),
+            age(row.age_s),
+            str(row.inputs),
+            str(row.pid),
+            size(row.pss_bytes) if row.pss_bytes else "-",
+        )
+    return Group(made, *_rest("runners", len(rows), shown))
 
 
-def _starts(rows: Sequence[model.StartRow], shown: int, width: int) -> list[Text]:
-    bar = 12 if width < _ROOMY else 20
-    name = min(32, max(12, width // 5))
-    line = _right("AGO", 5) + Text(" ") + _cell("start of", name) + _cell("strategy", 9)
-    line += _right("took", 7) + Text("  ") + Text("phases, in ms")
-    line.stylize(_TITLE)
-    lines = [line]
+def _starts(rows: Sequence[pb.StartStatus], shown: int, *, narrow: bool) -> RenderableType:
+    made = _table(">AGO", "start of", "strategy", ">took", "*phases, in ms")
+    made.columns[1].max_width = 16 if narrow else 32
     for row in rows[:shown]:
-        made = _right(age(row.ago_s), 5) + Text(" ") + _cell(row.function, name)
-        made += _cell(row.strategy, 9, _STRATEGIES.get(row.strategy, ""))
-        made += _right(millis(row.ms), 7) + Text("  ")
-        if row.ok:
-            made += phases_bar(row.phases, bar)
-        else:
-            made.append(f"failed: {row.reason.splitlines()[0] if row.reason else '?'}", "red")
-        lines.append(made)
-    return [*lines, *_rest("starts", len(rows), shown, "older ")]
+        reason = row.reason.partition("\n")[0] or "?"
+        made.add_row(
+            age(max(0.0, time.time() - row.at)),
+            row.function,
+            Text(row.strategy, _STRATEGIES.get(row.strategy, "")),
+            millis(row.ms),
+            phases_bar(dict(row.phases), 12 if narrow else 20)
+            if row.ok
+            else Text(f"failed: {reason}", "red"),
+        )
+    return Group(made, *_rest("starts", len(rows), shown, "older "))
 
 
 def phases_bar(phases: dict[str, float], width: int) -> Text:
     """A bar whose parts are as long as their phases, and what they are, in the same order."""
-    told = [(name, ms) for name, ms in phases.items() if ms > 0]
-    total = sum(ms for _, ms in told) or 1.0
+    known = [(name, ms) for name, ms in phases.items() if ms > 0]
+    total = sum(ms for _, ms in known) or 1.0
     bar, legend = Text(), Text(" ")
     done, turn = 0.0, 0
-    for name, ms in told:
+    for name, ms in known:
         fill, colour = _FILLS[turn % len(_FILLS)]
         before = round(width * done / total)
         done += ms
@@ -212,7 +217,7 @@ def phases_bar(phases: dict[str, float], width: int) -> Text:
             legend.append(f"{name} {_ms(ms)} ")
             turn += 1
     bar.append(" " * (width - len(bar)))
-    small = [(name, ms) for name, ms in told if f"{name} {_ms(ms)} " not in legend.plain]
+    small = [(name, ms) for name, ms in known if f"{name} {_ms(ms)} " not in legend.plain]
     if small:
         legend.append("  ".join(f"{name} {_ms(ms)}" for name, ms in small), "dim")
     return bar + legend
@@ -222,30 +227,21 @@ def _ms(ms: float) -> str:
     return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}"
 
 
-# ---- cells ---------------------------------------------------------------------------------
+def _table(*titles: str) -> Table:
+    """``>``: aligned to the right; ``*``: has what room the others leave. Cells are cut."""
+    made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style=_TITLE, expand=True)
+    for title in titles:
+        made.add_column(
+            title.lstrip(">*"),
+            justify="right" if title[0] == ">" else "left",
+            ratio=1 if title[0] == "*" else None,
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    return made
 
 
 def _rest(what: str, count: int, shown: int, kind: str = "more ") -> list[Text]:
     if not count:
         return [Text(f"no {what}", "dim")]
     return [Text(f"{count - shown} {kind}{what}", "dim")] if count > shown else []
-
-
-def _beside(left: list[Text], right: list[Text], width: int) -> list[Text]:
-    made = []
-    for i in range(max(len(left), len(right))):
-        one = left[i] if i < len(left) else Text()
-        one.truncate(width, overflow="ellipsis", pad=True)
-        made.append(one + Text(" │ ", "dim") + (right[i] if i < len(right) else Text()))
-    return made
-
-
-def _cell(text: str, width: int, style: str = "", *, mark: bool = False) -> Text:
-    made = Text(text + ("▾" if mark else ""), style)
-    made.truncate(max(0, width - 1), overflow="ellipsis", pad=True)
-    return made + Text(" ")
-
-
-def _right(text: str, width: int, style: str = "", *, mark: bool = False) -> Text:
-    text += "▾" if mark else ""
-    return Text(" " * max(1, width - len(text))) + Text(text, style)

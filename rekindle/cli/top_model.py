@@ -1,11 +1,11 @@
-"""What ``rekindle top`` shows, as plain rows made from a status report.
+"""What ``rekindle top`` shows of a status report: functions and runners in their order.
 
 Knows nothing of terminals.
 """
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -37,7 +37,6 @@ class FunctionRow:
     p50: float | None = None  # milliseconds, of calls of the last minute
     p95: float | None = None
     start_p50: float | None = None
-    start_p95: float | None = None
     queued: int = 0
     in_flight: int = 0
     delayed: int = 0
@@ -46,57 +45,12 @@ class FunctionRow:
     busy: int = 0
     idle: int = 0
     starting: int = 0
-    starts: dict[str, int] = field(default_factory=dict)  # of the last minute, by strategy
-    ids: list[str] = field(default_factory=list)
+    starts: Counter[str] = field(default_factory=Counter)  # of the last minute, by strategy
 
     @property
     def runners(self) -> int:
         """All of them."""
         return self.busy + self.idle + self.starting
-
-
-@dataclass(frozen=True)
-class RunnerRow:
-    """One runner."""
-
-    id: str
-    function: str
-    state: str
-    strategy: str
-    age_s: float
-    inputs: int
-    pid: int
-    pss_bytes: int
-    node: str
-
-
-@dataclass(frozen=True)
-class StartRow:
-    """One start."""
-
-    ago_s: float
-    function: str
-    strategy: str
-    ms: float
-    phases: dict[str, float]
-    ok: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class NodeRow:
-    """One node."""
-
-    host: str
-    connected: bool
-    runners: int
-    max_runners: int
-    rss: int
-    pss: int
-    mapped: int
-    available: int
-    total: int
-    store: int
 
 
 _BUSIEST_FIRST = {"busy": 0, "lent": 0, "starting": 1, "idle": 2}
@@ -113,24 +67,16 @@ def functions(report: pb.StatusReply, sort: Sort, *, reverse: bool = False) -> l
             _add(row, one)
     for agent in _connected(report):
         for runner in agent.stats.runners:
-            found = by_id.get(runner.function_id)
-            if found is None:
-                continue
-            if runner.state == "idle":
-                found.idle += 1
-            elif runner.state == "starting":
-                found.starting += 1
-            else:
-                found.busy += 1
+            if found := by_id.get(runner.function_id):
+                name = runner.state if runner.state in ("idle", "starting") else "busy"
+                setattr(found, name, getattr(found, name) + 1)
         for pool in agent.stats.pools:
-            found = by_id.get(pool.function_id)
-            if found is not None:
+            if found := by_id.get(pool.function_id):
                 found.starting += pool.starting
     return sorted(rows.values(), key=lambda row: (_order(row, sort), row.name), reverse=reverse)
 
 
 def _add(row: FunctionRow, one: pb.FunctionStatus) -> None:
-    row.ids.append(one.function_id)
     row.queued += one.queued
     row.in_flight += one.in_flight
     row.delayed += one.delayed
@@ -143,9 +89,7 @@ def _add(row: FunctionRow, one: pb.FunctionStatus) -> None:
         row.p95 = max(last.call_ms.p95, row.p95 or 0.0)
     if last.HasField("start_ms"):
         row.start_p50 = max(last.start_ms.p50, row.start_p50 or 0.0)
-        row.start_p95 = max(last.start_ms.p95, row.start_p95 or 0.0)
-    for strategy, count in last.starts.items():
-        row.starts[strategy] = row.starts.get(strategy, 0) + count
+    row.starts.update(last.starts)
 
 
 def _order(row: FunctionRow, sort: Sort) -> tuple[float, ...]:
@@ -161,62 +105,17 @@ def _order(row: FunctionRow, sort: Sort) -> tuple[float, ...]:
     return (-row.calls_per_s, -(row.in_flight + row.queued), -row.runners)
 
 
-def runners(report: pb.StatusReply) -> list[RunnerRow]:
-    """The runners of all nodes: those that work first, then the newest."""
+def runners(report: pb.StatusReply) -> list[tuple[str, pb.RunnerStats]]:
+    """The runners of all nodes, with APP.FUNCTION: those that work first, then the newest."""
     names = {
         one.function_id: f"{app.name}.{one.name}" for app in report.apps for one in app.functions
     }
     rows = [
-        RunnerRow(
-            id=one.id,
-            function=names.get(one.function_id, one.function),
-            state=one.state,
-            strategy=one.strategy,
-            age_s=one.age_s,
-            inputs=one.inputs,
-            pid=one.pid,
-            pss_bytes=one.pss_bytes,
-            node=agent.host,
-        )
+        (names.get(one.function_id, one.function), one)
         for agent in _connected(report)
         for one in agent.stats.runners
     ]
-    return sorted(rows, key=lambda row: (_BUSIEST_FIRST.get(row.state, 3), row.age_s))
-
-
-def starts(report: pb.StatusReply, now: float | None = None) -> list[StartRow]:
-    """The last starts, the newest first."""
-    now = time.time() if now is None else now
-    return [
-        StartRow(
-            ago_s=max(0.0, now - one.at),
-            function=one.function,
-            strategy=one.strategy,
-            ms=one.ms,
-            phases=dict(one.phases),
-            ok=one.ok,
-            reason=one.reason,
-        )
-        for one in reversed(report.recent_starts)
-    ]
-
-
-def nodes(report: pb.StatusReply) -> Iterator[NodeRow]:
-    """The nodes."""
-    for agent in report.agents:
-        stats = agent.stats
-        yield NodeRow(
-            host=agent.host,
-            connected=agent.connected,
-            runners=len(stats.runners),
-            max_runners=agent.max_runners,
-            rss=stats.memory.rss_bytes,
-            pss=stats.memory.pss_bytes,
-            mapped=stats.memory.mapped_bytes,
-            available=stats.memory_available_bytes,
-            total=stats.memory_total_bytes,
-            store=stats.memory.snapshot_store_bytes,
-        )
+    return sorted(rows, key=lambda row: (_BUSIEST_FIRST.get(row[1].state, 3), row[1].age_s))
 
 
 def _connected(report: pb.StatusReply) -> Iterator[pb.AgentStatus]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,20 +13,26 @@ import click
 from rich.console import Console
 
 from rekindle.bench import plot as plots
+from rekindle.bench.records import write_json
+from rekindle.bench.table import ms
 from rekindle.bench.tune import article as example
 from rekindle.bench.tune import costs, plot
 from rekindle.bench.tune import recorded as records
 from rekindle.bench.tune.load import FORMATS, load
+from rekindle.bench.tune.outcome import PERCENTILES
 from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import Recommendation, Tried, pareto, recommend, try_all
 from rekindle.bench.tune.settings import Setting, candidates
 from rekindle.bench.tune.table import LEGEND, as_json, table
 from rekindle.bench.tune.trace import Trace
 from rekindle.cli import operator, tables
-from rekindle.controller.policies import GIB, REGISTRY, Prices
+from rekindle.controller.policies import REGISTRY
+from rekindle.controller.policies.policy import GIB, Prices
 from rekindle.exception import InvalidError
 from rekindle.sdk import autoscaler
-from rekindle.wire.pools import Figures, Level
+from rekindle.sdk.connection.client import Client
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.pools import Level
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -79,7 +84,8 @@ def _price(unit: str, what: str) -> Callable[[Command], Command]:
 )
 @click.option(
     "--percentile",
-    type=click.Choice(["50", "95", "99"]),
+    type=click.Choice(list(map(str, PERCENTILES))),
+    callback=lambda _context, _option, value: int(value),
     default="95",
     show_default=True,
     help="Of the start latency: what the target and the plot are about.",
@@ -120,17 +126,7 @@ def _price(unit: str, what: str) -> Callable[[Command], Command]:
 @click.option("--plot", "plot_file", type=_FILE, help="Draw latency against cost to this file.")
 @click.option("--json", "json_file", type=_FILE, help="Write all figures to this file.")
 @click.option("--apply", "apply_", is_flag=True, help="Put the setting in force for APP.FUNCTION.")
-def tune(
-    function: str | None,
-    trace_file: Path | None,
-    recorded: Path | None,
-    export: Path | None,
-    article: bool,
-    plot_file: Path | None,
-    json_file: Path | None,
-    apply_: bool,
-    **options: Any,
-) -> int:
+def tune(**options: Any) -> int:
     """Replay the arrivals of APP.FUNCTION, or of a trace, through the sizing policies.
 
     Shows for each policy and setting how calls would have started, how long they would have waited,
@@ -142,27 +138,28 @@ def tune(
     rekindle tune --trace arrivals.csv --costs costs.json
     """
     console = tables.console(_WIDE)
-    if article:
-        return _article(console, json_file)
-    if export is not None:
-        return _export(console, function, export)
+    given = _Given(**options)
+    function, trace_file, recorded = given.function, given.trace_file, given.recorded
+    if given.article:
+        return _article(console, given.json_file)
+    if given.export is not None:
+        return _export(console, function, given.export)
     if trace_file is not None and recorded is not None:
         raise click.UsageError("--trace and --recorded: one of them")
     if function is None and trace_file is None and recorded is None:
         raise click.UsageError("what should be replayed: APP.FUNCTION, --trace or --recorded?")
-    if plot_file is not None:
-        plots.check_available()  # before the work, not after
-    given = _Given(**options)
-    found = _load(function, trace_file, recorded, given)
-    if apply_ and found.function is None:
+    if given.plot_file is not None:
+        plots.load_pyplot()  # before the work, not after
+    found = _load(given)
+    if given.apply_ and found.function is None:
         raise click.UsageError("--apply needs APP.FUNCTION: a trace names no function of yours")
     replay = _replay(console, found, given)
     _show(console, replay)
-    if plot_file is not None:
-        _plot(replay, plot_file)
-    if json_file is not None:
-        _write(replay, json_file)
-    if apply_:
+    if given.plot_file is not None:
+        _plot(replay, given.plot_file)
+    if given.json_file is not None:
+        _write(replay, given.json_file)
+    if given.apply_:
         _apply(console, found, replay.chosen)
     elif found.function is not None:
         console.print("[dim]--apply puts it in force[/]")
@@ -171,12 +168,17 @@ def tune(
 
 @dataclass(frozen=True)
 class _Given:
-    """The options about what is tried, and at what prices."""
+    """The options."""
 
+    function: str | None
+    trace_file: Path | None
     format_: str | None
+    recorded: Path | None
+    export: Path | None
+    article: bool
     names: tuple[str, ...]
     target_ms: float
-    percentile: str
+    percentile: int
     gib_hour: float
     gpu_hour: float
     cpu_hour: float
@@ -187,6 +189,9 @@ class _Given:
     gpus: float
     only: str | None
     most: int
+    plot_file: Path | None
+    json_file: Path | None
+    apply_: bool
 
     @property
     def prices(self) -> Prices:
@@ -225,60 +230,61 @@ class _Replay:
         return f"{self.found.what}: {arrivals:,} arrivals{of} over {_lasted(trace.duration_s)}"
 
 
-def _load(
-    function: str | None, trace_file: Path | None, recorded: Path | None, given: _Given
-) -> _Found:
-    record: records.Recorded | None = None
+def _load(given: _Given) -> _Found:
+    function = given.function
+    record: pb.RecordedReply | None = None
     runners = given.max_runners
-    if recorded is not None:
-        record = records.read(recorded)
+    if given.recorded is not None:
+        record = records.read(given.recorded)
     elif function is not None:
         client = operator.connect()
-        record = records.parse(autoscaler.recorded(client, function), function)
-        agents = operator.ask(client.report(pools=False)).agents
+        record = _recorded(client, function)
+        agents = operator.report(client, pools=False).agents
         runners = runners or sum(agent.max_runners for agent in agents) or None
-    levels: Mapping[Level, Figures]
     if given.costs is not None:
         levels, source = costs.read_levels(given.costs), "--costs"
-    elif record is not None and record.source:
-        levels, source = record.levels, record.source
+    elif record is not None:
+        levels, source = records.levels_of(record), records.source_of(record)
     else:
         levels, source = costs.levels(), costs.SOURCE
     if given.gpus:
-        warm = dataclasses.replace(levels[Level.WARM], gpus=given.gpus)
-        levels = {**levels, Level.WARM: warm}
+        levels[Level.WARM] = dataclasses.replace(levels[Level.WARM], gpus=given.gpus)
+    now = settings = None
     if record is not None:
-        record = dataclasses.replace(record, levels=levels)
         function = function or record.function
-    now = record.now if record is not None else None
-    if trace_file is None:
+        now, settings = records.in_force(record), records.settings_of(record)
+    if given.trace_file is None:
         assert record is not None
-        trace: Trace = records.trace_of(record)
+        trace: Trace = records.trace_of(record, levels)
         return _Found(trace, f"recorded of {function}", source, function, now, runners)
     trace = load(
-        trace_file,
+        given.trace_file,
         levels,
-        record.settings if record is not None else None,
+        settings,
         format_=given.format_,
         service_s=given.service_ms / 1000,
         only=given.only,
         most=given.most,
     )
-    return _Found(trace, str(trace_file), source, function, now, runners)
+    return _Found(trace, str(given.trace_file), source, function, now, runners)
+
+
+def _recorded(client: Client, function: str) -> pb.RecordedReply:
+    wanted = pb.RecordedRequest(function=function)
+    return operator.request(client, "Recorded", wanted, pb.RecordedReply)
 
 
 def _export(console: Console, function: str | None, path: Path) -> int:
     """Write the record of a function to a file, for --recorded."""
     if function is None:
         raise click.UsageError("--export needs APP.FUNCTION")
-    report = autoscaler.recorded(operator.connect(), function)
-    path.write_text(json.dumps(report) + "\n", encoding="utf-8")
+    records.write(_recorded(operator.connect(), function), path)
     console.print(f"{path}: what is recorded of {function}")
     return 0
 
 
 def _replay(console: Console, found: _Found, given: _Given) -> _Replay:
-    percentile = int(given.percentile)
+    percentile = given.percentile
     settings = candidates(
         given.names or tuple(name for name in REGISTRY if name != "declared"),
         found.trace,
@@ -332,7 +338,7 @@ def _costs(trace: Trace, source: str) -> str:
     """The start costs that were taken, of the first function."""
     levels = trace.functions[0].levels
     starts = ", ".join(
-        f"{level.value} {_ms(1000 * figures.start_s)} ms"
+        f"{level.value} {ms(1000 * figures.start_s)} ms"
         for level, figures in levels.items()
         if level is not Level.WARM
     )
@@ -344,10 +350,6 @@ def _costs(trace: Trace, source: str) -> str:
     return f"start from {starts}; held MiB: {held} ({source})"
 
 
-def _ms(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def _plot(replay: _Replay, path: Path) -> None:
     given = replay.given
     plot.save(
@@ -355,7 +357,7 @@ def _plot(replay: _Replay, path: Path) -> None:
         replay.front,
         path,
         title=replay.title,
-        percentile=int(given.percentile),
+        percentile=given.percentile,
         target_ms=given.target_ms,
         chosen=replay.chosen,
         note=f"prices: {given.gib_hour:g} a GiB-hour, {given.gpu_hour:g} a GPU-hour, "
@@ -373,7 +375,7 @@ def _write(replay: _Replay, path: Path) -> None:
         "levels": costs.levels_to_json(found.trace.functions[0].levels),
         "levels_source": found.source,
         "latency_target_ms": given.target_ms,
-        "percentile": int(given.percentile),
+        "percentile": given.percentile,
         "settings": as_json(replay.tried, replay.front),
         "recommended": {
             **chosen.tried.setting.to_dict(),
@@ -382,8 +384,7 @@ def _write(replay: _Replay, path: Path) -> None:
             "why": chosen.why,
         },
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    write_json(path, whole)
 
 
 def _article(console: Console, json_file: Path | None) -> int:
@@ -396,8 +397,7 @@ def _article(console: Console, json_file: Path | None) -> int:
     for text in verdicts:
         console.print(f"- {text}", soft_wrap=console.width >= _WIDE)
     if json_file is not None:
-        whole = {"rows": example.as_json(rows), "verdicts": verdicts}
-        json_file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        write_json(json_file, {"rows": example.as_json(rows), "verdicts": verdicts})
     return 0
 
 
@@ -413,12 +413,6 @@ def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
     if setting.current:
         console.print(f"{found.function}: already in force")
         return
-    sizes: dict[str, Any] = dict(setting.overrides)
-    autoscaler.set_by_name(
-        operator.connect(),
-        found.function,
-        policy=setting.policy,
-        options=dict(setting.parameters),
-        **sizes,
-    )
+    wanted = {"policy": setting.policy, "options": setting.parameters, **setting.overrides}
+    autoscaler.set_by_name(operator.connect(), found.function, **wanted)
     console.print(f"{found.function}: in force now: {setting.label}; `rekindle pool ls` shows it")

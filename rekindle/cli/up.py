@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from rekindle import paths
-from rekindle.controller.metrics.settings import parse_address
+from rekindle.controller.settings import parse_address
 from rekindle.exception import SetupError
 from rekindle.sdk.local import daemon
 from rekindle.sdk.local import directory as instance

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 from rekindle.controller.instance import claim, instance_id, read_token
-from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.server import ControllerServer
 from rekindle.controller.settings import Settings
 from rekindle.controller.storage.aof_sync import AofSync
@@ -57,7 +56,7 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
         token=read_token(directory),
         redis_url=url,
         settings=Settings.from_environ(),
-        metrics=MetricsSettings.from_environ(),
+        metrics_listen=os.environ.get("REKINDLE_METRICS", "").strip(),
         embedded=url == own,
         blob_url=blobs.store_url(directory),
         blob_threshold_bytes=blobs.threshold_bytes(),

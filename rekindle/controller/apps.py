@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from rekindle.controller import names
 from rekindle.controller.core import Core
@@ -15,7 +16,7 @@ from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.queue.canceller import Canceller
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.state import App, Function
-from rekindle.controller.storage.records import FunctionCode, StoredApp
+from rekindle.controller.storage.records import StoredApp
 from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
@@ -26,77 +27,57 @@ from rekindle.wire.spec import FunctionSpec
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Apps:
     """The apps that are open at this controller."""
 
-    def __init__(
-        self,
-        core: Core,
-        registry: Registry,
-        logbook: Logbook,
-        app_names: AppNames,
-        orders: Orders,
-        canceller: Canceller,
-        retention: Retention,
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._tasks = core.tasks
-        self._events = core.events
-        self._registry = registry
-        self._logbook = logbook
-        self._app_names = app_names
-        self._orders = orders
-        self._canceller = canceller
-        self._retention = retention
+    _core: Core
+    _registry: Registry
+    _logbook: Logbook
+    _app_names: AppNames
+    _orders: Orders
+    _canceller: Canceller
+    _retention: Retention
 
     async def register(self, request: pb.RegisterAppRequest) -> list[pb.FunctionHandle]:
         """Keep an app and its functions. The same request again changes nothing."""
         names.check_app_id(request.app_id)
-        if request.app_id in self._state.closed_apps:
+        if request.app_id in self._core.state.closed_apps:
             raise ExecutionError(f"the app {request.name!r} was closed; make a new id to run it")
-        specs: dict[str, FunctionSpec] = {}
-        codes: dict[str, FunctionCode] = {}
-        handles: list[pb.FunctionHandle] = []
+        functions: dict[str, tuple[FunctionSpec, pb.FunctionDef]] = {}
         for definition in request.functions:
             spec = spec_of(definition.spec)
             if not (spec.name and spec.app_name):
                 raise InvalidError("a function of the app has no name")
-            function_id = names.function_id(spec.revision(), request.app_id)
-            specs[function_id] = spec
-            codes[function_id] = FunctionCode(
-                app_id=request.app_id,
-                spec=spec,
-                code=definition.code,
-                secrets=dict(definition.secrets),
-                source_digest=request.source.digest,
-                source=request.source.data,
-            )
-            handles.append(pb.FunctionHandle(name=spec.name, function_id=function_id))
-        await self._registry.save_app(request.app_id, request.name, request.ephemeral, codes)
+            functions[names.function_id(spec.revision(), request.app_id)] = (spec, definition)
+        await self._registry.save_app(request, functions)
         app = await self._open(request.app_id, request.name, request.ephemeral)
-        for function_id, spec in specs.items():
+        for function_id, (spec, _) in functions.items():
             self._add(app, function_id, spec)
-        if app.ephemeral and not app.holders:
-            self._start_grace(app)  # a client that dies before it holds its app
+        self.start_grace(app)  # a client that dies before it holds its app
         log.info(
             "app registered",
-            extra=kv(app=app.app_id, name=app.name, functions=len(codes), ephemeral=app.ephemeral),
+            extra=kv(
+                app=app.app_id, name=app.name, functions=len(functions), ephemeral=app.ephemeral
+            ),
         )
-        return handles
+        return [
+            pb.FunctionHandle(name=spec.name, function_id=function_id)
+            for function_id, (spec, _) in functions.items()
+        ]
 
     async def restore(self, stored: StoredApp) -> App:
         """An app that the controller before this one had."""
         app = await self._open(stored.app_id, stored.name, stored.ephemeral, again=True)
-        for function in stored.functions:
-            self._add(app, function.function_id, function.spec)
+        for function_id, spec in stored.functions.items():
+            self._add(app, function_id, spec)
         return app
 
     async def _open(self, app_id: str, name: str, ephemeral: bool, *, again: bool = False) -> App:
         await self._logbook.open(app_id, again=again)
-        app = self._state.apps.get(app_id)
+        app = self._core.state.apps.get(app_id)
         if app is None:
-            app = self._state.apps[app_id] = App(app_id, name, ephemeral)
+            app = self._core.state.apps[app_id] = App(app_id, name, ephemeral)
         return app
 
     def _add(self, app: App, function_id: str, spec: FunctionSpec) -> None:
@@ -104,25 +85,25 @@ class Apps:
             return
         function = Function(function_id, spec.name, app, spec)
         app.functions[function_id] = function
-        self._state.functions[function_id] = function
-        self._events.publish(FunctionOpened(function))
+        self._core.state.functions[function_id] = function
+        self._core.publish(FunctionOpened(function))
 
     def function(self, function_id: str) -> Function:
         """An open function by its id.
 
         Raises NotFoundError with the nearest names; ExecutionError when its app is closed.
         """
-        function = self._state.functions.get(function_id)
+        function = self._core.state.functions.get(function_id)
         if function is not None and not function.app.closing:
             return function
         if function is not None:
             raise ExecutionError(f"the app {function.app.name!r} is closed; run it again")
         tail = function_id.rsplit("-", 1)[-1]
-        if any(app_id.endswith(tail) for app_id in self._state.closed_apps if len(tail) == 8):
+        if any(app_id.endswith(tail) for app_id in self._core.state.closed_apps if len(tail) == 8):
             raise ExecutionError(f"the app of {function_id!r} is closed; run it again")
-        known = [f"{f.app.name}.{f.name}" for f in self._state.functions.values()]
+        known = [f.label for f in self._core.state.functions.values()]
         hint = names.nearest(
-            function_id, [*known, *self._state.functions], "no function is registered"
+            function_id, [*known, *self._core.state.functions], "no function is registered"
         )
         raise NotFoundError(f"no function {function_id!r} here; {hint}")
 
@@ -137,12 +118,12 @@ class Apps:
 
     def app(self, app_id: str) -> App:
         """An open app by its id. Raises NotFoundError with the nearest names."""
-        app = self._state.apps.get(app_id)
+        app = self._core.state.apps.get(app_id)
         if app is not None:
             return app
-        known = [*self._state.apps, *(app.name for app in self._state.apps.values())]
+        known = [*self._core.state.apps, *(app.name for app in self._core.state.apps.values())]
         hint = names.nearest(app_id, known, "no app is open")
-        closed = "is closed" if app_id in self._state.closed_apps else "does not exist here"
+        closed = "is closed" if app_id in self._core.state.closed_apps else "does not exist here"
         raise NotFoundError(f"the app {app_id!r} {closed}; {hint}")
 
     # ---- holding
@@ -151,50 +132,41 @@ class Apps:
         """Keep an ephemeral app open while this iterator lives; ends when the app is closed."""
         app = self.app(app_id)
         app.holders += 1
-        if app.grace is not None:
-            app.grace.cancel()
-            app.grace = None
+        _stop_grace(app)
         try:
             yield pb.HoldAppEvent(message="held")
             await app.closed.wait()
             yield pb.HoldAppEvent(message="closed")
         finally:
             app.holders -= 1
-            if not app.holders and app.ephemeral and not app.closing:
-                self._start_grace(app)
-
-    def _start_grace(self, app: App) -> None:
-        if app.grace is not None:
-            app.grace.cancel()
-        loop = asyncio.get_running_loop()
-        app.grace = loop.call_later(self._settings.hold_grace_s, self._grace_over, app)
+            self.start_grace(app)
 
     def start_grace(self, app: App) -> None:
-        """Close an ephemeral app unless a client holds it soon (after a restart)."""
-        if app.ephemeral and not app.holders:
-            self._start_grace(app)
+        """Close an ephemeral app unless a client holds it soon."""
+        if app.ephemeral and not app.holders and not app.closing:
+            _stop_grace(app)
+            loop = asyncio.get_running_loop()
+            app.grace = loop.call_later(self._core.settings.hold_grace_s, self._grace_over, app)
 
     def _grace_over(self, app: App) -> None:
         app.grace = None
         if not app.holders and not app.closing:
             log.info("no client holds the app", extra=kv(app=app.app_id, name=app.name))
             work = self.close(app.app_id, f"the program that ran {app.name!r} is gone")
-            self._tasks.spawn(work, "close app")
+            self._core.tasks.spawn(work, "close app")
 
     # ---- closing
 
     async def close(self, app_id: str, reason: str = "") -> None:
         """Close an app: queued inputs are cancelled, runners stopped. Once more does nothing."""
-        app = self._state.apps.get(app_id)
+        app = self._core.state.apps.get(app_id)
         if app is None:
             return
         if app.closing:
             await app.closed.wait()
             return
         app.closing = True
-        if app.grace is not None:
-            app.grace.cancel()
-            app.grace = None
+        _stop_grace(app)
         reason = reason or f"the app {app.name!r} was closed"
         await self._registry.mark_closing(app_id)
         while app.accepting:
@@ -202,19 +174,27 @@ class Apps:
             await app.quiet.wait()
         for function in app.functions.values():
             await self._canceller.function(function, reason)
-        self._state.closed_apps.append(app_id)
+        self._core.state.closed_apps.append(app_id)
         await self._orders.close_app(app_id)
         await self._logbook.flush()
         await self._app_names.closed(app)
         app.closed.set()
-        for call in list(self._state.calls.values()):  # streams end, also without a last input
+        for call in list(self._core.state.calls.values()):  # streams end, also without a last input
             if call.function.app is app:
                 call.wake_watchers()
         await self._retention.forget(app)
-        await self._registry.forget_app(app_id, list(app.functions), self._settings.result_ttl_s)
+        await self._registry.forget_app(
+            app_id, list(app.functions), self._core.settings.result_ttl_s
+        )
         for function_id in app.functions:
-            self._state.functions.pop(function_id, None)
-        self._state.apps.pop(app_id, None)
+            self._core.state.functions.pop(function_id, None)
+        self._core.state.apps.pop(app_id, None)
         self._logbook.close(app_id)
-        self._events.publish(AppForgotten())
+        self._core.publish(AppForgotten())
         log.info("app closed", extra=kv(app=app_id, name=app.name, reason=reason))
+
+
+def _stop_grace(app: App) -> None:
+    if app.grace is not None:
+        app.grace.cancel()
+        app.grace = None

@@ -55,8 +55,6 @@ def _refusing(handler: Any, reason: str) -> Any:
 
     if handler.request_streaming and handler.response_streaming:
         return grpc.stream_stream_rpc_method_handler(stream)
-    if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler(unary)
     if handler.response_streaming:
         return grpc.unary_stream_rpc_method_handler(stream)
     return grpc.unary_unary_rpc_method_handler(unary)

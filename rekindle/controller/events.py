@@ -6,9 +6,10 @@ called in the event loop, for whole batches, and returns at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rekindle.controller.nodes.agentnews import News
 from rekindle.controller.state import Agent, Call, Function
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -32,11 +33,6 @@ class InputsAccepted:
     function: Function
     count: int
     params: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NoAgentConnected:
-    """Inputs were accepted and no agent is connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +99,7 @@ class HeartbeatReceived:
     """An agent reported on itself: ``Agent.stats``."""
 
     agent: Agent
+    news: News
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,6 @@ Event = (
     FunctionOpened
     | AppForgotten
     | InputsAccepted
-    | NoAgentConnected
     | InputsCompleted
     | InputsRedelivered
     | InputRetried
@@ -134,19 +130,3 @@ Event = (
     | ResultsReceived
     | RedisReturned
 )
-
-
-class Events:
-    """Carries events from all parts to the one place that acts on them."""
-
-    def __init__(self) -> None:
-        self._act: Callable[[Event], None] | None = None
-
-    def connect(self, act: Callable[[Event], None]) -> None:
-        """Have ``act`` called with each event from now on."""
-        self._act = act
-
-    def publish(self, event: Event) -> None:
-        """Something has happened."""
-        if self._act is not None:
-            self._act(event)

@@ -21,7 +21,7 @@ from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import SetupError
-from rekindle.paths import MAX_SOCKET_PATH
+from rekindle.paths import fitting_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
 
@@ -41,11 +41,6 @@ _OPTIONS = [
 _END_GRACE_S = 0.5
 
 
-def _health_servicer() -> Any:
-    # The type stubs of grpc_health lack its asyncio half.
-    return health.aio.HealthServicer()  # type: ignore[attr-defined]
-
-
 class ControllerServer:
     """One controller: start it, wait, stop it."""
 
@@ -53,7 +48,8 @@ class ControllerServer:
         self._config = config
         self._parts = Parts(config)
         self._metrics_http = MetricsHttp(self._parts.scrape.text)
-        self._health = _health_servicer()
+        # The type stubs of grpc_health lack its asyncio half.
+        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         interceptors = [TokenInterceptor(config.token)]
         self._grpc = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         parts = self._parts
@@ -73,8 +69,8 @@ class ControllerServer:
         """
         parts = self._parts
         parts.core.tasks.spawn(parts.metrics.lag.run(), "measure the loop's lag")
-        if self._config.metrics.listen:
-            await self._metrics_http.start(self._config.metrics.listen)
+        if self._config.metrics_listen:
+            await self._metrics_http.start(self._config.metrics_listen)
         await self._recover()
         parts.start()
         if socket_path is not None:
@@ -95,11 +91,7 @@ class ControllerServer:
         return port
 
     def _bind_socket(self, path: Path) -> None:
-        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-            raise SetupError(
-                f"the socket path {path} has {len(os.fsencode(path))} bytes, more than the "
-                f"{MAX_SOCKET_PATH} that fit; choose a shorter directory (REKINDLE_HOME)"
-            )
+        fitting_socket(path)
         path.unlink(missing_ok=True)  # of a controller that was killed; the lock is ours
         former = os.umask(0o177)
         try:
@@ -118,8 +110,8 @@ class ControllerServer:
         orphaned = bool(state.expected_agents)
         half_closed: list[str] = []
         for stored in await parts.registry.load_apps():
-            for known in stored.functions:
-                await parts.pools.book.load(known.function_id)
+            for function_id in stored.functions:
+                await parts.pools.book.load(function_id)
             app = await parts.apps.restore(stored)
             for function in app.functions.values():
                 await parts.loader.recover(function, orphaned=orphaned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -12,7 +12,6 @@ import grpc.aio
 from rekindle.controller import names
 from rekindle.controller.logs.logfilter import LogFilter
 from rekindle.controller.nodes import leasing
-from rekindle.controller.settings import payload_too_large
 from rekindle.controller.state import Function
 from rekindle.controller.wiring import Parts
 from rekindle.exception import Error, InvalidError, RequestSizeError, VersionError
@@ -20,13 +19,13 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.blobs import size_of
 from rekindle.wire.errors import to_status
+from rekindle.wire.messages import payload_too_large
 from rekindle.wire.node_token import node_token
 from rekindle.wire.phases import Strategy
 from rekindle.wire.version import PROTOCOL, __version__
 
-log = logging.getLogger(__name__)
-
 Context = grpc.aio.ServicerContext[Any, Any]
+T = TypeVar("T")
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
@@ -62,6 +61,17 @@ def streamed(
     return handler
 
 
+def answering(service: type[T]) -> type[T]:
+    """The same for all handlers of a service."""
+    for name, method in list(vars(service).items()):
+        if inspect.isasyncgenfunction(method):
+            setattr(service, name, streamed(method))
+        elif inspect.iscoroutinefunction(method):
+            setattr(service, name, answered(method))
+    return service
+
+
+@answering
 class ControllerService(pb_grpc.ControllerServicer):
     """Implements ``rekindle.v1.Controller``."""
 
@@ -74,7 +84,6 @@ class ControllerService(pb_grpc.ControllerServicer):
             return ""
         return node_token(self._parts.config.token, function.app.app_id)
 
-    @answered
     async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloReply:
         check_protocol(request.protocol, "client", request.version)
         return pb.HelloReply(
@@ -86,7 +95,6 @@ class ControllerService(pb_grpc.ControllerServicer):
             blob_threshold_bytes=self._parts.config.blob_threshold_bytes,
         )
 
-    @answered
     async def RegisterApp(
         self, request: pb.RegisterAppRequest, context: Context
     ) -> pb.RegisterAppReply:
@@ -95,19 +103,16 @@ class ControllerService(pb_grpc.ControllerServicer):
             handle.node_token = self._node_token(self._parts.apps.function(handle.function_id))
         return pb.RegisterAppReply(functions=handles)
 
-    @streamed
     async def HoldApp(
         self, request: pb.HoldAppRequest, context: Context
     ) -> AsyncIterator[pb.HoldAppEvent]:
         async for event in self._parts.apps.hold(request.app_id):
             yield event
 
-    @answered
     async def CloseApp(self, request: pb.CloseAppRequest, context: Context) -> pb.CloseAppReply:
         await self._parts.apps.close(request.app_id)
         return pb.CloseAppReply()
 
-    @answered
     async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.FunctionHandle:
         function = self._parts.apps.lookup(request.app_id, request.name)
         return pb.FunctionHandle(
@@ -116,7 +121,6 @@ class ControllerService(pb_grpc.ControllerServicer):
             node_token=self._node_token(function),
         )
 
-    @answered
     async def Invoke(self, request: pb.SubmitRequest, context: Context) -> pb.Result:
         if len(request.inputs) != 1:
             raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")
@@ -124,13 +128,11 @@ class ControllerService(pb_grpc.ControllerServicer):
         function = self._parts.apps.function(request.function_id)
         return pb.Result.FromString(await self._parts.intake.invoke(function, request))
 
-    @answered
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)
         function = self._parts.apps.function(request.function_id)
         return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
 
-    @streamed
     async def Results(
         self, request: pb.ResultsRequest, context: Context
     ) -> AsyncIterator[pb.ResultBatch]:
@@ -139,17 +141,14 @@ class ControllerService(pb_grpc.ControllerServicer):
             if results:
                 yield pb.ResultBatch(results=results)
 
-    @answered
     async def Taken(self, request: pb.TakenRequest, context: Context) -> pb.TakenReply:
         await self._parts.retention.taken(request)
         return pb.TakenReply()
 
-    @answered
     async def GetCall(self, request: pb.GetCallRequest, context: Context) -> pb.CallInfo:
         names.check_call_id(request.call_id)
         return await self._parts.results.info(request.call_id)
 
-    @answered
     async def CancelCall(
         self, request: pb.CancelCallRequest, context: Context
     ) -> pb.CancelCallReply:
@@ -158,40 +157,32 @@ class ControllerService(pb_grpc.ControllerServicer):
             request.call_id, terminate=request.terminate_containers
         )
 
-    @answered
     async def DeadLetters(
         self, request: pb.DeadLettersRequest, context: Context
     ) -> pb.DeadLettersReply:
         return await self._parts.letters.listed(request)
 
-    @answered
     async def Replay(self, request: pb.DeadLetterSelection, context: Context) -> pb.DeadLetterCount:
         return await self._parts.letters.replay(request)
 
-    @answered
     async def Drop(self, request: pb.DeadLetterSelection, context: Context) -> pb.DeadLetterCount:
         return await self._parts.letters.drop(request)
 
-    @answered
     async def SetPool(self, request: pb.SetPoolRequest, context: Context) -> pb.SetPoolReply:
         return await self._parts.pools.set_pool(request)
 
-    @answered
     async def Recorded(self, request: pb.RecordedRequest, context: Context) -> pb.RecordedReply:
         return await self._parts.pools.recorded(request)
 
-    @answered
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareReply:
         _check_strategy(request.strategy)
         function = self._parts.apps.function(request.function_id)
         return await self._parts.orders.prepare(function, request)
 
-    @answered
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
         function = self._parts.apps.function(request.function_id)
         return await self._parts.orders.leasing.lease(function, request)
 
-    @streamed
     async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
         app_id = request.app_id
         if request.app:
@@ -205,11 +196,9 @@ class ControllerService(pb_grpc.ControllerServicer):
         async for line in self._parts.logbook.follow(app_id, after, request.follow, wanted):
             yield line
 
-    @answered
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
         return await self._parts.status.make(pools=not request.without_pools)
 
-    @answered
     async def Metrics(self, request: pb.MetricsRequest, context: Context) -> pb.MetricsReply:
         return pb.MetricsReply(text=await self._parts.scrape.text())
 

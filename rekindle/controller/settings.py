@@ -67,6 +67,8 @@ class Settings:
     held_inputs: int = 8192
     #: The same as a limit on their payloads.
     held_bytes: int = 64 * MIB
+    #: So many functions have metrics of their own; the others are counted together.
+    metrics_functions: int = 200
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -95,13 +97,18 @@ def _positive(env: Mapping[str, str], name: str, default: float) -> float:
     return value
 
 
-def payload_too_large(what: str, size: int, limit: int) -> str:
-    """The message of a payload over the limit, with how to raise it."""
-    return (
-        f"{what} is {size / MIB:.1f} MiB, over the limit of {limit / MIB:.1f} MiB "
-        f"({size} > {limit} bytes); pass large data by file, or raise "
-        "REKINDLE_MAX_PAYLOAD_BYTES where the controller is started"
-    )
+def parse_address(text: str, what: str = "REKINDLE_METRICS=") -> tuple[str, int]:
+    """Host and port of ``host:port``, ``:port`` or ``port``; IPv6 in brackets.
+
+    Without a host: this machine alone. Raises InvalidError.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not port.isdigit() or int(port) > 65535:
+        raise InvalidError(
+            f"{what}{text!r} is no address to listen on; write host:port, as in 127.0.0.1:9464"
+        )
+    return host, int(port)
 
 
 def over_limit(what: str, limit: int, variable: str) -> str:

@@ -7,7 +7,7 @@ The shapes of an undone input. Inputs travel in batches while nothing is special
 ``QueuedBatch``, are at an agent in an ``AssignedBatch``, and are in a ``ResultBatch`` while their
 results are being stored. An input that was lost with its runner, is to be retried, or was
 cancelled leaves its batch and travels alone from then on, as a ``DetachedInput`` with states of
-its own. ``Call.undone`` tells for each index where it is; queue/table.py moves them.
+its own. ``Call.undone`` has for each index where it is; queue/table.py moves them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from rekindle.controller.queue.tombstones import Tombstones
+from rekindle.controller.storage.records import CallIndex
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec
 
@@ -266,6 +267,16 @@ class Function:
     #: Agent id -> its share of that, where there is a limit (scaler.py).
     limits: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """As users know it, whichever run of the app it is of."""
+        return f"{self.app.name}.{self.name}"
+
+    @property
+    def index(self) -> CallIndex:
+        """Where its calls belong, also when it is gone."""
+        return CallIndex(self.function_id, self.app.name, self.name)
+
     def learn(self, count: int, execute_ns: int) -> None:
         """Note what inputs took to run."""
         if execute_ns <= 0:
@@ -302,6 +313,16 @@ class App:
     quiet: asyncio.Event = field(default_factory=asyncio.Event)  # set when accepting falls to 0
 
 
+@dataclass(slots=True)
+class Seen:
+    """How far an agent's heartbeats have been read (agentnews.py)."""
+
+    start: int = 0
+    eviction: int = 0
+    #: Function id -> direct calls, and the seconds that they ran.
+    direct: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+
 @dataclass(slots=True, eq=False)
 class Agent:
     """A connected agent, or one whose connection broke a moment ago (``outbox`` is None)."""
@@ -316,35 +337,36 @@ class Agent:
     holdings: dict[Holding, None] = field(default_factory=dict)  # oldest first
     count: int = 0  # inputs that it has
     units: float = 0.0  # the room that they take
-    by_function: dict[str, int] = field(default_factory=dict)
-    #: Function id -> depth -> inputs and units that it has of calls inside of others.
+    #: Function id -> depth -> inputs and units that it has.
     nested: dict[str, dict[int, tuple[int, float]]] = field(default_factory=dict)
     known_functions: set[str] = field(default_factory=set)  # had an input or a template here
     stats: pb.NodeStats = field(default_factory=pb.NodeStats)
+    seen: Seen = field(default_factory=Seen)
     warm_functions: frozenset[str] = frozenset()  # has a runner or template now, by heartbeat
     heard: float = field(default_factory=time.monotonic)
     joined: float = field(default_factory=time.time)
     grace: asyncio.TimerHandle | None = None
-    pidfd: int = -1  # of a local agent: tells at once that the process is gone
+    pidfd: int = -1  # of a local agent: readable as soon as the process is gone
     heartbeats: int = 0
-    lists: bool = False  # its heartbeats say which inputs it has
     session: int = 0  # counts connections; an ended older one must not end a newer one
 
     # The view that placement takes (placement.AgentView).
-
-    @property
-    def room(self) -> float:
-        """How many more inputs it may hold, of a function whose inputs take long."""
-        return 0.0 if self.outbox is None else self.room_total - self.units
 
     @property
     def load(self) -> float:
         """Room that is taken, per runner that it may have."""
         return self.units / max(1, self.max_runners)
 
-    def holds(self, function_id: str) -> int:
-        """Inputs of a function that it holds."""
-        return self.by_function.get(function_id, 0)
+    def room(self, depth: int = 0) -> float:
+        """How many more inputs it may hold at a depth, of a function whose inputs take long."""
+        if self.outbox is None:
+            return 0.0
+        taken = sum(_deep(one, depth)[1] for one in self.nested.values()) if depth else self.units
+        return self.room_total - taken
+
+    def holds(self, function_id: str, depth: int = 0) -> int:
+        """Inputs of a function that it holds, at a depth and below."""
+        return _deep(self.nested.get(function_id, {}), depth)[0]
 
     def warmth(self, function_id: str) -> int:
         """2: has a runner or a template of the function; 1: had one; 0: never."""
@@ -365,6 +387,12 @@ class Agent:
         """Have it drop inputs, and with ``kill`` end the runners that have them."""
         order = pb.CancelInputs(call_id=call_id, indexes=indexes, kill=kill)
         self.send(pb.ControllerMessage(cancel=order))
+
+
+def _deep(nested: dict[int, tuple[int, float]], least: int) -> tuple[int, float]:
+    """Inputs and units at this depth or deeper."""
+    found = [one for depth, one in nested.items() if depth >= least]
+    return sum(count for count, _ in found), sum(units for _, units in found)
 
 
 @dataclass(slots=True, eq=False)

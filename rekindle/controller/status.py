@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from rekindle.controller.core import Core
 from rekindle.controller.metrics.metrics import Metrics
-from rekindle.controller.metrics.starts import Start
+from rekindle.controller.metrics.starts import seconds_of, strategy_of
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.queue.dead_letters import DeadLetters
 from rekindle.controller.queue.retention import Retention
-from rekindle.controller.state import Agent, Function
+from rekindle.controller.state import Agent, Function, State
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ServiceError
@@ -28,27 +28,18 @@ _PATIENCE_S = 1.0
 _SLICE = 32
 
 
+@dataclass(eq=False)
 class StatusReport:
     """Makes the report."""
 
-    def __init__(
-        self,
-        core: Core,
-        store: QueueStore,
-        link: RedisLink,
-        metrics: Metrics,
-        scaler: Scaler,
-        letters: DeadLetters,
-        retention: Retention,
-    ) -> None:
-        self._state = core.state
-        self._store = store
-        self._link = link
-        self._metrics = metrics
-        self._scaler = scaler
-        self._letters = letters
-        self._retention = retention
-        self._started = time.monotonic()
+    _state: State
+    _store: QueueStore
+    _link: RedisLink
+    _metrics: Metrics
+    _scaler: Scaler
+    _letters: DeadLetters
+    _retention: Retention
+    _started: float = field(default_factory=time.monotonic)
 
     async def make(self, *, pools: bool = True) -> pb.StatusReply:
         """Apps, functions with their queues, agents with their last heartbeat, Redis.
@@ -58,11 +49,11 @@ class StatusReport:
         state = self._state
         functions = list(state.functions.values())
         redis, depths, dead, kept = await self._from_redis(functions)
-        told: dict[str, pb.FunctionStatus] = {}
+        shown: dict[str, pb.FunctionStatus] = {}
         for i, one in enumerate(functions, 1):
             depth = depths.get(one.function_id)
             pool = self._scaler.report(one) if pools else None
-            told[one.function_id] = self._function(one, depth, dead.get(one.function_id, 0), pool)
+            shown[one.function_id] = self._function(one, depth, dead.get(one.function_id, 0), pool)
             if i % _SLICE == 0:
                 await asyncio.sleep(0)  # calls go first
         return pb.StatusReply(
@@ -77,12 +68,12 @@ class StatusReport:
                     ephemeral=app.ephemeral,
                     held=app.holders > 0,
                     closing=app.closing,
-                    functions=[told[one] for one in app.functions if one in told],
+                    functions=[shown[one] for one in app.functions if one in shown],
                 )
                 for app in state.apps.values()
             ],
             agents=[_agent(agent) for agent in state.agents.values()],
-            dead_of_closed=sum(n for one, n in dead.items() if one not in told),
+            dead_of_closed=sum(n for one, n in dead.items() if one not in shown),
             waiting_calls=len(state.waiters),
             loop_lag_ms=round(1000 * self._metrics.lag.last, 3),
             recent_starts=[_start(*one) for one in self._metrics.recent_starts],
@@ -153,16 +144,17 @@ def _agent(agent: Agent) -> pb.AgentStatus:
     )
 
 
-def _start(agent_id: str, label: str, start: Start) -> pb.StartStatus:
+def _start(agent_id: str, label: str, start: pb.RunnerStart) -> pb.StartStatus:
+    seconds = seconds_of(start)
     return pb.StartStatus(
         agent_id=agent_id,
         function=label,
         function_id=start.function_id,
         runner_id=start.runner_id,
-        strategy=start.strategy,
-        ok=start.ok,
-        reason=start.reason,
-        at=start.ended_at,
-        ms=round(1000 * start.seconds, 3),
-        phases={name: round(1000 * seconds, 3) for name, seconds in start.phases.items()},
+        strategy=strategy_of(start),
+        ok=not start.error,
+        reason=start.error,
+        at=start.at_ns / 1e9 + seconds,
+        ms=round(1000 * seconds, 3),
+        phases={name: round(ms, 3) for name, ms in start.phases_ms.items()},
     )

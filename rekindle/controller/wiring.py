@@ -20,7 +20,6 @@ from rekindle.controller.events import (
     InputsAccepted,
     InputsCompleted,
     InputsRedelivered,
-    NoAgentConnected,
     RedisReturned,
     ResultsReceived,
     RoomFreed,
@@ -29,9 +28,9 @@ from rekindle.controller.logs.appnames import AppNames
 from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.scrape import Scrape
-from rekindle.controller.metrics.settings import MetricsSettings
 from rekindle.controller.nodes.agents import Agents
 from rekindle.controller.nodes.inbox import AgentInbox
+from rekindle.controller.nodes.leasing import Leasing
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.pools.pool_service import PoolService
 from rekindle.controller.queue.blob_keeper import BlobKeeper
@@ -67,7 +66,7 @@ class Config:
     redis_url: str
     embedded: bool  # whether Redis is the instance's own
     settings: Settings
-    metrics: MetricsSettings
+    metrics_listen: str  # host:port where metrics are served over HTTP; "": nowhere
     blob_url: str
     blob_threshold_bytes: int
 
@@ -84,7 +83,7 @@ class Parts:
         link = self.link = RedisLink(
             config.redis_url,
             settings.redis_patience_s,
-            on_return=lambda: core.events.publish(RedisReturned()),
+            on_return=lambda: core.publish(RedisReturned()),
         )
         store = QueueStore(link, config.instance_id)
         letter_store = LetterStore(link, config.instance_id)
@@ -108,7 +107,7 @@ class Parts:
         self.letters = DeadLetters(core, letter_store, store, self.intake, self.blobs)
         # Agents and apps
         logbook = self.logbook = Logbook(self.registry, core.tasks, settings)
-        orders = self.orders = Orders(state, settings)
+        orders = self.orders = Orders(state, settings, Leasing(state, settings))
         self.app_names = AppNames(state, link, settings.result_ttl_s)
         self.apps = Apps(
             core, self.registry, logbook, self.app_names, orders, self.canceller, self.retention
@@ -117,12 +116,12 @@ class Parts:
         self.inbox = AgentInbox(core, result_intake, self.redelivery, self.reaper, orders, logbook)
         # Pools, and what is shown
         self.pools = PoolService(state, link, core.tasks)
-        self.metrics = Metrics(state, config.metrics)
+        self.metrics = Metrics(state, settings)
         self.status = StatusReport(
-            core, store, link, self.metrics, self.pools.scaler, self.letters, self.retention
+            state, store, link, self.metrics, self.pools.scaler, self.letters, self.retention
         )
         self.scrape = Scrape(self.metrics, state, self.status)
-        core.events.connect(self.act)
+        core.act = self.act
 
     def start(self) -> None:
         """Begin what goes on in the background, once what was there before has been read back."""
@@ -141,6 +140,8 @@ class Parts:
                 self.loader.load_more(function)
             case InputsAccepted(function, count, params):
                 scaler.accepted(function, params, count)
+                if not self.core.state.live_agents():
+                    self.agents.missed()
             case InputsCompleted(call, statuses):
                 for status, count in statuses.items():
                     self.metrics.completed(call.function.function_id, status, count)
@@ -150,17 +151,15 @@ class Parts:
                 self.pools.results(done)
             case BlobsReleased(keys):
                 self.blobs.drop(keys)
-            case HeartbeatReceived(agent):
-                self.metrics.heartbeat(agent)
-                scaler.heartbeat(agent)
+            case HeartbeatReceived(agent, news):
+                self.metrics.heartbeat(agent, news)
+                scaler.heartbeat(agent, news)
             case InputRetried(call):
-                self.metrics.retried(call.function)
+                self.metrics.again(call.function, retries=1)
             case InputsRedelivered(call, count):
-                self.metrics.placed_again(call.function, count)
+                self.metrics.again(call.function, redeliveries=count)
             case CallerMissing(call):
                 self.canceller.watch_for_caller(call)
-            case NoAgentConnected():
-                self.agents.missed()
             case AgentJoined(agent):
                 scaler.joined(agent)
                 self.dispatcher.pump()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from rekindle.forkserver import kinds, process_state, sockets
 from rekindle.forkserver.kinds import Kind, OnFork, OnFreeze
+from rekindle.forkserver.mappings import kind_of
 from rekindle.forkserver.open_files import OpenFile
 from rekindle.forkserver.open_things import OpenThings
 
@@ -26,43 +26,25 @@ HARMLESS_THREADS = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Inspection:
-    """What was found. Empty reason lists mean that the step is safe."""
+    """What was found. Empty lists of reasons mean that the step is safe."""
 
-    threads: list[str] = field(default_factory=list)  # besides the main one
-    children: list[int] = field(default_factory=list)
-    sockets: list[str] = field(default_factory=list)
-    devices: list[str] = field(default_factory=list)
+    threads: list[str]  # besides the main one
     fork_unsafe: list[str] = field(default_factory=list)  # why it may not be forked
     dump_unsafe: list[str] = field(default_factory=list)  # why it cannot be frozen
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the wire."""
-        return asdict(self)
-
-
-@dataclass
-class _Reasons:
-    fork: list[str] = field(default_factory=list)
-    freeze: list[str] = field(default_factory=list)
 
     def add(self, kind: Kind, text: str) -> None:
         """What the table says of ``kind``; ``text`` names the thing."""
         if kind.on_fork is OnFork.REFUSE:
-            self.fork.append(text)
+            self.fork_unsafe.append(text)
         if kind.on_freeze is OnFreeze.REFUSE:
-            self.freeze.append(f"{text}; {kind.remedy}")
+            self.dump_unsafe.append(f"{text}; {kind.remedy}")
 
     def add_both(self, text: str, remedy: str) -> None:
         """A thing that no copy can have."""
-        self.fork.append(text)
-        self.freeze.append(f"{text}; {remedy}")
-
-
-def inspect_self(own_fds: Collection[int]) -> Inspection:
-    """Look at this process; ``own_fds`` are rekindle's, not the user's."""
-    return inspect(OpenThings.look(own_fds, in_sandbox=False), in_sandbox=False)
+        self.fork_unsafe.append(text)
+        self.dump_unsafe.append(f"{text}; {remedy}")
 
 
 def park_inspection(
@@ -76,11 +58,9 @@ def park_inspection(
     things = OpenThings.look(own_fds, in_sandbox=True)
     found = inspect(things, in_sandbox=True)
     for text in process_state.replaced_streams(given):
-        found.fork_unsafe.append(text)
-        found.dump_unsafe.append(f"{text}; give it another number, or do it in @enter(snap=False)")
+        found.add_both(text, "give it another number, or do it in @enter(snap=False)")
     if gave_up := process_state.given_up_privileges():
-        found.fork_unsafe.append(gave_up)
-        found.dump_unsafe.append(f"{gave_up}; give them up in @enter(snap=False)")
+        found.add_both(gave_up, "give them up in @enter(snap=False)")
     if not found.threads:
         things.settle()
     things.stop_timers()
@@ -89,58 +69,45 @@ def park_inspection(
 
 def inspect(things: OpenThings, *, in_sandbox: bool) -> Inspection:
     """What follows from ``things``, and from what else is alive in this process."""
-    reasons = _Reasons()
-    threads, strangers = _threads()
-    reasons.fork += [f"thread {name} is alive" for name in strangers]
-    children = process_state.other_processes(in_sandbox=in_sandbox)
-    for pid in children:
-        reasons.add_both(process_state.process_in_words(pid), "end it before the hook returns")
-    open_sockets, devices = [], []
+    threads, harmful = _threads()
+    found = Inspection(threads, [f"thread {name} is alive" for name in harmful])
+    for pid in process_state.other_processes(in_sandbox=in_sandbox):
+        found.add_both(process_state.process_in_words(pid), "end it before the hook returns")
     for one in things.files:
-        if one.kind in (kinds.SOCKET, kinds.FILLED_SOCKETS):
-            text = _socket_in_words(one)
-            open_sockets.append(text)
-            reasons.add(one.kind, f"open socket: {text}")
-        elif one.kind in (kinds.GPU, kinds.DEVICE, kinds.TERMINAL):
-            text = f"fd {one.fd} is {one.link}"
-            devices.append(text)
-            reasons.add(one.kind, f"open device: {text}")
-        else:
-            reasons.add(one.kind, f"fd {one.fd} is {_in_words(one)}")
-    _add_mappings(things, reasons)
-    _add_memory(things, reasons, alone=not threads)
+        found.add(one.kind, _in_words(one))
+    for area, kind in things.shared:
+        where = f"{area.path or 'memory'} is mapped at {area.start:#x}, {area.size} bytes"
+        found.add(kind, f"{where} ({kind.name})")
+    _add_memory(things, found, alone=not threads)
     for lock in things.held_locks:
         if not lock.can_be_had_by_copies:
-            reasons.add_both(lock.in_words(), "release it before the hook returns")
-    reasons.fork += process_state.lost_by_fork(things.files)
-    reasons.fork += [f"POSIX timer {number} is set" for number in process_state.posix_timers()]
+            found.add_both(lock.in_words(), "release it before the hook returns")
+    found.fork_unsafe += process_state.lost_by_fork(things.files)
+    found.fork_unsafe += [f"POSIX timer {number} is set" for number in process_state.posix_timers()]
     if in_sandbox:
         for text in process_state.system_v_objects():
-            reasons.add_both(f"{text} exists", "make it in @enter(snap=False) instead")
+            found.add_both(f"{text} exists", "make it in @enter(snap=False) instead")
     if os.readlink("/proc/self/cwd").endswith(" (deleted)"):
-        reasons.freeze.append("the working directory was removed; change to another one")
-    return Inspection(threads, children, open_sockets, devices, reasons.fork, reasons.freeze)
+        found.dump_unsafe.append("the working directory was removed; change to another one")
+    return found
 
 
 def _in_words(one: OpenFile) -> str:
+    if one.kind in (kinds.SOCKET, kinds.FILLED_SOCKETS):
+        opened = next((where for fd in one.fds if (where := sockets.opened_at(fd))), "")
+        words = sockets.describe(one.fd, one.inode[1])
+        return f"open socket: fd {one.fd} is {words}" + (f", opened at {opened}" if opened else "")
+    if one.kind in (kinds.GPU, kinds.DEVICE, kinds.TERMINAL):
+        return f"open device: fd {one.fd} is {one.link}"
     article = "an" if one.kind.name[0] in "aeiou" else "a"
-    return f"{one.link} ({article} {one.kind.name})"
+    return f"fd {one.fd} is {one.link} ({article} {one.kind.name})"
 
 
-def _add_mappings(things: OpenThings, reasons: _Reasons) -> None:
-    for area in things.shared:
-        reasons.add(
-            area.kind,
-            f"{area.link or 'memory'} is mapped at {area.start:#x}, {area.size} bytes "
-            f"({area.kind.name})",
-        )
-
-
-def _add_memory(things: OpenThings, reasons: _Reasons, *, alone: bool) -> None:
+def _add_memory(things: OpenThings, found: Inspection, *, alone: bool) -> None:
     """What has no place of its own for each copy: too much, or memory that threads may use."""
     size = things.copied_bytes
     if size > kinds.COPIED_BYTES:
-        reasons.fork.append(
+        found.fork_unsafe.append(
             f"{size >> 20} MiB of shared memory and unlinked files: more than the "
             f"{kinds.COPIED_BYTES >> 20} MiB that are copied at each fork"
         )
@@ -150,13 +117,13 @@ def _add_memory(things: OpenThings, reasons: _Reasons, *, alone: bool) -> None:
             continue
         why = f"is too large to save ({one.size} bytes)" if alone else "is used by threads"
         if one.path:
-            reasons.freeze.append(f"{one.path} {why}")
+            found.dump_unsafe.append(f"{one.path} {why}")
         elif any(file.kind is kinds.UNLINKED for file in one.files) or any(
-            area.kind is kinds.UNLINKED_MAP for area in one.mappings
+            kind_of(area) is kinds.UNLINKED_MAP for area in one.mappings
         ):
-            link = (one.files[0] if one.files else one.mappings[0]).link
+            link = one.files[0].link if one.files else one.mappings[0].path
             if not link.startswith("/dev/shm/"):
-                reasons.freeze.append(f"{link} {why}")
+                found.dump_unsafe.append(f"{link} {why}")
 
 
 def _threads() -> tuple[list[str], list[str]]:
@@ -165,7 +132,7 @@ def _threads() -> tuple[list[str], list[str]]:
     threading = sys.modules.get("threading")
     if threading is not None:
         python_names = {t.native_id: t.name for t in threading.enumerate() if t.native_id}
-    everyone, strangers = [], []
+    everyone, harmful = [], []
     for entry in sorted(os.listdir("/proc/self/task"), key=int):
         tid = int(entry)
         if tid == os.getpid():
@@ -179,11 +146,5 @@ def _threads() -> tuple[list[str], list[str]]:
         label = f"{name or native} ({'Python' if name else 'native'}, id {tid})"
         everyone.append(label)
         if name not in HARMLESS_THREADS:
-            strangers.append(label)
-    return everyone, strangers
-
-
-def _socket_in_words(one: OpenFile) -> str:
-    opened = next((where for fd in one.fds if (where := sockets.opened_at(fd))), "")
-    words = sockets.describe(one.fd, one.inode[1])
-    return f"fd {one.fd} is {words}" + (f", opened at {opened}" if opened else "")
+            harmful.append(label)
+    return everyone, harmful

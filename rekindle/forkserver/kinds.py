@@ -1,7 +1,7 @@
 """The table of open things: what each kind means for copies of a template.
 
 A copy comes to be by a fork (it shares every kernel object with its template, unless that is made
-again for it) or by a restore (CRIU makes every object anew, unless it lies outside the process).
+again for it) or by a restore (CRIU makes every object again, unless it lies outside the process).
 What the table does not name is neither forked nor frozen.
 """
 
@@ -49,7 +49,7 @@ FILE = Kind("file", _RENEW, _OWN)
 BARRED_FILE = Kind("file that cannot be opened again", _NO_FORK, _OWN)
 UNLINKED = Kind("unlinked file", _RENEW, _OWN)  # becomes memory first (shared_memory.py)
 LARGE_UNLINKED = Kind("large unlinked file", _NO_FORK, _NO_FREEZE)
-#: It tells of the process that opened it, whoever reads.
+#: It describes the process that opened it, whoever reads.
 PROC_FILE = Kind("file of /proc", _NO_FORK, _OWN)
 DIRECTORY = Kind("directory", _RENEW, _OWN)
 GONE_DIRECTORY = Kind("removed directory", _RENEW, _NO_FREEZE)
@@ -88,7 +88,6 @@ SQLITE_INDEX = Kind("index of a SQLite log", _SHARE, _OWN)
 MEMORY_MAP = Kind("shared memory", _RENEW, _OWN)
 LARGE_MEMORY_MAP = Kind("large or unreadable shared memory", _NO_FORK, _OWN)
 UNLINKED_MAP = Kind("unlinked file mapped", _RENEW, _OWN)
-PRIVATE_UNLINKED_MAP = Kind("unlinked file mapped privately", _SHARE, _OWN)
 LARGE_UNLINKED_MAP = Kind("large unlinked file mapped", _NO_FORK, _NO_FREEZE)
 SYSV_MAP = Kind("System V shared memory", _NO_FORK, _NO_FREEZE)
 DEVICE_MAP = Kind("memory of a device", _NO_FORK, _NO_FREEZE)

@@ -42,7 +42,7 @@ class HeldLock:
 
 
 def held_locks(everything: list[OpenFile]) -> list[HeldLock]:
-    """From the fdinfo of what is open; a POSIX lock is told once a file, however often open."""
+    """From the fdinfo of what is open; a POSIX lock is reported once a file, however often open."""
     found: dict[tuple[object, ...], HeldLock] = {}
     for one in everything:
         for line in one.info.splitlines():

@@ -6,42 +6,21 @@ Reads /proc/self/maps; changes nothing.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from rekindle.forkserver import kinds
 from rekindle.forkserver.kinds import Kind
 from rekindle.linux import maps
+from rekindle.linux.maps import Mapping
 
 
-@dataclass
-class SharedMapping:
-    """One area that is mapped MAP_SHARED."""
-
-    start: int
-    size: int
-    prot: int
-    offset: int
-    inode: tuple[int, int]  # device, inode
-    link: str
-    kind: Kind
+def shared_mappings() -> list[tuple[Mapping, Kind]]:
+    """All areas that are mapped MAP_SHARED."""
+    return [(area, kind_of(area)) for area in maps.mappings() if area.permissions[3] == "s"]
 
 
-def shared_mappings() -> list[SharedMapping]:
-    """All of them."""
-    found = []
-    for area in maps.mappings():
-        if area.permissions[3] == "s":
-            inode = (area.device, area.inode)
-            one = SharedMapping(
-                area.start, area.size, area.prot, area.offset, inode, area.path, kinds.UNKNOWN
-            )
-            one.kind = _kind_of(one)
-            found.append(one)
-    return found
-
-
-def _kind_of(one: SharedMapping) -> Kind:
-    link = one.link
+def kind_of(one: Mapping) -> Kind:
+    """The kind of a shared mapping."""
+    link = one.path
     if link.startswith("/SYSV"):
         return kinds.SYSV_MAP
     if link.startswith(("anon_inode:", "/anon_hugepage", "/secretmem", "socket:")) or not link:
@@ -65,20 +44,10 @@ def _is_sqlite_index(path: str) -> bool:
     return path.endswith("-shm") and os.path.exists(database) and os.path.exists(f"{database}-wal")
 
 
-@dataclass(frozen=True)
-class PrivateMapping:
-    """An area that is mapped privately from a file that has no name any more."""
-
-    start: int
-    size: int
-    prot: int
-    link: str
-
-
-def private_mappings_of_unlinked() -> list[PrivateMapping]:
-    """Those that a restore would have to make a file for."""
+def private_mappings_of_unlinked() -> list[Mapping]:
+    """Areas mapped privately from a file without a name, for which a restore would make a file."""
     return [
-        PrivateMapping(area.start, area.size, area.prot, area.path)
+        area
         for area in maps.mappings()
         if area.permissions[3] == "p"
         and area.path.endswith(" (deleted)")

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import select
+import socket
 import stat
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rekindle.forkserver import kinds
 from rekindle.forkserver.kinds import Kind
@@ -51,6 +54,13 @@ class OpenFile:
         """One that stands for it."""
         return self.fds[0]
 
+    def field(self, name: str) -> str:
+        """One line of its fdinfo. Raises OSError where the kernel does not report it."""
+        found = re.search(rf"^{name}:\s*(.*)$", self.info, re.M)
+        if found is None:
+            raise OSError(f"/proc does not report {name} of descriptor {self.fd}")
+        return found[1]
+
 
 def open_files(own_fds: Collection[int]) -> list[OpenFile]:
     """All but rekindle's own."""
@@ -82,16 +92,8 @@ def _look_at(fd: int) -> OpenFile:
     with open(f"/proc/self/fdinfo/{fd}") as file:
         info = file.read()
     status = os.fstat(fd)
-    position, flags = 0, 0
-    for line in info.splitlines():
-        name, _, value = line.partition(":")
-        if name == "pos":
-            position = int(value)
-        elif name == "flags":
-            flags = int(value, 8)
-    one = OpenFile(
-        (fd,), kinds.UNKNOWN, link, (status.st_dev, status.st_ino), flags, position, info
-    )
+    one = OpenFile((fd,), kinds.UNKNOWN, link, (status.st_dev, status.st_ino), 0, 0, info)
+    one.position, one.flags = int(one.field("pos")), int(one.field("flags"), 8)
     one.kind = _kind_of(fd, one, status)
     if one.kind in (kinds.UNLINKED, kinds.MEMORY_FILE):
         one.size = status.st_blocks * 512
@@ -187,13 +189,11 @@ def _find_inner_ends(everything: list[OpenFile]) -> None:
 
 def _other_end_is_gone(end: OpenFile) -> bool:
     poll = select.poll()
-    poll.register(end.fd, 0)  # hang-ups and errors are told unasked
+    poll.register(end.fd, 0)  # hang-ups and errors are reported unasked
     return any(events & (select.POLLHUP | select.POLLERR) for _fd, events in poll.poll(0))
 
 
 def _kind_of_socket(one: OpenFile, here: dict[int, OpenFile]) -> Kind:
-    import socket
-
     with socket.socket(fileno=os.dup(one.fd)) as end:
         if end.family != socket.AF_UNIX:
             return kinds.SOCKET
@@ -213,8 +213,7 @@ def _kind_of_socket(one: OpenFile, here: dict[int, OpenFile]) -> Kind:
     return kinds.INNER_SOCKETS
 
 
-@dataclass(frozen=True)
-class Watch:
+class Watch(NamedTuple):
     """What an epoll watches."""
 
     fd: int
@@ -225,21 +224,10 @@ class Watch:
 
 def watches(epoll: OpenFile) -> list[Watch]:
     """From its fdinfo."""
-    found = []
-    for line in epoll.info.splitlines():
-        if not line.startswith("tfd:"):
-            continue
-        words = line.replace(":", ": ").split()
-        fields = dict(zip(words[::2], words[1::2], strict=False))
-        found.append(
-            Watch(
-                int(fields["tfd:"]),
-                int(fields["events:"], 16),
-                int(fields["data:"], 16),
-                int(fields["ino:"], 16),
-            )
-        )
-    return found
+    found = re.findall(
+        r"^tfd:\s*(\d+) events:\s*(\w+) data:\s*(\w+)\b.* ino:\s*(\w+)", epoll.info, re.M
+    )
+    return [Watch(int(fd), *(int(one, 16) for one in rest)) for fd, *rest in found]
 
 
 def _watches_what_is_open(epoll: OpenFile) -> bool:

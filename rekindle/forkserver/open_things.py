@@ -19,6 +19,7 @@ from rekindle.forkserver import (
     renewal,
     shared_memory,
 )
+from rekindle.linux.maps import Mapping
 
 
 @dataclass
@@ -26,8 +27,8 @@ class OpenThings:
     """What copies of this process must not share with it."""
 
     files: list[open_files.OpenFile] = field(default_factory=list)
-    shared: list[mappings.SharedMapping] = field(default_factory=list)
-    private: list[mappings.PrivateMapping] = field(default_factory=list)
+    shared: list[tuple[Mapping, kinds.Kind]] = field(default_factory=list)
+    private: list[Mapping] = field(default_factory=list)
     objects: list[shared_memory.MemoryObject] = field(default_factory=list)
     held_locks: list[locks.HeldLock] = field(default_factory=list)
     timers: list[process_state.Timer] = field(default_factory=list)

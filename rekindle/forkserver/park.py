@@ -21,11 +21,11 @@ from rekindle.linux import memory
 CONTROL_FD = 3
 
 
-def read_orders(control_fd: int = CONTROL_FD) -> dict[str, Any]:
+def read_orders() -> dict[str, Any]:
     """Block until a line of orders comes. Raises EOFError when no one holds the control pipe."""
     line = b""
     while not line.endswith(b"\n"):
-        piece = os.read(control_fd, 4096)
+        piece = os.read(CONTROL_FD, 4096)
         if not piece:
             raise EOFError("the control pipe was dropped")
         line += piece

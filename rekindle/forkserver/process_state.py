@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import sys
 from typing import Any
@@ -83,8 +84,6 @@ def lost_by_fork(files: list[OpenFile]) -> list[str]:
 
 
 def _odd_options(one: OpenFile) -> list[str]:
-    import socket
-
     with socket.socket(fileno=os.dup(one.fd)) as end:
         return [
             f"fd {one.fd} is a socket with {name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
+import socket
 from collections import defaultdict
 
 from rekindle.forkserver import kinds
@@ -26,6 +26,8 @@ _FLAGS = (
     | os.O_NOATIME
     | os.O_DIRECTORY
 )
+#: The same of a file without a name: an eventfd, say.
+_OF_ANONYMOUS = os.O_NONBLOCK | os.O_CLOEXEC
 _F_SETPIPE_SZ, _F_GETPIPE_SZ = 1031, 1032
 #: Set on sockets as pairs of option and whether its value reads back doubled.
 _SO_SNDBUF, _SO_RCVBUF, _SO_PASSCRED = 7, 8, 16
@@ -42,7 +44,7 @@ def renew(files: list[OpenFile]) -> None:
         elif one.kind is kinds.TIMERFD:
             _renew_timerfd(one)
         elif one.kind is kinds.SIGNALFD:
-            mask = int(_told(one, "sigmask"), 16)
+            mask = int(one.field("sigmask"), 16)
             put_in_place(descriptors.new_signalfd(mask, one.flags & _OF_ANONYMOUS), one.fds)
     _renew_pipes(files)
     _renew_sockets(files)
@@ -56,20 +58,10 @@ def _open_again(one: OpenFile) -> None:
     put_in_place(opened, one.fds)
 
 
-_OF_ANONYMOUS = os.O_NONBLOCK | os.O_CLOEXEC
-
-
-def _told(one: OpenFile, name: str) -> str:
-    found = re.search(rf"^{name}:\s*(.*)$", one.info, re.M)
-    if found is None:
-        raise OSError(f"/proc does not tell {name} of descriptor {one.fd}")
-    return found[1]
-
-
 def _renew_eventfd(one: OpenFile) -> None:
-    count = int(_told(one, "eventfd-count"), 16)
+    count = int(one.field("eventfd-count"), 16)
     flags = one.flags & _OF_ANONYMOUS
-    if _told(one, "eventfd-semaphore") == "1":
+    if one.field("eventfd-semaphore") == "1":
         flags |= os.EFD_SEMAPHORE
     fresh = os.eventfd(0, flags)
     if count:
@@ -78,13 +70,13 @@ def _renew_eventfd(one: OpenFile) -> None:
 
 
 def _renew_timerfd(one: OpenFile) -> None:
-    left, interval = (_pair(_told(one, name)) for name in ("it_value", "it_interval"))
+    left, interval = (_pair(one.field(name)) for name in ("it_value", "it_interval"))
     fresh = descriptors.new_timerfd(
-        int(_told(one, "clockid")),
+        int(one.field("clockid")),
         one.flags & _OF_ANONYMOUS,
         left,
         interval,
-        int(_told(one, "ticks")),
+        int(one.field("ticks")),
     )
     put_in_place(fresh, one.fds)
 
@@ -130,8 +122,6 @@ def _renew_sockets(files: list[OpenFile]) -> None:
 
 
 def _renew_socket_pair(one: OpenFile, other: OpenFile) -> None:
-    import socket
-
     with socket.socket(fileno=os.dup(one.fd)) as old:
         kind = old.type
     for end, fresh in zip((one, other), socket.socketpair(socket.AF_UNIX, kind), strict=True):
@@ -139,7 +129,7 @@ def _renew_socket_pair(one: OpenFile, other: OpenFile) -> None:
             for option in (_SO_SNDBUF, _SO_RCVBUF):
                 had = old.getsockopt(socket.SOL_SOCKET, option)
                 if had != fresh.getsockopt(socket.SOL_SOCKET, option):
-                    # The kernel doubles what it is told.
+                    # The kernel doubles what it is given.
                     fresh.setsockopt(socket.SOL_SOCKET, option, had // 2)
             if old.getsockopt(socket.SOL_SOCKET, _SO_PASSCRED):
                 fresh.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)

@@ -1,6 +1,6 @@
 """Shared memory and unlinked files of a template, brought into a form that every copy can have.
 
-At the park each becomes a memory file (memfd) of the template, as CRIU makes a memfd anew for every
+At the park each becomes a memory file (memfd) of the template, as CRIU makes a new memfd for each
 restored copy, where files in a directory that all see would meet. A forked copy gets a memory file
 of its own with the same content. What has a name in /dev/shm gets it back in each runner, in the
 /dev/shm that is that runner's own.
@@ -21,9 +21,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rekindle.forkserver import kinds
-from rekindle.forkserver.mappings import PrivateMapping, SharedMapping
+from rekindle.forkserver.kinds import Kind
 from rekindle.forkserver.open_files import OpenFile, is_inheritable
 from rekindle.linux import memory
+from rekindle.linux.maps import Mapping
 
 SHM = "/dev/shm"
 _F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
@@ -43,24 +44,25 @@ class MemoryObject:
     size: int = 0
     is_large: bool = False  # not moved
     files: list[OpenFile] = field(default_factory=list)
-    mappings: list[SharedMapping] = field(default_factory=list)
+    mappings: list[Mapping] = field(default_factory=list)
     #: A descriptor of ours on the content, at the same number in every copy.
     handle: int = -1
 
 
 def find_objects(
-    files: list[OpenFile], mappings: list[SharedMapping], *, in_sandbox: bool
+    files: list[OpenFile], shared: list[tuple[Mapping, Kind]], *, in_sandbox: bool
 ) -> list[MemoryObject]:
     """What is open, mapped or named of shared memory and unlinked files."""
     found: dict[tuple[int, int], MemoryObject] = {}
     for file in files:
         if file.kind in (kinds.MEMORY_FILE, kinds.UNLINKED):
             found.setdefault(file.inode, MemoryObject()).files.append(file)
-    for area in mappings:
-        if area.kind in (kinds.MEMORY_MAP, kinds.UNLINKED_MAP):
-            found.setdefault(area.inode, MemoryObject()).mappings.append(area)
-        elif area.inode in found:  # of what is open, too large or unreadable
-            found[area.inode].is_large = True
+    for area, kind in shared:
+        inode = (area.device, area.inode)
+        if kind in (kinds.MEMORY_MAP, kinds.UNLINKED_MAP):
+            found.setdefault(inode, MemoryObject()).mappings.append(area)
+        elif inode in found:  # of what is open, too large or unreadable
+            found[inode].is_large = True
     if in_sandbox:
         for path, status in _named():
             one = found.setdefault((status.st_dev, status.st_ino), MemoryObject())
@@ -88,7 +90,7 @@ def _size_of(one: MemoryObject) -> int:
     return max(area.offset + area.size for area in one.mappings)
 
 
-def settle(objects: list[MemoryObject], private: list[PrivateMapping]) -> None:
+def settle(objects: list[MemoryObject], private: list[Mapping]) -> None:
     """In the template: make each a memory file. Raises OSError."""
     for one in objects:
         if one.is_large:
@@ -167,12 +169,9 @@ def _replace(one: MemoryObject, fresh: int) -> None:
     os.ftruncate(fresh, one.size)
     if one.handle >= 0:
         _copy_file(one.handle, fresh)
-    elif one.files:
-        source = os.open(f"/proc/self/fd/{one.files[0].fd}", os.O_RDONLY | os.O_CLOEXEC)
-        _copy_file(source, fresh)
-        os.close(source)
-    elif one.path:
-        source = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC)
+    elif one.files or one.path:
+        path = f"/proc/self/fd/{one.files[0].fd}" if one.files else one.path
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         _copy_file(source, fresh)
         os.close(source)
     else:
@@ -187,7 +186,8 @@ def _replace(one: MemoryObject, fresh: int) -> None:
     if one.seals and not one.path:
         fcntl.fcntl(fresh, _F_ADD_SEALS, one.seals)
     if one.handle < 0:
-        one.handle = _high(fresh)
+        # Out of the way of numbers that user code counts on.
+        one.handle = fcntl.fcntl(fresh, fcntl.F_DUPFD_CLOEXEC, 200)
     else:
         os.dup2(fresh, one.handle, inheritable=False)
     os.close(fresh)
@@ -201,11 +201,6 @@ def put_in_place(fd: int, targets: tuple[int, ...]) -> None:
     for target in targets:
         os.dup2(fd, target, inheritable=is_inheritable(target))
     os.close(fd)
-
-
-def _high(fd: int) -> int:
-    """A duplicate out of the way of numbers that user code counts on."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)
 
 
 def _seals_of(fd: int) -> int:
@@ -233,7 +228,7 @@ def _copy_file(source: int, target: int) -> None:
             at += sent
 
 
-def _copy_area(area: SharedMapping, target: int) -> None:
+def _copy_area(area: Mapping, target: int) -> None:
     for at in range(0, area.size, _CHUNK):
         piece = ctypes.string_at(area.start + at, min(_CHUNK, area.size - at))
         if piece.count(0) != len(piece):

@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+_NOT_THE_USERS = (sys.base_prefix, sys.prefix, "<frozen")
 
 _opened_at: dict[int, str] = {}
 _originals: dict[str, Callable[..., Any]] = {}
@@ -46,22 +49,14 @@ def _recording(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _first_user_line() -> str:
     """The innermost frame outside installed packages and the standard library, else the caller."""
-    frame = sys._getframe(2)
-    nearest = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-    prefixes = (sys.base_prefix, sys.prefix, "<frozen")
-    current = frame
-    while current is not None:
-        file = current.f_code.co_filename
-        if not file.startswith(prefixes) and "/rekindle/" not in file:
-            return f"{file}:{current.f_lineno} in {current.f_code.co_name}"
-        if current.f_back is None:
-            break
-        current = current.f_back
+    nearest = ""
+    for frame, line in traceback.walk_stack(sys._getframe(2)):
+        file = frame.f_code.co_filename
+        where = f"{file}:{line} in {frame.f_code.co_name}"
+        nearest = nearest or where
+        if not file.startswith(_NOT_THE_USERS) and "/rekindle/" not in file:
+            return where
     return nearest
-
-
-if TYPE_CHECKING:
-    import socket
 
 
 def describe(fd: int, inode: int) -> str:
@@ -69,8 +64,6 @@ def describe(fd: int, inode: int) -> str:
     named = _internet_sockets().get(str(inode))
     if named is not None:
         return named
-    import socket
-
     with socket.socket(fileno=os.dup(fd)) as one:
         family = getattr(one.family, "name", f"family {one.family}")
         if one.family == socket.AF_UNIX:
@@ -110,12 +103,8 @@ def _internet_sockets() -> dict[str, str]:
             local, remote, state, inode = fields[1], fields[2], fields[3], fields[9]
             if inode == "0":
                 continue
-            protocol = name[:3].upper()
-            words = (
-                f"{_TCP_STATES.get(state, 'open')} {protocol} socket"
-                if (protocol == "TCP")
-                else f"{protocol} socket"
-            )
+            is_tcp = name.startswith("tcp")
+            words = f"{_TCP_STATES.get(state, 'open')} TCP socket" if is_tcp else "UDP socket"
             if state == "0A" or remote.endswith(":0000"):
                 found[inode] = f"a {words} on {_address(local)}"
             else:
@@ -125,15 +114,9 @@ def _internet_sockets() -> dict[str, str]:
 
 def _address(text: str) -> str:
     """``0100007F:1F90`` -> ``127.0.0.1:8080`` (the kernel prints words in machine order)."""
-    import socket
-
     host, port = text.split(":")
-    raw = b"".join(
-        bytes.fromhex(host[i : i + 8])[::-1]
-        if sys.byteorder == "little"
-        else bytes.fromhex(host[i : i + 8])
-        for i in range(0, len(host), 8)
-    )
+    words = [int(host[i : i + 8], 16) for i in range(0, len(host), 8)]
+    raw = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
     if len(raw) == 4:
         return f"{socket.inet_ntop(socket.AF_INET, raw)}:{int(port, 16)}"
     return f"[{socket.inet_ntop(socket.AF_INET6, raw)}]:{int(port, 16)}"

@@ -21,7 +21,7 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 class Forker:
     """Forks this process. Keeps a PID namespace ready for the next child.
 
-    The kernel takes a millisecond and more to make one; made beforehand, nobody waits for it.
+    The kernel takes a millisecond and more to make one; made beforehand, no fork waits for it.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Template:
     def serve(self) -> Become:
         """Obey orders; returns in the process that is to become a runner.
 
-        Raises FrameError when the agent is gone and SystemExit when told to exit.
+        Raises FrameError when the agent is gone and SystemExit when ordered to exit.
         """
         while True:
             self._wait()
@@ -129,7 +129,7 @@ class Template:
                 raise ValueError(f"an order that a template does not know: {operation}")
 
     def _wait(self) -> None:
-        """Until the agent speaks; meanwhile reap children and tell how they ended."""
+        """Until the agent speaks; meanwhile reap children and report how they ended."""
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)
         for pidfd in self._children:
@@ -176,7 +176,7 @@ class Template:
         self._connect(order["token"])
 
     def _fork_copy(self) -> None:
-        """Make a copy that waits on the control_pipe, and tell its pid once it does."""
+        """Make a copy that waits on the control pipe, and report its pid once it does."""
         park.flush_output()
         ready_read, ready_write = os.pipe()
         pid = self._forker.fork_copy()
@@ -236,7 +236,7 @@ class Template:
 
 
 def _empty_areas() -> list[Mapping]:
-    """Before anybody is told that this process may be frozen: what its copies must empty.
+    """Before it is reported that this process may be frozen: what its copies must empty.
 
     It is emptied here, too: what lies there, keys for the most part, is not for a snapshot.
     """

@@ -34,9 +34,9 @@ def limited(env: Mapping[str, str]) -> dict[str, str]:
     return {**env, **LIMITED}
 
 
-#: How to widen each pool that is loaded: what it is called in reports, which variable speaks of
-#: it, and its setter. Looked up once, before a template is forked or frozen.
-_Setter = tuple[str, str, Callable[[int], object]]
+#: How to widen each pool that is loaded: which variable speaks of it, and its setter. Looked up
+#: once, before a template is forked or frozen.
+_Setter = tuple[str, Callable[[int], object]]
 _setters: list[_Setter] | None = None
 
 _OPENBLAS_SYMBOLS = (
@@ -53,11 +53,10 @@ def find_pools() -> None:
     _setters = list(_find_setters())
 
 
-def lift(wanted: Mapping[str, str]) -> list[str]:
+def lift(wanted: Mapping[str, str]) -> None:
     """In a runner: bring the user's settings back, in the environment and in loaded pools.
 
-    ``wanted`` holds what the user's environment says of the variables in ``LIMITED``. Returns the
-    pools that were widened, as ``name=threads``.
+    ``wanted`` holds what the user's environment says of the variables in ``LIMITED``.
     """
     for name in LIMITED:
         if name in wanted:
@@ -68,21 +67,19 @@ def lift(wanted: Mapping[str, str]) -> list[str]:
         find_pools()
     cpus = len(os.sched_getaffinity(0))
     openmp_threads = _number(wanted.get("OMP_NUM_THREADS"), cpus)
-    widened = []
-    for pool, variable, set_threads in _setters or ():
+    for variable, set_threads in _setters or ():
         threads = _number(wanted.get(variable), openmp_threads)
         if threads > 1:
             set_threads(threads)
-            widened.append(f"{pool}={threads}")
-    return widened
 
 
 def _find_setters() -> Iterator[_Setter]:
     torch: Any = sys.modules.get("torch")
-    # One means that nobody in the template asked for another number.
+    # One means that nothing in the template asked for another number.
     if torch is not None and getattr(torch, "get_num_threads", lambda: 0)() == 1:
-        yield "torch", "OMP_NUM_THREADS", torch.set_num_threads
-    libraries = _loaded_libraries()
+        yield "OMP_NUM_THREADS", torch.set_num_threads
+    areas = (area for area in maps.mappings() if "x" in area.permissions)
+    libraries = {area.path for area in areas if ".so" in area.path}
     if torch is None:
         yield from _exported(libraries, "libgomp", ("omp_set_num_threads",), "OMP_NUM_THREADS")
     yield from _exported(libraries, "openblas", _OPENBLAS_SYMBOLS, "OPENBLAS_NUM_THREADS")
@@ -102,14 +99,9 @@ def _exported(
     import ctypes
 
     for path in sorted(libraries):
-        file = os.path.basename(path)
-        if name not in file:
+        if name not in os.path.basename(path):
             continue
         loaded = ctypes.CDLL(path)  # already mapped: this only finds it
         found = next((symbol for symbol in symbols if hasattr(loaded, symbol)), None)
         if found is not None:
-            yield file, variable, getattr(loaded, found)
-
-
-def _loaded_libraries() -> set[str]:
-    return {area.path for area in maps.mappings() if "x" in area.permissions and ".so" in area.path}
+            yield variable, getattr(loaded, found)

@@ -4,7 +4,7 @@ Who must know that it runs in a copy keeps its state in such an area: the genera
 ``getrandom`` (2.41 and later) in one that is *droppable*, BoringSSL and others a page that says
 "no fork since". CRIU brings both back with their content, and droppable ones as ordinary memory,
 which later forks would not empty either. So the areas are found before a process is frozen, and
-made anew, empty and with their flags, as the first thing in each copy.
+made again, empty and with their flags, as the first thing in each copy.
 
 Knows nothing of what lies in an area, nor who made it.
 """
@@ -32,6 +32,6 @@ def areas_with(wanted: Collection[str], smaps: str = "/proc/self/smaps") -> list
 
 
 def renew(areas: Iterable[Mapping]) -> None:
-    """Make each area anew: empty, and with the flags that it had. Raises OSError."""
+    """Make each area again: empty, and with the flags that it had. Raises OSError."""
     for area in areas:
         memory.empty_area(area.start, area.size, area.prot, area.vm_flags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 
 from rekindle.linux.libc import check, libc
 
@@ -15,39 +16,32 @@ _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-class _CapHeader(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
-
-
-class _CapSets(ctypes.Structure):
-    _fields_ = (
-        ("effective", ctypes.c_uint32),
-        ("permitted", ctypes.c_uint32),
-        ("inheritable", ctypes.c_uint32),
-    )
+#: Effective, permitted and inheritable capabilities: the low halves of all, then the high ones.
+_SETS = struct.Struct("=6I")
 
 
 def current() -> tuple[int, int]:
     """This thread's effective and permitted capabilities, as masks."""
-    header, sets = _CapHeader(_CAPABILITY_VERSION_3, 0), (_CapSets * 2)()
-    check(libc.capget(ctypes.byref(header), sets), "capget")
-    low, high = sets
-    return low.effective | high.effective << 32, low.permitted | high.permitted << 32
+    sets = ctypes.create_string_buffer(_SETS.size)
+    check(libc.capget(_header(), sets), "capget")
+    effective, permitted, _, more_effective, more_permitted, _ = _SETS.unpack(sets.raw)
+    return effective | more_effective << 32, permitted | more_permitted << 32
 
 
 def _set(effective: int, permitted: int, inheritable: int) -> None:
-    header, sets = _CapHeader(_CAPABILITY_VERSION_3, 0), (_CapSets * 2)()
-    for half, shift in zip(sets, (0, 32), strict=True):
-        half.effective = effective >> shift & 0xFFFFFFFF
-        half.permitted = permitted >> shift & 0xFFFFFFFF
-        half.inheritable = inheritable >> shift & 0xFFFFFFFF
-    check(libc.capset(ctypes.byref(header), sets), "capset")
+    masks = (effective, permitted, inheritable)
+    halves = [mask >> shift & 0xFFFFFFFF for shift in (0, 32) for mask in masks]
+    check(libc.capset(_header(), _SETS.pack(*halves)), "capset")
+
+
+def _header() -> ctypes.Array[ctypes.c_char]:
+    return ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
 
 
 def hand_down() -> None:
     """Keep, across ``exec`` by a user who is not root, what this process may do in its namespace.
 
-    All but CAP_SETUID: with it CRIU becomes user 0 before it restores, whom nobody has mapped.
+    All but CAP_SETUID: with it CRIU becomes user 0 before it restores, which is not mapped.
     """
     _effective, permitted = current()
     kept = permitted & ~(1 << _CAP_SETUID)

@@ -23,7 +23,7 @@ _NETLINK_SOCK_DIAG = 4
 def share_description(one: int, other: int) -> bool:
     """Whether two descriptors of this process are one open file (one offset, one set of flags).
 
-    Raises OSError where the kernel does not tell.
+    Raises OSError where the kernel does not say.
     """
     if _KCMP is None:
         raise OSError("kcmp is not known on this processor")
@@ -90,26 +90,18 @@ def bytes_waiting(fd: int) -> int:
 def unix_peer(inode: int) -> int:
     """Inode of the socket that a Unix socket is connected to; 0 where there is none.
 
-    Raises OSError where the kernel does not tell.
+    Raises OSError where the kernel does not say.
     """
-    any_cookie = 0xFFFFFFFF
+    family, anything = socket.AF_UNIX, 0xFFFFFFFF  # in any state, with any cookie
     body = struct.pack(
-        "=BBHIIIII",
-        socket.AF_UNIX,
-        0,
-        0,
-        0xFFFFFFFF,  # in any state
-        inode,
-        _UDIAG_SHOW_PEER,
-        any_cookie,
-        any_cookie,
+        "=BBHIIIII", family, 0, 0, anything, inode, _UDIAG_SHOW_PEER, anything, anything
     )
     head = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as asking:
         asking.send(head + body)
         answer = asking.recv(4096)
     if struct.unpack_from("=H", answer, 4)[0] != _SOCK_DIAG_BY_FAMILY:
-        raise OSError("the kernel does not tell the peer of a Unix socket")
+        raise OSError("the kernel does not report the peer of a Unix socket")
     at, end = 16 + 16, struct.unpack_from("=I", answer)[0]
     while at + 4 <= end:
         size, kind = struct.unpack_from("=HH", answer, at)

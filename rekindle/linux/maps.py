@@ -1,4 +1,4 @@
-"""The mappings of a process as /proc/PID/maps, smaps and smaps_rollup tell them."""
+"""The mappings of a process as /proc/PID/maps, smaps and smaps_rollup list them."""
 
 from __future__ import annotations
 

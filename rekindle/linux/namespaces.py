@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 from rekindle.linux import mounts
@@ -34,8 +35,6 @@ def owns_pid_namespace() -> bool:
 
     Where the kernel cannot be asked it has but one user namespace, or says so when it is used.
     """
-    import fcntl
-
     try:
         with open("/proc/self/ns/pid") as own:
             owner = fcntl.ioctl(own.fileno(), _NS_GET_USERNS)
@@ -74,16 +73,13 @@ def enter_user_namespace(more: int = 0) -> None:
     """
     uid, gid = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER | more)
-    # The kernel lets an unprivileged user map a group only once nobody can drop groups any more:
-    # a group can be what keeps somebody from a file.
+    # The kernel lets an unprivileged user map a group only once no one can drop groups any more:
+    # a group can be what keeps a process from a file.
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{uid} {uid} 1")
     _write("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
 def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+    with open(path, "wb", buffering=0) as file:
+        file.write(text.encode())

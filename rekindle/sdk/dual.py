@@ -45,28 +45,29 @@ class Dual(Generic[P, R, A]):
         return f"<{getattr(self._body, '__qualname__', self._body)}; also .aio>"
 
 
-class dual(Generic[S, P, R]):
-    """Makes both forms of a method whose body is a coroutine."""
+class DualMethod(Generic[S, P, R, A]):
+    """Gives both forms of a method; ``finish`` makes what the blocking one gives of the body's."""
 
-    def __init__(self, body: Callable[Concatenate[S, Caller, P], Coroutine[Any, Any, R]]) -> None:
+    def __init__(self, body: Callable[..., Any], finish: Callable[[Any], Any]) -> None:
         self._body = body
+        self._finish = finish
         self.__doc__ = body.__doc__
 
     @overload
-    def __get__(self, instance: None, owner: type) -> dual[S, P, R]: ...
+    def __get__(self, instance: None, owner: type) -> DualMethod[S, P, R, A]: ...
     @overload
-    def __get__(self, instance: S, owner: type) -> Dual[P, R, Awaitable[R]]: ...
+    def __get__(self, instance: S, owner: type) -> Dual[P, R, A]: ...
     def __get__(self, instance: S | None, owner: type) -> Any:
         if instance is None:
             return self
-        body = self._body
+        body, finish = self._body, self._finish
 
-        def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
-            from rekindle.sdk.calls.callers import BLOCKING, finish
+        def blocking(*args: P.args, **kwargs: P.kwargs) -> Any:
+            from rekindle.sdk.calls.callers import BLOCKING
 
             return finish(body(instance, BLOCKING, *args, **kwargs))
 
-        def aio(*args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        def aio(*args: P.args, **kwargs: P.kwargs) -> Any:
             from rekindle.sdk.calls.callers import LoopCaller
 
             return body(instance, LoopCaller(), *args, **kwargs)
@@ -74,32 +75,49 @@ class dual(Generic[S, P, R]):
         return Dual(blocking, aio, body)
 
 
-class dual_iterator(Generic[S, P, R]):
+def dual(
+    body: Callable[Concatenate[S, Caller, P], Coroutine[Any, Any, R]],
+) -> DualMethod[S, P, R, Awaitable[R]]:
+    """Makes both forms of a method whose body is a coroutine."""
+    return DualMethod(body, _finish)
+
+
+def dual_iterator(
+    body: Callable[Concatenate[S, Caller, P], AsyncGenerator[R, None]],
+) -> DualMethod[S, P, Iterator[R], AsyncGenerator[R, None]]:
     """Makes both forms of a method that gives an async generator."""
+    return DualMethod(body, _iterate)
 
-    def __init__(self, body: Callable[Concatenate[S, Caller, P], AsyncGenerator[R, None]]) -> None:
-        self._body = body
-        self.__doc__ = body.__doc__
 
-    @overload
-    def __get__(self, instance: None, owner: type) -> dual_iterator[S, P, R]: ...
-    @overload
-    def __get__(
-        self, instance: S, owner: type
-    ) -> Dual[P, Iterator[R], AsyncGenerator[R, None]]: ...
-    def __get__(self, instance: S | None, owner: type) -> Any:
-        if instance is None:
-            return self
-        body = self._body
+def _finish(work: Coroutine[Any, Any, R]) -> R:
+    from rekindle.sdk.calls.callers import finish
 
-        def blocking(*args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-            from rekindle.sdk.calls.callers import BLOCKING, BlockingIterator
+    return finish(work)
 
-            return BlockingIterator(body(instance, BLOCKING, *args, **kwargs))
 
-        def aio(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
-            from rekindle.sdk.calls.callers import LoopCaller
+def _iterate(values: AsyncGenerator[R, None]) -> Iterator[R]:
+    from rekindle.sdk.calls.callers import BlockingIterator
 
-            return body(instance, LoopCaller(), *args, **kwargs)
+    return BlockingIterator(values)
 
-        return Dual(blocking, aio, body)
+
+def settled(
+    body: Callable[Concatenate[Caller, P], Coroutine[Any, Any, Callable[[], R]]],
+) -> Dual[P, R, Awaitable[R]]:
+    """Both forms of a coroutine that returns what gives the value, or raises as the function did.
+
+    That is called outside of the coroutine, which would let no StopIteration through.
+    """
+
+    def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
+        from rekindle.sdk.calls.callers import BLOCKING, finish
+
+        return finish(body(BLOCKING, *args, **kwargs))()
+
+    async def aio(*args: P.args, **kwargs: P.kwargs) -> R:
+        from rekindle.sdk.calls.callers import LoopCaller
+        from rekindle.sdk.calls.outcome import within
+
+        return within(await body(LoopCaller(), *args, **kwargs))
+
+    return Dual(blocking, aio, body)

@@ -181,8 +181,9 @@ class Function(Declared, Generic[P, R]):
     ) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import mapping
 
-        options = mapping.MapOptions(order_outputs, return_exceptions)
-        return mapping.run(caller, self.name, self._target, inputs, kwargs, options)
+        return mapping.run(
+            caller, self.name, self._target, inputs, kwargs, order_outputs, return_exceptions
+        )
 
     @dual
     async def for_each(
@@ -233,12 +234,7 @@ class Function(Declared, Generic[P, R]):
                 f"{self.name} is a method: the runners are those of its class. "
                 f"Use {own}().update_autoscaler(...)"
             )
-        await autoscaler.update(
-            caller,
-            self._declaration,
-            b"",
-            **settings,
-        )
+        await autoscaler.update(caller, self._declaration, b"", **settings)
 
     # ---- for the bench -------------------------------------------------------------------------
 

@@ -6,14 +6,14 @@ Standard library only until one of its methods is used.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
 from rekindle.execution import nesting
 from rekindle.sdk import running
 from rekindle.sdk.calls.target import CallTarget
-from rekindle.sdk.dual import Dual, dual, dual_iterator
+from rekindle.sdk.dual import Dual, dual, dual_iterator, settled
 
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
@@ -113,21 +113,14 @@ class FunctionCall:
         function raised, the builtin TimeoutError when there is no result in time, NotFoundError
         or OutputExpiredError when the call is unknown or its result was kept for its time.
         """
-        return Dual(self._get, self._get_aio)
+        return settled(self._get)
 
-    def _get(self, timeout: float | None = None, *, index: int = 0) -> Any:
-        from rekindle.sdk.connection.background import background
-
+    async def _get(
+        self, caller: Caller, timeout: float | None = None, *, index: int = 0
+    ) -> Callable[[], Any]:
         with nesting.waiting():
-            result = background().run(self._fetch(timeout, index))
-        return self._settle(result)
-
-    async def _get_aio(self, timeout: float | None = None, *, index: int = 0) -> Any:
-        from rekindle.sdk.connection.background import background
-
-        with nesting.waiting():
-            result = await background().arun(self._fetch(timeout, index))
-        return self._settle_within(result)
+            result = await caller.run(self._fetch(timeout, index))
+        return lambda: self._settle(result)
 
     def _client(self) -> Client:
         return self._app.client if self._app is not None else running.client_of(self._instance)
@@ -140,12 +133,6 @@ class FunctionCall:
         from rekindle.sdk.calls.outcome import settle
 
         return settle(result, self._function or self._call_id, self._submitted_ns)
-
-    def _settle_within(self, result: pb.Result) -> Any:
-        """The same inside a coroutine."""
-        from rekindle.sdk.calls.outcome import settle_within
-
-        return settle_within(result, self._function or self._call_id, self._submitted_ns)
 
     async def _fetch(self, timeout: float | None, index: int) -> pb.Result:
         import asyncio
@@ -224,40 +211,31 @@ class FunctionCall:
 
     # ---- several calls -------------------------------------------------------------------------
 
-    @staticmethod
-    def _gather(*calls: FunctionCall) -> list[Any]:
-        from rekindle.sdk.connection.background import background
-
-        with nesting.waiting():
-            results = background().run(_fetch_all(calls))
-        return [call._settle(result) for call, result in zip(calls, results, strict=True)]
-
-    @staticmethod
-    async def _gather_aio(*calls: FunctionCall) -> list[Any]:
-        from rekindle.sdk.connection.background import background
-
-        with nesting.waiting():
-            results = await background().arun(_fetch_all(calls))
-        return [call._settle_within(result) for call, result in zip(calls, results, strict=True)]
-
     #: ``gather(*calls)``: values of single-input calls, in order. Raises the first failure; the
     #: other calls go on.
     gather: Dual[..., list[Any], Awaitable[list[Any]]]
 
 
-FunctionCall.gather = Dual(FunctionCall._gather, FunctionCall._gather_aio)
+async def _gather(caller: Caller, *calls: FunctionCall) -> Callable[[], list[Any]]:
+    with nesting.waiting():
+        results = await caller.run(_fetch_all(calls))
+    return lambda: [call._settle(result) for call, result in zip(calls, results, strict=True)]
+
+
+FunctionCall.gather = settled(_gather)
 
 
 async def _fetch_all(calls: tuple[FunctionCall, ...]) -> list[pb.Result]:
     """Results of all, or as soon as one is a failure: that one's exception."""
     import asyncio
 
+    from rekindle.sdk.calls.outcome import within
     from rekindle.wire import rekindle_pb2 as pb
 
     async def one(call: FunctionCall) -> pb.Result:
         result = await call._fetch(None, 0)
         if result.status != pb.SUCCESS:
-            call._settle_within(result)
+            within(lambda: call._settle(result))
         return result
 
     tasks = [asyncio.ensure_future(one(call)) for call in calls]

@@ -17,26 +17,26 @@ from rekindle.sdk import checks
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def enter(*, snap: bool = False) -> Callable[[F], F]:
+def enter(*args: Any, snap: bool = False) -> Callable[[F], F]:
     """Run this method when a runner starts, before its first input.
 
     ``snap=True``: run it in the template, before the snapshot is taken; its effects are in every
     runner that is forked or restored. ``snap=False``: run it in every runner.
     """
-    _need_parentheses("enter", snap)
+    checks.parentheses("@rekindle.enter", args)
     checks.flag("@rekindle.enter(snap)", snap)
     return lambda function: _mark(function, Mark("enter", snap), "@rekindle.enter()")
 
 
 def exit(*args: Any) -> Callable[[F], F]:
     """Run this method when a runner ends in good order; it has 30 seconds."""
-    _need_parentheses("exit", *args)
+    checks.parentheses("@rekindle.exit", args)
     return lambda function: _mark(function, Mark("exit"), "@rekindle.exit()")
 
 
 def method(*args: Any, is_generator: bool | None = None) -> Callable[[F], F]:
     """Make a method of an ``@app.cls()`` class callable with ``.remote()`` and its like."""
-    _need_parentheses("method", *args)
+    checks.parentheses("@rekindle.method", args)
     if is_generator:
         raise InvalidError("@rekindle.method(is_generator=True): generators are not supported yet")
     return lambda function: _mark(
@@ -67,13 +67,6 @@ def method_handle(
     binding = Binding(Declaration(app, cls, "cls", methods), parameters)
     made: Function[..., Any] = Function(binding.declaration, method=public, binding=binding)
     return made
-
-
-def _need_parentheses(name: str, *args: Any) -> None:
-    if any(callable(arg) for arg in args):
-        raise InvalidError(f"write @rekindle.{name}(), with parentheses")
-    if name != "enter" and args:
-        raise TypeError(f"rekindle.{name}() takes no positional arguments")
 
 
 def _mark(function: F, mark: Mark, decorator: str) -> F:

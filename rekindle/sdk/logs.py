@@ -102,8 +102,8 @@ class LogPrinter:
 
     async def _follow(self) -> None:
         try:
-            lines = self._client.logs(self._app_id, self._printed, True, self._lost)
-            async for line in lines:
+            request = pb.LogsRequest(app_id=self._app_id, follow=True)
+            async for line in self._client.logs(request, self._lost):
                 self._connected = True
                 show(line)
                 if line.stream == "mark":
@@ -130,14 +130,13 @@ def show(line: pb.LogLine) -> None:
 
 def write_note(text: str) -> None:
     """A line of rekindle's own."""
-    if colours(sys.stderr):
-        text = f"\x1b[2m{text}\x1b[0m"
-    _write(sys.stderr, text, True)
+    _write(sys.stderr, painted(text, "2", sys.stderr), True)
 
 
-def colours(stream: TextIO) -> bool:
-    """Whether escape sequences are wanted on a stream."""
-    return bool(getattr(stream, "isatty", lambda: False)()) and "NO_COLOR" not in os.environ
+def painted(text: str, code: str, stream: TextIO) -> str:
+    """The text in a colour (of ANSI), where such are wanted on a stream."""
+    wanted = getattr(stream, "isatty", lambda: False)() and "NO_COLOR" not in os.environ
+    return f"\x1b[{code}m{text}\x1b[0m" if wanted else text
 
 
 def _write(stream: TextIO, text: str, newline: bool) -> None:

@@ -9,28 +9,9 @@ from typing import Any, TypedDict
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.resources import Retries, Secret, check_secrets, retry_spec
+from rekindle.wire.spec import FunctionSpec
 
 MAX_TIMEOUT_S = 24 * 3600
-
-#: Keywords that such decorators have elsewhere and that rekindle will have.
-LATER = frozenset(
-    {
-        "image",
-        "schedule",
-        "volumes",
-        "network_file_systems",
-        "ephemeral_disk",
-        "proxy",
-        "is_generator",
-        "cloud",
-        "region",
-        "nonpreemptible",
-        "block_network",
-        "experimental_options",
-        "mounts",
-        "tags",
-    }
-)
 
 
 class PoolOptions(TypedDict, total=False):
@@ -61,38 +42,17 @@ class FunctionOptions(PoolOptions, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The checked options of one function or class. Times in seconds, memory in MiB."""
+    """The checked options of one function or class."""
 
-    timeout: float = 300
-    startup_timeout: float | None = None
-    min_containers: int = 0
-    max_containers: int | None = None
-    buffer_containers: int = 0
-    scaledown_window: float = 60
-    single_use_containers: bool = False
-    enable_memory_snapshot: bool = False
-    retries: int | Retries | None = None
-    cpu: float | None = None
-    cpu_limit: float | None = None
-    memory: int | None = None
-    memory_limit: int | None = None
-    env: dict[str, str]
-    secrets: tuple[Secret, ...] = ()
-    include_source: bool = True
-    serialized: bool = False
+    #: What travels of them; names, code and surroundings are added when the app is run.
+    spec: FunctionSpec
+    secrets: tuple[Secret, ...]
+    include_source: bool
+    serialized: bool
 
 
 #: Of these, None is the same as the default.
-_MAY_BE_NONE = frozenset(
-    {
-        "startup_timeout",
-        "min_containers",
-        "max_containers",
-        "buffer_containers",
-        "scaledown_window",
-        "include_source",
-    }
-)
+_MAY_BE_NONE = {*PoolOptions.__annotations__, "startup_timeout", "include_source"}
 
 
 def check(where: str, given: Mapping[str, Any]) -> Options:
@@ -102,7 +62,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
     a keyword that does not exist.
     """
     known = FunctionOptions.__annotations__
-    checks.unknown_keywords(where, [key for key in given if key not in known], known, LATER)
+    checks.unknown_keywords(where, [key for key in given if key not in known], known)
     values: dict[str, Any] = {**given}
     for name in _MAY_BE_NONE:
         if name in values and values[name] is None:
@@ -116,18 +76,37 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
     for name in ("single_use_containers", "enable_memory_snapshot", "include_source", "serialized"):
         if name in values:
             checks.flag(name, values[name])
-    retry_spec(values.get("retries"))
-    values["cpu"], values["cpu_limit"] = checks.request(
-        "cpu", given.get("cpu"), 0.001, 1024, "of cores"
-    )
-    values["memory"], values["memory_limit"] = checks.request(
+    if (gpu := given.get("gpu")) is not None:
+        raise InvalidError(f"gpu={gpu!r}: GPUs are not supported yet; leave it out")
+    cpu, cpu_limit = checks.request("cpu", given.get("cpu"), 0.001, 1024, "of cores")
+    memory, memory_limit = checks.request(
         "memory", given.get("memory"), 1, None, "of MiB", whole=True
     )
-    if (gpu := values.pop("gpu", None)) is not None:
-        raise InvalidError(f"gpu={gpu!r}: GPUs are not supported yet; leave it out")
-    values["env"] = checks.environment("env", given.get("env") or {})
-    values["secrets"] = check_secrets("secrets", given.get("secrets", ()))
-    return Options(**values)
+    timeout_s = float(values.get("timeout", 300))
+    spec = FunctionSpec(
+        app_name="",
+        name="",
+        env=checks.environment("env", given.get("env") or {}),
+        timeout_s=timeout_s,
+        startup_timeout_s=float(values.get("startup_timeout", timeout_s)),
+        min_containers=values.get("min_containers", 0),
+        max_containers=values.get("max_containers"),
+        buffer_containers=values.get("buffer_containers", 0),
+        scaledown_window_s=float(values.get("scaledown_window", 60)),
+        single_use_containers=values.get("single_use_containers", False),
+        enable_memory_snapshot=values.get("enable_memory_snapshot", False),
+        retries=retry_spec(values.get("retries")),
+        cpu=cpu and float(cpu),
+        cpu_limit=cpu_limit and float(cpu_limit),
+        memory_mib=memory,
+        memory_limit_mib=memory_limit,
+    )
+    return Options(
+        spec=spec,
+        secrets=check_secrets("secrets", given.get("secrets", ())),
+        include_source=values.get("include_source", True),
+        serialized=values.get("serialized", False),
+    )
 
 
 def check_pool(given: Mapping[str, Any]) -> None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
+from rekindle.wire.spec import RetrySpec
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from rekindle.wire.spec import RetrySpec
 
 
 #: No retry is sooner.
@@ -44,8 +43,6 @@ class Retries:
 
 def retry_spec(retries: int | Retries | None) -> RetrySpec | None:
     """What travels: a plain number means that many retries, 1 second apart."""
-    from rekindle.wire.spec import RetrySpec
-
     if retries is None:
         return None
     if isinstance(retries, Retries):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -164,15 +165,15 @@ def _check_not_at_top(app: AppState) -> None:
     places = (declaration.place for declaration in app.declarations.values())
     if not any(place is not None and place.module == known.name for place in places):
         return
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name == "<module>":
-            break
-        frame = frame.f_back  # type: ignore[assignment]
+    lines = [
+        line
+        for frame, line in traceback.walk_stack(sys._getframe(1))
+        if frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name == "<module>"
+    ]
     guarded = main_module.guarded(known.file).lines
-    if frame is not None and not any(frame.f_lineno in lines for lines in guarded):
+    if lines and not any(lines[0] in under_guard for under_guard in guarded):
         raise InvalidError(
-            f"app.run() is called at the top level of {known.file.name} (line {frame.f_lineno}), "
+            f"app.run() is called at the top level of {known.file.name} (line {lines[0]}), "
             f"which runners import: they would do so, too. Put that line under "
             f"`if __name__ == '__main__':`, or into an @app.local_entrypoint() for "
             f"`rekindle run {known.file.name}`"
@@ -181,13 +182,10 @@ def _check_not_at_top(app: AppState) -> None:
 
 def _importing_module() -> str | None:
     """The module whose import is under way in this call stack, if any."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "<module>":
-            spec = frame.f_globals.get("__spec__")
-            if getattr(spec, "_initializing", False):
-                return str(frame.f_globals.get("__name__"))
-        frame = frame.f_back  # type: ignore[assignment]
+    for frame, _ in traceback.walk_stack(sys._getframe(1)):
+        spec = frame.f_globals.get("__spec__")
+        if frame.f_code.co_name == "<module>" and getattr(spec, "_initializing", False):
+            return str(frame.f_globals.get("__name__"))
     return None
 
 

@@ -63,8 +63,9 @@ RENAMED = {
     "interactive": ".local(), to debug in this process",
 }
 
+_UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network", "tags")
 #: Keywords to come: what to do meanwhile.
-KEYWORDS = {
+KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | {
     "image": NAMES["Image"],
     "volumes": NAMES["Volume"],
     "network_file_systems": NAMES["NetworkFileSystem"],

@@ -1,6 +1,7 @@
-"""CRIU's command lines for dump and restore.
+"""CRIU's command line for a dump.
 
-Only puts arguments together: who runs them, and in which namespaces, is the caller's affair.
+Only puts arguments together: who runs them, and in which namespaces, is the caller's affair. How a
+restore is asked for is in worker.py.
 """
 
 from __future__ import annotations
@@ -13,34 +14,11 @@ from rekindle.snapshot.criu import Criu
 #: to this size; CRIU's own 1 MiB is too small for shared arrays.
 GHOST_LIMIT = "64M"
 
-# The machine's CRIU configuration must not change what a snapshot is; cgroups are set by whoever
-# places the runner; files are validated by our manifest, so reading build ids would be done twice.
-_COMMON = ("--no-default-config", "--manage-cgroups=ignore")
 
+def dump_argv(criu: Criu, *, pid: int, images_dir: Path) -> list[str]:
+    """Freeze the process tree under ``pid`` (as numbered where CRIU runs), and end it.
 
-def _user(criu: Criu) -> list[str]:
-    return ["--unprivileged"] if criu.unprivileged else []
-
-
-def _plugins(criu: Criu) -> list[str]:
-    # A private CRIU must not load plugins that belong to another version, the machine's own.
-    plugins = Path(criu.prefix, "usr", "lib", "criu")
-    return ["--libdir", str(plugins)] if criu.prefix and plugins.is_dir() else []
-
-
-def dump_argv(
-    criu: Criu,
-    *,
-    pid: int,
-    images_dir: Path,
-    log: str = "dump.log",
-    leave_running: bool,
-    verbosity: int = 3,  # the least that names file descriptors in the log
-) -> list[str]:
-    """Freeze the process tree under ``pid`` (as numbered where CRIU runs) into ``images_dir``.
-
-    ``log`` is relative to ``images_dir`` or absolute. With ``leave_running`` the tree goes on
-    after the dump, otherwise CRIU kills it.
+    The images and ``dump.log`` go to ``images_dir``.
     """
     argv = [
         *criu.argv,
@@ -50,49 +28,21 @@ def dump_argv(
         "--images-dir",
         str(images_dir),
         "--log-file",
-        log,
-        f"-v{verbosity}",
-        "--file-validation=filesize",
+        "dump.log",
+        "-v3",  # the least that names file descriptors in the log
         "--ghost-limit",
         GHOST_LIMIT,
-        *_COMMON,
-        *_plugins(criu),
-        *_user(criu),
+        # Our manifest validates files; reading build ids would do that twice.
+        "--file-validation=filesize",
+        # The machine's CRIU configuration must not change what a snapshot is.
+        "--no-default-config",
+        # Cgroups are set by whoever places the runner.
+        "--manage-cgroups=ignore",
     ]
-    if leave_running:
-        argv.append("--leave-running")
-    return argv
-
-
-def restore_argv(
-    criu: Criu,
-    *,
-    images_dir: Path,
-    log: Path,
-    inherit: dict[int, str],
-    verbosity: int = 2,
-) -> list[str]:
-    """Bring ``images_dir`` back, detached: CRIU ends when the restored process runs.
-
-    ``inherit`` maps file descriptors open in CRIU to the resources that they stand for, as in
-    ``{9: "pipe:[1234]"}``. ``log`` is absolute, and CRIU's other by-products (statistics) go beside
-    it: the images are not written to.
-    """
-    argv = [
-        *criu.argv,
-        "restore",
-        "--images-dir",
-        str(images_dir),
-        "--work-dir",
-        str(log.parent),
-        "--log-file",
-        log.name,
-        f"-v{verbosity}",
-        "--restore-detached",
-        *_COMMON,
-        *_plugins(criu),
-        *_user(criu),
-    ]
-    for fd, resource in sorted(inherit.items()):
-        argv += ["--inherit-fd", f"fd[{fd}]:{resource}"]
+    plugins = Path(criu.prefix, "usr", "lib", "criu")
+    if criu.prefix and plugins.is_dir():
+        # A private CRIU must not load plugins of another version, the machine's own.
+        argv += ["--libdir", str(plugins)]
+    if criu.unprivileged:
+        argv.append("--unprivileged")
     return argv

@@ -14,13 +14,13 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
 from rekindle.linux import capabilities
-from rekindle.snapshot import files
+from rekindle.snapshot import files, programs
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +45,11 @@ class Criu:
     """A CRIU that can be run: ``argv`` is what comes before CRIU's own arguments."""
 
     argv: tuple[str, ...]
-    version: tuple[int, int, int]
-    version_text: str
+    version: str  # with the GitID of a build from git: two of one version read each other's images
     binary: str  # the CRIU executable itself
     prefix: str = ""  # where it was unpacked; "" for the machine's own
     #: Run by a user who is not root, in a user namespace of ours.
     unprivileged: bool = False
-
-    @property
-    def identity(self) -> str:
-        """What a snapshot depends on: two CRIUs of equal identity read each other's images."""
-        return self.version_text
 
 
 def default_prefix() -> Path:
@@ -67,7 +61,7 @@ def default_prefix() -> Path:
 def _find(chosen: str | None, prefix: str, search: str) -> Criu:
     if chosen:
         try:
-            return _usable(_candidate_argv(Path(chosen)))
+            return _usable(_candidate(Path(chosen)))
         except CriuNotFoundError as error:
             raise CriuNotFoundError(f"REKINDLE_CRIU={chosen}: {error}") from None
     reasons = []
@@ -75,7 +69,7 @@ def _find(chosen: str | None, prefix: str, search: str) -> Criu:
         if not path or not os.path.exists(path):
             continue
         try:
-            return _usable(_candidate_argv(Path(path)))
+            return _usable(_candidate(Path(path)))
         except CriuNotFoundError as error:
             reasons.append(f"{path}: {error}")
     found = "; ".join(reasons) or f"neither in {prefix} nor on PATH"
@@ -102,7 +96,7 @@ def at(path: Path) -> Criu:
 
     Raises CriuNotFoundError when it does not work.
     """
-    return _usable(_candidate_argv(path))
+    return _usable(_candidate(path))
 
 
 def unchecked(path: Path) -> Criu:
@@ -110,7 +104,7 @@ def unchecked(path: Path) -> Criu:
 
     Raises CriuNotFoundError when it does not start or is too old.
     """
-    return _described(_candidate_argv(path))
+    return _described(_candidate(path))
 
 
 def may_be_asked() -> bool:
@@ -140,79 +134,63 @@ def is_privileged() -> bool:
     return bool(capabilities.current()[0] & (_CAP_SYS_ADMIN | _CAP_CHECKPOINT_RESTORE))
 
 
-#: Command line, executable, prefix.
-_Candidate = tuple[tuple[str, ...], Path, str]
-
-
-def _candidate_argv(path: Path) -> _Candidate:
-    """Command line, executable and prefix for an executable or for a prefix directory."""
+def _candidate(path: Path) -> Criu:
+    """What an executable or a prefix directory has to offer; its version is not known yet."""
     path = path.absolute()
     if not path.is_dir():
         if not path.exists():
             raise CriuNotFoundError("no such file")
         if not os.access(path, os.X_OK):
             raise CriuNotFoundError("not executable")
-        return (str(path),), path, ""
+        return Criu((str(path),), "", str(path), unprivileged=_is_unprivileged())
     binary = path / "usr" / "sbin" / "criu"
     if not binary.exists():
         raise CriuNotFoundError("holds no usr/sbin/criu")
     # The C library in the prefix is newer than the machine's may be: start through its own loader.
-    loaders = sorted(path.glob("usr/lib*/ld-linux*.so.*")) + sorted(
-        path.glob("lib*/ld-linux*.so.*")
+    loaders, libraries = (
+        [str(found) for root in (path / "usr", path) for found in sorted(root.glob(pattern))]
+        for pattern in ("lib*/ld-linux*.so.*", "lib/*-linux-gnu*")
     )
-    libraries = sorted(path.glob("usr/lib/*-linux-gnu*")) + sorted(path.glob("lib/*-linux-gnu*"))
     if not loaders or not libraries:
         raise CriuNotFoundError("holds no dynamic loader or no libraries; fetch it again")
-    search = ":".join(str(library) for library in libraries)
-    return (str(loaders[0]), "--library-path", search, str(binary)), binary, str(path)
+    argv = (loaders[0], "--library-path", ":".join(libraries), str(binary))
+    return Criu(argv, "", str(binary), str(path), _is_unprivileged())
 
 
-def _usable(candidate: _Candidate) -> Criu:
-    argv, binary, prefix = candidate
-    key = _verdict_key(argv, binary)
-    remembered = files.recall(_verdict_file()).get(str(binary))
+def _usable(candidate: Criu) -> Criu:
+    key = _verdict_key(candidate)
+    remembered = files.recall(_verdict_file()).get(candidate.binary)
     if isinstance(remembered, dict) and remembered.get("key") == key:
-        text = str(remembered["version"])
-        return Criu(argv, parse_version(text), text, str(binary), prefix, _is_unprivileged())
+        return replace(candidate, version=str(remembered["version"]))
     found = _described(candidate)
     if found.unprivileged:
         # As it will run: with every capability, but of a user namespace only. It cannot be asked
         # for all of `check`, which looks at what root alone has and what we do without.
-        _run((*_in_user_namespace(), *argv), "check", *FEATURES_OF_A_USER)
+        _run((*_in_user_namespace(), *found.argv), "check", *FEATURES_OF_A_USER)
     elif not is_privileged():
         raise CriuNotFoundError(
             "needs the capability CAP_SYS_ADMIN, which this root lacks: run the container with it, "
             "or as a user who is not root"
         )
     else:
-        _run(argv, "check", "--no-default-config")
-    verdict = {"key": key, "version": found.version_text}
-    files.remember(_verdict_file(), files.recall(_verdict_file()) | {str(binary): verdict})
+        _run(found.argv, "check", "--no-default-config")
+    verdict = {"key": key, "version": found.version}
+    files.remember(_verdict_file(), files.recall(_verdict_file()) | {found.binary: verdict})
     return found
 
 
-def _described(candidate: _Candidate) -> Criu:
-    argv, binary, prefix = candidate
-    text = _run(argv, "--version")
+def _described(candidate: Criu) -> Criu:
+    text = _run(candidate.argv, "--version")
     version = parse_version(text)
     if version < MIN_VERSION:
         wanted = ".".join(map(str, MIN_VERSION[:2]))
         raise CriuNotFoundError(f"is version {'.'.join(map(str, version))}, {wanted} is needed")
-    return Criu(argv, version, _version_text(text), str(binary), prefix, _is_unprivileged())
+    return replace(candidate, version=_version_text(text))
 
 
 def _run(argv: tuple[str, ...], *arguments: str) -> str:
-    command = [*argv, *arguments]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_CHECK_TIMEOUT_S,
-            check=False,
-        )
+        done = programs.run([*argv, *arguments], _CHECK_TIMEOUT_S)
     except OSError as error:
         raise CriuNotFoundError(f"cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired:
@@ -235,7 +213,7 @@ def parse_version(text: str) -> tuple[int, int, int]:
     """(major, minor, patch) of CRIU's ``--version`` output. Raises CriuNotFoundError."""
     found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     if found is None:
-        raise CriuNotFoundError(f"tells no version: {text.strip()[:80]!r}")
+        raise CriuNotFoundError(f"reports no version: {text.strip()[:80]!r}")
     return int(found[1]), int(found[2]), int(found[3] or 0)
 
 
@@ -247,12 +225,12 @@ def _version_text(text: str) -> str:
     return f"{version} ({git})" if git not in ("", "0", f"v{version}") else version
 
 
-def _verdict_key(argv: tuple[str, ...], binary: Path) -> str:
+def _verdict_key(candidate: Criu) -> str:
     kernel = os.uname()
     capable = f"{capabilities.current()[0]:x}"
     parts = [kernel.release, kernel.version, str(os.geteuid()), capable]
-    for path in (binary, Path(argv[0])):
-        info = path.stat()
+    for path in (candidate.binary, candidate.argv[0]):
+        info = os.stat(path)
         parts.append(f"{info.st_ino}:{info.st_size}:{info.st_mtime_ns}")
     return " ".join(parts)
 

@@ -41,21 +41,8 @@ class _Failure:
         return f" (file descriptor {numbers[-1]})" if numbers else ""
 
 
-_Words = Callable[[_Failure], str]
-
-
-@dataclass(frozen=True)
-class _Cause:
-    pattern: re.Pattern[str]
-    words: _Words
-
-
-def _cause(pattern: str, words: str | _Words) -> _Cause:
-    def fixed(failure: _Failure) -> str:
-        assert isinstance(words, str)
-        return words.format(fd=failure.fd, where=failure.where, **failure.found.groupdict())
-
-    return _Cause(re.compile(pattern), fixed if isinstance(words, str) else words)
+#: A pattern, and what it means in words.
+_Cause = tuple[str, str | Callable[[_Failure], str]]
 
 
 def _device(failure: _Failure) -> str:
@@ -81,6 +68,14 @@ def _device_mapping(failure: _Failure) -> str:
     return f"memory of {entries[-1] if entries else 'a device'} is mapped, which CRIU cannot save"
 
 
+def _external_unix(failure: _Failure) -> str:
+    fds = re.findall(r"unix: Dumping unix socket at (\d+)", failure.log)
+    names = re.findall(r"Dumping extern: [^\n]* name (\S+)", failure.log)
+    peer = f" to {names[-1]}" if names and names[-1] != "null" else ""
+    at = f" (file descriptor {', '.join(dict.fromkeys(fds))})" if fds else failure.fd
+    return f"a Unix socket is connected{peer} outside the process{at}: {_CLOSE_IT}"
+
+
 def _damaged(failure: _Failure) -> str:
     path = failure.found.groupdict().get("path") or ""
     return f"image file {Path(path).name or '(unknown)'} is damaged or truncated"
@@ -91,112 +86,102 @@ _SOCKETS_6_16 = (
     + _CLOSE_IT
 )
 
-_ANYWHERE = (
-    _cause(r"No space left on device|Disk quota exceeded", "no space left on {where}"),
-    _cause(r"Read-only file system", "{where} is on a read-only file system"),
-    _cause(
+_DELETED_MAP = (
+    "memory of the deleted file {path} is mapped, and threads use it or it is large: CRIU can "
+    "read it for root alone; make it in an enter(snap=False) hook, or start no threads before"
+)
+_LARGE_GHOST = (
+    "the deleted file {path} is still open or mapped{fd} and too large to save ({size} bytes): "
+    "close it in the enter(snap=True) hook"
+)
+_ENDS_EARLY = (
+    r"(?:Read \d+ bytes while \d+ expected (?:from|on)|Failed unpacking object \w+ from) "
+    r"(?P<path>[^\s:]+)"
+)
+
+_ANYWHERE: tuple[_Cause, ...] = (
+    (r"No space left on device|Disk quota exceeded", "no space left on {where}"),
+    (r"Read-only file system", "{where} is on a read-only file system"),
+    (
         r"Effective capability (?:21|40) missing|CRIU needs to have the CAP_",
         "CRIU lacks capabilities (CAP_SYS_ADMIN, CAP_CHECKPOINT_RESTORE): run the agent as root",
     ),
-    _cause(r"Can't open dir (?P<path>\S+): No such file", "the directory {path} does not exist"),
+    (r"Can't open dir (?P<path>\S+): No such file", "the directory {path} does not exist"),
 )
 
-_DUMP = (
-    _cause(
-        r"Can't open mapped \[(?P<path>[^\]]*) \(deleted\)\]",
-        "memory of the deleted file {path} is mapped, and threads use it or it is large: CRIU can "
-        "read it for root alone; make it in an enter(snap=False) hook, or start no threads before",
-    ),
-    _cause(r"Connected TCP socket", "a TCP connection is open{fd}: " + _CLOSE_IT),
-    _cause(
-        r"External socket is used|Can't dump half of stream unix connection",
-        lambda failure: _external_unix(failure),
-    ),
-    _cause(r"Can't get 1:(?:16|34) opt: Operation not supported", _SOCKETS_6_16),
-    _cause(
+_DUMP: tuple[_Cause, ...] = (
+    (r"Can't open mapped \[(?P<path>[^\]]*) \(deleted\)\]", _DELETED_MAP),
+    (r"Connected TCP socket", "a TCP connection is open{fd}: " + _CLOSE_IT),
+    (r"External socket is used|Can't dump half of stream unix connection", _external_unix),
+    (r"Can't get 1:(?:16|34) opt: Operation not supported", _SOCKETS_6_16),
+    (
         r"Unknown socket collected \(family (?P<family>\d+)\)",
         "a socket of family {family} is open{fd}, which CRIU cannot save: " + _CLOSE_IT,
     ),
-    _cause(
+    (
         r"Some file locks are hold",
         "a file lock is held: release it (close the file that was locked)",
     ),
-    _cause(
-        r"Can't dump ghost file (?P<path>.+?) of (?P<size>\d+) size",
-        "the deleted file {path} is still open or mapped{fd} and too large to save ({size} bytes): "
-        "close it in the enter(snap=True) hook",
-    ),
-    _cause(
+    (r"Can't dump ghost file (?P<path>.+?) of (?P<size>\d+) size", _LARGE_GHOST),
+    (
         r"Can't dump file (?P<number>-?\d+) of that type \[\w+\] \((?P<kind>\w+) (?P<name>[^)]+)\)",
         _device,
     ),
-    _cause(r"Can't handle non-regular mapping|handle_device_vma plugin failed", _device_mapping),
-    _cause(
-        r"Net namespace is required to dump tun",
-        "a network tunnel device is open{fd}: " + _CLOSE_IT,
-    ),
-    _cause(
+    (r"Can't handle non-regular mapping|handle_device_vma plugin failed", _device_mapping),
+    (r"Net namespace is required to dump tun", "a network tunnel device is open{fd}: " + _CLOSE_IT),
+    (
         r"send_fds failed|Can't retrieve FDs from socket",
         "a file descriptor cannot be handed to CRIU (an io_uring, most likely): " + _CLOSE_IT,
     ),
-    _cause(
+    (
         r"SysVIPC shmem map @\w+ doesn't live in IPC ns",
         "System V shared memory is attached: detach it in the enter(snap=True) hook",
     ),
-    _cause(
+    (
         r"Unable to interrupt task: \d+ \(Operation not permitted\)",
         "another program traces the process (a debugger, strace), or CRIU may not: end the tracing",
     ),
-    _cause(
+    (
         r"Unable to (?:interrupt|detach from)[^\n]*No such process",
         "the process is gone: it died first",
     ),
-    _cause(r"Timeout reached|Unable to freeze", "the process could not be stopped in time"),
+    (r"Timeout reached|Unable to freeze", "the process could not be stopped in time"),
 )
 
-_RESTORE = (
-    _cause(
-        r"Can't fork for (?P<pid>\d+): File exists",
-        "process id {pid} is taken in the PID namespace",
-    ),
-    _cause(
+_RESTORE: tuple[_Cause, ...] = (
+    (r"Can't fork for (?P<pid>\d+): File exists", "process id {pid} is taken in the PID namespace"),
+    (
         r"File (?P<path>.+?) has bad size (?P<now>\d+) \(expect (?P<then>\d+)\)",
         "file /{path} changed since the snapshot: {now} bytes instead of {then}",
     ),
-    _cause(
+    (
         r"File (?P<path>.+?) has (?:bad (?:mode|build-id)|wrong)",
         "file /{path} changed since the snapshot",
     ),
-    _cause(
+    (
         r"Can't open file (?P<path>.+?)(?: on restore)?: No such file",
         "file /{path}, which the snapshot has open or mapped, is gone",
     ),
-    _cause(
+    (
         r"Peer \w+ unresolved|FATAL: Peer",
         "a Unix socket was connected to a process outside the snapshot",
     ),
-    _cause(
+    (
         r"Can't bind inet socket|Address already in use",
         "an address that the snapshot listens on is in use: listen in an enter(snap=False) hook",
     ),
-    _cause(
-        r"tty: (?:Unable to open|Can't open)", "a terminal that was open in the snapshot is in use"
-    ),
-    _cause(
-        r"(?:Read \d+ bytes while \d+ expected (?:from|on)|Failed unpacking object \w+ from) "
-        r"(?P<path>[^\s:]+)",
-        _damaged,
-    ),
-    _cause(r"[Mm]agic doesn't match for (?P<path>\S+)", _damaged),
-    _cause(r"Unexpected EOF on \(empty-image\)", "an image file is missing"),
-    _cause(r"Can't read pages data|pages-\d+\.img", "the memory pages are missing or truncated"),
-    _cause(r"Images corrupted|No IDS for|BUG at criu/|Empty list on", "the images are damaged"),
-    _cause(
+    (r"tty: (?:Unable to open|Can't open)", "a terminal that was open in the snapshot is in use"),
+    (_ENDS_EARLY, _damaged),
+    (r"[Mm]agic doesn't match for (?P<path>\S+)", _damaged),
+    (r"Unexpected EOF on \(empty-image\)", "an image file is missing"),
+    (r"Can't read pages data|pages-\d+\.img", "the memory pages are missing or truncated"),
+    (r"Images corrupted|No IDS for|BUG at criu/|Empty list on", "the images are damaged"),
+    (
         r"(?:cpu|CPU)[^\n]*(?:not supported|incompatible|missing|[Mm]ismatch)",
         "this processor lacks features that the snapshot was made with",
     ),
-    _cause(r"Cannot allocate memory|Can't mmap", "not enough memory to restore"),
-    _cause(
+    (r"Cannot allocate memory|Can't mmap", "not enough memory to restore"),
+    (
         r"killed by signal 11: Segmentation fault",
         "CRIU itself crashed over the images: they are damaged",
     ),
@@ -211,17 +196,20 @@ def explain_dump_failure(log_text: str, *, images_dir: Path | str = "the disk") 
     return _explain(log_text, (*_ANYWHERE, *_DUMP), str(images_dir))
 
 
-def explain_restore_failure(log_text: str, *, images_dir: Path | str = "the disk") -> str:
-    """Why CRIU could not restore, in words. The arguments are those of ``explain_dump_failure``."""
-    return _explain(log_text, (*_ANYWHERE, *_RESTORE), str(images_dir))
+def explain_restore_failure(log_text: str) -> str:
+    """Why CRIU could not restore, in words; ``log_text`` as for a dump."""
+    return _explain(log_text, (*_ANYWHERE, *_RESTORE), "the disk")
 
 
 def _explain(log_text: str, causes: tuple[_Cause, ...], where: str) -> str:
     # In the order of the causes, not of the log: what CRIU says last is seldom what went wrong.
-    for cause in causes:
-        found = cause.pattern.search(log_text)
+    for pattern, words in causes:
+        found = re.search(pattern, log_text)
         if found:
-            return cause.words(_Failure(log_text, found, where, _drivers()))
+            failure = _Failure(log_text, found, where, _drivers())
+            if callable(words):
+                return words(failure)
+            return words.format(fd=failure.fd, where=where, **found.groupdict())
     errors = [
         line for line in log_text.splitlines() if "Error (" in line and not _NOISE.search(line)
     ]
@@ -233,14 +221,6 @@ def _explain(log_text: str, causes: tuple[_Cause, ...], where: str) -> str:
         re.sub(r"^[\s(\d.)]*(?:pie: \d+: |\d+: )?Error \(\S+\): ", "", line) for line in errors
     ]
     return "CRIU says: " + "; ".join(shown[:_ERRORS_SHOWN]) if shown else "CRIU left no message"
-
-
-def _external_unix(failure: _Failure) -> str:
-    fds = re.findall(r"unix: Dumping unix socket at (\d+)", failure.log)
-    names = re.findall(r"Dumping extern: [^\n]* name (\S+)", failure.log)
-    peer = f" to {names[-1]}" if names and names[-1] != "null" else ""
-    at = f" (file descriptor {', '.join(dict.fromkeys(fds))})" if fds else failure.fd
-    return f"a Unix socket is connected{peer} outside the process{at}: {_CLOSE_IT}"
 
 
 def _drivers() -> dict[str, str]:

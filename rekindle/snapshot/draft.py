@@ -8,12 +8,10 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rekindle.exception import InvalidError, SnapshotCreateError, SnapshotInvalidError
 from rekindle.linux.files import lock
-from rekindle.snapshot import content, extents, files, seal, stamp, store, use
+from rekindle.snapshot import content, files, seal, stamp, store, use
 from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.files import locked
 from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
@@ -48,7 +46,7 @@ def begin(to: SnapshotStore, key: str, *, needs_bytes: int = 0) -> Draft:
     try:
         with locked(to.root):  # so that no sweep sees the directory before its own lock
             path.mkdir(mode=0o700)
-            # This lock goes with the process, so it tells live drafts from abandoned ones,
+            # This lock goes with the process, so it distinguishes live drafts from abandoned ones,
             # even between agents that cannot see each other's PIDs.
             held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             lock(held)
@@ -65,10 +63,7 @@ def begin(to: SnapshotStore, key: str, *, needs_bytes: int = 0) -> Draft:
 
 @dataclass
 class Draft:
-    """A snapshot being made: dump into ``images``, then ``commit``; else ``discard``.
-
-    As a context manager it discards what was not committed.
-    """
+    """A snapshot being made: dump into ``images``, then ``commit``; else ``discard``."""
 
     store: SnapshotStore
     key: str
@@ -110,17 +105,6 @@ class Draft:
             os.close(self._lock)
             self._lock = -1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.discard()
-
     def _complete(self, manifest: Manifest) -> None:
         started = time.monotonic()
         root = self.store.root
@@ -129,7 +113,6 @@ class Draft:
         if not manifest.made_because:
             manifest.made_because = self.store.reasons(manifest.ingredients)
         content.share(root, self.path, manifest)
-        self._share_pages(manifest)
         use.begin(self.path)
         manifest.commit_ms = (time.monotonic() - started) * 1e3
         files.write_durably(self.path / store.MANIFEST, manifest.to_json())
@@ -138,18 +121,6 @@ class Draft:
         if manifest.mapping:
             files.sync_directory(self.path / MAPPED)
         files.sync_directory(self.path)
-
-    def _share_pages(self, manifest: Manifest) -> None:
-        """Share pages with a snapshot of the same packages, where the file system can."""
-        if not extents.supported(self.store.root):
-            return
-        wanted = manifest.ingredients.packages
-        like = [e.snapshot for e in self.store.list() if e.snapshot and e.key != self.key]
-        alike = [other for other in like if other.manifest.ingredients.packages == wanted]
-        for donor in alike[:1]:
-            for name in sorted(manifest.files.keys() & donor.manifest.files.keys()):
-                if name.startswith("pages-"):
-                    extents.share_pages(self.images / name, donor.images / name)
 
     def _put_in_place(self, manifest: Manifest) -> Snapshot:
         root = self.store.root

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from rekindle.snapshot.files import Inode
 from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A committed snapshot whose manifest can be read; ``validate`` tells whether it fits."""
+    """A committed snapshot whose manifest can be read; ``validate`` checks whether it fits."""
 
     key: str
     path: Path
@@ -43,10 +45,6 @@ class Snapshot:
         at = self.manifest.mapping.get("page_files_at")
         return at is not None and Path(at).parents[1] != self.path
 
-    def images_for(self, mapped: bool) -> Path:
-        """The directory to restore from: the mapped images if asked for and there."""
-        return self.mapped if mapped and self.is_mapped else self.images
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -63,7 +61,18 @@ class Entry:
     last_used: float
     in_use: bool
     snapshot: Snapshot | None
-    problem: str = ""
+    problem: str
+    inodes: dict[int, Inode]  # its files, by inode number
+
+    @property
+    def app(self) -> str:
+        """ "" where it cannot be read."""
+        return self.snapshot.manifest.app if self.snapshot else ""
+
+    @property
+    def function(self) -> str:
+        """ "" where it cannot be read."""
+        return self.snapshot.manifest.function if self.snapshot else ""
 
 
 @dataclass(frozen=True)
@@ -77,24 +86,8 @@ class Usage:
     free_bytes: int
 
 
-@dataclass(frozen=True)
-class Removal:
+class Removal(NamedTuple):
     """A snapshot that went, or would go, to make room."""
 
-    key: str
-    app: str
-    function: str
+    entry: Entry
     freed_bytes: int
-    last_used: float
-
-    @classmethod
-    def of(cls, entry: Entry, freed_bytes: int) -> Removal:
-        """Of an entry that the store listed."""
-        manifest = entry.snapshot.manifest if entry.snapshot else None
-        return cls(
-            key=entry.key,
-            app=manifest.app if manifest else "",
-            function=manifest.function if manifest else "",
-            freed_bytes=freed_bytes,
-            last_used=entry.last_used,
-        )

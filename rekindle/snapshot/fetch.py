@@ -15,12 +15,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.linux import files
-from rekindle.snapshot import criu, pycriu
+from rekindle.snapshot import criu, programs, pycriu
 from rekindle.snapshot.criu import Criu
 
 #: The Debian release that carries CRIU 4 (and whose signing key Debian 12 knows already).
@@ -40,12 +40,10 @@ _OTHERWISE = "or install CRIU 4.0 or newer by other means and set REKINDLE_CRIU 
 _TOOLS = ("apt-get", "apt-config", "dpkg-deb")
 
 
-@dataclass(frozen=True)
-class Package:
-    """One package file that apt would fetch."""
+class Package(NamedTuple):
+    """One package file that apt would fetch; its size in bytes."""
 
     name: str
-    uri: str
     size: int
 
 
@@ -95,38 +93,36 @@ def fetch_pycriu(
 def _unpacked(
     prefix: Path, wanted: tuple[str, ...], keyring: Path | None, progress: Progress
 ) -> Iterator[Path]:
-    """A directory beside ``prefix`` with the packages unpacked; removed unless it was moved."""
+    """A directory next to ``prefix`` with the packages unpacked; removed unless it was moved."""
     missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
     if missing:
         raise SetupError(f"{' and '.join(missing)} not found: use a Debian machine, {_OTHERWISE}")
-    tree: Path | None = None
-    lock = -1
-    try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(prefix.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        files.lock(lock)  # after another set-up that may be at work
-        for leftover in prefix.parent.glob(f".{prefix.name}-*"):  # of one that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
-        tree = Path(tempfile.mkdtemp(prefix=f".{prefix.name}-", dir=prefix.parent))
-        tree.chmod(0o755)
-        with tempfile.TemporaryDirectory(prefix="rekindle-apt-") as scratch:
-            apt = _Apt(Path(scratch), keyring or _machine_keyring())
-            progress("reading the package index", 0, 0)
-            apt.update(mirror())
-            packages = apt.closure(wanted) if wanted else []
-            debs = apt.download([*(p.name for p in packages), pycriu.PACKAGE], packages, progress)
-            for count, deb in enumerate(debs):
-                progress("unpacking", count, len(debs))
-                _run(["dpkg-deb", "--extract", str(deb), str(tree)], f"unpacking {deb.name}")
-            progress("unpacking", len(debs), len(debs))
-        yield tree
-    except OSError as error:
-        raise SetupError(f"cannot set up CRIU in {prefix}: {error}") from error
-    finally:
-        if tree is not None:
-            shutil.rmtree(tree, ignore_errors=True)
-        if lock >= 0:
-            os.close(lock)
+    with contextlib.ExitStack() as cleanup:
+        try:
+            prefix.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(prefix.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            cleanup.callback(os.close, lock)
+            files.lock(lock)  # after another set-up that may be at work
+            for leftover in prefix.parent.glob(f".{prefix.name}-*"):  # of one that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+            tree = Path(tempfile.mkdtemp(prefix=f".{prefix.name}-", dir=prefix.parent))
+            cleanup.callback(shutil.rmtree, tree, ignore_errors=True)
+            tree.chmod(0o755)
+            with tempfile.TemporaryDirectory(prefix="rekindle-apt-") as scratch:
+                apt = _Apt(Path(scratch), keyring or _machine_keyring())
+                progress("reading the package index", 0, 0)
+                apt.update(mirror())
+                packages = apt.closure(wanted) if wanted else []
+                debs = apt.download(
+                    [*(p.name for p in packages), pycriu.PACKAGE], packages, progress
+                )
+                for count, deb in enumerate(debs):
+                    progress("unpacking", count, len(debs))
+                    _run(["dpkg-deb", "--extract", str(deb), str(tree)], f"unpacking {deb.name}")
+                progress("unpacking", len(debs), len(debs))
+            yield tree
+        except OSError as error:
+            raise SetupError(f"cannot set up CRIU in {prefix}: {error}") from error
 
 
 def _replace(prefix: Path, tree: Path) -> None:
@@ -218,17 +214,7 @@ def _run(
 ) -> str:
     environment = {**os.environ, "LC_ALL": "C", **(extra_environment or {})}
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_APT_TIMEOUT_S,
-            check=False,
-            env=environment,
-            cwd=cwd,
-        )
+        done = programs.run(argv, _APT_TIMEOUT_S, env=environment, cwd=cwd)
     except subprocess.TimeoutExpired:
         raise SetupError(f"{doing}: no end after {_APT_TIMEOUT_S:g} s; try again") from None
     except OSError as error:
@@ -324,10 +310,5 @@ class _Apt:
 
 def parse_uris(lines: Iterable[str]) -> list[Package]:
     """Packages of ``apt-get --print-uris``: lines of ``'URI' file-name size hash``."""
-    packages = []
-    for line in lines:
-        found = re.match(r"'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+)", line)
-        if found:
-            name = found["file"].partition("_")[0]
-            packages.append(Package(name, found["uri"], int(found["size"])))
-    return packages
+    found = (re.match(r"'[^']+' ([^\s_]+)\S* (\d+)", line) for line in lines)
+    return [Package(one[1], int(one[2])) for one in found if one]

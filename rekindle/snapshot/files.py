@@ -147,11 +147,7 @@ def recall(path: Path) -> dict[str, Any]:
 
 def remember(path: Path, notes: dict[str, Any]) -> None:
     """Write them for ``recall``; a failure is logged."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        draft.write_text(json.dumps(notes), encoding="utf-8")
-        os.replace(draft, path)
+        write_durably(path, json.dumps(notes))
     except OSError as error:
         log.warning("notes not kept", extra=kv(path=path, reason=error))
-        with contextlib.suppress(OSError):
-            draft.unlink()

@@ -1,21 +1,18 @@
 """A snapshot's name: a digest of all that the frozen process depends on.
 
-Gathers the ingredients, names them, and tells in words how two sets differ. Reads the machine,
+Gathers the ingredients, names them, and says in words how two sets differ. Reads the machine,
 never the snapshot store.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot import machine, packages
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.machine import Machine
@@ -30,6 +27,7 @@ LAYOUT = "1"
 #: What of rekindle itself lives on in a template's memory, relative to the package.
 _RUNTIME_PARTS = (
     "exception.py",
+    "execution",
     "forkserver",
     "linux",
     "runtime/runner",
@@ -38,7 +36,7 @@ _RUNTIME_PARTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ingredients:
+class Ingredients(Machine):
     """All that a snapshot is made from; equal ingredients mean an interchangeable snapshot."""
 
     app: str
@@ -51,69 +49,29 @@ class Ingredients:
     env_digest: str
     path_digest: str  # working directory and additions to sys.path
     packages: dict[str, str]
-    kernel: str
-    cpu_features: tuple[str, ...]
-    arch: str
-    criu: str
     runtime_digest: str
-    thread_limit: int = 1
     layout: str = LAYOUT
 
     def key(self) -> str:
         """The snapshot's name: ``sn-`` and 20 hex digits."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(vars(self), sort_keys=True, separators=(",", ":"))
         return KEY_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
-
-    def machine(self) -> Machine:
-        """The part that is the machine's."""
-        return Machine(
-            kernel=self.kernel, arch=self.arch, cpu_features=self.cpu_features, criu=self.criu
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for a manifest."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Ingredients:
-        """The inverse of ``to_dict``. Raises SnapshotInvalidError on anything else."""
-        values: dict[str, Any] = {}
-        for item in dataclasses.fields(cls):
-            if item.name not in raw:
-                raise SnapshotInvalidError(f"its manifest lacks the ingredient {item.name!r}")
-            value = raw[item.name]
-            wanted = _PLAIN_TYPES.get(item.name, str)
-            if not isinstance(value, wanted):
-                raise SnapshotInvalidError(f"its manifest's ingredient {item.name!r} is malformed")
-            values[item.name] = tuple(value) if isinstance(value, list) else value
-        return cls(**values)
-
-
-_PLAIN_TYPES: dict[str, type | tuple[type, ...]] = {
-    "packages": dict,
-    "cpu_features": (list, tuple),
-    "thread_limit": int,
-}
 
 
 def gather(
-    spec: FunctionSpec | str,
+    spec: FunctionSpec,
     *,
     criu: Criu,
     params: bytes = b"",
     env: Mapping[str, str] | None = None,
-    thread_limit: int = 1,
 ) -> Ingredients:
     """The ingredients of a function's template on this machine, as of now.
 
-    ``spec`` may be its JSON. ``env`` is the environment that the template boots with when it is
-    more than the spec's own. Takes some milliseconds; raises SnapshotError when the function's
-    interpreter cannot be asked.
+    ``env`` is the environment that the template boots with when it is more than the spec's own.
+    Takes some milliseconds; raises SnapshotError when the function's interpreter cannot be asked.
     """
-    if isinstance(spec, str):
-        spec = FunctionSpec.from_json(spec)
-    where = machine.here(criu)
     return Ingredients(
+        **vars(machine.here(criu)),
         app=spec.app_name,
         function=spec.name,
         code_digest=spec.code_digest,
@@ -126,12 +84,7 @@ def gather(
             [spec.cwd, spec.sys_path, spec.sys_path_last, spec.module, spec.qualname, spec.program]
         ),
         packages=packages.installed(spec.python),
-        kernel=where.kernel,
-        cpu_features=where.cpu_features,
-        arch=where.arch,
-        criu=where.criu,
         runtime_digest=runtime_digest(),
-        thread_limit=thread_limit,
     )
 
 
@@ -154,21 +107,25 @@ def runtime_digest() -> str:
 
 # ---- differences in words ------------------------------------------------------------------
 
-_WORDS = {
+_OF_PROGRAM = {
+    "code_digest": "code changed",
     "app": "app changed: {old} -> {new}",
     "function": "function changed: {old} -> {new}",
     "hooks_digest": "an enter(snap=True) hook changed",
     "source_digest": "source tree changed",
     "params_digest": "parameters changed",
+}
+_OF_ENVIRONMENT = {
     "python": "Python changed: {old} -> {new}",
     "env_digest": "environment variables changed",
     "path_digest": "working directory or import path changed",
+    "runtime_digest": "rekindle's own runtime changed",
+    "layout": "snapshot layout changed: {old} -> {new}",
+}
+_OF_MACHINE = {
     "kernel": "kernel changed: {old} -> {new}",
     "arch": "processor architecture changed: {old} -> {new}",
     "criu": "CRIU changed: {old} -> {new}",
-    "runtime_digest": "rekindle's own runtime changed",
-    "thread_limit": "thread limit changed: {old} -> {new}",
-    "layout": "snapshot layout changed: {old} -> {new}",
 }
 
 
@@ -177,17 +134,12 @@ def differences(old: Ingredients, new: Ingredients) -> list[str]:
 
     The user's own changes come first, the machine's last.
     """
-    found: list[str] = []
-    if old.code_digest != new.code_digest:
-        found.append("code changed")
-    for name in ("app", "function", "hooks_digest", "source_digest", "params_digest"):
-        found += _word(name, old, new)
-    found += _package_differences(old.packages, new.packages)
-    for name in ("python", "env_digest", "path_digest", "thread_limit"):
-        found += _word(name, old, new)
-    for name in ("runtime_digest", "layout"):
-        found += _word(name, old, new)
-    return found + machine_differences(old.machine(), new.machine(), exact=True)
+    return [
+        *_changed(_OF_PROGRAM, old, new),
+        *_package_differences(old.packages, new.packages),
+        *_changed(_OF_ENVIRONMENT, old, new),
+        *machine_differences(old, new, exact=True),
+    ]
 
 
 def machine_differences(old: Machine, new: Machine, *, exact: bool = False) -> list[str]:
@@ -195,21 +147,23 @@ def machine_differences(old: Machine, new: Machine, *, exact: bool = False) -> l
 
     A processor with more features than the snapshot was made with is fine, unless ``exact``.
     """
-    found: list[str] = []
-    for name in ("kernel", "arch"):
-        found += _word(name, old, new)
+    found = _changed(_OF_MACHINE, old, new)
     missing = sorted(set(old.cpu_features) - set(new.cpu_features))
     if missing:
         found.append(f"CPU features missing: {' '.join(missing)}")
     added = sorted(set(new.cpu_features) - set(old.cpu_features))
     if added and exact:
         found.append(f"CPU features added: {' '.join(added)}")
-    return found + _word("criu", old, new)
+    return found
 
 
-def _word(name: str, old: object, new: object) -> list[str]:
-    before, after = getattr(old, name), getattr(new, name)
-    return [] if before == after else [_WORDS[name].format(old=before, new=after)]
+def _changed(words: Mapping[str, str], old: Machine, new: Machine) -> list[str]:
+    """What is said of the fields that differ."""
+    return [
+        text.format(old=getattr(old, name), new=getattr(new, name))
+        for name, text in words.items()
+        if getattr(old, name) != getattr(new, name)
+    ]
 
 
 def _package_differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

@@ -30,7 +30,7 @@ def here(criu: Criu) -> Machine:
         kernel=f"{kernel.release} {kernel.version}{boot}",
         arch=kernel.machine,
         cpu_features=cpu_features(),
-        criu=criu.identity,
+        criu=criu.version,
     )
 
 

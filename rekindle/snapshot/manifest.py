@@ -6,32 +6,31 @@ SnapshotInvalidError that says what.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.key import Ingredients
 
-#: Raised whenever what is written changes; a snapshot of another format is made anew.
-FORMAT = 4
+#: Raised whenever what is written changes; a snapshot of another format is made again.
+FORMAT = 5
 
 #: In a snapshot's directory: the images as CRIU dumped them, and those rewritten to map memory.
 IMAGES = "images"
 MAPPED = "mapped"
 
 
-@dataclass(frozen=True)
-class ImageFile:
+class ImageFile(NamedTuple):
     """One file of the images: size in bytes, and xxh3 (128 bits, hex) of its content."""
 
     size: int
     xxh3: str
 
 
-@dataclass(frozen=True)
-class LoadedFile:
+class LoadedFile(NamedTuple):
     """A file that the frozen process has mapped or imported; it must still be the same."""
 
     size: int
@@ -42,7 +41,7 @@ class LoadedFile:
 class Manifest:
     """All there is to know about a snapshot without reading its images.
 
-    Times are CLOCK_REALTIME seconds (``created``) or nanoseconds; sizes are bytes.
+    ``created`` is in seconds of CLOCK_REALTIME; sizes are bytes.
     """
 
     key: str
@@ -50,18 +49,14 @@ class Manifest:
     function: str
     ingredients: Ingredients
     created: float
-    criu_version: str
     control_pipe: str = ""  # the pipe that the template was parked on: "pipe:[INODE]"
     pid: int = 0  # of the template in its own PID namespace
-    monotonic_ns: int = 0  # CLOCK_MONOTONIC at the dump, as the template saw it
-    realtime_ns: int = 0
     dump_ms: float = 0.0
     commit_ms: float = 0.0  # mapping, hashing and syncing
     pages_bytes: int = 0
     threads: int = 1
     #: Why what is restored from it may not be forked, as was seen when it parked.
     fork_unsafe: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     made_because: list[str] = field(default_factory=list)
     # Filled in by the store.
     files: dict[str, ImageFile] = field(default_factory=dict)  # in images/
@@ -88,20 +83,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text that is stored."""
-        raw = {
-            item.name: getattr(self, item.name)
-            for item in dataclasses.fields(self)
-            if item.name not in ("ingredients", "files", "mapped_files", "loaded_files")
-        }
-        raw["format"] = FORMAT
-        raw["ingredients"] = self.ingredients.to_dict()
-        for part in ("files", "mapped_files"):
-            described: dict[str, ImageFile] = getattr(self, part)
-            raw[part] = {name: [item.size, item.xxh3] for name, item in described.items()}
-        raw["loaded_files"] = {
-            path: [item.size, item.mtime_ns] for path, item in self.loaded_files.items()
-        }
-        return json.dumps(raw, separators=(",", ":"))
+        plain = {"format": FORMAT, **vars(self), "ingredients": vars(self.ingredients)}
+        return json.dumps(plain, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -116,44 +99,19 @@ class Manifest:
             raise SnapshotInvalidError(
                 f"its manifest has format {raw.get('format')!r}, this rekindle reads {FORMAT}"
             )
-        values = {name: _typed(raw, name, wanted) for name, wanted in _FIELDS.items()}
-        values["ingredients"] = Ingredients.from_dict(_typed(raw, "ingredients", dict))
-        for part in ("files", "mapped_files"):
-            values[part] = {
-                _plain_name(name): ImageFile(*_pair(item, str, f"file {name!r}"))
-                for name, item in _typed(raw, part, dict).items()
-            }
-        values["mapped_links"] = [_plain_name(n) for n in _typed(raw, "mapped_links", list)]
-        values["mapping"] = _mapping(_typed(raw, "mapping", dict))
-        values["loaded_files"] = {
-            path: LoadedFile(*_pair(item, int, f"loaded file {path!r}"))
-            for path, item in _typed(raw, "loaded_files", dict).items()
-        }
-        return cls(**values)
+        made = cls(**_values(get_type_hints(cls), raw))
+        for name in (*made.files, *made.mapped_files, *made.mapped_links):
+            if not name or "/" in name or name.startswith("."):
+                raise SnapshotInvalidError(
+                    f"its manifest names a file outside the images: {name!r}"
+                )
+        if made.mapping:
+            _values(_MAPPING, made.mapping)
+        return made
 
 
-_NUMBER = (int, float)
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "key": str,
-    "app": str,
-    "function": str,
-    "created": _NUMBER,
-    "criu_version": str,
-    "control_pipe": str,
-    "pid": int,
-    "monotonic_ns": int,
-    "realtime_ns": int,
-    "dump_ms": _NUMBER,
-    "commit_ms": _NUMBER,
-    "pages_bytes": int,
-    "threads": int,
-    "fork_unsafe": list,
-    "notes": list,
-    "made_because": list,
-    "not_mapped": str,
-}
 #: What a mapping holds at least; the rest is for the reader.
-_MAPPING: dict[str, type] = {
+_MAPPING = {
     "page_files_at": str,
     "layout": str,
     "areas": int,
@@ -163,32 +121,38 @@ _MAPPING: dict[str, type] = {
 }
 
 
-def _typed(raw: dict[str, Any], name: str, wanted: type | tuple[type, ...]) -> Any:
-    value = raw.get(name)
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        raise SnapshotInvalidError(f"its manifest's {name!r} is missing or malformed")
-    return value
+def _values(wanted: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are ``wanted``, by name and type. Raises SnapshotInvalidError."""
+    values = {}
+    for name, hint in wanted.items():
+        try:
+            values[name] = _reader(hint)(raw[name])
+        except (KeyError, TypeError, ValueError):
+            raise SnapshotInvalidError(f"its manifest's {name!r} is missing or malformed") from None
+    return values
 
 
-def _mapping(raw: dict[str, Any]) -> dict[str, Any]:
-    if raw:
-        for name, wanted in _MAPPING.items():
-            _typed(raw, name, wanted)
+@functools.cache
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    """Makes a value of a field's type from plain JSON; TypeError or ValueError for any other."""
+    kind, inside = get_origin(hint) or hint, get_args(hint)
+    if hint is Any:
+        return lambda raw: raw
+    if kind is Ingredients:
+        return lambda raw: Ingredients(**_values(get_type_hints(Ingredients), _a(dict, raw)))
+    if kind is dict:
+        read = _reader(inside[1])
+        return lambda raw: {name: read(one) for name, one in _a(dict, raw).items()}
+    if kind in (list, tuple):
+        read = _reader(inside[0])
+        return lambda raw: kind(map(read, _a(list, raw)))
+    if issubclass(kind, tuple):
+        types = list(get_type_hints(kind).values())
+        return lambda raw: kind(*(_a(one, part) for one, part in zip(types, raw, strict=True)))
+    return functools.partial(_a, kind)
+
+
+def _a(kind: type, raw: Any) -> Any:
+    if type(raw) is not kind and not (kind is float and type(raw) is int):
+        raise TypeError
     return raw
-
-
-def _plain_name(name: object) -> str:
-    if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
-        raise SnapshotInvalidError(f"its manifest names a file outside the images: {name!r}")
-    return name
-
-
-def _pair(item: object, second: type, what: str) -> tuple[int, Any]:
-    if (
-        isinstance(item, list)
-        and len(item) == 2
-        and isinstance(item[0], int)
-        and isinstance(item[1], second)
-    ):
-        return item[0], item[1]
-    raise SnapshotInvalidError(f"its manifest's entry for {what} is malformed")

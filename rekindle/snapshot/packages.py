@@ -13,12 +13,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import xxhash
 
 from rekindle.exception import SnapshotError
+from rekindle.snapshot import programs
 
 log = logging.getLogger(__name__)
 
@@ -28,45 +28,33 @@ Packages = dict[str, str]
 _RECORDS = ("RECORD", "PKG-INFO", "METADATA")
 
 
-def installed(interpreter: str = "", extra_path: Iterable[str] = ()) -> Packages:
+def installed(interpreter: str = "") -> Packages:
     """Distributions that ``interpreter`` ("" is this one) would import from.
 
-    ``extra_path`` are directories that the function adds. Raises SnapshotError when another
-    interpreter cannot be asked for its path.
+    Raises SnapshotError when another interpreter cannot be asked for its path.
     """
     packages: Packages = {}
-    for directory in dict.fromkeys([*import_path(interpreter), *extra_path]):
+    for directory in dict.fromkeys(import_path(interpreter)):
         for name, value in _in_directory(directory).items():
             packages.setdefault(name, value)  # the first on the path is the one imported
     return dict(sorted(packages.items()))
 
 
-def digest(packages: Packages) -> str:
-    """One digest of all of them."""
-    text = "\n".join(f"{name} {value}" for name, value in sorted(packages.items()))
-    return xxhash.xxh3_128_hexdigest(text.encode())
-
-
 def import_path(interpreter: str = "") -> list[str]:
     """``sys.path`` of an interpreter without what the current directory or a script adds."""
-    if not interpreter or _same_python(interpreter):
+    # Not by realpath: two virtual environments can share one base interpreter.
+    if not interpreter or os.path.abspath(interpreter) == os.path.abspath(sys.executable):
         return [entry for entry in sys.path if os.path.isabs(entry)]
     info = os.stat(interpreter)
     return list(_ask_path(interpreter, info.st_mtime_ns, info.st_size))
-
-
-def _same_python(interpreter: str) -> bool:
-    # Not by realpath: two virtual environments can share one base interpreter.
-    return os.path.abspath(interpreter) == os.path.abspath(sys.executable)
 
 
 @functools.lru_cache(maxsize=32)
 def _ask_path(interpreter: str, _mtime_ns: int, _size: int) -> tuple[str, ...]:
     command = [interpreter, "-P", "-c", "import sys; print('\\n'.join(sys.path))"]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=30, check=True, cwd="/"
-        )
+        done = programs.run(command, 30, cwd=Path("/"))
+        done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         raise SnapshotError(f"cannot ask {interpreter} for its import path: {error}") from error
     return tuple(line for line in done.stdout.splitlines() if os.path.isabs(line))

@@ -5,6 +5,7 @@ It is not on PyPI; ``rekindle setup criu`` unpacks Debian's package of it into t
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -28,18 +29,16 @@ def present(prefix: Path | None = None) -> bool:
 def images(prefix: Path | None = None) -> ModuleType:
     """The module ``pycriu.images``. Raises CriuNotFoundError, saying what to do.
 
-    Its directory never gets on ``sys.path``: an older protobuf may lie beside it, which crashes the
-    interpreter when it meets the one that is installed.
+    Its directory never gets on ``sys.path``: an older protobuf may lie there, too, which crashes
+    the interpreter when it meets the one that is installed.
     """
     loaded = sys.modules.get("pycriu.images")
     if loaded is not None:
         return loaded
-    site = location(prefix)
-    if site is None:
-        raise CriuNotFoundError("pycriu is not on this machine: run `rekindle setup criu`")
+    site = _site(prefix)
     before = list(sys.path)  # pycriu.images appends itself
     try:
-        _load_package(site / "pycriu")
+        _load("pycriu", site / "pycriu" / "__init__.py")
         return importlib.import_module("pycriu.images")
     except (ImportError, AttributeError, TypeError) as error:
         for name in [name for name in sys.modules if name.partition(".")[0] == "pycriu"]:
@@ -52,16 +51,36 @@ def images(prefix: Path | None = None) -> ModuleType:
         sys.path[:] = before
 
 
-def _load_package(directory: Path) -> None:
-    """Import the package ``pycriu`` from a directory that is not on the path."""
-    spec = importlib.util.spec_from_file_location(
-        "pycriu", directory / "__init__.py", submodule_search_locations=[str(directory)]
-    )
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no package in {directory}")
-    package = importlib.util.module_from_spec(spec)
-    sys.modules["pycriu"] = package
-    spec.loader.exec_module(package)
+@functools.cache
+def rpc() -> ModuleType:
+    """pycriu's ``rpc_pb2``, without the hundred modules that the package would load.
+
+    Raises CriuNotFoundError.
+    """
+    path = _site() / "pycriu" / "rpc_pb2.py"
+    try:
+        return _load("rekindle_criu_rpc_pb2", path)
+    except OSError as error:
+        raise CriuNotFoundError(
+            f"{path} cannot be loaded ({error}): run `rekindle setup criu --force`"
+        ) from error
+
+
+def _load(name: str, path: Path) -> ModuleType:
+    """Import a module, or a package by its ``__init__.py``, from a directory not on the path."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _site(prefix: Path | None = None) -> Path:
+    site = location(prefix)
+    if site is None:
+        raise CriuNotFoundError("pycriu is not on this machine: run `rekindle setup criu`")
+    return site
 
 
 def location(prefix: Path | None = None) -> Path | None:

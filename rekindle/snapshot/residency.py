@@ -1,8 +1,4 @@
-"""How much of a snapshot is in the page cache; reading it ahead, and giving it back.
-
-The kernel tells by cachestat(2) (Linux 6.5), without reading anything. Where it cannot, a sample of
-pages is looked at.
-"""
+"""How much of a snapshot is in the page cache; reading it ahead, and giving it back."""
 
 from __future__ import annotations
 
@@ -14,22 +10,17 @@ from rekindle.linux import files
 
 #: Smaller files are CRIU's notes, not memory.
 _LEAST_BYTES = 64 << 10
-_READ_AHEAD_BYTES = 4 << 20
-_SAMPLES = 64
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes(directory: Path) -> int:
     """Bytes of the large files in ``directory`` that are in the page cache. Raises OSError."""
-    return sum(_resident(fd) for fd in _large(directory))
+    return sum(map(files.cached_bytes, _large(directory)))
 
 
 def read_ahead(directory: Path) -> None:
     """Have the kernel read the large files. Raises OSError."""
     for fd in _large(directory):
-        size = os.fstat(fd).st_size
-        for begin in range(0, size, _READ_AHEAD_BYTES):
-            os.posix_fadvise(fd, begin, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+        files.read_ahead(fd, 0, os.fstat(fd).st_size)
 
 
 def give_back(directory: Path) -> None:
@@ -46,22 +37,3 @@ def _large(directory: Path) -> Iterator[int]:
                 yield fd
             finally:
                 os.close(fd)
-
-
-def _resident(fd: int) -> int:
-    cached = files.cached_bytes(fd)
-    return _sampled(fd) if cached is None else cached
-
-
-def _sampled(fd: int) -> int:
-    size = os.fstat(fd).st_size
-    step = max(_PAGE, size // _SAMPLES)
-    looked = cached = 0
-    buffer = bytearray(1)
-    for offset in range(0, size, step):
-        looked += 1
-        try:
-            cached += os.preadv(fd, [buffer], offset, os.RWF_NOWAIT) > 0
-        except BlockingIOError:
-            continue
-    return size * cached // max(1, looked)

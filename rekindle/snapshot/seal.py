@@ -10,25 +10,24 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from rekindle.exception import CriuNotFoundError, SnapshotCreateError, SnapshotInvalidError
 from rekindle.snapshot import files
 from rekindle.snapshot.manifest import IMAGES, MAPPED, ImageFile, Manifest
 from rekindle.snapshot.mapped import imagefile
-from rekindle.snapshot.mapped.rewrite import NotMappableError, rewrite
+from rekindle.snapshot.mapped.areas import NotMappableError
+from rekindle.snapshot.mapped.rewrite import rewrite
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
 DUMP_LOG = "dump.log"
 #: The name, with random digits, of a symbolic link to the directory that it lies in. The images
-#: name the page files by way of it: if a snapshot is made anew while the earlier one is being
+#: name the page files by way of it: if a snapshot is made again while the earlier one is being
 #: restored, that restore fails for a missing file instead of mapping another process's memory.
 MADE = "made-"
-
-#: Of every file that a snapshot is made of.
-_READ_ONLY = 0o400
 
 
 def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -> None:
@@ -57,7 +56,9 @@ def seal(directory: Path, final: Path, manifest: Manifest, *, libraries: Path) -
     if manifest.mapping:
         _make_read_only(mapped)
         manifest.mapped_links = sorted(
-            path.name for path in mapped.iterdir() if _is_same(path, images / path.name)
+            path.name
+            for path in mapped.iterdir()
+            if (images / path.name).exists() and path.samefile(images / path.name)
         )
         manifest.mapped_files = _describe(mapped, but=manifest.mapped_links)
 
@@ -97,23 +98,15 @@ def _map(directory: Path, final: Path, manifest: Manifest, libraries: Path) -> N
 
 def _make_read_only(directory: Path) -> None:
     for path in directory.iterdir():
-        path.chmod(_READ_ONLY)
+        path.chmod(0o400)
 
 
-def _describe(directory: Path, but: list[str] | None = None) -> dict[str, ImageFile]:
-    left_out = set(but or ())
+def _describe(directory: Path, but: Collection[str] = ()) -> dict[str, ImageFile]:
     return {
         path.name: ImageFile(path.stat().st_size, files.hash_file(path, sync=True))
         for path in sorted(directory.iterdir())
-        if path.name not in left_out
+        if path.name not in but
     }
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    try:
-        return path.samefile(other)
-    except FileNotFoundError:
-        return False
 
 
 def _map_huge_pages() -> bool:

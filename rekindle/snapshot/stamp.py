@@ -73,13 +73,8 @@ def write(directory: Path, looked: Look, *, verified: float | None = None, bad: 
 def read(directory: Path) -> Stamp:
     """The stamp of a snapshot."""
     try:
-        raw = json.loads((directory / NAME).read_text(encoding="utf-8"))
-        return Stamp(
-            str(raw["boot"]), float(raw["verified"]), dict(raw["files"]), str(raw.get("bad", ""))
-        )
-    except FileNotFoundError:
-        return Stamp()
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return Stamp(**files.recall(directory / NAME))
+    except TypeError as error:
         log.warning("stamp unreadable", extra=kv(path=directory, reason=error))
         return Stamp()
 

@@ -24,13 +24,13 @@ from rekindle.linux.files import try_lock
 from rekindle.snapshot import budget, content, files, key, stamp, use
 from rekindle.snapshot.budget import Candidate
 from rekindle.snapshot.entry import Entry, Removal, Snapshot, Usage
-from rekindle.snapshot.files import Inode, locked
+from rekindle.snapshot.files import locked
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.use import Pin
 from rekindle.wire.logs import kv
 
-__all__ = ["Entry", "Pin", "Removal", "Snapshot", "SnapshotStore", "Usage"]
+__all__ = ["Entry", "Snapshot", "SnapshotStore"]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ _TRASH = ".trash-"
 #: For annotations: the store's own ``list`` hides the builtin one there.
 _Words = list[str]
 _Removals = list[Removal]
-_Scanned = list[tuple[Entry, dict[int, Inode]]]
 
 
 class SnapshotStore:
@@ -68,6 +67,10 @@ class SnapshotStore:
         path = self.root / key
         try:
             info = os.stat(path / MANIFEST)
+            seen = (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+            kept = self._manifests.get(key)
+            if kept is None or kept[0] != seen:
+                kept = self._manifests[key] = (seen, _read_manifest(key, path / MANIFEST))
         except FileNotFoundError:
             if path.is_dir():
                 raise SnapshotInvalidError(f"snapshot {key}: its manifest is missing") from None
@@ -76,20 +79,11 @@ class SnapshotStore:
             raise SnapshotInvalidError(
                 f"snapshot {key}: its manifest cannot be read: {error.strerror}"
             ) from error
-        seen = (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-        kept = self._manifests.get(key)
-        if kept is None or kept[0] != seen:
-            kept = (seen, _read_manifest(key, path / MANIFEST))
-            self._manifests[key] = kept
         return Snapshot(key, path, kept[1])
 
     def list(self) -> list[Entry]:
         """Everything in the store, newest first, what cannot be read included."""
-        return [entry for entry, _found in self.scan()]
-
-    def scan(self) -> _Scanned:
-        """The entries with the files of each, by inode number."""
-        scanned: _Scanned = []
+        entries = []
         for path in self.root.iterdir():
             if not _KEY.match(path.name):
                 continue
@@ -101,21 +95,22 @@ class SnapshotStore:
                 created = snapshot.manifest.created
             except SnapshotInvalidError as error:
                 problem, created = str(error), _mtime(path)
-            found = files.inodes(path)
-            common = content.shared(self.root, found)
+            inodes = files.inodes(path)
+            common = content.shared(self.root, inodes)
             entry = Entry(
                 key=path.name,
                 path=path,
-                size_bytes=sum(inode.disk_bytes for inode in found.values()),
-                shared_bytes=sum(found[number].disk_bytes for number in common),
+                size_bytes=sum(inode.disk_bytes for inode in inodes.values()),
+                shared_bytes=sum(inodes[number].disk_bytes for number in common),
                 created=created,
                 last_used=use.last(path) or created,
                 in_use=use.is_pinned(path),
                 snapshot=snapshot,
                 problem=problem,
+                inodes=inodes,
             )
-            scanned.append((entry, found))
-        return sorted(scanned, key=lambda item: item[0].created, reverse=True)
+            entries.append(entry)
+        return sorted(entries, key=lambda entry: entry.created, reverse=True)
 
     def resolve(self, prefix: str) -> str:
         """The one key that begins with ``prefix`` (``sn-`` may be left out).
@@ -140,7 +135,7 @@ class SnapshotStore:
         return None
 
     def reasons(self, ingredients: Ingredients, refused: str = "") -> _Words:
-        """Why a snapshot of these ingredients has to be made anew, in words.
+        """Why a snapshot of these ingredients has to be made again, in words.
 
         ``refused`` is why the one of the same name was refused, if it was.
         """
@@ -153,13 +148,13 @@ class SnapshotStore:
 
     def usage(self) -> Usage:
         """How much is stored, may be stored, and fits. Raises InvalidError for a bad budget."""
-        scanned = self.scan()
-        inodes = {number: inode for _entry, found in scanned for number, inode in found.items()}
+        entries = self.list()
+        inodes = {number: one for entry in entries for number, one in entry.inodes.items()}
         total = sum(inode.disk_bytes for inode in inodes.values())
         return Usage(
-            snapshots=len(scanned),
+            snapshots=len(entries),
             size_bytes=total,
-            shared_bytes=sum(entry.size_bytes for entry, _found in scanned) - total,
+            shared_bytes=sum(entry.size_bytes for entry in entries) - total,
             budget_bytes=budget.of_store(self.root),
             free_bytes=shutil.disk_usage(self.root).free,
         )
@@ -204,7 +199,7 @@ class SnapshotStore:
         """Remove snapshots, least recently used first, until the rest is within the budget.
 
         The budget is the store's own unless given. None that is pinned or in ``keep`` goes; what
-        cannot be read goes first. ``dry_run`` tells what would go. Raises InvalidError for a bad
+        cannot be read goes first. ``dry_run`` reports what would go. Raises InvalidError for a bad
         budget in the environment.
         """
         limit = budget.of_store(self.root) if budget_bytes is None else budget_bytes
@@ -213,11 +208,10 @@ class SnapshotStore:
         removals: _Removals = []
         staying = set(keep)
         while True:
-            scanned = self.scan()
+            entries = {entry.key: entry for entry in self.list()}
             chosen = budget.to_remove(
-                (_candidate(entry, found, staying) for entry, found in scanned), limit
+                (_candidate(entry, staying) for entry in entries.values()), limit
             )
-            entries = {entry.key: entry for entry, _found in scanned}
             for candidate in chosen:
                 entry = entries[candidate.key]
                 freed: int | None = entry.size_bytes - entry.shared_bytes
@@ -226,17 +220,17 @@ class SnapshotStore:
                 if freed is None:
                     staying.add(entry.key)  # look for another one in its place
                     continue
-                removals.append(Removal.of(entry, freed))
+                removals.append(Removal(entry, freed))
                 if not dry_run:
                     log.info(
                         "snapshot removed to make room",
-                        extra=kv(key=entry.key, function=removals[-1].function, freed=freed),
+                        extra=kv(key=entry.key, function=entry.function, freed=freed),
                     )
             if dry_run or not chosen:
                 return removals
 
     def _remove_unless_pinned(self, key: str) -> int | None:
-        """Remove a snapshot, unless somebody has pinned it: None then, else the bytes freed."""
+        """Remove a snapshot, unless it is pinned: None then, else the bytes freed."""
         path = self.root / key
         with locked(self.root), use.claim(path) as free:
             if not free:
@@ -300,10 +294,6 @@ def _read_manifest(key: str, path: Path) -> Manifest:
         manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise SnapshotInvalidError(f"snapshot {key}: its manifest is not text") from None
-    except OSError as error:
-        raise SnapshotInvalidError(
-            f"snapshot {key}: its manifest cannot be read: {error.strerror}"
-        ) from error
     except SnapshotInvalidError as error:
         raise SnapshotInvalidError(f"snapshot {key}: {error}") from None
     if manifest.key != key:
@@ -311,11 +301,11 @@ def _read_manifest(key: str, path: Path) -> Manifest:
     return manifest
 
 
-def _candidate(entry: Entry, found: dict[int, Inode], staying: set[str]) -> Candidate:
+def _candidate(entry: Entry, staying: set[str]) -> Candidate:
     return Candidate(
         entry.key,
         entry.last_used if entry.snapshot else 0.0,
-        {number: inode.disk_bytes for number, inode in found.items()},
+        {number: inode.disk_bytes for number, inode in entry.inodes.items()},
         in_use=entry.in_use or entry.key in staying,
     )
 

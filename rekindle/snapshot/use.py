@@ -1,6 +1,6 @@
 """Who uses a snapshot, and when it was used last.
 
-Both hang on one empty file beside the images. Its time is that of the last use; a shared flock on
+Both hang on one empty file next to the images. Its time is that of the last use; a shared flock on
 it is a pin, which goes with the process that holds it, however that ends.
 """
 
@@ -11,8 +11,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rekindle.linux import files
 
@@ -31,17 +29,6 @@ class Pin:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 def begin(directory: Path) -> None:
@@ -85,14 +72,14 @@ def pin(directory: Path) -> Pin | None:
 
 @contextlib.contextmanager
 def claim(directory: Path) -> Iterator[bool]:
-    """Keep others from pinning the snapshot in the block; False when somebody has pinned it.
+    """Keep others from pinning the snapshot in the block; False when it is pinned.
 
     Whoever waits for a pin gets it after the block, if the snapshot is still there.
     """
     try:
         fd = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        yield True  # without the file nobody can
+        yield True  # without the file no one can
         return
     try:
         yield files.try_lock(fd)
@@ -101,6 +88,6 @@ def claim(directory: Path) -> Iterator[bool]:
 
 
 def is_pinned(directory: Path) -> bool:
-    """Whether somebody holds a pin at this moment."""
+    """Whether a pin is held at this moment."""
     with claim(directory) as free:
         return not free

@@ -30,17 +30,21 @@ def validate(snapshot: Snapshot, ingredients: Ingredients) -> None:
 
     All files are read and hashed, unless the stamp of an earlier full verification still holds.
     """
-    _check_ingredients(snapshot, ingredients)
-    _check_rest(snapshot, full=True)
+    made_from = snapshot.manifest.ingredients
+    # A processor that can do more than the snapshot asks for is no reason.
+    adapted = dataclasses.replace(made_from, cpu_features=ingredients.cpu_features)
+    _refuse(snapshot, key.machine_differences(made_from, ingredients))
+    _refuse(snapshot, key.differences(adapted, ingredients))
+    _check_files(snapshot, full=True)
 
 
 def validate_here(snapshot: Snapshot, machine: Machine, *, full: bool = False) -> None:
-    """The same for one who knows the machine alone, not the function's present code.
+    """The same where the machine alone is known, not the function's present code.
 
     Without ``full`` the content of files is not read, just their presence and size.
     """
-    _check_machine(snapshot, machine)
-    _check_rest(snapshot, full=full)
+    _refuse(snapshot, key.machine_differences(snapshot.manifest.ingredients, machine))
+    _check_files(snapshot, full=full)
 
 
 def validate_images(snapshot: Snapshot) -> None:
@@ -56,25 +60,15 @@ def _invalid(snapshot: Snapshot, reason: str) -> SnapshotInvalidError:
     return SnapshotInvalidError(f"snapshot {snapshot.key}: {reason}")
 
 
-def _check_machine(snapshot: Snapshot, machine: Machine) -> None:
-    reasons = key.machine_differences(snapshot.manifest.ingredients.machine(), machine)
+def _refuse(snapshot: Snapshot, reasons: list[str]) -> None:
     if reasons:
         raise _invalid(snapshot, reasons[0])
 
 
-def _check_ingredients(snapshot: Snapshot, ingredients: Ingredients) -> None:
-    made_from = snapshot.manifest.ingredients
-    _check_machine(snapshot, ingredients.machine())
-    # A processor that can do more than the snapshot asks for is no reason.
-    made_from = dataclasses.replace(made_from, cpu_features=ingredients.cpu_features)
-    reasons = key.differences(made_from, ingredients)
-    if reasons:
-        raise _invalid(snapshot, reasons[0])
-
-
-def _check_rest(snapshot: Snapshot, *, full: bool) -> None:
+def _check_files(snapshot: Snapshot, *, full: bool) -> None:
     _check_presence(snapshot)
-    _check_loaded_files(snapshot)
+    if reason := changed_file(snapshot.manifest.loaded_files):
+        raise _invalid(snapshot, reason)
     if full:
         _check_content(snapshot)
 
@@ -120,14 +114,6 @@ def _look(snapshot: Snapshot, part: str, name: str) -> os.stat_result:
         raise _invalid(snapshot, f"{_KIND[part]} {name}: {error.strerror}") from error
 
 
-def _check_loaded_files(snapshot: Snapshot) -> None:
-    reason = changed_file(
-        {p: (item.size, item.mtime_ns) for p, item in snapshot.manifest.loaded_files.items()}
-    )
-    if reason:
-        raise _invalid(snapshot, reason)
-
-
 def changed_file(loaded: Mapping[str, Sequence[int]]) -> str:
     """The first loaded file that is not what it was, and how; "" when all are unchanged.
 
@@ -138,7 +124,7 @@ def changed_file(loaded: Mapping[str, Sequence[int]]) -> str:
             info = os.stat(path)
         except OSError as error:
             return f"loaded file {path} is gone: {error.strerror}"
-        if [info.st_size, info.st_mtime_ns] != list(wanted):
+        if (info.st_size, info.st_mtime_ns) != tuple(wanted):
             return f"loaded file {path} changed"
     return ""
 
@@ -166,7 +152,7 @@ def _is_stamped(snapshot: Snapshot) -> bool:
 
 
 def read_all(snapshot: Snapshot, *, direct: bool = False) -> int:
-    """Read and hash every file, whatever its stamp says, and stamp it anew; bytes read.
+    """Read and hash every file, whatever its stamp says, and stamp it again; bytes read.
 
     ``direct`` reads what is on the disk, past the page cache, where the file system can. Raises
     SnapshotInvalidError; wrong content is remembered, and the snapshot not restored again.

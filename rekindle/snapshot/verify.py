@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from rekindle.exception import SnapshotError, SnapshotInvalidError
-from rekindle.snapshot import stamp, validate
+from rekindle.snapshot import programs, stamp, validate
 from rekindle.snapshot.store import SnapshotStore
 
 log = logging.getLogger(__name__)
@@ -87,27 +87,14 @@ def verify_one(store: SnapshotStore) -> Finding | None:
 def verify_one_in_background(
     store: SnapshotStore, timeout_s: float = BACKGROUND_TIMEOUT_S
 ) -> Finding | None:
-    """The same in a process of its own, which gets disk and processor when nobody else wants them.
+    """The same in a process of its own, which gets disk and processor that no other wants.
 
     Blocks: call it in a thread. The process ends with this one. Raises SnapshotError when it fails
     or takes longer than ``timeout_s``.
     """
+    verifier = [sys.executable, "-P", "-m", "rekindle.snapshot.verify"]
     try:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "rekindle.snapshot.verify",
-                str(store.root),
-                str(os.getpid()),
-            ],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        done = programs.run([*verifier, str(store.root), str(os.getpid())], timeout_s)
     except subprocess.TimeoutExpired:
         raise SnapshotError(f"verification took longer than {timeout_s:g} s") from None
     if done.returncode:

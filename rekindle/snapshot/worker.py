@@ -7,13 +7,9 @@ together and takes them apart: who runs the worker, and where, is the caller's a
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
-from rekindle.exception import CriuNotFoundError
 from rekindle.snapshot import pycriu
 from rekindle.snapshot.criu import Criu
 
@@ -38,9 +34,7 @@ def worker_argv(criu: Criu) -> list[str]:
     return [*criu.argv, "swrk", str(CHANNEL_FD)]
 
 
-def restore_request(
-    *, control_pipe: str, log_name: str, verbosity: int = 1, unprivileged: bool = False
-) -> bytes:
+def restore_request(*, control_pipe: str, log_name: str, unprivileged: bool) -> bytes:
     """The order to restore the images behind ``IMAGES_FD``, detached.
 
     ``control_pipe`` is the pipe as it was named in the dump, ``pipe:[1234]``; the worker's
@@ -48,15 +42,14 @@ def restore_request(
     log goes to ``log_name`` in the directory behind ``WORK_FD``. Raises CriuNotFoundError when the
     message classes are missing.
     """
-    rpc: Any = _rpc()
+    rpc: Any = pycriu.rpc()
     request = rpc.criu_req(type=rpc.RESTORE)
     options = request.opts
     options.images_dir_fd = IMAGES_FD
     options.work_dir_fd = WORK_FD
     options.log_file = log_name
-    options.log_level = verbosity
-    if unprivileged:
-        options.unprivileged = True
+    options.log_level = 1
+    options.unprivileged = unprivileged
     # Cgroups are set by whoever places the runner.
     options.manage_cgroups = True
     options.manage_cgroups_mode = rpc.IGNORE
@@ -70,21 +63,6 @@ def read_answer(data: bytes) -> Answer:
     """The worker's answer; an empty one means that it died."""
     if not data:
         return Answer(False, "CRIU died")
-    response = _rpc().criu_resp()
+    response = pycriu.rpc().criu_resp()
     response.ParseFromString(data)
     return Answer(response.success, response.cr_errmsg.strip())
-
-
-@functools.cache
-def _rpc() -> ModuleType:
-    """pycriu's ``rpc_pb2``, without the hundred modules that the package would load."""
-    site = pycriu.location()
-    if site is None:
-        raise CriuNotFoundError("pycriu is not on this machine: run `rekindle setup criu`")
-    path = site / "pycriu" / "rpc_pb2.py"
-    spec = importlib.util.spec_from_file_location("rekindle_criu_rpc_pb2", path)
-    if spec is None or spec.loader is None:
-        raise CriuNotFoundError(f"{path} cannot be loaded: run `rekindle setup criu --force`")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -2,7 +2,7 @@
 
 On a cold page cache each first touch is a disk read: of the snapshot's page files, and of the
 libraries that the process has mapped. What runners touched in their first call is read off their
-page tables and kept beside the snapshot; the next restore reads it ahead, in file order. A hint,
+page tables and kept with the snapshot; the next restore reads it ahead, in file order. A hint,
 not data: a missing or broken one costs time, nothing else.
 """
 
@@ -18,19 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.linux import maps
+from rekindle.linux.files import PAGE_BYTES, SAMPLES, is_cached, read_ahead
 from rekindle.snapshot import files
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
 NAME = "working-set.json"
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: Ranges with a smaller gap between them are read as one: a seek costs more than the gap.
 JOIN_BYTES = 128 << 10
-#: How much is asked for at a time.
-_READ_AHEAD_BYTES = 4 << 20
-#: Pages looked at to tell whether a file is in the page cache.
-_SAMPLES = 64
 
 # /proc/PID/pagemap: 64 bits a page (Documentation/admin-guide/mm/pagemap.rst).
 # Bit 63: present, bit 62: swapped.
@@ -92,12 +88,9 @@ def _touched(pagemap: int, start: int, end: int, offset: int) -> Iterator[Range]
         # The highest byte of each entry has the bits; a pattern finds the runs without a loop that
         # would keep the agent from its other work.
         for run in _PRESENT_OR_SWAPPED.finditer(entries[_HIGHEST_BYTE::8]):
-            yield _range(page + run.start(), page + run.end(), start, offset)
+            begin, end_of_run = ((page + one) * PAGE_BYTES for one in run.span())
+            yield offset + begin - start, end_of_run - begin
         page += count
-
-
-def _range(first: int, after: int, start: int, offset: int) -> Range:
-    return offset + first * PAGE_BYTES - start, (after - first) * PAGE_BYTES
 
 
 def _join(ranges: list[Range]) -> list[Range]:
@@ -112,25 +105,19 @@ def _join(ranges: list[Range]) -> list[Range]:
 
 
 def save(directory: Path, working_set: WorkingSet) -> None:
-    """Keep it beside a snapshot. Raises OSError."""
+    """Keep it with a snapshot. Raises OSError."""
     files.write_durably(directory / NAME, json.dumps(working_set.ranges))
 
 
 def load(directory: Path) -> WorkingSet | None:
-    """The one that is kept beside a snapshot; None when there is none that can be read."""
+    """The one that is kept with a snapshot; None when there is none that can be read."""
+    raw = files.recall(directory / NAME)
     try:
-        raw = json.loads((directory / NAME).read_text())
-        return WorkingSet(
-            {
-                str(name): [(int(offset), int(length)) for offset, length in ranges]
-                for name, ranges in raw.items()
-            }
-        )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        ranges = {name: [(int(at), int(size)) for at, size in one] for name, one in raw.items()}
+    except (ValueError, TypeError) as error:
         log.warning("working set unreadable", extra=kv(path=directory, reason=error))
         return None
+    return WorkingSet(ranges) if ranges else None
 
 
 def prefetch(directory: Path, working_set: WorkingSet) -> int:
@@ -147,40 +134,28 @@ def prefetch(directory: Path, working_set: WorkingSet) -> int:
             continue
         try:
             if not _is_cached(fd, ranges):
-                asked += _ask_for(fd, ranges)
+                for offset, length in ranges:
+                    read_ahead(fd, offset, length)
+                asked += sum(length for _offset, length in ranges)
         finally:
             os.close(fd)
     return asked
 
 
 def _is_cached(fd: int, ranges: list[Range]) -> bool:
-    """Whether a sample of the pages is in the page cache, found out without waiting for the disk.
+    """Whether a sample of the pages is in the page cache.
 
     A read that does not wait still starts the kernel's read-ahead; without the advice, one miss
     would bring in, and so answer for, the samples after it.
     """
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
     total = sum(length for _offset, length in ranges)
-    step = max(PAGE_BYTES, total // _SAMPLES)
-    buffer = bytearray(1)
+    step = max(PAGE_BYTES, total // SAMPLES)
     position = 0  # within the ranges laid end to end
     for offset, length in ranges:
         while position < length:
-            try:
-                if os.preadv(fd, [buffer], offset + position, os.RWF_NOWAIT) == 0:
-                    return False
-            except BlockingIOError:
+            if not is_cached(fd, offset + position):
                 return False
             position += step
         position -= length
     return True
-
-
-def _ask_for(fd: int, ranges: list[Range]) -> int:
-    asked = 0
-    for offset, length in ranges:
-        for begin in range(offset, offset + length, _READ_AHEAD_BYTES):
-            size = min(_READ_AHEAD_BYTES, offset + length - begin)
-            os.posix_fadvise(fd, begin, size, os.POSIX_FADV_WILLNEED)
-            asked += size
-    return asked

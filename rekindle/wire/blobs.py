@@ -64,14 +64,10 @@ def store_url(instance: Path, environ: Mapping[str, str] | None = None) -> str:
 
 def threshold_bytes(environ: Mapping[str, str] | None = None) -> int:
     """``$REKINDLE_BLOB_THRESHOLD_BYTES``; 0: everything travels inline. Raises InvalidError."""
-    return _bytes("REKINDLE_BLOB_THRESHOLD_BYTES", DEFAULT_THRESHOLD_BYTES, environ)
-
-
-def _bytes(name: str, default: int, environ: Mapping[str, str] | None) -> int:
     environ = os.environ if environ is None else environ
-    text = environ.get(name) or str(default)
+    text = environ.get("REKINDLE_BLOB_THRESHOLD_BYTES") or str(DEFAULT_THRESHOLD_BYTES)
     if not text.isdecimal():
-        raise InvalidError(f"{name}={text!r} must be bytes, 0 or more")
+        raise InvalidError(f"REKINDLE_BLOB_THRESHOLD_BYTES={text!r} must be bytes, 0 or more")
     return int(text)
 
 

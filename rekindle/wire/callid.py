@@ -1,7 +1,7 @@
 """Names of apps and calls: made by the client, so that a request can be sent twice.
 
-Those of calls are dated: that tells a call whose results were kept for their time from one that
-never was. Standard library only.
+Those of calls are dated: a call whose results were kept for their time is no unknown one.
+Standard library only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The frames of direct calls: a client and the runner that it leases, over a connected socket.
 
 Small and of fixed shape, since making and reading them is most of what a small call costs. Values
-travel inline or by a memory file (wire/shared.py) whose descriptor rides along. Every frame tells
+travel inline or by a memory file (wire/shared.py) whose descriptor rides along. Every frame says
 which memory files of the other end are no longer seen here (wire/reuse.py). Standard library only:
 runners import this. Both ends block; one call at a time is on its way.
 """
@@ -34,8 +34,8 @@ WELCOME = b"+"
 #: Flags of a call. Those above SHARED are its depth (execution/nesting.py).
 SHARED = 1  # its value is in the memory file whose descriptor rides along
 _DEPTH_SHIFT = 1
-#: Flag of a reply, beside SHARED.
-PRINTED = 2  # something was printed: a mark in the log tells when all of it has come
+#: Flag of a reply, next to SHARED.
+PRINTED = 2  # something was printed: a mark in the log says when all of it has come
 
 #: Statuses of a reply.
 OK, FAILED, CANCELLED = 0, 1, 2
@@ -92,7 +92,7 @@ def send_call(
 ) -> None:
     """Send a call. Raises OSError when not all of it was accepted: then it will not run.
 
-    ``gone``: memory files of the runner that are no longer seen here; what is told is taken out.
+    ``gone``: memory files of the runner that are no longer seen here; what is sent is taken out.
     """
     raw_id, raw_method = call_id.encode(), method.encode()
     flags = depth << _DEPTH_SHIFT | (0 if packed.file is None else SHARED)
@@ -163,7 +163,7 @@ def parse_reply(data: memoryview, fd: int) -> ReplyFrame:
 
 
 def reply_bytes(data: bytes | bytearray) -> int:
-    """How long the reply frame is that begins with ``data``; 0 while that cannot be told."""
+    """How long the reply frame is that begins with ``data``; 0 while that is not known."""
     return _REPLY.size + int(_REPLY.unpack_from(data)[0]) if len(data) >= _REPLY.size else 0
 
 
@@ -194,7 +194,7 @@ def descriptor(ancillary: list[tuple[int, int, bytes]]) -> int:
 
 
 def _take_numbers(gone: deque[int]) -> tuple[int, bytes]:
-    """What a frame can tell of them; others are added on other threads meanwhile."""
+    """What a frame can report of them; others are added on other threads meanwhile."""
     taken = [gone.popleft() for _ in range(min(len(gone), _NUMBERS))]
     return len(taken), b"".join(map(_NUMBER.pack, taken))
 

@@ -16,33 +16,27 @@ from rekindle import exception
 #: Trailing metadata: the name of the exception in ``rekindle.exception``.
 ERROR_TYPE_KEY = "rekindle-error-type"
 
+#: Of two types with one code, the first is what a status means that no rekindle peer made.
 _CODE_OF: dict[type[exception.Error], grpc.StatusCode] = {
     exception.InvalidError: grpc.StatusCode.INVALID_ARGUMENT,
     exception.NotFoundError: grpc.StatusCode.NOT_FOUND,
+    exception.OutputExpiredError: grpc.StatusCode.NOT_FOUND,
     exception.VersionError: grpc.StatusCode.FAILED_PRECONDITION,
     exception.ExecutionError: grpc.StatusCode.FAILED_PRECONDITION,
-    exception.RequestSizeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     exception.ResourceExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    exception.RequestSizeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     exception.AuthError: grpc.StatusCode.UNAUTHENTICATED,
-    exception.ServiceError: grpc.StatusCode.UNAVAILABLE,
     exception.ConnectionError: grpc.StatusCode.UNAVAILABLE,
+    exception.ServiceError: grpc.StatusCode.UNAVAILABLE,
     exception.TimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
-    exception.OutputExpiredError: grpc.StatusCode.NOT_FOUND,
     exception.InternalFailure: grpc.StatusCode.INTERNAL,
 }
 
 _TYPE_OF: dict[grpc.StatusCode, type[exception.Error]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: exception.InvalidError,
+    **{code: kind for kind, code in reversed(_CODE_OF.items())},
     grpc.StatusCode.OUT_OF_RANGE: exception.InvalidError,
-    grpc.StatusCode.NOT_FOUND: exception.NotFoundError,
-    grpc.StatusCode.FAILED_PRECONDITION: exception.VersionError,
     grpc.StatusCode.UNIMPLEMENTED: exception.VersionError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: exception.ResourceExhaustedError,
-    grpc.StatusCode.UNAUTHENTICATED: exception.AuthError,
     grpc.StatusCode.PERMISSION_DENIED: exception.AuthError,
-    grpc.StatusCode.UNAVAILABLE: exception.ConnectionError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: exception.TimeoutError,
-    grpc.StatusCode.INTERNAL: exception.InternalFailure,
 }
 
 
@@ -50,12 +44,8 @@ def to_status(
     error: exception.Error,
 ) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
     """Code, detail text and trailing metadata that carry ``error`` to a peer."""
-    for kind in type(error).__mro__:
-        code = _CODE_OF.get(kind)
-        if code is not None:
-            break
-    else:
-        code = grpc.StatusCode.INTERNAL
+    codes = (_CODE_OF[kind] for kind in type(error).__mro__ if kind in _CODE_OF)
+    code = next(codes, grpc.StatusCode.INTERNAL)
     return code, str(error), ((ERROR_TYPE_KEY, type(error).__name__),)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import types
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,23 +54,19 @@ def pickle_parts(exc: BaseException, limit_bytes: int) -> bytes:
         data = _pickle_parts(exc, limit_bytes)
         if len(data) > limit_bytes:
             data = _pickle_parts(exc, _PART_BYTES)
-        made = pickle.loads(data)
-        if isinstance(exc, BaseExceptionGroup):
-            made.with_members(exc.exceptions)
+        pickle.loads(data).make(exc.exceptions if isinstance(exc, BaseExceptionGroup) else None)
     except BaseException:  # noqa: BLE001 (then only its text travels)
         return b""
     return data
 
 
 def _pickle_parts(exc: BaseException, part_bytes: int) -> bytes:
-    state = _carried(vars(exc), part_bytes)
-    slots = _carried(_slots(exc), part_bytes)
+    given = exc.args
     if isinstance(exc, BaseExceptionGroup):
-        # ``args`` has the members; they travel by themselves.
-        further = tuple(_argument(arg, part_bytes) for arg in exc.args[2:])
-        return dumps(Group(type(exc), _argument(exc.message, part_bytes), further, state, slots))
-    args = tuple(_argument(arg, part_bytes) for arg in exc.args)
-    return dumps(_Single(type(exc), args, state, slots))
+        given = (exc.message, *given[2:])  # the members travel by themselves
+    args = tuple(_argument(arg, part_bytes) for arg in given)
+    state, slots = (_carried(part, part_bytes) for part in (vars(exc), _slots(exc)))
+    return dumps(Parts(type(exc), args, state, slots))
 
 
 def _carried(state: dict[str, Any], part_bytes: int) -> dict[str, Any]:
@@ -117,45 +113,27 @@ def _slots(exc: BaseException) -> dict[str, Any]:
 
 
 @dataclass
-class _Single:
-    """Pickles to a call that makes the exception."""
+class Parts:
+    """What makes an exception; of a group, ``args`` is without its members."""
 
     cls: type[BaseException]
     args: tuple[Any, ...]
     state: dict[str, Any]
     slots: dict[str, Any]
 
-    def __reduce__(self) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
-        return _from_parts, (self.cls, self.args, self.state, self.slots)
-
-
-@dataclass
-class Group:
-    """A group of exceptions, whose members are not there yet."""
-
-    cls: type[BaseExceptionGroup[Any]]
-    message: str
-    further: tuple[Any, ...]
-    state: dict[str, Any]
-    slots: dict[str, Any]
-
-    def with_members(self, members: Any) -> BaseException:
-        """The group."""
-        made = BaseExceptionGroup.__new__(self.cls, self.message, list(members))
-        object.__setattr__(made, "args", (self.message, list(members), *self.further))
-        _set(made, self.state, self.slots)
-        return made
-
-
-def _from_parts(
-    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], slots: dict[str, Any]
-) -> BaseException:
-    # Not the user's __new__, which may take other arguments, too.
-    base = next(one for one in cls.__mro__ if not one.__flags__ & _HEAP_TYPE)
-    exc: BaseException = base.__new__(cls, *args)
-    object.__setattr__(exc, "args", args)  # past a __setattr__ of the user's
-    _set(exc, state, slots)
-    return exc
+    def make(self, members: Sequence[BaseException] | None) -> BaseException:
+        """The exception; ``members`` where it is a group."""
+        args = given = self.args
+        if members is None:
+            # Not the user's __new__, which may take other arguments, too.
+            base = next(one for one in self.cls.__mro__ if not one.__flags__ & _HEAP_TYPE)
+        else:
+            base, given = BaseExceptionGroup, (args[0], list(members))
+            args = (*given, *args[1:])
+        exc: BaseException = base.__new__(self.cls, *given)
+        object.__setattr__(exc, "args", args)  # past a __setattr__ of the user's
+        _set(exc, self.state, self.slots)
+        return exc
 
 
 def _set(exc: BaseException, state: dict[str, Any], slots: dict[str, Any]) -> None:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rekindle.exception import RemoteError, RemoteExitError
-from rekindle.wire.exceptionparts import pickle_parts, pickle_whole
+from rekindle.wire.exceptionparts import Parts, pickle_parts, pickle_whole
 from rekindle.wire.serialization import safe_repr, type_name
 from rekindle.wire.usercode import came_by_signal, text_of
 
 _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Frames of these at the top of a traceback say nothing about the user's program.
 _MACHINERY = (_PACKAGE_DIR, "<frozen importlib")
-#: Exceptions that travel with one; the text tells of those beyond.
+#: Exceptions that travel with one; the text mentions those beyond.
 _MAX_LINKED = 500
 #: The texts of a record, in characters; what is beyond is left out of the middle, and it is said.
 MAX_MESSAGE = 64 * 1024
@@ -34,8 +34,7 @@ MAX_PICKLE_BYTES = 16 << 20
 _Node = tuple[bytes, str, str, list[int] | None, int, int, bool]
 
 
-@dataclass(frozen=True)
-class ExceptionRecord:
+class ExceptionRecord(NamedTuple):
     """An exception on its way to the caller.
 
     ``data`` is it and those that it is linked to, pickled; ``type_name`` is dotted.
@@ -45,6 +44,14 @@ class ExceptionRecord:
     type_name: str
     message: str
     traceback: str
+
+    def description(self) -> dict[str, str]:
+        """All but the pickle, by the names that it has in frames."""
+        return {
+            "error_type": self.type_name,
+            "message": self.message,
+            "traceback": self.traceback,
+        }
 
 
 class RemoteTraceback(Exception):
@@ -210,13 +217,9 @@ def _rebuild(record: ExceptionRecord) -> BaseException:
             raise
         reason = f"it could not be unpickled here ({type(error).__name__}: {text_of(error)})"
         return _as_text(record.type_name, record.message, reason)
-    for exc, (_, _, _, _, cause, context, suppressed) in zip(made, nodes, strict=True):
-        _link(
-            exc,
-            made[cause] if cause >= 0 else None,
-            made[context] if context >= 0 else None,
-            suppressed,
-        )
+    linked = [*made, None]  # the last one for -1
+    for exc, (*_, cause, context, suppressed) in zip(made, nodes, strict=True):
+        _link(exc, linked[cause], linked[context], suppressed)
         if isinstance(exc, RemoteExitError):
             exc.original = exc.__cause__
     return made[0]
@@ -262,8 +265,9 @@ def _make(node: _Node, members: list[BaseException] | None) -> BaseException:
     reason = "it could not be pickled remotely"
     if data:
         try:
-            loaded = pickle.loads(data)
-            exc = loaded if members is None else loaded.with_members(members)
+            exc = pickle.loads(data)
+            if isinstance(exc, Parts):
+                exc = exc.make(members)
             if isinstance(exc, BaseException):
                 return exc
             reason = f"it unpickled to a {type(exc).__name__}"

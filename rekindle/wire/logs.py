@@ -12,7 +12,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
 from types import TracebackType
 
 _PLAIN = re.compile(r"^[\w./:@+,%-]+$")
@@ -31,12 +30,18 @@ def _quote(value: object) -> str:
     return f'"{escaped}"'
 
 
-class _Formatter(logging.Formatter):
-    def __init__(self, component: str) -> None:
+class LineFormatter(logging.Formatter):
+    """Always one line: ``ts=... level=... component=... event="..." key=value ...``.
+
+    Or the same as a JSON object, in which numbers and truth values stay what they are.
+    """
+
+    def __init__(self, component: str, *, as_json: bool) -> None:
         super().__init__()
         self._component = component
+        self._as_json = as_json
 
-    def _pairs(self, record: logging.LogRecord) -> dict[str, object]:
+    def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         pairs: dict[str, object] = {
             "ts": f"{when}.{int(record.msecs):03d}Z",
@@ -49,35 +54,21 @@ class _Formatter(logging.Formatter):
             pairs |= {f"{key}_" if key in _OWN else key: value for key, value in fields.items()}
         if record.exc_info:
             pairs["traceback"] = self.formatException(record.exc_info)
-        return pairs
+        if self._as_json:
+            return json.dumps(pairs, default=str, ensure_ascii=False)
+        return " ".join(f"{key}={_quote(value)}" for key, value in pairs.items())
 
 
-class KeyValueFormatter(_Formatter):
-    """``ts=... level=... component=... event="..." key=value ...``, always one line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return " ".join(f"{key}={_quote(value)}" for key, value in self._pairs(record).items())
-
-
-class JsonFormatter(_Formatter):
-    """The same as a JSON object. Numbers and truth values stay what they are."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(self._pairs(record), default=str, ensure_ascii=False)
-
-
-def configure(component: str, environ: Mapping[str, str] | None = None) -> None:
+def configure(component: str) -> None:
     """Send every log line of this process to standard error, one line each.
 
     ``REKINDLE_LOG_FORMAT`` (kv or json) says how, ``REKINDLE_LOG_LEVEL`` (debug, info, warning or
     error) from which level on. Where one of them is unknown, the first line says so.
     """
-    env = os.environ if environ is None else environ
-    form = env.get("REKINDLE_LOG_FORMAT", "").lower() or "kv"
-    level = env.get("REKINDLE_LOG_LEVEL", "").lower() or "info"
+    form = _format()
+    level = os.environ.get("REKINDLE_LOG_LEVEL", "").lower() or "info"
     handler = logging.StreamHandler(sys.stderr)
-    kind = JsonFormatter if form == "json" else KeyValueFormatter
-    handler.setFormatter(kind(component))
+    handler.setFormatter(LineFormatter(component, as_json=form == "json"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper() if level in LEVELS else "INFO")
@@ -88,22 +79,20 @@ def configure(component: str, environ: Mapping[str, str] | None = None) -> None:
         ("REKINDLE_LOG_LEVEL", level, LEVELS, "info"),
     ):
         if value not in known:
-            told = kv(name=name, value=value, known=", ".join(known), used=used)
-            logging.getLogger(__name__).warning("unknown setting", extra=told)
+            fields = kv(name=name, value=value, known=", ".join(known), used=used)
+            logging.getLogger(__name__).warning("unknown setting", extra=fields)
 
 
 def last_words(component: str, event: str, error: BaseException) -> bytes:
     """One line, with its newline, for a process that ends by an error and has no logger."""
-    record = logging.makeLogRecord(
-        {
-            "msg": event,
-            "levelname": "ERROR",
-            **kv(error=type(error).__name__, reason=error),
-        }
-    )
-    form = os.environ.get("REKINDLE_LOG_FORMAT", "").lower()
-    kind = JsonFormatter if form == "json" else KeyValueFormatter
-    return kind(component).format(record).encode(errors="replace") + b"\n"
+    fields = kv(error=type(error).__name__, reason=error)
+    record = logging.makeLogRecord({"msg": event, "levelname": "ERROR", **fields})
+    line = LineFormatter(component, as_json=_format() == "json").format(record)
+    return line.encode(errors="replace") + b"\n"
+
+
+def _format() -> str:
+    return os.environ.get("REKINDLE_LOG_FORMAT", "").lower() or "kv"
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -1,8 +1,8 @@
 """Memory files: memory that one process writes and another one maps, without a name on any disk.
 
 A writer's memfd can be written again, by a mapping that is kept: pages that are there already take
-a quarter of the time of new ones. A reader maps it privately, and is told when nothing sees that
-any more. Standard library only, and ctypes not before it is needed: runners import this. Knows
+a quarter of the time of new ones. A reader maps it privately, and learns when nothing sees that any
+more. Standard library only, and ctypes not before it is needed: runners import this. Knows
 nothing of what is written, and not when it may be written again (wire/reuse.py).
 """
 
@@ -72,7 +72,7 @@ class MemoryFile:
             self._map = mmap.mmap(self.fd, self.size, mmap.MAP_SHARED | mmap.MAP_POPULATE)
 
     def close(self) -> None:
-        """Let go of it; the memory stays for as long as somebody has it mapped."""
+        """Let go of it; the memory stays for as long as a process has it mapped."""
         if self._map is not None:
             self._map.close()
             self._map = None
@@ -81,7 +81,7 @@ class MemoryFile:
             self.fd = -1
 
     def __del__(self) -> None:
-        self.close()  # an interrupt came before anybody could
+        self.close()  # an interrupt came before it was closed
 
 
 def _write(fd: int, view: memoryview, at: int) -> None:

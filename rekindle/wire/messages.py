@@ -50,6 +50,28 @@ def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
     return FunctionSpec(**raw)
 
 
+def payload_too_large(what: str, size: int, limit: int) -> str:
+    """What is said of a payload over the limit (bytes), with how to raise it."""
+    return (
+        f"{what} is {size / 2**20:.1f} MiB, over the limit of {limit / 2**20:.1f} MiB "
+        f"({size} > {limit} bytes); pass large data by file, or raise REKINDLE_MAX_PAYLOAD_BYTES "
+        "where the controller is started"
+    )
+
+
+def refuse_too_large(result: pb.Result, limit: int) -> bool:
+    """Make a result over the limit an error that says so; whether it was."""
+    size = len(result.data)
+    if size <= limit:
+        return False
+    result.ClearField("data")
+    if result.status == pb.SUCCESS:  # of an exception, type, text and traceback come home
+        result.status = pb.FAILURE
+        result.error_type = "rekindle.exception.RequestSizeError"
+        result.message = payload_too_large("the result", size, limit)
+    return True
+
+
 def plan_message(plan: PoolPlan) -> pb.PoolPlan:
     """What an agent is sent of a plan."""
     return pb.PoolPlan(
@@ -123,7 +145,6 @@ _NULL = {"rekindle.v1.PoolSettings.max_containers", "rekindle.v1.PoolPlan.max_ru
 #: Messages that are not an object.
 _OTHERWISE: dict[str, Callable[[Any], object]] = {
     "OptionValue": _option,
-    "Arrivals": lambda message: list(map(list, zip(message.at, message.count, strict=True))),
     "PoolChanges": lambda message: {name: v for name, v in as_dict(message).items() if v != {}},
     "LostRunners": lambda message: dict(message.by_reason),
 }

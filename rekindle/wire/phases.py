@@ -57,25 +57,17 @@ class PhaseClock:
     start_ns: int = field(default_factory=now_ns)
     marks: list[Mark] = field(default_factory=list)
 
-    def mark(self, phase: Phase, at_ns: int | None = None) -> None:
-        """End ``phase`` now, or at ``at_ns``."""
-        self.marks.append((phase.value, now_ns() if at_ns is None else at_ns))
+    def mark(self, phase: Phase) -> None:
+        """End ``phase`` now."""
+        self.marks.append((phase.value, now_ns()))
 
     def extend(self, marks: Iterable[Mark]) -> None:
         """Append marks that another process made."""
         self.marks.extend((name, int(at_ns)) for name, at_ns in marks)
 
-    def durations_ms(self) -> dict[str, float]:
-        """Milliseconds by phase; a phase that is marked twice is summed."""
-        return durations_ms(self.start_ns, self.marks)
-
-    def total_ms(self) -> float:
-        """Milliseconds from the start to the last mark."""
-        return (self.marks[-1][1] - self.start_ns) / 1e6 if self.marks else 0.0
-
 
 def durations_ms(start_ns: int, marks: Iterable[Mark]) -> dict[str, float]:
-    """Milliseconds by phase of a chain of marks.
+    """Milliseconds by phase of a chain of marks; a phase that is marked twice is summed.
 
     A mark that lies before the one it follows (clocks stepped) counts as zero, and the chain goes
     on from the later of the two.

@@ -37,10 +37,15 @@ def is_name_of_main(value: Any) -> bool:
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     if not isinstance(name, str) or name.split(".")[0] in _main_only_here:
         return False
-    target: Any = sys.modules.get("__main__")
+    return _at("__main__", name) is value
+
+
+def _at(module: str, name: str) -> Any:
+    """What an imported module has at a qualified name."""
+    target: Any = sys.modules.get(module)
     for part in name.split("."):
         target = getattr(target, part, None)
-    return target is value
+    return target
 
 
 #: The type of what ``functools.lru_cache`` makes.
@@ -52,10 +57,7 @@ def is_importable(value: Any) -> bool:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if module == "__main__" or not isinstance(module, str) or not isinstance(name, str):
         return is_name_of_main(value)
-    target: Any = sys.modules.get(module)
-    for part in name.split("."):
-        target = getattr(target, part, None)
-    return target is value
+    return _at(module, name) is value
 
 
 class _Forward:

@@ -34,11 +34,6 @@ class Level(enum.Enum):
         """How a runner comes to be from here."""
         return _STRATEGIES[self]
 
-    @property
-    def has_snapshot(self) -> bool:
-        """Whether a runner at this level maps, or is made from, a snapshot."""
-        return self in (Level.MAPPED, Level.CACHED, Level.DISK)
-
 
 _STRATEGIES = {
     Level.WARM: Strategy.WARM,
@@ -84,8 +79,8 @@ class PoolPlan:
 
     #: Runners wanted however quiet it is, busy ones included.
     runners: int = 0
-    #: Idle runners wanted beside the busy ones while the pool is active: while inputs run or
-    #: wait, and for ``active_s`` after.
+    #: Idle runners wanted next to the busy ones while the pool is active: while inputs run or wait,
+    #: and for ``active_s`` after.
     buffer: int = 0
     active_s: float = 60.0
     #: An idle runner that is not wanted is stopped once it has been idle this long. In a quiet
@@ -96,7 +91,7 @@ class PoolPlan:
     #: A runner is started for a waiting input once it has waited this long (at once where the pool
     #: has no runner at all): where inputs are shorter than a start, a busy runner is free sooner.
     patience_s: float = 0.0
-    #: What is held beside runners while inputs run: the next runner is started from it. A level
+    #: What is held next to runners while inputs run: the next runner is started from it. A level
     #: that the node cannot have (no snapshot, say) means the best one below it.
     base: Level = Level.DISK
     #: What is held at each moment of the quiet time, in order, counted from its beginning; a

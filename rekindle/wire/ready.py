@@ -1,4 +1,4 @@
-"""What a process of an instance says on its standard output about its start, beside ``ready``.
+"""What a process of an instance says on its standard output about its start, next to ``ready``.
 
 Standard library only.
 """

@@ -232,7 +232,7 @@ class ControllerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetPool(self, request, context):
-        """Pool sizes of a function, in force until it is registered anew.
+        """Pool sizes of a function, in force until it is registered again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

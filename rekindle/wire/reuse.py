@@ -1,6 +1,6 @@
 """Memory files that are written again: those of one end of a direct connection.
 
-The end that writes a value into one keeps it, tells its number with the value, and writes it again
+The end that writes a value into one keeps it, sends its number with the value, and writes it again
 once the other end has said that nothing sees the memory any more. Each connection has its own, as
 what a former value left in a file is for the other end of that connection alone. Standard library
 only: runners import this. Knows nothing of values and sockets.
@@ -34,7 +34,7 @@ _WASTE = 4
 class MemoryFiles:
     """The files of one end: with the other one, or back from there.
 
-    One thread at a time writes; another may drop what is idle. ``any`` and ``idle_s`` tell when.
+    One thread at a time writes; another may drop what is idle. ``any`` and ``idle_s`` say when.
     """
 
     __slots__ = ("__weakref__", "_back", "_closed", "_lock", "_numbers", "_out", "_used", "bytes")

@@ -157,7 +157,7 @@ def _children_or_none(value: object) -> list[tuple[str, Any]]:
     except BaseException as error:
         if came_by_signal(error):
             raise
-        return []  # a user's __getattr__ may raise anything; pickle's own error is told
+        return []  # a user's __getattr__ may raise anything; pickle's own error is reported
 
 
 def _children(value: object) -> list[tuple[str, Any]]:

@@ -1,6 +1,6 @@
 """Values between two processes of one machine: small ones as bytes, large ones in shared memory.
 
-A large value is pickled into a memory file, its buffers (pickle protocol 5) out of band beside it:
+A large value is pickled into a memory file, its buffers (pickle protocol 5) out of band next to it:
 one write. The receiver maps it privately and unpickles on top of the mapping: no further copy,
 arrays can be written to, and the memory is free again when the last of them dies. Bytes have to own
 their memory and are copied once more. Standard library and, when something is pickled, cloudpickle:
@@ -49,7 +49,7 @@ class TooLargeError(Exception):
 
 @dataclass(slots=True)
 class Packed:
-    """A pickled value: ``data``, or what tells how it lies in a memory file."""
+    """A pickled value: ``data``, or the description of how it lies in a memory file."""
 
     data: bytes
     file: MemoryFile | None = None
@@ -98,7 +98,7 @@ def pack_input(
 
 
 def _beside(value: Any, whole: list[pickle.PickleBuffer]) -> Any:
-    """What is pickled in place of ``value``: large bytes lie beside the pickle, as arrays do."""
+    """What is pickled in place of ``value``: large bytes lie next to the pickle, as arrays do."""
     if type(value) is not bytes or len(value) <= _BUFFER_BYTES:
         return value
     buffer = pickle.PickleBuffer(value)
@@ -191,7 +191,7 @@ class _Sink:
         return False
 
     def whole(self, buffer: pickle.PickleBuffer) -> bool:
-        """The same of those that are put beside here; one of the user's stays inside."""
+        """The same of those that are put next to it here; one of the user's stays inside."""
         return id(buffer) not in self._whole or self.buffer(buffer)
 
     # ---- for _pack
@@ -201,12 +201,12 @@ class _Sink:
             pieces = self._pieces
             return Packed(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         end = self._size
-        told = bytearray()
+        table = bytearray()
         places = []
         for view, is_bytes in self._buffers:
             begin = -(-end // _ALIGN) * _ALIGN
             places.append((view, begin))
-            told += _ENTRY.pack(begin, view.nbytes, is_bytes)
+            table += _ENTRY.pack(begin, view.nbytes, is_bytes)
             end = begin + view.nbytes
         file = self._file
         if file is None or not file.takes(end) or is_waste(file, end):
@@ -215,7 +215,7 @@ class _Sink:
             file.write(view, begin)
         file.seal()
         self._file = None
-        return Packed(_HEAD.pack(file.number, self._size) + told, file, self._files)
+        return Packed(_HEAD.pack(file.number, self._size) + table, file, self._files)
 
     def _move(self, size: int, *, or_more: bool = False) -> MemoryFile:
         """Go on in a file that takes ``size`` bytes, with what there is so far."""

@@ -80,10 +80,7 @@ class FunctionSpec:
         raw: dict[str, Any] = json.loads(text)
         known = {f.name for f in dataclasses.fields(cls)}
         raw = {key: value for key, value in raw.items() if key in known}
-        raw["methods"] = tuple(raw.get("methods", ()))
-        for name in ("sys_path", "sys_path_last", "secrets_in_snapshot"):
-            raw[name] = tuple(raw.get(name, ()))
-        raw["program"] = tuple(raw.get("program", ("", "")))
+        raw |= {name: tuple(value) for name, value in raw.items() if isinstance(value, list)}
         if raw.get("retries") is not None:
             raw["retries"] = RetrySpec(**raw["retries"])
         return cls(**raw)

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+
+from tests.processes import descendants
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -49,7 +50,7 @@ def test_a_peer_that_dies_is_an_error_and_what_it_started_is_ended(
     peers: Any, tmp_path: Path
 ) -> None:
     process = peers("peers.process")
-    before = set(psutil.Process().children(recursive=True))
+    before = descendants()
     with (
         pytest.raises(process.MeasureError, match="has ended"),
         process.started("pool", "calls", logs=tmp_path) as peer,
@@ -57,7 +58,7 @@ def test_a_peer_that_dies_is_an_error_and_what_it_started_is_ended(
         peer.ask("warm", "submit().result()", count=1)
         peer.process.kill()
         peer.ask("warm", "submit().result()", count=1)
-    assert set(psutil.Process().children(recursive=True)) - before == set()
+    assert descendants() <= before
 
 
 def test_a_peer_that_cannot_start_says_why(peers: Any, tmp_path: Path) -> None:
@@ -97,13 +98,13 @@ def test_a_peer_that_hangs_is_asked_nothing_more_and_its_rows_say_so(
     started = []
     real = plan.started
     monkeypatch.setattr(plan, "started", lambda *a, **k: started.append(a) or real(*a, **k))
-    before = set(psutil.Process().children(recursive=True))
+    before = descendants()
     with steps(console) as progress:
         plan.run([role], ["pool"], tmp_path, progress, versus)
     assert len(started) == 1, "a second round would hang as long again"
     assert "hangs" in versus.missing["slots"]["pool"]
     assert versus.best("slots", "pool") is None
-    assert set(psutil.Process().children(recursive=True)) - before == set()
+    assert descendants() <= before
 
 
 def test_the_report_names_forms_ratios_and_what_is_missing(peers: Any) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.bench.records import Report, Run, StrategyResult
+from rekindle.bench.records import Report, Run, StrategyResult, write_json
 from tests.bench.reports import PHASES, report, result
 
 
 def test_the_json_has_the_documented_shape(tmp_path: Path) -> None:
     path = tmp_path / "made" / "report.json"
-    report().write_json(path)
+    write_json(path, report().to_dict())
     raw = json.loads(path.read_text())
     assert set(raw) >= {"machine", "function", "results"}
     assert isinstance(raw["machine"], dict)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from lab import script
+
+BENCH = Path(script.__file__).parent.parent
 
 
 def test_results_go_to_a_directory_that_git_ignores_unless_told_otherwise() -> None:
@@ -33,3 +37,21 @@ def test_a_promise_that_is_not_kept_fails_the_check_alone() -> None:
     assert script.verdict(console, promises[:1], check=True) == 0
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "S2  faster: not kept" in text
+
+
+def test_a_script_of_which_nothing_is_promised_says_so_and_passes_its_check() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    assert script.verdict(console, [], check=True) == 0
+    assert "promises nothing of this" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_script_may_have_options_of_its_own() -> None:
+    given = script.options(
+        "demo", "", ["--way", "x"], add=lambda parser: parser.add_argument("--way")
+    )
+    assert given.own.way == "x"
+
+
+@pytest.mark.parametrize("file", sorted(BENCH.glob("*.py")), ids=lambda file: file.stem)
+def test_every_script_reads_the_options_that_all_have(file: Path) -> None:
+    assert re.search(rf'script\.options\(\s*"{file.stem}"', file.read_text())

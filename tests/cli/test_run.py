@@ -364,7 +364,7 @@ def test_ctrl_c_says_so_and_ends_with_130(script: str, controller: FakeControlle
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "Stopping.\n"
     assert len(controller.closed) == 1

@@ -13,7 +13,7 @@ from rekindle.snapshot import criu, fetch, pycriu
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.fetch import Progress
 
-_SYSTEM = Criu(("criu",), (4, 1, 1), "4.1.1", "/usr/sbin/criu")
+_SYSTEM = Criu(("criu",), "4.1.1", "/usr/sbin/criu")
 
 
 class Machine:
@@ -34,7 +34,7 @@ class Machine:
         progress("fetching packages", 0, 8_000_000)
         progress("unpacking", 1, 2)
         self.fetched.append(f"criu {prefix.name}")
-        return Criu(("x",), (4, 1, 1), "4.1.1", f"{prefix}/usr/sbin/criu", str(prefix))
+        return Criu(("x",), "4.1.1", f"{prefix}/usr/sbin/criu", str(prefix))
 
     def fetch_pycriu(self, prefix: Path, _progress: Progress) -> None:
         self.fetched.append(f"pycriu {prefix.name}")
@@ -82,7 +82,7 @@ def test_beside_a_criu_of_the_machine_only_pycriu_is_fetched(machine: Machine) -
 
 
 def test_a_private_criu_without_its_pycriu_is_fetched_whole(machine: Machine) -> None:
-    machine.has = Criu(("x",), (4, 1, 1), "4.1.1", "x", str(machine.prefix))
+    machine.has = Criu(("x",), "4.1.1", "x", str(machine.prefix))
     assert _run().exit_code == 0
     assert machine.fetched == ["criu prefix"]
 

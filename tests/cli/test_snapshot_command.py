@@ -21,7 +21,7 @@ from rekindle.snapshot.mapped.rewrite import Rewritten
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import commit, ingredients, manifest
 
-_CRIU = Criu(("criu",), (4, 1, 1), "4.1.1", "/usr/sbin/criu")
+_CRIU = Criu(("criu",), "4.1.1", "/usr/sbin/criu")
 
 
 @pytest.fixture
@@ -185,9 +185,11 @@ def test_du_counts_what_is_shared_once(
         (draft.images / "inventory.img").write_bytes(b"x")
         (draft.images / "pages-1.img").write_bytes(pages)
         made.append(draft.commit(manifest(made_from)))
-    with store.pin(made[0].key) or pytest.fail():
-        text = _run("du").output
-        known = json.loads(_run("du", "--json").output)
+    pin = store.pin(made[0].key)
+    assert pin is not None
+    text = _run("du").output
+    known = json.loads(_run("du", "--json").output)
+    pin.release()
     assert "1.0 MiB" in text or "1 MiB" in text
     assert "in use" in next(line for line in text.splitlines() if made[0].key in line)
     assert "1 MiB of it shared" in next(line for line in text.splitlines() if made[1].key in line)

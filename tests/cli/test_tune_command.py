@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 
 from rekindle.cli.tune import tune
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.wire import rekindle_pb2 as pb
 from tests.cli import command
 from tests.controller.harness import Client, FakeAgent, Instance, in_loop, spec
 
@@ -97,10 +96,17 @@ def test_an_export_is_replayed_with_its_own_costs_and_compared_with_now(tmp_path
         json.dumps(
             {
                 "function": "shop.embed",
-                "scaledown_window": 17.0,
-                "levels": {"warm": {"memory_mib": 300}, "none": {"start_ms": 700}},
-                "timestamps": [30.0 * i for i in range(100)],
-                "service_s": 0.05,
+                "settings": {
+                    "policy": "fixed",
+                    "policy_options": {"keep_s": {"number": 17}},
+                },
+                "levels": {"warm": {"memory_bytes": 300 << 20}, "none": {"start_s": 0.7}},
+                "series": [
+                    {
+                        "arrivals": {"at": [30.0 * i for i in range(100)], "count": [1] * 100},
+                        "service": {"mean_s": 0.05},
+                    }
+                ],
             }
         ),
         encoding="utf-8",
@@ -210,7 +216,3 @@ async def test_a_function_that_never_ran_is_not_found(shared: Instance) -> None:
         )
         assert NotFoundError.__name__ in ended.stderr
         assert "other.f" in ended.stderr
-
-
-def test_the_proto_still_has_what_recording_needs() -> None:
-    assert {"function", "since_s"} <= set(pb.RecordedRequest.DESCRIPTOR.fields_by_name)

@@ -36,39 +36,6 @@ def rekindle(home: Path, *argv: str, **more: str) -> subprocess.CompletedProcess
     )
 
 
-def test_up_keeps_an_instance_that_runs_use_until_down(home: Path) -> None:
-    script = home / "hello_up.py"
-    script.write_text(
-        "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
-    )
-    up = rekindle(home, "up")
-    assert up.returncode == 0, up.stderr
-    assert str(home / "daemon") in up.stdout
-    assert "already" in rekindle(home, "up").stdout
-    status = rekindle(home, "status")
-    assert status.returncode == 0, status.stderr
-    assert "connected" in status.stdout
-    for _ in range(2):
-        ran = rekindle(home, "run", str(script))
-        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "hello\n", "")
-    assert not list((home / "run").glob("*"))
-    assert rekindle(home, "down").stdout == "The instance is down.\n"
-    until(lambda: left_over(home) == [], 30)
-    assert rekindle(home, "status").returncode == 1
-
-
-def test_run_without_up_brings_up_its_own_and_says_so(home: Path) -> None:
-    script = home / "hello_own.py"
-    script.write_text(
-        "import rekindle\napp = rekindle.App('x')\n@app.function()\ndef f(): return 'hello'\n"
-    )
-    ran = rekindle(home, "run", str(script))
-    assert ran.stdout == "hello\n"
-    assert ran.stderr.count("\n") == 1
-    assert "private" in ran.stderr
-    assert left_over(home) == []
-
-
 def test_metrics_are_served_where_up_was_told_and_printed_by_their_command(home: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -11,8 +11,18 @@ from tests.controller.harness import Instance, running_instance
 
 @pytest.fixture
 def instance() -> Iterator[Instance]:
-    """A controller and a Redis of the test's own, which it may kill."""
-    with running_instance() as made:
+    """A controller and a Redis of the test's own, which it may kill.
+
+    It waits for an agent that is gone longer than any test takes to bring it back.
+    """
+    with running_instance(REKINDLE_AGENT_GRACE_S="60") as made:
+        yield made
+
+
+@pytest.fixture
+def impatient() -> Iterator[Instance]:
+    """The same, and it gives up an agent soon."""
+    with running_instance(REKINDLE_AGENT_GRACE_S="0.3") as made:
         yield made
 
 

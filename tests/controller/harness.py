@@ -13,10 +13,7 @@ import inspect
 import os
 import secrets
 import shutil
-import signal
 import string
-import subprocess
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +32,7 @@ from rekindle.wire.messages import spec_message
 from rekindle.wire.phases import now_ns
 from rekindle.wire.spec import FunctionSpec, RetrySpec
 from rekindle.wire.version import PROTOCOL
+from tests.controller.processes import CONTROLLER, REDIS, Program
 
 TOKEN = "a-token-of-the-tests"
 PATIENCE_S = 30.0
@@ -89,8 +87,8 @@ class Instance:
         self.directory = directory
         self.environ = {**os.environ, **QUICK, **environ}
         self.environ.pop("REKINDLE_REDIS_URL", None)
-        self.redis: subprocess.Popen[bytes] | None = None
-        self.controller: subprocess.Popen[str] | None = None
+        self.redis: Program | None = None
+        self.controller: Program | None = None
         (directory / "token").write_text(TOKEN + "\n")
         (directory / "logs").mkdir(exist_ok=True)
 
@@ -101,54 +99,31 @@ class Instance:
 
     def start_redis(self) -> None:
         """Start Redis and wait until it answers."""
-        self.redis = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "rekindle.controller.storage.embedded_redis",
-                "--dir",
-                self.directory,
-            ],
-            env=self.environ,
-        )
+        log = self.directory / "logs" / "redis-start.log"
+        self.redis = Program(REDIS, ["--dir", str(self.directory)], self.environ, log)
         wait_for_redis(self.directory, PATIENCE_S)
 
     def start_controller(self, *more: str) -> None:
         """Start the controller and wait until it serves."""
-        log = (self.directory / "logs" / "controller.log").open("a")
-        with log:
-            self.controller = subprocess.Popen(
-                [sys.executable, "-m", "rekindle.controller", "--dir", self.directory, *more],
-                env=self.environ,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self.controller.stdout is not None
-        assert self.controller.stdout.readline() == "ready\n", self.log()
+        log = self.directory / "logs" / "controller.log"
+        argv = ["--dir", str(self.directory), *more]
+        self.controller = Program(CONTROLLER, argv, self.environ, log)
+        assert self.controller.first_line() == "ready\n", self.log()
 
     def kill_redis(self) -> None:
         """SIGKILL."""
         assert self.redis is not None
         self.redis.kill()
-        self.redis.wait()
 
     def kill_controller(self) -> None:
         """SIGKILL."""
         assert self.controller is not None
         self.controller.kill()
-        self.controller.wait()
-        assert self.controller.stdout is not None
-        self.controller.stdout.close()
 
     def end_controller(self) -> int:
         """SIGTERM; the exit status."""
         assert self.controller is not None
-        self.controller.send_signal(signal.SIGTERM)
-        status = self.controller.wait(timeout=PATIENCE_S)
-        assert self.controller.stdout is not None
-        self.controller.stdout.close()
-        return status
+        return self.controller.end(PATIENCE_S)
 
     def log(self) -> str:
         """What the controller logged."""
@@ -157,11 +132,8 @@ class Instance:
     def close(self) -> None:
         """End everything and remove the directory."""
         for process in (self.controller, self.redis):
-            if process is not None and process.poll() is None:
+            if process is not None and process.runs:
                 process.kill()
-                process.wait()
-            if process is not None and process.stdout is not None:
-                process.stdout.close()
         shutil.rmtree(self.directory)
 
 

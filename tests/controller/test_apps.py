@@ -82,11 +82,11 @@ async def test_functions_are_opened_on_an_agent_and_again_when_it_comes_back(
 
 
 @in_loop
-async def test_functions_move_to_another_agent_when_theirs_is_lost(instance: Instance) -> None:
-    async with Client(instance) as client, FakeAgent(instance) as first:
+async def test_functions_move_to_another_agent_when_theirs_is_lost(impatient: Instance) -> None:
+    async with Client(impatient) as client, FakeAgent(impatient) as first:
         _, [function_id] = await client.register("app", spec(min_containers=1))
         await first.opens.get()
-        async with FakeAgent(instance) as second:
+        async with FakeAgent(impatient) as second:
             await first.disconnect()
             assert await second.opens.get() == function_id
 
@@ -293,3 +293,17 @@ async def test_status_shows_apps_queues_agents_and_redis(instance: Instance) -> 
         assert shown["stats"]["pid"] == 7
         assert shown["connected"]
         assert status["redis"]["aof_enabled"] == 1  # type: ignore[index]
+
+
+@in_loop
+async def test_functions_are_opened_again_on_an_agent_whose_older_connection_still_stands(
+    instance: Instance,
+) -> None:
+    async with Client(instance) as client, FakeAgent(instance) as agent:
+        _, ids = await client.register("app", spec("one", min_containers=1), spec("two"))
+        assert {await agent.opens.get(), await agent.opens.get()} == set(ids)
+        older = agent._reader
+        await agent.connect()
+        assert {await agent.opens.get(), await agent.opens.get()} == set(ids)
+        assert older is not None
+        await older  # it is ended

@@ -21,7 +21,7 @@ from tests.controller.harness import (
 )
 
 #: Leases of well under a second for functions with short timeouts.
-SHORT = {"REKINDLE_LEASE_MARGIN_S": "0.3", "REKINDLE_REAP_S": "0.1"}
+SHORT = {"REKINDLE_LEASE_MARGIN_S": "0.6", "REKINDLE_REAP_S": "0.1"}
 BRIEF = {"timeout_s": 0.1, "startup_timeout_s": 0.1}
 
 

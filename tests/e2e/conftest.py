@@ -1,4 +1,4 @@
-"""Homes for tests: one each, or one with an instance for all of a module."""
+"""Homes for tests: one each, or a place in one whose instance is up and shared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.harness import Home, a_home
+from tests.e2e.harness import Home, a_home, a_shared_home
 
 
 @pytest.fixture
@@ -16,10 +16,20 @@ def home() -> Iterator[Home]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Home]:
-    """A home with an instance that is up, for the tests of a module that leave it as it is."""
-    with a_home() as made:
-        made.up()
+@pytest.fixture(scope="session")
+def instance() -> Iterator[Home]:
+    """A home with an instance that is up, one for each process that runs tests.
+
+    The deliveries of an input that kills its runner follow one another quickly: five of them take
+    half a second of waiting in place of seven.
+    """
+    with a_shared_home(REKINDLE_CRASH_BACKOFF_S="0.05") as made:
         yield made
-        assert made.rekindle("down").out == "The instance is down.\n"
+
+
+@pytest.fixture
+def shared(instance: Home) -> Iterator[Home]:
+    """A place in the shared instance, for tests that leave it as it is."""
+    made = instance.another_place()
+    yield made
+    made.end_programs()

@@ -1,12 +1,13 @@
 """A home of a test's own, the programs that run in it, and a look at what they left behind.
 
 Everything is found by parentage: the test process adopts what its descendants orphan, so whatever
-runs on the machine beside the tests is neither seen nor touched.
+else runs on the machine is neither seen nor touched.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from typing import IO, Any
 import psutil
 
 import rekindle
+from tests.processes import descendants, shared_instances
 
 #: Generous: a hang is a failure, a slow machine is not.
 PATIENCE_S = 60.0
@@ -33,6 +35,9 @@ PATIENCE_S = 60.0
 _LOOK_S = 0.02
 
 COMMAND = Path(sys.executable).with_name("rekindle")
+#: Followed by a directory, a size and a command: see there.
+SMALL_DISK = (sys.executable, str(Path(__file__).parents[1] / "small_disk.py"))
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ class Home:
     environ: dict[str, str]
     #: What programs are started by: a launcher that makes them another user's.
     launcher: tuple[str, ...] = ()
+    #: Name of the directory for scripts.
+    place: str = "scripts"
     _programs: list[Program] = field(default_factory=list)
 
     @property
@@ -133,7 +140,7 @@ class Home:
     @property
     def scripts(self) -> Path:
         """Where scripts are; also the working directory of programs."""
-        return self.root / "scripts"
+        return self.root / self.place
 
     @property
     def daemon(self) -> Path:
@@ -197,6 +204,12 @@ class Home:
         """The supervisor of what is up."""
         return psutil.Process(int((self.daemon / "supervisor.pid").read_text()))
 
+    def is_up(self) -> bool:
+        """Whether ``rekindle up`` keeps an instance here."""
+        with suppress(OSError, ValueError, psutil.NoSuchProcess):
+            return self.supervisor().is_running()
+        return False
+
     def status(self) -> dict[str, Any]:
         """``rekindle status --json``."""
         report: dict[str, Any] = json.loads(self.rekindle("status", "--json").out)
@@ -219,14 +232,23 @@ class Home:
         """The log of a process of what is up."""
         return (self.daemon / "logs" / f"{name}.log").read_text()
 
-    def close(self) -> None:
-        """End what still runs here."""
+    def another_place(self) -> Home:
+        """The same home and instance, with scripts and programs apart from all others."""
+        place = f"scripts-{next(_numbers)}"
+        (self.root / place).mkdir()
+        return Home(self.root, self.environ, self.launcher, place)
+
+    def end_programs(self) -> None:
+        """Kill the programs that still run."""
         for program in self._programs:
             if program.process.poll() is None:
                 program.kill()
-        with suppress(OSError, ValueError, psutil.NoSuchProcess):
-            if (self.daemon / "supervisor.pid").exists() and self.supervisor().is_running():
-                self.rekindle("down", status=None)
+
+    def close(self) -> None:
+        """End what still runs here."""
+        self.end_programs()
+        if self.is_up():
+            self.rekindle("down", status=None)
 
 
 # ---- processes ---------------------------------------------------------------------------------
@@ -338,12 +360,8 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def _descendants() -> set[psutil.Process]:
-    return set(psutil.Process().children(recursive=True))
-
-
-def _no_processes(before: set[psutil.Process], timeout_s: float = 15.0) -> None:
-    left = list(_descendants() - before)
+def _no_processes(before: set[psutil.Process], timeout_s: float = PATIENCE_S) -> None:
+    left = list(descendants() - before)
     _gone, left = psutil.wait_procs(left, timeout=timeout_s)
     described = []
     for process in left:
@@ -386,7 +404,7 @@ def a_home(uid: int | None = None, **environ: str) -> Iterator[Home]:
     With ``uid`` (only as root) it and all programs there are that user's.
     """
     adopt_orphans()
-    before = _descendants()
+    before = descendants()
     # A short path of its own: sockets must fit, and pytest's own paths grow with the test's name.
     root = Path(tempfile.mkdtemp(prefix="rk-e2e-"))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("REKINDLE_")}
@@ -396,6 +414,8 @@ def a_home(uid: int | None = None, **environ: str) -> Iterator[Home]:
         "TMPDIR": str(home.temporary),
         "COLUMNS": "200",
         "NO_COLOR": "1",
+        # A test edits a module faster than the whole seconds in a bytecode file can tell.
+        "PYTHONDONTWRITEBYTECODE": "1",
         **environ,
     }
     if "REKINDLE_CRIU" in os.environ:
@@ -417,3 +437,16 @@ def a_home(uid: int | None = None, **environ: str) -> Iterator[Home]:
         with suppress(AssertionError):
             _no_processes(before)  # the test failed; its processes must not outlive it
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def a_shared_home(**environ: str) -> Iterator[Home]:
+    """A home with an instance that is up, for tests that leave it as it is."""
+    with a_home() as home:
+        supervisor = home.up(**environ)
+        shared_instances.append(supervisor)
+        try:
+            yield home
+        finally:
+            shared_instances.remove(supervisor)
+        assert home.rekindle("down").out == "The instance is down.\n"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
 from tests.e2e.harness import Home
 
 NUMBERS = """
@@ -27,24 +32,70 @@ def entrypoint(shared: Home, body: str, *, above: str = NUMBERS) -> object:
     ).value
 
 
-def test_a_map_keeps_the_order_of_its_inputs(shared: Home) -> None:
-    found = entrypoint(shared, "print(json.dumps(list(add.map(range(50), range(50)))))")
-    assert found == [2 * n for n in range(50)]
+#: One program for many ways to call: what it prints of each.
+WAYS = """
+        def fetched():
+            call = add.spawn(1, 2)
+            again = rekindle.FunctionCall.from_id(call.object_id)
+            return [again.get(timeout=60), call.get(), call.get(timeout=0)]
+
+        def from_threads():
+            with ThreadPoolExecutor(8) as pool:
+                return list(pool.map(add.remote, range(40)))
+
+        print(json.dumps({
+            "map": list(add.map(range(50), range(50))),
+            "as they come": list(add.map(range(50), order_outputs=False, kwargs={'c': 1})),
+            "exceptions": [repr(v) for v in invert.map([1, 0, 2], return_exceptions=True)],
+            "starmap": list(add.starmap([(1, 2), (3, 4)])),
+            "spawn_map": list(add.spawn_map(range(20)).iter()),
+            "fetched": fetched(),
+            "threads": from_threads(),
+        }))
+"""
 
 
-def test_a_map_can_give_values_as_they_come(shared: Home) -> None:
-    found = entrypoint(
-        shared, "print(json.dumps(list(add.map(range(50), order_outputs=False, kwargs={'c': 1}))))"
+Values = dict[str, list[Any]]
+
+
+@pytest.fixture(scope="module")
+def values(instance: Home) -> Iterator[Values]:
+    """What each of the ways gave."""
+    place = instance.another_place()
+    script = place.script(
+        f"{NUMBERS}    from concurrent.futures import ThreadPoolExecutor\n\n"
+        f"    @app.local_entrypoint()\n    def main():{WAYS}"
     )
-    assert isinstance(found, list) and sorted(found) == [n + 1 for n in range(50)]
+    yield place.run(script).value
+    place.end_programs()
 
 
-def test_a_map_can_give_exceptions_in_the_place_of_values(shared: Home) -> None:
-    found = entrypoint(
-        shared,
-        "print(json.dumps([repr(v) for v in invert.map([1, 0, 2], return_exceptions=True)]))",
-    )
-    assert found == ["1.0", "ZeroDivisionError('division by zero')", "0.5"]
+def test_a_map_keeps_the_order_of_its_inputs(values: Values) -> None:
+    assert values["map"] == [2 * n for n in range(50)]
+
+
+def test_a_map_can_give_values_as_they_come(values: Values) -> None:
+    assert sorted(values["as they come"]) == [n + 1 for n in range(50)]
+
+
+def test_a_map_can_give_exceptions_in_the_place_of_values(values: Values) -> None:
+    assert values["exceptions"] == ["1.0", "ZeroDivisionError('division by zero')", "0.5"]
+
+
+def test_a_starmap_unpacks_tuples(values: Values) -> None:
+    assert values["starmap"] == [3, 7]
+
+
+def test_many_inputs_are_spawned_as_one_call(values: Values) -> None:
+    assert values["spawn_map"] == list(range(20))
+
+
+def test_a_spawned_call_is_fetched_later_and_by_its_id(values: Values) -> None:
+    assert values["fetched"] == [3, 3, 3]
+
+
+def test_calls_from_many_threads_of_a_program(values: Values) -> None:
+    assert values["threads"] == list(range(40))
 
 
 def test_a_map_raises_the_first_exception(shared: Home) -> None:
@@ -60,23 +111,6 @@ def test_a_map_raises_the_first_exception(shared: Home) -> None:
     ended = shared.run(script, status=1)
     assert ended.out == "value 1.0\n"
     assert "ZeroDivisionError: division by zero" in ended.err
-
-
-def test_a_starmap_unpacks_tuples(shared: Home) -> None:
-    found = entrypoint(shared, "print(json.dumps(list(add.starmap([(1, 2), (3, 4)]))))")
-    assert found == [3, 7]
-
-
-def test_a_spawned_call_is_fetched_later_and_by_its_id(shared: Home) -> None:
-    found = entrypoint(
-        shared,
-        """
-        call = add.spawn(1, 2)
-        again = rekindle.FunctionCall.from_id(call.object_id)
-        print(json.dumps([again.get(timeout=30), call.get(), call.get(timeout=0)]))
-        """,
-    )
-    assert found == [3, 3, 3]
 
 
 def test_a_spawned_call_without_a_result_in_time_can_be_asked_again(shared: Home) -> None:
@@ -102,7 +136,7 @@ def test_a_spawned_call_without_a_result_in_time_can_be_asked_again(shared: Home
                     said.append(str(error))
             with open(path, "w") as gate:
                 gate.write("opened")
-            print(json.dumps([said, call.get(timeout=30)]))
+            print(json.dumps([said, call.get(timeout=60)]))
         """
     )
     said, value = shared.run(script, "--path", str(shared.scripts / "late")).value
@@ -122,16 +156,11 @@ def test_results_of_a_spawned_call_outlive_its_program(shared: Home) -> None:
     later = shared.script(
         f"""
         import os, rekindle
-        print(rekindle.FunctionCall.from_id("{call_id}").get(timeout=20))
+        print(rekindle.FunctionCall.from_id("{call_id}").get(timeout=60))
         """,
         "later.py",
     )
     assert shared.python(later, REKINDLE_DIR=str(shared.daemon)).out == "42\n"
-
-
-def test_many_inputs_are_spawned_as_one_call(shared: Home) -> None:
-    found = entrypoint(shared, "print(json.dumps(list(add.spawn_map(range(20)).iter())))")
-    assert found == list(range(20))
 
 
 def test_a_function_calls_another_one(shared: Home) -> None:
@@ -275,9 +304,8 @@ def test_a_result_that_cannot_be_unpickled_at_home_is_named(shared: Home) -> Non
     assert "refused:" in out and "the result of make" in out and "no such module at home" in out
 
 
-def test_sys_exit_in_a_function_is_an_error_and_its_runner_is_replaced(home: Home) -> None:
-    home.up(REKINDLE_MAX_DELIVERIES="1")
-    script = home.script(
+def test_sys_exit_in_a_function_is_an_error_and_its_runner_is_replaced(shared: Home) -> None:
+    script = shared.script(
         """
         import os, sys, rekindle
         app = rekindle.App("leaver")
@@ -299,7 +327,7 @@ def test_sys_exit_in_a_function_is_an_error_and_its_runner_is_replaced(home: Hom
                     print(type(error).__name__, error)
         """
     )
-    first, second, third = home.run(script).out.splitlines()
+    first, second, third = shared.run(script).out.splitlines()
     assert first.startswith("RemoteExitError SystemExit: sys.exit('enough')")
     assert second.startswith("RunnerLostError") and "exit status 7" in second
     assert third == "stayed"
@@ -408,18 +436,6 @@ def test_an_error_inside_a_runner_can_be_caught_by_the_function_that_called(shar
         """
     )
     assert shared.run(script).out == "caught no\n"
-
-
-def test_calls_from_many_threads_of_a_program(shared: Home) -> None:
-    found = entrypoint(
-        shared,
-        """
-        from concurrent.futures import ThreadPoolExecutor
-        with ThreadPoolExecutor(8) as pool: values = list(pool.map(add.remote, range(40)))
-        print(json.dumps(values))
-        """,
-    )
-    assert found == list(range(40))
 
 
 def test_large_values_travel_both_ways(shared: Home) -> None:

@@ -1,8 +1,9 @@
-"""Edits between two runs: they are seen, and a snapshot that they outdate is made anew."""
+"""Edits between two runs: they are seen, and a snapshot that they outdate is made again."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -29,39 +30,50 @@ MODEL = """
 """
 
 
-@pytest.mark.parametrize("up", [False, True], ids=["private", "up"])
-def test_an_edit_of_a_local_module_is_seen_by_the_next_run(home: Home, up: bool) -> None:
-    if up:
-        home.up()
-    script = home.script(
-        """
-        import rekindle
-        from package_of_test.words import word
+SPEAKER = """
+    import rekindle
+    from package_of_test.words import word
 
-        app = rekindle.App("edited")
+    app = rekindle.App("edited")
 
-        @app.function()
-        def speak():
-            import late_of_test
-            return word() + late_of_test.MARK
+    @app.function()
+    def speak():
+        import late_of_test
+        return word() + late_of_test.MARK
 
-        @app.local_entrypoint()
-        def main():
-            print(speak.remote())
-        """
-    )
+    @app.local_entrypoint()
+    def main():
+        print(speak.remote())
+"""
+
+
+def speaker(home: Home) -> Path:
+    """A script and the modules that it imports."""
     home.script("", "package_of_test/__init__.py")
     home.script("def word(): return 'old'", "package_of_test/words.py")
     home.script("MARK = '?'", "late_of_test.py")
+    return home.script(SPEAKER)
+
+
+def test_an_edit_of_a_local_module_is_seen_by_the_next_run(home: Home) -> None:
+    script = speaker(home)
     assert home.run(script).out == "old?\n"
     home.script("def word(): return 'new'", "package_of_test/words.py")
-    assert home.run(script).out == "new?\n"
     home.script("MARK = '!'", "late_of_test.py")
     assert home.run(script).out == "new!\n"
 
 
+def test_an_edit_of_a_local_module_is_seen_by_what_is_up(shared: Home) -> None:
+    script = speaker(shared)
+    assert shared.run(script).out == "old?\n"
+    shared.script("def word(): return 'new'", "package_of_test/words.py")
+    assert shared.run(script).out == "new?\n"
+    shared.script("MARK = '!'", "late_of_test.py")
+    assert shared.run(script).out == "new!\n"
+
+
 @pytest.mark.criu
-def test_a_snapshot_is_made_anew_after_an_edit_and_says_why(home: Home) -> None:
+def test_a_snapshot_is_made_again_after_an_edit_or_a_removal_and_says_why(home: Home) -> None:
     script = home.script(MODEL)
     home.script("def word(): return 'word'", "helper_of_test.py")
     assert home.run(script).out == "first word\n"
@@ -87,14 +99,9 @@ def test_a_snapshot_is_made_anew_after_an_edit_and_says_why(home: Home) -> None:
     assert "first word" in ended.out, "an edit was taken back"
     assert " restore " in ended.out, "the first snapshot fits again"
 
-
-@pytest.mark.criu
-def test_a_removed_snapshot_is_made_anew(home: Home) -> None:
-    script = home.script(MODEL)
-    home.script("def word(): return 'word'", "helper_of_test.py")
-    home.run(script)
-    (made,) = home.snapshots()
-    removed = home.rekindle("snapshot", "rm", made["key"][:8])
-    assert made["key"] in removed.out and home.snapshots() == []
+    removed = home.rekindle("snapshot", "rm", first["key"][:8])
+    assert first["key"] in removed.out
     assert home.run(script).out == "first word\n"
-    assert [entry["key"] for entry in home.snapshots()] == [made["key"]]
+    left = {entry["key"]: entry for entry in home.snapshots()}
+    assert set(left) == {first["key"], *keys, third["key"]}
+    assert left[first["key"]]["created"] > first["created"], "the removed one is made again"

@@ -275,8 +275,8 @@ print(json.dumps({{
     ]
 
 
-def test_exit_hooks_that_end_are_shown_and_the_others_run(home: Home) -> None:
-    script = home.script(
+def test_exit_hooks_that_end_are_shown_and_the_others_run(shared: Home) -> None:
+    script = shared.script(
         """
         import sys, rekindle
         app = rekindle.App("hooks")
@@ -306,14 +306,14 @@ def test_exit_hooks_that_end_are_shown_and_the_others_run(home: Home) -> None:
             print(Leaver().work.remote())
         """
     )
-    ended = home.run(script)
+    ended = shared.run(script)
     for said in ("worked", "first hook", "second hook", "third hook"):
         assert said in ended.out.splitlines()
     assert "first left" in ended.err and "second left" in ended.err
 
 
-def test_a_real_interrupt_while_a_result_is_unpickled_ends_the_program(home: Home) -> None:
-    script = home.script(
+def test_a_real_interrupt_while_a_result_is_unpickled_ends_the_program(shared: Home) -> None:
+    script = shared.script(
         """
         import time, rekindle
         app = rekindle.App("slow-to-read")
@@ -340,7 +340,7 @@ def test_a_real_interrupt_while_a_result_is_unpickled_ends_the_program(home: Hom
                 print("caught", type(error).__name__)
         """
     )
-    program = home.start_rekindle("run", script)
+    program = shared.start_rekindle("run", script)
     program.until("unpickling")
     program.interrupt()
     ended = program.end()

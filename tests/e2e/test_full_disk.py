@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
-from tests.e2e.harness import COMMAND, Ended, Home
+from tests.e2e.harness import COMMAND, SMALL_DISK, Ended, Home
 
 MODEL = """
     import rekindle
@@ -35,16 +33,10 @@ def run_with_small(home: Home, directory: str, size: str, *, up: bool = False) -
     script = home.script(MODEL)
     target = home.root / directory
     target.mkdir(parents=True)
-    command = f"mount -t tmpfs -o size={size},mode=700 tmpfs {target} && "
+    command = f"exec {COMMAND} run {script}"
     if up:
-        command += (
-            f"{COMMAND} up && {COMMAND} run {script}; status=$?; {COMMAND} down; exit $status"
-        )
-    else:
-        command += f"exec {COMMAND} run {script}"
-    unshare = shutil.which("unshare")
-    assert unshare, "unshare (util-linux) is not there"
-    return home.start(unshare, "--mount", "sh", "-c", command).end()
+        command = f"{COMMAND} up && {COMMAND} run {script}; status=$?; {COMMAND} down; exit $status"
+    return home.start(*SMALL_DISK, str(target), size, "sh", "-c", command).end()
 
 
 @pytest.mark.criu

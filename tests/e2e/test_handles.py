@@ -61,10 +61,9 @@ def test_results_are_found_by_id_after_a_restart_of_everything(home: Home) -> No
 
 
 def test_a_cancelled_call_ends_what_runs_and_what_waits_never_starts(
-    home: Home, tmp_path: Path
+    shared: Home, tmp_path: Path
 ) -> None:
-    home.up()
-    script = home.script(
+    script = shared.script(
         ADD
         + f"""
     @app.local_entrypoint()
@@ -82,7 +81,7 @@ def test_a_cancelled_call_ends_what_runs_and_what_waits_never_starts(
         print(json.dumps([told == [True] * 20, add_one.remote(1)]))
 """
     )
-    assert home.run(script).value == [True, 2]
+    assert shared.run(script).value == [True, 2]
     wait_until(lambda: (tmp_path / "cancelled-0").exists(), "the cancellation in the function")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun-0", "cancelled-0"]
 

@@ -6,6 +6,8 @@ import json
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,14 @@ COUNTER = """
 """
 
 
+def strategy_of(out: str, function: str) -> str:
+    """By the table of ``--phases``."""
+    return next(line for line in out.splitlines() if line.startswith(function)).split()[1]
+
+
+@pytest.mark.criu
 def test_up_status_run_down(home: Home) -> None:
+    """What is up keeps what a former run has loaded; after down and up, a snapshot of it."""
     supervisor = home.up()
     again = home.rekindle("up")
     assert "is up already" in again.out and str(supervisor.pid) in again.out
@@ -48,38 +57,30 @@ def test_up_status_run_down(home: Home) -> None:
     for secret in (home.daemon / "token", home.daemon):
         assert stat.S_IMODE(secret.stat().st_mode) & 0o077 == 0
 
-    ended = home.run(home.script(COUNTER))
+    script = home.script(COUNTER)
+    ended = home.run(script)
     assert ended.out == "loading\n42\n"
     assert "private" not in ended.err
     assert not list((home.path / "run").glob("*")) if (home.path / "run").exists() else True
     plain = home.rekindle("status").out
     assert "No app is running." in plain and "connected" in plain
+    ended = home.run(script, "--phases")
+    assert ended.out.startswith("42\n"), "the hook did not run again"
+    assert strategy_of(ended.out, "Counter.add") in ("fork", "restore")
 
     assert home.rekindle("down").out == "The instance is down.\n"
     assert not supervisor.is_running() or supervisor.status() == "zombie"
     assert home.rekindle("down").out == "No instance is up.\n"
     assert home.rekindle("status", status=1).out.startswith("No instance is up.")
 
-
-@pytest.mark.criu
-def test_what_is_up_keeps_what_a_former_run_has_loaded(home: Home) -> None:
-    home.up()
-    script = home.script(COUNTER)
-    assert home.run(script).out == "loading\n42\n"
-    ended = home.run(script, "--phases")
-    assert ended.out.startswith("42\n"), "the hook did not run again"
-    row = next(line for line in ended.out.splitlines() if line.startswith("Counter.add"))
-    assert row.split()[1] in ("fork", "restore")
-    home.rekindle("down")
     home.up()
     ended = home.run(script, "--phases")
     assert ended.out.startswith("42\n")
-    row = next(line for line in ended.out.splitlines() if line.startswith("Counter.add"))
-    assert row.split()[1] == "restore"
+    assert strategy_of(ended.out, "Counter.add") == "restore"
 
 
-def test_a_program_runs_its_app_itself(home: Home) -> None:
-    script = home.script(
+def test_a_program_runs_its_app_itself(shared: Home) -> None:
+    script = shared.script(
         """
         import rekindle
         app = rekindle.App("own")
@@ -100,7 +101,7 @@ def test_a_program_runs_its_app_itself(home: Home) -> None:
                 print(mirror.remote(Point(4)).x)
         """
     )
-    assert home.python(script).out == "-3\nnot shown without enable_output\n-4\n"
+    assert shared.python(script).out == "-3\nnot shown without enable_output\n-4\n"
 
 
 def test_an_app_is_not_run_within_an_app_that_runs(shared: Home) -> None:
@@ -168,11 +169,9 @@ def test_a_call_without_a_running_app_says_how_to_run_one(shared: Home) -> None:
     assert "ExecutionError" in ended.err and "app.run()" in ended.err
 
 
-def test_two_runs_at_once_share_what_is_up(shared: Home) -> None:
-    gate = Gate(shared.root / "two-at-once")
-    script = shared.script(
-        Gate.SOURCE
-        + """
+MEET = (
+    Gate.SOURCE
+    + """
 import rekindle
 app = rekindle.App("both")
 
@@ -185,50 +184,36 @@ def meet(path, name):
 def main(path: str, name: str):
     print("back:", meet.remote(path, name))
 """
-    )
-    programs = [
-        shared.start_rekindle("run", script, "--path", gate.directory, "--name", name)
-        for name in ("ann", "bob")
-    ]
-    for program in programs:
-        program.until("waiting")
-    report = shared.status()
-    assert [app["name"] for app in report["apps"]] == ["both", "both"]
-    gate.open()
-    for program, name in zip(programs, ("ann", "bob"), strict=True):
-        assert program.end().out == f"waiting\nback: {name}\n"
-    gate.close()
+)
 
 
-def test_two_private_runs_at_once_keep_out_of_each_others_way(home: Home) -> None:
-    gate = Gate(home.root / "gate")
-    script = home.script(
-        Gate.SOURCE
-        + """
-import rekindle
-app = rekindle.App("both")
-
-@app.function()
-def meet(path, name):
-    wait_at(path)
-    return name
-
-@app.local_entrypoint()
-def main(path: str, name: str):
-    print("back:", meet.remote(path, name))
-"""
-    )
+@contextmanager
+def two_at_once(home: Home) -> Iterator[None]:
+    """Two runs whose calls wait at a gate; afterwards it opens, and both have their values."""
+    gate = Gate(home.scripts / "gate")
+    script = home.script(MEET)
     programs = [
         home.start_rekindle("run", script, "--path", gate.directory, "--name", name)
         for name in ("ann", "bob")
     ]
     for program in programs:
         program.until("waiting")
-    assert len(list((home.path / "run").iterdir())) == 2
+    yield
     gate.open()
     for program, name in zip(programs, ("ann", "bob"), strict=True):
         assert program.end().out == f"waiting\nback: {name}\n"
     gate.close()
+
+
+def test_two_runs_at_once_share_what_is_up(shared: Home) -> None:
+    with two_at_once(shared):
+        open_apps = [app["name"] for app in shared.status()["apps"]]
+        assert open_apps.count("both") == 2
+
+
+def test_two_private_runs_at_once_keep_out_of_each_others_way(home: Home) -> None:
+    with two_at_once(home):
+        assert len(list((home.path / "run").iterdir())) == 2
 
 
 def test_two_that_bring_an_instance_up_at_once_make_one(home: Home) -> None:
@@ -242,7 +227,7 @@ def test_two_that_bring_an_instance_up_at_once_make_one(home: Home) -> None:
 
 def test_a_wrong_token_is_an_auth_error(shared: Home) -> None:
     """The client reads a directory of its own, whose socket is that of the real controller."""
-    foreign = shared.root / "foreign"
+    foreign = shared.scripts / "foreign"
     foreign.mkdir()
     (foreign / "token").write_text("another\n")
     (foreign / "controller.sock").symlink_to(shared.daemon / "controller.sock")
@@ -383,10 +368,10 @@ def test_secrets_and_environment_reach_the_runner_and_nothing_on_disk(
 
 
 def test_a_private_instance_is_gone_when_its_program_is(home: Home) -> None:
-    """Ended by SIGTERM and by an exception; SIGKILL is among the faults."""
+    """Ended by SIGTERM and by an exception; other ends are in tests/sdk/local/test_session.py."""
     script = home.script(
         """
-        import os, signal, sys, rekindle
+        import os, signal, rekindle
         app = rekindle.App("ending")
 
         @app.function()
@@ -398,13 +383,11 @@ def test_a_private_instance_is_gone_when_its_program_is(home: Home) -> None:
             print(f.remote(), flush=True)
             if how == "raise":
                 raise RuntimeError("on purpose")
-            if how == "exit":
-                sys.exit(3)
             os.kill(os.getpid(), signal.SIGTERM)
             signal.pause()
         """
     )
-    for how, status in (("raise", 1), ("exit", 3), ("term", 143)):
+    for how, status in (("raise", 1), ("term", 143)):
         ended = home.run(script, "--how", how, status=status)
         directory = ended.out.strip()
         assert directory.startswith(str(home.path / "run"))

@@ -60,8 +60,6 @@ KILLERS = """
         return [v if isinstance(v, (int, str)) else type(v).__name__ for v in values]
 
 """
-#: Short, so that five deliveries take half a second in place of seven.
-QUICK = {"REKINDLE_CRASH_BACKOFF_S": "0.05"}
 
 
 def entry(home: Home, body: str, **environ: str) -> object:
@@ -72,15 +70,14 @@ def entry(home: Home, body: str, **environ: str) -> object:
 
 
 @pytest.mark.parametrize("function", ["alone", "tried", "many"])
-def test_among_many_good_ones_only_the_bad_inputs_are_lost(home: Home, function: str) -> None:
+def test_among_many_good_ones_only_the_bad_inputs_are_lost(shared: Home, function: str) -> None:
     """In slices, with one runner and with several, however they end their process."""
     found = entry(
-        home,
+        shared,
         f"""
 inputs = [1000 + n // 20 if n % 20 == 7 else n for n in range(120)]
 print(json.dumps(kinds({function}.map(inputs, return_exceptions=True))))
 """,
-        **QUICK,
     )
     assert found == [n if n % 20 != 7 else "RunnerLostError" for n in range(120)]
 
@@ -105,25 +102,24 @@ for call in bad:
 
 @pytest.mark.parametrize("function", ["slow", "slow_alone"])
 def test_the_good_inputs_of_a_map_do_not_wait_for_the_deliveries_of_the_bad_ones(
-    home: Home, function: str
+    shared: Home, function: str
 ) -> None:
     """Each costs the others a start or two, and not all five, whatever its place among them."""
     found = entry(
-        home,
+        shared,
         f"""
 {function}.remote(0)
 inputs = [*range(20), 1000, 1001, *range(20, 40), 1002, 1003, *range(40, 60)]
 print(json.dumps(kinds({function}.map(inputs, order_outputs=False, return_exceptions=True))))
 """,
-        **QUICK,
     )
     assert isinstance(found, list)
     assert set(found[:60]) == set(range(60)) and found[60:] == ["RunnerLostError"] * 4
 
 
-def test_direct_calls_that_kill_their_runner_are_given_up_and_others_go_on(home: Home) -> None:
+def test_direct_calls_that_kill_their_runner_are_given_up_and_others_go_on(shared: Home) -> None:
     found = entry(
-        home,
+        shared,
         """
 def lost(n):
     try:
@@ -138,13 +134,12 @@ good = [many.remote(n) for n in range(200)]
 [thread.join() for thread in threads]
 print(json.dumps([good == list(range(200)), ended, parent.remote(1001), parent.remote(5)]))
 """,
-        **QUICK,
     )
     assert found == [True, ["lost"] * 3, "lost", 5]
 
 
-def test_an_import_that_fails_is_still_no_reason_to_start_again_and_again(home: Home) -> None:
-    script = home.script(
+def test_an_import_that_fails_is_still_no_reason_to_start_again_and_again(shared: Home) -> None:
+    script = shared.script(
         """
     import json, os, rekindle
     app = rekindle.App("broken")
@@ -165,4 +160,4 @@ def test_an_import_that_fails_is_still_no_reason_to_start_again_and_again(home: 
         print(json.dumps([type(one).__name__ for one in found]))
 """
     )
-    assert set(home.run(script).value) == {"RunnerLostError"}
+    assert set(shared.run(script).value) == {"RunnerLostError"}

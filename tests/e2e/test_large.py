@@ -20,7 +20,7 @@ LARGE = """
     def size_of(data: bytes) -> int:
         return len(data)
 
-    @app.function(retries=1)
+    @app.function(retries=rekindle.Retries(max_retries=1, initial_delay=0.0))
     def second_time(data: bytes, marker: str) -> int:
         import pathlib
         first = not pathlib.Path(marker).exists()
@@ -68,12 +68,12 @@ def test_large_arguments_and_results_come_through_by_every_way(home: Home) -> No
     )
 
 
-def test_a_retry_finds_its_arguments(home: Home, tmp_path: Path) -> None:
+def test_a_retry_finds_its_arguments(shared: Home, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
-    script = home.script(
+    script = shared.script(
         entrypoint(f"print(json.dumps(second_time.spawn(bytes(SIZE), {str(marker)!r}).get()))")
     )
-    assert home.run(script).value == 3_000_000
+    assert shared.run(script).value == 3_000_000
 
 
 def test_the_store_can_be_elsewhere(home: Home, tmp_path: Path) -> None:

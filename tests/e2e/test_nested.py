@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.harness import Home
 
 NESTED = """
@@ -54,7 +52,7 @@ NESTED = """
     def endless(n):
         return endless.remote(n + 1)
 
-    @app.function(max_containers=1, retries=2)
+    @app.function(max_containers=1, retries=rekindle.Retries(max_retries=2, initial_delay=0.0))
     def again(path, n):
         if n:
             return 1 + again.remote(path, 0)
@@ -97,19 +95,20 @@ def entry(home: Home, expression: str, **environ: str) -> object:
     return home.run(script, **environ).value
 
 
-@pytest.mark.parametrize(
-    ("expression", "right"),
-    [
-        ("deep.remote(6)", 6),
-        ("ping.remote(6)", 6),
-        ("total.remote(0, 64)", sum(range(64))),
-        ("list(fan.map([10] * 12))", [45] * 12),
-        ("tree.remote(3)", 27),
-        ("[stream.remote(20), stream.remote(20)]", [190, 190]),
-    ],
-)
-def test_calls_from_inside_calls_end(shared: Home, expression: str, right: object) -> None:
-    assert entry(shared, expression) == right
+#: Expressions and their values.
+ENDING = {
+    "deep.remote(4)": 4,
+    "ping.remote(4)": 4,
+    "total.remote(0, 32)": sum(range(32)),
+    "list(fan.map([10] * 6))": [45] * 6,
+    "tree.remote(2)": 9,
+    "[stream.remote(20), stream.remote(20)]": [190, 190],
+}
+
+
+def test_calls_from_inside_calls_end(shared: Home) -> None:
+    each = ", ".join(f"{expression!r}: {expression}" for expression in ENDING)
+    assert entry(shared, f"{{{each}}}") == ENDING
 
 
 def test_they_end_on_a_node_of_one_runner(home: Home) -> None:

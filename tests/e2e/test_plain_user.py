@@ -117,30 +117,25 @@ def test_every_strategy_can_be_taken(plain: Home) -> None:
     assert all(len(one["runs"]) == 2 for one in measured.values())
 
 
-def test_an_instance_is_kept_and_nothing_outlives_it(plain: Home) -> None:
+def test_an_instance_is_kept_and_nothing_outlives_it_or_its_agent(plain: Home) -> None:
     supervisor = plain.up()
     assert supervisor.uids().real == _uid(plain)
     for secret in (plain.daemon / "token", plain.daemon, plain.daemon / "agent.sock"):
         assert stat.S_IMODE(secret.stat().st_mode) & 0o077 == 0
-    plain.run(plain.script(_MODEL), "--path", str(plain.scripts / "file"))
-    below = supervisor.children(recursive=True)
-    assert any("spawner" in " ".join(process.cmdline()) for process in below)
-    assert plain.rekindle("down").out == "The instance is down.\n"
-    _gone, left = psutil.wait_procs(below, timeout=30)
-    assert not left
-
-
-def test_all_goes_with_an_agent_that_is_killed(plain: Home) -> None:
-    supervisor = plain.up()
-    plain.run(plain.script(_MODEL), "--path", str(plain.scripts / "file"))
+    script = plain.script(_MODEL)
+    plain.run(script, "--path", str(plain.scripts / "file"))
     agent = service(supervisor, "rekindle.runtime.agent")
     below = agent.children(recursive=True)
     assert len(below) >= 2  # the spawner, and the first process of its PID namespace
+    assert any("spawner" in " ".join(process.cmdline()) for process in below)
     os.kill(agent.pid, signal.SIGKILL)
-    _gone, left = psutil.wait_procs(below, timeout=30)
+    _gone, left = psutil.wait_procs(below, timeout=60)
     assert not left
-    plain.run(plain.script(_MODEL), "--path", str(plain.scripts / "file"))  # by the next agent
-    plain.rekindle("down")
+    plain.run(script, "--path", str(plain.scripts / "file"))  # by the next agent
+    everything = supervisor.children(recursive=True)
+    assert plain.rekindle("down").out == "The instance is down.\n"
+    _gone, left = psutil.wait_procs(everything, timeout=60)
+    assert not left
 
 
 def test_nothing_is_left_when_the_instance_ends_right_after_its_agent(plain: Home) -> None:
@@ -150,7 +145,7 @@ def test_nothing_is_left_when_the_instance_ends_right_after_its_agent(plain: Hom
     assert list(plain.daemon.glob("agent-*"))
     os.kill(agent.pid, signal.SIGKILL)
     supervisor.terminate()  # before the next agent is there
-    psutil.wait_procs([supervisor], timeout=30)
+    psutil.wait_procs([supervisor], timeout=60)
     assert not list(plain.daemon.glob("agent-*"))
 
 

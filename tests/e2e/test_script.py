@@ -80,15 +80,15 @@ PROGRAM = """
 
 
 @pytest.mark.parametrize("name", ["plain.py", "my-script.py", "json.py", "test.py"])
-def test_a_script_is_the_module_that_it_is_at_home(home: Home, name: str) -> None:
-    script = home.script(PROGRAM, name)
-    home.script("MARK = 'more'", "more/from_more.py")
+def test_a_script_is_the_module_that_it_is_at_home(shared: Home, name: str) -> None:
+    script = shared.script(PROGRAM, name)
+    shared.script("MARK = 'more'", "more/from_more.py")
     script.with_name("data.txt").write_text("data")
-    assert "wrong: []\n" in home.run(script).out
+    assert "wrong: []\n" in shared.run(script).out
 
 
-def test_the_top_level_is_no_place_to_run_the_app(home: Home) -> None:
-    script = home.script(
+def test_the_top_level_is_no_place_to_run_the_app(shared: Home) -> None:
+    script = shared.script(
         """
         import rekindle
         app = rekindle.App("top")
@@ -101,12 +101,12 @@ def test_the_top_level_is_no_place_to_run_the_app(home: Home) -> None:
             print(f.remote())
         """
     )
-    ended = home.python(script, status=1)
+    ended = shared.python(script, status=1)
     assert "if __name__ == '__main__':" in ended.err and "top level" in ended.err
 
 
-def test_secrets_are_there_while_a_module_without_snapshots_is_imported(home: Home) -> None:
-    script = home.script(
+def test_secrets_are_there_while_a_module_without_snapshots_is_imported(shared: Home) -> None:
+    script = shared.script(
         """
         import os, rekindle
         app = rekindle.App("secrets")
@@ -136,7 +136,7 @@ def test_secrets_are_there_while_a_module_without_snapshots_is_imported(home: Ho
                       error.__cause__)
         """
     )
-    out = home.run(script).out
+    out = shared.run(script).out
     assert out.startswith("abc abc\nKeyError('SOME_TOKEN')") and "in_snapshot=True" in out
 
 
@@ -171,9 +171,9 @@ def test_a_file_that_a_hook_read_counts(home: Home) -> None:
     assert home.run(script).out == "other\n"
 
 
-def test_a_linked_script_has_its_own_name_and_the_neighbours_of_its_file(home: Home) -> None:
-    home.script("MARK = 'beside'", "real/beside.py")
-    target = home.script(
+def test_a_linked_script_has_its_own_name_and_the_neighbours_of_its_file(shared: Home) -> None:
+    shared.script("MARK = 'beside'", "real/beside.py")
+    target = shared.script(
         """
         import rekindle
         import beside
@@ -194,11 +194,11 @@ def test_a_linked_script_has_its_own_name_and_the_neighbours_of_its_file(home: H
     )
     link = target.parent.with_name("linked.py")
     link.symlink_to(target)
-    assert "['beside', True, 'linked']\n" in home.run(link).out
+    assert "['beside', True, 'linked']\n" in shared.run(link).out
 
 
-def test_modules_in_a_zip_file_are_read_from_it(home: Home) -> None:
-    script = home.script(
+def test_modules_in_a_zip_file_are_read_from_it(shared: Home) -> None:
+    script = shared.script(
         """
         import sys
         from pathlib import Path
@@ -219,10 +219,10 @@ def test_modules_in_a_zip_file_are_read_from_it(home: Home) -> None:
     with zipfile.ZipFile(script.with_name("lib.zip"), "w") as archive:
         archive.writestr("zipped/__init__.py", "from .inner import Thing\n")
         archive.writestr("zipped/inner.py", "class Thing: pass\n")
-    assert "same: True\n" in home.run(script).out
+    assert "same: True\n" in shared.run(script).out
 
 
-def test_cached_functions_of_a_program_that_has_no_file_travel(home: Home) -> None:
+def test_cached_functions_of_a_program_that_has_no_file_travel(shared: Home) -> None:
     program = """
 import functools, rekindle
 app = rekindle.App("cached")
@@ -244,4 +244,4 @@ def f():
 with app.run():
     print(f.remote())
 """
-    assert "(1548008755920, 61, 'fib', 8)\n" in home.python("-c", program).out
+    assert "(1548008755920, 61, 'fib', 8)\n" in shared.python("-c", program).out

@@ -43,11 +43,11 @@ def test_torch_computes_the_same_by_every_strategy(home: Home) -> None:
         def main():
             found = []
             for strategy in ("", "warm", "cold", "restore", "fork", "restore", "fork"):
-                with ask_strategy(strategy):
+                with ask_strategy(strategy), records.collect() as made:
                     if strategy:
                         Net().infer.prepare(strategy)
                     value = Net().infer.remote()
-                found.append([records.last().strategy, *value])
+                found.append([made[-1].strategy, *value])
             print(json.dumps(found))
         """
     )

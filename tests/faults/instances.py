@@ -66,22 +66,9 @@ class InFlight:
     home: Home
     gate: Gate
     program: Program
-    private: bool
-
-    @property
-    def supervisor(self) -> psutil.Process:
-        """That of its instance."""
-        if not self.private:
-            return self.home.supervisor()
-        return service(psutil.Process(self.program.process.pid), "rekindle.sdk.local.supervisor")
-
-    @property
-    def directory(self) -> Path:
-        """Its instance directory."""
-        if not self.private:
-            return self.home.daemon
-        (only,) = (self.home.path / "run").iterdir()
-        return only
+    #: Its instance, and the instance's directory.
+    supervisor: psutil.Process
+    directory: Path
 
     def service(self, module: str) -> psutil.Process:
         """A process of its instance by the module that it runs."""
@@ -92,7 +79,7 @@ class InFlight:
         return holder_of(self.supervisor, self.gate.held)
 
     def stats(self) -> dict[str, Any]:
-        """What the agent told of itself last."""
+        """What the agent reported last."""
         ended = self.home.rekindle("status", "--json", REKINDLE_DIR=str(self.directory))
         agents = json.loads(ended.out)["agents"]
         stats: dict[str, Any] = agents[0]["stats"] if agents else {}
@@ -101,13 +88,13 @@ class InFlight:
     def template(self) -> psutil.Process:
         """The live template of the model."""
 
-        def told() -> psutil.Process | None:
+        def reported() -> psutil.Process | None:
             for one in self.stats().get("templates", ()):
-                with suppress(psutil.NoSuchProcess):  # one that was replaced since it was told of
+                with suppress(psutil.NoSuchProcess):  # one that was replaced since the report
                     return psutil.Process(one["pid"])
             return None
 
-        found: psutil.Process = wait_until(told, "a template to be told of")
+        found: psutil.Process = wait_until(reported, "a template to be reported")
         return found
 
     def waits_again(self, times: int) -> None:
@@ -120,19 +107,25 @@ class InFlight:
 
 
 @contextmanager
-def in_flight(
-    home: Home, gate: Gate, *arguments: str, private: bool, **environ: str
-) -> Iterator[InFlight]:
-    """Start the program and wait until its call is at the gate."""
-    if not private:
-        home.up(**environ)
+def in_flight(home: Home, gate: Gate, *arguments: str, **environ: str) -> Iterator[InFlight]:
+    """Start the program and wait until its call is at the gate.
+
+    Where nothing is up in that home, its instance is a private one.
+    """
+    private = not home.is_up()
     script = home.script(SCRIPT)
     program = home.start_rekindle("run", script, "--path", gate.directory, *arguments, **environ)
     program.until("waiting")
-    yield InFlight(home, gate, program, private)
+    if private:
+        above = psutil.Process(program.process.pid)
+        (directory,) = (home.path / "run").iterdir()
+        supervisor = service(above, "rekindle.sdk.local.supervisor")
+    else:
+        directory, supervisor = home.daemon, home.supervisor()
+    yield InFlight(home, gate, program, supervisor, directory)
 
 
 def kill(process: psutil.Process) -> None:
     """SIGKILL, and wait until it is gone."""
     process.kill()
-    psutil.wait_procs([process], timeout=10)
+    psutil.wait_procs([process], timeout=60)

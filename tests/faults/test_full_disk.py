@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import redis
 
-from tests.e2e.harness import COMMAND, Gate, Home, holder_of, wait_until
+from tests.e2e.harness import COMMAND, SMALL_DISK, Gate, Home, holder_of, wait_until
 from tests.faults.instances import NEXT, SCRIPT
 
 
@@ -35,18 +34,10 @@ def _refuses_to_write(client: redis.Redis) -> bool:
 
 
 def test_calls_wait_while_the_disk_of_the_queue_is_full(home: Home, gate: Gate) -> None:
-    unshare = shutil.which("unshare")
-    assert unshare, "unshare (util-linux) is not there"
     script = home.script(SCRIPT)
     home.path.mkdir()
-    program = home.start(
-        unshare,
-        "--mount",
-        "sh",
-        "-c",
-        f"mount -t tmpfs -o size=16m tmpfs {home.path} && "
-        f"exec {COMMAND} run {script} --path {gate.directory}",
-    )
+    command = [str(COMMAND), "run", str(script), "--path", str(gate.directory)]
+    program = home.start(*SMALL_DISK, str(home.path), "16m", *command)
     program.until("waiting")
     # The disk is mounted where that program sees it alone.
     seen_there = Path(f"/proc/{program.process.pid}/root{home.path}")

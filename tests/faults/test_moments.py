@@ -99,7 +99,7 @@ def main():
     program.until("Stopping.", "err")
     program.until("waiting")
     program.interrupt()
-    ended = program.end(20)
+    ended = program.end(20)  # exit hooks have 30 seconds
     assert ended.status == 130, str(ended)
     assert "Traceback" not in ended.err
 
@@ -126,12 +126,13 @@ def test_an_agent_that_is_killed_while_it_dumps_leaves_no_half_snapshot(
     gate = home.root / "gate"
     os.mkfifo(gate)
     argument = ("--gate", gate) if calls_go_on else ()
-    program = home.start_rekindle("run", home.script(HEAVY), *argument)
+    script = home.script(HEAVY)
+    program = home.start_rekindle("run", script, *argument, REKINDLE_AGENT_GRACE_S="0.5")
     program.until("first 256")
     dumping = _dumping(program)
     agent = service(psutil.Process(program.process.pid), "rekindle.runtime.agent")
     kill(agent)
-    _gone, left = psutil.wait_procs([dumping], timeout=10)
+    _gone, left = psutil.wait_procs([dumping], timeout=60)
     assert not left, "the dump died with its agent"
     if calls_go_on:
         os.close(os.open(gate, os.O_WRONLY))
@@ -163,7 +164,8 @@ def test_every_criu_that_waits_is_killed_and_the_next_start_is_served(
     home: Home, gate: Gate
 ) -> None:
     """Restores are begun in advance; those processes can die before they are needed."""
-    with in_flight(home, gate, "--warm", "--model", private=False) as flight:
+    home.up()
+    with in_flight(home, gate, "--warm", "--model") as flight:
         runner = flight.runner()
 
         def waiting() -> list[psutil.Process]:

@@ -1,7 +1,7 @@
 """Thousands of inputs while everything is killed at random: each completes once, with its result.
 
-``REKINDLE_FAULT_SEED`` repeats a run's plan of kills, ``REKINDLE_FAULT_INPUTS`` and
-``REKINDLE_FAULT_KILLS`` set its size, ``REKINDLE_FAULT_KEEP`` names a directory for the logs.
+``REKINDLE_FAULT_SEED`` repeats a run's plan of kills, ``REKINDLE_FAULT_KEEP`` names a directory for
+the logs. ``make soak`` has the long run.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tests.e2e.harness import Home, Program, wait_until
 from tests.faults.schedule import Kill, Kind, schedule
 from tests.faults.victims import Victims
 
-INPUTS = int(os.environ.get("REKINDLE_FAULT_INPUTS", "5200"))
-KILLS = int(os.environ.get("REKINDLE_FAULT_KILLS", "45"))
+#: Inputs and kills: three of each kind, and nine.
+SHORT, LONG = (1500, 15), (5200, 45)
 #: Nothing happens for so long, and it is stuck.
 STUCK_S = 90.0
 
@@ -161,28 +161,33 @@ def check(checker: Program, calls: list[tuple[str, int, int]]) -> None:
 @pytest.mark.criu
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_everything_that_was_acknowledged_completes_once_whatever_is_killed(home: Home) -> None:
+@pytest.mark.parametrize(
+    ("inputs", "kills"), [SHORT, pytest.param(*LONG, marks=pytest.mark.soak)], ids=["short", "long"]
+)
+def test_everything_that_was_acknowledged_completes_once_whatever_is_killed(
+    home: Home, inputs: int, kills: int
+) -> None:
     seed = int(os.environ.get("REKINDLE_FAULT_SEED") or secrets.randbelow(2**32))
-    plan = schedule(seed, KILLS, INPUTS)
-    print(f"REKINDLE_FAULT_SEED={seed} repeats this: {INPUTS} inputs, {KILLS} kills")
+    plan = schedule(seed, kills, inputs)
+    print(f"REKINDLE_FAULT_SEED={seed} repeats this: {inputs} inputs, {kills} kills")
     # What is killed from outside did not die of itself: the supervisor is not to give it up.
     supervisor = home.up(REKINDLE_QUICK_DEATH_S="0")
     log, ids, gate = home.root / "ran", home.root / "ids", home.root / "gate"
     os.mkfifo(gate)
     producer = home.start_rekindle(
         "run", home.script(PRODUCER), "--log", log, "--ids", ids, "--gate", gate, "--inputs",
-        str(INPUTS),
+        str(inputs),
     )  # fmt: skip
     checker = home.script(CHECKER, "checker.py")
     begun, victims = Begun(log), Victims(supervisor, home.daemon)
     try:
         began = time.monotonic()
-        done = kill_all(plan[: KILLS // 2], victims, begun, producer)
+        done = kill_all(plan[: kills // 2], victims, begun, producer)
         # One that reads results while the kills go on, of what was acknowledged until now.
         early_ids = home.root / "ids-early"
         shutil.copy(ids, early_ids)
         early = home.start(sys.executable, checker, early_ids)
-        done += kill_all(plan[KILLS // 2 :], victims, begun, producer)
+        done += kill_all(plan[kills // 2 :], victims, begun, producer)
         wait_until(lambda: "submitted" in producer.text(), "everything to be submitted", STUCK_S)
         check(early, acknowledged(early_ids))
         calls = acknowledged(ids)
@@ -200,16 +205,16 @@ def test_everything_that_was_acknowledged_completes_once_whatever_is_killed(home
     try:
         assert ended.status == 0, str(ended)
         mapped = json.loads(ended.out.partition("mapped ")[2].splitlines()[0])
-        fifth = INPUTS // 5
+        fifth = inputs // 5
         assert mapped == [value(n) for n in range(3 * fifth, 4 * fifth)]
-        assert sum(count for _, _, count in calls) == INPUTS - fifth
-        assert done.total() >= 0.9 * KILLS and set(done) == set(Kind), done
-        assert begun.look() == INPUTS, "every input ran"
+        assert sum(count for _, _, count in calls) == inputs - fifth
+        assert done.total() >= 0.9 * kills and set(done) == set(Kind), done
+        assert begun.look() == inputs, "every input ran"
         assert stored == {call_id: (count, count) for call_id, _, count in calls}
         assert not left, f"inputs that are still on a queue: {left}"
         again = Counter(times for times in begun.times.values() if times > 1)
         print(
-            f"{INPUTS} inputs in {took_s:.0f} s under {done.total()} kills; "
+            f"{inputs} inputs in {took_s:.0f} s under {done.total()} kills; "
             f"{again.total()} ran more than once: {dict(sorted(again.items()))} (times: inputs)"
         )
         report = home.status()

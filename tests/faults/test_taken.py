@@ -18,9 +18,9 @@ SCRIPT = """
     @app.local_entrypoint()
     def main():
         count = total = 0
-        for value in same.map(range(40_000), order_outputs=False):
+        for value in same.map(range(20_000), order_outputs=False):
             count, total = count + 1, total + value
-            if count % 8_000 == 0:
+            if count % 4_000 == 0:
                 print("taken", count, flush=True)
         print("all", count, total, flush=True)
         print("again", list(same.map(range(5))), flush=True)
@@ -31,7 +31,7 @@ def test_no_result_is_lost_that_was_not_taken(home: Home) -> None:
     home.up()
     supervisor = home.supervisor()
     program = home.start_rekindle("run", home.script(SCRIPT))
-    for taken, victim in ((8_000, "controller"), (16_000, "redis"), (24_000, "controller")):
+    for taken, victim in ((4_000, "controller"), (8_000, "redis"), (12_000, "controller")):
         program.until(f"taken {taken}\n")
         process: psutil.Process = (
             redis_of(supervisor)
@@ -42,7 +42,7 @@ def test_no_result_is_lost_that_was_not_taken(home: Home) -> None:
         wait_until(lambda gone=process: not gone.is_running(), f"the {victim} to be gone")
     ended = program.end()
     assert ended.status == 0, ended
-    assert f"all 40000 {sum(range(40_000))}\n" in ended.out
+    assert f"all 20000 {sum(range(20_000))}\n" in ended.out
     assert "again [0, 1, 2, 3, 4]\n" in ended.out
     kept = wait_until(
         lambda: (status := home.status()).get("kept") and not status["apps"] and status["kept"],

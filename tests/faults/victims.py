@@ -76,7 +76,7 @@ class Victims:
         token = (self._directory / "token").read_text().strip()
         stub = pb_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
         metadata = (("authorization", f"Bearer {token}"),)
-        return getattr(stub, method)(request, metadata=metadata, timeout=5)
+        return getattr(stub, method)(request, metadata=metadata, timeout=60)
 
     def _there(self, kind: Kind) -> list[psutil.Process]:
         below = self._below()

@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 
 from rekindle.forkserver import kinds
-from rekindle.forkserver.inspection import inspect_self
+from rekindle.forkserver.inspection import inspect
 from rekindle.forkserver.kinds import Kind
 from rekindle.forkserver.mappings import shared_mappings
 from rekindle.forkserver.open_files import OpenFile, open_files
+from rekindle.forkserver.open_things import OpenThings
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -179,7 +180,7 @@ def test_an_epoll_that_watches_a_closed_number_is_not_made_again(keep: ExitStack
 
 
 def _mapped(link: str) -> set[Kind]:
-    return {area.kind for area in shared_mappings() if link in area.link}
+    return {kind for area, kind in shared_mappings() if link in area.path}
 
 
 def test_each_kind_of_shared_mapping_is_known_for_what_it_is(tmp_path: Path) -> None:
@@ -214,7 +215,8 @@ def test_an_exclusive_lock_is_named_with_its_file(tmp_path: Path, how: int, word
     path = tmp_path / "locked"
     with path.open("w") as file:
         fcntl.flock(file, how)
-        found = inspect_self(_listed() - {file.fileno()})
+        things = OpenThings.look(_listed() - {file.fileno()}, in_sandbox=False)
+        found = inspect(things, in_sandbox=False)
     said = [reason for reason in found.dump_unsafe if str(path) in reason]
     assert bool(said) == bool(words)
     assert all(words in reason and "release it" in reason for reason in said)

@@ -113,20 +113,20 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
         self._pool.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def log(self, app_id: str, text: str, stream: str = "stdout", partial: bool = False) -> int:
-        """Add a log line; its number."""
+    def log(self, app_id: str, *texts: str, stream: str = "stdout", partial: bool = False) -> None:
+        """Add log lines."""
 
-        async def add() -> int:
+        async def add() -> None:
             lines = self._logs.setdefault(app_id, [])
-            line = pb.LogLine(
-                seq=len(lines) + 1, app_id=app_id, stream=stream, text=text, partial=partial
-            )
-            lines.append(line)
+            for text in texts:
+                number = len(lines) + 1
+                lines.append(
+                    pb.LogLine(seq=number, app_id=app_id, stream=stream, text=text, partial=partial)
+                )
             async with self._log_news:
                 self._log_news.notify_all()
-            return line.seq
 
-        return int(self._do(add()))
+        self._do(add())
 
     # ---- the service ---------------------------------------------------------------------------
 
@@ -162,10 +162,9 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
     async def HoldApp(self, request: Any, ctx: Any) -> AsyncIterator[pb.HoldAppEvent]:
         self.held.add(request.app_id)
         try:
-            while request.app_id not in self.closed:
-                await asyncio.sleep(0.02)
-                if False:
-                    yield pb.HoldAppEvent()
+            async with self._log_news:
+                await self._log_news.wait_for(lambda: request.app_id in self.closed)
+            yield pb.HoldAppEvent(message="closed")
         finally:
             self.held.discard(request.app_id)
 

@@ -92,7 +92,7 @@ def test_the_asyncio_forms(controller: FakeController) -> None:
             values = await asyncio.gather(*(double.remote.aio(i) for i in range(20)))
             assert values == [2 * i for i in range(20)]
             call = await double.spawn.aio(5)
-            assert await call.get.aio(timeout=10) == 10
+            assert await call.get.aio(timeout=60) == 10
             assert await rekindle.FunctionCall.gather.aio(call, call) == [10, 10]
 
     asyncio.run(main())
@@ -224,8 +224,8 @@ def test_spawn_returns_a_handle(controller: FakeController) -> None:
         assert call.num_inputs() == 1
         assert call.get() == 42
         assert call.get() == 42  # kept
-        assert rekindle.FunctionCall.from_id(call.object_id).get(timeout=5) == 42
-        assert pickle.loads(pickle.dumps(call)).get(timeout=5) == 42
+        assert rekindle.FunctionCall.from_id(call.object_id).get(timeout=60) == 42
+        assert pickle.loads(pickle.dumps(call)).get(timeout=60) == 42
 
 
 def test_get_raises_the_builtin_timeout_error_and_can_be_called_again(
@@ -238,7 +238,7 @@ def test_get_raises_the_builtin_timeout_error_and_can_be_called_again(
             with pytest.raises(TimeoutError, match="it goes on"):
                 call.get(timeout=timeout)
         gate.set()
-        assert call.get(timeout=10) == "through"
+        assert call.get(timeout=60) == "through"
 
 
 def test_gather_raises_the_first_failure(controller: FakeController) -> None:
@@ -250,7 +250,7 @@ def test_gather_raises_the_first_failure(controller: FakeController) -> None:
         gate.set()
         calls = [double.spawn(i) for i in range(3)]
         assert rekindle.FunctionCall.gather(*calls) == [0, 2, 4]
-        assert slow.get(timeout=10) == "through"
+        assert slow.get(timeout=60) == "through"
 
 
 def test_an_unknown_call_is_not_found(controller: FakeController) -> None:
@@ -353,7 +353,7 @@ def test_a_handle_inside_a_runner_finds_its_id_by_name(
     with app.run() as running:
         fresh = declaration.Declaration("calls", "double", "function")
         monkeypatch.setattr(context, "_remote", True)
-        monkeypatch.setattr(declaration, "_looked_up", {})
+        declaration._lookup.cache_clear()
         monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
         assert rekindle.Function(fresh).remote(6) == 12
         with pytest.raises(NotFoundError):
@@ -390,7 +390,6 @@ def test_each_call_leaves_a_record_whose_phases_explain_the_total(
             Phase.EXECUTE.value,
             Phase.STORE_RESULT.value,
         ]
-    assert records.last() == finished[-1]
 
 
 def test_a_strategy_that_is_asked_for_is_sent(controller: FakeController) -> None:

@@ -230,7 +230,7 @@ def test_graphs_of_sets_end_and_do_not_depend_on_the_order_of_a_set() -> None:
             node.near = {other for other in nodes if other is not node}
         return set(nodes)
 
-    assert digest(graph("abcdefghijklmnop")) == digest(graph("ponmlkjihgfedcba"))
+    assert digest(graph("abcdefgh")) == digest(graph("hgfedcba"))
     assert digest(graph("abc")) != digest(graph("abd"))
     nested = {frozenset({("a", frozenset({"b", "c"})), ("d", "e")}), frozenset({"f"})}
     assert digest(nested) == digest({frozenset(item) for item in reversed(list(nested))})

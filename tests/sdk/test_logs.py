@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import rekindle
+from rekindle.sdk import logs
 from rekindle.wire import rekindle_pb2 as pb
 from tests.sdk.fake_controller import FakeController
 
@@ -24,8 +25,8 @@ def test_lines_are_printed_before_the_call_returns(
     with rekindle.enable_output(), app.run() as running:
         for i in range(50):
             controller.log(running.app_id, f"line {i}")
-        controller.log(running.app_id, "an error", "stderr")
-        controller.log(running.app_id, "a note", "system")
+        controller.log(running.app_id, "an error", stream="stderr")
+        controller.log(running.app_id, "a note", stream="system")
         controller.log(running.app_id, "no newline", partial=True)
         quiet.remote(1)
         shown = capsys.readouterr()
@@ -64,7 +65,11 @@ def test_nothing_is_printed_twice_after_a_lost_connection(
     assert capsys.readouterr().out == "before\nafter\n"
 
 
-def test_lines_that_do_not_come_do_not_hold_a_result_for_long(controller: FakeController) -> None:
+def test_lines_that_do_not_come_do_not_hold_a_result_for_long(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_QUIET_S", 0.2)
+
     def promise(result: pb.Result) -> None:
         result.log_seq = 10_000
 
@@ -95,8 +100,7 @@ def test_many_lines_are_all_shown_before_the_call_returns(
     controller: FakeController, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with rekindle.enable_output(), app.run() as running:
-        for i in range(20_000):
-            controller.log(running.app_id, f"line {i}")
+        controller.log(running.app_id, *(f"line {i}" for i in range(5_000)))
         quiet.remote(1)
         shown = capsys.readouterr()
-    assert shown.out == "".join(f"line {i}\n" for i in range(20_000))
+    assert shown.out == "".join(f"line {i}\n" for i in range(5_000))

@@ -18,7 +18,7 @@ from rekindle.exception import (
     ResourceExhaustedError,
     SerializationError,
 )
-from rekindle.sdk.calls import callers, result_buffer, submission, window
+from rekindle.sdk.calls import result_buffer, submission, window
 from rekindle.sdk.connection.background import background
 from rekindle.wire import rekindle_pb2 as pb
 from tests.sdk.fake_controller import FakeController
@@ -313,7 +313,7 @@ def test_large_inputs_keep_several_requests_on_their_way(
 
     async def main() -> None:
         one = submission.Submission(
-            size_of._target(), None, window.Window(callers.ThreadSignal()), read_once=True
+            size_of._target(), None, window.Window(threading.Event()), read_once=True
         )
         monkeypatch.setattr(one.target.client, "submit", submit)
         running = asyncio.ensure_future(one.run())
@@ -339,7 +339,7 @@ def test_a_slow_iterator_is_not_waited_for(controller: FakeController) -> None:
     def answered() -> Iterator[int]:
         for i in range(5):
             yield i
-            assert got.acquire(timeout=20)  # the next one is made from the answer to this one
+            assert got.acquire(timeout=60)  # the next one is made from the answer to this one
 
     with app.run():
         values = []

@@ -104,6 +104,14 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(
     assert not controller.pools
 
 
+def test_a_setting_that_there_is_not_is_named_with_the_nearest(
+    controller: FakeController,
+) -> None:
+    with app.run(), pytest.raises(TypeError, match="did you mean 'min_containers'"):
+        work.update_autoscaler(min_container=1)  # type: ignore[call-arg]
+    assert not controller.pools
+
+
 def test_an_app_that_does_not_run_has_no_pools(controller: FakeController) -> None:
     with pytest.raises(ExecutionError, match="not running"):
         work.update_autoscaler(min_containers=1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+from threading import Event
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rekindle.sdk.calls import result_buffer
-from rekindle.sdk.calls.callers import ThreadSignal
 from rekindle.sdk.calls.result_buffer import ResultBuffer
 from rekindle.sdk.connection.seen import Arrived, Seen
 
@@ -23,7 +23,7 @@ def result(index: int) -> Arrived:
 @pytest.mark.parametrize("ordered", [True, False])
 def test_two_threads_lose_nothing_and_double_nothing(ordered: bool) -> None:
     count = 50_000
-    signal = ThreadSignal()
+    signal = Event()
     between = ResultBuffer(ordered, signal)
     shuffle = random.Random(1)
 
@@ -52,7 +52,7 @@ def test_two_threads_lose_nothing_and_double_nothing(ordered: bool) -> None:
 
 
 def test_an_error_comes_after_what_came_before_it() -> None:
-    between = ResultBuffer(True, ThreadSignal())
+    between = ResultBuffer(True, Event())
     between.add([result(0), result(2)])
     between.fail(OSError("gone"))
     due = between.take()
@@ -64,7 +64,7 @@ def test_an_error_comes_after_what_came_before_it() -> None:
 
 def test_what_is_let_go_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(result_buffer, "MAX_BYTES", 1000)
-    between = ResultBuffer(True, ThreadSignal())
+    between = ResultBuffer(True, Event())
     between.add([result(i) for i in range(1, 13)])
     assert between.crowded()
     assert between.drop_far_end()
@@ -86,7 +86,7 @@ def test_room_comes_when_the_caller_has_taken(
     monkeypatch.setattr(result_buffer, "MAX_BYTES", 1000)
 
     async def main() -> None:
-        between = ResultBuffer(ordered, ThreadSignal())
+        between = ResultBuffer(ordered, Event())
         between.add([result(i) for i in range(20)])
         waiting = asyncio.ensure_future(between.room())
         await asyncio.sleep(0)
@@ -118,7 +118,7 @@ def test_what_the_caller_takes_before_it_can_be_let_go_is_not_asked_for_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(result_buffer, "MAX_BYTES", 400)
-    between = ResultBuffer(True, ThreadSignal())
+    between = ResultBuffer(True, Event())
     between.add([result(i) for i in range(5)])
     assert between.crowded()
     assert between.take() == [result(i) for i in range(5)]  # meanwhile, on the caller's thread

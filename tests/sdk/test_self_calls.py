@@ -47,7 +47,7 @@ def in_runner(controller: FakeController, monkeypatch: pytest.MonkeyPatch) -> An
         assert place is not None
         made = service.load("Steps", place, b"", Steps(size=5)._binding.params)
         monkeypatch.setattr(context, "_remote", True)
-        monkeypatch.setattr(declaration, "_looked_up", {})
+        declaration._lookup.cache_clear()
         monkeypatch.setenv("REKINDLE_APP", "inside")
         monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
         yield made

@@ -166,9 +166,9 @@ def test_a_source_that_cannot_be_read_is_named(
 def test_installed_and_standard_modules_are_not_local() -> None:
     import click
 
-    assert not source.is_local_file(json.__file__)
-    assert not source.is_local_file(click.__file__)
-    assert not source.is_local_file(source.__file__)
+    assert not imports.is_local_file(json.__file__)
+    assert not imports.is_local_file(click.__file__)
+    assert not imports.is_local_file(source.__file__)
 
 
 def test_a_late_import_out_of_nested_namespace_packages_is_found(project: Path) -> None:

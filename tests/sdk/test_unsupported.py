@@ -91,8 +91,8 @@ def test_cpu_and_memory_take_a_request_and_a_limit(
 
     options = app.declarations["nothing"].options
     assert options is not None
-    assert (options.cpu, options.cpu_limit) == cpu
-    assert (options.memory, options.memory_limit) == memory
+    assert (options.spec.cpu, options.spec.cpu_limit) == cpu
+    assert (options.spec.memory_mib, options.spec.memory_limit_mib) == memory
 
 
 @pytest.mark.parametrize(

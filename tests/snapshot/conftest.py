@@ -70,7 +70,6 @@ def manifest(made_from: Ingredients, **changes: object) -> Manifest:
         "function": made_from.function,
         "ingredients": made_from,
         "created": time.time(),
-        "criu_version": made_from.criu,
     }
     return Manifest(**{**values, **changes})  # type: ignore[arg-type]
 

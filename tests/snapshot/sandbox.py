@@ -23,7 +23,7 @@ from rekindle.snapshot import command
 from rekindle.snapshot.criu import Criu
 from tests.snapshot.namespace_init import RESTORE_CONTROL, TEMPLATE_CONTROL
 
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _INIT = Path(__file__).with_name("namespace_init.py")
 _ROOT = Path(__file__).parents[2]
 
@@ -95,7 +95,15 @@ def namespaces(
     read_end, write_end = os.pipe()
     mounts = json.dumps({str(path): options for path, options in (tmpfs or {}).items()})
     init = subprocess.Popen(
-        [sys.executable, str(_INIT), str(read_end), str(first_pid), str(run_dir or ""), mounts],
+        [
+            sys.executable,
+            "-S",
+            str(_INIT),
+            str(read_end),
+            str(first_pid),
+            str(run_dir or ""),
+            mounts,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -112,12 +120,13 @@ def namespaces(
         os.close(write_end)
         assert init.stdin and init.stdout
         init.stdin.close()
-        try:
-            init.wait(_WAIT_S)
-        finally:
-            init.kill()
-            init.wait()
-            init.stdout.close()
+        ended = os.pidfd_open(init.pid)
+        in_time, _, _ = select.select([ended], [], [], _WAIT_S)
+        os.close(ended)
+        init.kill()
+        init.wait()
+        init.stdout.close()
+        assert in_time, "the namespaces' init did not end"
 
 
 @dataclass
@@ -132,11 +141,8 @@ class Template:
 
     def dump(self, images: Path, *, leave_running: bool = True) -> subprocess.CompletedProcess[str]:
         """Freeze it into ``images``; the status tells whether that worked."""
-        return self.inside.run(
-            command.dump_argv(
-                self.criu, pid=self.pid, images_dir=images, leave_running=leave_running
-            )
-        )
+        argv = command.dump_argv(self.criu, pid=self.pid, images_dir=images)
+        return self.inside.run([*argv, "--leave-running"] if leave_running else argv)
 
 
 @contextlib.contextmanager
@@ -159,6 +165,24 @@ def template(
         yield Template(inside, pid, link, criu)
 
 
+def restore_argv(criu: Criu, *, images_dir: Path, log: Path, inherit: dict[int, str]) -> list[str]:
+    """Bring ``images_dir`` back, detached: CRIU ends when the restored process runs.
+
+    ``inherit`` maps descriptors of CRIU to what they stand for, ``{9: "pipe:[1234]"}``.
+    """
+    argv = [*criu.argv, "restore", "--images-dir", str(images_dir), "--work-dir", str(log.parent)]
+    argv += ["--log-file", log.name, "-v2", "--restore-detached"]
+    argv += ["--no-default-config", "--manage-cgroups=ignore"]
+    plugins = Path(criu.prefix, "usr", "lib", "criu")
+    if criu.prefix and plugins.is_dir():
+        argv += ["--libdir", str(plugins)]
+    if criu.unprivileged:
+        argv.append("--unprivileged")
+    for fd, resource in sorted(inherit.items()):
+        argv += ["--inherit-fd", f"fd[{fd}]:{resource}"]
+    return argv
+
+
 @dataclass
 class Restored:
     """How a restore went; ``inside.answer()`` asks the process that came back."""
@@ -175,7 +199,7 @@ def restored(
     """Restore a copy in namespaces of its own, for the time of the block."""
     with namespaces(run_dir=run_dir, first_pid=first_pid) as inside:
         log = inside.scratch / "restore.log"
-        argv = command.restore_argv(
+        argv = restore_argv(
             criu, images_dir=images, log=log, inherit={RESTORE_CONTROL: control_pipe}
         )
         done = inside.run(argv, fds=(RESTORE_CONTROL,))

@@ -166,6 +166,6 @@ def test_a_mapped_snapshot_is_restored_from_a_shared_page_file(
     assert second.is_mapped
     store.remove(first.key)
     validate.validate_images(second)
-    with sandbox.restored(criu, second.images_for(True), second.manifest.control_pipe) as copy:
+    with sandbox.restored(criu, second.mapped, second.manifest.control_pipe) as copy:
         assert copy.rc == 0, copy.log
         assert copy.inside.answer() == "42"

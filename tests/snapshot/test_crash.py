@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,31 +17,21 @@ from rekindle.snapshot.draft import begin
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot.conftest import ingredients
 
-#: Commits two snapshots with one page file in common, the first one anew, and removes one; dies
-#: by SIGKILL just before the given call of the given function, and tells how many calls there were.
+#: Commits two snapshots with one page file in common, the first one anew, and removes one. In
+#: children, each with a store of its own: one counts the calls of a function, the others die by
+#: SIGKILL just before the first, the middle and the last of them. Reads lines of a directory, a
+#: module and a function; prints how the children ended.
 _PROGRAM = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
-from rekindle.snapshot import content, extents, files, seal, stamp, store as store_room, use
+from rekindle.snapshot import content, files, seal, stamp, store as store_room, use
 from rekindle.snapshot.draft import begin
 from tests.snapshot.conftest import ingredients, manifest
 
-root, module, name, at = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-place = {"os": os, "files": files, "seal": seal, "stamp": stamp, "content": content, "use": use}
-place = place[module]
-real, calls = getattr(place, name), 0
+places = {"os": os, "files": files, "seal": seal, "stamp": stamp, "content": content, "use": use}
+same = b"same" * (content.LARGE_BYTES // 4)
 
-def counting(*args, **kwargs):
-    global calls
-    if str(root) in str(args) or name == "rewrite":
-        calls += 1
-        if calls == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args, **kwargs)
-
-store = store_room.SnapshotStore(root)
-
-def commit(code, pages):
+def commit(store, code, pages):
     made_from = ingredients(code_digest=code)
     draft = begin(store, made_from.key())
     (draft.images / "inventory.img").write_bytes(b"inventory")
@@ -47,25 +39,60 @@ def commit(code, pages):
     (draft.images / "dump.log").write_text("log")
     draft.commit(manifest(made_from))
 
-same = b"same" * (content.LARGE_BYTES // 4)
-commit("kept", same)
-setattr(place, name, counting)
-commit("new", same)
-commit("kept", same + b"more")
-store.remove(ingredients(code_digest="new").key())
-print(calls)
+def work(root, place, name, at):
+    real, calls = getattr(place, name), 0
+
+    def counting(*args, **kwargs):
+        nonlocal calls
+        if str(root) in str(args) or name == "rewrite":
+            calls += 1
+            if calls == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **kwargs)
+
+    store = store_room.SnapshotStore(root)
+    commit(store, "kept", same)
+    setattr(place, name, counting)
+    commit(store, "new", same)
+    commit(store, "kept", same + b"more")
+    store.remove(ingredients(code_digest="new").key())
+    return calls
+
+def child(*given):
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writer, str(work(*given)).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as counted:
+        said = counted.read()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
+
+for line in sys.stdin:
+    base, module, name = json.loads(line)
+    of = (places[module], name)
+    status, count = child(Path(base, "whole"), *of, 0)
+    count = int(count or 0)
+    moments = {1, (count + 1) // 2, count}
+    ended = {at: child(Path(base, f"killed-{at}"), *of, at)[0] for at in moments}
+    print(json.dumps([status, count, ended]), flush=True)
 """
 
 
-def _run(root: Path, module: str, name: str, at: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(root), module, name, str(at)],
-        capture_output=True,
+@pytest.fixture(scope="module")
+def killing() -> Iterator[subprocess.Popen[str]]:
+    """The program, waiting for lines."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=60,
         cwd=Path(__file__).parents[2],
-    )
+    ) as program:
+        yield program
+        assert program.stdin
+        program.stdin.close()
 
 
 @pytest.mark.parametrize(
@@ -83,22 +110,24 @@ def _run(root: Path, module: str, name: str, at: int) -> subprocess.CompletedPro
         ("use", "begin"),
     ],
 )
-def test_whenever_it_is_killed_the_store_is_whole(tmp_path: Path, module: str, name: str) -> None:
-    done = _run(tmp_path / "whole", module, name, 0)
-    assert done.returncode == 0, done.stderr
-    count = int(done.stdout)
+def test_whenever_it_is_killed_the_store_is_whole(
+    killing: subprocess.Popen[str], tmp_path: Path, module: str, name: str
+) -> None:
+    assert killing.stdin and killing.stdout
+    killing.stdin.write(json.dumps([str(tmp_path), module, name]) + "\n")
+    killing.stdin.flush()
+    status, count, ended = json.loads(killing.stdout.readline())
+    assert status == 0
     assert count > 0
-    for at in {1, (count + 1) // 2, count}:
-        root = tmp_path / f"killed-{at}"
-        assert _run(root, module, name, at).returncode == -signal.SIGKILL
-        _check(root)
+    assert set(ended.values()) == {-signal.SIGKILL}
+    for at in ended:
+        _check(tmp_path / f"killed-{at}")
 
 
 def _check(root: Path) -> None:
     store = SnapshotStore(root)
     kept, new = (ingredients(code_digest=name).key() for name in ("kept", "new"))
-    with begin(store, kept):
-        pass  # whoever comes next cleans up
+    begin(store, kept).discard()  # whoever comes next cleans up
     left = {path.name for path in root.iterdir()}
     assert left <= {".lock", content.DIRECTORY, kept, new}, left
     entries = store.list()

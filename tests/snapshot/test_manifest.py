@@ -22,14 +22,14 @@ _sizes = st.integers(0, 1 << 62)
 @given(
     files=st.dictionaries(_names, st.builds(ImageFile, _sizes, st.text("0123456789abcdef"))),
     loaded=st.dictionaries(st.text(), st.builds(LoadedFile, _sizes, st.integers())),
-    notes=st.lists(st.text()),
+    reasons=st.lists(st.text()),
     packages=st.dictionaries(st.text(), st.text()),
     created=st.floats(allow_nan=False, allow_infinity=False),
 )
 def test_a_manifest_is_read_as_it_was_written(
     files: dict[str, ImageFile],
     loaded: dict[str, LoadedFile],
-    notes: list[str],
+    reasons: list[str],
     packages: dict[str, str],
     created: float,
 ) -> None:
@@ -37,7 +37,7 @@ def test_a_manifest_is_read_as_it_was_written(
         ingredients(packages=packages),
         files=files,
         loaded_files=loaded,
-        notes=notes,
+        made_because=reasons,
         created=created,
     )
     assert Manifest.from_json(written.to_json()) == written
@@ -62,6 +62,17 @@ def test_a_field_that_is_missing_or_of_another_type_is_refused(field: str) -> No
             raw[field] = value
         with pytest.raises(SnapshotInvalidError, match="manifest"):
             Manifest.from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize(("name", "value"), [("kernel", None), ("packages", "x")])
+def test_an_ingredient_that_is_missing_or_of_another_type_is_refused(name: str, value: Any) -> None:
+    raw = _raw()
+    raw["ingredients"][name] = value
+    with pytest.raises(SnapshotInvalidError, match=f"manifest's '{name}'"):
+        Manifest.from_json(json.dumps(raw))
+    del raw["ingredients"][name]
+    with pytest.raises(SnapshotInvalidError, match=f"manifest's '{name}'"):
+        Manifest.from_json(json.dumps(raw))
 
 
 @pytest.mark.parametrize("name", ["../evil.img", "/etc/passwd", "a/b", "", ".hidden"])

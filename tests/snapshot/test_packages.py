@@ -42,36 +42,46 @@ def test_what_is_installed_in_this_interpreter_is_found() -> None:
     assert found == packages.installed(sys.executable)
 
 
-def test_a_changed_version_or_file_list_changes_the_digest(tmp_path: Path) -> None:
+def test_a_changed_version_or_file_list_is_another_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
     directory = _install(tmp_path, "zzz", "1.0")
-    before = packages.installed(extra_path=[str(tmp_path)])
+    before = packages.installed()
     (directory / "RECORD").write_text("a.py,sha256=yy,2\n")
-    other_files = packages.installed(extra_path=[str(tmp_path)])
+    other_files = packages.installed()
     directory.rename(tmp_path / "zzz-1.1.dist-info")
-    other_version = packages.installed(extra_path=[str(tmp_path)])
-    digests = {packages.digest(found) for found in (before, other_files, other_version)}
-    assert len(digests) == 3
+    other_version = packages.installed()
+    assert len({found["zzz"] for found in (before, other_files, other_version)}) == 3
     assert other_version["zzz"].startswith("1.1 ")
 
 
-def test_an_installation_of_the_same_files_is_the_same(tmp_path: Path) -> None:
+def test_an_installation_of_the_same_files_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
     directory = _install(tmp_path, "zzz", "1.0")
-    before = packages.installed(extra_path=[str(tmp_path)])["zzz"]
+    before = packages.installed()["zzz"]
     os.utime(directory / "RECORD", (1, 1))
-    assert packages.installed(extra_path=[str(tmp_path)])["zzz"] == before
+    assert packages.installed()["zzz"] == before
 
 
-def test_the_first_on_the_path_is_the_one_that_counts(tmp_path: Path) -> None:
+def test_the_first_on_the_path_is_the_one_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _install(tmp_path / "one", "zzz", "1.0")
     _install(tmp_path / "two", "zzz", "2.0")
-    paths = [str(tmp_path / "one"), str(tmp_path / "two")]
-    assert packages.installed(extra_path=paths)["zzz"].startswith("1.0 ")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "one"), str(tmp_path / "two")])
+    assert packages.installed()["zzz"].startswith("1.0 ")
 
 
-def test_a_distribution_without_a_record_is_found_by_its_directory(tmp_path: Path) -> None:
+def test_a_distribution_without_a_record_is_found_by_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "zzz-3.0.egg-info").mkdir()
     (tmp_path / "yyy-1.0.egg-info").write_text("Name: yyy\n")
-    found = packages.installed(extra_path=[str(tmp_path)])
+    found = packages.installed()
     assert found["zzz"] == "3.0"
     assert found["yyy"].startswith("1.0 ")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import CriuNotFoundError, SnapshotInvalidError
-from rekindle.snapshot import command, diagnose, machine, pycriu, validate
+from rekindle.snapshot import diagnose, machine, pycriu, validate
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.manifest import LoadedFile
 from tests.snapshot import sandbox
@@ -105,7 +105,7 @@ def test_a_template_with_threads_and_deleted_shared_memory_comes_back(
         def answer():
             ask.set()
             with lock:
-                return bytes(memory.buf[:5]).decode() + str(told.wait(10))
+                return bytes(memory.buf[:5]).decode() + str(told.wait(60))
     """
     with sandbox.template(criu, code) as template:
         assert template.dump(tmp_path).returncode == 0, (tmp_path / "dump.log").read_text()
@@ -125,7 +125,7 @@ def test_the_feature_cache_is_written_where_run_is_private(
     run = tmp_path / "run"
     run.mkdir()
     with sandbox.namespaces(tmpfs={Path("/run"): "size=1m"}, first_pid=0) as inside:
-        argv = command.restore_argv(
+        argv = sandbox.restore_argv(
             criu,
             images_dir=dumped.images,
             log=inside.scratch / "restore.log",
@@ -213,7 +213,7 @@ def test_a_process_id_that_is_taken_is_named(criu: Criu, dumped: Dumped) -> None
     with sandbox.namespaces(first_pid=100) as inside:
         assert inside.start(["sleep", "600"]) == 100
         log = inside.scratch / "restore.log"
-        argv = command.restore_argv(
+        argv = sandbox.restore_argv(
             criu, images_dir=dumped.images, log=log, inherit={RESTORE_CONTROL: dumped.control_pipe}
         )
         assert inside.run(argv, fds=(RESTORE_CONTROL,)).returncode != 0

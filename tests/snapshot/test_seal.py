@@ -15,7 +15,7 @@ from rekindle.exception import CriuNotFoundError, SnapshotInvalidError
 from rekindle.snapshot import machine, seal, validate
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.manifest import FORMAT
-from rekindle.snapshot.mapped.rewrite import NotMappableError
+from rekindle.snapshot.mapped.areas import NotMappableError
 from rekindle.snapshot.store import SnapshotStore
 from tests.snapshot import sandbox
 from tests.snapshot.conftest import CommitReal, commit
@@ -31,13 +31,10 @@ def test_a_mapped_snapshot_is_restored_from_the_store(
 ) -> None:
     snapshot = commit_real()
     assert snapshot.is_mapped, snapshot.why_not_mapped
-    assert snapshot.images_for(True) == snapshot.path / "mapped"
-    assert snapshot.images_for(False) == snapshot.path / "images"
     assert snapshot.manifest.mapping["mapped_bytes"] > 1 << 20
     for mapped in (True, False, True):
-        with sandbox.restored(
-            criu, snapshot.images_for(mapped), snapshot.manifest.control_pipe
-        ) as copy:
+        images = snapshot.mapped if mapped else snapshot.images
+        with sandbox.restored(criu, images, snapshot.manifest.control_pipe) as copy:
             assert copy.rc == 0, copy.log
             maps = copy.inside.run(["cat", "/proc/100/maps"]).stdout
             assert (str(snapshot.images / "pages-1.img") in maps) is mapped
@@ -115,7 +112,7 @@ def test_a_store_that_was_moved_restores_by_copying(
     assert not moved.is_mapped
     assert "moved" in moved.why_not_mapped
     validate.validate_images(moved)
-    with sandbox.restored(criu, moved.images_for(True), moved.manifest.control_pipe) as copy:
+    with sandbox.restored(criu, moved.images, moved.manifest.control_pipe) as copy:
         assert copy.rc == 0, copy.log
         assert copy.inside.answer() == "42"
 
@@ -141,7 +138,6 @@ def test_what_cannot_be_mapped_is_kept_for_copying_with_the_reason(
     snapshot = commit(store)
     assert not snapshot.is_mapped
     assert snapshot.why_not_mapped == reason
-    assert snapshot.images_for(True) == snapshot.images
     assert sorted(path.name for path in snapshot.path.iterdir()) == [
         "dump.log",
         "images",

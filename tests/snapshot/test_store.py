@@ -50,8 +50,9 @@ def test_images_are_private_to_their_user(tmp_path: Path) -> None:
 
 
 def test_a_discarded_draft_leaves_nothing(store: SnapshotStore) -> None:
-    with begin(store, ingredients().key()) as draft:
-        (draft.images / "pages-1.img").write_bytes(b"x" * 1000)
+    draft = begin(store, ingredients().key())
+    (draft.images / "pages-1.img").write_bytes(b"x" * 1000)
+    draft.discard()
     assert names(store) == []
     draft.discard()  # once more does no harm
 
@@ -163,8 +164,9 @@ def test_drafts_of_agents_that_died_are_removed_those_of_live_ones_stay(
         assert names(store) == [theirs]
         other.send_signal(signal.SIGKILL)
         other.wait()
-        with begin(store, ingredients().key()) as ours:
-            assert names(store) == [ours.path.name]
+        ours = begin(store, ingredients().key())
+        assert names(store) == [ours.path.name]
+        ours.discard()
     finally:
         other.kill()
         other.communicate()

@@ -26,7 +26,7 @@ def _refused(snapshot: Snapshot, **changes: object) -> str:
 def test_a_snapshot_as_it_was_committed_is_valid(store: SnapshotStore) -> None:
     snapshot = commit(store)
     validate.validate(snapshot, ingredients())
-    validate.validate_here(snapshot, ingredients().machine(), full=True)
+    validate.validate_here(snapshot, ingredients(), full=True)
     validate.validate_images(snapshot)
 
 
@@ -183,7 +183,7 @@ def test_a_stamp_of_other_files_does_not_hold(store: SnapshotStore, hashed: list
 
 def test_only_the_machine_has_to_be_known_to_list(store: SnapshotStore) -> None:
     snapshot = commit(store)
-    here = ingredients().machine()
+    here = ingredients()
     validate.validate_here(snapshot, here)
     with pytest.raises(SnapshotInvalidError, match="kernel changed"):
         validate.validate_here(snapshot, dataclasses.replace(here, kernel="7.0"))

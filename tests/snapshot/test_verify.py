@@ -89,7 +89,7 @@ def test_it_is_not_removed_to_make_room_while_it_is_read(
     finding = verify.verify(store, made.key)
     assert finding is not None
     assert finding.problem == ""
-    assert [one.key for one in store.gc(0)] == [made.key]
+    assert [one.entry.key for one in store.gc(0)] == [made.key]
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 10_000, (4 << 20) + 123])

@@ -11,7 +11,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from rekindle.wire.logs import JsonFormatter, KeyValueFormatter, kv, last_words
+from rekindle.wire.logs import LineFormatter, kv, last_words
 
 
 def line(message: str, **fields: object) -> dict[str, str]:
@@ -19,7 +19,7 @@ def line(message: str, **fields: object) -> dict[str, str]:
     record = logging.makeLogRecord(
         {"msg": message, "levelname": "INFO", "created": 0.25, "msecs": 250.0, **kv(**fields)}
     )
-    text = KeyValueFormatter("agent").format(record)
+    text = LineFormatter("agent", as_json=False).format(record)
     assert "\n" not in text
     return dict(part.split("=", 1) for part in shlex.split(text))
 
@@ -51,14 +51,14 @@ def test_json_lines_keep_numbers_and_put_a_traceback_on_one_line() -> None:
                 **kv(count=3, took_s=0.5, path=Path("x"), level="warm"),
             }
         )
-    text = JsonFormatter("controller").format(record)
+    text = LineFormatter("controller", as_json=True).format(record)
     assert "\n" not in text
     parts = json.loads(text)
     assert list(parts)[:4] == ["ts", "level", "component", "event"]
     assert (parts["level"], parts["level_"]) == ("error", "warm")
     assert (parts["count"], parts["took_s"], parts["path"]) == (3, 0.5, "x")
     assert parts["traceback"].endswith("ValueError: two\nlines")
-    [plain] = KeyValueFormatter("controller").format(record).splitlines()
+    [plain] = LineFormatter("controller", as_json=False).format(record).splitlines()
     assert "level_=warm" in plain
 
 

@@ -74,10 +74,6 @@ def test_json_has_every_field_under_its_name() -> None:
     [agent] = found["pools"][0]["agents"]
     assert (agent["agent_id"], agent["function_id"], agent["busy"]) == ("ag", "fu-1", 0)
     assert agent["snapshot_bytes"] == 1 << 40 and "working_set_bytes" not in agent
-    record = pb.RecordedReply(
-        series=[pb.RecordedSeries(arrivals=pb.Arrivals(at=[1.5, 2.0], count=[1, 7]))]
-    )
-    assert as_dict(record)["series"][0]["arrivals"] == [[1.5, 1], [2.0, 7]]
 
 
 def test_a_spec_survives_its_message() -> None:

@@ -83,11 +83,6 @@ def test_levels_name_the_strategy_of_the_next_start() -> None:
         Level.DISK: Strategy.RESTORE,
         Level.NONE: Strategy.COLD,
     }
-    assert [level for level in Level if level.has_snapshot] == [
-        Level.MAPPED,
-        Level.CACHED,
-        Level.DISK,
-    ]
 
 
 def test_levels_stay_what_they_are_through_pickle() -> None:

@@ -172,7 +172,8 @@ actions = st.lists(
     st.one_of(
         st.tuples(st.just("array"), sizes),
         st.tuples(st.just("bytes"), sizes),
-        st.tuples(st.just("list"), sizes),
+        # Inline in the frame, and in files of two sizes.
+        st.tuples(st.just("list"), st.sampled_from([10_000, 30_000, 60_000])),
         st.tuples(st.just("forget"), st.integers(0, 5)),
         st.tuples(st.just("tell"), st.none()),
         st.tuples(st.just("drop"), st.none()),
@@ -189,7 +190,7 @@ def make(kind: str, size: int, fill: int) -> Any:
     return [f"{fill}-{i}" for i in range(size)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25)
 @given(actions)
 def test_whatever_is_kept_stays_as_it_came(todo: list[tuple[str, Any]]) -> None:
     connection, kept = Connection(), []
@@ -203,5 +204,6 @@ def test_whatever_is_kept_stays_as_it_came(todo: list[tuple[str, Any]]) -> None:
         else:
             kept.append((make(what, number, fill), connection.send(make(what, number, fill))))
         for sent, got in kept:
-            assert np.array_equal(sent, got)
+            # A list as an array of strings would cost seconds.
+            assert (sent == got) if isinstance(sent, list) else np.array_equal(sent, got)
     connection.files.close()

@@ -38,7 +38,7 @@ class Row:
     what: str
     claimed: float | None
     closed: float
-    simulated: Outcome | None
+    simulated: Outcome | None = None
 
     @property
     def simulated_hours(self) -> float | None:
@@ -68,88 +68,67 @@ def idle_hours(keep_s: float) -> float:
     return REQUESTS * (1 - math.exp(-_RATE * keep_s)) / _RATE / 3600
 
 
+def _started(start_s: float) -> float:
+    """GPU-hours a day where every request has a start of its own and nothing is kept."""
+    return REQUESTS * (SERVICE_S + start_s) / 3600
+
+
+_COMPUTE = _started(0.0)
+_MISSES = 1 - HITS
+_KEEP_S = keep_for(HITS)
+#: A pool of one for 24 h, with its misses; runners that make 90 % warm, without their misses.
+_POOL = 24 + _MISSES * _started(COLD_S)
+_KEPT = idle_hours(_KEEP_S) + _COMPUTE
+
+
 def rows(days: int | None = None) -> list[Row]:
     """All figures, the article's first of each."""
-    days = days or DAYS
-    compute = REQUESTS * SERVICE_S / 3600
-    misses = (1 - HITS) * REQUESTS
-    keep_s = keep_for(HITS)
-    kept = idle_hours(keep_s) + compute
-    one = PoolSettings(min_containers=1)
+
+    def fixed(start_s: float, keep_s: float = 0.0, least: int = 0) -> Outcome:
+        settings = PoolSettings(min_containers=least)
+        return simulate(start_s, Setting("fixed", {"keep_s": keep_s}), days or DAYS, settings)
+
     ours = costs.RESTORE_S
+    our_name = f"rekindle's restore ({1000 * ours:.0f} ms, before any GPU context), nothing kept"
+    aware = simulate(ours, Setting("snapshot-aware", {"target_ms": 500.0}), days or DAYS)
+    busy_while_starting = REQUESTS * _RATE * SERVICE_S * COLD_S / 3600
+    kept = f"90 % warm by keeping a runner for {_KEEP_S:.0f} s"
+    added = _POOL + _COMPUTE * HITS
+    restored = _COMPUTE + _MISSES * REQUESTS * RESTORE_S / 3600
     return [
-        Row(
-            "every request cold, nothing kept",
-            8.9,
-            REQUESTS * (SERVICE_S + COLD_S) / 3600,
-            simulate(COLD_S, Setting("fixed", {"keep_s": 0.0}), days),
-        ),
-        Row(
-            "90 % warm, pool of one for 24 h, as added up",
-            25.4,
-            24 + compute * HITS + misses * (SERVICE_S + COLD_S) / 3600,
-            None,
-        ),
-        Row(
-            "... without counting the warm requests twice",
-            None,
-            24 + misses * (SERVICE_S + COLD_S) / 3600,
-            None,
-        ),
+        Row("every request cold, nothing kept", 8.9, _started(COLD_S), fixed(COLD_S)),
+        Row("90 % warm, pool of one for 24 h, as added up", 25.4, added),
+        Row("... without counting the warm requests twice", None, _POOL),
         Row(
             "one runner always there, more when it is busy",
             None,
-            24 + REQUESTS * _RATE * SERVICE_S * COLD_S / 3600,
-            simulate(COLD_S, Setting("fixed", {"keep_s": 0.0}), days, one),
+            24 + busy_while_starting,
+            fixed(COLD_S, least=1),
         ),
-        Row(
-            f"90 % warm by keeping a runner for {keep_s:.0f} s",
-            None,
-            kept + misses * COLD_S / 3600,
-            simulate(COLD_S, Setting("fixed", {"keep_s": keep_s}), days),
-        ),
-        Row(
-            "snapshots, 90 % warm, no pool cost",
-            0.56,
-            (HITS * REQUESTS * SERVICE_S + misses * (SERVICE_S + RESTORE_S)) / 3600,
-            None,
-        ),
+        Row(kept, None, _KEPT + _MISSES * REQUESTS * COLD_S / 3600, fixed(COLD_S, _KEEP_S)),
+        Row("snapshots, 90 % warm, no pool cost", 0.56, restored),
         Row(
             "... with the runners that make 90 % warm",
             None,
-            kept + misses * RESTORE_S / 3600,
-            simulate(RESTORE_S, Setting("fixed", {"keep_s": keep_s}), days),
+            _KEPT + _MISSES * REQUESTS * RESTORE_S / 3600,
+            fixed(RESTORE_S, _KEEP_S),
         ),
         Row(
             "... or nothing kept, every request restored",
             None,
-            REQUESTS * (SERVICE_S + RESTORE_S) / 3600,
-            simulate(RESTORE_S, Setting("fixed", {"keep_s": 0.0}), days),
+            _started(RESTORE_S),
+            fixed(RESTORE_S),
         ),
-        Row(
-            f"rekindle's restore ({1000 * ours:.0f} ms, before any GPU context), nothing kept",
-            None,
-            REQUESTS * (SERVICE_S + ours) / 3600,
-            simulate(ours, Setting("fixed", {"keep_s": 0.0}), days),
-        ),
-        Row(
-            "the same, snapshot-aware",
-            None,
-            REQUESTS * (SERVICE_S + ours) / 3600,
-            simulate(ours, Setting("snapshot-aware", {"target_ms": 500.0}), days),
-        ),
+        Row(our_name, None, _started(ours), fixed(ours)),
+        Row("the same, snapshot-aware", None, _started(ours), aware),
     ]
 
 
 def verdicts(prices: Prices) -> list[str]:
     """Where the example is right, and where it is off."""
-    keep_s = keep_for(HITS)
-    compute = REQUESTS * SERVICE_S / 3600
     busy = _RATE * SERVICE_S
-    cold_pool = 24 + (1 - HITS) * REQUESTS * (SERVICE_S + COLD_S) / 3600
-    kept = idle_hours(keep_s) + compute + (1 - HITS) * REQUESTS * COLD_S / 3600
-    cold = REQUESTS * (SERVICE_S + COLD_S) / 3600
-    restored = REQUESTS * (SERVICE_S + RESTORE_S) / 3600
+    kept = _KEPT + _MISSES * REQUESTS * COLD_S / 3600
+    cold, restored = _started(COLD_S), _started(RESTORE_S)
     cached = MODEL_BYTES / GIB * 24 * prices.gib_hour
     first = (
         f"8.9 h is right for what it describes: {REQUESTS} x {SERVICE_S + COLD_S:g} s = "
@@ -158,18 +137,18 @@ def verdicts(prices: Prices) -> list[str]:
     )
     second = (
         f"25.4 h adds 1.39 h of work to 24 h of pool, but the {HITS:.0%} warm requests run inside "
-        f"those 24 h: {compute * HITS:.2f} h are counted twice, {cold_pool:.2f} h are left. Nor do "
+        f"those 24 h: {_COMPUTE * HITS:.2f} h are counted twice, {_POOL:.2f} h are left. Nor do "
         f"24 h and {HITS:.0%} fit together: one runner that is always there is busy {busy:.1%} of "
         f"the time, so {1 - busy:.0%} of requests find it free. For {HITS:.0%} it is enough to "
-        f"keep a runner for {keep_s:.0f} s after a request: {kept:.1f} h, and more in truth "
+        f"keep a runner for {_KEEP_S:.0f} s after a request: {kept:.1f} h, and more in truth "
         "(simulated): a second one, started while the first was busy or starting, is kept too."
     )
     third = (
         f"0.56 h contradicts itself: {HITS:.0%} warm hits at no pool cost. Something holds those "
-        f"warm runners: {idle_hours(keep_s):.1f} h of idle GPU. The honest form has no warm hits: "
+        f"warm runners: {idle_hours(_KEEP_S):.1f} h of idle GPU. The honest form has no warm hits: "
         f"every request is restored, {restored:.2f} h, and every one waits {1000 * RESTORE_S:g} "
         f"ms. The conclusion stands: {1 - restored / cold:.0%} less than cold starts, "
-        f"{1 - restored / cold_pool:.0%} less than the pool."
+        f"{1 - restored / _POOL:.0%} less than the pool."
     )
     fourth = (
         f"Left out: a restore in {1000 * RESTORE_S:g} ms needs the 7 GB of the model in the page "
@@ -192,25 +171,18 @@ def simulate(
         settings=settings or PoolSettings(),
     )
     simulation = Simulation(poisson(function, days), setting.make()).run()
-    return outcome(setting.label, simulation, Prices())
+    return outcome(simulation, Prices())
 
 
-def poisson(function: TracedFunction, days: int, seed: int = 1) -> Arrivals:
+def poisson(function: TracedFunction, days: int) -> Arrivals:
     """Requests at random times of so many days."""
-    rng = random.Random(seed)
-    times: list[float] = []
+    rng = random.Random(1)
+    arrivals: list[tuple[float, int, float]] = []
     when = rng.expovariate(_RATE)
     while when < days * _DAY_S:
-        times.append(when)
+        arrivals.append((when, 0, SERVICE_S))
         when += rng.expovariate(_RATE)
-    arrivals = ((when, 0, SERVICE_S) for when in times)
     return in_memory([function], arrivals, duration_s=days * _DAY_S)
-
-
-def right(row: Row, tolerance: float = 0.02) -> bool:
-    """Whether closed form and simulation say the same."""
-    hours = row.simulated_hours
-    return hours is None or abs(hours - row.closed) <= tolerance * row.closed
 
 
 def table(found: Sequence[Row]) -> Table:

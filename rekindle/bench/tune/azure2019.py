@@ -1,8 +1,8 @@
 """Azure Functions 2019: how often each function was invoked in each minute of a day.
 
 Files ``invocations_per_function_md.anon.dNN.csv`` of AzurePublicDataset: HashOwner, HashApp,
-HashFunction, Trigger, 1 ... 1440. Counts are spread over their minute at random (the seed fixes
-it), timers' at its beginning. A day of that trace has a thousand million invocations, so arrivals
+HashFunction, Trigger, 1 ... 1440. Counts are spread over their minute at random (the same each
+time), timers' at its beginning. A day of that trace has a thousand million invocations, so arrivals
 are made minute by minute while they are replayed; only the counts above zero are kept.
 """
 
@@ -32,7 +32,6 @@ class PerMinute:
     counts: Sequence[array[int]]
     timers: frozenset[int]
     service_s: float
-    seed: int = 1
 
     @property
     def duration_s(self) -> float:
@@ -41,7 +40,7 @@ class PerMinute:
 
     def chunks(self) -> Iterator[Chunk]:
         """One chunk a minute."""
-        rng = random.Random(self.seed)
+        rng = random.Random(1)
         service = self.service_s
         for minute, pairs in enumerate(self.counts):
             if not pairs:
@@ -68,7 +67,7 @@ class PerMinute:
         return sum(sum(pairs[1::2]) for pairs in self.counts)
 
 
-def read(path: Path, functions: Functions, seed: int = 1) -> PerMinute:
+def read(path: Path, functions: Functions) -> PerMinute:
     """Read one day. The trace says nothing of how long an invocation runs."""
     columns, lines = columns_of(path, (*_NAMES, "1"), "the 2019 format")
     place = {name: columns.index(name) for name in _NAMES}
@@ -101,4 +100,4 @@ def read(path: Path, functions: Functions, seed: int = 1) -> PerMinute:
     if not functions.taken:
         what = f" whose hash begins with {functions.only!r}" if functions.only else ""
         raise InvalidError(f"{path}: no function{what}")
-    return PerMinute(functions.taken, counts, frozenset(timers), functions.service_s, seed)
+    return PerMinute(functions.taken, counts, frozenset(timers), functions.service_s)

@@ -37,23 +37,15 @@ def levels(
     working_set_bytes: int | None = None,
     cold_s: float = COLD_S,
     runner_bytes: int = RUNNER_BYTES,
-    gpus: float = 0.0,
-    snapshots: bool = True,
 ) -> dict[Level, Figures]:
     """The levels of a function with that much memory in its snapshot, that boots in ``cold_s``.
 
-    Without ``snapshots`` there are warm and cold alone, and a runner has all memory for itself.
     The working set, what a restore from disk reads before it answers, is a quarter by default.
     """
-    if not snapshots:
-        return {
-            Level.WARM: Figures(start_s=0.0, memory_bytes=snapshot_bytes + runner_bytes, gpus=gpus),
-            Level.NONE: Figures(start_s=cold_s, cpu_s=cold_s),
-        }
     read = snapshot_bytes // 4 if working_set_bytes is None else working_set_bytes
     disk = snapshot_bytes
     return {
-        Level.WARM: Figures(start_s=0.0, memory_bytes=runner_bytes, gpus=gpus),
+        Level.WARM: Figures(start_s=0.0, memory_bytes=runner_bytes),
         Level.MAPPED: Figures(
             start_s=FORK_S,
             memory_bytes=snapshot_bytes + runner_bytes,

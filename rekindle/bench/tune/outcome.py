@@ -21,7 +21,6 @@ PERCENTILES = (50, 95, 99)
 class Outcome:
     """One policy's figures. Start latency is from an input's arrival until a runner begins it."""
 
-    setting: str
     calls: int
     cold: int
     restored: int
@@ -58,10 +57,9 @@ class Outcome:
         """The cost of a day at this rate."""
         return self.cost * 86400 / self.duration_s if self.duration_s else 0.0
 
-    def at(self, percentile: int, *, even: bool = False) -> float:
-        """A percentile of the start latency, ms."""
-        value: float = getattr(self, f"{'even_' if even else ''}p{percentile}_ms")
-        return value
+    def at(self, percentile: int) -> float:
+        """A percentile of the start latency over all calls, ms: one of PERCENTILES."""
+        return {50: self.p50_ms, 95: self.p95_ms, 99: self.p99_ms}[percentile]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -71,7 +69,7 @@ class Outcome:
         return {k: round(v, 9) if isinstance(v, float) else v for k, v in raw.items()}
 
 
-def outcome(setting: str, simulation: Simulation, prices: Prices) -> Outcome:
+def outcome(simulation: Simulation, prices: Prices) -> Outcome:
     """The figures of a simulation that has run."""
     pools = simulation.pools
     calls = sum(pool.counted() for pool in pools)
@@ -90,7 +88,6 @@ def outcome(setting: str, simulation: Simulation, prices: Prices) -> Outcome:
         + disk_s / GIB * prices.disk_gib_hour
     ) / 3600
     return Outcome(
-        setting=setting,
         calls=calls,
         cold=_started(pools, Strategy.COLD),
         restored=_started(pools, Strategy.RESTORE),

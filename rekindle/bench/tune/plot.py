@@ -32,7 +32,6 @@ def save(
     *,
     title: str,
     percentile: int,
-    even: bool = False,
     target_ms: float | None = None,
     chosen: Recommendation | None = None,
     note: str = "",
@@ -45,36 +44,28 @@ def save(
         raise InvalidError("nothing to plot: no setting was tried")
 
     def latency(one: Tried) -> float:
-        return one.outcome.at(percentile, even=even)
+        return one.outcome.at(percentile)
 
-    with figure(path, 2, 1, figsize=(10, 9.4), sharex=True, height_ratios=(3, 2)) as (
-        drawing,
-        axes,
-    ):
+    shape = {"figsize": (10, 9.4), "sharex": True, "height_ratios": (3, 2)}
+    with figure(path, 2, 1, **shape) as (drawing, axes):
         _panel(axes[0], tried, front, latency, chosen)
         axes[0].set_yscale("symlog", linthresh=1.0, linscale=0.5)
         top = max(map(latency, tried))
         axes[0].set_ylim(-0.35, max(top, target_ms or 0.0, 1.0) * 3)
-        weight = ", every function counting alike" if even else ""
-        axes[0].set_ylabel(f"p{percentile} of the start latency, ms{weight}")
+        axes[0].set_ylabel(f"p{percentile} of the start latency, ms")
         axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         if target_ms is not None:
             axes[0].axhline(target_ms, color="black", linestyle=":", linewidth=1)
-            axes[0].annotate(
-                f"target {target_ms:g} ms",
-                (1.0, target_ms),
-                xycoords=("axes fraction", "data"),
-                xytext=(-4, 3),
-                textcoords="offset points",
-                ha="right",
-                fontsize=8,
-            )
+            where = {"transform": axes[0].get_yaxis_transform(), "ha": "right", "va": "bottom"}
+            axes[0].text(0.99, target_ms, f"target {target_ms:g} ms", fontsize=8, **where)
         _panel(axes[1], tried, (), _not_warm, chosen)
         axes[1].set_ylabel("calls that waited for a\ncold start, a restore or a fork, %")
         axes[1].set_ylim(bottom=0)
         axes[0].set_title(title, loc="left")
         axes[1].set_xlabel("cost a day" + (f"\n{note}" if note else ""))
-        _legend(drawing, tried, chosen)
+        handles, _ = axes[0].get_legend_handles_labels()
+        style = {"frameon": False, "fontsize": 9, "ncols": len(handles)}
+        drawing.legend(handles=handles, loc="outside upper center", **style)
         _labels(drawing, axes[0], tried, front, latency)
         _labels(drawing, axes[1], tried, front, _not_warm)
 
@@ -91,38 +82,18 @@ def _panel(
     y: Callable[[Tried], float],
     chosen: Recommendation | None,
 ) -> None:
+    for policy in dict.fromkeys(one.setting.policy for one in tried):
+        points = [(t.outcome.cost_per_day, y(t)) for t in tried if t.setting.policy == policy]
+        style = {"color": COLOURS.get(policy, _OTHER), "edgecolor": "white", "linewidth": 0.8}
+        axis.scatter(*zip(*points, strict=True), s=52, zorder=3, label=policy, **style)
     if front:
-        line = sorted(front, key=lambda t: t.outcome.cost)
-        axis.plot(
-            [t.outcome.cost_per_day for t in line],
-            [y(t) for t in line],
-            color="#1e8449",
-            alpha=0.35,
-            linewidth=5,
-            solid_capstyle="round",
-            drawstyle="steps-post",
-            zorder=1,
-        )
-    for one in tried:
-        axis.scatter(
-            one.outcome.cost_per_day,
-            y(one),
-            s=52,
-            color=COLOURS.get(one.setting.policy, _OTHER),
-            edgecolor="white",
-            linewidth=0.8,
-            zorder=3,
-        )
+        line = [(t.outcome.cost_per_day, y(t)) for t in sorted(front, key=lambda t: t.outcome.cost)]
+        style = {"color": "#1e8449", "alpha": 0.35, "linewidth": 5, "solid_capstyle": "round"}
+        axis.step(*zip(*line, strict=True), where="post", zorder=1, label="Pareto front", **style)
     if chosen is not None:
-        axis.scatter(
-            chosen.tried.outcome.cost_per_day,
-            y(chosen.tried),
-            s=190,
-            facecolor="none",
-            edgecolor="black",
-            linewidth=1.4,
-            zorder=4,
-        )
+        at = (chosen.tried.outcome.cost_per_day, y(chosen.tried))
+        ring = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.4}
+        axis.scatter(*at, s=190, zorder=4, label="to take", **ring)
     axis.set_xscale("log")
     axis.margins(x=0.08)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -137,33 +108,6 @@ def _minor(value: float) -> str:
     """Labels for 2 and 5 of each decade."""
     first = f"{value:e}"[0]
     return f"{value:g}" if first in "25" else ""
-
-
-def _legend(drawing: Any, tried: Sequence[Tried], chosen: Recommendation | None) -> None:
-    from matplotlib.lines import Line2D
-
-    names = list(dict.fromkeys(one.setting.policy for one in tried))
-    marks = [
-        Line2D([], [], marker="o", linestyle="", color=COLOURS.get(name, _OTHER), label=name)
-        for name in names
-    ]
-    marks.append(Line2D([], [], color="#1e8449", alpha=0.35, linewidth=5, label="Pareto front"))
-    if chosen is not None:
-        marks.append(
-            Line2D(
-                [],
-                [],
-                marker="o",
-                linestyle="",
-                markersize=12,
-                markerfacecolor="none",
-                color="black",
-                label="to take",
-            )
-        )
-    drawing.legend(
-        handles=marks, frameon=False, fontsize=9, loc="outside upper center", ncols=len(marks)
-    )
 
 
 def _short(one: Tried) -> str:
@@ -181,32 +125,27 @@ def _labels(
     """Name the points; a label that finds no free place is left out, the front's come first."""
     drawing.canvas.draw()
     renderer = drawing.canvas.get_renderer()
+    inside = axis.get_window_extent(renderer)
     points = [axis.transData.transform((t.outcome.cost_per_day, y(t))) for t in tried]
     taken: list[Any] = []
-    order = sorted(tried, key=lambda t: (t not in front, t.outcome.cost))
-    for one in order:
-        at = (one.outcome.cost_per_day, y(one))
+    for one in sorted(tried, key=lambda t: (t not in front, t.outcome.cost)):
+        size, color = (7.5, "black") if one in front else (6.5, "#555555")
         for dx, dy in _PLACES:
             label = axis.annotate(
                 _short(one),
-                at,
+                (one.outcome.cost_per_day, y(one)),
                 xytext=(dx, dy),
                 textcoords="offset points",
                 ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                fontsize=7.5 if one in front else 6.5,
-                color="black" if one in front else "#555555",
+                fontsize=size,
+                color=color,
                 zorder=5,
             )
             box = label.get_window_extent(renderer)
-            inside = axis.get_window_extent(renderer)
-            free = (
-                not any(box.overlaps(other) for other in taken)
-                and not any(box.contains(*point) for point in points)
-                and inside.x0 <= box.x0
-                and box.x1 <= inside.x1
-                and inside.y0 <= box.y0
+            hidden = any(box.overlaps(other) for other in taken) or any(
+                box.contains(*point) for point in points
             )
-            if free:
+            if not hidden and inside.contains(box.x0, box.y0) and inside.containsx(box.x1):
                 taken.append(box)
                 break
             label.remove()

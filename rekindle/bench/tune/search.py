@@ -26,7 +26,7 @@ class Tried:
     @property
     def label(self) -> str:
         """The setting's."""
-        return self.outcome.setting
+        return self.setting.label
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,16 @@ def try_all(
         began = time.process_time()
         simulation = Simulation(setting.on(trace), setting.make(), node).run()
         took_s = time.process_time() - began
-        found.append(Tried(setting, outcome(setting.label, simulation, prices), took_s))
+        found.append(Tried(setting, outcome(simulation, prices), took_s))
     return found
 
 
-def pareto(tried: Sequence[Tried], percentile: int, *, even: bool = False) -> list[Tried]:
+def pareto(tried: Sequence[Tried], percentile: int) -> list[Tried]:
     """Those that nothing beats in both cost and latency (to the millisecond), cheapest first."""
     front: list[Tried] = []
     least = math.inf
-    for one in sorted(tried, key=lambda t: (t.outcome.cost, t.outcome.at(percentile, even=even))):
-        latency = round(one.outcome.at(percentile, even=even))
+    for one in sorted(tried, key=lambda t: (t.outcome.cost, t.outcome.at(percentile))):
+        latency = round(one.outcome.at(percentile))
         if latency < least:
             front.append(one)
             least = latency

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rekindle.bench.tune.trace import Trace, TracedFunction
+from rekindle.bench.tune.trace import Trace
 from rekindle.controller import policies
 from rekindle.controller.policies.policy import Policy, Prices
 from rekindle.exception import InvalidError
@@ -59,12 +59,11 @@ class Setting:
         """The trace with the overrides in force."""
         if not self.overrides:
             return trace
-        return _Overridden(trace, [self._override(f) for f in trace.functions])
-
-    def _override(self, function: TracedFunction) -> TracedFunction:
-        return dataclasses.replace(
-            function, settings=dataclasses.replace(function.settings, **self.overrides)
-        )
+        functions = [
+            dataclasses.replace(f, settings=dataclasses.replace(f.settings, **self.overrides))
+            for f in trace.functions
+        ]
+        return dataclasses.replace(trace, functions=functions)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON and for what puts it in force."""
@@ -73,21 +72,6 @@ class Setting:
             "options": dict(self.parameters),
             "overrides": dict(self.overrides),
         }
-
-
-@dataclass(frozen=True)
-class _Overridden:
-    """A trace whose functions have other settings."""
-
-    trace: Trace
-    functions: Sequence[TracedFunction]
-
-    @property
-    def duration_s(self) -> float:
-        return self.trace.duration_s
-
-    def chunks(self) -> Any:
-        return self.trace.chunks()
 
 
 def candidates(

@@ -22,6 +22,11 @@ from rekindle.wire.pools import Level, PoolPlan
 _FINISH, _READY, _TEND, _PATIENCE, _RAISED = range(5)
 _Event = tuple[float, int, int, SimPool, SimRunner | None]
 
+#: Plans are renewed this often at most, as the controller does, but for times that a policy itself
+#: asks for.
+_TICK_S = 2.0
+#: Work that is worth a runner, where a start takes less.
+_SLICE_S = 0.005
 #: Added to the time of a look, so that what is due is due in spite of rounding.
 _LATER_S = 1e-6
 
@@ -208,7 +213,7 @@ class Simulation:
                 started=pool.started,
             )
         )
-        pool.replan_at = now + self.node.tick_s
+        pool.replan_at = now + _TICK_S
         pool.again_at = math.inf if plan.again_s is None else now + plan.again_s
         if plan is not pool.plan:
             pool.plan = plan
@@ -304,7 +309,7 @@ class Simulation:
                     late += 1
                 missing = late - pool.starting
             if self.node.paced and missing > 0:
-                start_s = max(pool.figures[pool.base].start_s, self.node.slice_s)
+                start_s = max(pool.figures[pool.base].start_s, _SLICE_S)
                 missing = pool.worth(now, start_s) - pool.starting
                 stuck_at = pool.progress_at + start_s
                 look_at = min(look_at, stuck_at if stuck_at > now else now + start_s)

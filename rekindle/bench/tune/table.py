@@ -1,13 +1,14 @@
-"""What was tried, as a table for the terminal, as Markdown and as JSON."""
+"""What was tried, as rows of text, as a table for the terminal and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from rekindle.bench.tune.outcome import Outcome
 from rekindle.bench.tune.search import Recommendation, Tried
 
 #: Under the table: what the columns mean.
@@ -17,7 +18,7 @@ LEGEND = (
     "GPUs and the CPU time of starts, a day; • on the Pareto front"
 )
 
-_HEADINGS = ("setting", "cold", "restored", "forked", "warm", "p50", "p95", "p99")
+_Column = tuple[str, Callable[[Outcome], str]]
 
 
 def table(
@@ -31,20 +32,28 @@ def table(
     """One row a setting, cheapest first; the one to take stands out."""
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.add_column("setting", overflow="fold", min_width=20)
-    for heading in _headings(tried, even=even)[1:]:
+    headings, *cells = rows(tried, front, even=even)
+    for heading in headings[1:]:
         shown.add_column(heading.replace(" ", "\n", 1).replace(",", ""), justify="right")
-    for row, one in zip(_rows(tried, front, even=even), _ordered(tried), strict=True):
+    for one, row in zip(_ordered(tried), cells, strict=True):
         style = "bold green" if chosen is not None and one is chosen.tried else ""
         shown.add_row(*row, style=style)
     return shown
 
 
-def markdown(tried: Sequence[Tried], front: Collection[Tried], *, even: bool = False) -> str:
-    """The same as a Markdown table."""
-    headings = _headings(tried, even=even)
-    lines = ["| " + " | ".join(headings) + " |", "|---|" + "--:|" * (len(headings) - 1)]
-    lines += ["| " + " | ".join(row) + " |" for row in _rows(tried, front, even=even)]
-    return "\n".join(lines) + "\n"
+def rows(tried: Sequence[Tried], front: Collection[Tried], *, even: bool) -> list[list[str]]:
+    """The headings, and one row a setting, cheapest first."""
+    columns = _columns(tried, even=even)
+    return [
+        ["setting", *(heading for heading, _ in columns)],
+        *(
+            [
+                ("• " if one in front else "  ") + one.label,
+                *(cell(one.outcome) for _, cell in columns),
+            ]
+            for one in _ordered(tried)
+        ),
+    ]
 
 
 def as_json(tried: Sequence[Tried], front: Collection[Tried]) -> list[dict[str, Any]]:
@@ -65,36 +74,28 @@ def _ordered(tried: Sequence[Tried]) -> list[Tried]:
     return sorted(tried, key=lambda one: one.outcome.cost)
 
 
-def _headings(tried: Sequence[Tried], *, even: bool) -> list[str]:
-    headings = list(_HEADINGS)
+def _columns(tried: Sequence[Tried], *, even: bool) -> list[_Column]:
+    """Those behind the setting: their headings, and what is in them."""
+    columns: list[_Column] = [
+        ("cold", lambda out: f"{out.cold:,}"),
+        ("restored", lambda out: f"{out.restored:,}"),
+        ("forked", lambda out: f"{out.forked:,}"),
+        ("warm", lambda out: f"{out.warm:,}"),
+        ("p50", lambda out: _ms(out.p50_ms)),
+        ("p95", lambda out: _ms(out.p95_ms)),
+        ("p99", lambda out: _ms(out.p99_ms)),
+    ]
     if even:
-        headings += ["p50, even", "p95, even"]
-    headings += ["held GiB·h", "idle GiB·h"]
+        columns.append(("p50, even", lambda out: _ms(out.even_p50_ms)))
+        columns.append(("p95, even", lambda out: _ms(out.even_p95_ms)))
+    columns.append(("held GiB·h", lambda out: _short(out.gib_hours)))
+    columns.append(("idle GiB·h", lambda out: _short(out.idle_gib_hours)))
     if any(one.outcome.gpu_hours for one in tried):
-        headings.append("GPU·h")
+        columns.append(("GPU·h", lambda out: _short(out.gpu_hours)))
     if any(one.outcome.evictions for one in tried):
-        headings.append("evicted")
-    return [*headings, "cost a day"]
-
-
-def _rows(tried: Sequence[Tried], front: Collection[Tried], *, even: bool) -> list[list[str]]:
-    gpus = any(one.outcome.gpu_hours for one in tried)
-    evicted = any(one.outcome.evictions for one in tried)
-    rows = []
-    for one in _ordered(tried):
-        out = one.outcome
-        row = [("• " if one in front else "  ") + one.label]
-        row += [f"{count:,}" for count in (out.cold, out.restored, out.forked, out.warm)]
-        row += [_ms(out.at(q)) for q in (50, 95, 99)]
-        if even:
-            row += [_ms(out.at(q, even=True)) for q in (50, 95)]
-        row += [_short(out.gib_hours), _short(out.idle_gib_hours)]
-        if gpus:
-            row.append(_short(out.gpu_hours))
-        if evicted:
-            row.append(f"{out.evictions:,}")
-        rows.append([*row, f"{out.cost_per_day:.3g}"])
-    return rows
+        columns.append(("evicted", lambda out: f"{out.evictions:,}"))
+    columns.append(("cost a day", lambda out: f"{out.cost_per_day:.3g}"))
+    return columns
 
 
 def _ms(value: float) -> str:

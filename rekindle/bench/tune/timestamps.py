@@ -7,6 +7,7 @@ name). Without one: timestamp[,duration[,function]].
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,7 +35,10 @@ def read(path: Path, functions: Functions) -> Arrivals:
         if columns["timestamp"] >= len(row):
             raise wrong(path, line, "timestamp", "missing")
         given = {name: row[place] for name, place in columns.items() if place < len(row)}
-        when = _when(path, line, given["timestamp"])
+        when = _time(given["timestamp"])
+        if when is None:
+            problem = f"{given['timestamp']!r} is neither seconds nor a time in ISO 8601"
+            raise wrong(path, line, "timestamp", problem)
         ran_s = functions.service_s
         if given.get("duration"):
             ran_s = number(path, line, "duration", given["duration"], least=0)
@@ -44,8 +48,7 @@ def read(path: Path, functions: Functions) -> Arrivals:
             arrivals.append((when, place, ran_s))
     if not arrivals:
         raise InvalidError(f"{path}: empty: there is no arrival to replay")
-    first = min(when for when, _, _ in arrivals)
-    return in_memory(functions.taken, ((when - first, i, s) for when, i, s in arrivals))
+    return in_memory(functions.taken, arrivals, from_first=True)
 
 
 def _columns(path: Path, line: int, row: list[str]) -> tuple[dict[str, int], bool]:
@@ -59,7 +62,7 @@ def _columns(path: Path, line: int, row: list[str]) -> tuple[dict[str, int], boo
     }
     if "timestamp" in named:
         return named, True
-    if _is_time(row[0]):
+    if _time(row[0]) is not None:
         return {"timestamp": 0, "duration": 1, "function": 2}, False
     raise wrong(
         path,
@@ -70,27 +73,14 @@ def _columns(path: Path, line: int, row: list[str]) -> tuple[dict[str, int], boo
     )
 
 
-def _is_time(text: str) -> bool:
+def _time(text: str) -> float | None:
+    """Seconds; a time without a zone is UTC. None for what is no time."""
     try:
-        float(text)
+        seconds = float(text)
     except ValueError:
         try:
-            datetime.fromisoformat(text)
+            given = datetime.fromisoformat(text)
         except ValueError:
-            return False
-    return True
-
-
-def _when(path: Path, line: int, text: str) -> float:
-    """Seconds; a time without a zone is UTC."""
-    try:
-        datetime_given = datetime.fromisoformat(text) if "-" in text[1:] or ":" in text else None
-    except ValueError:
-        datetime_given = None
-    if datetime_given is not None:
-        if datetime_given.tzinfo is None:
-            datetime_given = datetime_given.replace(tzinfo=UTC)
-        return datetime_given.timestamp()
-    if not _is_time(text):
-        raise wrong(path, line, "timestamp", f"{text!r} is neither seconds nor a time in ISO 8601")
-    return number(path, line, "timestamp", text)
+            return None
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
+    return seconds if math.isfinite(seconds) else None

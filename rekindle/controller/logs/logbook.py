@@ -1,6 +1,6 @@
-"""Log lines of apps: numbered as they arrive, shown to who follows, stored behind their back.
+"""Log lines of apps: numbered as they arrive, shown to who follows, stored a moment later.
 
-Lines are not on the way of a result: they are stored in batches, a moment later. A controller that
+Lines are not on the way of a result: they are stored in batches. A controller that
 is killed may lose the last batch; a number is never given twice.
 """
 
@@ -29,7 +29,7 @@ _READ = 500
 _SKIP = 100_000
 #: Lines of several runners come in another order than they were written, by no more than this.
 _OUT_OF_ORDER_NS = 60 * 10**9
-#: Lines that may wait for a Redis that is away; beyond it the oldest are dropped, and it is said.
+#: Lines that may wait for a Redis that is away; beyond it the oldest are dropped.
 _UNSTORED = 50_000
 
 
@@ -83,7 +83,6 @@ class Logbook:
         self._keep = settings.log_lines
         self._books: dict[str, _Book] = {}
         self._unstored: deque[tuple[str, int, bytes]] = deque()
-        self._dropped = 0
         self._storing = False
 
     async def open(self, app_id: str, *, again: bool = False) -> None:
@@ -118,11 +117,10 @@ class Logbook:
         line.seq = book.seq
         book.add(line)
         book.wake()
-        if line.stream == "mark":  # tells who follows that a call's lines have come; not kept
+        if line.stream == "mark":  # for who follows: a call's lines have come; not kept
             return
         if len(self._unstored) >= _UNSTORED:
             self._unstored.popleft()
-            self._dropped += 1
         self._unstored.append((line.app_id, line.seq, line.SerializeToString()))
         if not self._storing:
             self._storing = True

@@ -7,7 +7,8 @@ thread, so that a scrape of many series delays no call.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -25,80 +26,74 @@ from rekindle.wire.version import PROTOCOL, __version__
 
 Labels = tuple[str, ...]
 
+_DECLARED = re.compile(r"^(\w+) (\w+) \(([\w, ]*)\) (.*)$", re.MULTILINE)
+
 
 @dataclass
 class Table:
-    """One metric: its labels, and a number for each of their values."""
+    """One metric: its labels, and a number or a histogram of seconds for each of their values."""
 
+    kind: str  # "gauge", "counter" or "histogram"
     name: str
+    labels: Labels
     help: str
-    labels: Labels = ()
-    kind: str = "gauge"  # or "counter"
     values: dict[Labels, float] = field(default_factory=dict)
+    histograms: dict[Labels, Histogram] = field(default_factory=dict)
 
-    def add(self, labels: Labels, value: float) -> None:
+    def family(self) -> Metric:
+        """As Prometheus takes it."""
+        if self.kind == "histogram":
+            histograms = HistogramMetricFamily(self.name, self.help, labels=self.labels)
+            for labels, one in self.histograms.items():
+                histograms.add_metric(labels, buckets=one.cumulative(), sum_value=one.total)
+            return histograms
+        family = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
+        made = family(self.name, self.help, labels=self.labels)
+        for labels, value in self.values.items():
+            made.add_metric(labels, value)
+        return made
+
+
+class Tables(Collector):
+    """All metrics of a view; ``declared``: a line for each, as in view.py."""
+
+    def __init__(self, declared: str) -> None:
+        self.by_name: dict[str, Table] = {}
+        for kind, name, labels, text in _DECLARED.findall(declared):
+            self.by_name[name] = Table(
+                kind, name, tuple(labels.split(", ") if labels else ()), text
+            )
+
+    def add(self, name: str, value: float, *labels: str) -> None:
         """Add to what is there: several functions may share a label."""
-        self.values[labels] = self.values.get(labels, 0.0) + value
+        values = self.by_name[name].values
+        values[labels] = values.get(labels, 0.0) + value
 
-    def most(self, labels: Labels, value: float) -> None:
+    def most(self, name: str, value: float, *labels: str) -> None:
         """Keep the larger one."""
-        self.values[labels] = max(self.values.get(labels, 0.0), value)
+        values = self.by_name[name].values
+        values[labels] = max(values.get(labels, 0.0), value)
 
-
-@dataclass
-class HistogramTable:
-    """One histogram of seconds."""
-
-    name: str
-    help: str
-    labels: Labels = ()
-    values: dict[Labels, Histogram] = field(default_factory=dict)
-
-
-class _View(Collector):
-    def __init__(self, tables: Iterable[Table | HistogramTable]) -> None:
-        self._tables = tables
+    def put(self, name: str, histogram: Histogram, *labels: str) -> None:
+        """Take a histogram as it is now."""
+        self.by_name[name].histograms[labels] = histogram.copy()
 
     def collect(self) -> Iterator[Metric]:
-        for table in self._tables:
-            yield _histogram(table) if isinstance(table, HistogramTable) else _plain(table)
-        yield _build()
+        """For Prometheus."""
+        yield from (table.family() for table in self.by_name.values())
+        running = (__version__, str(PROTOCOL), platform.python_version())
+        build = GaugeMetricFamily(
+            "rekindle_build_info",
+            "1; the labels say what is running.",
+            labels=("version", "protocol", "python"),
+        )
+        build.add_metric(running, 1.0)
+        yield build
 
 
-def _plain(table: Table) -> Metric:
-    family: CounterMetricFamily | GaugeMetricFamily
-    if table.kind == "counter":
-        family = CounterMetricFamily(table.name, table.help, labels=table.labels)
-    else:
-        family = GaugeMetricFamily(table.name, table.help, labels=table.labels)
-    for labels, value in table.values.items():
-        family.add_metric(labels, value)
-    return family
-
-
-def _histogram(table: HistogramTable) -> Metric:
-    family = HistogramMetricFamily(table.name, table.help, labels=table.labels)
-    for labels, histogram in table.values.items():
-        family.add_metric(labels, buckets=histogram.cumulative(), sum_value=histogram.total)
-    return family
-
-
-def _build() -> Metric:
-    labels: Mapping[str, str] = {
-        "version": __version__,
-        "protocol": str(PROTOCOL),
-        "python": platform.python_version(),
-    }
-    family = GaugeMetricFamily(
-        "rekindle_build_info", "1; the labels say what is running.", labels=list(labels)
-    )
-    family.add_metric(list(labels.values()), 1.0)
-    return family
-
-
-def render(tables: Iterable[Table | HistogramTable]) -> str:
+def render(tables: Tables) -> str:
     """Prometheus text, with CPU and memory of this process."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_View(tables))
+    registry.register(tables)
     ProcessCollector(registry=registry)
     return generate_latest(registry).decode()

@@ -11,7 +11,7 @@ import gzip
 import logging
 from collections.abc import Awaitable, Callable
 
-from rekindle.controller.metrics.settings import parse_address
+from rekindle.controller.settings import parse_address
 from rekindle.exception import SetupError
 from rekindle.wire.logs import kv
 

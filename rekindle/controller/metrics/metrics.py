@@ -1,4 +1,4 @@
-"""Where the other rooms tell what happened: a few additions each time, nothing that waits.
+"""Where the other rooms report what happened: a few additions each time, nothing that waits.
 
 What it costs: a message with results costs about a microsecond for each status in it; the phases
 of one of its results are looked at, which takes ten more, at most ``_LOOKS_PER_S`` times a second
@@ -8,15 +8,16 @@ however many results come. Then that one speaks for all that were not looked at 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 
 from google.protobuf.message import DecodeError
 
 from rekindle.controller.metrics.lag import LoopLag
 from rekindle.controller.metrics.recent import Recent
 from rekindle.controller.metrics.series import Book
-from rekindle.controller.metrics.settings import MetricsSettings
-from rekindle.controller.metrics.starts import Start, read
+from rekindle.controller.metrics.starts import failures_of, seconds_of
+from rekindle.controller.nodes.agentnews import News
+from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Function, State
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Phase
@@ -31,24 +32,22 @@ _NAMES = {value: name.lower() for name, value in pb.ResultStatus.items()}
 class Metrics:
     """The counts of one controller."""
 
-    def __init__(self, state: State, settings: MetricsSettings) -> None:
+    def __init__(self, state: State, settings: Settings) -> None:
         self._state = state
-        self.book = Book(settings.functions, self._label)
+        self.book = Book(settings.metrics_functions, self._label)
         self.lag = LoopLag()
         #: (agent, "app.function", start), the newest last.
-        self.recent_starts: deque[tuple[str, str, Start]] = deque(maxlen=_RECENT_STARTS)
-        self._recent: dict[str, Recent] = {}
+        self.recent_starts: deque[tuple[str, str, pb.RunnerStart]] = deque(maxlen=_RECENT_STARTS)
+        #: The last minute of each function.
+        self.recent: defaultdict[str, Recent] = defaultdict(Recent)
         self._unseen: dict[str, int] = {}  # inputs that ended since one of theirs was looked at
         self._looks = float(_LOOKS_PER_S)
         self._looked_at = time.monotonic()
-        self._numbers: dict[str, int] = {}  # the last start of each agent that was counted
-        #: (agent, function) -> direct calls that were counted, and their seconds.
-        self._direct_before: dict[tuple[str, str], tuple[int, float]] = {}
         self._tidied = 0.0
 
     def _label(self, function_id: str) -> str | None:
         function = self._state.functions.get(function_id)
-        return f"{function.app.name}.{function.name}" if function is not None else None
+        return function.label if function is not None else None
 
     # ---- what the other rooms say
 
@@ -58,8 +57,8 @@ class Metrics:
         if series is None:
             return
         name = _NAMES.get(status, "result_unspecified")
-        series.calls[name] = series.calls.get(name, 0) + count
-        self.recent(function_id).ended(time.monotonic(), count)
+        series.calls[name] += count
+        self.recent[function_id].ended(time.monotonic(), count)
 
     def results(self, done: pb.Done) -> None:
         """A message with results came: now and then one of them is looked at."""
@@ -93,92 +92,67 @@ class Metrics:
         if not took:
             return
         for phase, spent in took.items():
-            series.phase(phase, strategy, spent / 1e9, weight)
+            series.phases[phase, strategy].add(spent / 1e9, weight)
         home = max(time.time_ns(), last)
-        series.phase(Phase.STORE_RESULT.value, strategy, (home - last) / 1e9, weight)
+        series.phases[Phase.STORE_RESULT.value, strategy].add((home - last) / 1e9, weight)
         if began:
             series.call_seconds.add((home - began) / 1e9, weight)
-            self.recent(function_id).took(now, (home - began) / 1e9, weight)
+            self.recent[function_id].took(now, (home - began) / 1e9, weight)
 
-    def placed_again(self, function: Function, count: int) -> None:
-        """Inputs are delivered once more, as their runner or agent was lost."""
+    def again(self, function: Function, *, retries: int = 0, redeliveries: int = 0) -> None:
+        """Inputs run once more: their function asked for it, or their runner or agent was lost."""
         series = self.book.of(function.function_id)
         if series is not None:
-            series.redeliveries += count
+            series.retries += retries
+            series.redeliveries += redeliveries
 
-    def retried(self, function: Function) -> None:
-        """An input is to run once more, as its function asked for retries."""
-        series = self.book.of(function.function_id)
-        if series is not None:
-            series.retries += 1
-
-    def heartbeat(self, agent: Agent) -> None:
+    def heartbeat(self, agent: Agent, news: News) -> None:
         """An agent reported on itself."""
         now = time.monotonic()
         if now - self._tidied > 5:
             self._tidied = now
             self._tidy(now)
-        self._direct(agent, now)
-        after = self._numbers.get(agent.agent_id, 0)
-        for start in read(agent.stats.starts, after):
-            self._numbers[agent.agent_id] = start.number
+        for function_id, calls, busy_s in news.direct:
+            self._called_directly(function_id, calls, busy_s, now)
+        for start in news.starts:
             self._started(agent.agent_id, start, now)
 
-    def _started(self, agent_id: str, start: Start, now: float) -> None:
+    def _started(self, agent_id: str, start: pb.RunnerStart, now: float) -> None:
         label = self._label(start.function_id) or start.function_id
         self.recent_starts.append((agent_id, label, start))
         series = self.book.of(start.function_id)
         if series is None:
             return
-        for strategy, reason in start.failures:
-            series.start_failed(strategy, reason)
-        if not start.ok:
+        series.failed_starts.update(failures_of(start))
+        if start.error:
             return
-        series.started(start.strategy, start.seconds)
-        for phase, seconds in start.phases.items():
+        seconds = seconds_of(start)
+        series.starts[start.strategy].add(seconds)
+        for phase, ms in start.phases_ms.items():
             if phase not in _OF_CALLS:
-                series.phase(phase, start.strategy, seconds, 1)
-        self.recent(start.function_id).started(now, start.seconds, start.strategy)
+                series.phases[phase, start.strategy].add(ms / 1000)
+        self.recent[start.function_id].started(now, seconds, start.strategy)
 
-    def _direct(self, agent: Agent, now: float) -> None:
-        """Calls between clients and runners: totals of each function since the agent started."""
-        for function_id, counts in agent.stats.direct.items():
-            if function_id not in self._state.functions:
-                continue
-            calls, busy = counts.calls, counts.busy_s
-            key = (agent.agent_id, function_id)
-            before_calls, before_busy = self._direct_before.get(key, (0, 0.0))
-            self._direct_before[key] = (calls, busy)
-            new = calls - before_calls
-            series = self.book.of(function_id)
-            if new <= 0 or series is None:
-                continue
-            series.direct_calls += new
-            series.direct_seconds += max(0.0, busy - before_busy)
-            recent = self.recent(function_id)
-            recent.ended(now, new)
-            recent.took(now, max(0.0, busy - before_busy) / new, new)
+    def _called_directly(self, function_id: str, calls: int, busy_s: float, now: float) -> None:
+        """Calls between clients and runners."""
+        series = self.book.of(function_id)
+        if series is None:
+            return
+        series.direct_calls += calls
+        series.direct_seconds += busy_s
+        recent = self.recent[function_id]
+        recent.ended(now, calls)
+        recent.took(now, busy_s / calls, calls)
 
     # ---- for the status
 
-    def recent(self, function_id: str) -> Recent:
-        """The last minute of a function."""
-        found = self._recent.get(function_id)
-        if found is None:
-            found = self._recent[function_id] = Recent()
-        return found
-
     def last_minute(self, function_id: str) -> pb.LastMinute | None:
         """The last minute of a function; None where nothing happened."""
-        found = self._recent.get(function_id)
+        found = self.recent.get(function_id)
         return found.report(time.monotonic()) if found is not None else None
 
     def _tidy(self, now: float) -> None:
         self.book.tidy(now)
-        for table in (self._recent, self._unseen):
+        for table in (self.recent, self._unseen):
             for function_id in [one for one in table if one not in self._state.functions]:
                 del table[function_id]
-        for key in [one for one in self._direct_before if one[1] not in self._state.functions]:
-            del self._direct_before[key]
-        for agent_id in [one for one in self._numbers if one not in self._state.agents]:
-            del self._numbers[agent_id]

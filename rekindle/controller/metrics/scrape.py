@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from importlib import import_module
 
 from rekindle.controller.metrics.metrics import Metrics
@@ -10,14 +11,14 @@ from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport
 
 
+@dataclass(eq=False)
 class Scrape:
     """Makes the text; those who ask at the same moment get the same one."""
 
-    def __init__(self, metrics: Metrics, state: State, status: StatusReport) -> None:
-        self._metrics = metrics
-        self._state = state
-        self._status = status
-        self._running: asyncio.Task[str] | None = None
+    _metrics: Metrics
+    _state: State
+    _status: StatusReport
+    _running: asyncio.Task[str] | None = None
 
     async def text(self) -> str:
         """The metrics in Prometheus text format."""

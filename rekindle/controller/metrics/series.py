@@ -7,8 +7,10 @@ are counted together. Knows nothing of Prometheus.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from rekindle.controller.metrics.histogram import Histogram
 
@@ -20,45 +22,30 @@ CLOSED = "(closed)"
 KEPT_S = 300.0
 
 
+KeyT = TypeVar("KeyT")
+Histograms = defaultdict[KeyT, Histogram]
+
+
 @dataclass(slots=True, eq=False)
 class Series:
     """The counts of one function; every number only grows."""
 
     label: str
     #: Status of the result, in lower case -> inputs.
-    calls: dict[str, int] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
     call_seconds: Histogram = field(default_factory=Histogram)
     #: (phase, strategy) -> seconds.
-    phases: dict[tuple[str, str], Histogram] = field(default_factory=dict)
+    phases: Histograms[tuple[str, str]] = field(default_factory=lambda: defaultdict(Histogram))
     #: Strategy -> seconds from the order to a runner that is ready.
-    starts: dict[str, Histogram] = field(default_factory=dict)
+    starts: Histograms[str] = field(default_factory=lambda: defaultdict(Histogram))
     #: (strategy, class of the reason) -> starts that failed or were passed over.
-    failed_starts: dict[tuple[str, str], int] = field(default_factory=dict)
+    failed_starts: Counter[tuple[str, str]] = field(default_factory=Counter)
     direct_calls: int = 0
     direct_seconds: float = 0.0  # that runners spent on them
     retries: int = 0
     redeliveries: int = 0
     ids: set[str] = field(default_factory=set)  # functions that are counted here
     closed_at: float = 0.0  # since when none of them is open; 0: one is
-
-    def phase(self, phase: str, strategy: str, seconds: float, weight: int) -> None:
-        """``weight`` times, a phase took so long."""
-        histogram = self.phases.get((phase, strategy))
-        if histogram is None:
-            histogram = self.phases[(phase, strategy)] = Histogram()
-        histogram.add(seconds, weight)
-
-    def started(self, strategy: str, seconds: float) -> None:
-        """A runner was started."""
-        histogram = self.starts.get(strategy)
-        if histogram is None:
-            histogram = self.starts[strategy] = Histogram()
-        histogram.add(seconds)
-
-    def start_failed(self, strategy: str, reason: str) -> None:
-        """A step of the ladder failed; ``reason`` is a class, not a text."""
-        key = (strategy, reason)
-        self.failed_starts[key] = self.failed_starts.get(key, 0) + 1
 
 
 class Book:

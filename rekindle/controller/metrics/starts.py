@@ -1,79 +1,60 @@
-"""Starts of runners, as agents tell of them in their heartbeats.
+"""What a start took and what failed on its way; reasons as one of a few words.
 
-A heartbeat repeats what it said before, as any of them may be lost; each start has a number that
-grows, so that each counts once.
+A label must not hold whatever a program can say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
-from rekindle.controller.metrics.reasons import class_of
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Strategy
 
 _STRATEGIES = {strategy.value for strategy in Strategy}
 
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """One start, or one that failed."""
-
-    number: int
-    function_id: str
-    params: str  # digest of the parameters
-    runner_id: str
-    strategy: str
-    ok: bool
-    seconds: float
-    ended_at: float  # CLOCK_REALTIME, seconds
-    phases: Mapping[str, float] = field(default_factory=dict)  # seconds
-    reason: str = ""
-    #: (strategy, reason) of each step of the ladder that was tried before and failed.
-    passed_over: tuple[tuple[str, str], ...] = ()
-    from_disk: bool = False  # of a restore: its pages were not in the page cache
-
-    @property
-    def failures(self) -> Iterator[tuple[str, str]]:
-        """(strategy, class of the reason) of what failed on the way."""
-        for strategy, reason in self.passed_over:
-            yield strategy, class_of(reason)
-        if not self.ok:
-            yield self.strategy, class_of(self.reason)
+#: Class -> what its reasons contain, in lower case; the first class that fits counts.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "timeout": ("startup_timeout", "not ready within", "timed out", "timeout"),
+    "corrupt": ("checksum", "corrupt", "truncated", "missing", "is not what it was", "bytes long"),
+    "foreign": ("kernel", "cpu feature", "criu changed", "architecture", "another machine"),
+    "changed": ("changed since", "has changed", "changed:", "package changed", "code changed"),
+    "no_criu": ("no criu", "criu was not found", "criu is not"),
+    "not_permitted": ("permission", "not permitted", "cap_sys_admin", "cap_checkpoint"),
+    "no_space": ("no space", "disk is full", "disk full", "enospc"),
+    "no_memory": ("cannot allocate", "out of memory", "enomem", "memory"),
+    "unsafe_to_fork": ("not safe to fork", "threads are alive", "thread"),
+    "unavailable": ("no live template", "no snapshot", "no idle runner", "is not set"),
+    "killed": ("killed by", "signal", "died", "closed its connection"),
+    "user_code": ("raised", "importerror", "error:", "exception"),
+    "criu": ("criu", "restore", "dump"),
+}
+OTHER = "other"
 
 
-def read(starts: Iterable[pb.RunnerStart], after: int) -> Iterator[Start]:
-    """The starts of a heartbeat behind number ``after``, in order."""
-    for one in starts:
-        if one.seq > after:
-            after = one.seq
-            yield _start(one)
+def class_of(reason: str) -> str:
+    """The class of a reason in words; ``other`` where none fits."""
+    text = reason.lower()
+    for name, signs in CLASSES.items():
+        if any(sign in text for sign in signs):
+            return name
+    return OTHER
 
 
-def _start(told: pb.RunnerStart) -> Start:
-    phases = {name: ms / 1000 for name, ms in told.phases_ms.items()}
-    seconds = sum(phases.values())
-    return Start(
-        number=told.seq,
-        function_id=told.function_id,
-        params=told.params,
-        runner_id=told.runner_id,
-        # The last step of the ladder is the one that fails.
-        strategy=told.strategy or Strategy.COLD.value,
-        ok=not told.error,
-        seconds=seconds,
-        ended_at=told.at_ns / 1e9 + seconds,
-        phases=phases,
-        reason=told.error,
-        passed_over=tuple(passed_over(told.notes)),
-        from_disk=told.from_disk,
-    )
+def seconds_of(start: pb.RunnerStart) -> float:
+    """How long a start took."""
+    return sum(start.phases_ms.values()) / 1000
 
 
-def passed_over(notes: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Of a runner's notes, those that say that a step of the ladder was passed over."""
-    for note in notes:
+def strategy_of(start: pb.RunnerStart) -> str:
+    """Its strategy; of one that failed the last step of the ladder."""
+    return start.strategy or Strategy.COLD.value
+
+
+def failures_of(start: pb.RunnerStart) -> Iterator[tuple[str, str]]:
+    """(strategy, class of the reason) of what failed on its way, the start itself included."""
+    for note in start.notes:
         strategy, found, reason = note.partition(" passed over: ")
         if found and strategy in _STRATEGIES:
-            yield strategy, reason
+            yield strategy, class_of(reason)
+    if start.error:
+        yield strategy_of(start), class_of(start.error)

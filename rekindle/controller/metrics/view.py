@@ -1,242 +1,157 @@
 """A view of everything that is measured, at one moment, as tables of numbers.
 
 Counts come from the series; what is held now comes from the state in memory and from what agents
-said in their last heartbeat.
+reported in their last heartbeat.
 """
 
 from __future__ import annotations
 
 import time
 
-from rekindle.controller.metrics.families import HistogramTable, Table
+from rekindle.controller.metrics.families import Tables
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.series import CLOSED
 from rekindle.controller.state import State
 from rekindle.wire import rekindle_pb2 as pb
 
-_FN = ("function",)
+#: Kind, name (labels) and help of each metric, in the order of the text.
+_METRICS = """
+counter rekindle_inputs_total (function, status) Inputs with a result for good, by its status.
+counter rekindle_direct_calls_total (function) Calls from client to runner, by a lease.
+counter rekindle_direct_busy_seconds_total (function) What runners spent on direct calls.
+counter rekindle_retries_total (function) Inputs run once more for retries=.
+counter rekindle_redeliveries_total (function) Inputs placed again: a runner or agent was lost.
+counter rekindle_starts_total (function, strategy) Runners started.
+counter rekindle_start_failures_total (function, strategy, reason) Steps of the ladder that failed.
+histogram rekindle_call_seconds (function) Submitted to result stored.
+histogram rekindle_phase_seconds (function, phase, strategy) Phases of calls and of starts.
+histogram rekindle_start_seconds (function, strategy) From the order to a runner that is ready.
+gauge rekindle_queue_inputs (function, state) Inputs not done: queued, in_flight or delayed.
+gauge rekindle_queue_oldest_seconds (function) Age of the oldest input that is not done.
+gauge rekindle_dead_letters (function) Inputs that were given up and are kept.
+gauge rekindle_runners (function, state, strategy) Runners by what they do.
+gauge rekindle_runners_starting (function) Runners that are being started.
+gauge rekindle_templates (function) Live templates.
+gauge rekindle_leases (function) Runners that are leased to clients.
+gauge rekindle_pools (function, level) Pools by the warmest level that is held.
+gauge rekindle_node_memory_bytes (node, kind) By kind; rss, pss, mapped: of templates and runners.
+gauge rekindle_snapshot_store_bytes (node) Snapshots on disk.
+gauge rekindle_snapshots (state) Function revisions by the state of their snapshot.
+gauge rekindle_node_max_runners (node) Runners that a node may have.
+counter rekindle_evictions_total (node, what) What was given up because memory was short.
+counter rekindle_runners_lost_total (node, how) Runners that ended while they were wanted.
+gauge rekindle_agents (state) Agents by the state of their connection.
+gauge rekindle_apps () Open apps.
+gauge rekindle_waiting_calls () Calls whose client waits.
+gauge rekindle_uptime_seconds () Since the controller started.
+gauge rekindle_redis_up () 1 when Redis answers.
+gauge rekindle_redis_memory_bytes () Redis: used_memory.
+gauge rekindle_redis_aof_ok () 1 when its last write to the append-only file went well.
+histogram rekindle_event_loop_lag_seconds () How late the controller's event loop was woken.
+gauge rekindle_agent_heard_seconds (node) Since an agent's last message.
+"""
 
 
-def view(metrics: Metrics, state: State, status: pb.StatusReply) -> list[Table | HistogramTable]:
+def view(metrics: Metrics, state: State, status: pb.StatusReply) -> Tables:
     """The tables. ``status`` is what status.py reports."""
-    return [
-        *_counts(metrics),
-        *_queues(metrics, status),
-        *_pools(metrics, state),
-        *_nodes(state),
-        *_controller(metrics, state, status),
-    ]
+    made = Tables(_METRICS)
+    _counts(made, metrics)
+    _queues(made, metrics, status)
+    _pools(made, metrics, state)
+    _nodes(made, state)
+    _controller(made, metrics, state, status)
+    return made
 
 
-def _counts(metrics: Metrics) -> list[Table | HistogramTable]:
-    done = Table(
-        "rekindle_inputs_total",
-        "Inputs that have a result for good, by the status of the result.",
-        ("function", "status"),
-        "counter",
-    )
-    retries = Table("rekindle_retries_total", "Inputs run once more for retries=.", _FN, "counter")
-    again = Table(
-        "rekindle_redeliveries_total",
-        "Inputs delivered once more because a runner or an agent was lost.",
-        _FN,
-        "counter",
-    )
-    direct = Table(
-        "rekindle_direct_calls_total",
-        "Calls that went from client to runner by a lease, without the controller.",
-        _FN,
-        "counter",
-    )
-    busy = Table(
-        "rekindle_direct_busy_seconds_total",
-        "What runners spent on direct calls.",
-        _FN,
-        "counter",
-    )
-    started = Table(
-        "rekindle_starts_total", "Runners started.", ("function", "strategy"), "counter"
-    )
-    failed = Table(
-        "rekindle_start_failures_total",
-        "Steps of the ladder that failed; the next one was taken, or the start failed.",
-        ("function", "strategy", "reason"),
-        "counter",
-    )
-    calls = HistogramTable("rekindle_call_seconds", "Submitted to result stored.", _FN)
-    phases = HistogramTable(
-        "rekindle_phase_seconds",
-        "Phases of calls (queue, load_input, execute, store_result) and of starts (the others).",
-        ("function", "phase", "strategy"),
-    )
-    starts = HistogramTable(
-        "rekindle_start_seconds",
-        "From the order of a start to a runner that is ready.",
-        ("function", "strategy"),
-    )
+def _counts(made: Tables, metrics: Metrics) -> None:
     for series in list(metrics.book):
         label = series.label
         for status, count in series.calls.items():
-            done.add((label, status), count)
+            made.add("rekindle_inputs_total", count, label, status)
         if series.direct_calls:
-            direct.add((label,), series.direct_calls)
-            busy.add((label,), series.direct_seconds)
+            made.add("rekindle_direct_calls_total", series.direct_calls, label)
+            made.add("rekindle_direct_busy_seconds_total", series.direct_seconds, label)
         if series.retries:
-            retries.add((label,), series.retries)
+            made.add("rekindle_retries_total", series.retries, label)
         if series.redeliveries:
-            again.add((label,), series.redeliveries)
+            made.add("rekindle_redeliveries_total", series.redeliveries, label)
         for (strategy, reason), count in series.failed_starts.items():
-            failed.add((label, strategy, reason), count)
+            made.add("rekindle_start_failures_total", count, label, strategy, reason)
         for strategy, histogram in series.starts.items():
-            starts.values[(label, strategy)] = histogram.copy()
-            started.add((label, strategy), histogram.count)
+            made.put("rekindle_start_seconds", histogram, label, strategy)
+            made.add("rekindle_starts_total", histogram.count, label, strategy)
         for (phase, strategy), histogram in series.phases.items():
-            phases.values[(label, phase, strategy)] = histogram.copy()
+            made.put("rekindle_phase_seconds", histogram, label, phase, strategy)
         if series.calls:
-            calls.values[(label,)] = series.call_seconds.copy()
-    return [done, direct, busy, retries, again, started, failed, calls, phases, starts]
+            made.put("rekindle_call_seconds", series.call_seconds, label)
 
 
-def _queues(metrics: Metrics, status: pb.StatusReply) -> list[Table | HistogramTable]:
-    inputs = Table(
-        "rekindle_queue_inputs",
-        "Inputs that are not done: queued, in_flight (at an agent), delayed (before a retry).",
-        ("function", "state"),
-    )
-    oldest = Table(
-        "rekindle_queue_oldest_seconds", "Age of the oldest input that is not done.", _FN
-    )
-    dead = Table("rekindle_dead_letters", "Inputs that were given up and are kept.", _FN)
+def _queues(made: Tables, metrics: Metrics, status: pb.StatusReply) -> None:
     for app in status.apps:
         for function in app.functions:
             series = metrics.book.of(function.function_id)
             if series is None:
                 continue
-            inputs.add((series.label, "queued"), function.queued)
-            inputs.add((series.label, "in_flight"), function.in_flight)
-            inputs.add((series.label, "delayed"), function.delayed)
-            oldest.most((series.label,), function.oldest_s)
-            dead.add((series.label,), function.dead)
+            for name in ("queued", "in_flight", "delayed"):
+                made.add("rekindle_queue_inputs", getattr(function, name), series.label, name)
+            made.most("rekindle_queue_oldest_seconds", function.oldest_s, series.label)
+            made.add("rekindle_dead_letters", function.dead, series.label)
     if status.dead_of_closed:
-        dead.add((CLOSED,), status.dead_of_closed)
-    return [inputs, oldest, dead]
+        made.add("rekindle_dead_letters", status.dead_of_closed, CLOSED)
 
 
-def _pools(metrics: Metrics, state: State) -> list[Table | HistogramTable]:
-    runners = Table(
-        "rekindle_runners", "Runners by what they do.", ("function", "state", "strategy")
-    )
-    starting = Table("rekindle_runners_starting", "Runners that are being started.", _FN)
-    templates = Table("rekindle_templates", "Live templates.", _FN)
-    levels = Table(
-        "rekindle_pools",
-        "Pools by the warmest level that is held: warm, booted, mapped, cached, disk or none.",
-        ("function", "level"),
-    )
-    leases = Table("rekindle_leases", "Runners that are leased to clients.", _FN)
+def _pools(made: Tables, metrics: Metrics, state: State) -> None:
+    of = metrics.book.of
     for agent in state.live_agents():
         for runner in agent.stats.runners:
-            if series := metrics.book.of(runner.function_id):
-                runners.add((series.label, runner.state, runner.strategy), 1)
+            if series := of(runner.function_id):
+                made.add("rekindle_runners", 1, series.label, runner.state, runner.strategy)
         for template in agent.stats.templates:
             if series := metrics.book.of_label(f"{template.app}.{template.function}"):
-                templates.add((series.label,), 1)
+                made.add("rekindle_templates", 1, series.label)
         for pool in agent.stats.pools:
-            if series := metrics.book.of(pool.function_id):
-                starting.add((series.label,), pool.starting)
+            if series := of(pool.function_id):
+                made.add("rekindle_runners_starting", pool.starting, series.label)
         for function_id, counts in agent.stats.direct.items():
-            if series := metrics.book.of(function_id):
-                leases.add((series.label,), counts.leases)
+            if series := of(function_id):
+                made.add("rekindle_leases", counts.leases, series.label)
         for held in agent.stats.held:
-            if series := metrics.book.of(held.function_id):
-                levels.add((series.label, held.level), 1)
-    return [runners, starting, templates, leases, levels]
+            if series := of(held.function_id):
+                made.add("rekindle_pools", 1, series.label, held.level)
 
 
-def _nodes(state: State) -> list[Table | HistogramTable]:
-    memory = Table(
-        "rekindle_node_memory_bytes",
-        "Memory of a node. Of its templates and runners: rss (shared pages counted in each), pss "
-        "(shared pages divided), mapped (the part of pss that lies in files). cached: snapshots in "
-        "the page cache. held: what counts against budget. total and available: the machine's.",
-        ("node", "kind"),
-    )
-    store = Table("rekindle_snapshot_store_bytes", "Snapshots on disk.", ("node",))
-    snapshots = Table(
-        "rekindle_snapshots", "Function revisions by the state of their snapshot.", ("state",)
-    )
-    room = Table("rekindle_node_max_runners", "Runners that a node may have.", ("node",))
-    evictions = Table(
-        "rekindle_evictions_total",
-        "What was given up because memory was short: idle runners, templates, page cache.",
-        ("node", "what"),
-        "counter",
-    )
-    lost = Table(
-        "rekindle_runners_lost_total",
-        "Runners that ended while they were wanted, by how.",
-        ("node", "how"),
-        "counter",
-    )
+def _nodes(made: Tables, state: State) -> None:
     for agent in state.live_agents():
-        node, stats = (agent.host,), agent.stats
-        room.add(node, agent.max_runners)
-        measured = stats.memory
-        for kind, size in (
-            ("total", stats.memory_total_bytes),
-            ("available", stats.memory_available_bytes),
-            ("rss", measured.rss_bytes),
-            ("pss", measured.pss_bytes),
-            ("mapped", measured.mapped_bytes),
-            ("cached", measured.cached_bytes),
-            ("held", measured.held_bytes),
-            ("budget", measured.budget_bytes),
-        ):
-            memory.add((agent.host, kind), size)
-        store.add(node, measured.snapshot_store_bytes)
+        node, stats = agent.host, agent.stats
+        made.add("rekindle_node_max_runners", agent.max_runners, node)
+        for kind in ("total", "available"):
+            size = getattr(stats, f"memory_{kind}_bytes")
+            made.add("rekindle_node_memory_bytes", size, node, kind)
+        for kind in ("rss", "pss", "mapped", "cached", "held", "budget"):
+            size = getattr(stats.memory, f"{kind}_bytes")
+            made.add("rekindle_node_memory_bytes", size, node, kind)
+        made.add("rekindle_snapshot_store_bytes", stats.memory.snapshot_store_bytes, node)
         for snapshot in stats.snapshots:
-            snapshots.add((snapshot.state,), 1)
+            made.add("rekindle_snapshots", 1, snapshot.state)
         for level, count in stats.evictions.items():
-            evictions.add((agent.host, level), count)
+            made.add("rekindle_evictions_total", count, node, level)
         for counts in stats.runners_lost.values():
             for how, count in counts.by_reason.items():
-                lost.add((agent.host, how), count)
-    return [memory, store, snapshots, room, evictions, lost]
+                made.add("rekindle_runners_lost_total", count, node, how)
 
 
-def _controller(
-    metrics: Metrics, state: State, status: pb.StatusReply
-) -> list[Table | HistogramTable]:
-    agents = Table("rekindle_agents", "Agents by the state of their connection.", ("state",))
+def _controller(made: Tables, metrics: Metrics, state: State, status: pb.StatusReply) -> None:
     live = len(state.live_agents())
-    agents.add(("connected",), live)
-    agents.add(("away",), len(state.agents) - live)
-    made: list[Table | HistogramTable] = [agents]
-
-    def gauge(name: str, text: str, value: float) -> None:
-        made.append(Table(name, text, (), "gauge", {(): value}))
-
-    gauge("rekindle_apps", "Open apps.", len(state.apps))
-    gauge("rekindle_waiting_calls", "Calls whose client waits.", len(state.waiters))
-    gauge("rekindle_uptime_seconds", "Since the controller started.", status.uptime_s)
+    made.add("rekindle_agents", live, "connected")
+    made.add("rekindle_agents", len(state.agents) - live, "away")
+    made.add("rekindle_apps", len(state.apps))
+    made.add("rekindle_waiting_calls", len(state.waiters))
+    made.add("rekindle_uptime_seconds", status.uptime_s)
     redis = status.redis
-    gauge("rekindle_redis_up", "1 when Redis answers.", float(redis.up))
+    made.add("rekindle_redis_up", redis.up)
     if redis.up:
-        gauge("rekindle_redis_memory_bytes", "Redis: used_memory.", redis.used_memory)
-        gauge(
-            "rekindle_redis_aof_ok",
-            "1 when its last write to the append-only file went well.",
-            float(redis.aof_last_write_status in ("", "ok")),
-        )
-    lag = "How late the controller's event loop was when it was to be woken."
-    made.append(
-        HistogramTable(
-            "rekindle_event_loop_lag_seconds", lag, (), {(): metrics.lag.histogram.copy()}
-        )
-    )
-    heard = Table("rekindle_agent_heard_seconds", "Since an agent's last message.", ("node",))
-    now = time.monotonic()
+        made.add("rekindle_redis_memory_bytes", redis.used_memory)
+        made.add("rekindle_redis_aof_ok", redis.aof_last_write_status in ("", "ok"))
+    made.put("rekindle_event_loop_lag_seconds", metrics.lag.histogram)
     for agent in state.agents.values():
-        heard.most((agent.host,), now - agent.heard)
-    made.append(heard)
-    return made
+        made.most("rekindle_agent_heard_seconds", time.monotonic() - agent.heard, agent.host)

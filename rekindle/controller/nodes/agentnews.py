@@ -1,57 +1,38 @@
 """What is new in an agent's heartbeat: starts, evictions, direct calls, each reported once.
 
-Heartbeats repeat themselves and tell totals, as any of them may be lost. Decides nothing.
+Heartbeats repeat themselves and report totals, as any of them may be lost. Decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Any
+from dataclasses import dataclass
 
-from rekindle.controller.metrics import starts
-from rekindle.controller.metrics.starts import Start
 from rekindle.controller.state import Agent
 from rekindle.wire import rekindle_pb2 as pb
 
 
-class AgentNews:
-    """What was heard of each agent so far."""
+@dataclass(frozen=True, slots=True)
+class News:
+    """Since the heartbeat before; with the first, since the agent started."""
 
-    def __init__(self) -> None:
-        self._starts: dict[str, int] = {}
-        self._evictions: dict[str, int] = {}
-        self._direct: dict[str, dict[str, tuple[int, float]]] = {}
+    starts: list[pb.RunnerStart]
+    evictions: list[pb.Eviction]  # what was given up for memory
+    direct: list[tuple[str, int, float]]  # function id, calls, seconds that they ran
 
-    def starts(self, agent: Agent) -> Iterator[Start]:
-        """Starts that are new."""
-        for start in starts.read(agent.stats.starts, self._starts.get(agent.agent_id, 0)):
-            self._starts[agent.agent_id] = start.number
-            yield start
 
-    def evictions(self, agent: Agent) -> Iterator[pb.Eviction]:
-        """What was given up for memory since."""
-        for entry in agent.stats.memory.evicted:
-            if entry.seq > self._evictions.get(agent.agent_id, 0):
-                self._evictions[agent.agent_id] = entry.seq
-                yield entry
-
-    def direct(self, agent: Agent) -> Iterator[tuple[str, int, float]]:
-        """(function id, calls, seconds that they ran) since the heartbeat before.
-
-        The first one of an agent that this controller hears tells what was before its time.
-        """
-        first = agent.agent_id not in self._direct
-        before = self._direct.setdefault(agent.agent_id, {})
-        for function_id, entry in agent.stats.direct.items():
-            total = (entry.calls, entry.busy_s)
-            calls, busy_s = before.get(function_id, total if first else (0, 0.0))
-            before[function_id] = total
-            if total[0] > calls:
-                yield function_id, total[0] - calls, max(0.0, total[1] - busy_s)
-
-    def forget_but(self, agents: Collection[str]) -> None:
-        """Agents that are gone."""
-        tables: list[dict[str, Any]] = [self._starts, self._evictions, self._direct]
-        for table in tables:
-            for agent_id in [one for one in table if one not in agents]:
-                del table[agent_id]
+def news_of(agent: Agent) -> News:
+    """What its last heartbeat adds; noted as seen."""
+    seen, stats = agent.seen, agent.stats
+    news = News(
+        [one for one in stats.starts if one.seq > seen.start],
+        [one for one in stats.memory.evicted if one.seq > seen.eviction],
+        [],
+    )
+    seen.start = max([seen.start, *(one.seq for one in news.starts)])
+    seen.eviction = max([seen.eviction, *(one.seq for one in news.evictions)])
+    for function_id, total in stats.direct.items():
+        calls, busy_s = seen.direct.get(function_id, (0, 0.0))
+        seen.direct[function_id] = (total.calls, total.busy_s)
+        if total.calls > calls:
+            news.direct.append((function_id, total.calls - calls, max(0.0, total.busy_s - busy_s)))
+    return news

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import AgentJoined, AgentLost
@@ -32,26 +33,21 @@ from rekindle.wire.version import PROTOCOL
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Agents:
     """The agents of this controller."""
 
-    def __init__(
-        self, core: Core, registry: Registry, redelivery: Redelivery, logbook: Logbook
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._tasks = core.tasks
-        self._events = core.events
-        self._registry = registry
-        self._redelivery = redelivery
-        self._logbook = logbook
-        self._missing: asyncio.TimerHandle | None = None
+    _core: Core
+    _registry: Registry
+    _redelivery: Redelivery
+    _logbook: Logbook
+    _missing: asyncio.TimerHandle | None = None
 
     # ---- joining
 
     def join(self, hello: pb.AgentHello, local: bool) -> tuple[Agent, int]:
         """Take an agent in, new or back again. Returns it and the number of this connection."""
-        agent = self._state.agents.get(hello.agent_id)
+        agent = self._core.state.agents.get(hello.agent_id)
         back = agent is not None
         if agent is None:
             agent = Agent(
@@ -60,7 +56,7 @@ class Agents:
                 pid=hello.pid,
                 local=local,
                 max_runners=max(1, hello.max_runners),
-                room_total=max(1, hello.max_runners) + self._settings.agent_prefetch,
+                room_total=max(1, hello.max_runners) + self._core.settings.agent_prefetch,
             )
             if local:
                 agent.pidfd = _open_pidfd(hello.pid)
@@ -69,21 +65,22 @@ class Agents:
         session = agent.session
         if agent.outbox is not None:  # the older connection has not noticed that it is dead
             agent.outbox.put_nowait(None)
+            self._forget_opened(agent)
         outbox: asyncio.Queue[pb.ControllerMessage | None] = asyncio.Queue()
         outbox.put_nowait(
             pb.ControllerMessage(
                 welcome=pb.Welcome(
-                    instance_id=self._state.instance_id,
+                    instance_id=self._core.state.instance_id,
                     protocol=PROTOCOL,
-                    max_payload_bytes=self._settings.max_payload_bytes,
+                    max_payload_bytes=self._core.settings.max_payload_bytes,
                 )
             )
         )
         agent.outbox = outbox
         agent.heard = time.monotonic()
-        self._state.agents[agent.agent_id] = agent
+        self._core.state.agents[agent.agent_id] = agent
         if back:  # what it missed
-            for app_id in self._state.closed_apps:
+            for app_id in self._core.state.closed_apps:
                 agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
         self._reconcile(agent, hello.in_flight)
         log.info(
@@ -96,11 +93,11 @@ class Agents:
                 in_flight=len(hello.in_flight),
             ),
         )
-        self._state.expected_agents.discard(agent.agent_id)
+        self._core.state.expected_agents.discard(agent.agent_id)
         self._release_orphaned()
-        self._events.publish(AgentJoined(agent))
+        self._core.publish(AgentJoined(agent))
         stored = StoredAgent(agent.agent_id, agent.host, agent.pid, agent.local)
-        self._tasks.spawn(self._registry.save_agent(stored), "save agent")
+        self._core.tasks.spawn(self._registry.save_agent(stored), "save agent")
         self._watch_silence(agent)
         return agent, session
 
@@ -112,7 +109,7 @@ class Agents:
         # The message with what it does not know was lost on the way: nothing ran, nothing counts.
         self._redelivery.never_arrived(agent, has)
         for call_id, indexes in has.items():
-            call = self._state.calls.get(call_id)
+            call = self._core.state.calls.get(call_id)
             stop: list[int] = []
             for index in sorted(indexes):
                 holder = call.undone.get(index) if call is not None else None
@@ -130,7 +127,7 @@ class Agents:
 
     def _watch_silence(self, agent: Agent) -> None:
         """End the connection of an agent that sends heartbeats no more (hung, or cut off)."""
-        session, limit = agent.session, self._settings.agent_silence_s
+        session, limit = agent.session, self._core.settings.agent_silence_s
         loop = asyncio.get_running_loop()
 
         def look() -> None:
@@ -157,21 +154,25 @@ class Agents:
         for holding in agent.holdings:
             if isinstance(holding, DetachedInput) and holding.state is DetachedState.ASSIGNED:
                 holding.move(DetachedState.ORPHANED)
-        for function in self._state.functions.values():
-            if function.opened_on == agent.agent_id:
-                function.opened_on = ""
+        self._forget_opened(agent)
         log.warning(
             "agent's connection ended",
             extra=kv(agent=agent.agent_id, pid=agent.pid, inputs=agent.count),
         )
         loop = asyncio.get_running_loop()
         agent.grace = loop.call_later(
-            self._settings.agent_grace_s, self._give_up, agent, "the agent's connection broke"
+            self._core.settings.agent_grace_s, self._give_up, agent, "the agent's connection broke"
         )
         if agent.pidfd >= 0:
             loop.add_reader(
                 agent.pidfd, self._give_up, agent, f"the agent (process {agent.pid}) died"
             )
+
+    def _forget_opened(self, agent: Agent) -> None:
+        """What was sent over a connection that ended may never have arrived."""
+        for function in self._core.state.functions.values():
+            if function.opened_on == agent.agent_id:
+                function.opened_on = ""
 
     def _stop_grace(self, agent: Agent) -> None:
         if agent.grace is not None:
@@ -182,14 +183,14 @@ class Agents:
 
     def _give_up(self, agent: Agent, reason: str) -> None:
         self._stop_grace(agent)
-        if agent.outbox is not None or self._state.agents.pop(agent.agent_id, None) is None:
+        if agent.outbox is not None or self._core.state.agents.pop(agent.agent_id, None) is None:
             return
         if agent.pidfd >= 0:
             os.close(agent.pidfd)
             agent.pidfd = -1
         log.warning("agent is lost", extra=kv(agent=agent.agent_id, reason=reason))
-        self._events.publish(AgentLost(agent, reason))
-        self._tasks.spawn(self._registry.forget_agent(agent.agent_id), "forget agent")
+        self._core.publish(AgentLost(agent, reason))
+        self._core.tasks.spawn(self._registry.forget_agent(agent.agent_id), "forget agent")
 
     # ---- after a restart of the controller
 
@@ -197,26 +198,26 @@ class Agents:
         """Wait for the agents of the controller before this one to come back with their inputs."""
         for agent in agents:
             if agent.local and not _alive(agent.pid):
-                self._tasks.spawn(self._registry.forget_agent(agent.agent_id), "forget agent")
+                self._core.tasks.spawn(self._registry.forget_agent(agent.agent_id), "forget agent")
             else:
-                self._state.expected_agents.add(agent.agent_id)
+                self._core.state.expected_agents.add(agent.agent_id)
 
     def start_waiting(self) -> None:
         """Count the time in which expected agents must be back."""
         loop = asyncio.get_running_loop()
-        loop.call_later(2 * self._settings.agent_grace_s, self._stop_expecting)
+        loop.call_later(2 * self._core.settings.agent_grace_s, self._stop_expecting)
         self._release_orphaned()
 
     def _stop_expecting(self) -> None:
-        for agent_id in list(self._state.expected_agents):
+        for agent_id in list(self._core.state.expected_agents):
             log.warning("agent did not come back", extra=kv(agent=agent_id))
-            self._tasks.spawn(self._registry.forget_agent(agent_id), "forget agent")
-        self._state.expected_agents.clear()
+            self._core.tasks.spawn(self._registry.forget_agent(agent_id), "forget agent")
+        self._core.state.expected_agents.clear()
         self._release_orphaned()
 
     def _release_orphaned(self) -> None:
         """All expected agents are back or given up: what none of them has is placed again."""
-        if self._state.expected_agents:
+        if self._core.state.expected_agents:
             return
         self._redelivery.release_orphaned()
 
@@ -226,19 +227,19 @@ class Agents:
         """Inputs wait and no agent is connected: say so in their apps' logs, if that lasts."""
         if self._missing is None:
             loop = asyncio.get_running_loop()
-            self._missing = loop.call_later(self._settings.no_agent_s, self._still_missed)
+            self._missing = loop.call_later(self._core.settings.no_agent_s, self._still_missed)
 
     def _still_missed(self) -> None:
         self._missing = None
-        if self._state.live_agents():
+        if self._core.state.live_agents():
             return
         log.warning("inputs wait and no agent is connected")
-        for app in self._state.apps.values():
+        for app in self._core.state.apps.values():
             if any(function.ready or function.backlog for function in app.functions.values()):
                 self._logbook.say(
                     app.app_id,
                     "no agent is connected: inputs wait for one (the agent's log, "
-                    "logs/agent.log in the instance directory, may tell why)",
+                    "logs/agent.log in the instance directory, may say why)",
                 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from dataclasses import dataclass
 
 import grpc
 import grpc.aio
@@ -19,7 +20,6 @@ from rekindle.exception import Error, InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import to_status
 from rekindle.wire.logs import kv
-from rekindle.wire.messages import spec_message
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,14 @@ _EOF: object = grpc.aio.EOF  # type: ignore[attr-defined]
 _AGENT = re.compile(r"ag-[0-9A-Za-z_-]{1,64}")
 
 
+@dataclass(eq=False)
 class AgentGateway:
     """Implements ``rekindle.v1.AgentGateway``."""
 
-    def __init__(self, agents: Agents, inbox: AgentInbox, apps: Apps, registry: Registry) -> None:
-        self._agents = agents
-        self._inbox = inbox
-        self._apps = apps
-        self._registry = registry
+    _agents: Agents
+    _inbox: AgentInbox
+    _apps: Apps
+    _registry: Registry
 
     async def Session(self, requests: object, context: Context) -> None:
         """An agent's stream: its messages in, what it is to do out."""
@@ -82,15 +82,7 @@ class AgentGateway:
         code = await self._registry.load_code(function.function_id)
         if code is None:
             raise NotFoundError(f"the code of {request.function_id!r} is gone; run the app again")
-        return pb.FetchFunctionReply(
-            app_id=code.app_id,
-            function=pb.FunctionDef(
-                spec=spec_message(code.spec),
-                code=code.code,
-                secrets=code.secrets,
-            ),
-            source=pb.SourceBundle(digest=code.source_digest, data=code.source),
-        )
+        return code
 
 
 def _hello(first: pb.AgentMessage) -> pb.AgentHello:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import HeartbeatReceived, ResultsReceived
 from rekindle.controller.logs.logbook import Logbook
+from rekindle.controller.nodes.agentnews import news_of
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.queue.reaper import Reaper
 from rekindle.controller.queue.redelivery import Redelivery
@@ -19,32 +21,23 @@ from rekindle.wire.logs import kv
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class AgentInbox:
     """Takes what agents say."""
 
-    def __init__(
-        self,
-        core: Core,
-        results: ResultIntake,
-        redelivery: Redelivery,
-        reaper: Reaper,
-        orders: Orders,
-        logbook: Logbook,
-    ) -> None:
-        self._state = core.state
-        self._events = core.events
-        self._results = results
-        self._redelivery = redelivery
-        self._reaper = reaper
-        self._orders = orders
-        self._logbook = logbook
+    _core: Core
+    _results: ResultIntake
+    _redelivery: Redelivery
+    _reaper: Reaper
+    _orders: Orders
+    _logbook: Logbook
 
     def heard(self, agent: Agent, message: pb.AgentMessage) -> None:
         """One message of an agent's stream."""
         agent.heard = time.monotonic()
         kind = message.WhichOneof("kind")
         if kind == "done":
-            self._events.publish(ResultsReceived(message.done))
+            self._core.publish(ResultsReceived(message.done))
             log_seq = self._logbook.seq(self._app_of(message.done))
             self._results.done(agent, message.done, log_seq)
         elif kind == "log":
@@ -67,14 +60,14 @@ class AgentInbox:
     def _app_of(self, done: pb.Done) -> str:
         if done.app_id:
             return done.app_id
-        call = self._state.calls.get(done.call_id)
+        call = self._core.state.calls.get(done.call_id)
         return call.function.app.app_id if call is not None else ""
 
     def _heartbeat(self, agent: Agent, stats: pb.NodeStats) -> None:
         agent.heartbeats += 1
         agent.stats = stats
-        self._events.publish(HeartbeatReceived(agent))
+        self._core.publish(HeartbeatReceived(agent, news_of(agent)))
         entries: list[pb.RunnerStats | pb.PoolStats] = [*stats.runners, *stats.pools]
         agent.warm_functions = frozenset(entry.function_id for entry in entries)
-        for app_id in {entry.app_id for entry in entries} - self._state.apps.keys() - {""}:
+        for app_id in {entry.app_id for entry in entries} - self._core.state.apps.keys() - {""}:
             agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))

@@ -6,9 +6,10 @@ end, and a lease that stands does not need it.
 
 from __future__ import annotations
 
-import asyncio
 import os
+from dataclasses import dataclass, field
 
+from rekindle.controller.nodes.questions import Questions
 from rekindle.controller.queue.placement import choose_agent
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Function, State
@@ -25,68 +26,47 @@ def why_never(function: Function) -> str:
     return ""
 
 
+@dataclass(eq=False)
 class Leasing:
     """Asks agents for leases, one answer each."""
 
-    def __init__(self, state: State, settings: Settings) -> None:
-        self._state = state
-        self._settings = settings
-        self._asked: dict[str, tuple[str, asyncio.Future[pb.LeaseGranted]]] = {}
-        #: Since this controller started.
-        self.granted = 0
-        self.refused = 0
+    _state: State
+    _settings: Settings
+    _asked: Questions[pb.LeaseGranted] = field(default_factory=Questions)
 
     async def lease(self, function: Function, request: pb.LeaseRequest) -> pb.LeaseReply:
         """Have a runner lent, or say why not. Raises InvalidError for what is never lent."""
         if reason := why_never(function):
             raise InvalidError(reason)
         if function.app.closing:
-            return self._refuse("its app is closed")
+            return pb.LeaseReply(reason="its app is closed")
         if function.ready or function.backlog:
-            return self._refuse("inputs wait for its runners")
+            return pb.LeaseReply(reason="inputs wait for its runners")
         agent = self._choose(function)
         if agent is None:
-            return self._refuse("no agent of this machine has room for it")
-        request_id = os.urandom(8).hex()
-        lease_id = f"le-{os.urandom(8).hex()}"
-        answer: asyncio.Future[pb.LeaseGranted] = asyncio.get_running_loop().create_future()
-        self._asked[request_id] = (agent.agent_id, answer)
-        try:
-            agent.send(
-                pb.ControllerMessage(
-                    lease=pb.GrantLease(
-                        request_id=request_id,
-                        function_id=function.function_id,
-                        params=request.params,
-                        lease_id=lease_id,
-                        depth=request.depth,
-                        max_payload_bytes=self._settings.max_payload_bytes,
-                    )
-                )
-            )
-            # A start may take long. An agent that is lost or silent has its answer below.
-            got = await answer
-        finally:
-            self._asked.pop(request_id, None)
+            return pb.LeaseReply(reason="no agent of this machine has room for it")
+        order = pb.GrantLease(
+            request_id=os.urandom(8).hex(),
+            function_id=function.function_id,
+            params=request.params,
+            lease_id=f"le-{os.urandom(8).hex()}",
+            depth=request.depth,
+            max_payload_bytes=self._settings.max_payload_bytes,
+        )
+        # A start may take long. An agent that is lost or silent has its answer below.
+        got = await self._asked.ask(agent, order.request_id, pb.ControllerMessage(lease=order))
         if not got.ok:
-            reply = self._refuse(got.reason)
-            if got.HasField("failure"):
-                reply.failure.CopyFrom(got.failure)
-            return reply
-        self.granted += 1
+            failure = got.failure if got.HasField("failure") else None
+            return pb.LeaseReply(reason=got.reason, failure=failure)
         return pb.LeaseReply(
             granted=True,
-            lease_id=lease_id,
+            lease_id=order.lease_id,
             socket=got.socket,
             token=got.token,
             runner_id=got.runner_id,
             max_payload_bytes=self._settings.max_payload_bytes,
             began=got.began if got.HasField("began") else None,
         )
-
-    def _refuse(self, reason: str) -> pb.LeaseReply:
-        self.refused += 1
-        return pb.LeaseReply(granted=False, reason=reason)
 
     def _choose(self, function: Function) -> Agent | None:
         """The agent of this machine that most likely has a warm runner, or else room for one."""
@@ -98,15 +78,9 @@ class Leasing:
         return choose_agent(local, function_id, function.spec.max_containers)
 
     def answered(self, got: pb.LeaseGranted) -> None:
-        """An agent's word. One that comes too late is dropped: the agent takes it back itself."""
-        asked = self._asked.get(got.request_id)
-        if asked is not None and not asked[1].done():
-            asked[1].set_result(got)
+        """An agent's answer. What it lent for one that is too late, it takes back itself."""
+        self._asked.answered(got.request_id, got)
 
-    def lost(self, agent_id: str) -> None:
+    def lost(self, agent: Agent) -> None:
         """An agent is gone: it will not answer."""
-        for request_id, (asked, answer) in self._asked.items():
-            if asked == agent_id and not answer.done():
-                answer.set_result(
-                    pb.LeaseGranted(request_id=request_id, ok=False, reason="its agent is gone")
-                )
+        self._asked.lost(agent, pb.LeaseGranted(reason="its agent is gone"))

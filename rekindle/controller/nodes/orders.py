@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from dataclasses import dataclass, field
 
 from rekindle.controller.nodes.leasing import Leasing
+from rekindle.controller.nodes.questions import Questions
 from rekindle.controller.queue.placement import choose_agent
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Function, State
@@ -16,17 +18,18 @@ from rekindle.wire.logs import kv
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Orders:
-    """Asks agents, and waits for their word where there is one."""
+    """Asks agents, and waits for their answers where there are any."""
 
-    def __init__(self, state: State, settings: Settings) -> None:
-        self._state = state
-        self._settings = settings
-        self._joined = asyncio.Event()
-        #: What agents are asked to lend.
-        self.leasing = Leasing(state, settings)
-        self._closing: dict[tuple[str, str], asyncio.Event] = {}  # (app, agent) -> its word
-        self._prepares: dict[str, tuple[str, asyncio.Future[pb.PrepareReply]]] = {}
+    _state: State
+    _settings: Settings
+    #: What agents are asked to lend.
+    leasing: Leasing
+    _joined: asyncio.Event = field(default_factory=asyncio.Event)
+    #: (app, agent) -> set when the agent has closed the app.
+    _closing: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
+    _prepares: Questions[pb.PrepareReply] = field(default_factory=Questions)
 
     def joined(self) -> None:
         """An agent is there: functions that none has opened go to it."""
@@ -36,10 +39,8 @@ class Orders:
 
     def lost(self, agent: Agent, reason: str) -> None:
         """An agent is gone for good: no one waits for it any longer."""
-        self.leasing.lost(agent.agent_id)
-        for agent_id, future in self._prepares.values():
-            if agent_id == agent.agent_id and not future.done():
-                future.set_result(pb.PrepareReply(ok=False, reason=reason))
+        self.leasing.lost(agent)
+        self._prepares.lost(agent, pb.PrepareReply(ok=False, reason=reason))
         for app_id, agent_id in self._closing:
             if agent_id == agent.agent_id:
                 self.app_closed(app_id, agent)
@@ -101,33 +102,24 @@ class Orders:
 
         ``ok`` is False, with the reason, when it cannot, or not within ``timeout_s`` seconds.
         """
-        timeout_s = request.timeout_s or 300.0
-        request_id = os.urandom(8).hex()
+        order = pb.PrepareOnAgent(
+            request_id=os.urandom(8).hex(),
+            function_id=function.function_id,
+            params=request.params,
+            strategy=request.strategy,
+            timeout_s=request.timeout_s or 300.0,
+        )
         try:
-            async with asyncio.timeout(timeout_s + 2.0):  # the agent's own limit comes first
+            async with asyncio.timeout(order.timeout_s + 2.0):  # the agent's own limit comes first
                 agent = await self._agent_for(function)
-                future: asyncio.Future[pb.PrepareReply] = asyncio.get_running_loop().create_future()
-                self._prepares[request_id] = (agent.agent_id, future)
                 agent.known_functions.add(function.function_id)
-                agent.send(
-                    pb.ControllerMessage(
-                        prepare=pb.PrepareOnAgent(
-                            request_id=request_id,
-                            function_id=function.function_id,
-                            params=request.params,
-                            strategy=request.strategy,
-                            timeout_s=timeout_s,
-                        )
-                    )
-                )
-                return await future
+                message = pb.ControllerMessage(prepare=order)
+                return await self._prepares.ask(agent, order.request_id, message)
         except TimeoutError:
-            what = f"{request.strategy!r} was not made possible within {timeout_s:g} s"
+            what = f"{request.strategy!r} was not made possible within {order.timeout_s:g} s"
             if not self._state.live_agents():
                 what += "; no agent is connected"
             return pb.PrepareReply(ok=False, reason=what)
-        finally:
-            self._prepares.pop(request_id, None)
 
     async def _agent_for(self, function: Function) -> Agent:
         while not (live := self._state.live_agents()):
@@ -136,6 +128,5 @@ class Orders:
         return chosen or min(live, key=lambda agent: agent.load)
 
     def prepared(self, done: pb.PrepareDone) -> None:
-        waiting = self._prepares.get(done.request_id)
-        if waiting is not None and not waiting[1].done():
-            waiting[1].set_result(pb.PrepareReply(ok=done.ok, reason=done.reason))
+        """An agent's answer to a request to prepare."""
+        self._prepares.answered(done.request_id, pb.PrepareReply(ok=done.ok, reason=done.reason))

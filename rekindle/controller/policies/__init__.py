@@ -11,14 +11,7 @@ from typing import Any
 from rekindle.controller.policies.concurrency import Concurrency
 from rekindle.controller.policies.greedy_dual import GreedyDual
 from rekindle.controller.policies.histogram import HistogramPolicy
-from rekindle.controller.policies.policy import (
-    GIB,
-    Policy,
-    PoolSettings,
-    PoolView,
-    Prices,
-    Sizer,
-)
+from rekindle.controller.policies.policy import Policy
 from rekindle.controller.policies.snapshot_aware import SnapshotAware
 from rekindle.controller.policies.windows import Declared, Fixed
 from rekindle.exception import InvalidError
@@ -57,16 +50,3 @@ def make(name: str, **parameters: Any) -> Policy:
 def parameters_of(name: str) -> tuple[str, ...]:
     """The names of a policy's parameters."""
     return tuple(f.name for f in dataclasses.fields(REGISTRY[name]) if f.init)
-
-
-__all__ = [
-    "GIB",
-    "REGISTRY",
-    "Policy",
-    "PoolSettings",
-    "PoolView",
-    "Prices",
-    "Sizer",
-    "make",
-    "parameters_of",
-]

@@ -1,7 +1,7 @@
 """What a sizing policy is, and what it may look at.
 
 A policy says what a node holds for each pool. It is pure: no clock of its own, no input or output;
-whoever runs it (the controller, the simulator) tells it what happens and asks for plans. What
+whoever runs it (the controller, the simulator) reports what happens and asks for plans. What
 happens at every input must cost about a microsecond, so a pool's sizer only counts there; plans are
 made a few times a minute. Knows nothing of Redis, agents or traces.
 """

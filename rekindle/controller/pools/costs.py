@@ -49,6 +49,9 @@ SIZES = (
 )
 
 
+_STORED = ("sizes", "snapshot", "mapped", "forkable", "template")
+
+
 @dataclass(slots=True, eq=False)
 class Costs:
     """Of one function."""
@@ -76,7 +79,7 @@ class Costs:
         return known[min(len(known) - 1, int(share * len(known)))] if known else None
 
     def held(self, entry: pb.HeldPool) -> None:
-        """What an agent tells of a pool."""
+        """What an agent reports of a pool."""
         before = (self.template, self.snapshot, self.mapped, self.forkable)
         changed = False
         for name in SIZES:
@@ -161,29 +164,15 @@ class Costs:
 
     def to_json(self) -> str:
         """For Redis."""
-        return json.dumps(
-            {
-                "starts": {k: [round(s, 6) for s in kept] for k, kept in self.starts.items()},
-                "sizes": self.sizes,
-                "snapshot": self.snapshot,
-                "mapped": self.mapped,
-                "forkable": self.forkable,
-                "template": self.template,
-            }
-        )
+        starts = {k: [round(s, 6) for s in kept] for k, kept in self.starts.items()}
+        return json.dumps({"starts": starts, **{name: getattr(self, name) for name in _STORED}})
 
     @classmethod
     def from_json(cls, text: bytes) -> Costs:
         """The inverse of ``to_json``."""
         raw = json.loads(text)
-        return cls(
-            {kind: deque(map(float, kept), maxlen=_KEPT) for kind, kept in raw["starts"].items()},
-            {str(name): int(size) for name, size in raw["sizes"].items()},
-            bool(raw["snapshot"]),
-            bool(raw["mapped"]),
-            bool(raw["forkable"]),
-            bool(raw["template"]),
-        )
+        starts = {kind: deque(map(float, kept), _KEPT) for kind, kept in raw["starts"].items()}
+        return cls(starts, **{name: raw[name] for name in _STORED})
 
 
 def _alike(one: Mapping[Level, Figures], other: Mapping[Level, Figures]) -> bool:
@@ -207,10 +196,7 @@ class CostBook:
 
     def of(self, label: str) -> Costs:
         """Of a function."""
-        costs = self._of.get(label)
-        if costs is None:
-            costs = self._of[label] = Costs()
-        return costs
+        return self._of.setdefault(label, Costs())
 
     async def load(self, labels: Sequence[str]) -> None:
         """Read what former controllers kept of these functions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 from rekindle.controller.pools.pool_state import PoolState
 from rekindle.controller.pools.quota import AgentCapacity, Share, settled, shares
@@ -12,11 +13,11 @@ from rekindle.wire.messages import plan_message
 from rekindle.wire.pools import PoolPlan
 
 
+@dataclass(eq=False)
 class PlanPublisher:
     """Knows which agent was sent what."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    _state: State
 
     def send(self, pool: PoolState, plan: PoolPlan, *, has_instances: bool) -> None:
         """Send each agent what is new for it.

@@ -1,6 +1,6 @@
 """Everything about the sizes of pools under one name: recording, costs, settings, the scaler.
 
-Answers the requests about them. Other rooms tell it what happened through its methods.
+Answers the requests about them. Other rooms report what happened through its methods.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names, policies
 from rekindle.controller.pools import pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog, Record
 from rekindle.controller.pools.costs import CostBook
-from rekindle.controller.pools.pool_settings import SettingsBook
+from rekindle.controller.pools.pool_settings import EVERY, SettingsBook
 from rekindle.controller.pools.scaler import Scaler
 from rekindle.controller.state import Function, State
 from rekindle.controller.storage.redis_link import RedisLink
@@ -26,11 +26,9 @@ from rekindle.wire.spec import FunctionSpec
 DEFAULT_POLICY = "declared"
 
 
-def default_policy(environ: Mapping[str, str] | None = None) -> str:
+def default_policy() -> str:
     """``$REKINDLE_POOL_POLICY``, or "declared". Raises InvalidError for a name that is none."""
-    name = (os.environ if environ is None else environ).get("REKINDLE_POOL_POLICY") or ""
-    if not name:
-        return DEFAULT_POLICY
+    name = os.environ.get("REKINDLE_POOL_POLICY") or DEFAULT_POLICY
     if name not in policies.REGISTRY:
         raise InvalidError(
             f"REKINDLE_POOL_POLICY={name!r} is not a policy; it is one of "
@@ -83,7 +81,7 @@ class PoolService:
             )
         assert effective is not None
         return pb.SetPoolReply(
-            function=_label(found[0]),
+            function=found[0].label,
             function_ids=[function.function_id for function in found],
             settings=effective.report(),
         )
@@ -98,13 +96,11 @@ class PoolService:
         else:
             wanted = request.function
             found = [
-                f
-                for f in self._state.functions.values()
-                if _label(f) == wanted and not f.app.closing
+                f for f in self._state.functions.values() if f.label == wanted and not f.app.closing
             ]
             if found:
                 return found
-        known = [_label(f) for f in self._state.functions.values() if not f.app.closing]
+        known = [f.label for f in self._state.functions.values() if not f.app.closing]
         hint = names.nearest(wanted, known, "no app is running")
         raise NotFoundError(
             f"no function {wanted!r} is running here (settings are those of a running app); {hint}"
@@ -113,32 +109,27 @@ class PoolService:
     async def recorded(self, request: pb.RecordedRequest) -> pb.RecordedReply:
         """What is known of a function, for tuning. Raises NotFoundError."""
         wanted = request.function
-        open_ones = [f for f in self._state.functions.values() if _label(f) == wanted]
+        open_ones = [f for f in self._state.functions.values() if f.label == wanted]
         if not open_ones:
             await self.costs.load([wanted])
         records = await self.arrivals.records(wanted)
         if not records and not open_ones:
-            known = {_label(f) for f in self._state.functions.values()}
+            known = {f.label for f in self._state.functions.values()}
             known |= set(await self.arrivals.labels())
             hint = names.nearest(wanted, known, "nothing is recorded yet")
             raise NotFoundError(f"nothing is recorded of a function {wanted!r}; {hint}")
         since = time.time() - request.since_s if request.since_s > 0 else 0.0
-        spec = open_ones[-1].spec if open_ones else FunctionSpec(app_name="", name="")
+        function_id, spec = "", FunctionSpec(app_name="", name="")
+        if open_ones:
+            function_id, spec = open_ones[-1].function_id, open_ones[-1].spec
         costs = self.costs.of(wanted)
-        effective = (
-            self.scaler.effective(open_ones[-1])
-            if open_ones
-            else pool_settings.resolve(
-                spec, pool_settings.Changes(), pool_settings.Changes(), self.book.default_policy
-            )
-        )
         snapshots = spec.enable_memory_snapshot or costs.snapshot
         levels = costs.levels(snapshots=snapshots)
         return pb.RecordedReply(
             function=wanted,
             now=time.time(),
             running=bool(open_ones),
-            settings=effective.report(),
+            settings=self.book.effective(function_id, spec, EVERY).report(),
             levels={
                 level.value: pb.LevelCosts(**dataclasses.asdict(f)) for level, f in levels.items()
             },
@@ -166,7 +157,3 @@ def _series(record: Record, since: float) -> pb.RecordedSeries:
 def _arrivals(known: Iterable[tuple[float, int]], since: float) -> pb.Arrivals:
     kept = [one for one in known if one[0] >= since]
     return pb.Arrivals(at=[at for at, _ in kept], count=[count for _, count in kept])
-
-
-def _label(function: Function) -> str:
-    return f"{function.app.name}.{function.name}"

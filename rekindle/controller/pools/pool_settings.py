@@ -81,24 +81,12 @@ def resolve(
 ) -> EffectiveSettings:
     """Declared, then what was set for every instance, then what was set for this one."""
     changed = every.then(own)
-    most = changed.max_containers
-    settings = PoolSettings(
-        min_containers=_or(changed.min_containers, spec.min_containers),
-        max_containers=spec.max_containers if most is None else (most or None),
-        buffer_containers=_or(changed.buffer_containers, spec.buffer_containers),
-        scaledown_window_s=(
-            spec.scaledown_window_s
-            if changed.scaledown_window_s is None
-            else changed.scaledown_window_s
-        ),
-    )
-    return EffectiveSettings(
-        settings, changed.policy or default_policy, changed.policy_options or {}, changed
-    )
-
-
-def _or(value: int | None, otherwise: int) -> int:
-    return otherwise if value is None else value
+    given = _set(changed)
+    policy, options = given.pop("policy", default_policy), given.pop("policy_options", {})
+    if "max_containers" in given:
+        given["max_containers"] = given["max_containers"] or None
+    declared = {f.name: getattr(spec, f.name) for f in dataclasses.fields(PoolSettings)}
+    return EffectiveSettings(PoolSettings(**{**declared, **given}), policy, options, changed)
 
 
 def changes_of(asked: pb.PoolChanges) -> Changes:
@@ -146,23 +134,21 @@ class SettingsBook:
 
     def effective(self, function_id: str, spec: FunctionSpec, key: str) -> EffectiveSettings:
         """What holds for a pool; ``key`` EVERY for instances that nothing was set for."""
-        found = self._of.get(function_id, {})
-        every = found.get(EVERY, Changes())
+        return self._resolved(self._of.get(function_id, {}), spec, key)
+
+    def _resolved(
+        self, found: Mapping[str, Changes], spec: FunctionSpec, key: str
+    ) -> EffectiveSettings:
         own = found.get(key, Changes()) if key != EVERY else Changes()
-        return resolve(spec, every, own, self.default_policy)
+        return resolve(spec, found.get(EVERY, Changes()), own, self.default_policy)
 
     async def change(
         self, function_id: str, spec: FunctionSpec, key: str, changes: Changes, *, reset: bool
     ) -> EffectiveSettings:
         """Set something. Raises InvalidError for what cannot be; nothing is changed then."""
         found = self._of.get(function_id, {})
-        every, own = found.get(EVERY, Changes()), found.get(key, Changes())
-        made = changes if reset else own.then(changes)
-        effective = (
-            resolve(spec, made, Changes(), self.default_policy)
-            if key == EVERY
-            else resolve(spec, every, made, self.default_policy)
-        )
+        made = changes if reset else found.get(key, Changes()).then(changes)
+        effective = self._resolved({**found, key: made}, spec, key)
         check(effective.settings)
         text = json.dumps(_set(made))
         await self._link.command("HSET", keys.pool(function_id), key, text)

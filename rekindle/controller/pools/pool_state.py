@@ -30,10 +30,9 @@ class PoolState:
     params: bytes
     effective: EffectiveSettings
     sizer: Sizer
-    made_at: float
+    demand_at: float  # until when ``demand_s`` is counted
     in_flight: int = 0
     demand_s: float = 0.0
-    demand_at: float = 0.0
     arrivals: int = 0
     started: int = 0
     plan: PoolPlan | None = None
@@ -54,17 +53,19 @@ class PoolState:
     @property
     def label(self) -> str:
         """As users know the function."""
-        return f"{self.function.app.name}.{self.function.name}"
+        return self.function.label
 
     def arrived(self, count: int, now: float) -> None:
         """Inputs have come."""
+        self._note(count, now)
+        self._count(count, now)
+
+    def _note(self, count: int, now: float) -> None:
         self.arrivals += count
         if self.missed is not None:
             self.missed.append((now, count))
-        arrived = self.sizer.arrived
         for _ in range(min(count, _MOST_AT_ONCE)):
-            arrived(now)
-        self._count(count, now)
+            self.sizer.arrived(now)
 
     def ended(self, count: int, now: float) -> bool:
         """Inputs have a result; whether it was the last of them."""
@@ -77,16 +78,12 @@ class PoolState:
 
     def direct(self, count: int, seconds: float, now: float) -> None:
         """Inputs that went to a leased runner directly, as an agent reported."""
-        self.arrivals += count
-        if self.missed is not None:
-            self.missed.append((now, count))
-        for _ in range(min(count, _MOST_AT_ONCE)):
-            self.sizer.arrived(now)
+        self._note(count, now)
         self.demand_s += seconds
         self.called_directly, self.last_direct = True, now
 
     def rested(self, since: float) -> bool:
-        """Agents tell of nothing that runs there: a time of direct calls may be over with it."""
+        """Agents report nothing that runs there: a time of direct calls may be over with it."""
         if not self.called_directly or self.in_flight or self.busy:
             return False
         self.called_directly = False
@@ -100,7 +97,7 @@ class PoolState:
 
     @property
     def busy(self) -> int:
-        """Runners that have an input, at all agents, as these told."""
+        """Runners that have an input, at all agents, as these reported."""
         return sum(entry.busy for entry in self.reported.values())
 
     @property

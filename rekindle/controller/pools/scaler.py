@@ -9,17 +9,17 @@ waits for this room, and nothing stops when it does.
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import policies
-from rekindle.controller.metrics.starts import Start
-from rekindle.controller.nodes.agentnews import AgentNews
+from rekindle.controller.metrics.starts import seconds_of
+from rekindle.controller.nodes.agentnews import News
 from rekindle.controller.policies.policy import Policy
 from rekindle.controller.pools import pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog
@@ -48,34 +48,26 @@ _TIDY_S = 5.0
 Key = tuple[str, str]  # function id, digest of the parameters
 
 
+@dataclass(eq=False)
 class Scaler:
     """All pools of this controller."""
 
-    def __init__(
-        self,
-        state: State,
-        book: SettingsBook,
-        arrivals: ArrivalLog,
-        costs: CostBook,
-        tasks: BackgroundTasks,
-    ) -> None:
-        self._state = state
-        self.book = book
-        self.arrivals = arrivals
-        self.costs = costs
-        self._tasks = tasks
-        self._pools: dict[Key, PoolState] = {}
-        self._of_function: dict[str, list[PoolState]] = {}
-        self._policies: dict[str, Policy] = {}
-        self._dirty: dict[Key, PoolState] = {}
-        self._due: list[tuple[float, int, PoolState]] = []
-        self._order = itertools.count()
+    _state: State
+    book: SettingsBook
+    arrivals: ArrivalLog
+    costs: CostBook
+    _tasks: BackgroundTasks
+    _pools: dict[Key, PoolState] = field(default_factory=dict)
+    _of_function: dict[str, list[PoolState]] = field(default_factory=dict)
+    _policies: dict[str, Policy] = field(default_factory=dict)
+    _dirty: dict[Key, PoolState] = field(default_factory=dict)
+    _tidied: float = 0.0
+    #: Agent id -> whether it is connected.
+    _agents: dict[str, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
         self._clock = _clock()
-        self._news = AgentNews()
-        self._told: dict[str, set[Key]] = {}  # agent id -> pools of its last heartbeat
-        self._orders = PlanPublisher(state)
-        self._tidied = 0.0
-        self._agents: dict[str, bool] = {}  # whether each is connected
+        self._orders = PlanPublisher(self._state)
 
     # ---- what the other rooms say ----------------------------------------------------------
 
@@ -87,7 +79,7 @@ class Scaler:
 
     async def _know(self, function: Function) -> None:
         """What was measured of it in former runs."""
-        await self.costs.load([f"{function.app.name}.{function.name}"])
+        await self.costs.load([function.label])
         pool = self._pools.get((function.function_id, ""))
         if pool is not None:
             self._dirty[function.function_id, ""] = pool
@@ -128,13 +120,11 @@ class Scaler:
             self._touch(pool, now=True)
         self.tick()
 
-    def heartbeat(self, agent: Agent) -> None:
+    def heartbeat(self, agent: Agent, news: News) -> None:
         """An agent reported on itself."""
         now = self._clock()
-        told, before_told = set(), self._told.get(agent.agent_id, set())
-        for entry in agent.stats.held:
-            key = (entry.function_id, entry.params)
-            told.add(key)
+        held = {(entry.function_id, entry.params): entry for entry in agent.stats.held}
+        for key, entry in held.items():
             pool = self._pools.get(key)
             if pool is None:
                 continue
@@ -147,28 +137,29 @@ class Scaler:
             quiet = pool.rested(now - entry.quiet_s)
             if changed or quiet or (before is None and pool.sent) or self._orders.over_share(pool):
                 self._touch(pool)
-        self._told[agent.agent_id] = told
-        for key in before_told - told:  # nothing is held of it any more
-            if (pool := self._pools.get(key)) is not None:
-                pool.reported.pop(agent.agent_id, None)
+        for key, pool in self._pools.items():
+            if key not in held and agent.agent_id in pool.reported:  # nothing is held any more
+                del pool.reported[agent.agent_id]
                 if pool.rested(now):
                     self._touch(pool)
-        for start in self._news.starts(agent):
+        for start in news.starts:
             function = self._state.functions.get(start.function_id)
-            if function is not None and start.ok:
+            if function is not None and not start.error:
                 self._started(function, start)
-        for eviction in self._news.evictions(agent):
+        for eviction in news.evictions:
             pool = self._pools.get((eviction.function_id, ""))
             if pool is not None:  # some policies learn from it
                 self._policy(pool.effective).evicted(eviction.priority)
-        for function_id, calls, seconds in self._news.direct(agent):
+        for function_id, calls, seconds in news.direct:
             function = self._state.functions.get(function_id)
-            if function is not None:
+            # The first heartbeat reports what was before this controller's time.
+            if function is not None and agent.heartbeats > 1:
                 self._called_directly(function, calls, seconds, now)
 
-    def _started(self, function: Function, start: Start) -> None:
-        costs = self.costs.of(f"{function.app.name}.{function.name}")
-        costs.started("restore_disk" if start.from_disk else start.strategy, start.seconds)
+    def _started(self, function: Function, start: pb.RunnerStart) -> None:
+        costs = self.costs.of(function.label)
+        kind = "restore_disk" if start.from_disk else start.strategy
+        costs.started(kind, seconds_of(start))
         key = (start.function_id, start.params)
         pool = self._pools.get(key) or self._pools.get((start.function_id, ""))
         if pool is not None:
@@ -177,10 +168,10 @@ class Scaler:
     def _called_directly(self, function: Function, count: int, seconds: float, now: float) -> None:
         known = [p for p in self._of(function) if p.digest]
         pool = known[0] if len(known) == 1 else self._pool(function, "", b"")
-        pool.direct(count, max(0.0, seconds), now)
+        pool.direct(count, seconds, now)
         name = (pool.label, pool.digest)
         self.arrivals.arrived(name, count, now)
-        self.arrivals.served(name, count, max(0.0, seconds))
+        self.arrivals.served(name, count, seconds)
         if pool.replan_at <= now:
             self._touch(pool)
 
@@ -252,7 +243,6 @@ class Scaler:
                 effective,
                 self._policy(effective).sizer(),
                 now,
-                demand_at=now,
             )
             self._of_function.setdefault(function.function_id, []).append(pool)
             if digest:
@@ -315,15 +305,12 @@ class Scaler:
     def tick(self) -> bool:
         """Make and send the plans that are due; False when more are left."""
         now = self._clock()
-        while self._due and self._due[0][0] <= now:
-            _, _, pool = heapq.heappop(self._due)
-            if pool.again_at <= now and self._is_open(pool):
-                pool.again_at = float("inf")
-                self._touch(pool, now=True)
         agents = {a.agent_id: a.outbox is not None for a in self._state.agents.values()}
-        if agents != self._agents:  # what one kept is another's to keep
-            self._agents = agents
-            for pool in self._pools.values():
+        changed = agents != self._agents  # what one kept is another's to keep
+        self._agents = agents
+        for pool in self._pools.values():
+            if changed or pool.again_at <= now:
+                pool.again_at = math.inf
                 self._touch(pool, now=True)
         if now - self._tidied > _TIDY_S:
             self._tidied = now
@@ -357,7 +344,6 @@ class Scaler:
         pool.replan_at = now + REPLAN_S
         if plan.again_s is not None:
             pool.again_at = now + plan.again_s
-            heapq.heappush(self._due, (pool.again_at, next(self._order), pool))
         if before is not None and before is not plan:
             log.info(
                 "new plan",
@@ -372,7 +358,7 @@ class Scaler:
 
     def _tidy(self) -> None:
         """Forget the pools of closed apps, and agents that are gone."""
-        functions, agents = self._state.functions, self._state.agents
+        functions = self._state.functions
         gone = {key[0] for key in self._pools if key[0] not in functions}
         for key in [key for key in self._pools if key[0] in gone]:
             del self._pools[key]
@@ -380,15 +366,12 @@ class Scaler:
         for function_id in gone:
             self._of_function.pop(function_id, None)
             self._tasks.spawn(self.book.forget(function_id), "forget pool settings")
-        self._news.forget_but(agents)
-        for agent_id in self._told.keys() - agents.keys():
-            del self._told[agent_id]
 
     # ---- for people ------------------------------------------------------------------------
 
     def report(self, function: Function) -> pb.PoolsStatus:
         """Settings, pools and costs of a function, for the status."""
-        label = f"{function.app.name}.{function.name}"
+        label = function.label
         costs = self.costs.of(label)
         service = self.arrivals.service((label, ""))
         return pb.PoolsStatus(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.storage.store import QueueStore
@@ -22,33 +23,31 @@ _MOST_BETWEEN_S = 3600.0
 _PAGE = 256
 
 
+@dataclass(eq=False)
 class BlobKeeper:
     """The blob store as the controller sees it. It is this instance's alone."""
 
-    def __init__(self, core: Core, store: QueueStore, url: str) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._tasks = core.tasks
-        self._store = store
-        self._url = url
+    _core: Core
+    _store: QueueStore
+    _url: str
 
     def drop(self, keys: Iterable[str]) -> None:
         """Remove blobs, in the background; the sweep finds what could not be removed."""
         found = list(keys)
         if found and self._url:
-            self._tasks.spawn(asyncio.to_thread(self._delete, found), "remove blobs")
+            self._core.tasks.spawn(asyncio.to_thread(self._delete, found), "remove blobs")
 
     def drop_calls(self, call_ids: Iterable[str]) -> None:
         """Remove all blobs of calls, in the background."""
         found = list(call_ids)
         if found and self._url:
-            self._tasks.spawn(asyncio.to_thread(self._delete_calls, found), "remove blobs")
+            self._core.tasks.spawn(asyncio.to_thread(self._delete_calls, found), "remove blobs")
 
     async def run(self) -> None:
         """Sweep now and then, until cancelled."""
         if not self._url:
             return
-        age_s = min(self._settings.result_ttl_s, self._settings.invoke_result_ttl_s)
+        age_s = min(self._core.settings.result_ttl_s, self._core.settings.invoke_result_ttl_s)
         while True:
             await asyncio.sleep(min(_MOST_BETWEEN_S, age_s / 2))
             try:
@@ -65,7 +64,7 @@ class BlobKeeper:
         removed = 0
         for start in range(0, len(old), _PAGE):
             page = old[start : start + _PAGE]
-            calls = {key.partition("/")[0] for key in page} - self._state.calls.keys()
+            calls = {key.partition("/")[0] for key in page} - self._core.state.calls.keys()
             unknown = calls - await self._store.known_calls(sorted(calls))
             gone = [key for key in page if key.partition("/")[0] in unknown]
             await asyncio.to_thread(self._delete, gone)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.queue.finalizer import Finalizer
@@ -22,31 +23,22 @@ from rekindle.wire.logs import kv
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Canceller:
     """Cancels calls, and all that a closing app has."""
 
-    def __init__(
-        self,
-        core: Core,
-        store: QueueStore,
-        table: InputTable,
-        finalizer: Finalizer,
-        loader: StreamLoader,
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._tasks = core.tasks
-        self._store = store
-        self._table = table
-        self._finalizer = finalizer
-        self._loader = loader
+    _core: Core
+    _store: QueueStore
+    _table: InputTable
+    _finalizer: Finalizer
+    _loader: StreamLoader
 
     async def call(self, call_id: str, *, terminate: bool) -> pb.CancelCallReply:
         """Cancel a call; how many of its inputs were queued, and how many ran.
 
         Raises NotFoundError for a call that is not known, or whose results are gone.
         """
-        held = self._state.calls.get(call_id)
+        held = self._core.state.calls.get(call_id)
         if held is not None:
             function_id = held.function.function_id
         else:
@@ -59,11 +51,11 @@ class Canceller:
         if entries is None:
             raise NotFoundError(f"no call {call_id!r}: it is not known, or its results are gone")
         reply = pb.CancelCallReply()
-        call = self._state.calls.get(call_id)
+        call = self._core.state.calls.get(call_id)
         if call is not None:
             call.cancelled = max(call.cancelled, 2 if terminate else 1)
             await self._cancel_held(call, reply, terminate=terminate)
-        function = self._state.functions.get(function_id)
+        function = self._core.state.functions.get(function_id)
         if function is not None:
             missing = [one for one in entries if one not in function.entries]
             if missing:
@@ -97,17 +89,17 @@ class Canceller:
         """Cancel a call that no request waits for, unless its caller comes (back) soon."""
 
         def look() -> None:
-            waited = any((call.call_id, index) in self._state.waiters for index in call.undone)
+            waited = any((call.call_id, index) in self._core.state.waiters for index in call.undone)
             if call.undone and not waited and not call.function.app.closing:
                 log.info("the caller is gone", extra=kv(call=call.call_id))
-                self._tasks.spawn(self.call(call.call_id, terminate=False), "cancel call")
+                self._core.tasks.spawn(self.call(call.call_id, terminate=False), "cancel call")
 
-        asyncio.get_running_loop().call_later(self._settings.caller_grace_s, look)
+        asyncio.get_running_loop().call_later(self._core.settings.caller_grace_s, look)
 
     async def function(self, function: Function, reason: str) -> None:
         """Complete all undone inputs of a function as CANCELLED, those on the stream too."""
         self._table.drop_ready(function)
-        calls = [call for call in self._state.calls.values() if call.function is function]
+        calls = [call for call in self._core.state.calls.values() if call.function is function]
         await asyncio.gather(
             *(self._finalizer.cancel(call, list(call.undone), reason) for call in calls)
         )

@@ -7,6 +7,7 @@ on as the bytes that they came as; nothing here looks into them.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import BlobsReleased, InputsCompleted, RoomFreed
@@ -24,24 +25,19 @@ _WATCHER_BYTES = 8 * MIB
 _EXPIRE_S = 0.5
 
 
+@dataclass(eq=False)
 class Completer:
     """Stores batches of results."""
 
-    def __init__(
-        self, core: Core, store: QueueStore, letters: LetterStore, table: InputTable
-    ) -> None:
-        self._state = core.state
-        self._tasks = core.tasks
-        self._settings = core.settings
-        self._events = core.events
-        self._store = store
-        self._letters = letters
-        self._table = table
-        self._ended: set[str] = set()
+    _core: Core
+    _store: QueueStore
+    _letters: LetterStore
+    _table: InputTable
+    _ended: set[str] = field(default_factory=set)
 
     def store(self, batch: ResultBatch) -> None:
         """Store a batch in the background."""
-        self._tasks.spawn(self.stored(batch), "store results")
+        self._core.tasks.spawn(self.stored(batch), "store results")
 
     async def stored(self, batch: ResultBatch) -> None:
         """Store a batch; its inputs leave memory, and who waits gets the results."""
@@ -56,22 +52,22 @@ class Completer:
             ttl_s=self.ttl(call),
             kept=sorted(batch.kept),
             letters=batch.letters,
-            most_letters=self._settings.dead_letters,
+            most_letters=self._core.settings.dead_letters,
         )
         function = call.function
         function.undone = got.undone
         call.counted(got.done, got.total, got.batches)
         self._table.finish(batch)
-        self._events.publish(InputsCompleted(call, batch.statuses))
+        self._core.publish(InputsCompleted(call, batch.statuses))
         if batch.blobs:
-            self._events.publish(BlobsReleased(batch.blobs))
+            self._core.publish(BlobsReleased(batch.blobs))
         await self._hand_over(batch, got)
         for agent, indexes in batch.acks:
             agent.acknowledge(call.call_id, indexes)
-        self._events.publish(RoomFreed(function))
+        self._core.publish(RoomFreed(function))
         if call.kind != "invoke" and call.done == call.accepted:
             if call.unread:
-                self._tasks.spawn(self._store.drop_indexes([call.call_id]), "forget calls")
+                self._core.tasks.spawn(self._store.drop_indexes([call.call_id]), "forget calls")
             else:
                 self._expire_soon(call.call_id)
         self.reap(call)
@@ -88,7 +84,7 @@ class Completer:
     def _expire_soon(self, call_id: str) -> None:
         """A call has no undone inputs: count its time, together with others."""
         if not self._ended:
-            self._tasks.spawn(self._expire(), "count calls' time")
+            self._core.tasks.spawn(self._expire(), "count calls' time")
         self._ended.add(call_id)
 
     async def _expire(self) -> None:
@@ -97,13 +93,13 @@ class Completer:
         still = {
             one
             for one in ended
-            if (call := self._state.calls.get(one)) and (call.undone or call.held)
+            if (call := self._core.state.calls.get(one)) and (call.undone or call.held)
         }
-        await self._store.expire_indexes(sorted(ended - still), self._settings.result_ttl_s)
+        await self._store.expire_indexes(sorted(ended - still), self._core.settings.result_ttl_s)
 
     def ttl(self, call: Call) -> int:
         """How long results of a call are kept, in seconds."""
-        settings = self._settings
+        settings = self._core.settings
         return settings.invoke_result_ttl_s if call.kind == "invoke" else settings.result_ttl_s
 
     async def _hand_over(self, batch: ResultBatch, got: Completion) -> None:
@@ -127,19 +123,19 @@ class Completer:
 
     async def _answer(self, call: Call, index: int, result: bytes, outcome: int | None) -> None:
         key = (call.call_id, index)
-        if key not in self._state.waiters:
+        if key not in self._core.state.waiters:
             return
         if outcome == DUPLICATE:
             function_id = call.function.function_id
             result = await self._store.result(function_id, *key) or result
-        for waiter in self._state.waiters.get(key, ()):
+        for waiter in self._core.state.waiters.get(key, ()):
             if not waiter.done():
                 waiter.set_result(result)
 
     def reap(self, call: Call) -> None:
         """Drop a call from memory when nothing here needs it; Redis has it."""
         if not call.undone and not call.held and not call.watchers:
-            self._state.calls.pop(call.call_id, None)
+            self._core.state.calls.pop(call.call_id, None)
 
     async def look_up(self, function: Function, call_id: str, indexes: list[int]) -> dict[int, int]:
         """What is known of inputs that are not in memory: DUPLICATE, UNKNOWN or UNDONE of each."""
@@ -148,6 +144,6 @@ class Completer:
             call_id,
             [("", [(index, b"") for index in indexes])],
             ordered=True,
-            ttl_s=self._settings.result_ttl_s,
+            ttl_s=self._core.settings.result_ttl_s,
         )
         return got.others

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.queue.blob_keeper import BlobKeeper
@@ -25,18 +26,15 @@ _PAGE = 100
 _MOST_LISTED = 1000
 
 
+@dataclass(eq=False)
 class DeadLetters:
     """The dead letters of an instance."""
 
-    def __init__(
-        self, core: Core, letters: LetterStore, store: QueueStore, intake: Intake, blobs: BlobKeeper
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._letters = letters
-        self._store = store
-        self._intake = intake
-        self._blobs = blobs
+    _core: Core
+    _letters: LetterStore
+    _store: QueueStore
+    _intake: Intake
+    _blobs: BlobKeeper
 
     # ---- looked at
 
@@ -46,7 +44,7 @@ class DeadLetters:
         limit = min(request.limit or _PAGE, _MOST_LISTED)
         after_function, _, after = request.after.partition("/")
         for function_id in await self._functions(request.function_id):
-            reply.total += await self._letters.count(function_id, self._settings.result_ttl_s)
+            reply.total += await self._letters.count(function_id, self._core.settings.result_ttl_s)
             if function_id < after_function or len(reply.letters) >= limit:
                 continue
             start = after if function_id == after_function else ""
@@ -57,7 +55,7 @@ class DeadLetters:
 
     async def counts(self) -> dict[str, int]:
         """How many letters each function has."""
-        ttl = self._settings.result_ttl_s
+        ttl = self._core.settings.result_ttl_s
         functions = await self._functions("")
         return {one: await self._letters.count(one, ttl) for one in functions}
 
@@ -83,7 +81,7 @@ class DeadLetters:
                 made = _request(function_id, call_id, group)
                 made.function_id = function.function_id
                 if any(item.blob for item in made.inputs):  # blobs live as long as their call
-                    await self._store.expire_indexes([call_id], self._settings.result_ttl_s)
+                    await self._store.expire_indexes([call_id], self._core.settings.result_ttl_s)
                 try:
                     await self._intake.submit(function, made)
                 except Error as error:
@@ -102,11 +100,11 @@ class DeadLetters:
 
         The code may be another one then: that is what a replay after a repair is for.
         """
-        function = self._state.functions.get(function_id)
+        function = self._core.state.functions.get(function_id)
         if function is not None and not function.app.closing:
             return function
         found = None
-        for app in self._state.apps.values():
+        for app in self._core.state.apps.values():
             if app.name == letter.app and not app.closing:
                 again = (one for one in app.functions.values() if one.name == letter.function)
                 found = next(again, found)  # the newest app comes last

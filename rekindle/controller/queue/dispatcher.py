@@ -31,14 +31,13 @@ from rekindle.controller.state import (
 from rekindle.wire import rekindle_pb2 as pb
 
 
+@dataclass(eq=False)
 class Dispatcher:
     """The way of ready inputs to the agents, and of delayed ones to being ready."""
 
-    def __init__(self, core: Core, table: InputTable) -> None:
-        self._state = core.state
-        self._events = core.events
-        self._table = table
-        self._turn = 0
+    _core: Core
+    _table: InputTable
+    _turn: int = 0
 
     # ---- later
 
@@ -79,35 +78,31 @@ class Dispatcher:
         messages: dict[tuple[Agent, QueuedBatch], AssignedBatch] = {}
         filling: set[tuple[str, str]] = set()
         while table.ready:
-            if len(table.ready) == 1 and not blocked:
-                function: Function | None = next(iter(table.ready.values()))
-            else:
-                function = choose_function(
-                    f for f in table.ready.values() if f.function_id not in blocked
-                )
+            function = choose_function(
+                f for f in table.ready.values() if f.function_id not in blocked
+            )
             if function is None:
                 break
             work = table.next_ready(function)
             if work is None:
                 continue
             most, depth = function.max_containers, work.entry.call.depth
-            agents = self._state.agents.values()
-            seen = [AgentAt(one, depth) if depth else one for one in agents]
-            chosen = choose_agent(
-                [one for one in seen if _takes(one, function, filling)],
+            agents = self._core.state.agents.values()
+            agent = choose_agent(
+                [one for one in agents if _takes(one, function, depth, filling)],
                 function.function_id,
                 most,
                 function.mean_ns,
+                depth,
             )
-            if chosen is None:  # nor for those behind it: the deepest are in front
+            if agent is None:  # nor for those behind it: the deepest are in front
                 blocked.add(function.function_id)
                 continue
-            agent = chosen.agent if isinstance(chosen, AgentAt) else chosen
             filling.add((agent.agent_id, function.function_id))
             self._turn += 1
             function.served = self._turn
             if isinstance(work, QueuedBatch):
-                count = portion(chosen, function.function_id, most, function.mean_ns)
+                count = portion(agent, function.function_id, most, function.mean_ns, depth)
                 share = weight(agent.max_runners, most, function.mean_ns)
                 part = messages.get((agent, work))
                 messages[agent, work] = table.assign(work, count, agent, share, part)
@@ -116,7 +111,7 @@ class Dispatcher:
                 table.assign_detached(work, agent)
                 _send(agent, work, [work.input], work.delivery)
             if function.backlog and not function.loading:
-                self._events.publish(RoomFreed(function))
+                self._core.publish(RoomFreed(function))
         for (agent, _), part in messages.items():
             _send(agent, part, list(part.out.values()), 1)
 
@@ -141,54 +136,11 @@ def _send(agent: Agent, holding: Holding, inputs: list[pb.Input], delivery: int)
     )
 
 
-def _takes(agent: Agent | AgentAt, function: Function, filling: set[tuple[str, str]]) -> bool:
+def _takes(agent: Agent, function: Function, depth: int, filling: set[tuple[str, str]]) -> bool:
     """Whether an agent may get inputs of a function: it has too few, or is being filled up."""
+    function_id = function.function_id
     if not function.may_run_on(agent.agent_id):
         return False
-    if (agent.agent_id, function.function_id) in filling:
+    if (agent.agent_id, function_id) in filling:
         return True
-    return not has_enough(agent, function.function_id, function.max_containers, function.mean_ns)
-
-
-@dataclass(slots=True)
-class AgentAt:
-    """An agent as inputs at a depth see it: what may wait for them takes no room of theirs."""
-
-    agent: Agent
-    depth: int
-
-    @property
-    def agent_id(self) -> str:
-        """See Agent."""
-        return self.agent.agent_id
-
-    @property
-    def max_runners(self) -> int:
-        """See Agent."""
-        return self.agent.max_runners
-
-    @property
-    def room(self) -> float:
-        """How many more inputs of this depth it may hold."""
-        agent = self.agent
-        if agent.outbox is None:
-            return 0.0
-        units = sum(self._sum(one)[1] for one in agent.nested.values())
-        return agent.room_total - units
-
-    @property
-    def load(self) -> float:
-        """See Agent."""
-        return self.agent.load
-
-    def holds(self, function_id: str) -> int:
-        """Inputs of a function that it holds, of this depth and below."""
-        return self._sum(self.agent.nested.get(function_id, {}))[0]
-
-    def warmth(self, function_id: str) -> int:
-        """See Agent."""
-        return self.agent.warmth(function_id)
-
-    def _sum(self, nested: dict[int, tuple[int, float]]) -> tuple[int, float]:
-        deep = [one for depth, one in nested.items() if depth >= self.depth]
-        return sum(count for count, _ in deep), sum(units for _, units in deep)
+    return not has_enough(agent, function_id, function.max_containers, function.mean_ns, depth)

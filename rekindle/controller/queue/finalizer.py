@@ -31,13 +31,13 @@ class FinalResult:
     letter: tuple[bytes, bytes] | None
 
 
+@dataclass(eq=False)
 class Finalizer:
     """Ends inputs."""
 
-    def __init__(self, table: InputTable, dispatcher: Dispatcher, completer: Completer) -> None:
-        self._table = table
-        self._dispatcher = dispatcher
-        self._completer = completer
+    _table: InputTable
+    _dispatcher: Dispatcher
+    _completer: Completer
 
     def end(self, item: DetachedInput, result: pb.Result) -> FinalResult:
         """The end of an input that is detached: from now on the first result is in hand."""

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
-from rekindle.controller.events import CallerMissing, InputsAccepted, NoAgentConnected
+from rekindle.controller.events import CallerMissing, InputsAccepted
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import MIB, over_limit
 from rekindle.controller.state import Call, Function, QueuedBatch
-from rekindle.controller.storage.records import Acceptance, CallIndex, CallMeta
+from rekindle.controller.storage.records import Acceptance, CallMeta
 from rekindle.controller.storage.store import QueueStore
 from rekindle.exception import ExecutionError, ResourceExhaustedError, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
@@ -25,27 +26,16 @@ from rekindle.wire import rekindle_pb2 as pb
 CHUNK_INPUTS, CHUNK_BYTES = 512, 4 * MIB
 
 
+@dataclass(eq=False)
 class Intake:
     """Accepts inputs."""
 
-    def __init__(
-        self,
-        core: Core,
-        store: QueueStore,
-        table: InputTable,
-        dispatcher: Dispatcher,
-        completer: Completer,
-        loader: StreamLoader,
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._tasks = core.tasks
-        self._events = core.events
-        self._store = store
-        self._table = table
-        self._dispatcher = dispatcher
-        self._completer = completer
-        self._loader = loader
+    _core: Core
+    _store: QueueStore
+    _table: InputTable
+    _dispatcher: Dispatcher
+    _completer: Completer
+    _loader: StreamLoader
 
     # ---- requests
 
@@ -54,14 +44,14 @@ class Intake:
 
         The same (call, index) again waits for the input that is there, or gets its result.
         """
-        limit = self._settings.max_waiting
+        limit = self._core.settings.max_waiting
         key = (request.call_id, request.inputs[0].index)
-        waiters = self._state.waiters.get(key)
+        waiters = self._core.state.waiters.get(key)
         if waiters is None:
             if function.waiting >= limit:
                 what = f"{function.waiting:,} calls of {function.name!r} are being waited for"
                 raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_WAITING"))
-            waiters = self._state.waiters[key] = []
+            waiters = self._core.state.waiters[key] = []
             function.waiting += 1
         waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         waiters.append(waiter)
@@ -75,17 +65,16 @@ class Intake:
             return await waiter
         finally:
             waiters.remove(waiter)
-            if not waiters and self._state.waiters.get(key) is waiters:
-                del self._state.waiters[key]
+            if not waiters and self._core.state.waiters.get(key) is waiters:
+                del self._core.state.waiters[key]
                 function.waiting -= 1
-                call = self._state.calls.get(request.call_id)
+                call = self._core.state.calls.get(request.call_id)
                 if call is not None and call.undone:
-                    self._events.publish(CallerMissing(call))
+                    self._core.publish(CallerMissing(call))
 
     async def submit(self, function: Function, request: pb.SubmitRequest) -> int:
         """Accept inputs; they are durable when this returns. Returns how many were new."""
-        at = CallIndex(function.function_id, function.app.name, function.name)
-        await self._store.index_call(request.call_id, at)
+        await self._store.index_call(request.call_id, function.index)
         new = 0
         for piece in _pieces(request):
             kind = "map" if request.read_once else "submit"
@@ -108,7 +97,7 @@ class Intake:
             kind=kind,
             depth=request.depth,
         )
-        settings, app, state = self._settings, function.app, self._state
+        settings, app, state = self._core.settings, function.app, self._core.state
         if (
             state.accepting_bytes
             and state.accepting_bytes + len(data) > settings.max_accepting_bytes
@@ -162,7 +151,7 @@ class Intake:
         """Take over what Redis says of a request."""
         function.undone = got.undone
         if got.full:
-            limit = self._settings.max_pending
+            limit = self._core.settings.max_pending
             what = f"{got.undone:,} inputs of {function.name!r} wait or run"
             raise ResourceExhaustedError(over_limit(what, limit, "REKINDLE_MAX_PENDING"))
         call.counted(got.done, got.total, got.batches)
@@ -174,17 +163,15 @@ class Intake:
                 self._hold(function, call, request, got, size)
             else:
                 function.backlog = True
-            self._events.publish(InputsAccepted(function, len(got.new), call.params))
+            self._core.publish(InputsAccepted(function, len(got.new), call.params))
             if call.cancelled:
-                self._tasks.spawn(self._loader.cancel(call, got), "cancel inputs")
+                self._core.tasks.spawn(self._loader.cancel(call, got), "cancel inputs")
         if lost:  # accepted by a request whose reply was lost, or it waits on the stream
-            self._tasks.spawn(self._loader.adopt(function), "adopt inputs")
+            self._core.tasks.spawn(self._loader.adopt(function), "adopt inputs")
         if call.complete:
             call.wake_watchers()
         self._dispatcher.pump()
         self._loader.load_more(function)
-        if not self._state.live_agents():
-            self._events.publish(NoAgentConnected())
 
     def _hold(
         self,
@@ -214,30 +201,25 @@ def _pieces(request: pb.SubmitRequest) -> Iterator[pb.SubmitRequest]:
     if len(inputs) <= CHUNK_INPUTS and (len(inputs) <= 1 or request.ByteSize() <= CHUNK_BYTES):
         yield request
         return
-    chunk: list[pb.Input] = []
+    head = pb.SubmitRequest()
+    head.CopyFrom(request)
+    del head.inputs[:]
+    head.last = False
+    piece: pb.SubmitRequest | None = None
     size = 0
     for item in inputs:
         length = len(item.payload) + 64
-        if chunk and (len(chunk) >= CHUNK_INPUTS or size + length > CHUNK_BYTES):
-            yield _piece(request, chunk, last=False)
-            chunk, size = [], 0
-        chunk.append(item)
+        if piece and (len(piece.inputs) >= CHUNK_INPUTS or size + length > CHUNK_BYTES):
+            yield piece
+            piece = None
+        if piece is None:
+            piece, size = pb.SubmitRequest(), 0
+            piece.CopyFrom(head)
+        piece.inputs.append(item)
         size += length
-    yield _piece(request, chunk, last=request.last)
-
-
-def _piece(request: pb.SubmitRequest, inputs: list[pb.Input], *, last: bool) -> pb.SubmitRequest:
-    return pb.SubmitRequest(
-        call_id=request.call_id,
-        function_id=request.function_id,
-        params=request.params,
-        inputs=inputs,
-        last=last,
-        strategy=request.strategy,
-        submitted_ns=request.submitted_ns,
-        depth=request.depth,
-        read_once=request.read_once,
-    )
+    if piece is not None:
+        piece.last = request.last
+        yield piece
 
 
 def app_closed(name: str) -> ExecutionError:

@@ -4,6 +4,9 @@ An agent is preferred that has the function warm, then one that had it (its snap
 are in the page cache), then the least loaded. Between functions the one with the fewest inputs at
 agents goes first, so that one with a long queue cannot starve the others.
 
+An input at a depth, one of a call that was made inside of others, is placed as if what may wait for
+it took no room: only what is as deep, or deeper, counts.
+
 Inputs are counted in units: one unit is an input that takes long, or of which nothing is known
 yet. Of inputs that take little time an agent may have many, so that its runners do not wait for
 the next message; each of them is the smaller a part of a unit.
@@ -30,10 +33,9 @@ class AgentView(Protocol):
     @property
     def max_runners(self) -> int: ...
     @property
-    def room(self) -> float: ...
-    @property
     def load(self) -> float: ...
-    def holds(self, function_id: str) -> int: ...
+    def room(self, depth: int) -> float: ...
+    def holds(self, function_id: str, depth: int) -> int: ...
     def warmth(self, function_id: str) -> int: ...
 
 
@@ -67,7 +69,7 @@ def share(max_runners: int, max_containers: int | None, mean_ns: float = 0.0) ->
 
 
 def has_enough(
-    agent: AgentView, function_id: str, max_containers: int | None, mean_ns: float
+    agent: AgentView, function_id: str, max_containers: int | None, mean_ns: float, depth: int = 0
 ) -> bool:
     """Whether an agent has work of a function for a while, or no room for much more of it.
 
@@ -76,10 +78,10 @@ def has_enough(
     """
     few = share(agent.max_runners, max_containers)
     most = share(agent.max_runners, max_containers, mean_ns)
-    held, refill = agent.holds(function_id), (most - few) // 8
+    held, refill = agent.holds(function_id, depth), (most - few) // 8
     if held < few:  # whatever others have there
         return False
-    return held > most - max(1, refill) or agent.room < refill * few / most
+    return held > most - max(1, refill) or agent.room(depth) < refill * few / most
 
 
 def weight(max_runners: int, max_containers: int | None, mean_ns: float) -> float:
@@ -88,7 +90,11 @@ def weight(max_runners: int, max_containers: int | None, mean_ns: float) -> floa
 
 
 def choose_agent(
-    agents: Iterable[AgentT], function_id: str, max_containers: int | None, mean_ns: float = 0.0
+    agents: Iterable[AgentT],
+    function_id: str,
+    max_containers: int | None,
+    mean_ns: float = 0.0,
+    depth: int = 0,
 ) -> AgentT | None:
     """The agent that gets the next inputs of a function; None when none has room for one.
 
@@ -98,9 +104,8 @@ def choose_agent(
     best: AgentT | None = None
     best_rank: tuple[bool, int, float, str] | None = None
     for agent in agents:
-        if agent.room <= 0:
-            continue
-        if agent.holds(function_id) >= share(agent.max_runners, max_containers, mean_ns):
+        most = share(agent.max_runners, max_containers, mean_ns)
+        if agent.room(depth) <= 0 or agent.holds(function_id, depth) >= most:
             continue
         saturated = agent.load >= 1.0
         rank = (saturated, -agent.warmth(function_id), agent.load, agent.agent_id)
@@ -109,11 +114,14 @@ def choose_agent(
     return best
 
 
-def portion(agent: AgentView, function_id: str, max_containers: int | None, mean_ns: float) -> int:
+def portion(
+    agent: AgentView, function_id: str, max_containers: int | None, mean_ns: float, depth: int = 0
+) -> int:
     """How many inputs of a function a chosen agent gets at once: about one unit."""
     most = share(agent.max_runners, max_containers, mean_ns)
     each = share(agent.max_runners, max_containers) / most
-    return max(1, min(int(min(1.0, agent.room) / each), most - agent.holds(function_id)))
+    left = most - agent.holds(function_id, depth)
+    return max(1, min(int(min(1.0, agent.room(depth)) / each), left))
 
 
 def choose_function(functions: Iterable[FunctionT]) -> FunctionT | None:

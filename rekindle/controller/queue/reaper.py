@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.queue.redelivery import Redelivery
@@ -19,21 +20,17 @@ from rekindle.controller.state import Agent, DetachedInput
 from rekindle.wire import rekindle_pb2 as pb
 
 
+@dataclass(eq=False)
 class Reaper:
     """Looks for leases that have ended."""
 
-    def __init__(
-        self, core: Core, table: InputTable, redelivery: Redelivery, loader: StreamLoader
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._table = table
-        self._redelivery = redelivery
-        self._loader = loader
+    _core: Core
+    _table: InputTable
+    _redelivery: Redelivery
+    _loader: StreamLoader
 
     def renew(self, agent: Agent, in_flight: Iterable[pb.InFlight], *, lists: bool) -> None:
         """A heartbeat: the agent has these (all that it was given, where it does not say)."""
-        agent.lists = lists
         listed: dict[str, set[int]] = {}
         for one in in_flight:
             listed.setdefault(one.call_id, set()).update(one.indexes)
@@ -42,18 +39,16 @@ class Reaper:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            await asyncio.sleep(self._settings.reap_s)
+            await asyncio.sleep(self._core.settings.reap_s)
             self.look()
-            for function in list(self._state.functions.values()):
+            for function in list(self._core.state.functions.values()):
                 if not function.app.closing:
-                    spec, margin = function.spec, self._settings.lease_margin_s
-                    lease_s = spec.startup_timeout_s + spec.timeout_s + margin
-                    await self._loader.claim(function, lease_s)
+                    await self._loader.claim(function, self._table.lease_s(function))
 
     def look(self) -> None:
         """Place again what agents have had for too long without naming it."""
         now = asyncio.get_running_loop().time()
-        for agent in list(self._state.agents.values()):
+        for agent in list(self._core.state.agents.values()):
             if agent.outbox is None:
                 continue  # its grace time decides
             for holding in list(agent.holdings):

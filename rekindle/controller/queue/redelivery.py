@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import InputsRedelivered
@@ -40,29 +41,19 @@ _MOST_BACKOFF_S = 60.0
 _AMBIGUOUS_TO_COUNT = 4
 
 
+@dataclass(eq=False)
 class Redelivery:
     """Places inputs again, or gives them up."""
 
-    def __init__(
-        self,
-        core: Core,
-        table: InputTable,
-        dispatcher: Dispatcher,
-        completer: Completer,
-        finalizer: Finalizer,
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._tasks = core.tasks
-        self._events = core.events
-        self._table = table
-        self._dispatcher = dispatcher
-        self._completer = completer
-        self._finalizer = finalizer
+    _core: Core
+    _table: InputTable
+    _dispatcher: Dispatcher
+    _completer: Completer
+    _finalizer: Finalizer
 
     def returned(self, agent: Agent, message: pb.InputsReturned) -> None:
         """An agent gives inputs back: their runner died. Only those that had begun count it."""
-        call = self._state.calls.get(message.call_id)
+        call = self._core.state.calls.get(message.call_id)
         if call is None:
             return
         begun = set(message.begun)
@@ -126,48 +117,41 @@ class Redelivery:
         """
         cancelled: dict[Call, list[int]] = {}
         lost: dict[Call, list[DetachedInput]] = {}
-        lots: dict[AssignedBatch, QueuedBatch] = {}
+        batches: dict[AssignedBatch, QueuedBatch] = {}
         again: list[Ready] = []
+        least = _AMBIGUOUS_TO_COUNT * self._core.settings.max_deliveries
         for holder, index in inputs:
             call = holder.entry.call
+            counted = counts or holder.ambiguous + 1 >= least
             if call.cancelled:
                 cancelled.setdefault(call, []).append(index)
-            elif (
-                counts
-                or holder.ambiguous + 1 >= _AMBIGUOUS_TO_COUNT * self._settings.max_deliveries
-            ):
-                item = self._table.detach(holder, index)
-                if item.state is DetachedState.ASSIGNED:
-                    item.move(DetachedState.ORPHANED)
-                item.killed += killed
-                lost.setdefault(call, []).append(item)
-            elif isinstance(holder, AssignedBatch):
-                lot = lots.get(holder)
-                if lot is None:
-                    lot = lots[holder] = QueuedBatch(
+            elif isinstance(holder, AssignedBatch) and not counted:
+                batch = batches.get(holder)
+                if batch is None:
+                    batch = batches[holder] = QueuedBatch(
                         holder.entry, [], ambiguous=holder.ambiguous + ambiguous
                     )
-                    again.append(lot)
-                lot.inputs.append(self._table.release(holder, index))
+                    again.append(batch)
+                batch.inputs.append(self._table.release(holder, index))
             else:
                 item = self._table.detach(holder, index)
-                item.ambiguous += ambiguous
                 if item.state is DetachedState.ASSIGNED:
                     item.move(DetachedState.ORPHANED)
-                again.append(item)
-        self.put_first(again)
-        for call, items in lost.items():
-            self._tasks.spawn(self._lost(call, items, reason), "place again")
-        for call, indexes in cancelled.items():
-            self._tasks.spawn(self._finalizer.cancel(call, indexes), "cancel inputs")
-
-    def put_first(self, work: list[Ready]) -> None:
-        """Make inputs ready that had their turn before."""
-        for one in reversed(work):
+                if counted:
+                    item.killed += killed
+                    lost.setdefault(call, []).append(item)
+                else:
+                    item.ambiguous += ambiguous
+                    again.append(item)
+        for one in reversed(again):
             if isinstance(one, DetachedInput):
                 self._dispatcher.requeue(one)
             else:
                 self._table.enqueue(one, first=True)
+        for call, items in lost.items():
+            self._core.tasks.spawn(self._lost(call, items, reason), "place again")
+        for call, indexes in cancelled.items():
+            self._core.tasks.spawn(self._finalizer.cancel(call, indexes), "cancel inputs")
 
     async def _lost(self, call: Call, items: list[DetachedInput], reason: str) -> None:
         """Deliveries were lost with a runner: place the inputs again, later and later, or not."""
@@ -179,13 +163,13 @@ class Redelivery:
                 reason=reason,
             ),
         )
-        self._events.publish(InputsRedelivered(call, len(items)))
+        self._core.publish(InputsRedelivered(call, len(items)))
         by_count: dict[int, list[DetachedInput]] = {}
         for item in items:
             item.lost += 1
             by_count.setdefault(item.lost, []).append(item)
         for lost, alike in by_count.items():
-            if lost >= self._settings.max_deliveries:
+            if lost >= self._core.settings.max_deliveries:
                 message = (
                     f"the runner was lost {lost} times while it had this input, the last time "
                     f"because: {reason}"
@@ -210,7 +194,7 @@ class Redelivery:
         """How long an input waits after so many lost deliveries: 0, then 1, 2, 4 ... seconds."""
         if lost < 2:
             return 0.0
-        wait_s: float = self._settings.crash_backoff_s * 2.0 ** (lost - 2)
+        wait_s: float = self._core.settings.crash_backoff_s * 2.0 ** (lost - 2)
         return min(_MOST_BACKOFF_S, wait_s)
 
     # ---- agents that come back

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import InputRetried
@@ -16,7 +17,6 @@ from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.finalizer import Finalizer, FinalResult
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
-from rekindle.controller.settings import payload_too_large
 from rekindle.controller.state import (
     Agent,
     AssignedBatch,
@@ -30,6 +30,7 @@ from rekindle.controller.state import (
 from rekindle.controller.storage.records import UNDONE, UNKNOWN
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
+from rekindle.wire.messages import refuse_too_large
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +38,16 @@ _TRIED_AGAIN = (pb.FAILURE, pb.TIMEOUT)
 _PLAIN = (pb.SUCCESS, pb.CANCELLED)
 
 
+@dataclass(eq=False)
 class ResultIntake:
     """Completes inputs with the results of agents, or tries them again."""
 
-    def __init__(
-        self,
-        core: Core,
-        table: InputTable,
-        dispatcher: Dispatcher,
-        completer: Completer,
-        finalizer: Finalizer,
-        loader: StreamLoader,
-    ) -> None:
-        self._core = core
-        self._table = table
-        self._dispatcher = dispatcher
-        self._completer = completer
-        self._finalizer = finalizer
-        self._loader = loader
+    _core: Core
+    _table: InputTable
+    _dispatcher: Dispatcher
+    _completer: Completer
+    _finalizer: Finalizer
+    _loader: StreamLoader
 
     # ---- results
 
@@ -68,9 +61,6 @@ class ResultIntake:
         function = call.function
         function.learn(len(indexes), message.execute_ns)
         suffix = pb.Result(log_seq=log_seq, deliveries=1).SerializeToString()
-        statuses: list[int] = list(message.statuses)
-        if len(statuses) != len(indexes):
-            statuses = [pb.Result.FromString(raw).status for raw in message.results]
         plain: tuple[int, ...] = _PLAIN
         if function.spec.retries is None:
             plain = (*_PLAIN, *_TRIED_AGAIN)
@@ -80,7 +70,7 @@ class ResultIntake:
         taken: dict[AssignedBatch, int] = {}
         undone, complete = call.undone, self._table.complete
         large = self._core.settings.max_payload_bytes
-        for index, status, raw in zip(indexes, statuses, message.results, strict=True):
+        for index, status, raw in zip(indexes, message.statuses, message.results, strict=True):
             holder = undone.get(index)
             if (
                 type(holder) is AssignedBatch
@@ -156,19 +146,8 @@ class ResultIntake:
         item = self._table.detach(holder, index)
         result = pb.Result.FromString(raw)
         result.log_seq, result.deliveries = log_seq, item.delivery
-        self._limit(result)
+        refuse_too_large(result, self._core.settings.max_payload_bytes)
         return self._finalizer.end(item, result)
-
-    def _limit(self, result: pb.Result) -> None:
-        limit = self._core.settings.max_payload_bytes
-        if len(result.data) <= limit:
-            return
-        size, result.data = len(result.data), b""
-        if result.status != pb.SUCCESS:
-            return  # an exception: its type, its text and its traceback come home
-        result.status = pb.FAILURE
-        result.error_type = "rekindle.exception.RequestSizeError"
-        result.message = payload_too_large("the result", size, limit)
 
     async def _unheld(
         self, agent: Agent, message: pb.Done, log_seq: int, indexes: list[int]
@@ -188,13 +167,11 @@ class ResultIntake:
             call = self._core.state.calls.get(call_id)
             undone &= call.undone.keys() if call is not None else set()
         again = pb.Done(call_id=call_id, function_id=message.function_id, app_id=message.app_id)
-        statuses = list(message.statuses)
         for at, index in enumerate(message.indexes):
             if index in undone:
                 again.indexes.append(index)
+                again.statuses.append(message.statuses[at])
                 again.results.append(message.results[at])
-                if len(statuses) == len(message.indexes):
-                    again.statuses.append(message.statuses[at])
         if again.indexes:
             self.done(agent, again, log_seq)
         agent.acknowledge(call_id, [index for index in indexes if index not in undone])
@@ -206,7 +183,7 @@ class ResultIntake:
         assert spec is not None
         item.move(DetachedState.DELAYED)
         item.retries += 1
-        self._core.events.publish(InputRetried(item.call))
+        self._core.publish(InputRetried(item.call))
         due = time.time() + spec.delay_s(item.retries)
         await self._completer.keep_progress([item], int(due * 1000))
         if item.state is DetachedState.DELAYED and item.timer is None:

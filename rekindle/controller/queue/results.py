@@ -7,51 +7,44 @@ number up to which it was read, so one that is slow costs no memory here: it rea
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from rekindle.controller import names
 from rekindle.controller.core import Core
 from rekindle.controller.queue.completion import BATCH_BYTES, BATCH_INPUTS, Completer
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.state import AssignedBatch, Call, DetachedInput, ResultWatcher
-from rekindle.controller.storage.records import CallMeta
+from rekindle.controller.storage.records import CallIndex, CallMeta
 from rekindle.controller.storage.store import QueueStore
 from rekindle.wire import rekindle_pb2 as pb
 
 _BATCHES = 64  # of the listing, read at once
 
 
+@dataclass(eq=False)
 class ResultStreams:
     """Delivers the results of submitted calls, and what is known of a call."""
 
-    def __init__(
-        self, core: Core, store: QueueStore, completer: Completer, loader: StreamLoader
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._store = store
-        self._completer = completer
-        self._loader = loader
+    _core: Core
+    _store: QueueStore
+    _completer: Completer
+    _loader: StreamLoader
 
     async def info(self, call_id: str) -> pb.CallInfo:
         """The call's inputs, how many are done, and how.
 
         Raises NotFoundError for a call that is not known, OutputExpiredError for an old one.
         """
-        call = self._state.calls.get(call_id)
-        if call is not None:
-            function_id = call.function.function_id
-            app, name = call.function.app.name, call.function.name
-        else:
-            at = await self._store.index_of(call_id)
-            function_id, app, name = (at.function_id, at.app, at.function) if at else ("", "", "")
-        meta = await self._store.call_meta(function_id, call_id) if function_id else None
+        at = await self._index_of(call_id)
+        meta = await self._store.call_meta(at.function_id, call_id)
         if meta is None:
-            raise names.unknown_call(call_id, self._settings.result_ttl_s)
+            raise names.unknown_call(call_id, self._core.settings.result_ttl_s)
+        call = self._core.state.calls.get(call_id)
         return pb.CallInfo(
             call_id=call_id,
-            function_id=function_id,
-            function=name,
-            app=app,
+            function_id=at.function_id,
+            function=at.function,
+            app=at.app,
             inputs=meta.accepted,
             submitted=meta.total >= 0,
             done=meta.done,
@@ -66,8 +59,13 @@ class ResultStreams:
         Ends when the last input was submitted and all results were delivered.
         Raises NotFoundError for a call that is not known, OutputExpiredError for an old one.
         """
-        function_id = await self._function_of(request.call_id)
-        wanted = _Wanted(request)
+        function_id = (await self._index_of(request.call_id)).function_id
+        first, end = request.from_index, request.end_index or 1 << 62
+        have = frozenset(request.have)
+
+        def wanted(pairs: list[tuple[int, bytes]]) -> list[bytes]:
+            return [raw for index, raw in pairs if first <= index < end and index not in have]
+
         watcher = ResultWatcher()
         call, meta = await self._watch(request.call_id, function_id, watcher)
         sent = 0  # the number of the last batch that was sent
@@ -81,13 +79,11 @@ class ResultStreams:
                     if live is not None:
                         watcher.size -= sum(len(result) for _, result in live)
                         sent += 1
-                        fresh = [result for index, result in live if wanted.is_wanted(index)]
-                        if fresh:
-                            yield fresh
+                        yield wanted(live)
                         continue
                     until = min([last, sent + _BATCHES, *(n - 1 for n in watcher.live if n > sent)])
                     async for page in self._stored(function_id, request.call_id, sent + 1, until):
-                        yield [result for index, result in page if wanted.is_wanted(index)]
+                        yield wanted(page)
                     sent = until
                 if ended:
                     return
@@ -97,21 +93,22 @@ class ResultStreams:
                 call.watchers.remove(watcher)
                 self._completer.reap(call)
 
-    async def _function_of(self, call_id: str) -> str:
-        call = self._state.calls.get(call_id)
+    async def _index_of(self, call_id: str) -> CallIndex:
+        """Where a call belongs. Raises NotFoundError or OutputExpiredError."""
+        call = self._core.state.calls.get(call_id)
         if call is not None:
-            return call.function.function_id
+            return call.function.index
         at = await self._store.index_of(call_id)
         if at is None:
-            raise names.unknown_call(call_id, self._settings.result_ttl_s)
-        return at.function_id
+            raise names.unknown_call(call_id, self._core.settings.result_ttl_s)
+        return at
 
     async def _watch(
         self, call_id: str, function_id: str, watcher: ResultWatcher
     ) -> tuple[Call | None, CallMeta | None]:
         """Register the watcher, then read how far the call is, so that no batch falls between."""
-        function = self._state.functions.get(function_id)
-        call = self._state.calls.get(call_id)
+        function = self._core.state.functions.get(function_id)
+        call = self._core.state.calls.get(call_id)
         if call is not None:
             call.watchers.append(watcher)
         meta = await self._store.call_meta(function_id, call_id)
@@ -155,19 +152,3 @@ def _running(call: Call) -> int:
         isinstance(holder, AssignedBatch | DetachedInput) and holder.agent is not None
         for holder in call.undone.values()
     )
-
-
-class _Wanted:
-    """Which results a request asks for."""
-
-    def __init__(self, request: pb.ResultsRequest) -> None:
-        self._first = request.from_index
-        self._end = request.end_index
-        self._have = frozenset(request.have)
-
-    def is_wanted(self, index: int) -> bool:
-        return (
-            index >= self._first
-            and (not self._end or index < self._end)
-            and index not in self._have
-        )

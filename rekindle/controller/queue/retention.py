@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from rekindle.controller import names
 from rekindle.controller.core import Core
@@ -37,14 +38,13 @@ _LETTERED = 2
 _MOST_INDEXES = 1 << 20
 
 
+@dataclass(eq=False)
 class Retention:
     """Lets go of calls."""
 
-    def __init__(self, core: Core, store: QueueStore, blobs: BlobKeeper) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._store = store
-        self._blobs = blobs
+    _core: Core
+    _store: QueueStore
+    _blobs: BlobKeeper
 
     async def taken(self, request: pb.TakenRequest) -> None:
         """The only reader of some calls has these results.
@@ -67,18 +67,18 @@ class Retention:
             one.call_id,
             indexes,
             whole=one.whole,
-            ttl_s=self._settings.invoke_result_ttl_s,
+            ttl_s=self._core.settings.invoke_result_ttl_s,
         )
         if state < 0:
             return
         self._blobs.drop(one.blobs)
         if not one.whole:
             return
-        call = self._state.calls.get(one.call_id)
+        call = self._core.state.calls.get(one.call_id)
         if call is not None:
             call.unread = True
         if state == _LETTERED:
-            await self._store.expire_indexes([one.call_id], self._settings.result_ttl_s)
+            await self._store.expire_indexes([one.call_id], self._core.settings.result_ttl_s)
             return
         await self._store.drop_indexes([one.call_id])
         if not one.blobs:  # of a map: they are not named
@@ -99,7 +99,7 @@ class Retention:
                 await self._store.drop_indexes(gone)
                 self._blobs.drop_calls(gone)
                 # The blobs of a letter live as long as the index of their call.
-                ttl_s = self._settings.result_ttl_s
+                ttl_s = self._core.settings.result_ttl_s
                 await self._store.expire_indexes(sorted(lettered), ttl_s)
             forgotten += len(calls)
         if forgotten:
@@ -110,7 +110,7 @@ class Retention:
         loop = asyncio.get_running_loop()
         end = loop.time() + _READ_S
         while loop.time() < end and any(
-            call.watchers for call in self._state.calls.values() if call.function.app is app
+            call.watchers for call in self._core.state.calls.values() if call.function.app is app
         ):
             await asyncio.sleep(_LOOK_S)
 
@@ -143,8 +143,8 @@ class Retention:
                 for one, calls in zip(functions, untaken, strict=True)
                 if calls
             ],
-            spawned_kept_s=self._settings.result_ttl_s,
-            waited_for_kept_s=self._settings.invoke_result_ttl_s,
+            spawned_kept_s=self._core.settings.result_ttl_s,
+            waited_for_kept_s=self._core.settings.invoke_result_ttl_s,
         )
 
 

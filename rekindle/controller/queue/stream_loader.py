@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import CallerMissing
@@ -37,25 +38,15 @@ _TAKE_INPUTS = 4096
 _LOAD = 16
 
 
+@dataclass(eq=False)
 class StreamLoader:
     """Loads inputs from the stream into memory."""
 
-    def __init__(
-        self,
-        core: Core,
-        store: QueueStore,
-        table: InputTable,
-        dispatcher: Dispatcher,
-        finalizer: Finalizer,
-    ) -> None:
-        self._state = core.state
-        self._settings = core.settings
-        self._tasks = core.tasks
-        self._events = core.events
-        self._store = store
-        self._table = table
-        self._dispatcher = dispatcher
-        self._finalizer = finalizer
+    _core: Core
+    _store: QueueStore
+    _table: InputTable
+    _dispatcher: Dispatcher
+    _finalizer: Finalizer
 
     # ---- room
 
@@ -65,7 +56,7 @@ class StreamLoader:
         What is made inside of calls has as much room again: what waits on the stream may wait for
         just these.
         """
-        settings = self._settings
+        settings = self._core.settings
         if depth:
             return function.held + function.coming + inputs <= 2 * settings.held_inputs
         held, held_bytes = function.held + function.coming, function.held_bytes
@@ -75,7 +66,7 @@ class StreamLoader:
         )
 
     def _room(self, function: Function) -> tuple[int, int]:
-        settings = self._settings
+        settings = self._core.settings
         inputs = settings.held_inputs - function.held - function.coming
         size = settings.held_bytes - function.held_bytes - function.coming_bytes
         return min(inputs, _TAKE_INPUTS), min(size, _TAKE_BYTES)
@@ -88,7 +79,7 @@ class StreamLoader:
             return
         function.loading = True
         function.loaded.clear()
-        self._tasks.spawn(self._load_waiting(function), "load inputs")
+        self._core.tasks.spawn(self._load_waiting(function), "load inputs")
 
     async def _load_waiting(self, function: Function) -> None:
         try:
@@ -118,9 +109,9 @@ class StreamLoader:
 
     def reload(self) -> None:
         """Redis is back: a reply may have been lost with the connection; read what is pending."""
-        for function in self._state.functions.values():
+        for function in self._core.state.functions.values():
             function.backlog = True
-            self._tasks.spawn(self.adopt(function), "adopt inputs")
+            self._core.tasks.spawn(self.adopt(function), "adopt inputs")
             self.load_more(function)
 
     # ---- by their ids
@@ -163,7 +154,7 @@ class StreamLoader:
             pending = await self._store.pending(function.function_id)
             await self._load(function, pending, orphaned=orphaned)
         [function.undone] = await self._store.depth([function.function_id])
-        function.backlog = True  # whether it is so, the first take tells
+        function.backlog = True  # whether it is so, the first take shows
 
     async def _load(
         self, function: Function, entries: Sequence[str], *, orphaned: bool = False
@@ -206,7 +197,7 @@ class StreamLoader:
                 continue
             self._resume(entry, inputs, stored.progress, orphaned)
             if call.kind == "invoke":
-                self._events.publish(CallerMissing(call))
+                self._core.publish(CallerMissing(call))
         for call, indexes in over:
             await self._finalizer.cancel(call, indexes)
         self._dispatcher.pump()
@@ -245,9 +236,9 @@ class StreamLoader:
 
     def call(self, call_id: str, function: Function, meta: CallMeta) -> Call:
         """The call in memory, made from ``meta`` where it is not there."""
-        call = self._state.calls.get(call_id)
+        call = self._core.state.calls.get(call_id)
         if call is None:
-            call = self._state.calls[call_id] = Call(
+            call = self._core.state.calls[call_id] = Call(
                 call_id=call_id,
                 function=function,
                 params=meta.params,

@@ -86,11 +86,13 @@ class InputTable:
 
     # ---- assign
 
+    def lease_s(self, function: Function) -> float:
+        """For how long an agent may have an input without naming it."""
+        return function.spec.startup_timeout_s + function.spec.timeout_s + self._lease_margin_s
+
     def lease(self, function: Function) -> float:
-        """Until when, on the loop's clock, an agent may have an input without naming it."""
-        spec = function.spec
-        length = spec.startup_timeout_s + spec.timeout_s + self._lease_margin_s
-        return asyncio.get_running_loop().time() + length
+        """Until when, on the loop's clock."""
+        return asyncio.get_running_loop().time() + self.lease_s(function)
 
     def assign(
         self, batch: QueuedBatch, count: int, agent: Agent, share: float, part: AssignedBatch | None
@@ -226,31 +228,19 @@ class InputTable:
 def _count(agent: Agent, function: Function, count: int, weight: float, depth: int) -> None:
     """An agent has so many more inputs (or less) of a call that was made inside of ``depth``."""
     function_id = function.function_id
-    if depth:
-        _nest(agent, function_id, count, count * weight, depth)
-    left = agent.by_function.get(function_id, 0) + count
-    if left:
-        agent.by_function[function_id] = left
-    else:
-        del agent.by_function[function_id]
+    depths = agent.nested.setdefault(function_id, {})
+    had, units = depths.get(depth, (0, 0.0))
+    depths[depth] = (had + count, units + count * weight)
+    if had + count == 0:
+        del depths[depth]
+        if not depths:
+            del agent.nested[function_id]
     if count > 0:
         agent.known_functions.add(function_id)
     agent.count += count
     agent.units = agent.units + count * weight if agent.count else 0.0
     function.outstanding += count
     function.units = function.units + count * weight if function.outstanding else 0.0
-
-
-def _nest(agent: Agent, function_id: str, count: int, units: float, depth: int) -> None:
-    depths = agent.nested.setdefault(function_id, {})
-    had = depths.get(depth, (0, 0.0))
-    left = (had[0] + count, had[1] + units)
-    if left[0]:
-        depths[depth] = left
-        return
-    del depths[depth]
-    if not depths:
-        del agent.nested[function_id]
 
 
 def _place(ready: deque[Ready], work: Ready) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rekindle.exception import ServiceError, SetupError
 from rekindle.linux.processes import die_with_parent
-from rekindle.paths import MAX_SOCKET_PATH
+from rekindle.paths import fitting_socket
 from rekindle.wire.logs import last_words
 
 #: The oldest server that is tried: commands and the layout of the append-only file are as of it.
@@ -83,15 +83,9 @@ def server_argv(binary: Path, directory: Path) -> list[str]:
 
     ``appendfsync no`` is on purpose, and safer here than ``everysec``: see aof_sync.py.
     """
-    path = redis_socket(directory)
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        raise SetupError(
-            f"the socket path {path} has {len(os.fsencode(path))} bytes, more than the "
-            f"{MAX_SOCKET_PATH} that fit; choose a shorter directory (REKINDLE_HOME)"
-        )
     options: dict[str, str] = {
         "port": "0",
-        "unixsocket": str(path),
+        "unixsocket": str(fitting_socket(redis_socket(directory))),
         "unixsocketperm": "700",
         "dir": str(directory / "redis"),
         "appendonly": "yes",
@@ -104,10 +98,8 @@ def server_argv(binary: Path, directory: Path) -> list[str]:
         "databases": "1",
         "set-proc-title": "no",
     }
-    argv = [str(binary)]
-    for name, value in options.items():
-        argv += [f"--{name}", value]
-    return argv
+    given = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return [str(binary), *given]
 
 
 def wait_for_redis(directory: Path, timeout_s: float) -> None:
@@ -116,14 +108,12 @@ def wait_for_redis(directory: Path, timeout_s: float) -> None:
     Raises ServiceError, with the end of its log, when it does not within ``timeout_s`` seconds.
     """
     deadline = time.monotonic() + timeout_s
-    reason = "it was not tried"
-    while True:
-        reason = _ping(redis_socket(directory))
-        if not reason:
-            return
+    while reason := _ping(redis_socket(directory)):
         if time.monotonic() > deadline:
             break
         time.sleep(0.005)  # there is no event to wait for: the socket is not there yet
+    else:
+        return
     log_file = directory / "logs" / "redis.log"
     tail = ""
     if log_file.exists():

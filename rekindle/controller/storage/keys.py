@@ -67,6 +67,12 @@ def results(function_id: str, call_id: str) -> str:
     return f"rk:results:{{{function_id}}}:{call_id}"
 
 
+def of_inputs(function_id: str, call_id: str) -> list[str]:
+    """What lua/accept.lua and lua/complete.lua begin their keys with, in this order."""
+    per_call = [call(function_id, call_id), results(function_id, call_id)]
+    return [queue(function_id), *per_call, backlog(function_id), undone(function_id)]
+
+
 def once(function_id: str) -> str:
     """Set: calls of a function whose results go once they were taken, or with their app."""
     return f"rk:once:{{{function_id}}}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.controller.storage import keys
@@ -14,13 +15,13 @@ from rekindle.controller.storage.records import StoredLetter
 from rekindle.controller.storage.redis_link import RedisLink
 
 
+@dataclass(eq=False)
 class LetterStore:
     """The dead letters of one instance."""
 
-    def __init__(self, link: RedisLink, instance: str) -> None:
-        self._link = link
-        self._instance = instance
-        self._noted: set[str] = set()
+    _link: RedisLink
+    _instance: str
+    _noted: set[str] = field(default_factory=set)
 
     async def note(self, function_id: str) -> None:
         """Remember that a function may have letters; before its first one is written."""
@@ -65,5 +66,5 @@ class LetterStore:
 
 
 def _stored(raw: Any) -> StoredLetter:
-    fields = raw[1] if isinstance(raw[1], dict) else dict(zip(*[iter(raw[1])] * 2, strict=True))
-    return StoredLetter(raw[0].decode(), fields[b"l"], fields[b"b"])
+    entry, fields = raw
+    return StoredLetter(entry.decode(), fields[b"l"], fields[b"b"])

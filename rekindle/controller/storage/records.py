@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rekindle.wire.spec import FunctionSpec
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFunction:
-    """A function as a restarted controller needs it; code and secrets stay in the store."""
-
-    function_id: str
-    spec: FunctionSpec
-
-
-@dataclass(frozen=True, slots=True)
 class StoredApp:
-    """An app with its functions."""
+    """An app with its functions, by id, as a restarted controller needs it; code stays behind."""
 
     app_id: str
     name: str
     ephemeral: bool
     closed: bool
-    functions: tuple[StoredFunction, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionCode:
-    """What an agent fetches once: code, secrets and source bundle."""
-
-    app_id: str
-    spec: FunctionSpec
-    code: bytes
-    secrets: dict[str, str] = field(repr=False)
-    source_digest: str
-    source: bytes
+    functions: dict[str, FunctionSpec]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ Knows nothing of what is stored.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import redis.exceptions
@@ -47,16 +48,18 @@ _FIRST_DELAY_S = 0.02
 _LONGEST_DELAY_S = 0.5
 
 
-class Script:
-    """A Lua script of ``lua/``, behind what all share (common.lua), and its digest."""
+class _Script(NamedTuple):
+    text: str
+    sha: str
 
-    def __init__(self, name: str) -> None:
-        folder = resources.files("rekindle.controller.storage") / "lua"
-        self.name = name
-        self.text = "".join(
-            (folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name)
-        )
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+@functools.cache
+def _script(name: str) -> _Script:
+    """A Lua script of ``lua/``, behind what all share (common.lua), and its digest."""
+    folder = resources.files("rekindle.controller.storage") / "lua"
+    parts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name)]
+    text = "".join(parts)
+    return _Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 class RedisLink:
@@ -131,9 +134,10 @@ class RedisLink:
         return await self.run(lambda client: _execute(client, *args), patience_s)
 
     async def script(
-        self, script: Script, keys: list[str], args: list[Any], patience_s: float | None = None
+        self, name: str, keys: list[str], args: list[Any], patience_s: float | None = None
     ) -> Any:
-        """Run a script by its digest; a server that has forgotten it gets its text."""
+        """Run a script of ``lua/`` by its digest; a server that has forgotten it gets its text."""
+        script = _script(name)
 
         async def once(client: Redis) -> Any:
             try:

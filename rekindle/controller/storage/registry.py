@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.records import FunctionCode, StoredAgent, StoredApp, StoredFunction
+from rekindle.controller.storage.records import StoredAgent, StoredApp
 from rekindle.controller.storage.redis_link import Command, RedisLink
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import spec_message
 from rekindle.wire.spec import FunctionSpec
 
 _FOREVER = 0.0
 
 
+@dataclass(eq=False)
 class Registry:
     """Apps, functions, agents and log lines on Redis."""
 
-    def __init__(self, link: RedisLink, instance: str) -> None:
-        self._link = link
-        self._instance = instance
+    _link: RedisLink
+    _instance: str
 
     # ---- apps and functions
 
     async def save_app(
-        self, app_id: str, name: str, ephemeral: bool, functions: Mapping[str, FunctionCode]
+        self,
+        app: pb.RegisterAppRequest,
+        functions: Mapping[str, tuple[FunctionSpec, pb.FunctionDef]],
     ) -> None:
         """Keep an app, its functions by id and their queues; the same app again is added to."""
         await self._link.commands(
@@ -33,24 +38,23 @@ class Registry:
             ],
             harmless="BUSYGROUP",  # it is there already
         )
+        key, digest = keys.app(app.app_id), app.source.digest
         commands: list[Command] = [
-            ("HSET", keys.app(app_id), "name", name, "ephemeral", int(ephemeral), "closed", 0)
+            ("HSET", key, "name", app.name, "ephemeral", int(app.ephemeral), "closed", 0)
         ]
-        sources = {code.source_digest: code.source for code in functions.values()}
-        for digest, data in sources.items():
-            if digest:
-                commands.append(("SET", keys.source(app_id, digest), data))
-        for function_id, code in functions.items():
-            commands.append(("HSET", keys.app(app_id), f"f:{function_id}", code.source_digest))
+        if digest:
+            commands.append(("SET", keys.source(app.app_id, digest), app.source.data))
+        for function_id, (spec, definition) in functions.items():
+            commands.append(("HSET", key, f"f:{function_id}", digest))
             commands.append(
                 (
-                    *("HSET", keys.function(function_id), "app", app_id, "name", code.spec.name),
-                    *("spec", code.spec.to_json(), "code", code.code),
-                    *("secrets", json.dumps(code.secrets), "source", code.source_digest),
+                    *("HSET", keys.function(function_id), "app", app.app_id, "name", spec.name),
+                    *("spec", spec.to_json(), "code", definition.code),
+                    *("secrets", json.dumps(dict(definition.secrets)), "source", digest),
                 )
             )
         # Last: now a restart finds the app.
-        commands.append(("SADD", keys.apps(self._instance), app_id))
+        commands.append(("SADD", keys.apps(self._instance), app.app_id))
         await self._link.commands(commands)
 
     async def load_apps(self) -> list[StoredApp]:
@@ -72,16 +76,15 @@ class Registry:
         if b"name" not in fields:
             return None
         ids = [name[2:].decode() for name in fields if name.startswith(b"f:")]
-
         replies = await self._link.commands(
             [("HMGET", keys.function(function_id), "name", "spec") for function_id in ids],
             patience_s=_FOREVER,
         )
-        functions = tuple(
-            StoredFunction(function_id, FunctionSpec.from_json(spec.decode()))
+        functions = {
+            function_id: FunctionSpec.from_json(spec.decode())
             for function_id, (name, spec) in zip(ids, replies, strict=True)
             if name is not None
-        )
+        }
         return StoredApp(
             app_id=app_id,
             name=fields[b"name"].decode(),
@@ -90,7 +93,7 @@ class Registry:
             functions=functions,
         )
 
-    async def load_code(self, function_id: str) -> FunctionCode | None:
+    async def load_code(self, function_id: str) -> pb.FetchFunctionReply | None:
         """Code, secrets and source of a function; None when it is not there."""
         fields: dict[bytes, bytes] = await self._link.command("HGETALL", keys.function(function_id))
         if b"app" not in fields:
@@ -99,13 +102,14 @@ class Registry:
         source = b""
         if digest:
             source = await self._link.command("GET", keys.source(app_id, digest))
-        return FunctionCode(
+        return pb.FetchFunctionReply(
             app_id=app_id,
-            spec=FunctionSpec.from_json(fields[b"spec"].decode()),
-            code=fields[b"code"],
-            secrets=json.loads(fields[b"secrets"]),
-            source_digest=digest,
-            source=source or b"",
+            function=pb.FunctionDef(
+                spec=spec_message(FunctionSpec.from_json(fields[b"spec"].decode())),
+                code=fields[b"code"],
+                secrets=json.loads(fields[b"secrets"]),
+            ),
+            source=pb.SourceBundle(digest=digest, data=source or b""),
         )
 
     async def mark_closing(self, app_id: str) -> None:

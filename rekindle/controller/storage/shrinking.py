@@ -20,7 +20,7 @@ LEAST_BYTES = 16 << 20
 #: What a server takes that holds nothing, about.
 _BARE_BYTES = 1 << 20
 _EVERY_S = 60.0
-#: Keys are freed behind the back of the command that removes them.
+#: Redis frees keys after it has answered the command that removes them.
 _AFTER_S = 1.0
 
 
@@ -64,7 +64,7 @@ class Shrinking:
 
 
 def worth_rewriting(file_bytes: int, base_bytes: int, memory_bytes: int) -> bool:
-    """Whether most of a file tells of what is gone. ``base_bytes``: what the last rewrite made.
+    """Whether most of a file is about what is gone. ``base_bytes``: what the last rewrite made.
 
     Data takes less in a rewritten file than in memory, so one that is larger than all memory is
     mostly history, or was made when there was more; unless the last rewrite could do no better.

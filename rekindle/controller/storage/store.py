@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rekindle.controller.storage import keys
@@ -19,7 +20,7 @@ from rekindle.controller.storage.records import (
     InputProgress,
     StoredEntry,
 )
-from rekindle.controller.storage.redis_link import RedisLink, Script
+from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.runs import from_runs, to_runs
 
 #: The name under which this controller takes inputs. One controller serves an instance at a time
@@ -38,19 +39,12 @@ _OLDEST = "local e = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1] retu
 Results = Sequence[tuple[str, Sequence[tuple[int, bytes]]]]
 
 
+@dataclass(eq=False)
 class QueueStore:
     """Queues, calls and results on Redis."""
 
-    def __init__(self, link: RedisLink, instance: str) -> None:
-        self._link = link
-        self._instance = instance
-        self._accept = Script("accept")
-        self._complete = Script("complete")
-        self._take = Script("take")
-        self._load = Script("load")
-        self._pending = Script("pending")
-        self._cancel = Script("cancel")
-        self._taken = Script("taken")
+    _link: RedisLink
+    _instance: str
 
     # ---- accepting and completing
 
@@ -69,35 +63,19 @@ class QueueStore:
     ) -> Acceptance:
         """Make inputs durable, each (call, index) once; see lua/accept.lua."""
         reply = await self._link.script(
-            self._accept,
-            [
-                keys.queue(function_id),
-                keys.call(function_id, call_id),
-                keys.results(function_id, call_id),
-                keys.backlog(function_id),
-                keys.undone(function_id),
-                keys.once(function_id),
-            ],
+            "accept",
+            [*keys.of_inputs(function_id, call_id), keys.once(function_id)],
             [
                 *(keys.GROUP, CONSUMER, _take_word(take, meta), "1" if last else "0"),
                 *(limit, ttl_s, call_id, meta.app_id, meta.params, meta.strategy),
                 *(meta.submitted_ns, meta.kind, request, to_runs(indexes)),
             ],
         )
-        undone, accepted, done, total, batches, cancelled = reply[2:8]
+        full, taken, undone, accepted, done, total, batches, cancelled = reply[:8]
+        entry, new, pending, over = reply[8:]
         return Acceptance(
-            full=reply[0] == 0,
-            taken=reply[1] == 1,
-            undone=undone,
-            accepted=accepted,
-            done=done,
-            total=total,
-            batches=batches,
-            cancelled=cancelled,
-            entry=reply[8].decode(),
-            new=from_runs(reply[9]),
-            pending=from_runs(reply[10]),
-            over=reply[11],
+            *(full == 0, taken == 1, undone, accepted, done, total, batches, cancelled),
+            *(entry.decode(), from_runs(new), from_runs(pending), over),
         )
 
     async def complete(
@@ -127,15 +105,10 @@ class QueueStore:
             for pair in pairs:
                 args += pair
         reply = await self._link.script(
-            self._complete,
+            "complete",
             [
-                keys.queue(function_id),
-                keys.call(function_id, call_id),
-                keys.results(function_id, call_id),
-                keys.backlog(function_id),
-                keys.undone(function_id),
-                keys.dead(function_id),
-                keys.once(function_id),
+                *keys.of_inputs(function_id, call_id),
+                *(keys.dead(function_id), keys.once(function_id)),
             ],
             args,
             _FOREVER,
@@ -147,7 +120,7 @@ class QueueStore:
     async def cancel(self, function_id: str, call_id: str, mode: int) -> list[str] | None:
         """Mark a call cancelled; the entries with undone inputs of it, None when it is gone."""
         reply = await self._link.script(
-            self._cancel, [keys.call(function_id, call_id)], [mode], _FOREVER
+            "cancel", [keys.call(function_id, call_id)], [mode], _FOREVER
         )
         return [raw.decode() for raw in reply[1:]] if reply[0] else None
 
@@ -168,7 +141,7 @@ class QueueStore:
     ) -> tuple[list[StoredEntry], bool]:
         """Take what waits on the stream, about so many inputs and bytes; whether more is left."""
         reply = await self._link.script(
-            self._take,
+            "take",
             [keys.queue(function_id), keys.backlog(function_id)],
             [keys.GROUP, CONSUMER, inputs, size, _TAKE_ENTRIES, keys.calls(function_id)],
             _FOREVER,
@@ -181,7 +154,7 @@ class QueueStore:
         With ``idle_ms``: those that were not touched for so long, which become this controller's.
         """
         reply = await self._link.script(
-            self._pending,
+            "pending",
             [keys.queue(function_id)],
             [keys.GROUP, CONSUMER, idle_ms],
             _FOREVER,
@@ -191,7 +164,7 @@ class QueueStore:
     async def load(self, function_id: str, entries: Sequence[str]) -> list[StoredEntry]:
         """Entries by their ids; those that are gone are left out."""
         reply = await self._link.script(
-            self._load,
+            "load",
             [keys.queue(function_id)],
             [keys.calls(function_id), *entries],
             _FOREVER,
@@ -237,7 +210,7 @@ class QueueStore:
     ) -> int:
         """Let go of results; what lua/taken.lua says has become of the call."""
         state: int = await self._link.script(
-            self._taken,
+            "taken",
             [
                 keys.call(function_id, call_id),
                 keys.results(function_id, call_id),
@@ -386,15 +359,8 @@ def _entry(raw: Any) -> StoredEntry:
 def _meta(raw: Any) -> CallMeta | None:
     if raw[0] is None:
         return None
+    app_id, params, strategy, submitted_ns, kind, *counts = raw
     return CallMeta(
-        app_id=raw[0].decode(),
-        params=raw[1],
-        strategy=raw[2].decode(),
-        submitted_ns=int(raw[3]),
-        kind=raw[4].decode(),
-        accepted=int(raw[5]),
-        done=int(raw[6]),
-        total=int(raw[7]),
-        batches=int(raw[8] or 0),
-        cancelled=int(raw[9] or 0),
+        *(app_id.decode(), params, strategy.decode(), int(submitted_ns), kind.decode()),
+        *(int(one or 0) for one in counts),
     )

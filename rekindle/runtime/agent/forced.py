@@ -31,7 +31,7 @@ async def run(pool: Pool, leases: Leases, one: Assignment, strategy: Strategy) -
             runner.private = True
             pool.welcome(runner)
     except (Error, UserCodeFailed) as error:
-        pool.results.done(outcome.of_one(one, outcome.start_failed(one, error)))
+        pool.results.one(one, outcome.start_failed(one, error))
         return
     await pool.dispatcher.run_alone(runner, one)
     await _measure(pool, runner)

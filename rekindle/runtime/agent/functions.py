@@ -6,12 +6,11 @@ Knows nothing of pools: they ask.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import Error
 from rekindle.runtime.agent import sources
-from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
@@ -35,13 +34,13 @@ class OpenFunction:
     source_dir: Path | None
 
 
+@dataclass(eq=False)
 class Functions:
     """By id."""
 
-    def __init__(self, context: NodeContext, uplink: Uplink) -> None:
-        self._context = context
-        self._uplink = uplink
-        self._opened: dict[str, asyncio.Task[OpenFunction]] = {}
+    _context: NodeContext
+    _uplink: Uplink
+    _opened: dict[str, asyncio.Task[OpenFunction]] = field(default_factory=dict)
 
     async def get(self, function_id: str) -> OpenFunction:
         """A function, fetched when it is asked for first. Raises Error."""
@@ -91,11 +90,13 @@ class Functions:
     def starter(self, function: OpenFunction, revision: Revision) -> Starter:
         """What starts runners of it; their lines go to the controller."""
 
-        def on_line(line: Line, runner_id: str, call_id: str) -> None:
-            self._log_line(function, line, runner_id, call_id)
+        def on_line(line: pb.LogLine, runner_id: str, call_id: str) -> None:
+            line.app_id, line.function = function.app_id, function.spec.name
+            line.runner_id, line.call_id = runner_id, call_id
+            self._uplink.send(pb.AgentMessage(log=line))
 
         def say(text: str) -> None:
-            self._log_line(function, Line("system", text, False, now_ns()), "", "")
+            on_line(pb.LogLine(stream="system", text=text, at_ns=now_ns()), "", "")
 
         runner_env = {
             "REKINDLE_DIR": str(self._context.settings.instance_dir),
@@ -107,22 +108,6 @@ class Functions:
             **function.secrets,
         }
         return Starter(self._context, revision, runner_env, function.secrets, on_line, say)
-
-    def _log_line(self, function: OpenFunction, line: Line, runner_id: str, call_id: str) -> None:
-        self._uplink.send(
-            pb.AgentMessage(
-                log=pb.LogLine(
-                    app_id=function.app_id,
-                    function=function.spec.name,
-                    runner_id=runner_id,
-                    call_id=call_id,
-                    stream=line.stream,
-                    text=line.text,
-                    partial=line.partial,
-                    at_ns=line.at_ns,
-                )
-            )
-        )
 
 
 def _result_of(task: asyncio.Task[OpenFunction]) -> OpenFunction | None:

@@ -123,7 +123,7 @@ class Node:
             await self.blobs.fetch(one)
         except Error as error:
             if one.state is AssignmentState.WAITING:
-                self.results.done(outcome.of_one(one, unfetched(one, error)))
+                self.results.one(one, unfetched(one, error))
             return
         if one.state is AssignmentState.WAITING:
             self._give(pool, [one])
@@ -131,19 +131,17 @@ class Node:
             self.blobs.release(one)
 
     async def _submit_to_new_pool(self, order: Order, inputs: list[Assignment]) -> None:
-        pool: Pool | None = None
-        failure: Error | None = None
+        def left() -> list[Assignment]:  # some may have been cancelled meanwhile
+            return [one for one in inputs if one.state is AssignmentState.WAITING]
+
         try:
             pool = await self._pool(order.function_id, order.params)
         except Error as error:
-            failure = error
-        # Some may have been cancelled meanwhile.
-        inputs = [one for one in inputs if one.state is AssignmentState.WAITING]
-        if pool is not None and inputs:
-            self._submit(pool, inputs)
-        elif failure is not None:
-            for one in inputs:
-                self.results.done(outcome.of_one(one, outcome.start_failed(one, failure)))
+            for one in left():
+                self.results.one(one, outcome.start_failed(one, error))
+            return
+        if waiting := left():
+            self._submit(pool, waiting)
 
     def acknowledged(self, order: pb.AckDone) -> None:
         """The controller has stored results."""
@@ -161,9 +159,7 @@ class Node:
             if pool is not None:
                 by_pool.setdefault(pool, []).append(one)
             elif one.state is AssignmentState.WAITING:  # its pool is being opened
-                self.results.done(
-                    outcome.of_one(one, outcome.cancelled(one, "the input was cancelled"))
-                )
+                self.results.one(one, outcome.cancelled(one, "the input was cancelled"))
         for pool, inputs in by_pool.items():
             pool.dispatcher.cancel(inputs, kill=order.kill)
 
@@ -264,15 +260,10 @@ class Node:
         key = (function_id, params_digest(params))
         if key not in self.inventory.pools:
             revision = self._revision(function, params)
+            starter = self.functions.starter(function, revision)
             self.inventory.pools[key] = pool = Pool(
-                key,
-                function.app_id,
-                revision,
-                self.functions.starter(function, revision),
-                self.scheduler.agenda,
-                self.results,
-                self.history,
-                exit_grace_s=self.context.settings.exit_grace_s,
+                *(key, function.app_id, revision, starter, self.scheduler.agenda),
+                *(self.results, self.history, self.context.settings.exit_grace_s),
             )
             if (plan := self.plans.find(key)) is not None:
                 pool.sizing.order(plan)

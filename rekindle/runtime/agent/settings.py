@@ -14,40 +14,14 @@ from rekindle.wire.calldepth import max_depth
 
 #: Variables of the agent's own environment that its runners see; everything else is given by name
 #: (``env=``, ``secrets=``), so that nothing private ends up in a snapshot by accident.
-PASSED_ON = frozenset(
-    {
-        "PATH",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "SHELL",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "TMPDIR",
-        "LD_LIBRARY_PATH",
-        "VIRTUAL_ENV",
-        "PYTHONPATH",
-        "PYTHONDONTWRITEBYTECODE",
-        "PYTHONHASHSEED",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "REQUESTS_CA_BUNDLE",
-        "CURL_CA_BUNDLE",
-        "CUDA_VISIBLE_DEVICES",
-        "OMP_NUM_THREADS",
-        "OMP_WAIT_POLICY",
-        "OPENBLAS_NUM_THREADS",
-        "OPENBLAS_THREAD_TIMEOUT",
-        "MKL_NUM_THREADS",
-        "TOKENIZERS_PARALLELISM",
-        "NO_PROXY",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "no_proxy",
-        "http_proxy",
-        "https_proxy",
-    }
+PASSED_ON = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
+    *("LD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS"),
+    *("OPENBLAS_NUM_THREADS", "OPENBLAS_THREAD_TIMEOUT", "TOKENIZERS_PARALLELISM"),
+    *("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "http_proxy", "https_proxy"),
 )
 PASSED_ON_PREFIXES = ("LC_", "XDG_", "HF_")
 

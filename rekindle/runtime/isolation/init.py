@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from rekindle.linux import mounts
@@ -25,22 +26,27 @@ MAX_REQUEST_BYTES = 1 << 18
 MAX_FDS = 8
 
 
-def run_init(control: socket.socket) -> int:
-    """Serve the agent until it closes ``control`` or nothing is left; returns the exit status."""
+def watch(control: socket.socket) -> tuple[select.poll, int]:
+    """A poll of ``control``, and of the descriptor that can be read once a child has ended."""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
+    return poll, wake_read
+
+
+def run_init(control: socket.socket) -> int:
+    """Serve the agent until it closes ``control`` or nothing is left; returns the exit status."""
+    poll, wake_read = watch(control)
     jobs: dict[int, dict[str, Any]] = {}
     channels: dict[str, socket.socket] = {}  # job -> our end of its channel
     while True:
         for fd, _events in poll.poll():
             if fd == wake_read:
                 os.read(wake_read, 512)
-                left = _reap(control, jobs)
-                if left == 0:
+                if not _reap(control, jobs):
                     return 0
             elif fd == control.fileno():
                 data, fds, _flags, _address = socket.recv_fds(control, MAX_REQUEST_BYTES, MAX_FDS)
@@ -54,7 +60,7 @@ def run_init(control: socket.socket) -> int:
                         _open_channel(request, fds, channels, poll)
                         jobs[_start(request, fds)] = request
                 except OSError as error:
-                    _tell(control, {"job": request["job"], "status": 127, "reason": str(error)})
+                    _report(control, {"job": request["job"], "status": 127, "reason": str(error)})
                 finally:
                     for passed in fds:
                         os.close(passed)
@@ -93,7 +99,7 @@ def _send(request: dict[str, Any], channel: socket.socket) -> None:
 def _forward_reply(
     fd: int, channels: dict[str, socket.socket], poll: select.poll, control: socket.socket
 ) -> None:
-    """A job answered on its channel, or ended: tell the agent, and close the channel."""
+    """A job answered on its channel, or ended: report it, and close the channel."""
     job, channel = next((j, c) for j, c in channels.items() if c.fileno() == fd)
     try:
         data = channel.recv(MAX_REQUEST_BYTES)
@@ -102,33 +108,36 @@ def _forward_reply(
     poll.unregister(fd)
     channel.close()
     del channels[job]
-    _tell(control, {"job": job, "reply": base64.b64encode(data).decode()})
+    _report(control, {"job": job, "reply": base64.b64encode(data).decode()})
 
 
-def _tell(control: socket.socket, message: dict[str, Any]) -> None:
+def _report(control: socket.socket, message: dict[str, Any]) -> None:
     try:
         control.send(json.dumps(message).encode())
     except (BrokenPipeError, ConnectionResetError):
         pass  # the agent is gone; the poll loop sees the end of the socket next
 
 
-def _reap(control: socket.socket, jobs: dict[int, dict[str, Any]]) -> int:
-    """Collect what ended and report it; returns how many children are left (at least)."""
+def ended_children() -> Iterator[tuple[int, int]]:
+    """Those that have ended: process id and exit status. Raises ChildProcessError: none is left."""
     while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return 0
+        pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
-            return 1
-        code = os.waitstatus_to_exitcode(status)
-        job = jobs.pop(pid, None)
-        if job is None:
-            _tell(control, {"job": "", "pid": pid, "status": code})
-            continue
-        if job.get("run_dir"):
-            mounts.unmount("/run")
-        _tell(control, {"job": job["job"], "pid": pid, "status": code})
+            return
+        yield pid, os.waitstatus_to_exitcode(status)
+
+
+def _reap(control: socket.socket, jobs: dict[int, dict[str, Any]]) -> bool:
+    """Collect what ended and report it; whether a child is left."""
+    try:
+        for pid, code in ended_children():
+            job = jobs.pop(pid, {})
+            if job.get("run_dir"):
+                mounts.unmount("/run")
+            _report(control, {"job": job.get("job", ""), "pid": pid, "status": code})
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _start(request: dict[str, Any], fds: list[int]) -> int:

@@ -42,6 +42,13 @@ def enter() -> int | None:
         namespaces.unshare(namespaces.CLONE_NEWNS)
         mounts.make_private()
         return None
+    if (status := _enter_user_namespace()) is None:
+        _try_all()
+    return status
+
+
+def _enter_user_namespace() -> int | None:
+    """Leave for user, mount and PID namespaces of our own; returns as ``enter`` does."""
     namespaces.enter_user_namespace(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID)
     mounts.make_private()
     capabilities.hand_down()
@@ -51,12 +58,11 @@ def enter() -> int | None:
     if pid != 0:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     processes.die_with_parent()
-    _try_all()
     return None
 
 
 def _try_all() -> None:
-    """Make what every runner will need, once: what is forbidden is known before anybody waits."""
+    """Make what every runner will need, once: what is forbidden is known before a call waits."""
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     namespaces.unshare(namespaces.CLONE_NEWPID)
@@ -145,18 +151,14 @@ def _in_container() -> bool:
 def main(argv: list[str]) -> int:
     """Run a command in namespaces of its own; its exit status."""
     try:
-        namespaces.enter_user_namespace(namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID)
-        mounts.make_private()
-        capabilities.hand_down()
-        pid = os.fork()
-        if pid == 0:
-            processes.die_with_parent()
+        status = _enter_user_namespace()
+        if status is None:
             mounts.mount_proc()
             os.execv(argv[0], argv)
     except OSError as error:
         sys.stderr.write(f"Error: {explain(error)}\n")
         return 1
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status
 
 
 if __name__ == "__main__":

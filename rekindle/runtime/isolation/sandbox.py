@@ -17,11 +17,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rekindle.exception import Error, InternalFailure, IsolationError, StartError
 
 _MAX_MESSAGE_BYTES = 1 << 18
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ def describe_exit(status: int) -> str:
         return f"killed by signal {-status}"
 
 
+def _settle(future: asyncio.Future[T], outcome: T | Exception) -> None:
+    """Give a future its outcome, unless whoever waited for it gave up."""
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
 class Sandbox:
     """Namespaces with an init; ends when its init does."""
 
@@ -68,7 +80,7 @@ class Sandbox:
         fds: Mapping[int, int] | None = None,
         **options: int | str,
     ) -> asyncio.Future[JobExit]:
-        """Start a process in the namespaces; the future tells how it ended.
+        """Start a process in the namespaces; the future says how it ended.
 
         ``fds`` maps numbers in the new process to descriptors of ours; the rest is closed and 0..2
         are the null device unless given. ``options``: see ``init._start``. Raises StartError.
@@ -143,42 +155,39 @@ class Sandbox:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
         for future in self._jobs.values():
-            if not future.done():
-                future.set_result(JobExit(-signal.SIGKILL, "its namespaces ended"))
+            _settle(future, JobExit(-signal.SIGKILL, "its namespaces ended"))
         self._jobs.clear()
         for reply in self._replies.values():
-            if not reply.done():
-                reply.set_result(b"")
+            _settle(reply, b"")
         self._replies.clear()
 
     def ended(self, status: int) -> None:
-        """The spawner saw the init end."""
-        if not self.gone.done():
-            self.gone.set_result(status)
+        """The spawner saw the init end; what that reported last may still be unread."""
+        while self._control.fileno() >= 0 and self._on_message():
+            pass
+        _settle(self.gone, status)
         self.close()
 
-    def _on_message(self) -> None:
+    def _on_message(self) -> bool:
+        """Take one message of the init; False where there is none."""
         try:
             data = self._control.recv(_MAX_MESSAGE_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             asyncio.get_running_loop().remove_reader(self._control)
-            return
+            return False
         message = json.loads(data)
         if "reply" in message:
-            reply = self._replies.pop(message["job"], None)
-            if reply is not None and not reply.done():
-                reply.set_result(base64.b64decode(message["reply"]))
-            return
-        future = self._jobs.pop(message["job"], None)
-        if future is not None:
-            if not future.done():
-                future.set_result(JobExit(message["status"], message.get("reason", "")))
+            if (reply := self._replies.pop(message["job"], None)) is not None:
+                _settle(reply, base64.b64decode(message["reply"]))
+        elif (future := self._jobs.pop(message["job"], None)) is not None:
+            _settle(future, JobExit(message["status"], message.get("reason", "")))
         elif self._adopted is not None:
             self._adopted(message["pid"], message["status"])
+        return True
 
 
 @dataclass(frozen=True)
@@ -328,26 +337,22 @@ class Spawner:
                 self._early_exits[message["pid"]] = message["status"]
         else:
             future = self._waiting.get(message["id"])
-            if future is None or future.done():
+            if future is None:
                 return
             if message["event"] == "spawned":
-                future.set_result((message["pid"], _pid_here(fds[0])))
+                _settle(future, (message["pid"], _pid_here(fds[0])))
             else:
-                future.set_exception(StartError(f"no new namespaces: {message['reason']}"))
+                _settle(future, StartError(f"no new namespaces: {message['reason']}"))
 
     def _end(self) -> None:
-        if not self._ready.done():
-            self._ready.set_exception(
-                InternalFailure("the spawner ended before it was ready; see the agent's log")
-            )
+        early = InternalFailure("the spawner ended before it was ready; see the agent's log")
+        _settle(self._ready, early)
         for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(StartError("the spawner process ended"))
+            _settle(future, StartError("the spawner process ended"))
         for sandbox in self._sandboxes.values():
             sandbox.ended(-signal.SIGKILL)
         self._sandboxes.clear()
-        if not self.gone.done():
-            self.gone.set_result(None)
+        _settle(self.gone, None)
 
 
 def _pid_here(pidfd: int) -> int:
@@ -356,4 +361,4 @@ def _pid_here(pidfd: int) -> int:
         for line in info:
             if line.startswith("Pid:"):
                 return int(line.split()[1])
-    raise InternalFailure("this kernel tells no process id of a pidfd")
+    raise InternalFailure("this kernel reports no process id of a pidfd")

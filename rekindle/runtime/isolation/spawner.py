@@ -13,10 +13,10 @@ Knows nothing of CRIU, of user code or of what an init is for. Standard library 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
-import select
 import signal
 import socket
 import sys
@@ -25,7 +25,7 @@ from typing import Any
 
 from rekindle.linux import mounts, namespaces, processes
 from rekindle.runtime.isolation import privilege
-from rekindle.runtime.isolation.init import run_init
+from rekindle.runtime.isolation.init import ended_children, run_init, watch
 
 #: Largest request; a packet socket delivers a request whole or not at all.
 MAX_REQUEST_BYTES = 1 << 16
@@ -48,47 +48,29 @@ def main(argv: list[str]) -> int:
             "tmpfs", feature_cache_dir, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=700"
         )
     except OSError as error:
-        agent.send(json.dumps({"event": "refused", "reason": privilege.explain(error)}).encode())
+        _send(agent, {"event": "refused", "reason": privilege.explain(error)})
         return 1
     own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    poll = select.poll()
-    poll.register(agent, select.POLLIN)
-    poll.register(wake_read, select.POLLIN)
-    agent.send(json.dumps({"event": "ready"}).encode())
+    poll, wake_read = watch(agent)
+    _send(agent, {"event": "ready"})
     while True:
         for fd, _events in poll.poll():
             if fd == wake_read:
-                _drain(wake_read)
+                os.read(wake_read, 512)
                 _report_gone(agent)
             elif not _serve_one(agent, own_pid_namespace):
                 return 0
 
 
-def _drain(fd: int) -> None:
-    try:
-        while os.read(fd, 512):
-            pass
-    except BlockingIOError:
-        pass
-
-
 def _report_gone(agent: socket.socket) -> None:
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        _send(agent, {"event": "gone", "pid": pid, "status": os.waitstatus_to_exitcode(status)})
+    with contextlib.suppress(ChildProcessError):
+        for pid, status in ended_children():
+            _send(agent, {"event": "gone", "pid": pid, "status": status})
 
 
-def _send(agent: socket.socket, message: dict[str, Any]) -> None:
+def _send(agent: socket.socket, message: dict[str, Any], *fds: int) -> None:
     try:
-        agent.send(json.dumps(message).encode())
+        socket.send_fds(agent, [json.dumps(message).encode()], fds)
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
             raise
@@ -102,7 +84,7 @@ def _serve_one(agent: socket.socket, own_pid_namespace: int) -> bool:
     request = json.loads(data)
     try:
         pid = _fork_init(request, fds[0], agent, own_pid_namespace)
-        _tell_spawned(agent, request["id"], pid)
+        _report_spawned(agent, request["id"], pid)
     except OSError as error:
         _send(agent, {"event": "failed", "id": request["id"], "reason": str(error)})
     finally:
@@ -111,15 +93,11 @@ def _serve_one(agent: socket.socket, own_pid_namespace: int) -> bool:
     return True
 
 
-def _tell_spawned(agent: socket.socket, number: int, pid: int) -> None:
+def _report_spawned(agent: socket.socket, number: int, pid: int) -> None:
     """``pid`` is as it is numbered here; by the descriptor, the agent finds its own number."""
-    message = json.dumps({"event": "spawned", "id": number, "pid": pid}).encode()
     pidfd = os.pidfd_open(pid)
     try:
-        socket.send_fds(agent, [message], [pidfd])
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
-            raise
+        _send(agent, {"event": "spawned", "id": number, "pid": pid}, pidfd)
     finally:
         os.close(pidfd)
 

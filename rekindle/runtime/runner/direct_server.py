@@ -8,19 +8,17 @@ by signals. It goes back to the agent's orders when the connection is at its end
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pickle
 import socket
-import struct
 import sys
-import termios
 from collections import deque
 from typing import Any
 
 from rekindle.exception import RequestSizeError
 from rekindle.execution import nesting
 from rekindle.forkserver import park
+from rekindle.linux.descriptors import bytes_waiting
 from rekindle.runtime.runner.inputs import Inputs
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.exceptions import record_exception
@@ -33,8 +31,6 @@ from rekindle.wire.shared import Packed, TooLargeError, pack, unpack
 
 #: Direct calls are numbered, in place of a slice and an index in it.
 _NO_SLICE = 0
-_INT = struct.Struct("=i")
-_FOUR_BYTES = bytes(_INT.size)
 
 
 class DirectCalls:
@@ -112,9 +108,7 @@ class DirectCalls:
         done.value = None
         if failure is not None:
             status = wire.CANCELLED if done.cancelled else wire.FAILED
-            record = record_exception(failure)
-            fields = (record.data, record.type_name, record.message, record.traceback)
-            packed = Packed(pickle.dumps(fields, 5))
+            packed = Packed(pickle.dumps(tuple(record_exception(failure)), 5))
             page.fail()
             # With it go the frames that hold the arguments: the answer says that they are gone.
             done.failure = failure = None
@@ -155,15 +149,13 @@ class DirectCalls:
     def _total_written(self) -> int:
         """Bytes written to the output pipes, ever: what the agent took, and what is in them.
 
-        -1 while that cannot be told: the agent is taking some now, or a pipe is not ours.
+        -1 while that is not known: the agent is taking some now, or a pipe is not ours.
         """
         draining, drained = self._page.output
         if draining:
             return -1
         try:
-            waiting = sum(
-                _INT.unpack(fcntl.ioctl(fd, termios.FIONREAD, _FOUR_BYTES))[0] for fd in (1, 2)
-            )
+            waiting = sum(map(bytes_waiting, (1, 2)))
         except OSError:
             return -1  # closed, or replaced by something that is no pipe
         return drained + waiting if self._page.output == (False, drained) else -1

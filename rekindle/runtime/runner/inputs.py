@@ -155,24 +155,11 @@ def _describe(error: BaseException) -> bytes:
         # Raised by the user's own code; the type is not for callers to catch.
         error = ExecutionError(f"the function raised {type(error).__name__}: {error}")
     record = record_exception(error)
-    description = {
-        "error_type": record.type_name,
-        "message": record.message,
-        "traceback": record.traceback,
-    }
-    return finished.failure(description, record.data)
+    return finished.failure(record.description(), record.data)
 
 
 def send_failure(channel: FrameSocket, header: Header, error: BaseException) -> None:
     """Send ``header`` with a record of ``error``; its pickle is the body."""
     park.flush_output()
     record = record_exception(error)
-    channel.send(
-        {
-            **header,
-            "error_type": record.type_name,
-            "message": record.message,
-            "traceback": record.traceback,
-        },
-        record.data,
-    )
+    channel.send({**header, **record.description()}, record.data)

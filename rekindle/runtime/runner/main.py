@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Mapping
 
 from rekindle.wire.phases import Mark, Phase, now_ns
 
@@ -44,7 +43,6 @@ def main() -> int:
     if service is None:
         return 1
     template = Template(channel, orders["socket"])
-    user_threads: Mapping[str, str] | None = boot["user_threads"]
     if boot["park"]:
         service.drop_loop()
         sockets.untrack()
@@ -54,13 +52,13 @@ def main() -> int:
         park.quiesce()
         own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}
         found, template.things = park_inspection(own, given)
-        found.fork_unsafe.extend(repeating)
-        found.dump_unsafe.extend(repeating)
+        found.fork_unsafe += repeating
+        found.dump_unsafe += repeating
         channel.send(
             {
                 "op": "parked",
                 "marks": marks,
-                "inspection": found.to_dict(),
+                "inspection": vars(found),
                 "loaded": loaded.files(),
             }
         )
@@ -68,7 +66,7 @@ def main() -> int:
         channel.send({"op": "loaded", "marks": marks})
     del marks
     become = template.serve()
-    return serve.run(service, become, dict(user_threads) if user_threads is not None else None)
+    return serve.run(service, become, boot["user_threads"])
 
 
 def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) -> Service | None:

@@ -30,11 +30,11 @@ class SentLoader(importlib.machinery.SourceFileLoader):
 
     def __init__(self, name: str, file: str, stored: str) -> None:
         super().__init__(name, file)
-        self._stored = stored
+        self._stored = importlib.machinery.SourceFileLoader(name, stored)
 
     def get_code(self, fullname: str) -> CodeType | None:
         """Compiled, or from the bundle's own cache."""
-        code = importlib.machinery.SourceFileLoader(fullname, self._stored).get_code(fullname)
+        code = self._stored.get_code(fullname)
         if code is not None:
             # As importlib does for a cache that has moved: tracebacks name the file at home.
             _imp._fix_co_filename(code, self.path)  # type: ignore[attr-defined]
@@ -42,7 +42,7 @@ class SentLoader(importlib.machinery.SourceFileLoader):
 
     def get_source(self, fullname: str) -> str | None:
         """What runs here, also when the file at home was edited since, or is not there."""
-        return importlib.machinery.SourceFileLoader(fullname, self._stored).get_source(fullname)
+        return self._stored.get_source(fullname)
 
 
 class SentFinder:
@@ -70,18 +70,16 @@ class SentFinder:
         self, name: str, path: Sequence[str] | None
     ) -> importlib.machinery.ModuleSpec | None:
         """A package without ``__init__.py`` above a module that was sent."""
-        below = [s for n, s in self.sent.items() if n.startswith(f"{name}.")]
+        below = {child: sent for child, sent in self.sent.items() if child.startswith(f"{name}.")}
         if not below or importlib.machinery.PathFinder.find_spec(name, path) is not None:
             return None
         spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
-        up = name.count(".") + 1
         places: dict[str, None] = {}
-        for child, sent in self.sent.items():
-            if child.startswith(f"{name}."):
-                directory = sent.file
-                for _ in range(child.count(".") + 1 - up + (1 if sent.is_package else 0)):
-                    directory = os.path.dirname(directory)
-                places[directory] = None
+        for child, sent in below.items():
+            directory = sent.file
+            for _ in range(child.count(".") - name.count(".") + sent.is_package):
+                directory = os.path.dirname(directory)
+            places[directory] = None
         spec.submodule_search_locations = list(places)
         return spec
 

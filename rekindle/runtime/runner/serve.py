@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any
 
 from rekindle.execution import nesting
 from rekindle.forkserver import park, thread_pools
@@ -75,19 +74,14 @@ def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
 
 
 def _stop(service: Service, channel: FrameSocket) -> int:
-    """Run the exit hooks, each of them; what they raise is shown and does no more harm."""
+    """Run the exit hooks, each of them; what they raise is shown and has no other effect."""
     status = 0
     for hook in service.exit:
         try:
             service.run_hooks([hook])
         except BaseException as error:  # noqa: BLE001 - shown, as no caller is there to raise it to
-            sys.stderr.write(_traceback_text(error))
+            sys.stderr.write(f"{record_exception(error).traceback.rstrip()}\n")
             status = 1
     park.flush_output()
     channel.send({"op": "stopped", "status": status})
     return status
-
-
-def _traceback_text(error: BaseException) -> str:
-    record: Any = record_exception(error)
-    return f"{record.traceback.rstrip()}\n"

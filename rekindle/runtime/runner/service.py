@@ -151,7 +151,12 @@ def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Servi
     ``place``: module and qualified name of the function or class; where the module is "", ``code``
     is its pickle. Raises DeserializationError, or whatever the import of the user's modules raises.
     """
-    payload: dict[str, Any] = found_at(*place) if place[0] else _import(code)
+    module, qualified_name = place
+    payload: dict[str, Any] = (
+        contents(declared_at(program.import_module(module), qualified_name))
+        if module
+        else pickle.loads(code)
+    )
     if payload["kind"] == "function":
         return Service(name, {"": payload["callable"]})
     cls = payload["cls"]
@@ -169,13 +174,3 @@ def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Servi
         [getattr(instance, attr) for attr in payload["enter"]],
         [getattr(instance, attr) for attr in payload["exit"]],
     )
-
-
-def found_at(module_name: str, qualified_name: str) -> dict[str, Any]:
-    """Import a module; what a payload of code by value has, of what is declared there."""
-    return contents(declared_at(program.import_module(module_name), qualified_name))
-
-
-def _import(code: bytes) -> Any:
-    """Unpickle; imports of user modules raise as they are, so that their traceback is shown."""
-    return pickle.loads(code)

@@ -30,10 +30,6 @@ class Signal(Protocol):
         """Wait for the next ``set``; on the caller's side."""
 
 
-class ThreadSignal(threading.Event):
-    """For a thread that waits."""
-
-
 class LoopSignal:
     """For a task that waits. To be made on its loop."""
 
@@ -88,10 +84,10 @@ class _BlockingCaller:
 
     blocks = True
 
-    def signal(self) -> ThreadSignal:
-        return ThreadSignal()
+    def signal(self) -> threading.Event:
+        return threading.Event()
 
-    async def wait(self, signal: ThreadSignal) -> None:
+    async def wait(self, signal: threading.Event) -> None:
         signal.wait()
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:

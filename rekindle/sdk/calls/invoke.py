@@ -18,7 +18,7 @@ from rekindle.execution import nesting
 from rekindle.sdk.calls import leases, records
 from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed
 from rekindle.sdk.calls.callers import BLOCKING, Caller, LoopCaller, finish
-from rekindle.sdk.calls.outcome import passable, settle
+from rekindle.sdk.calls.outcome import settle, within
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.function_call import FunctionCall
@@ -66,11 +66,7 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call and await."""
-    settled = await _answered(LoopCaller(), _Invocation.begin(target, args, kwargs))
-    try:
-        return settled()
-    except (StopIteration, StopAsyncIteration) as error:
-        raise passable(error) from error
+    return within(await _answered(LoopCaller(), _Invocation.begin(target, args, kwargs)))
 
 
 async def _answered(
@@ -142,7 +138,7 @@ def prepare(target: CallTarget, strategy: str, timeout: float) -> None:
     request = pb.PrepareRequest(
         function_id=target.function_id, params=target.params, strategy=strategy, timeout_s=timeout
     )
-    reply = background().run(target.client.prepare(request))
+    reply = background().run(target.client.request("Prepare", request, pb.PrepareReply))
     if not reply.ok:
         raise StrategyUnavailableError(f"{target.name} by {strategy}: {reply.reason}")
 
@@ -229,15 +225,13 @@ class _Invocation:
             ok = True
             return value
         finally:
-            self._record(
-                lease.runner_id, ok, reply.received_ns, reply.loaded_ns, reply.executed_ns, began
-            )
+            marks = (reply.received_ns, reply.loaded_ns, reply.executed_ns)
+            self._record(lease.runner_id, ok, marks, began)
 
     def lost(self, runner_id: str, fate: leases.Fate) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
         if fate.kind == "timeout":
-            now = now_ns()
-            self._record(runner_id, False, self.submitted_ns, self.submitted_ns, now)
+            self._record(runner_id, False, (self.submitted_ns, self.submitted_ns, now_ns()))
             raise FunctionTimeoutError(fate.message)
         self.lost_runners += 1
 
@@ -251,24 +245,17 @@ class _Invocation:
         self,
         runner_id: str,
         ok: bool,
-        received_ns: int,
-        loaded_ns: int,
-        executed_ns: int,
+        marks: tuple[int, int, int],
         began: pb.RunnerBegan | None = None,
     ) -> None:
         records.add_direct(
-            records.DirectRecord(
-                self.call_id,
-                self.target.name,
-                runner_id,
-                ok,
-                self.submitted_ns,
-                received_ns,
-                loaded_ns,
-                executed_ns,
-                now_ns(),
-                began,
-            )
+            self.call_id,
+            self.target.name,
+            runner_id,
+            ok=ok,
+            submitted_ns=self.submitted_ns,
+            marks=marks,
+            began=began,
         )
 
 

@@ -69,19 +69,6 @@ class Fate:
 class Lease:
     """A lease that this process holds."""
 
-    __slots__ = (
-        "__weakref__",
-        "_path",
-        "_sock",
-        "_token",
-        "began",
-        "files",
-        "gone",
-        "id",
-        "limit_bytes",
-        "runner_id",
-    )
-
     def __init__(self, sock: socket.socket, reply: pb.LeaseReply) -> None:
         self._sock = sock
         self._path = reply.socket

@@ -13,7 +13,6 @@ import logging
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 from rekindle.exception import Error, InternalFailure
@@ -38,14 +37,6 @@ _REPORT = 4096
 _CANCEL_S = 2.0
 
 
-@dataclass(frozen=True)
-class MapOptions:
-    """How results are given."""
-
-    order_outputs: bool = True
-    return_exceptions: bool = False
-
-
 class _Unused:
     """Warns when a map was made and never iterated: then it did nothing."""
 
@@ -68,14 +59,15 @@ def run(
     target: Callable[[], CallTarget],
     inputs: AsyncIterator[tuple[Any, ...]],
     kwargs: dict[str, Any] | None,
-    options: MapOptions,
+    ordered: bool,
+    return_exceptions: bool,
 ) -> AsyncGenerator[Any, None]:
     """The values of ``map``; nothing runs, and no target is needed, before one is asked for."""
     unused = _Unused(name)
 
     def begin() -> _MapCall:
         unused.used = True
-        return _MapCall(caller, target(), inputs, kwargs, options)
+        return _MapCall(caller, target(), inputs, kwargs, ordered, return_exceptions)
 
     return values(caller, begin)
 
@@ -89,16 +81,17 @@ class _MapCall:
         target: CallTarget,
         inputs: AsyncIterator[tuple[Any, ...]],
         kwargs: dict[str, Any] | None,
-        options: MapOptions,
+        ordered: bool,
+        return_exceptions: bool,
     ) -> None:
         self.client = target.client
         self._target = target
         self.arrived = caller.signal()
-        self.buffer = ResultBuffer(options.order_outputs, self.arrived)
+        self.buffer = ResultBuffer(ordered, self.arrived)
         self._room = caller.signal()
         self._window = Window(self._room)
         self._submission = Submission(target, kwargs, self._window, read_once=True)
-        self._options = options
+        self._return_exceptions = return_exceptions
         self._over = False
         self._taken: list[int] = []  # results that the caller has, and the controller keeps
         self._task: asyncio.Task[None] | None = None  # on the background thread
@@ -123,14 +116,14 @@ class _MapCall:
 
     # ---- for ``values``, on the caller's side --------------------------------------------------
 
-    def give(self, result: pb.Result, raw: bytes, data: Future[bytes] | None) -> Any:
+    def give(self, result: pb.Result, data: Future[bytes] | None) -> Any:
         """The value of a result, or its exception; raises it where asked to."""
         submitted_ns, size = self._submission.offered.pop(result.index)
         self._window.give_back(size)
         try:
-            return settle(result, self._target.name, submitted_ns, data, raw)
+            return settle(result, self._target.name, submitted_ns, data)
         except Exception as error:
-            if self._options.return_exceptions:
+            if self._return_exceptions:
                 return error
             if (passed := passable(error)) is not error:
                 raise passed from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from rekindle import exception
 from rekindle.exception import (
@@ -17,6 +18,8 @@ from rekindle.sdk.calls import records
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, RemoteTraceback, carried, rebuild_exception
 from rekindle.wire.serialization import deserialize
+
+T = TypeVar("T")
 
 _OWN_PREFIX = "rekindle.exception."
 _TYPE_OF: dict[int, type[exception.Error]] = {
@@ -33,36 +36,27 @@ def settle(
     function: str,
     submitted_ns: int = 0,
     fetched: Future[bytes] | None = None,
-    raw: bytes | None = None,
 ) -> Any:
     """The value of a result, whose record is then complete; raises what the function raised.
 
-    ``fetched``: what has come from the blob store for it; ``raw``: the result as it came.
+    ``fetched``: what has come from the blob store for it.
     """
-    # Read once: each reading copies it.
     data = fetched.result() if fetched is not None else result.data
+    ok = False
     try:
         if result.status != pb.SUCCESS:
             raise error_of(result, function)
         value = deserialize(data, f"the result of {function}")
-    except BaseException:
-        records.add(result, function, ok=False, submitted_ns=submitted_ns)
-        raise
-    kept = result if raw is None else raw
-    records.add(kept, function, ok=True, submitted_ns=submitted_ns, size=len(data))
-    return value
+        ok = True
+        return value
+    finally:
+        records.add(result, function, ok=ok, submitted_ns=submitted_ns)
 
 
-def settle_within(
-    result: pb.Result,
-    function: str,
-    submitted_ns: int = 0,
-    fetched: Future[bytes] | None = None,
-    raw: bytes | None = None,
-) -> Any:
-    """``settle`` for coroutines and iterators; what they cannot raise, an error of ours carries."""
+def within(settled: Callable[[], T]) -> T:
+    """What ``settled`` gives, inside a coroutine or iterator; it raises what these let through."""
     try:
-        return settle(result, function, submitted_ns, fetched, raw)
+        return settled()
     except (StopIteration, StopAsyncIteration) as error:
         raise passable(error) from error
 

@@ -10,12 +10,13 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol
 
 from rekindle.exception import InvalidError
 from rekindle.execution import nesting
 from rekindle.sdk.calls.callers import Caller
-from rekindle.sdk.calls.outcome import settle_within
+from rekindle.sdk.calls.outcome import settle, within
 from rekindle.sdk.calls.result_buffer import ResultBuffer
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.connection.background import background
@@ -72,8 +73,8 @@ class Source(Protocol):
     buffer: ResultBuffer
     arrived: Any  # the signal of the buffer
 
-    def give(self, result: pb.Result, raw: bytes, data: Future[bytes] | None) -> Any:
-        """The value of a result, as it came and with its data, which is there; or raise."""
+    def give(self, result: pb.Result, data: Future[bytes] | None) -> Any:
+        """The value of a result, whose data is there; or raise."""
 
     def took(self, due: list[Arrived]) -> None:
         """The caller has all of these."""
@@ -92,10 +93,10 @@ async def values(caller: Caller, begin: Callable[[], Source]) -> AsyncGenerator[
             due = buffer.take()
             if due is None:
                 return
-            for result, raw, data in _fetched(source.client, due):
+            for result, data in _fetched(source.client, due):
                 if data is not None:
                     await caller.done(data)
-                yield source.give(result, raw, data)
+                yield source.give(result, data)
             if due:
                 source.took(due)
             else:
@@ -107,17 +108,17 @@ async def values(caller: Caller, begin: Callable[[], Source]) -> AsyncGenerator[
 
 def _fetched(
     client: Client, due: list[Arrived]
-) -> Iterator[tuple[pb.Result, bytes, Future[bytes] | None]]:
+) -> Iterator[tuple[pb.Result, Future[bytes] | None]]:
     """Results with the data that comes for them from the store; a few are fetched ahead."""
-    waiting: deque[tuple[pb.Result, bytes, Future[bytes] | None]] = deque()
+    waiting: deque[tuple[pb.Result, Future[bytes] | None]] = deque()
     parse = pb.Result.FromString
     for _, raw in due:
         result = parse(raw)
         key = result.blob
         if not key and not waiting:
-            yield result, raw, None
+            yield result, None
             continue
-        waiting.append((result, raw, background().start(client.blob(key)) if key else None))
+        waiting.append((result, background().start(client.blob(key)) if key else None))
         if len(waiting) > _AHEAD:
             yield waiting.popleft()
     yield from waiting
@@ -153,9 +154,9 @@ class StoredCall:
         else:
             buffer.end()
 
-    def give(self, result: pb.Result, raw: bytes, data: Future[bytes] | None) -> Any:
+    def give(self, result: pb.Result, data: Future[bytes] | None) -> Any:
         """Its value; raises what the function raised."""
-        return settle_within(result, self._target.name, 0, data, raw)
+        return within(partial(settle, result, self._target.name, 0, data))
 
     def took(self, due: list[Arrived]) -> None:
         """They are kept for their time: others may have handles to the call."""

@@ -10,12 +10,13 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from rekindle import paths
-from rekindle.exception import ConnectionError, Error, InvalidError, VersionError
+from rekindle.exception import ConnectionError, InvalidError, VersionError
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
 from rekindle.sdk.connection.channel import open_channel
@@ -26,6 +27,8 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc
 from rekindle.wire.errors import from_rpc_error, is_connection_loss
 from rekindle.wire.version import PROTOCOL, __version__
+
+M = TypeVar("M", bound=Message)
 
 #: Channels that a forked child inherited: to close one would wait for threads that are not there.
 _of_parent: list[Any] = []
@@ -95,11 +98,15 @@ class Client:
         if channel is not None:
             await channel.close(None)
 
-    async def _unary(self, method: str, request: Any, patience_s: float | None = None) -> Any:
+    async def request(
+        self, method: str, request: Message, _reply: type[M], patience_s: float | None = None
+    ) -> M:
+        """Make a request of the contract, through lost connections; its reply."""
         patience = _Patience(self._patience_s if patience_s is None else patience_s, self)
         while True:
             try:
-                return await getattr(self._stub(), method)(request, metadata=self._metadata)
+                reply: M = await getattr(self._stub(), method)(request, metadata=self._metadata)
+                return reply
             except grpc.aio.AioRpcError as error:
                 if not is_connection_loss(error):
                     raise from_rpc_error(error) from None
@@ -123,7 +130,7 @@ class Client:
     async def hello(self, patience_s: float | None = None) -> pb.HelloReply:
         """Check that both sides understand each other; raises VersionError."""
         request = pb.HelloRequest(protocol=PROTOCOL, version=__version__)
-        reply: pb.HelloReply = await self._unary("Hello", request, patience_s)
+        reply = await self.request("Hello", request, pb.HelloReply, patience_s)
         if reply.protocol != PROTOCOL:
             raise VersionError(
                 f"the controller at {self.instance} speaks protocol {reply.protocol} "
@@ -153,7 +160,7 @@ class Client:
 
     async def register(self, request: pb.RegisterAppRequest) -> dict[str, str]:
         """Make an app and its functions known; function ids by name."""
-        reply = await self._unary("RegisterApp", request)
+        reply = await self.request("RegisterApp", request, pb.RegisterAppReply)
         for handle in reply.functions:
             self.node_tokens[handle.function_id] = handle.node_token
         return {handle.name: handle.function_id for handle in reply.functions}
@@ -172,18 +179,19 @@ class Client:
     async def close_app(self, app_id: str) -> None:
         """End an ephemeral app: its queued inputs are cancelled, its runners stopped."""
         await self._taken.flush()
-        await self._unary("CloseApp", pb.CloseAppRequest(app_id=app_id))
+        await self.request("CloseApp", pb.CloseAppRequest(app_id=app_id), pb.CloseAppReply)
 
     async def lookup(self, app_id: str, name: str) -> str:
         """The id of a function of an app; raises NotFoundError."""
-        reply = await self._unary("Lookup", pb.LookupRequest(app_id=app_id, name=name))
-        self.node_tokens[reply.function_id] = reply.node_token
-        return str(reply.function_id)
+        request = pb.LookupRequest(app_id=app_id, name=name)
+        handle = await self.request("Lookup", request, pb.FunctionHandle)
+        self.node_tokens[handle.function_id] = handle.node_token
+        return handle.function_id
 
     async def invoke(self, request: pb.SubmitRequest) -> pb.Result:
         """Submit one input and wait for its result, with its data."""
         await self._put_large(request)
-        result: pb.Result = await self._unary("Invoke", request)
+        result = await self.request("Invoke", request, pb.Result)
         if result.blob:
             result.data = await self.blob(result.blob)
         blobs = [result.blob] if result.blob else []
@@ -204,7 +212,7 @@ class Client:
         self._taken.note(loop, call_id, function_id, indexes, blobs, whole=whole)
 
     async def _report_taken(self, request: pb.TakenRequest, patience_s: float) -> None:
-        await self._unary("Taken", request, patience_s)
+        await self.request("Taken", request, pb.TakenReply, patience_s)
 
     async def submit(self, request: pb.SubmitRequest, *, offloaded: bool = False) -> None:
         """Put inputs on the queue; they are durable when this returns.
@@ -213,7 +221,7 @@ class Client:
         """
         if not offloaded:
             await self._put_large(request)
-        await self._unary("Submit", request)
+        await self.request("Submit", request, pb.SubmitReply)
 
     async def _put_large(self, request: pb.SubmitRequest) -> None:
         for one in request.inputs:
@@ -254,8 +262,7 @@ class Client:
 
     async def get_call(self, call_id: str) -> pb.CallInfo:
         """What is known of a call."""
-        info: pb.CallInfo = await self._unary("GetCall", pb.GetCallRequest(call_id=call_id))
-        return info
+        return await self.request("GetCall", pb.GetCallRequest(call_id=call_id), pb.CallInfo)
 
     async def cancel_call(
         self,
@@ -266,26 +273,22 @@ class Client:
     ) -> pb.CancelCallReply:
         """Cancel what is not done of a call; how many inputs that was."""
         request = pb.CancelCallRequest(call_id=call_id, terminate_containers=terminate_containers)
-        reply: pb.CancelCallReply = await self._unary("CancelCall", request, patience_s)
-        return reply
+        return await self.request("CancelCall", request, pb.CancelCallReply, patience_s)
 
     async def logs(
-        self,
-        app_id: str,
-        after_seq: int,
-        follow: bool,
-        on_lost: Callable[[], None] | None = None,
+        self, request: pb.LogsRequest, on_lost: Callable[[], None] | None = None
     ) -> AsyncIterator[pb.LogLine]:
-        """Log lines of an app, each once and in order, through lost connections.
+        """Log lines, each once and in order, through lost connections.
 
-        ``on_lost`` is called when one is lost.
+        ``on_lost`` is called when one is lost. ``request`` is brought up to date on the way.
         """
         patience = _Patience(self._patience_s, self)
         while True:
-            request = pb.LogsRequest(app_id=app_id, after_seq=after_seq, follow=follow)
             try:
                 async for line in self._stream("Logs", request):
-                    after_seq = line.seq
+                    if request.app:  # it is this app from now on, whatever else may get its name
+                        request.app, request.app_id = "", line.app_id
+                    request.after_seq, request.tail = line.seq, 0
                     yield line
                 return
             except _LostError as lost:
@@ -296,28 +299,7 @@ class Client:
     async def lease(self, function_id: str, params: bytes, depth: int = 0) -> pb.LeaseReply:
         """Ask for a runner for direct calls; asked once, since all works without."""
         request = pb.LeaseRequest(function_id=function_id, params=params, depth=depth)
-        reply: pb.LeaseReply = await self._unary("Lease", request, patience_s=0.0)
-        return reply
-
-    async def prepare(self, request: pb.PrepareRequest) -> pb.PrepareReply:
-        """Make a strategy possible."""
-        reply: pb.PrepareReply = await self._unary("Prepare", request)
-        return reply
-
-    async def set_pool(self, request: pb.SetPoolRequest) -> pb.SetPoolReply:
-        """Change a pool's settings; what is in force then."""
-        reply: pb.SetPoolReply = await self._unary("SetPool", request)
-        return reply
-
-    async def recorded(self, request: pb.RecordedRequest) -> pb.RecordedReply:
-        """Arrivals and costs of a function."""
-        reply: pb.RecordedReply = await self._unary("Recorded", request)
-        return reply
-
-    async def status(self) -> pb.StatusReply:
-        """What the controller knows of itself."""
-        reply: pb.StatusReply = await self._unary("Status", pb.StatusRequest())
-        return reply
+        return await self.request("Lease", request, pb.LeaseReply, patience_s=0.0)
 
 
 class _LostError(Exception):
@@ -355,17 +337,15 @@ class _Patience:
         if self._away_since is None or now - self._last > self._CONTACT_S:
             self._away_since, self._delay_s = now, 0.02
         if now - self._away_since >= self._total_s:
-            raise _no_controller(self._client.instance, self._total_s, error) from None
+            instance = self._client.instance
+            raise ConnectionError(
+                f"no controller answers at {instance} (waited {self._total_s:g} s: "
+                f"{error.details()}). See `rekindle status` and {instance}/logs/controller.log; "
+                f"`rekindle up` starts one"
+            ) from None
         await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
         self._delay_s = min(self._delay_s * 2, 0.5)
         self._last = asyncio.get_running_loop().time()
-
-
-def _no_controller(instance: Path, waited_s: float, error: grpc.aio.AioRpcError) -> Error:
-    return ConnectionError(
-        f"no controller answers at {instance} (waited {waited_s:g} s: {error.details()}). "
-        f"See `rekindle status` and {instance}/logs/controller.log; `rekindle up` starts one"
-    )
 
 
 _clients: dict[Path, Client] = {}

@@ -7,7 +7,6 @@ pair; ``RelayStub`` looks like the generated stub to the client. The relay ends 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import pickle
 import socket
@@ -105,16 +104,7 @@ class RelayStub:
 
 
 def _spawn(fd: int, target: str) -> None:
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "rekindle.sdk.connection.relay",
-        "--target",
-        target,
-        "--fd",
-        str(fd),
-    ]
+    command = [sys.executable, "-P", "-m", "rekindle.sdk.connection.relay", str(fd), target]
     # Ctrl-C is the child's to handle, so the relay has a session of its own.
     subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL, start_new_session=True)
 
@@ -217,15 +207,5 @@ async def _relay(
         call.cancel()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry of the relay process."""
-    parser = argparse.ArgumentParser(prog="python -m rekindle.sdk.connection.relay")
-    parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--target", required=True)
-    arguments = parser.parse_args(argv)
-    asyncio.run(serve(socket.socket(fileno=arguments.fd), arguments.target))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    asyncio.run(serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2]))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import SetupError
+from rekindle.linux import files
 
 _PID_FILE = "supervisor.pid"
 #: Whoever looks whether the lock is held holds it for a moment.
@@ -41,18 +42,14 @@ def claim(directory: Path) -> int:
     """Become the one supervisor; the lock to keep open. Raises SetupError where there is one."""
     fd = os.open(directory / _PID_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + _LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(fd)
-                raise SetupError(
-                    f"an instance runs in {directory} already (pid {supervisor_pid(directory)}); "
-                    f"end it with `rekindle down`"
-                ) from None
-            time.sleep(0.02)  # a lock gives no event
+    while not files.try_lock(fd):
+        if time.monotonic() > deadline:
+            os.close(fd)
+            raise SetupError(
+                f"an instance runs in {directory} already (pid {supervisor_pid(directory)}); "
+                f"end it with `rekindle down`"
+            )
+        time.sleep(0.02)  # a lock gives no event
     os.ftruncate(fd, 0)
     os.write(fd, f"{os.getpid()}\n".encode())
     return fd

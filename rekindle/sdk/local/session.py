@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import shutil
@@ -63,10 +62,9 @@ class Session:
             if process.stdout is not None:
                 process.stdout.close()
             shutil.rmtree(self.directory, ignore_errors=True)
-            with contextlib.suppress(KeyError):
-                from rekindle.sdk.connection import client
+            from rekindle.sdk.connection import client
 
-                client.forget(self.directory)
+            client.forget(self.directory)
 
 
 def begin() -> Session:

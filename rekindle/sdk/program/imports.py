@@ -75,10 +75,7 @@ def is_local_file(file: str) -> bool:
 
 
 def _above(path: str) -> Iterator[str]:
-    directory = os.path.dirname(os.path.abspath(path))
-    while directory != os.path.dirname(directory):
-        yield directory
-        directory = os.path.dirname(directory)
+    return map(str, Path(os.path.abspath(path)).parents)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import sys
@@ -13,7 +14,7 @@ from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
 from rekindle.sdk.program import main_module, source
 from rekindle.sdk.program.main_module import Program
-from rekindle.sdk.resources import merged, named_in_snapshot, retry_spec
+from rekindle.sdk.resources import merged, named_in_snapshot
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
@@ -69,8 +70,8 @@ def spec_of(
     hooks_digest = ""
     if declaration.kind == "cls":
         hooks_digest = fingerprint.hooks_digest(raw, hooks_of(raw)["enter_snap"], place)
-    startup = options.startup_timeout if options.startup_timeout is not None else options.timeout
-    return FunctionSpec(
+    return dataclasses.replace(
+        options.spec,
         app_name=app_name,
         name=declaration.name,
         kind=declaration.kind,
@@ -80,7 +81,6 @@ def spec_of(
         program=(script.name, str(script.file)) if script is not None else ("", ""),
         python=sys.executable,
         python_version=platform.python_version(),
-        env=dict(options.env),
         cwd=os.getcwd(),
         sys_path=first,
         sys_path_last=last,
@@ -88,19 +88,6 @@ def spec_of(
         code_digest=fingerprint.code_digest(raw, place),
         source_digest=bundle.digest if bundle is not None and options.include_source else "",
         hooks_digest=hooks_digest,
-        timeout_s=float(options.timeout),
-        startup_timeout_s=float(startup),
-        min_containers=options.min_containers,
-        max_containers=options.max_containers,
-        buffer_containers=options.buffer_containers,
-        scaledown_window_s=float(options.scaledown_window),
-        single_use_containers=options.single_use_containers,
-        enable_memory_snapshot=options.enable_memory_snapshot,
-        retries=retry_spec(options.retries),
-        cpu=float(options.cpu) if options.cpu is not None else None,
-        cpu_limit=float(options.cpu_limit) if options.cpu_limit is not None else None,
-        memory_mib=options.memory,
-        memory_limit_mib=options.memory_limit,
     )
 
 

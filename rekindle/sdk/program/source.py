@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.exception import InvalidError, RequestSizeError
-from rekindle.sdk.program.imports import LocalModule, foreign_dirs, is_local_file, local_modules
+from rekindle.sdk.program.imports import LocalModule, foreign_dirs, local_modules
 from rekindle.sdk.program.main_module import Program
 from rekindle.wire.bundle import MANIFEST, Sent
 
@@ -124,6 +124,3 @@ def _zip(found: dict[str, LocalModule], contents: dict[str, bytes]) -> Bundle:
             digest.update(content)
             archive.writestr(zipfile.ZipInfo(place, _DATE), content, zipfile.ZIP_DEFLATED)
     return Bundle(digest.hexdigest()[:32], buffer.getvalue(), tuple(sorted(found)))
-
-
-__all__ = ["MAX_BYTES", "MAX_FILES", "Bundle", "collect", "import_path", "is_local_file"]

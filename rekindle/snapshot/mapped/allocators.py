@@ -6,11 +6,11 @@ sources, and tried: a restored process gets zeros from each), so they are not lo
 own mimalloc, active or not, does no harm. jemalloc hands discarded memory out as zeros without
 looking, and a restored process was seen to read old data in ``pl.zeros()``.
 
-jemalloc's areas can be told from others: from release 5 on it maps all its memory with
+jemalloc's areas can be distinguished from others: from release 5 on it maps all its memory with
 MAP_NORESERVE wherever the kernel overcommits, and the kernel merges no area with that flag with
 one without. Those areas stay anonymous. glibc's own with that flag (arenas of threads, stacks)
 stay with them, which costs little. WebAssembly and JavaScript engines reset memory in the same
-way, and theirs cannot be told apart: such a snapshot is copied.
+way, and theirs cannot be distinguished: such a snapshot is copied.
 
 A library is recognised by text that its code prints or parses, not by symbols, which are stripped
 or renamed. Found in a library that never ran it, it costs speed, not correctness.
@@ -49,14 +49,7 @@ class Library:
     """A file that the process has mapped code from."""
 
     path: str  # as the process sees it
-    size: int | None  # when it was mapped; None where the images do not tell
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was found: names of libraries whose allocator keeps areas with MAP_NORESERVE."""
-
-    keep_unreserved: tuple[str, ...] = ()
+    size: int | None  # when it was mapped; None where the images do not say
 
 
 def inspect(
@@ -65,8 +58,10 @@ def inspect(
     root: Path = Path("/"),
     memory: Path | None = None,
     overcommit: str | None = None,
-) -> Verdict:
-    """Look into the libraries, found under ``root``.
+) -> tuple[str, ...]:
+    """Those of the libraries whose allocator keeps areas with MAP_NORESERVE; paths.
+
+    The libraries are found under ``root``.
 
     ``memory`` is a file that remembers what was found, by path, size and time of change.
     ``overcommit`` is the kernel's setting, asked for by default. Raises NotMappableError, naming
@@ -96,7 +91,7 @@ def inspect(
             f"{keep[0]} carries jemalloc, whose memory cannot be told apart where "
             "vm.overcommit_memory is 2"
         )
-    return Verdict(tuple(keep))
+    return tuple(keep)
 
 
 def _overcommit() -> str:

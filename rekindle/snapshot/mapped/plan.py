@@ -168,7 +168,7 @@ def in_place(held: list[Held], pins: Pins, min_run_pages: int = MIN_RUN_PAGES) -
             continue
         at = one.area.start
         copied: list[Run] = []
-        for run in _unpinned(one.runs, pins(one), copied):
+        for run in unpinned(one.runs, pins(one), copied):
             if run.pages < min_run_pages:
                 copied.append(run)
                 continue
@@ -190,7 +190,7 @@ def keep_whole(plan: Plan, one: Held) -> None:
     plan.copied += one.runs
 
 
-def _unpinned(runs: list[Run], pins: list[int], copied: list[Run]) -> Iterator[Run]:
+def unpinned(runs: list[Run], pins: list[int], copied: list[Run]) -> Iterator[Run]:
     """The runs without their pinned pages, which are added to ``copied``."""
     position = 0
     for run in runs:

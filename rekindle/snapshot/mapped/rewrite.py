@@ -1,4 +1,4 @@
-"""Writes the images of a mapped snapshot beside those of the plain one, which stays as it is.
+"""Writes the images of a mapped snapshot next to those of the plain one, which stays as it is.
 
 CRIU's page file is mapped in place: nothing of it is copied but the runs that are not mapped.
 Where that takes too many areas, the mapped pages go to a file laid out as memory is (`sparse`).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,6 @@ from rekindle.snapshot.mapped import allocators, areas, imagefile, plan, sparse
 from rekindle.snapshot.mapped.areas import PAGE_BYTES, NotMappableError, Rules
 from rekindle.snapshot.mapped.chunks import ChunkFinder
 from rekindle.snapshot.mapped.plan import Held, Piece, Plan, Run
-
-__all__ = ["Limits", "NotMappableError", "Rewritten", "rewrite"]
 
 #: Areas of one process at most, as a share of the kernel's limit: the program will want some more.
 _SHARE_OF_MAP_COUNT = 0.25
@@ -35,7 +32,7 @@ class Limits:
     """Where one way gets worse than another. The defaults are measured; tests use others."""
 
     min_run_pages: int = plan.MIN_RUN_PAGES
-    in_place_areas: int = 4096  # of one process; more, and its memory is laid out anew
+    in_place_areas: int = 4096  # of one process; more, and its memory is laid out again
     areas: int | None = None  # of one process at all; None for a share of vm.max_map_count
     sparse_gain: float = 2.0  # a second copy of the memory must make the pieces so much fewer
 
@@ -47,19 +44,19 @@ class Limits:
         return int(int(Path("/proc/sys/vm/max_map_count").read_text()) * _SHARE_OF_MAP_COUNT)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rewritten:
     """What a rewrite did."""
 
     processes: int
-    layout: str  # "in place", or "sparse" when any process needed that
-    areas: int  # that map a page file
-    mapped_bytes: int
-    copied_bytes: int  # read by CRIU at each restore
-    written_bytes: int  # by the rewrite itself; holes not counted
-    elapsed_ms: float
-    kept: dict[str, int]  # why areas stayed as they were -> how many
-    kept_for: tuple[str, ...]  # libraries on whose account areas stayed so
+    layout: str = IN_PLACE  # SPARSE when any process needed that
+    areas: int = 0  # that map a page file
+    mapped_bytes: int = 0
+    copied_bytes: int = 0  # read by CRIU at each restore
+    written_bytes: int = 0  # by the rewrite itself; holes not counted
+    elapsed_ms: float = 0.0
+    kept: dict[str, int] = field(default_factory=dict)  # why areas stayed so -> how many
+    kept_for: tuple[str, ...] = ()  # libraries on whose account areas stayed so
 
 
 def rewrite(
@@ -90,26 +87,19 @@ def rewrite(
     memories = [work.read_memory(path) for path in sorted(plain.glob("mm-*.img"))]
     if len({one.head.pages_id for one in memories}) != len(memories):
         raise NotMappableError("two processes share one page file")
-    verdict = allocators.inspect(
+    done = work.done = Rewritten(len(memories))
+    done.kept_for = allocators.inspect(
         work.libraries(vma for one in memories for vma in one.vmas),
         root=libraries_at,
         memory=memory,
     )
-    rules = Rules(small_bytes, map_huge_pages, keep_unreserved=bool(verdict.keep_unreserved))
+    rules = Rules(small_bytes, map_huge_pages, keep_unreserved=bool(done.kept_for))
     for one in memories:
         work.rewrite_memory(one, rules)
     work.finish()
-    return Rewritten(
-        processes=len(memories),
-        layout=work.layout,
-        areas=work.mapped_areas,
-        mapped_bytes=work.mapped_bytes,
-        copied_bytes=work.copied_bytes,
-        written_bytes=sum((target / name).stat().st_blocks * 512 for name in work.written),
-        elapsed_ms=(time.monotonic() - started) * 1e3,
-        kept={reason.value: count for reason, count in work.kept.items()},
-        kept_for=verdict.keep_unreserved,
-    )
+    done.written_bytes = sum((target / name).stat().st_blocks * 512 for name in work.written)
+    done.elapsed_ms = (time.monotonic() - started) * 1e3
+    return done
 
 
 @dataclass
@@ -138,11 +128,7 @@ class _Work:
     limits: Limits
 
     written: set[str] = field(default_factory=lambda: {"files.img"})
-    layout: str = IN_PLACE
-    mapped_areas: int = 0
-    mapped_bytes: int = 0
-    copied_bytes: int = 0
-    kept: Counter[areas.Keep] = field(default_factory=Counter)
+    done: Rewritten = field(default_factory=lambda: Rewritten(0))
 
     def __post_init__(self) -> None:
         self._files_pb = imagefile.messages("fdinfo_pb2")
@@ -205,10 +191,11 @@ class _Work:
             for run in chosen.copied:
                 sparse.copy_pages(source.fileno(), copy.fileno(), run, pages_name)
         self.written.add(pages_name)
-        self.mapped_areas += chosen.mapped_areas
-        self.mapped_bytes += chosen.mapped_bytes
-        self.copied_bytes += chosen.copied_bytes
-        self.kept += chosen.kept
+        self.done.areas += chosen.mapped_areas
+        self.done.mapped_bytes += chosen.mapped_bytes
+        self.done.copied_bytes += chosen.copied_bytes
+        for reason, count in chosen.kept.items():
+            self.done.kept[reason.value] = self.done.kept.get(reason.value, 0) + count
 
     def _choose(self, held: list[Held], finder: ChunkFinder, pages: Path) -> tuple[Plan, Path]:
         """The plan, and where the file that it maps is found by whoever restores."""
@@ -229,7 +216,7 @@ class _Work:
         name = f"sparse-{pages.name}"
         sparse.write(layout, pages, self.target / name)
         self.written.add(name)
-        self.layout = SPARSE
+        self.done.layout = SPARSE
         return layout.plan, self.target_at / name
 
     def _add_file(self, path: Path, pages: Path) -> int:

@@ -21,6 +21,7 @@ from rekindle.snapshot.mapped.plan import (
     Run,
     joined,
     keep_whole,
+    unpinned,
 )
 
 
@@ -56,9 +57,9 @@ def lay_out(held: list[Held], pins: Pins, min_pages: int = MIN_RUN_PAGES) -> Lay
             plan.copied += one.runs
             continue
         base = layout.size - start
-        anonymous = _spans(pins(one))
+        pinned = pins(one)
         at = start
-        for first, after in anonymous:
+        for first, after in _spans(pinned):
             if first > at:
                 plan.pieces.append(Piece(one.area, at, first, base + at))
             plan.pieces.append(Piece(one.area, first, after))
@@ -66,21 +67,7 @@ def lay_out(held: list[Held], pins: Pins, min_pages: int = MIN_RUN_PAGES) -> Lay
         if at < end:
             plan.pieces.append(Piece(one.area, at, end, base + at))
         copied: list[Run] = []
-        position = 0
-        for run in one.runs:
-            at = run.start
-            while position < len(anonymous) and anonymous[position][0] < run.end:
-                first, after = anonymous[position]
-                if first > at:
-                    layout.moves.append(Move(run.part(at, first), base + at))
-                if after > at:
-                    copied.append(run.part(max(first, at), min(after, run.end)))
-                    at = min(after, run.end)
-                if after > run.end:
-                    break
-                position += 1
-            if at < run.end:
-                layout.moves.append(Move(run.part(at, run.end), base + at))
+        layout.moves += [Move(run, base + run.start) for run in unpinned(one.runs, pinned, copied)]
         plan.copied += joined(copied)
         layout.size += end - start
     return layout

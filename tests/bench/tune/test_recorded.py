@@ -1,123 +1,121 @@
-import json
+"""What the controller recorded, as a trace."""
+
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 
 from rekindle.bench.tune import recorded
 from rekindle.exception import InvalidError
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level
 
 #: As the controller answers.
 ANSWER: dict[str, Any] = {
     "function": "shop.embed",
-    "min_containers": 1,
-    "max_containers": 8,
-    "buffer_containers": 0,
-    "scaledown_window": 30.0,
-    "policy": "histogram",
-    "policy_options": {"head": 0.1},
+    "settings": {
+        "min_containers": 1,
+        "max_containers": 8,
+        "scaledown_window": 30.0,
+        "policy": "histogram",
+        "policy_options": {"head": {"number": 0.1}},
+    },
     "levels": {
-        "warm": {
-            "start_s": 0.0,
-            "memory_bytes": 50_000_000,
-            "disk_bytes": 0,
-            "cpu_s": 0,
-            "gpus": 0,
-        },
-        "none": {"start_s": 4.2, "memory_bytes": 0, "disk_bytes": 0, "cpu_s": 4.2, "gpus": 0},
+        "warm": {"memory_bytes": 50_000_000},
+        "none": {"start_s": 4.2, "cpu_s": 4.2},
     },
     "measured": {"cold": True, "restore": False, "template_bytes": False},
     "series": [
         {
-            "params": "",
-            "arrivals": [[1000.0, 2], [1010.5, 1]],
-            "minutes": [[840, 3], [960, 2]],
+            "arrivals": {"at": [1000.0, 1010.5], "count": [2, 1]},
+            "minutes": {"at": [840, 960], "count": [3, 2]},
             "service": {"count": 8, "mean_s": 0.5, "p50_s": 0.5, "p95_s": 0.5},
         },
-        {"params": "abc", "arrivals": [[1005.0, 1]], "minutes": [], "service": {}},
-        {"params": "unused", "arrivals": [], "minutes": [], "service": {}},
+        {"params": "abc", "arrivals": {"at": [1005.0], "count": [1]}},
+        {"params": "unused"},
     ],
 }
 
 
-def changed(**fields: Any) -> dict[str, Any]:
-    return {**ANSWER, **fields}
+def record(**fields: Any) -> pb.RecordedReply:
+    return json_format.ParseDict({**ANSWER, **fields}, pb.RecordedReply())
+
+
+def trace(given: pb.RecordedReply) -> Any:
+    return recorded.trace_of(given, recorded.levels_of(given))
 
 
 def test_the_controllers_answer_becomes_a_trace_with_its_costs_and_settings() -> None:
-    record = recorded.parse(ANSWER, "answer")
-    assert record.function == "shop.embed"
-    assert record.settings.max_containers == 8
-    assert record.settings.scaledown_window_s == 30.0
-    assert record.levels[Level.NONE].start_s == 4.2
-    assert record.now.policy == "histogram"
-    assert record.now.label == "histogram head=0.1 (now)"
-    assert record.source == "measured of this function, but for restore"
-    trace = recorded.trace_of(record)
-    assert [f.label for f in trace.functions] == ["shop.embed#1", "shop.embed#2"]
-    assert len(trace) == 7  # the minute of 960 is told exactly, by the arrivals
-    assert set(trace.services) == {0.5, 0.0}
+    given = record()
+    assert recorded.settings_of(given).max_containers == 8
+    assert recorded.settings_of(given).scaledown_window_s == 30.0
+    assert recorded.levels_of(given)[Level.NONE].start_s == 4.2
+    assert recorded.in_force(given).policy == "histogram"
+    assert recorded.in_force(given).label == "histogram head=0.1 (now)"
+    assert recorded.source_of(given) == "measured of this function, but for restore"
+    made = trace(given)
+    assert [f.label for f in made.functions] == ["shop.embed#1", "shop.embed#2"]
+    assert made.functions[0].settings.max_containers == 8
+    assert len(made) == 7  # of the minute of 960 exact times are known
+    assert set(made.services) == {0.5, 0.0}
 
 
 def test_minutes_before_the_first_exact_arrival_are_spread_over_themselves() -> None:
-    record = recorded.parse(ANSWER, "answer")
-    early = [when for when in record.timestamps[0] if when < 1000]
-    assert len(early) == 3
-    assert all(840 <= when < 900 for when in early)
+    times = trace(record()).times
+    exact = [when for when in times if when - times[0] > 60]
+    assert len(exact) == 4
+    assert all(when - times[0] < 60 for when in times[:3])
 
 
 def test_service_times_have_the_recorded_mean_and_median() -> None:
     series = {
-        "arrivals": [[float(i), 1] for i in range(4000)],
+        "arrivals": {"at": [float(i) for i in range(4000)], "count": [1] * 4000},
         "service": {"mean_s": 1.0, "p50_s": 0.5},
     }
-    services = sorted(recorded.parse(changed(series=[series]), "x").service_s[0])
+    services = sorted(trace(record(series=[series])).services)
     assert sum(services) / len(services) == pytest.approx(1.0, rel=0.1)
     assert services[len(services) // 2] == pytest.approx(0.5, rel=0.1)
 
 
-def test_a_plain_object_of_timestamps_is_enough(tmp_path: Path) -> None:
+def test_an_export_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "export.json"
-    path.write_text(json.dumps({"function": "a.f", "timestamps": [3, 1.5], "service_s": [1, 2]}))
-    record = recorded.read(path)
-    assert record.timestamps == [[1.5, 3.0]]
-    assert record.service_s == [[2.0, 1.0]]
-    assert record.now.label == "fixed 60 s (now)"
-    assert Level.MAPPED in record.levels
-    assert record.source == ""
+    recorded.write(record(), path)
+    assert recorded.read(path) == record()
 
 
 @pytest.mark.parametrize(
-    ("raw", "problem"),
+    ("text", "problem"),
     [
-        ([], "expected an object"),
-        ({}, "neither 'series' nor 'timestamps'"),
-        ({"timestamps": "now"}, "timestamps: expected a list"),
-        ({"timestamps": [1, "2"]}, "entry 1 is '2', not a number"),
-        ({"timestamps": [1, float("nan")]}, "entry 1 is nan"),
-        ({"timestamps": [1, 2], "service_s": [1]}, "2 timestamps, 1 service times"),
-        (changed(levels={"warm": {}}), "level 'none' is missing"),
-        (changed(series=[{"arrivals": [5]}]), "entry 0 is 5, not a time and a count"),
-        (changed(min_containers="one"), "min_containers is 'one'"),
-        (changed(policy="psychic"), "no policy 'psychic'"),
+        ("{", "not an export"),
+        ('{"timestamps": [1, 2]}', 'no field named "timestamps"'),
+        ('{"series": [{"arrivals": {"at": ["now"]}}]}', "now"),
     ],
 )
-def test_what_is_wrong_with_a_record_is_said(raw: Any, problem: str) -> None:
-    with pytest.raises(InvalidError) as caught:
-        recorded.parse(raw, "export.json")
+def test_what_is_wrong_with_an_export_is_said(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(text)
+    with pytest.raises(InvalidError, match=r"export\.json: not an export") as caught:
+        recorded.read(path)
     assert problem in str(caught.value)
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="cannot read"):
         recorded.read(tmp_path / "missing.json")
-    path = tmp_path / "export.json"
-    path.write_text("{")
-    with pytest.raises(InvalidError, match=r"export\.json: not JSON"):
-        recorded.read(path)
+
+
+def test_a_level_or_policy_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(InvalidError, match="hot"):
+        recorded.levels_of(record(levels={"hot": {}}))
+    with pytest.raises(InvalidError, match="no figures of level 'none'"):
+        trace(record(levels={"warm": {}}))
+    with pytest.raises(InvalidError, match="no policy 'psychic'"):
+        recorded.in_force(record(settings={"policy": "psychic"}))
 
 
 def test_a_function_that_nothing_is_recorded_of_is_an_error() -> None:
     with pytest.raises(InvalidError, match=r"nothing has been recorded of shop\.embed"):
-        recorded.trace_of(recorded.parse(changed(series=[]), "answer"))
+        trace(record(series=[]))

@@ -11,16 +11,17 @@ from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
 from rekindle.bench.tune.settings import Setting, candidates
 from rekindle.bench.tune.simulator import Simulation
 from rekindle.controller import policies
-from rekindle.controller.policies import REGISTRY, PoolSettings, Prices
+from rekindle.controller.policies import REGISTRY
+from rekindle.controller.policies.policy import PoolSettings, Prices
 from rekindle.exception import InvalidError
 from tests.bench.tune.traces import SNAPSHOT, plain, trace
 
 _TRACE = trace([(0.0, 0.1)], plain(1.0))
-_OUTCOME = outcome("", Simulation(_TRACE, policies.make("fixed")).run(), Prices())
+_OUTCOME = outcome(Simulation(_TRACE, policies.make("fixed")).run(), Prices())
 
 
 def tried(name: str, cost: float, p95_ms: float, **setting: Any) -> Tried:
-    made = replace(_OUTCOME, setting=name, cost=cost, p95_ms=p95_ms)
+    made = replace(_OUTCOME, cost=cost, p95_ms=p95_ms)
     return Tried(Setting("fixed", {"name": name}, **setting), made, 0.1)
 
 
@@ -54,7 +55,7 @@ def test_the_cheapest_that_meets_the_target_is_recommended_and_it_says_why() -> 
     assert chosen.meets_target
     assert "cheapest of 3 settings (of 4)" in chosen.why
     assert "50% less than now, which gives 450 ms" in chosen.why
-    assert "(late) is late: 900 ms" in chosen.why
+    assert "(fixed name=late) is late: 900 ms" in chosen.why
 
 
 def test_where_none_meets_the_target_the_nearest_is_named_and_it_says_so() -> None:

@@ -8,9 +8,9 @@ from rekindle.bench.tune import plot
 from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
 from rekindle.bench.tune.settings import candidates
-from rekindle.bench.tune.table import as_json, markdown, table
+from rekindle.bench.tune.table import as_json, rows, table
 from rekindle.controller import policies
-from rekindle.controller.policies import Prices
+from rekindle.controller.policies.policy import Prices
 from rekindle.exception import InvalidError
 from tests.bench.tune.traces import SNAPSHOT, plain, trace
 
@@ -25,17 +25,19 @@ def all_tried(gpus: float = 0.0) -> list[Tried]:
     return try_all(made, settings, Prices(), Node())
 
 
-_TRIED = all_tried()
+@pytest.fixture(scope="module")
+def tried() -> list[Tried]:
+    return all_tried()
 
 
-def test_the_table_has_a_row_for_each_setting_cheapest_first() -> None:
+def test_the_table_has_a_row_for_each_setting_cheapest_first(tried: list[Tried]) -> None:
     console = Console(width=200, file=io.StringIO(), record=True)
-    front = pareto(_TRIED, 95)
-    console.print(table(_TRIED, front, title="what was tried"))
+    front = pareto(tried, 95)
+    console.print(table(tried, front, title="what was tried"))
     text = console.export_text()
     assert "what was tried" in text
     places = [
-        text.index(" " + one.label + " ") for one in sorted(_TRIED, key=lambda t: t.outcome.cost)
+        text.index(" " + one.label + " ") for one in sorted(tried, key=lambda t: t.outcome.cost)
     ]
     assert places == sorted(places)
     assert text.count("•") == len(front)
@@ -44,15 +46,14 @@ def test_the_table_has_a_row_for_each_setting_cheapest_first() -> None:
 
 
 def test_gpus_are_shown_where_there_are_some() -> None:
-    text = markdown(all_tried(gpus=1.0), [])
-    assert "| GPU·h |" in text.splitlines()[0]
-    rows = text.splitlines()
-    assert len({line.count("|") for line in rows}) == 1
+    headings, *cells = rows(all_tried(gpus=1.0), [], even=False)
+    assert "GPU·h" in headings
+    assert {len(row) for row in cells} == {len(headings)}
 
 
-def test_the_json_has_every_figure_of_the_table() -> None:
-    entries = as_json(_TRIED, pareto(_TRIED, 95))
-    assert len(entries) == len(_TRIED)
+def test_the_json_has_every_figure_of_the_table(tried: list[Tried]) -> None:
+    entries = as_json(tried, pareto(tried, 95))
+    assert len(entries) == len(tried)
     for entry in entries:
         assert entry["calls"] == 300
         assert entry["cold"] + entry["restored"] + entry["forked"] + entry["warm"] == 300
@@ -62,16 +63,18 @@ def test_the_json_has_every_figure_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_the_plot_is_a_picture_with_names_on_its_points(tmp_path: Path, suffix: str) -> None:
+def test_the_plot_is_a_picture_with_names_on_its_points(
+    tmp_path: Path, suffix: str, tried: list[Tried]
+) -> None:
     path = tmp_path / "plots" / f"tune{suffix}"
     plot.save(
-        _TRIED,
-        pareto(_TRIED, 95),
+        tried,
+        pareto(tried, 95),
         path,
         title="what was tried",
         percentile=95,
         target_ms=100.0,
-        chosen=recommend(_TRIED, target_ms=100.0, percentile=95),
+        chosen=recommend(tried, target_ms=100.0, percentile=95),
         note="prices",
     )
     data = path.read_bytes()

@@ -11,7 +11,7 @@ from rekindle.bench.tune.pools import Node, SimPool
 from rekindle.bench.tune.simulator import Simulation
 from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.controller import policies
-from rekindle.controller.policies import GIB, Policy, PoolSettings, Prices
+from rekindle.controller.policies.policy import GIB, Policy, PoolSettings, Prices
 from rekindle.exception import InvalidError
 from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import Figures, Level
@@ -166,7 +166,7 @@ def test_memory_is_held_by_runners_and_by_what_lies_below_them() -> None:
     # One runner from 0 (0.3 s to restore, 10 s to run, kept for 60 s), then cached until 1000.
     made = trace([(0.0, 10.0)], SNAPSHOT, duration_s=1000.0)
     simulation = run(made, policies.make("fixed", keep_s=60.0, rest="cached"))
-    found = outcome("", simulation, Prices())
+    found = outcome(simulation, Prices())
     lived = 0.3 + 10 + 60
     # Resting cached, its pages are read in at once, and stay.
     expected = (lived * 50 + (1000 - 0.28) * 300) * MIB / GIB / 3600
@@ -178,7 +178,7 @@ def test_memory_is_held_by_runners_and_by_what_lies_below_them() -> None:
 
 def test_gpus_are_held_by_runners_from_the_beginning_of_their_start() -> None:
     made = trace([(0.0, 2.0)], plain(30.0, gpus=2.0), duration_s=100.0)
-    found = outcome("", run(made, policies.make("fixed", keep_s=8.0)), Prices(gpu_hour=3.0))
+    found = outcome(run(made, policies.make("fixed", keep_s=8.0)), Prices(gpu_hour=3.0))
     assert found.gpu_hours * 3600 == pytest.approx(2 * (30 + 2 + 8), rel=1e-3)
     assert found.cost == pytest.approx(
         found.gpu_hours * 3.0
@@ -294,16 +294,14 @@ def test_levels_without_warm_or_cold_and_a_max_of_0_are_refused() -> None:
 def test_percentiles_count_every_call_and_evenly_every_function() -> None:
     functions = [TracedFunction(label=name, levels=plain(1.0)) for name in ("hot", "rare")]
     arrivals = [(0.0 + i, 0, 0.001) for i in range(1000)] + [(500.5, 1, 0.001)]
-    found = outcome("", run(in_memory(functions, arrivals), policies.make("fixed")), Prices())
+    found = outcome(run(in_memory(functions, arrivals), policies.make("fixed")), Prices())
     assert found.calls == 1001
     assert found.at(99) == 0.0
-    assert found.at(99, even=True) == pytest.approx(1000.0)
+    assert found.even_p99_ms == pytest.approx(1000.0)
     assert found.mean_ms == pytest.approx(1000 * 2 / 1001, rel=0.01)
 
 
 def test_the_same_trace_gives_the_same_figures_again() -> None:
     made: Any = trace([(3.0 * i, 0.5) for i in range(200)], SNAPSHOT)
-    one, other = (
-        outcome("", run(made, policies.make("snapshot-aware")), Prices()) for _ in range(2)
-    )
+    one, other = (outcome(run(made, policies.make("snapshot-aware")), Prices()) for _ in range(2))
     assert one == other

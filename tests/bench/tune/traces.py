@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
-from rekindle.controller.policies import PoolSettings
+from rekindle.controller.policies.policy import PoolSettings
 from rekindle.wire.pools import Figures, Level
 
 MIB = 1024 * 1024

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from rekindle.controller.metrics import reasons
+from rekindle.controller.metrics import starts
 from rekindle.controller.metrics.histogram import BOUNDS, Histogram
 from rekindle.controller.metrics.metrics import Metrics
 from rekindle.controller.metrics.recent import Recent
 from rekindle.controller.metrics.series import KEPT_S, OTHERS, Book
-from rekindle.controller.metrics.settings import MetricsSettings, parse_address
+from rekindle.controller.nodes.agentnews import news_of
+from rekindle.controller.settings import Settings, parse_address
 from rekindle.controller.state import Agent, App, Function, State
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
@@ -84,7 +85,7 @@ def test_series_of_a_closed_app_go_after_a_while_and_come_back_with_it() -> None
 
 
 def test_every_result_is_counted_and_one_of_a_message_speaks_for_its_phases() -> None:
-    metrics = Metrics(state_with("f"), MetricsSettings())
+    metrics = Metrics(state_with("f"), Settings())
     metrics.completed("fu-f", pb.SUCCESS, 40)
     metrics.completed("fu-f", pb.FAILURE)
     metrics.results(done(40))
@@ -104,7 +105,7 @@ def test_results_that_were_not_looked_at_weigh_with_the_next_that_is(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("rekindle.controller.metrics.metrics.time.monotonic", lambda: clock[0])
-    metrics = Metrics(state_with("f"), MetricsSettings())
+    metrics = Metrics(state_with("f"), Settings())
     for _ in range(2000):
         metrics.results(done())
     [series] = list(metrics.book)
@@ -117,7 +118,7 @@ def test_results_that_were_not_looked_at_weigh_with_the_next_that_is(
 
 def test_nothing_is_kept_of_functions_that_are_not_open() -> None:
     state = state_with("f")
-    metrics = Metrics(state, MetricsSettings())
+    metrics = Metrics(state, Settings())
     metrics.completed("fu-gone", pb.SUCCESS)
     metrics.results(pb.Done(function_id="fu-gone", indexes=[0], results=[b""]))
     assert list(metrics.book) == []
@@ -137,11 +138,11 @@ def start(number: int, **more: Any) -> pb.RunnerStart:
 def beat(metrics: Metrics, agent: Agent, **stats: Any) -> None:
     """A heartbeat of an agent."""
     agent.stats = pb.NodeStats(**stats)
-    metrics.heartbeat(agent)
+    metrics.heartbeat(agent, news_of(agent))
 
 
 def test_starts_are_counted_once_however_often_they_are_told() -> None:
-    metrics = Metrics(state_with("f"), MetricsSettings())
+    metrics = Metrics(state_with("f"), Settings())
     agent = Agent("ag-1", "host", 1, True, 4, 12)
     beat(metrics, agent, starts=[start(1), start(2)])
     beat(metrics, agent, starts=[start(1), start(2), start(3, strategy="cold")])
@@ -155,7 +156,7 @@ def test_starts_are_counted_once_however_often_they_are_told() -> None:
 
 
 def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
-    metrics = Metrics(state_with("f"), MetricsSettings())
+    metrics = Metrics(state_with("f"), Settings())
     agent = Agent("ag-1", "host", 1, True, 4, 12)
     notes = ["restore passed over: snapshot sn-1: pages-1.img has 3 bytes, is truncated"]
     beat(
@@ -172,7 +173,7 @@ def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
 
 
 def test_direct_calls_are_counted_by_what_is_new_of_their_totals() -> None:
-    metrics = Metrics(state_with("f"), MetricsSettings())
+    metrics = Metrics(state_with("f"), Settings())
     agent, other = (Agent(name, "host", 1, True, 4, 12) for name in ("ag-1", "ag-2"))
     beat(metrics, agent, direct={"fu-f": pb.DirectCalls(calls=10, busy_s=1.0)})
     beat(metrics, agent, direct={"fu-f": pb.DirectCalls(calls=30, busy_s=1.2)})
@@ -186,9 +187,9 @@ def test_direct_calls_are_counted_by_what_is_new_of_their_totals() -> None:
 
 
 def test_reasons_fall_into_few_classes() -> None:
-    assert reasons.class_of("startup_timeout=3 s") == "timeout"
-    assert reasons.class_of("snapshot sn-1: kernel changed") == "foreign"
-    assert reasons.class_of("something nobody thought of") == "other"
+    assert starts.class_of("startup_timeout=3 s") == "timeout"
+    assert starts.class_of("snapshot sn-1: kernel changed") == "foreign"
+    assert starts.class_of("something nobody thought of") == "other"
 
 
 def test_the_last_minute_of_a_function() -> None:
@@ -227,4 +228,4 @@ def test_a_wrong_setting_is_named() -> None:
         with pytest.raises(InvalidError, match="host:port"):
             parse_address(text)
     with pytest.raises(InvalidError, match="REKINDLE_METRICS_FUNCTIONS"):
-        MetricsSettings.from_environ({"REKINDLE_METRICS_FUNCTIONS": "-1"})
+        Settings.from_environ({"REKINDLE_METRICS_FUNCTIONS": "-1"})

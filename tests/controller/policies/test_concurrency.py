@@ -1,7 +1,7 @@
 import pytest
 
 from rekindle.controller import policies
-from rekindle.controller.policies import PoolView, Sizer
+from rekindle.controller.policies.policy import PoolView, Sizer
 from rekindle.wire.pools import Level, PoolPlan
 from tests.controller.policies.views import view
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rekindle.controller.policies import Prices
 from rekindle.controller.policies.cost_model import (
     Option,
     best_schedule,
@@ -14,6 +13,7 @@ from rekindle.controller.policies.cost_model import (
     options,
 )
 from rekindle.controller.policies.idle_times import IdleTimes, Segment
+from rekindle.controller.policies.policy import Prices
 from rekindle.wire.pools import Figures, Level, Rest
 from tests.controller.policies.views import MIB, PLAIN, SNAPSHOT
 

@@ -7,7 +7,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from rekindle.controller import policies
-from rekindle.controller.policies import PoolSettings
+from rekindle.controller.policies.policy import PoolSettings
 from rekindle.exception import InvalidError
 from rekindle.wire.messages import plan_message, plan_of
 from rekindle.wire.pools import Level

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rekindle.controller import policies
-from rekindle.controller.policies import PoolSettings, Sizer
+from rekindle.controller.policies.policy import PoolSettings, Sizer
 from rekindle.controller.policies.snapshot_aware import runners_for
 from rekindle.wire.pools import Figures, Level, PoolPlan
 from tests.controller.policies.views import MIB, PLAIN, SNAPSHOT, view

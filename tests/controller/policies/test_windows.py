@@ -1,5 +1,5 @@
 from rekindle.controller import policies
-from rekindle.controller.policies import PoolSettings
+from rekindle.controller.policies.policy import PoolSettings
 from rekindle.wire.pools import Level
 from tests.controller.policies.views import PLAIN, SNAPSHOT, view
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rekindle.controller.policies import PoolSettings, PoolView
+from rekindle.controller.policies.policy import PoolSettings, PoolView
 from rekindle.wire.pools import Figures, Level
 
 MIB = 1024 * 1024

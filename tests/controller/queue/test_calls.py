@@ -241,7 +241,7 @@ async def test_a_payload_over_the_limit_is_refused_with_the_limit() -> None:
 async def test_a_large_payload_arrives_whole(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared) as agent:
         _, [function_id] = await client.register("app", spec())
-        payload = b"0123456789abcdef" * (2 * 1024 * 1024)  # 32 MiB
+        payload = b"0123456789abcdef" * (768 * 1024)  # 12 MiB, beyond every default limit
         call = client.invoke(function_id, payload)
         assign = await agent.assigned.get()
         await agent.done(assign, assign.inputs[0].payload)
@@ -295,7 +295,7 @@ async def test_a_busy_function_does_not_starve_another(shared: Instance) -> None
     async with Client(shared) as client, FakeAgent(shared, max_runners=2) as agent:
         app_id, [busy, quiet] = await client.register("app", spec("busy"), spec("quiet"))
         await client.submit(busy, dict.fromkeys(range(50), b""))
-        call = client.invoke(quiet)
+        call_id = await client.submit(quiet, {0: b""})  # it waits before any of the other is done
         served = 0
         while True:
             assign = await agent.assigned.get()
@@ -303,7 +303,7 @@ async def test_a_busy_function_does_not_starve_another(shared: Instance) -> None
             served += 1
             if assign.function_id == quiet:
                 break
-        assert (await call).status == pb.SUCCESS
+        assert [one.status for one in await client.results(call_id)] == [pb.SUCCESS]
         assert served < 30  # it did not wait for the queue of the other
         await client.call("CloseApp", pb.CloseAppRequest(app_id=app_id))
 

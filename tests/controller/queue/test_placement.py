@@ -30,15 +30,14 @@ class AgentStub:
     held: dict[str, int] = field(default_factory=dict)
     warm: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def room(self) -> int:
+    def room(self, depth: int = 0) -> int:
         return self.max_runners + self.prefetch - sum(self.held.values())
 
     @property
     def load(self) -> float:
         return sum(self.held.values()) / self.max_runners
 
-    def holds(self, function_id: str) -> int:
+    def holds(self, function_id: str, depth: int = 0) -> int:
         return self.held.get(function_id, 0)
 
     def warmth(self, function_id: str) -> int:
@@ -71,7 +70,7 @@ LIMIT = st.none() | st.integers(1, 20)
 
 def may_take(agent: AgentStub, limit: int | None) -> bool:
     """Whether an agent may be given one more input of f."""
-    return agent.room > 0 and agent.holds("f") < share(agent.max_runners, limit)
+    return agent.room() > 0 and agent.holds("f") < share(agent.max_runners, limit)
 
 
 @given(AGENTS, LIMIT)

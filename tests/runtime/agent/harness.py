@@ -26,6 +26,7 @@ from rekindle.wire.phases import durations_ms, now_ns
 from rekindle.wire.pickling import dumps
 from rekindle.wire.serialization import deserialize, serialize
 from rekindle.wire.spec import FunctionSpec
+from tests.processes import descendants
 
 #: Generous: a hang is a failure, a slow machine is not.
 PATIENCE_S = 90.0
@@ -277,6 +278,26 @@ class Harness:
         return self.node.inventory.pools[(function_id, "")].revision
 
 
+class Gate:
+    """Holds inputs up until it is opened: a FIFO, whose path they open for reading."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = str(directory / f"gate-{uuid.uuid4().hex}")
+        os.mkfifo(self.path)
+        self._fd = -1
+
+    def open(self) -> None:
+        """Let go who waits; who comes later does not wait."""
+        self._fd = os.open(self.path, os.O_RDWR)
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
 @asynccontextmanager
 async def running_node(home: Path, **settings: Any) -> AsyncIterator[Harness]:
     """A node under ``home``; when it ends, nothing of it may be left."""
@@ -303,10 +324,9 @@ def run(home: Path, scenario: Callable[[Harness], Awaitable[None]], **settings: 
             await scenario(harness)
 
     # Other tests' fixtures may keep processes of their own.
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    before = descendants()
     asyncio.run(main())
-    left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
-    _gone, left = psutil.wait_procs(left, timeout=10)
+    _gone, left = psutil.wait_procs(descendants() - before, timeout=60)
     assert not left, f"processes left: {left}"
     assert not _mounts_below(home), "mounts left"
     assert not list((home / "instance").iterdir()), "files left in the instance directory"

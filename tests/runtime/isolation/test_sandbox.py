@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from rekindle.runtime.isolation.sandbox import JobExit, Spawner
+from rekindle.runtime.isolation.sandbox import JobExit, Sandbox, Spawner
 
 LOOK = """
 import os, socket, sys
@@ -97,7 +99,7 @@ def test_killing_a_sandbox_kills_all_that_runs_in_it(tmp_path: Path) -> None:
         processes = init.children(recursive=True)
         sandbox.kill()
         assert (await job).status == -signal.SIGKILL
-        _gone, alive = await asyncio.to_thread(psutil.wait_procs, processes, 10)
+        _gone, alive = await asyncio.to_thread(psutil.wait_procs, processes, 60)
         assert not alive
 
     with_spawner(tmp_path, scenario)
@@ -132,5 +134,20 @@ def test_nothing_outlives_an_owner_that_is_killed(tmp_path: Path) -> None:
         owner.wait()
         if owner.stdout:
             owner.stdout.close()
-    _gone, alive = psutil.wait_procs(everything, timeout=10)
+    _gone, alive = psutil.wait_procs(everything, timeout=60)
     assert not alive
+
+
+def test_what_an_init_reported_last_counts_though_its_end_is_seen_first() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        sandbox = Sandbox(-1, ours)
+        job = sandbox.run(["/bin/true"], env={})
+        with theirs:
+            name = json.loads(theirs.recv(1 << 16))["job"]
+            theirs.send(json.dumps({"job": name, "pid": 2, "status": 3}).encode())
+        sandbox.ended(0)
+        assert await job == JobExit(3)
+
+    asyncio.run(main())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.runtime.runner import unique
-from rekindle.runtime.runner.unique import elf, native, objects, packages, standard
+from rekindle.runtime.runner.unique import elf, modules, native, objects
 
 
 def test_a_function_that_a_wheel_hides_is_found_in_its_file() -> None:
@@ -138,8 +138,9 @@ def test_a_step_that_fails_is_a_reason_and_is_not_taken_again(
         raise RuntimeError("sealed")
 
     monkeypatch.setattr(uuid_utils, "reseed_rng", refuse)
-    monkeypatch.setattr(standard, "_RENEWERS", {})  # this process keeps its own
-    assert any(step.what == "uuid_utils" for step in packages.steps())
+    # This process keeps its own generators.
+    monkeypatch.setattr(modules, "_RENEWERS", {"uuid_utils": modules._uuid_utils})
+    assert any(step.what == "uuid_utils" for step in modules.steps())
     assert unique.prepare() == [
         "the random numbers of uuid_utils would repeat in every runner (RuntimeError: sealed)"
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import xxhash
 
 from rekindle.snapshot.criu import Criu
 from rekindle.snapshot.mapped.areas import PAGE_BYTES
@@ -89,8 +90,8 @@ def _pages(pid: int) -> dict[int, bytes]:
                 except OSError:  # beyond the end of a file: nobody can read that
                     break
                 for position in range(0, len(block), PAGE_BYTES):
-                    page = hashlib.blake2b(block[position : position + PAGE_BYTES], digest_size=8)
-                    found[at + position] = rights.encode() + page.digest()
+                    page = xxhash.xxh3_64_digest(block[position : position + PAGE_BYTES])
+                    found[at + position] = rights.encode() + page
                 at += len(block)
     return found
 

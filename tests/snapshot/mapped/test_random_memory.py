@@ -18,8 +18,8 @@ from tests.snapshot.mapped.memory_program import Area, program
 
 pytestmark = [pytest.mark.criu, pytest.mark.slow]
 
-#: More of them make a longer search: REKINDLE_MEMORY_EXAMPLES=500, say.
-_EXAMPLES = int(os.environ.get("REKINDLE_MEMORY_EXAMPLES", "15"))
+#: Of a search that takes long. More of them make a longer one: REKINDLE_MEMORY_EXAMPLES=500, say.
+_EXAMPLES = int(os.environ.get("REKINDLE_MEMORY_EXAMPLES", "60"))
 _MOST_PAGES = 96
 
 _KINDS = [
@@ -45,18 +45,37 @@ def _areas(draw: st.DrawFn) -> Area:
     return Area(kind, pages, draw(st.booleans()), tuple(steps))
 
 
-@settings(
-    max_examples=_EXAMPLES,
-    deadline=None,
-    database=None,
-    print_blob=True,
-    phases=[Phase.explicit, Phase.generate],  # each example is three restores: not shrunk
-    suppress_health_check=list(HealthCheck),
-)
-@given(st.lists(_areas(), min_size=1, max_size=12), st.booleans())
+#: Each example is three restores: not shrunk.
+_SETTINGS = {
+    "deadline": None,
+    "database": None,
+    "print_blob": True,
+    "phases": [Phase.explicit, Phase.generate],
+    "suppress_health_check": list(HealthCheck),
+}
+_RECIPES = st.lists(_areas(), min_size=1, max_size=12)
+_both_layouts = pytest.mark.parametrize("laid_out", [False, True], ids=["in place", "laid out"])
+
+
+@_both_layouts
+@settings(max_examples=3, **_SETTINGS)
+@given(recipe=_RECIPES)
 def test_every_byte_is_the_same_and_no_write_reaches_another_copy(
     criu: Criu, recipe: list[Area], laid_out: bool
 ) -> None:
+    _check(criu, recipe, laid_out)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@_both_layouts
+@settings(max_examples=_EXAMPLES, derandomize=False, **_SETTINGS)
+@given(recipe=_RECIPES)
+def test_the_same_of_many_more(criu: Criu, recipe: list[Area], laid_out: bool) -> None:
+    _check(criu, recipe, laid_out)
+
+
+def _check(criu: Criu, recipe: list[Area], laid_out: bool) -> None:
     limits = Limits(min_run_pages=2, in_place_areas=1 if laid_out else 1000, sparse_gain=0)
     with (
         pytest.MonkeyPatch.context() as patch,

@@ -10,8 +10,8 @@ import pytest
 
 from rekindle.exception import SnapshotInvalidError
 from rekindle.snapshot.mapped import areas, imagefile
-from rekindle.snapshot.mapped.areas import PAGE_BYTES
-from rekindle.snapshot.mapped.rewrite import Limits, NotMappableError, Rewritten, rewrite
+from rekindle.snapshot.mapped.areas import PAGE_BYTES, NotMappableError
+from rekindle.snapshot.mapped.rewrite import Limits, Rewritten, rewrite
 from tests.snapshot.mapped import images
 from tests.snapshot.mapped.images import at, file_vma, pages, regular_file, vma
 

@@ -6,11 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from rekindle.exception import InternalFailure
-from rekindle.wire.frames import Header
 from rekindle.wire.phases import Strategy
-
-#: The payloads of a slice take no more than this, unless it is one input alone.
-MAX_SLICE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +104,3 @@ class Slice:
     started_for: int | None = None
     #: Inputs of it that have ended.
     taken: int = 0
-
-
-def frame(number: int, inputs: list[Assignment]) -> tuple[Header, list[bytes]]:
-    """The order that hands a slice to its runner: header, and body in pieces."""
-    first = inputs[0]
-    payloads = [one.payload for one in inputs]
-    header: Header = {
-        "op": "inputs",
-        "slice": number,
-        "call_id": first.order.call_id,
-        "method": first.method,
-        "depth": first.order.depth,
-        "indexes": [one.index for one in inputs],
-        "sizes": [len(payload) for payload in payloads],
-    }
-    return header, payloads

@@ -18,6 +18,7 @@ from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.wire import blobs
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
+from rekindle.wire.messages import refuse_too_large
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +34,6 @@ def unfetched(one: Assignment, error: Error) -> pb.Result:
     result.status = pb.INTERNAL
     result.message = f"the arguments could not be fetched: {error}"
     return result
-
-
-def _refuse(result: pb.Result, size: int, limit: int) -> None:
-    """As the controller does with one that travels inline."""
-    result.ClearField("data")
-    if result.status != pb.SUCCESS:
-        return  # an exception: its type, its text and its traceback come home
-    result.status = pb.FAILURE
-    result.error_type = "rekindle.exception.RequestSizeError"
-    result.message = (
-        f"the result is {size / 2**20:.1f} MiB, over the limit of {limit / 2**20:.1f} MiB "
-        f"({size} > {limit} bytes); pass large data by file, or raise REKINDLE_MAX_PAYLOAD_BYTES "
-        f"where the instance is started"
-    )
-    result.traceback = ""
 
 
 class Blobs:
@@ -130,10 +116,9 @@ class Blobs:
                     batch.results[at] = result.SerializeToString()
 
     async def _put(self, result: pb.Result) -> None:
-        data = result.data
-        if len(data) > self.limit:
-            _refuse(result, len(data), self.limit)
+        if refuse_too_large(result, self.limit):  # as the controller does with one that is inline
             return
+        data = result.data
 
         def put() -> str:
             key = blobs.new_key(result.call_id, result.index, data)
@@ -145,7 +130,7 @@ class Blobs:
         except Error as error:
             log.error("result lost", extra=kv(call=result.call_id, reason=error))
             result.status = pb.INTERNAL
-            result.error_type = f"{type(error).__module__}.{type(error).__qualname__}"
+            result.error_type = outcome.type_name(type(error))
             result.message = f"the input ran, but its result could not be kept: {error}"
             result.traceback = ""
         result.ClearField("data")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order
 from rekindle.wire import rekindle_pb2 as pb
@@ -22,16 +23,16 @@ MAX_UNCONFIRMED = 16_384
 _MESSAGE_BYTES = 1 << 20
 
 
+@dataclass(eq=False)
 class InFlight:
     """By call, then by index."""
 
-    def __init__(self, release: Callable[[Assignment], None] = lambda one: None) -> None:
-        #: For each input whose payload came from the blob store, once it is needed no more.
-        self._release = release
-        self.calls: dict[str, dict[int, Assignment]] = {}
-        self.unconfirmed = 0
-        self.unconfirmed_bytes = 0
-        self.inputs = 0
+    #: For each input whose payload came from the blob store, once it is needed no more.
+    _release: Callable[[Assignment], None] = lambda one: None
+    calls: dict[str, dict[int, Assignment]] = field(default_factory=dict)
+    unconfirmed: int = 0
+    unconfirmed_bytes: int = 0
+    inputs: int = 0
 
     @property
     def full(self) -> bool:

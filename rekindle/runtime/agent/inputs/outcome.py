@@ -13,9 +13,8 @@ from rekindle.wire.frames import Header
 class UserCodeFailed(Exception):  # an outcome, not an error of ours
     """The import or a hook of the user raised; carries what the caller is to get."""
 
-    def __init__(self, stage: str, header: Header, data: bytes) -> None:
+    def __init__(self, header: Header, data: bytes) -> None:
         super().__init__(f"{header['error_type']}: {header['message']}")
-        self.stage = stage
         self.header = header
         self.data = data
 

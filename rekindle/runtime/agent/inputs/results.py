@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.blobs import Blobs
 from rekindle.runtime.agent.inputs.inflight import InFlight
-from rekindle.runtime.agent.inputs.outcome import Outcomes
+from rekindle.runtime.agent.inputs.outcome import Outcomes, of_one
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -16,14 +17,14 @@ from rekindle.wire.logs import kv
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Results:
     """Sends what became of inputs; large results go into the blob store before."""
 
-    def __init__(self, in_flight: InFlight, blobs: Blobs, uplink: Uplink) -> None:
-        self._in_flight = in_flight
-        self._blobs = blobs
-        self._uplink = uplink
-        self._tasks = BackgroundTasks()
+    _in_flight: InFlight
+    _blobs: Blobs
+    _uplink: Uplink
+    _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
 
     def may_run(self) -> bool:
         """Whether inputs may be run: no, while too many results are unconfirmed."""
@@ -35,6 +36,10 @@ class Results:
             self._tasks.spawn(self._put_aside(outcomes))
         else:
             self._send(outcomes)
+
+    def one(self, assignment: Assignment, result: pb.Result) -> None:
+        """An input has its result."""
+        self.done(of_one(assignment, result))
 
     async def _put_aside(self, outcomes: Outcomes) -> None:
         await self._blobs.put_aside(outcomes)

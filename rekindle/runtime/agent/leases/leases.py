@@ -30,7 +30,6 @@ from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.recent import Recent
-from rekindle.runtime.agent.runners.output import Line
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.direct_frames import WELCOME
@@ -151,7 +150,7 @@ class Leases:
     def _mark(self, lease: Lease, call_id: str) -> None:
         """Have the log show that all lines of a call, or of the start, have come."""
         lease.runner.output.drain()
-        line = Line("mark", "", False, now_ns())
+        line = pb.LogLine(stream="mark", at_ns=now_ns())
         lease.pool.starter.on_line(line, lease.runner.id, call_id)
 
     # ---- clients ---------------------------------------------------------------------------

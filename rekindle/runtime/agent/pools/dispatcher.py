@@ -14,22 +14,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.inputs import outcome
-from rekindle.runtime.agent.inputs.assignment import (
-    MAX_SLICE_BYTES,
-    Assignment,
-    AssignmentState,
-    Cancel,
-    Slice,
-    frame,
-)
+from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Cancel, Slice
 from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.pools import runner_monitor
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
-from rekindle.runtime.agent.pools.pace import MAX_SLICE, Pace
+from rekindle.runtime.agent.pools.pace import MAX_SLICE, MAX_SLICE_BYTES, Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
@@ -47,31 +41,23 @@ _CLOSED = "the app was closed before the input could run to its end"
 _NOT_RUN = "the app was closed before the input could run"
 
 
+@dataclass(eq=False)
 class InputDispatcher:
-    """See the module. ``publish`` takes what happens; ``results`` what becomes of inputs."""
+    """See the module."""
 
-    def __init__(
-        self,
-        spec: FunctionSpec,
-        runners: RunnerSet,
-        results: Results,
-        publish: Callable[[Event], None],
-    ) -> None:
-        self._label = f"{spec.app_name}.{spec.name}"
-        self._timeout_s = spec.timeout_s
-        #: A runner serves one input alone.
-        self._single_use = spec.single_use_containers
-        self._runners = runners
-        self._results = results
-        self._publish = publish
-        self.waiting: deque[Assignment] = deque()
-        self.pace = Pace()
-        self.closed = False
-        self._suspects: set[Assignment] = set()
-        #: Runner id -> set when it has ended its slice; of runners that are to run one input.
-        self._alone: dict[str, asyncio.Event] = {}
-        self._tasks = BackgroundTasks()
-        self._timer: asyncio.TimerHandle | None = None
+    _spec: FunctionSpec
+    _runners: RunnerSet
+    _results: Results
+    #: Takes what happens.
+    _publish: Callable[[Event], None]
+    waiting: deque[Assignment] = field(default_factory=deque)
+    pace: Pace = field(default_factory=Pace)
+    closed: bool = False
+    _suspects: set[Assignment] = field(default_factory=set)
+    #: Runner id -> set when it has ended its slice; of runners that are to run one input.
+    _alone: dict[str, asyncio.Event] = field(default_factory=dict)
+    _tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
+    _timer: asyncio.TimerHandle | None = None
 
     # ---- from the node -------------------------------------------------------------------------
 
@@ -79,7 +65,7 @@ class InputDispatcher:
         """Inputs of one order wait from now on, those of a call in their order."""
         if self.closed:
             for one in inputs:
-                self._results.done(outcome.of_one(one, outcome.cancelled(one, _NOT_RUN)))
+                self._results.one(one, outcome.cancelled(one, _NOT_RUN))
             return
         last, first = (self.waiting[-1] if self.waiting else inputs[0]), inputs[0]
         overtaken = first.order.call_id == last.order.call_id and first.index < last.index
@@ -125,7 +111,7 @@ class InputDispatcher:
         """Give the inputs that wait longest a result without running them."""
         for _ in range(min(count, len(self.waiting))):
             one = self.waiting.popleft()
-            self._results.done(outcome.of_one(one, make(one)))
+            self._results.one(one, make(one))
 
     def close(self) -> None:
         """What waits, and what comes from now on, is cancelled."""
@@ -174,7 +160,12 @@ class InputDispatcher:
         return (
             len(runner.slices) == 1
             and self.pace.ahead
-            and not (self._single_use or runner.private or runner.recalled_at or runner.dying)
+            and not (
+                self._spec.single_use_containers
+                or runner.private
+                or runner.recalled_at
+                or runner.dying
+            )
             and runner.waits_at < 0
             and not (runner.slices[0].order.suspect or self.waiting[0].order.suspect)
             # Of one call only, so that it is known which one a runner prints for.
@@ -186,7 +177,7 @@ class InputDispatcher:
         waiting = self.waiting
         first = waiting.popleft()
         piece, size = [first], len(first.payload)
-        alone = self._single_use or first.order.suspect
+        alone = self._spec.single_use_containers or first.order.suspect
         most = 1 if alone else self.pace.slice_size(len(waiting) + 1, takers)
         call_id, method = first.order.call_id, first.method
         while waiting and len(piece) < min(most, MAX_SLICE):
@@ -229,8 +220,17 @@ class InputDispatcher:
             one.move(AssignmentState.HANDED)
             one.runner_id = runner.id
         runner.hand(piece)
+        payloads = [one.payload for one in inputs]
+        header: Header = {
+            "op": "inputs",
+            "slice": piece.number,
+            "call_id": first.order.call_id,
+            "method": first.method,
+            "depth": first.order.depth,
+            "indexes": [one.index for one in inputs],
+            "sizes": [len(payload) for payload in payloads],
+        }
         with contextlib.suppress(FrameError):  # its end is reported next, and gives them back
-            header, payloads = frame(piece.number, inputs)
             runner.channel.send(header, payloads)
         self._look_soon()
 
@@ -239,7 +239,8 @@ class InputDispatcher:
     def take_results(self, runner: Runner, header: Header, body: bytes) -> None:
         """A frame of results of a runner's oldest slice."""
         # What an input printed goes before its result.
-        runner.output.drain(runs_on=not header["last"])
+        runs_on = not header["last"] or len(runner.slices) > 1
+        runner.output.drain(runs_on=runs_on)
         piece, spent = runner.slices[0], False
         if header["slice"] != piece.number:
             log.error("out of step, runner %s", runner.id)
@@ -252,11 +253,11 @@ class InputDispatcher:
         self.put_back(piece.left.values())
         if not runner.slices and not runner.dying:
             runner.recalled_at = 0.0
-            runner.rest()
+            runner.move(RunnerState.IDLE)
         if not runner.slices:
             if (ended := self._alone.pop(runner.id, None)) is not None:
                 ended.set()
-            elif self._single_use:
+            elif self._spec.single_use_containers:
                 runner.private = spent = True
         self._publish(SliceEnded(runner, piece.number == 1, spent))
         self._dispatch_to(runner)
@@ -293,7 +294,7 @@ class InputDispatcher:
                 continue  # the controller has given it up
             if self.closed or one.cancel is not Cancel.NO:
                 words = _CLOSED if self.closed else _CANCELLED
-                self._results.done(outcome.of_one(one, outcome.cancelled(one, words)))
+                self._results.one(one, outcome.cancelled(one, words))
             else:
                 one.move(AssignmentState.WAITING)
                 again.append(one)
@@ -342,11 +343,11 @@ class InputDispatcher:
         one.runner_id = ""
         if self.closed or one.cancel is not Cancel.NO:
             words = _CLOSED if self.closed else "the input was cancelled, and its runner ended"
-            self._results.done(outcome.of_one(one, outcome.cancelled(one, words)))
+            self._results.one(one, outcome.cancelled(one, words))
             return False
         if runner.kill_for is not one:
             return True
-        self._results.done(timed_out(runner, one, self._label, self._timeout_s))
+        self._results.done(timed_out(runner, one, self._spec))
         return False
 
     # ---- runners that are looked at ------------------------------------------------------------
@@ -369,7 +370,7 @@ class InputDispatcher:
 
     def _look_at(self, runner: Runner, now: float) -> float:
         """For how long its input has been running."""
-        look = runner_monitor.look_at(runner, now, self._timeout_s, self.pace.slow_s)
+        look = runner_monitor.look_at(runner, now, self._spec.timeout_s, self.pace.slow_s)
         if look.relieve is not None:
             self._relieve(runner, look.relieve)
         return look.running_s

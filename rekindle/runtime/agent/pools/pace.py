@@ -15,6 +15,8 @@ SLICE_S = 0.005
 DEEP_SLICE_S = 0.05
 #: ...and never more inputs than this.
 MAX_SLICE = 128
+#: The payloads of a slice take no more than this, unless it is one input alone.
+MAX_SLICE_BYTES = 1 << 20
 #: What rekindle itself takes for an input in a runner.
 OVERHEAD_S = 15e-6
 #: Inputs longer than this are handed over when their runner is free, not ahead: the round trip is

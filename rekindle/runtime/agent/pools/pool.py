@@ -61,7 +61,7 @@ class Pool:
     agenda: Agenda
     results: Results
     history: History
-    exit_grace_s: float = 30.0
+    exit_grace_s: float
     backoff: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:
@@ -203,12 +203,13 @@ class Pool:
         """An idle runner for one client's direct calls, at this depth; None when there is none."""
         runner = self.runners.last_used() if self.runners.may_run(depth) else None
         if runner is not None:
-            runner.lend()
+            runner.move(RunnerState.LENT)
+            runner.lent += 1
         return runner
 
     def take_back(self, runner: Runner, used: float) -> None:
         """A lent runner, last called at ``used`` (monotonic seconds), is the pool's again."""
-        runner.rest()
+        runner.move(RunnerState.IDLE)
         runner.idle_since = used
         self.sizing.called(used)
         self.changed()
@@ -304,7 +305,7 @@ class Pool:
         """Stop an idle runner; False when it is not idle any more."""
         if runner.state is not RunnerState.IDLE or runner.id not in self.runners:
             return False
-        runner.retire()
+        runner.move(RunnerState.STOPPING)
         del self.runners[runner.id]  # at once: its place is given away
         self._tasks.spawn(runner.stop(self.exit_grace_s))
         return True

@@ -10,6 +10,7 @@ from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.finished import Ending, Finished, read_failure
 from rekindle.wire.phases import Phase, Strategy, now_ns
+from rekindle.wire.spec import FunctionSpec
 
 _QUEUE, _LOAD, _EXECUTE = Phase.QUEUE.value, Phase.LOAD_INPUT.value, Phase.EXECUTE.value
 
@@ -73,7 +74,7 @@ class SliceOutcomes(Outcomes):
         return result
 
 
-def timed_out(runner: Runner, one: Assignment, label: str, timeout_s: float) -> Outcomes:
+def timed_out(runner: Runner, one: Assignment, spec: FunctionSpec) -> Outcomes:
     """It ran longer than it may; its runner was killed."""
     piece = next(piece for piece in runner.slices if one.index in piece.left)
     result = _begin(runner, piece, one, piece.handed_ns)
@@ -81,11 +82,11 @@ def timed_out(runner: Runner, one: Assignment, label: str, timeout_s: float) -> 
     result.status = pb.TIMEOUT
     result.error_type = outcome.type_name(exception.FunctionTimeoutError)
     result.message = (
-        f"{label} ran longer than timeout={timeout_s:g} s and was stopped; "
-        "give the function a longer timeout if it needs one"
+        f"{spec.app_name}.{spec.name} ran longer than timeout={spec.timeout_s:g} s and was "
+        "stopped; give the function a longer timeout if it needs one"
     )
     outcomes = outcome.of_one(one, result)
-    outcomes.execute_ns = int(timeout_s * 1e9)
+    outcomes.execute_ns = int(spec.timeout_s * 1e9)
     return outcomes
 
 

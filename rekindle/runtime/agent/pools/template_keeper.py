@@ -51,19 +51,20 @@ class TemplateKeeper:
         Also in place of one that was booted: its own memory is free then, and forks are quicker.
         ``level``: what is to be held below the runners.
         """
-        revision = self.revision
-        snapshot = revision.tracker.snapshot
-        if (
-            snapshot is None
-            or revision.restoring
-            or level not in (Level.BOOTED, Level.MAPPED)
-            or revision.has_best_template()
-            or snapshot.manifest.fork_unsafe
-            or revision.fork_unsafe
-            or not memory_to_spare()
-        ):
-            return
-        self.keep_template()
+        wanted = level in (Level.BOOTED, Level.MAPPED) and not self.revision.has_best_template()
+        if wanted and self.may_keep_template():
+            self.keep_template()
+
+    def may_keep_template(self) -> bool:
+        """Whether a template can be restored now, and the node has memory for it."""
+        revision, snapshot = self.revision, self.revision.tracker.snapshot
+        return (
+            snapshot is not None
+            and not revision.restoring
+            and not snapshot.manifest.fork_unsafe
+            and not revision.fork_unsafe
+            and _memory_to_spare()
+        )
 
     def keep_template(self) -> None:
         """Restore the template, to fork from, in the background."""
@@ -79,7 +80,7 @@ class TemplateKeeper:
             self.revision.restoring = False
 
 
-def memory_to_spare() -> bool:
+def _memory_to_spare() -> bool:
     """Whether the node may keep a template that no one has asked for yet."""
     memory = psutil.virtual_memory()
     return bool(memory.available > _SPARE_MEMORY * memory.total)

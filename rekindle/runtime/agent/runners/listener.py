@@ -100,17 +100,12 @@ async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
     return data
 
 
-class RunnerListener:
+class RunnerListener(UnixListener):
     """Where templates and runners report, by a one-time token that the agent handed out."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path, self._take)
         self._expected: dict[str, asyncio.Future[Channel]] = {}
-        self._listener = UnixListener(path, self._take)
-
-    def open(self) -> None:
-        """Listen."""
-        self._listener.open()
 
     def expect(self) -> tuple[str, asyncio.Future[Channel]]:
         """A token to hand out, and the channel of the process that will say it."""
@@ -122,7 +117,7 @@ class RunnerListener:
 
     async def close(self) -> None:
         """Stop listening: what is expected does not come any more."""
-        await self._listener.close()
+        await super().close()
         for future in list(self._expected.values()):
             if not future.done():
                 future.set_exception(StartError("the agent is stopping"))

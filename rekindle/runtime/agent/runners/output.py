@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 
@@ -15,20 +15,10 @@ _CHUNK_BYTES = 1 << 16
 MAX_LINE_BYTES = 1 << 16
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line that a process wrote."""
-
-    stream: str  # "stdout" | "stderr" | "system"
-    text: str
-    partial: bool  # no newline followed (yet)
-    at_ns: int
-
-
 class Output:
-    """Two pipes. ``write_fds`` go to the process; lines come to ``on_line``."""
+    """Two pipes. ``write_fds`` go to the process; lines come to ``on_line``, which knows whose."""
 
-    def __init__(self, on_line: Callable[[Line], None]) -> None:
+    def __init__(self, on_line: Callable[[pb.LogLine], None]) -> None:
         self._on_line = on_line
         #: Where to say what was taken, once its runner has one.
         self.page: RunnerPage | None = None
@@ -52,7 +42,7 @@ class Output:
         """Whether the process has its copies of the write ends."""
         return self.write_fds[0] < 0
 
-    def redirect(self, on_line: Callable[[Line], None]) -> None:
+    def redirect(self, on_line: Callable[[pb.LogLine], None]) -> None:
         """Give lines to another from now on."""
         self._on_line = on_line
 
@@ -129,7 +119,8 @@ class Output:
     def _emit(self, fd: int, line: bytes, *, partial: bool) -> None:
         self.lines += 1
         text = line.decode("utf-8", "replace")
-        self._on_line(Line(self._streams[fd], text, partial, now_ns()))
+        stream = self._streams[fd]
+        self._on_line(pb.LogLine(stream=stream, text=text, partial=partial, at_ns=now_ns()))
 
     def _close_one(self, fd: int) -> None:
         if fd in self._streams:

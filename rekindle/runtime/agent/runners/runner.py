@@ -70,7 +70,7 @@ class LastWords:
 
 @dataclass
 class Runner:
-    """One runner. Only ``_move`` changes its state."""
+    """One runner. Only ``move`` changes its state."""
 
     id: str
     strategy: Strategy
@@ -115,7 +115,8 @@ class Runner:
     cancel_token: int = 0
     cancel_at: float = 0.0
 
-    def _move(self, to: RunnerState) -> None:
+    def move(self, to: RunnerState) -> None:
+        """Change the state. Raises InternalFailure for a step that must not happen."""
         if to not in _MOVES[self.state]:
             raise InternalFailure(f"runner {self.id} cannot go from {self.state} to {to}")
         self.state = to
@@ -151,10 +152,10 @@ class Runner:
         if header["op"] == "start_failed":
             self.marks.extend((name, at) for name, at in header["marks"])
             self.kill("start failed")
-            raise UserCodeFailed(header["stage"], header, data)
+            raise UserCodeFailed(header, data)
         self.marks.extend((name, at) for name, at in header["marks"])
         self.ready_ns = now_ns()
-        self._move(RunnerState.IDLE)
+        self.move(RunnerState.IDLE)
         self.channel.subscribe(self._on_frame, self.lost)
 
     def _on_frame(self, header: Header, body: bytes) -> None:
@@ -167,26 +168,13 @@ class Runner:
     def hand(self, piece: Slice) -> None:
         """Note a slice that it is sent. Raises InternalFailure where it can run none."""
         if self.state is not RunnerState.BUSY:
-            self._move(RunnerState.BUSY)
+            self.move(RunnerState.BUSY)
         self.slices.append(piece)
-
-    def rest(self) -> None:
-        """It has ended all that it was handed, or its client has let go of it."""
-        self._move(RunnerState.IDLE)
-
-    def lend(self) -> None:
-        """Give it to a client for direct calls."""
-        self._move(RunnerState.LENT)
-        self.lent += 1
-
-    def retire(self) -> None:
-        """It gets nothing any more; ``stop`` follows."""
-        self._move(RunnerState.STOPPING)
 
     async def stop(self, grace_s: float) -> None:
         """Let the exit hooks run where it has nothing to do, then end it."""
         if self.state is RunnerState.IDLE:
-            self.retire()
+            self.move(RunnerState.STOPPING)
         if self.state is RunnerState.STOPPING:
             stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -221,7 +209,7 @@ class Runner:
     def _end(self) -> None:
         self.dying = True
         self.channel.drain()
-        self._move(RunnerState.GONE)
+        self.move(RunnerState.GONE)
         self.channel.close()
         # The page before the output: what a finished input printed goes before its result.
         began_ns = self.page.began_ns

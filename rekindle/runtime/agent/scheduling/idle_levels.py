@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.pools.template_keeper import memory_to_spare
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot import residency, workingset
@@ -87,17 +86,9 @@ class IdleLevels:
         """Restore the template, where there is none, so that the next runner is forked."""
         now = time.monotonic()
         pool = next((p for p in pools if p.sizing.ordered), None)
-        if pool is None or now < held.not_before or not memory_to_spare():
+        if pool is None or now < held.not_before or live(pool.revision):
             return
-        revision = pool.revision
-        snapshot = revision.tracker.snapshot
-        if (
-            snapshot is None
-            or snapshot.manifest.fork_unsafe
-            or revision.fork_unsafe
-            or revision.restoring
-            or live(revision)
-        ):
+        if not pool.keeper.may_keep_template():
             return
         held.not_before = now + NOT_AGAIN_S
         pool.keeper.keep_template()

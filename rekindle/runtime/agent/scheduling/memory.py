@@ -54,8 +54,8 @@ class _Reading:
 class Memory:
     """What was measured last."""
 
-    runners: dict[str, _Reading] = field(default_factory=dict)
-    templates: dict[str, _Reading] = field(default_factory=dict)
+    #: By the id of a runner or a template.
+    readings: dict[str, _Reading] = field(default_factory=dict)
     #: Snapshot key -> bytes of it in the page cache.
     cached: dict[str, int] = field(default_factory=dict)
     #: Of those, snapshots that no process of this node maps.
@@ -65,34 +65,33 @@ class Memory:
     passes: int = 0
     _store_at: float = -1e9
 
+    def share(self, process_id: str) -> Share | None:
+        """Of a runner or a template; None where it was not measured yet."""
+        reading = self.readings.get(process_id)
+        return reading.share if reading is not None else None
+
     def runner_share(self, pool: Pool, runner: Runner) -> Share:
         """Of a runner; what its siblings hold where it was not measured yet."""
-        reading = self.runners.get(runner.id)
-        return reading.share if reading is not None else self.usual_runner(pool)
+        return self.share(runner.id) or self.usual_runner(pool)
 
     def usual_runner(self, pool: Pool) -> Share:
         """Of a runner of this pool, by the largest that was measured."""
-        known = [self.runners[r].share for r in pool.runners if r in self.runners]
+        known = [share for runner_id in pool.runners if (share := self.share(runner_id))]
         return max(known, key=lambda share: share.private, default=Share())
 
     def idle_runner(self, pool: Pool) -> Share | None:
         """The middle one of its idle runners that have served; None when none was measured."""
-        known = sorted(
-            self.runners[runner.id].share
-            for runner in pool.runners.values()
-            if runner.id in self.runners and runner.state is RunnerState.IDLE
-        )
+        idle = [r.id for r in pool.runners.values() if r.state is RunnerState.IDLE]
+        known = sorted(share for runner_id in idle if (share := self.share(runner_id)))
         return known[len(known) // 2] if known else None
 
     def template_share(self, template: LiveTemplate) -> Share:
         """Of a template; zeros where it was not measured yet."""
-        reading = self.templates.get(template.id)
-        return reading.share if reading is not None else Share()
+        return self.share(template.id) or Share()
 
     def total(self) -> Share:
         """Of all processes."""
-        readings = [*self.runners.values(), *self.templates.values()]
-        return Share(*map(sum, zip(*(r.share for r in readings), strict=True)))
+        return Share(*map(sum, zip(*(one.share for one in self.readings.values()), strict=True)))
 
     def cached_bytes(self) -> int:
         """Of all snapshots, in the page cache."""
@@ -107,44 +106,33 @@ class Memory:
     async def measure(self, inventory: Inventory) -> None:
         """One look at everything that may have changed."""
         now = time.monotonic()
-        live_runners = {r.id: r for r in inventory.runners() if r.state is not RunnerState.GONE}
-        live_templates = {
-            r.template.id: r.template
-            for r in inventory.revisions.values()
-            if r.template is not None and live(r)
+        there: dict[str, tuple[int, int]] = {  # process id, and inputs that it has served
+            runner.id: (runner.channel.pid, runner.inputs_done)
+            for runner in inventory.runners()
+            if runner.state is not RunnerState.GONE
         }
-        for kept, there in ((self.runners, live_runners), (self.templates, live_templates)):
-            for gone in kept.keys() - there.keys():
-                del kept[gone]
-        due = [
-            (self.runners, runner.id, runner.channel.pid, runner.inputs_done)
-            for runner in live_runners.values()
-            if _due(self.runners.get(runner.id), runner.inputs_done, now)
-        ]
-        due += [
-            (self.templates, template.id, template.channel.pid, 0)
-            for template in live_templates.values()
-            if _due(self.templates.get(template.id), 0, now)
-        ]
-        snapshots = {
-            revision.tracker.snapshot.key: revision.tracker.snapshot.images
-            for revision in inventory.revisions.values()
-            if revision.tracker.snapshot is not None
+        in_use = {id(pool.revision) for pool in inventory.pools.values() if pool.runners}
+        snapshots: dict[str, Path] = {}
+        used: set[str] = set()
+        for revision in inventory.revisions.values():
+            template, snapshot = revision.template, revision.tracker.snapshot
+            if template is not None and live(revision):
+                there[template.id] = (template.channel.pid, 0)
+            if snapshot is not None:
+                snapshots[snapshot.key] = snapshot.images
+                if live(revision) or id(revision) in in_use:
+                    used.add(snapshot.key)
+        self.readings = {name: one for name, one in self.readings.items() if name in there}
+        due = {
+            name: (pid, inputs)
+            for name, (pid, inputs) in there.items()
+            if _due(self.readings.get(name), inputs, now)
         }
-        used = {
-            pool.revision.tracker.snapshot.key
-            for pool in inventory.pools.values()
-            if pool.runners and pool.revision.tracker.snapshot is not None
-        } | {
-            revision.tracker.snapshot.key
-            for revision in inventory.revisions.values()
-            if live(revision) and revision.tracker.snapshot is not None
-        }
-        pids = [pid for _, _, pid, _ in due]
+        pids = [pid for pid, _ in due.values()]
         shares, cached = await asyncio.to_thread(_read, pids, snapshots)
-        for (kept, name, _, inputs), share in zip(due, shares, strict=True):
+        for (name, (_, inputs)), share in zip(due.items(), shares, strict=True):
             if share is not None:
-                kept[name] = _Reading(share, now, inputs)
+                self.readings[name] = _Reading(share, now, inputs)
         self.cached, self.unmapped = cached, set(snapshots) - used
         if now - self._store_at > STALE_S:
             self._store_at = now

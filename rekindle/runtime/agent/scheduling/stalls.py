@@ -8,6 +8,8 @@ this node than it may have: then it is an error, which ends the wait of its call
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from rekindle.exception import CallDepthError
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
@@ -17,13 +19,13 @@ from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 _LOOKS = 2
 
 
+@dataclass(eq=False)
 class Stalls:
     """Looks for pools that are stuck; called now and then."""
 
-    def __init__(self, inventory: Inventory, max_waiting_runners: int) -> None:
-        self._inventory = inventory
-        self._max_waiting = max_waiting_runners
-        self._seen: dict[int, int] = {}
+    _inventory: Inventory
+    _max_waiting: int
+    _seen: dict[int, int] = field(default_factory=dict)
 
     def look(self) -> None:
         """Help pools whose inputs no runner will come to."""

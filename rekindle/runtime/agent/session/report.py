@@ -16,11 +16,11 @@ from rekindle.wire.phases import now_ns
 def stats(node: Node) -> pb.NodeStats:
     """Runners, templates, snapshots and memory."""
     now = time.monotonic()
-    machine = psutil.virtual_memory()
+    machine, memory = psutil.virtual_memory(), node.budget.memory
     return pb.NodeStats(
         pid=os.getpid(),
         max_runners=node.context.settings.max_runners,
-        criu=node.context.criu.version_text if node.context.criu else "",
+        criu=node.context.criu.version if node.context.criu else "",
         direct=node.leases.stats(),
         in_flight=node.in_flight.running,
         unconfirmed=node.in_flight.unconfirmed,
@@ -39,7 +39,7 @@ def stats(node: Node) -> pb.NodeStats:
                 pid=runner.channel.pid,
                 idle_s=round(now - runner.idle_since, 1) if runner.state.value == "idle" else 0,
                 age_s=round((now_ns() - runner.began_ns) / 1e9, 1),
-                pss_bytes=_measured_pss(node, runner.id),
+                pss_bytes=share.pss if (share := memory.share(runner.id)) else 0,
             )
             for pool in node.inventory.pools.values()
             for runner in pool.runners.values()
@@ -83,15 +83,9 @@ def stats(node: Node) -> pb.NodeStats:
         ],
         memory=report(node.budget),
         evictions=node.budget.counts,
-        held=report_pools(node.inventory, node.budget.memory),
+        held=report_pools(node.inventory, memory),
         starts=node.history.news(),
         runners_lost=node.history.runners_lost(),
         restores={one: pb.RestoreSteps(**steps) for one, steps in node.context.restores.items()},
         measured_pss_bytes=node.history.measured_pss,
     )
-
-
-def _measured_pss(node: Node, runner_id: str) -> int:
-    """Zero where it was not measured yet."""
-    reading = node.budget.memory.runners.get(runner_id)
-    return reading.share.pss if reading is not None else 0

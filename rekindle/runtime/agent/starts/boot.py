@@ -159,7 +159,7 @@ async def _load(
         )
     clock.extend((name, at) for name, at in message["marks"])
     if message["op"] == "start_failed":
-        raise UserCodeFailed(message["stage"], message, data)
+        raise UserCodeFailed(message, data)
     return Booted(sandbox, channel, status_of(job), message)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from rekindle.exception import SnapshotCreateError, StartError
 from rekindle.linux import processes
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
-from rekindle.runtime.agent.runners.output import Line, Output
+from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts.boot import FIRST_PID, boot, template_of
 from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.starts.revision import Revision
@@ -24,7 +24,8 @@ from rekindle.snapshot import command, diagnose
 from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
 from rekindle.snapshot.store import Snapshot
-from rekindle.wire.phases import PhaseClock, now_ns
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.phases import PhaseClock
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ async def _boot_parked(context: NodeContext, revision: Revision) -> LiveTemplate
     return template_of(booted)
 
 
-def _ignore_line(_line: Line) -> None:
+def _ignore_line(_line: pb.LogLine) -> None:
     """The second boot of a template prints nothing that the first has not."""
 
 
@@ -136,20 +137,15 @@ async def _dump(
     )
     tracker.making_step, tracker.making_dir = "writing memory", draft.images
     try:
-        monotonic_ns, realtime_ns = time.monotonic_ns(), now_ns()
+        started = time.monotonic()
         async with asyncio.timeout(DUMP_TIMEOUT_S):
             ended = await template.sandbox.run(
-                command.dump_argv(
-                    context.criu,
-                    pid=pid,
-                    images_dir=draft.images,
-                    leave_running=False,
-                ),
+                command.dump_argv(context.criu, pid=pid, images_dir=draft.images),
                 env=criu_environment(),
                 run_dir=context.spawner.feature_cache_dir,
                 nice=NICENESS,
             )
-        dump_ms = (now_ns() - realtime_ns) / 1e6
+        dump_ms = (time.monotonic() - started) * 1e3
         if ended.status != 0:
             raise SnapshotCreateError(await asyncio.to_thread(_explain, draft, ended.in_words()))
         manifest = Manifest(
@@ -158,11 +154,8 @@ async def _dump(
             function=revision.spec.name,
             ingredients=tracker.ingredients,
             created=time.time(),
-            criu_version=context.criu.version_text,
             control_pipe=control_pipe,
             pid=pid,
-            monotonic_ns=monotonic_ns,
-            realtime_ns=realtime_ns,
             dump_ms=dump_ms,
             threads=threads,
             fork_unsafe=template.fork_unsafe,

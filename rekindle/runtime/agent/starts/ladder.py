@@ -17,16 +17,16 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.runtime.agent.runners.channel import Channel
-from rekindle.runtime.agent.runners.output import Line, Output
-from rekindle.runtime.agent.runners.runner import Runner, kill_process
+from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
-from rekindle.runtime.agent.starts.template import LiveTemplate, new_id
+from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
@@ -45,7 +45,7 @@ class Starter:
     #: Secrets alone, which a process that is never frozen has while it imports its modules.
     secrets: Mapping[str, str]
     #: A line that a runner wrote: (line, runner id, call id).
-    on_line: Callable[[Line, str, str], None]
+    on_line: Callable[[pb.LogLine, str, str], None]
     #: A note to the app's user.
     say: Callable[[str], None]
     _first: bool = True
@@ -58,29 +58,38 @@ class Starter:
         """
         clock = PhaseClock(began_ns)
         if forced is not None:
-            if forced in (Strategy.FORK, Strategy.RESTORE):
-                await self._look_for_snapshot(clock, [])
-            try:
-                return await self._by(forced, clock, forced=True)
-            except (StartError, SnapshotError, RunnerLostError) as error:
-                if isinstance(error, StrategyUnavailableError):
-                    raise
-                raise StrategyUnavailableError(f"{forced}: {error}") from error
+            return await self._start_forced(forced, clock)
         notes: list[str] = []
         await self._look_for_snapshot(clock, notes)
-        for strategy in (Strategy.FORK, Strategy.RESTORE):
-            if not await self._open(strategy):
+        revision, runner = self.revision, None
+        for strategy, start, possible in (
+            (Strategy.FORK, self._fork, revision.live_template),
+            (Strategy.RESTORE, self._restore, lambda: revision.tracker.snapshot),
+        ):
+            if possible() is None:
                 continue
             try:
-                runner = await self._by(strategy, clock, forced=False)
+                runner = await start(clock)
+                break
             except (StartError, SnapshotError, RunnerLostError) as error:
                 self._passed_over(notes, strategy, str(error))
-                continue
-            runner.notes = notes + runner.notes
-            return runner
-        runner = await self._by(Strategy.COLD, clock, forced=False)
-        runner.notes = notes + runner.notes
+        if runner is None:
+            runner = await self._cold(clock)
+        runner.notes = notes
         return runner
+
+    async def _start_forced(self, strategy: Strategy, clock: PhaseClock) -> Runner:
+        if strategy is Strategy.WARM:
+            raise StrategyUnavailableError("warm: no idle runner is there")
+        try:
+            if strategy is Strategy.COLD:
+                return await self._boot_runner(clock, park=False)
+            await self._look_for_snapshot(clock, [])
+            return await (self._fork if strategy is Strategy.FORK else self._restore)(clock)
+        except StrategyUnavailableError:
+            raise
+        except (StartError, SnapshotError, RunnerLostError) as error:
+            raise StrategyUnavailableError(f"{strategy}: {error}") from error
 
     async def _look_for_snapshot(self, clock: PhaseClock, notes: list[str]) -> None:
         if not self.revision.snapshots_enabled:
@@ -98,28 +107,11 @@ class Starter:
             elif tracker.state is SnapshotState.ABSENT and tracker.refused:
                 self._passed_over(notes, Strategy.RESTORE, tracker.reason)
 
-    async def _open(self, strategy: Strategy) -> bool:
-        """Whether a step can be tried at all."""
-        if not self.revision.snapshots_enabled:
-            return False
-        if strategy is Strategy.FORK:
-            return self.revision.live_template() is not None
-        return self.revision.tracker.snapshot is not None
-
     def _passed_over(self, notes: list[str], strategy: Strategy, reason: str) -> None:
         note = f"{strategy} passed over: {reason}"
         notes.append(note)
         log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))
         self.say(f"{self.revision.label}: {note}")
-
-    async def _by(self, strategy: Strategy, clock: PhaseClock, *, forced: bool) -> Runner:
-        if strategy is Strategy.FORK:
-            return await self._fork(clock)
-        if strategy is Strategy.RESTORE:
-            return await self._restore(clock)
-        if strategy is Strategy.COLD:
-            return await self._cold(clock, plain=forced)
-        raise StrategyUnavailableError("warm: no idle runner is there")
 
     # ---- fork ------------------------------------------------------------------------------
 
@@ -136,19 +128,11 @@ class Starter:
         forking = asyncio.ensure_future(template.fork(self.context.listener, runner_id))
         output = self._output(runner_id)  # while the template forks
         try:
-            forked = await forking
+            process = await forking
         except BaseException:
             output.close()
             raise
-        return await self._become(
-            runner_id,
-            forked.channel,
-            forked.exit_status,
-            kill_process(forked.channel.pid, forked.exit_status),
-            clock,
-            strategy,
-            output,
-        )
+        return await self._become(runner_id, process, clock, strategy, output)
 
     # ---- restore ---------------------------------------------------------------------------
 
@@ -169,15 +153,8 @@ class Starter:
             raise
         exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         _follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
-        runner = await self._become(
-            back.id,
-            back.reported(),
-            exit_status,
-            back.sandbox.kill,
-            clock,
-            Strategy.RESTORE,
-            output,
-        )
+        process = Process(back.reported(), exit_status, back.sandbox.kill)
+        runner = await self._become(back.id, process, clock, Strategy.RESTORE, output)
         self.context.restores[runner.id] = restore_steps(clock, back.arrived_ns)
         return runner
 
@@ -210,10 +187,10 @@ class Starter:
 
     # ---- cold ------------------------------------------------------------------------------
 
-    async def _cold(self, clock: PhaseClock, *, plain: bool) -> Runner:
-        """Boot. A function with snapshots gets a template on the way, unless ``plain``."""
+    async def _cold(self, clock: PhaseClock) -> Runner:
+        """Boot. A function with snapshots gets a template on the way."""
         revision = self.revision
-        if plain or not revision.snapshots_enabled or revision.fork_unsafe:
+        if not revision.snapshots_enabled or revision.fork_unsafe:
             return await self._boot_runner(clock, park=False)
         async with revision.booting:
             if revision.live_template() is not None:
@@ -232,7 +209,7 @@ class Starter:
                 return template
             _runner_id, output, booted = await self._boot(PhaseClock(), park=True)
             template = self._template_of(booted)
-            _outputs_of_templates(template, output)
+            _close_with(template, output)
             if template.fork_unsafe:
                 self._note_unsafe(template)
                 template.sandbox.kill()
@@ -264,19 +241,12 @@ class Starter:
             template = self._template_of(booted)
             if not template.fork_unsafe:
                 self.revision.keep(template)
-                _outputs_of_templates(template, output)
+                _close_with(template, output)
                 return await self._fork_from(template, clock, Strategy.COLD)
             self._note_unsafe(template)
             await template.hand_over()
-        return await self._become(
-            runner_id,
-            booted.channel,
-            booted.exit_status,
-            booted.sandbox.kill,
-            clock,
-            Strategy.COLD,
-            output,
-        )
+        process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
+        return await self._become(runner_id, process, clock, Strategy.COLD, output)
 
     def _template_of(self, booted: Booted) -> LiveTemplate:
         template = template_of(booted)
@@ -298,9 +268,7 @@ class Starter:
     async def _become(
         self,
         runner_id: str,
-        channel: Channel,
-        exit_status: asyncio.Future[int],
-        end_process: Callable[[], None],
+        process: Process,
         clock: PhaseClock,
         strategy: Strategy,
         output: Output,
@@ -312,23 +280,16 @@ class Starter:
         order = {"op": "start", "env": {**self.runner_env, "REKINDLE_RUNNER_ID": runner_id}}
         page = RunnerPage.create()
         runner = Runner(
-            runner_id,
-            strategy,
-            channel,
-            output,
-            page,
-            exit_status,
-            end_process,
-            clock.start_ns,
-            marks=clock.marks,
+            *(runner_id, strategy, process.channel, output, page, process.exit_status),
+            *(process.end, clock.start_ns, clock.marks),
         )
         output.page = page
         output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
         try:
             if output.is_handed_over:
-                channel.send_with_fds(order, [page.fd])
+                runner.channel.send_with_fds(order, [page.fd])
             else:
-                await channel.open(order, [*output.write_fds, page.fd])
+                await runner.channel.open(order, [*output.write_fds, page.fd])
                 output.handed_over()
             page.handed_over()
             await runner.become_ready(self.revision.spec.startup_timeout_s)
@@ -348,12 +309,8 @@ def _follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]
         if which == pid and not exit_status.done():
             exit_status.set_result(status)
 
-    def all_gone(_gone: asyncio.Future[int]) -> None:
-        if not exit_status.done():
-            exit_status.set_result(-9)
-
     sandbox.on_adopted_exit(ended)
-    sandbox.gone.add_done_callback(all_gone)
+    sandbox.gone.add_done_callback(lambda _gone: ended(pid, -9))
 
 
 def restore_steps(clock: PhaseClock, arrived_ns: int) -> dict[str, float]:
@@ -370,10 +327,6 @@ def restore_steps(clock: PhaseClock, arrived_ns: int) -> dict[str, float]:
     return {name: max(0, ns) / 1e6 for name, ns in steps.items()}
 
 
-def _outputs_of_templates(template: LiveTemplate, output: Output) -> None:
+def _close_with(template: LiveTemplate, output: Output) -> None:
     """Keep reading what a template prints until it is gone."""
-
-    def close(_gone: asyncio.Future[int]) -> None:
-        output.close()
-
-    template.sandbox.gone.add_done_callback(close)
+    template.sandbox.gone.add_done_callback(lambda _gone: output.close())

@@ -143,7 +143,7 @@ def criu_environment() -> dict[str, str]:
 
 def _kept_feature_cache(criu: Criu) -> Path:
     """Where the feature cache is kept between agents: named by all that it depends on."""
-    name = hashlib.sha256(f"{machine.boot_id()} {criu.identity} {criu.binary}".encode())
+    name = hashlib.sha256(f"{machine.boot_id()} {criu.version} {criu.binary}".encode())
     return paths.home() / f"criu-features-{name.hexdigest()[:16]}"
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.listener import RunnerListener
+from rekindle.runtime.agent.runners.runner import kill_process
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.logs import kv
@@ -23,11 +24,13 @@ FORK_TIMEOUT_S = 20.0
 
 
 @dataclass
-class Forked:
-    """A forked child that reported."""
+class Process:
+    """A process that reported, and waits for its first order."""
 
     channel: Channel
     exit_status: asyncio.Future[int]
+    #: Ends it and all that it started, at once.
+    end: Callable[[], None]
 
 
 #: A child of a template: its process id in the namespace, and how it ends.
@@ -75,7 +78,7 @@ class LiveTemplate:
             self._order({"op": "prepare"})
         self._listening = asyncio.create_task(self._listen())
 
-    def fork(self, listener: RunnerListener, hostname: str) -> Awaitable[Forked]:
+    def fork(self, listener: RunnerListener, hostname: str) -> Awaitable[Process]:
         """Fork an isolated child. Raises StartError.
 
         From this call on, not from when it is awaited, the template does not retire.
@@ -83,15 +86,7 @@ class LiveTemplate:
         self._forks_under_way += 1
         return self._fork(listener, hostname)
 
-    async def _fork(self, listener: RunnerListener, hostname: str) -> Forked:
-        try:
-            return await self._fork_now(listener, hostname)
-        finally:
-            self._forks_under_way -= 1
-            if self.retired and not self._forks_under_way:
-                self._send_away()
-
-    async def _fork_now(self, listener: RunnerListener, hostname: str) -> Forked:
+    async def _fork(self, listener: RunnerListener, hostname: str) -> Process:
         token, arrival = listener.expect()
         order = {"op": "fork", "token": token, "hostname": hostname}
         try:
@@ -103,9 +98,13 @@ class LiveTemplate:
         finally:
             if not arrival.done():
                 arrival.cancel()
+            self._forks_under_way -= 1
+            if self.retired and not self._forks_under_way:
+                self._send_away()
         if arrival.cancelled():
             raise StartError(f"the forked child ended with status {exit_status.result()}")
-        return Forked(arrival.result(), exit_status)
+        channel = arrival.result()
+        return Process(channel, exit_status, kill_process(channel.pid, exit_status))
 
     async def copy(self) -> int:
         """Make a parked copy in the template's own namespaces; its process id there."""

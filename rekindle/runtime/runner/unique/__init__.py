@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rekindle.runtime.runner.unique import native, objects, packages, standard
+from rekindle.runtime.runner.unique import modules, native, objects
 from rekindle.runtime.runner.unique.step import Step
 
 _on_restore: list[Callable[[], object]] = []
@@ -43,7 +43,7 @@ def prepare() -> list[str]:
     """
     reasons = []
     _steps.clear()
-    for step in [*native.steps(), *standard.steps(), *packages.steps(), *objects.steps()]:
+    for step in [*native.steps(), *modules.steps(), *objects.steps()]:
         try:
             step.run()
         except Exception as error:  # noqa: BLE001 - whatever a library raises is the reason

@@ -49,11 +49,12 @@ def symbols(path: str, parts: Iterable[str]) -> list[Symbol]:
         tables = _tables(fd)
         if tables is None:
             return []
-        names = os.pread(fd, tables.names_bytes, tables.names_at)
+        symbols_at, symbols_bytes, names_at, names_bytes = tables
+        names = os.pread(fd, names_bytes, names_at)
         offsets = sorted({at for part in parts for at in _names_with(names, part.encode())})
         if not offsets:
             return []
-        table = os.pread(fd, tables.symbols_bytes, tables.symbols_at)
+        table = os.pread(fd, symbols_bytes, symbols_at)
         fixed = os.pread(fd, 2, 16) == _ET_EXEC
     finally:
         os.close(fd)
@@ -81,17 +82,8 @@ def _names_with(names: bytes, part: bytes) -> Iterable[int]:
         at = names.find(part, names.index(b"\0", at))
 
 
-@dataclass(frozen=True)
-class _Tables:
-    """Where the symbols and their names lie in a file."""
-
-    symbols_at: int
-    symbols_bytes: int
-    names_at: int
-    names_bytes: int
-
-
-def _tables(fd: int) -> _Tables | None:
+def _tables(fd: int) -> tuple[int, int, int, int] | None:
+    """Where the symbols and their names lie in a file: offset and size of each."""
     head = os.pread(fd, 64, 0)
     if len(head) < 64 or not head.startswith(_MAGIC):
         return None
@@ -106,5 +98,5 @@ def _tables(fd: int) -> _Tables | None:
             names = sections[section[6]]
             if names[5] > MAX_NAMES_BYTES:
                 return None
-            return _Tables(section[4], section[5], names[4], names[5])
+            return section[4], section[5], names[4], names[5]
     return None

@@ -4,8 +4,8 @@ A library is known by the symbol with which it is made to ask the system again. 
 have several of a kind: the system's, one in a wheel, one inside an extension module. So all
 mapped files are looked through, for what they export and for what they hide.
 
-Those that watch the process id, as OpenSSL does, or are told by ``fork`` (pthread_atfork) notice a
-fork but no restore, as the process id is the same in every restored copy.
+Those that watch the process id, as OpenSSL does, or that ``fork`` notifies (pthread_atfork), notice
+a fork but no restore, as the process id is the same in every restored copy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from rekindle.linux import maps
 from rekindle.runtime.runner.unique import elf
@@ -50,7 +49,7 @@ _FUNCTIONS: dict[str, Callable[[int], Callable[[], None]]] = {
     "randombytes_stir": _call,  # libsodium
 }
 #: A part of the name of a hidden function, as Rust's compiler writes it.
-#: Rust's rand to 0.8 tells its generators, those of all threads, of a fork by it.
+#: Rust's rand to 0.8 notifies its generators, those of all threads, of a fork by it.
 _FORK_HANDLER = "reseeding4fork12fork_handler"
 #: Rust's rand from 0.9 on does nothing at a fork. This is the calling thread's generator.
 _THREAD_GENERATOR = "THREAD_RNG_KEY"
@@ -59,21 +58,15 @@ _THREAD_GENERATOR = "THREAD_RNG_KEY"
 _ARROW_MADE = ("_ZGVZN5arrow", "E8seed_gen")
 
 
-@dataclass(frozen=True)
-class _Mapped:
-    path: str
-    base: int  # where its first byte lies
-
-
 def steps() -> Iterator[Step]:
     """The steps for what is mapped, each function once however many files lead to it."""
     yield Step("the C library", _libc)
     done = set()
-    for mapped in _mapped_files():
-        for what, address, run in _of_file(mapped):
+    for path, base in _mapped_files().items():
+        for what, address, run in _of_file(path, base):
             if address not in done:
                 done.add(address)
-                yield Step(f"{what} in {mapped.path}", run)
+                yield Step(f"{what} in {path}", run)
 
 
 def _libc() -> None:
@@ -83,39 +76,38 @@ def _libc() -> None:
     _linker().srand48(seed & 0xFFFFFFFF)
 
 
-def _mapped_files() -> list[_Mapped]:
-    """Files with mapped code, and where they begin."""
+def _mapped_files() -> dict[str, int]:
+    """Files with mapped code, and the address where each begins."""
     bases: dict[str, int] = {}
-    code = []
+    code: dict[str, int] = {}
     for area in maps.mappings():
-        if not area.path.startswith("/"):
+        if not area.path.startswith("/") or area.path.endswith(" (deleted)"):
             continue
         if area.offset == 0:
             bases.setdefault(area.path, area.start)
-        if "x" in area.permissions and area.path in bases and area.path not in code:
-            code.append(area.path)
-    return [_Mapped(path, bases[path]) for path in code if not path.endswith(" (deleted)")]
+        if "x" in area.permissions and area.path in bases:
+            code[area.path] = bases[area.path]
+    return code
 
 
-def _of_file(mapped: _Mapped) -> Iterator[tuple[str, int, Callable[[], None]]]:
+def _of_file(path: str, base: int) -> Iterator[tuple[str, int, Callable[[], None]]]:
     """What a file offers: in words, its address, and the step."""
-    program = mapped.path == os.path.realpath("/proc/self/exe")
-    library = _linker().dlopen(
-        None if program else os.fsencode(mapped.path), os.RTLD_NOLOAD | os.RTLD_NOW
-    )
+    program = path == os.path.realpath("/proc/self/exe")
+    name = None if program else os.fsencode(path)
+    library = _linker().dlopen(name, os.RTLD_NOLOAD | os.RTLD_NOW)
     if not library:
         return  # mapped by other means than the dynamic linker's: no library
-    for name, call in _FUNCTIONS.items():
-        exported = _linker().dlsym(library, name.encode())
+    for function, call in _FUNCTIONS.items():
+        exported = _linker().dlsym(library, function.encode())
         if exported:
-            yield name, exported, call(exported)
+            yield function, exported, call(exported)
     parts = (*_FUNCTIONS, _FORK_HANDLER, _THREAD_GENERATOR, _ARROW_MADE[1])
     try:
-        hidden = elf.symbols(mapped.path, parts)
+        hidden = elf.symbols(path, parts)
     except OSError:
         return  # replaced since it was loaded
     for symbol in hidden:
-        address = symbol.value if symbol.fixed else mapped.base + symbol.value
+        address = symbol.value if symbol.fixed else base + symbol.value
         if symbol.kind == elf.STT_FUNC and symbol.name in _FUNCTIONS:
             yield symbol.name, address, _FUNCTIONS[symbol.name](address)
         elif symbol.kind == elf.STT_FUNC and _FORK_HANDLER in symbol.name:

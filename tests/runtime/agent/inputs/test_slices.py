@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.wire import rekindle_pb2 as pb
-from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.harness import Gate, Harness, run
 
 
 class Crunch:
@@ -28,19 +28,25 @@ class Crunch:
         time.sleep(seconds)
         return value
 
-    def busy(self, value: int, seconds: float) -> int:
+    def wait(self, value: int, gate: str) -> int:
+        if gate:
+            os.close(os.open(gate, os.O_RDONLY))
+        return value
+
+    def busy(self, value: int, gate: str) -> int:
         """C code that holds the interpreter: nothing else in this process can do anything."""
         import ctypes
 
-        if seconds:
-            ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+        if gate:
+            os.close(ctypes.PyDLL(None).open(gate.encode(), os.O_RDONLY))
         return value
 
-    def where(self, value: int, seconds: float) -> tuple[int, str]:
+    def begin(self, value: int, begun: str, gate: str) -> int:
+        """Leaves its runner's name in a directory, and waits."""
         import socket
 
-        time.sleep(seconds)
-        return value, socket.gethostname()
+        open(os.path.join(begun, socket.gethostname()), "w").close()
+        return self.wait(value, gate)
 
     def odd_fails(self, value: int) -> int:
         if value % 2:
@@ -93,14 +99,22 @@ def test_quick_inputs_travel_in_slices_and_their_results_together(home: Path) ->
     run(home, scenario)
 
 
-def test_slow_inputs_are_spread_over_the_runners_one_at_a_time(home: Path) -> None:
+def test_slow_inputs_are_spread_over_the_runners_one_at_a_time(home: Path, tmp_path: Path) -> None:
     async def scenario(h: Harness) -> None:
-        crunch = h.add(Crunch, max_containers=4)
-        outcomes = await h.results(h.submit_many(crunch, "where", ((i, 0.25) for i in range(16))))
-        counts: dict[str, int] = {}
-        for outcome in outcomes:
-            counts[outcome.value[1]] = counts.get(outcome.value[1], 0) + 1
-        assert len(counts) == 4 and max(counts.values()) <= 6
+        crunch = h.add(Crunch, max_containers=4, min_containers=4)
+        h.node.open(pb.OpenFunction(function_id=crunch, app_id="ap-test"))
+        await h.uplink.until(lambda: len(h.runners(crunch)) == 4)
+        await h.results(h.submit_many(crunch, "nap", ((i, 0.06) for i in range(4))))
+        begun = tmp_path / "begun"
+        begun.mkdir()
+        with Gate(tmp_path) as gate:
+            each = ((i, str(begun), gate.path) for i in range(16))
+            keys = h.submit_many(crunch, "begin", each)
+            await h.uplink.until(lambda: len(list(begun.iterdir())) == 4)
+            assert len(h.node.inventory.pools[crunch, ""].waiting) == 12
+            gate.open()
+            outcomes = await h.results(keys)
+        assert [outcome.value for outcome in outcomes] == list(range(16))
 
     run(home, scenario)
 
@@ -119,19 +133,21 @@ def test_a_failing_input_fails_alone(home: Path) -> None:
     run(home, scenario)
 
 
-@pytest.mark.parametrize("method", ["nap", "busy"])
+@pytest.mark.parametrize("method", ["wait", "busy"])
 def test_a_slow_input_holds_up_neither_those_before_it_nor_those_behind_it(
-    home: Path, method: str
+    home: Path, tmp_path: Path, method: str
 ) -> None:
     async def scenario(h: Harness) -> None:
         crunch = h.add(Crunch, max_containers=2)
         # So many quick ones that the pool hands out large slices.
-        await h.results(h.submit_many(crunch, method, ((i, 0) for i in range(500))))
-        keys = h.submit_many(crunch, method, ((i, 5 if i == 40 else 0) for i in range(300)))
-        quick = [key for key in keys if key[1] != 40]
-        await h.results(quick)
-        assert keys[40] not in h.uplink.results
-        assert (await h.result(keys[40])).value == 40
+        await h.results(h.submit_many(crunch, method, ((i, "") for i in range(500))))
+        with Gate(tmp_path) as gate:
+            gates = ((i, gate.path if i == 40 else "") for i in range(300))
+            keys = h.submit_many(crunch, method, gates)
+            await h.results([key for key in keys if key[1] != 40])
+            assert keys[40] not in h.uplink.results
+            gate.open()
+            assert (await h.result(keys[40])).value == 40
 
     run(home, scenario)
 
@@ -191,7 +207,7 @@ def test_only_the_input_that_is_over_its_timeout_is_to_blame(home: Path) -> None
             if key[1] in (30, 31):
                 assert outcome.result.status == pb.TIMEOUT
                 assert "timeout=0.6 s" in outcome.result.message
-                assert 500 < outcome.phases["execute"] < 2000
+                assert 500 < outcome.phases["execute"] < 30_000
             else:
                 assert outcome.value == key[1]
         assert not h.uplink.returned
@@ -222,13 +238,14 @@ def test_deaths_of_runners_are_blamed_on_the_inputs_that_ran_and_no_other_is_los
 ) -> None:
     async def scenario(h: Harness) -> None:
         crunch = h.add(Crunch, max_containers=3)
-        keys = h.submit_many(crunch, "nap", ((i, 0.002) for i in range(2000)))
-        for _ in range(6):
-            await asyncio.sleep(0.1)
+        count = 1200
+        keys = h.submit_many(crunch, "nap", ((i, 0.002) for i in range(count)))
+        for kills in range(6):
+            await h.uplink.until(partial(_more_than, h, 100 * kills + 50))
             runners = await h.uplink.until(lambda: h.runners(crunch))
             os.kill(runners[0].channel.pid, signal.SIGKILL)
         await h.uplink.until(
-            lambda: len(h.uplink.results) + sum(len(r.indexes) for r in h.uplink.returned) == 2000
+            lambda: len(h.uplink.results) + sum(len(r.indexes) for r in h.uplink.returned) == count
         )
         for returned in h.uplink.returned:
             assert list(returned.indexes) == list(returned.begun)
@@ -281,7 +298,7 @@ def test_inputs_that_kill_their_runner_hold_up_no_other_and_each_answers_for_its
 ) -> None:
     async def scenario(h: Harness) -> None:
         crunch = h.add(Crunch, max_containers=1)
-        bad = h.submit_many(crunch, "die", (() for _ in range(12)))
+        bad = h.submit_many(crunch, "die", (() for _ in range(6)))
         good = h.submit_many(crunch, "same", ((i,) for i in range(50)))
         assert [one.value for one in await h.results(good)] == list(range(50))
         await h.uplink.until(lambda: len(h.uplink.returned) == len(bad))
@@ -344,7 +361,8 @@ def test_unconfirmed_results_are_bounded(home: Path, monkeypatch: pytest.MonkeyP
         crunch = h.add(Crunch, max_containers=1)
         keys = h.submit_many(crunch, "same", ((i,) for i in range(2000)))
         await h.uplink.until(lambda: h.node.in_flight.full)
-        await asyncio.sleep(0.2)
+        pool = h.node.inventory.pools[crunch, ""]
+        await h.uplink.until(lambda: not pool.runners.busy())
         # What runners had when the bound was reached may come on top of it.
         assert h.node.in_flight.unconfirmed <= 200 + 2 * 128
         while (count := len(h.uplink.results)) < 2000:

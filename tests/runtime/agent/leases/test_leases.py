@@ -465,13 +465,13 @@ def test_a_runner_that_its_client_forgets_is_taken_back_and_ends_in_its_time(
     monkeypatch.setattr(leases_room, "IDLE_S", 0.3)
 
     async def scenario(h: Harness) -> None:
-        function_id, client = await warm(h, scaledown_window_s=2)
+        function_id, client = await warm(h, scaledown_window_s=1)
         (runner,) = h.runners(function_id)
         await client.lease()
         began = time.monotonic()
         await until(lambda: runner.state is RunnerState.IDLE)
         await until(lambda: runner.state is RunnerState.GONE)
-        assert time.monotonic() - began >= 1.5
+        assert time.monotonic() - began >= 0.9
 
     run(home, scenario)
 

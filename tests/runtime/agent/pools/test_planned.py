@@ -424,16 +424,16 @@ def test_what_has_not_changed_is_not_measured_again(home: Path) -> None:
         await h.call(worker, "host")
         memory = h.node.budget.memory
         await memory.measure(h.node.inventory)
-        [first] = memory.runners.values()
+        [first] = memory.readings.values()
         await memory.measure(h.node.inventory)
-        assert list(memory.runners.values()) == [first]
+        assert list(memory.readings.values()) == [first]
         await h.call(worker, "host")
         await memory.measure(h.node.inventory)
-        assert list(memory.runners.values()) != [first]
+        assert list(memory.readings.values()) != [first]
         plan(h, worker, keep_s=0.0, rest=(Rest(Level.NONE),))
         await h.uplink.until(lambda: not h.runners(worker))
         await memory.measure(h.node.inventory)
-        assert not memory.runners
+        assert not memory.readings
         assert memory.held_bytes() == 0
 
     run(home, scenario)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from rekindle.wire import rekindle_pb2 as pb
-from tests.runtime.agent.harness import Harness, run
+from tests.runtime.agent.harness import Gate, Harness, run
 
 
 class Worker:
@@ -23,6 +23,9 @@ class Worker:
     def sleep(self, seconds: float) -> str:
         time.sleep(seconds)
         return self.pid()
+
+    def wait(self, gate: str) -> None:
+        os.close(os.open(gate, os.O_RDONLY))
 
     def crash(self) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -78,10 +81,13 @@ def test_max_containers_bounds_the_runners_and_inputs_wait_their_turn(home: Path
 
 def test_min_containers_are_started_when_the_app_opens_and_survive_idling(home: Path) -> None:
     async def scenario(h: Harness) -> None:
-        worker = h.add(Worker, min_containers=2, scaledown_window_s=0.5)
+        worker = h.add(Worker, min_containers=2, scaledown_window_s=0.3)
         h.node.open(pb.OpenFunction(function_id=worker, app_id="ap-test"))
         await h.uplink.until(lambda: len(h.runners(worker)) == 2)
-        await asyncio.sleep(1.5)
+        # One that is idle after them, and not kept: when it goes, their window is over too.
+        other = h.add(Worker, scaledown_window_s=0.3)
+        await h.call(other, "pid")
+        await h.uplink.until(lambda: not h.runners(other))
         assert len(h.runners(worker)) == 2
         assert (await h.call(worker, "pid")).strategy == "warm"
         os.kill(h.runners(worker)[0].channel.pid, signal.SIGKILL)
@@ -104,9 +110,10 @@ def test_an_idle_runner_is_stopped_after_its_window_and_its_exit_hook_runs(home:
 def test_buffer_containers_keep_an_idle_runner_ready_while_active(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         worker = h.add(Worker, buffer_containers=1)
-        key = h.submit(worker, "sleep", 1.0)
+        key = h.submit(worker, "sleep", 60)
         await h.uplink.until(lambda: len(h.runners(worker)) == 2)
         assert (await h.call(worker, "pid")).strategy == "warm"
+        h.cancel([key], kill=True)
         await h.result(key)
 
     run(home, scenario)
@@ -144,22 +151,26 @@ def test_a_full_node_stops_an_idle_runner_of_another_pool(home: Path) -> None:
 
 
 def test_a_full_node_keeps_a_runner_that_is_dearer_to_start_than_it_has_been_idle(
-    home: Path,
+    home: Path, tmp_path: Path
 ) -> None:
     async def scenario(h: Harness) -> None:
         first, second = h.add(Worker), h.add(Worker)
-        await h.results(h.submit_many(first, "sleep", [(1.0,), (1.0,)]))
+        await h.results(h.submit_many(first, "sleep", [(0.2,), (0.2,)]))
         await h.call(second, "pid")  # it had none: one is stopped for it in any case
         assert len(h.runners(first)) == len(h.runners(second)) == 1
-        dear = h.node.inventory.pools[(second, "")]
-        dear.dispatcher.pace.start_s = 600.0
-        await h.results(h.submit_many(first, "sleep", [(1.0,), (1.0,)]))
+        cheap, dear = (h.node.inventory.pools[one, ""].dispatcher.pace for one in (first, second))
+        dear.start_s = 600.0
+        cheap.start_s = 0.1  # two inputs are worth two runners
+        assert cheap.runners_for(2) == 2
+        await h.results(h.submit_many(first, "sleep", [(0.2,), (0.2,)]))
         assert len(h.runners(first)) == len(h.runners(second)) == 1
-        dear.dispatcher.pace.start_s = 1.5
-        keys = h.submit_many(first, "sleep", [(4.0,), (4.0,)])
-        await h.uplink.until(lambda: not h.runners(second) and len(h.runners(first)) == 2)
-        assert not any(key in h.uplink.results for key in keys)
-        await h.results(keys)
+        dear.start_s = 0.5
+        with Gate(tmp_path) as gate:
+            keys = h.submit_many(first, "wait", [(gate.path,), (gate.path,)])
+            await h.uplink.until(lambda: not h.runners(second) and len(h.runners(first)) == 2)
+            assert not any(key in h.uplink.results for key in keys)
+            gate.open()
+            await h.results(keys)
 
     run(home, scenario, max_runners=2)
 

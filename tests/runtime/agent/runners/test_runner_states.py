@@ -194,29 +194,29 @@ class RunnerLife(RuleBasedStateMachine):
             self.runner.slices.popleft()
             self.slices -= 1
         if not self.slices:
-            self.runner.rest()
+            self.runner.move(RunnerState.IDLE)
             self.expected = RunnerState.IDLE
 
     @rule()
     def is_lent(self) -> None:
         if self.expected is RunnerState.IDLE:
-            self.runner.lend()
+            self.runner.move(RunnerState.LENT)
             self.expected = RunnerState.LENT
         else:
             with pytest.raises(InternalFailure):
-                self.runner.lend()
+                self.runner.move(RunnerState.LENT)
 
     @precondition(lambda self: self.expected is RunnerState.LENT)
     @rule()
     def is_taken_back(self) -> None:
-        self.runner.rest()
+        self.runner.move(RunnerState.IDLE)
         self.expected = RunnerState.IDLE
 
     @precondition(lambda self: self.expected in (RunnerState.STOPPING, RunnerState.GONE))
     @rule()
     def is_not_taken_back_when_it_ends(self) -> None:
         with pytest.raises(InternalFailure):
-            self.runner.rest()
+            self.runner.move(RunnerState.IDLE)
 
     @precondition(lambda self: self.expected in ALIVE)
     @rule(n=st.integers(0, 9), known=st.booleans())
@@ -328,7 +328,7 @@ class RunnerLife(RuleBasedStateMachine):
 def test_whatever_happens_a_runner_is_in_a_legal_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runners, "_STATUS_WAIT_S", 0.01)
     RunnerLife.TestCase.settings = settings(
-        max_examples=150,
+        max_examples=60,
         stateful_step_count=25,
         deadline=None,
         derandomize=True,

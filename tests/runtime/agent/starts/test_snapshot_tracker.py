@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -105,3 +106,4 @@ class LifeOfASnapshot(RuleBasedStateMachine):
 
 
 TestLifeOfASnapshot: Any = LifeOfASnapshot.TestCase
+TestLifeOfASnapshot.settings = settings(max_examples=50, stateful_step_count=25)

@@ -41,7 +41,6 @@ class Sources:
         ssl.RAND_bytes(8)
         uuid.uuid4(), uuid.uuid1()
         tempfile.mktemp()
-        self.clock_ns = time.monotonic_ns()
 
     def torch_draws(self) -> dict[str, float]:
         if not self.has_torch:
@@ -63,22 +62,33 @@ class Sources:
             "hostname": socket.gethostname(),
         }
 
-    def clocks(self) -> tuple[int, int]:
-        return self.clock_ns, time.monotonic_ns()
-
-    def surroundings(self) -> dict[str, str | None]:
-        names = ("MY_SECRET", "MY_SETTING", "OMP_NUM_THREADS", "REKINDLE_RUNNER_ID")
-        return {name: os.environ.get(name) for name in names}
-
-    def threads(self) -> int:
+    def threads(self) -> int | None:
+        if not self.has_torch:
+            return None
         import torch
 
         return int(torch.get_num_threads())
 
 
+class Surroundings:
+    """What a copy has around it."""
+
+    def load(self) -> None:
+        self.clock_ns = time.monotonic_ns()
+
+    def clocks(self) -> tuple[int, int]:
+        return self.clock_ns, time.monotonic_ns()
+
+    def environment(self) -> dict[str, str | None]:
+        names = ("MY_SECRET", "MY_SETTING", "OMP_NUM_THREADS", "REKINDLE_RUNNER_ID")
+        return {name: os.environ.get(name) for name in names}
+
+
 def test_forked_and_restored_runners_differ_in_every_source(home: Path) -> None:
+    """And PyTorch has in them the threads that it may not have in their template."""
+
     async def scenario(h: Harness) -> None:
-        sources = h.add(Sources, enable_memory_snapshot=True)
+        sources = h.add(Sources, enable_memory_snapshot=True, env={"OMP_NUM_THREADS": "3"})
         assert (await h.prepare(sources, "fork")).ok
         assert (await h.prepare(sources, "restore")).ok
         draws = [
@@ -88,6 +98,9 @@ def test_forked_and_restored_runners_differ_in_every_source(home: Path) -> None:
         for source in draws[0]:
             seen = [draw[source] for draw in draws]
             assert len(set(seen)) == len(seen), f"{source} repeats: {seen}"
+        for strategy in ("fork", "restore"):
+            threads = (await h.call(sources, "threads", strategy=strategy)).value
+            assert threads == (3 if "torch" in draws[0] else None)
 
     run(home, scenario)
 
@@ -96,16 +109,16 @@ def test_secrets_and_environment_are_in_the_runner_and_secrets_not_in_the_snapsh
     home: Path,
 ) -> None:
     async def scenario(h: Harness) -> None:
-        sources = h.add(
-            Sources,
+        here = h.add(
+            Surroundings,
             enable_memory_snapshot=True,
             secrets={"MY_SECRET": SECRET},
             env={"MY_SETTING": "on"},
         )
-        assert (await h.prepare(sources, "restore")).ok
-        await h.prepare(sources, "fork")
+        assert (await h.prepare(here, "restore")).ok
+        await h.prepare(here, "fork")
         for strategy in ("cold", "restore", "fork"):
-            outcome = await h.call(sources, "surroundings", strategy=strategy)
+            outcome = await h.call(here, "environment", strategy=strategy)
             assert outcome.value["MY_SECRET"] == SECRET
             assert outcome.value["MY_SETTING"] == "on"
             assert outcome.value["OMP_NUM_THREADS"] == os.environ.get("OMP_NUM_THREADS")
@@ -116,26 +129,13 @@ def test_secrets_and_environment_are_in_the_runner_and_secrets_not_in_the_snapsh
     run(home, scenario)
 
 
-def test_the_thread_limit_of_the_template_is_lifted_in_runners(home: Path) -> None:
-    pytest.importorskip("torch", reason="PyTorch is not installed")
-
-    async def scenario(h: Harness) -> None:
-        sources = h.add(Sources, enable_memory_snapshot=True, env={"OMP_NUM_THREADS": "3"})
-        assert (await h.prepare(sources, "fork")).ok
-        assert (await h.prepare(sources, "restore")).ok
-        for strategy in ("fork", "restore"):
-            assert (await h.call(sources, "threads", strategy=strategy)).value == 3
-
-    run(home, scenario)
-
-
 def test_the_monotonic_clock_never_runs_backwards_even_after_a_reboot(home: Path) -> None:
     ahead_ns = 500_000 * 10**9
 
     async def make(h: Harness) -> None:
-        sources = h.add(Sources, digest="same", enable_memory_snapshot=True)
-        assert (await h.prepare(sources, "restore")).ok
-        before, after = (await h.call(sources, "clocks", strategy="restore")).value
+        here = h.add(Surroundings, digest="same", enable_memory_snapshot=True)
+        assert (await h.prepare(here, "restore")).ok
+        before, after = (await h.call(here, "clocks", strategy="restore")).value
         assert before <= after
 
     def pretend_it_was_made_before_a_reboot() -> None:
@@ -153,8 +153,8 @@ def test_the_monotonic_clock_never_runs_backwards_even_after_a_reboot(home: Path
         path.write_text(manifest.to_json())
 
     async def restore(h: Harness) -> None:
-        sources = h.add(Sources, digest="same", enable_memory_snapshot=True)
-        outcome = await h.call(sources, "clocks")
+        here = h.add(Surroundings, digest="same", enable_memory_snapshot=True)
+        outcome = await h.call(here, "clocks")
         assert outcome.strategy == "restore"
         _before, after = outcome.value
         assert after >= ahead_ns

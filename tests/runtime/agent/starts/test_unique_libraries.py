@@ -180,9 +180,32 @@ class CLibrary:
         }
 
 
-@pytest.mark.parametrize("code", [OpenSSL, SQLite, Sodium, Rust, Identifiers, Objects, CLibrary])
-def test_copies_repeat_nothing(home: Path, code: type) -> None:
-    copies.assert_all_differ(copies.say(home, code, "draw"))
+LIBRARIES = (OpenSSL, SQLite, Sodium, Rust, Identifiers, Objects, CLibrary)
+
+
+class Libraries:
+    """All of these in one template."""
+
+    def load(self) -> None:
+        self.libraries = [library() for library in LIBRARIES]
+        for library in self.libraries:
+            library.load()
+
+    def draw(self) -> dict[str, Any]:
+        return {
+            f"{type(library).__name__}: {source}": drawn
+            for library in self.libraries
+            for source, drawn in library.draw().items()
+        }
+
+
+def test_copies_repeat_nothing(home: Path) -> None:
+    said = copies.say(home, Libraries, "draw")
+    for answer in copies.all_of(said):
+        assert {source.partition(":")[0] for source in answer} == {
+            library.__name__ for library in LIBRARIES
+        }
+    copies.assert_all_differ(said)
 
 
 class Polars:
@@ -263,20 +286,17 @@ class Seeded:
             float(self.state.random_sample()),
         )
 
-    def methods(self) -> tuple[str, str]:
-        return random.Random.seed.__module__, random.Random.seed.__code__.co_filename
+    def both(self) -> tuple[tuple[Any, ...], tuple[str, str]]:
+        """What they draw, and where the standard library's method comes from."""
+        method = random.Random.seed
+        return self.draw(), (method.__module__, method.__code__.co_filename)
 
 
 def test_generators_with_a_seed_are_left_alone(home: Path) -> None:
     here = Seeded()
     here.load()
-    expected = here.draw()
-    assert set(copies.all_of(copies.say(home, Seeded, "draw"))) == {expected}
-
-
-def test_the_standard_librarys_methods_are_its_own_again_in_runners(home: Path) -> None:
-    for module, path in copies.all_of(copies.say(home, Seeded, "methods")):
-        assert (module, path) == ("random", random.__file__)
+    expected = (here.draw(), ("random", random.__file__))
+    assert set(copies.all_of(copies.say(home, Seeded, "both"))) == {expected}
 
 
 class Stubborn:
