@@ -35,6 +35,11 @@ class Program:
         theirs.close()
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return int(self._process.pid)
+
+    @property
     def runs(self) -> bool:
         """Whether it has not ended."""
         return bool(self._process.is_alive())
