@@ -36,7 +36,8 @@ def read(path: Path) -> pb.RecordedReply:
 
 
 def write(record: pb.RecordedReply, path: Path) -> None:
-    """Write an export."""
+    """Write an export; its directory is made where it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = json_format.MessageToJson(record, preserving_proto_field_name=True)
     path.write_text(text + "\n", encoding="utf-8")
 

@@ -1,6 +1,6 @@
 """Everything about the sizes of pools under one name: recording, costs, settings, the scaler.
 
-Answers the requests about them. Other rooms report what happened through its methods.
+Answers the requests about them. Other packages report what happened through its methods.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How inputs are accepted from clients: a chunk at a time, durable before this room hands it on.
+"""How inputs are accepted from clients: a chunk at a time, durable before this package hands it on.
 
 A request with more inputs than a chunk may have is split. See lua/accept.lua.
 """

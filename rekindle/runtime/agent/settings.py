@@ -36,9 +36,15 @@ def passed_on_environment() -> dict[str, str]:
 
 
 def default_max_runners() -> int:
-    """Runners on this node at most, unless set: enough for work that waits, not only computes."""
-    wanted = os.environ.get("REKINDLE_MAX_RUNNERS", "")
-    return int(wanted) if wanted.isdigit() else max(8, 4 * (os.cpu_count() or 1))
+    """``$REKINDLE_MAX_RUNNERS``: runners on this node at most; unless set, enough for work that
+    waits, not only computes. Raises InvalidError for what is no positive number.
+    """
+    text = os.environ.get("REKINDLE_MAX_RUNNERS", "")
+    if not text:
+        return max(8, 4 * (os.cpu_count() or 1))
+    if not text.isdigit() or int(text) == 0:
+        raise InvalidError(f"REKINDLE_MAX_RUNNERS={text!r} must be a number, 1 or more")
+    return int(text)
 
 
 def max_waiting_runners() -> int:
