@@ -2,8 +2,8 @@
 
 It hears of arrivals and results as they happen and of the rest by heartbeats. A pool is planned
 again when something has happened to it, at most every other second, or when its policy asked to be;
-one to which nothing happens costs nothing. Agents follow a plan without asking again, so nothing
-waits for this package, and nothing stops when it does.
+one to which nothing happens is only glanced at. Agents follow a plan without asking again, so
+nothing waits for this package, and nothing stops when it does.
 """
 
 from __future__ import annotations
