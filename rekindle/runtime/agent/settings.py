@@ -42,7 +42,7 @@ def default_max_runners() -> int:
     text = os.environ.get("REKINDLE_MAX_RUNNERS", "")
     if not text:
         return max(8, 4 * (os.cpu_count() or 1))
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise InvalidError(f"REKINDLE_MAX_RUNNERS={text!r} must be a number, 1 or more")
     return int(text)
 
@@ -54,7 +54,7 @@ def max_waiting_runners() -> int:
     text = os.environ.get("REKINDLE_MAX_WAITING_RUNNERS", "")
     if not text:
         return 16 * default_max_runners()
-    if not text.isdigit():
+    if not text.isdecimal():
         raise InvalidError(f"REKINDLE_MAX_WAITING_RUNNERS={text!r} must be a number, 0 or more")
     return int(text)
 
@@ -84,7 +84,7 @@ def budget_bytes(environ: Mapping[str, str] | None = None) -> int:
     text = (os.environ if environ is None else environ).get("REKINDLE_MEMORY_BUDGET_BYTES", "")
     if not text:
         return int(DEFAULT_SHARE * _memory_limit())
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise InvalidError(
             f"REKINDLE_MEMORY_BUDGET_BYTES={text!r} is not a positive number of bytes; unset it "
             f"for {DEFAULT_SHARE:.0%} of the memory"
@@ -99,7 +99,7 @@ def _memory_limit() -> int:
         text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
     except OSError:
         return total
-    return min(total, int(text)) if text.isdigit() else total
+    return min(total, int(text)) if text.isdecimal() else total
 
 
 @dataclass(frozen=True)

@@ -174,10 +174,7 @@ class Starter:
             back.sandbox,
             channel,
             {"fork_unsafe": [], "dump_unsafe": [], "threads": []},
-            {
-                path: [item.size, item.mtime_ns]
-                for path, item in snapshot.manifest.loaded_files.items()
-            },
+            snapshot.manifest.loaded_files,
             mapped=back.mapped,
         )
         template.listen()
