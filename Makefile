@@ -62,6 +62,9 @@ test: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 soak: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "long tests"
 	@$(BIN)/python -m pytest -m soak $(ARGS)
+	$(STEP) "property tests, with other examples than in each run"
+	@$(BIN)/python -m pytest --hypothesis-profile=random $(ARGS) \
+		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
 
 lint: $(STAMPS)/lint-$(KEY)
 	$(STEP) "ruff"
