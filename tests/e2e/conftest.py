@@ -16,6 +16,13 @@ def home() -> Iterator[Home]:
         yield made
 
 
+@pytest.fixture
+def gate(home: Home) -> Iterator[Gate]:
+    """A gate that is shut."""
+    with Gate(home.root / "gate") as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def instance() -> Iterator[Home]:
     """A home with an instance that is up, one for each process that runs tests.

@@ -185,19 +185,18 @@ def main(path: str, name: str):
 @contextmanager
 def two_at_once(home: Home) -> Iterator[None]:
     """Two runs whose calls wait at a gate; afterwards it opens, and both have their values."""
-    gate = Gate(home.scripts / "gate")
-    script = home.script(MEET)
-    programs = [
-        home.start_rekindle("run", script, "--path", gate.directory, "--name", name)
-        for name in ("ann", "bob")
-    ]
-    for program in programs:
-        program.until("waiting")
-    yield
-    gate.open()
-    for program, name in zip(programs, ("ann", "bob"), strict=True):
-        assert program.end().out == f"waiting\nback: {name}\n"
-    gate.close()
+    with Gate(home.scripts / "gate") as gate:
+        script = home.script(MEET)
+        programs = [
+            home.start_rekindle("run", script, "--path", gate.directory, "--name", name)
+            for name in ("ann", "bob")
+        ]
+        for program in programs:
+            program.until("waiting")
+        yield
+        gate.open()
+        for program, name in zip(programs, ("ann", "bob"), strict=True):
+            assert program.end().out == f"waiting\nback: {name}\n"
 
 
 def test_two_runs_at_once_share_what_is_up(shared: Home) -> None:

@@ -6,18 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import home, shared, shared_gate
-from tests.e2e.harness import Gate, Home, a_shared_home
+from tests.e2e.conftest import gate, home, shared, shared_gate
+from tests.e2e.harness import Home, a_shared_home
 
 #: ``shared`` is a place in the ``instance`` of this folder.
-__all__ = ("home", "shared", "shared_gate")
-
-
-@pytest.fixture
-def gate(home: Home) -> Iterator[Gate]:
-    """A gate that is shut."""
-    with Gate(home.root / "gate") as made:
-        yield made
+__all__ = ("gate", "home", "shared", "shared_gate")
 
 
 @pytest.fixture(scope="module")
