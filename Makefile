@@ -22,7 +22,7 @@ STAMPS := $(VENV)/.stamps
 KERNEL := $(shell uname -r)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # $(call packages,NAME,EXTRAS): of the lock, or the newest. From the lock nothing is resolved, and
-# rekindle itself is put beside it without looking at what it needs.
+# rekindle itself is installed without looking at what it needs.
 packages = $(if $(NEWEST),\
 	$(PIP) install --upgrade --upgrade-strategy eager --editable "$(if $(2),.[$(2)],.)",\
 	$(PIP) install --require-hashes --no-deps --requirement dev/lock/$(1).txt)
@@ -44,7 +44,7 @@ help:
 	@echo "make format     let ruff format the code"
 	@echo "make bench      run every script in bench/ (ARGS=--quick for a short run)"
 	@echo "make doctor     say what this machine can do, and what to do where it cannot"
-	@echo "make lock       lock the packages anew (ARGS=all for the newest of all, ARGS=NAME of one)"
+	@echo "make lock       lock the packages again (ARGS=all for the newest of all, ARGS=NAME of one)"
 	@echo "make newest     run the tests with the newest packages that are allowed, in .venv-newest"
 	@echo "make clean      remove what builds, tests and runs left behind"
 	@echo "make distclean  remove that, and .venv, .venv-* with all that was set up"
@@ -62,6 +62,9 @@ test: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 soak: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "long tests"
 	@$(BIN)/python -m pytest -m soak $(ARGS)
+	$(STEP) "property tests, with other examples than in each run"
+	@$(BIN)/python -m pytest --hypothesis-profile=random $(ARGS) \
+		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
 
 lint: $(STAMPS)/lint-$(KEY)
 	$(STEP) "ruff"

@@ -13,6 +13,7 @@ import asyncio
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from lab import script
+from lab.rates import measured
 from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
 from rekindle.wire import rekindle_pb2 as pb
@@ -81,14 +83,14 @@ class InstantAgent(FakeAgent):
                 )
 
 
-def used(instance: Instance) -> tuple[float, float]:
+def used(instance: Instance) -> dict[str, float]:
     """Processor seconds of the controller and of Redis so far."""
     assert instance.controller is not None and instance.redis is not None
-    found = []
-    for process in (instance.controller, instance.redis):
+    found = {}
+    for name, process in (("controller_us", instance.controller), ("redis_us", instance.redis)):
         times = psutil.Process(process.pid).cpu_times()
-        found.append(times.user + times.system)
-    return found[0], found[1]
+        found[name] = times.user + times.system
+    return found
 
 
 async def fan_out(client: Client, function_id: str, inputs: int) -> None:
@@ -156,21 +158,7 @@ async def measure(instance: Instance, inputs: int, single: int) -> list[dict[str
             ("invoke", single, singles(client, function_id, single, "Invoke")),
             ("spawn", single, singles(client, function_id, single, "Submit")),
         ):
-            before, began = used(instance), time.perf_counter()
-            await work
-            took_s = time.perf_counter() - began
-            controller, server = (
-                1e6 * (b - a) / count for a, b in zip(before, used(instance), strict=True)
-            )
-            rows.append(
-                {
-                    "what": name,
-                    "inputs": count,
-                    "inputs_per_second": round(count / took_s, 1),
-                    "controller_us": round(controller, 1),
-                    "redis_us": round(server, 1),
-                }
-            )
+            rows.append({"what": name} | await measured(work, count, partial(used, instance)))
     return rows
 
 

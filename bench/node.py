@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import script
+from lab.rates import measured
 from rekindle import paths
 from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
@@ -166,20 +167,19 @@ async def _rows(
     below = agent.children(recursive=True)
     runners = [one for one in below if "rekindle.runtime.runner.main" in one.cmdline()]
 
-    def used() -> tuple[float, float, float]:
-        return _cpu_s(agent), sum(map(_cpu_s, runners)), time.process_time()
+    def used() -> dict[str, float]:
+        return {
+            "agent_us": _cpu_s(agent),
+            "runners_us": sum(map(_cpu_s, runners)),
+            "script_us": time.process_time(),
+        }
 
     rows = []
     for order, room in ORDERS:
         count = inputs if order > 1 else inputs // 10
         for number in range(rounds):
-            before, began = used(), time.perf_counter()
-            await controller.run(f"fc-{order}-{number}", count, order, room)
-            took_s = time.perf_counter() - began
-            each = [1e6 * (b - a) / count for a, b in zip(before, used(), strict=True)]
-            row = {"order": order, "inputs": count, "inputs_per_second": round(count / took_s, 1)}
-            names = ("agent_us", "runners_us", "script_us")
-            rows.append(row | {n: round(us, 1) for n, us in zip(names, each, strict=True)})
+            work = controller.run(f"fc-{order}-{number}", count, order, room)
+            rows.append({"order": order} | await measured(work, count, used))
     return rows
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rekindle.execution.context import current_function_call_id as current_function_call_id
     from rekindle.execution.context import current_input_id as current_input_id
     from rekindle.execution.context import is_local as is_local
+    from rekindle.runtime.runner.unique import on_restore as on_restore
     from rekindle.sdk.app import App as App
     from rekindle.sdk.cls import Cls as Cls
     from rekindle.sdk.function import Function as Function

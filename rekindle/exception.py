@@ -1,6 +1,6 @@
 """Every exception that rekindle raises on its own account.
 
-Knows nothing of the rest of the package, so that any room, a template and a runner included, can
+Knows nothing of the rest of the package, so that any package, a template and a runner included, can
 import it. Names follow Modal's where the meaning is the same.
 """
 

@@ -17,6 +17,10 @@ settings.register_profile(
     "rekindle", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("rekindle")
+#: Others in each run: of the soak.
+settings.register_profile(
+    "random", settings.get_profile("rekindle"), derandomize=False, database=None
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

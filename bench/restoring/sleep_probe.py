@@ -43,9 +43,7 @@ def main() -> None:
     restore = [*found.argv, "restore", "--images-dir", str(images), "--restore-detached"]
     restore += ["--work-dir", str(log.parent), "--log-file", log.name, "-v0"]
     restore += ["--no-default-config", "--manage-cgroups=ignore"]
-    plugins = Path(found.prefix, "usr", "lib", "criu")
-    if found.prefix and plugins.is_dir():
-        restore += ["--libdir", str(plugins)]
+    restore += command.plugins(found)
     _restore_once(restore, sleep.pid)  # fills the feature cache
     print("ready", flush=True)
     for _line in sys.stdin:

@@ -83,7 +83,7 @@ def show(call_id: str, as_json: bool) -> None:
         ("state", state_of(info)),
         ("inputs", f"{info.inputs}" + ("" if info.submitted else ", more may come")),
         ("done", str(info.done)),
-        ("running", str(info.running)),
+        ("in flight", str(info.running)),
         ("waiting", str(max(0, info.inputs - info.done - info.running))),
     ]
     if info.submitted_ns:
@@ -114,7 +114,7 @@ def cancel(call_id: str, terminate_containers: bool) -> None:
     if not met.queued and not met.running:
         click.echo(f"{call_id}: nothing was left to cancel.")
     else:
-        click.echo(f"{call_id}: {met.queued} queued and {met.running} running inputs cancelled.")
+        click.echo(f"{call_id}: {met.queued} queued inputs and {met.running} in flight cancelled.")
 
 
 queue.add_command(dead)

@@ -50,6 +50,8 @@ def split(reference: str) -> tuple[Path, str]:
     if not colons and ":" in reference and not Path(reference).exists():
         before, _, after = reference.partition(":")
         raise InvalidError(f"{reference!r}: write two colons, {before}::{after}")
+    if not file.strip("."):
+        raise InvalidError(f"{reference!r} names no file: write FILE.py or FILE.py::NAME")
     path = Path(file)
     if not path.is_file():
         hint = ""

@@ -247,7 +247,7 @@ def _load(given: _Given) -> _Found:
         levels, source = records.levels_of(record), records.source_of(record)
     else:
         levels, source = costs.levels(), costs.SOURCE
-    if given.gpus:
+    if given.gpus and Level.WARM in levels:  # without it no trace is made: that error says so
         levels[Level.WARM] = dataclasses.replace(levels[Level.WARM], gpus=given.gpus)
     now = settings = None
     if record is not None:

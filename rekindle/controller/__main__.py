@@ -19,10 +19,11 @@ from rekindle.controller.settings import Settings
 from rekindle.controller.storage.aof_sync import AofSync
 from rekindle.controller.storage.embedded_redis import redis_url
 from rekindle.controller.wiring import Config
-from rekindle.exception import Error
+from rekindle.exception import Error, InvalidError
 from rekindle.linux.processes import die_with_parent
 from rekindle.paths import controller_socket
 from rekindle.wire import blobs, logs
+from rekindle.wire.ready import INVALID, refuse
 
 log = logging.getLogger("rekindle.controller")
 
@@ -38,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     logs.configure("controller")
     try:
         return asyncio.run(_serve(args.dir.absolute(), args.redis_url, args.listen))
+    except InvalidError as error:
+        log.error("cannot serve", extra=logs.kv(reason=error))
+        return refuse(f"{INVALID}{error}")
     except Error as error:
         log.error("cannot serve", extra=logs.kv(error=type(error).__name__, reason=error))
         return 1

@@ -104,7 +104,7 @@ def parse_address(text: str, what: str = "REKINDLE_METRICS=") -> tuple[str, int]
     """
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not port.isdigit() or int(port) > 65535:
+    if not port.isdecimal() or int(port) > 65535:
         raise InvalidError(
             f"{what}{text!r} is no address to listen on; write host:port, as in 127.0.0.1:9464"
         )

@@ -319,8 +319,6 @@ class Seen:
 
     start: int = 0
     eviction: int = 0
-    #: Function id -> direct calls, and the seconds that they ran.
-    direct: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -361,12 +359,24 @@ class Agent:
         """How many more inputs it may hold at a depth, of a function whose inputs take long."""
         if self.outbox is None:
             return 0.0
-        taken = sum(_deep(one, depth)[1] for one in self.nested.values()) if depth else self.units
+        taken = self.units
+        if depth:
+            taken = sum(
+                units
+                for depths in self.nested.values()
+                for at, (_, units) in depths.items()
+                if at >= depth
+            )
         return self.room_total - taken
 
     def holds(self, function_id: str, depth: int = 0) -> int:
         """Inputs of a function that it holds, at a depth and below."""
-        return _deep(self.nested.get(function_id, {}), depth)[0]
+        # A loop: placement asks for each agent, at every message.
+        held = 0
+        for at, (count, _) in self.nested.get(function_id, {}).items():
+            if at >= depth:
+                held += count
+        return held
 
     def warmth(self, function_id: str) -> int:
         """2: has a runner or a template of the function; 1: had one; 0: never."""
@@ -387,12 +397,6 @@ class Agent:
         """Have it drop inputs, and with ``kill`` end the runners that have them."""
         order = pb.CancelInputs(call_id=call_id, indexes=indexes, kill=kill)
         self.send(pb.ControllerMessage(cancel=order))
-
-
-def _deep(nested: dict[int, tuple[int, float]], least: int) -> tuple[int, float]:
-    """Inputs and units at this depth or deeper."""
-    found = [one for depth, one in nested.items() if depth >= least]
-    return sum(count for count, _ in found), sum(units for _, units in found)
 
 
 @dataclass(slots=True, eq=False)

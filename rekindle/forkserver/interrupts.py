@@ -1,4 +1,4 @@
-"""Ctrl-C in a terminal reaches every process in the foreground; only the client heeds it.
+"""Ctrl-C in a terminal reaches every process in the foreground; only the client acts on it.
 
 By a handler that does nothing, not by ignoring the signal: what is ignored stays so in every
 program that user code starts, which could then not be interrupted at all.

@@ -83,7 +83,8 @@ class App(AppState):
         each. ``enable_memory_snapshot``: start from a snapshot of the template. ``retries``: how
         often a failed input runs again. ``cpu`` in cores, ``memory`` in MiB; each may be a pair
         of request and limit (all are checked and recorded, no runner is held to them yet).
-        ``env`` and ``secrets``: environment variables; secrets are in no snapshot.
+        ``env`` and ``secrets``: environment variables; what ``env`` says is in the function's
+        snapshot, secrets are in none unless they allow it.
         ``serialized``: the code travels by value, with the values that it mentions, and its
         module is not imported.
 

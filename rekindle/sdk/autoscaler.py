@@ -26,8 +26,7 @@ def _request(
     **settings: Unpack[PoolOptions],
 ) -> pb.SetPoolRequest:
     """``max_containers=0`` is no limit. Raises InvalidError for what cannot be."""
-    known = PoolOptions.__annotations__
-    checks.unknown_keywords("update_autoscaler()", settings.keys() - known.keys(), known)
+    checks.unknown_keywords("update_autoscaler()", settings, PoolOptions.__annotations__)
     check_pool(settings)
     changes = pb.PoolChanges(
         min_containers=settings.get("min_containers"),

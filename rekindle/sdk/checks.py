@@ -6,7 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from rekindle.exception import InvalidError
@@ -118,12 +118,14 @@ def parentheses(decorator: str, given: tuple[Any, ...]) -> None:
         raise TypeError(f"{decorator}() takes keyword arguments only, not {given[0]!r}")
 
 
-def unknown_keywords(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+def unknown_keywords(where: str, given: Iterable[str], known: Collection[str]) -> None:
     """Refuse the keywords ``given`` that are not ``known``.
 
     InvalidError for those that are to come, TypeError with the nearest name for others.
     """
     for key in given:
+        if key in known:
+            continue
         if key in RENAMED:
             raise InvalidError(f"{where}: there is no {key}=; use {RENAMED[key]}")
         if key in KEYWORDS:

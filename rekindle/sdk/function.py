@@ -196,7 +196,7 @@ class Function(Declared, Generic[P, R]):
         """``for_each(*iterators, kwargs={}, ignore_exceptions=False)``: map, values dropped."""
         from rekindle.sdk.calls import arguments
 
-        inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks)
+        inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks, what="for_each")
         async for _ in self._mapped(caller, inputs, kwargs, False, ignore_exceptions):
             pass
 
@@ -212,7 +212,7 @@ class Function(Declared, Generic[P, R]):
         """
         from rekindle.sdk.calls import arguments, mapping
 
-        inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks)
+        inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks, what="spawn_map")
         return await mapping.spawn(caller, self._target(), inputs, kwargs)
 
     # ---- its pool ------------------------------------------------------------------------------

@@ -61,8 +61,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
     Raises InvalidError with parameter, value and allowed range; TypeError with the nearest name for
     a keyword that does not exist.
     """
-    known = FunctionOptions.__annotations__
-    checks.unknown_keywords(where, [key for key in given if key not in known], known)
+    checks.unknown_keywords(where, given, FunctionOptions.__annotations__)
     values: dict[str, Any] = {**given}
     for name in _MAY_BE_NONE:
         if name in values and values[name] is None:

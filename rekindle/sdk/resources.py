@@ -60,7 +60,8 @@ def retry_spec(retries: int | Retries | None) -> RetrySpec | None:
 
 
 class Secret:
-    """Environment variables for a function's runners. They are in no log, and in no snapshot.
+    """Environment variables for a function's runners. They are in no log, nor in a snapshot
+    unless ``in_snapshot=True`` allows it.
 
     Make one with ``from_dict``, ``from_local_environ`` or ``from_dotenv``. Where several secrets
     of a function name the same variable, the later one counts. A function without snapshots has

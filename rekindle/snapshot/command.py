@@ -39,10 +39,13 @@ def dump_argv(criu: Criu, *, pid: int, images_dir: Path) -> list[str]:
         # Cgroups are set by whoever places the runner.
         "--manage-cgroups=ignore",
     ]
-    plugins = Path(criu.prefix, "usr", "lib", "criu")
-    if criu.prefix and plugins.is_dir():
-        # A private CRIU must not load plugins of another version, the machine's own.
-        argv += ["--libdir", str(plugins)]
+    argv += plugins(criu)
     if criu.unprivileged:
         argv.append("--unprivileged")
     return argv
+
+
+def plugins(criu: Criu) -> list[str]:
+    """A private CRIU must not load plugins of another version, the machine's own."""
+    path = Path(criu.prefix, "usr", "lib", "criu")
+    return ["--libdir", str(path)] if criu.prefix and path.is_dir() else []

@@ -113,7 +113,7 @@ def _map_huge_pages() -> bool:
     """Whether areas whose owner asked for huge pages are mapped all the same (the default).
 
     NumPy asks for each array of 4 MiB and more, so weights would be copied at every start for a
-    hint that few know they gave. ``REKINDLE_MAP_HUGE_PAGES=0`` heeds it.
+    hint that few know they gave. ``REKINDLE_MAP_HUGE_PAGES=0`` follows it.
     """
     return os.environ.get("REKINDLE_MAP_HUGE_PAGES", "1") != "0"
 

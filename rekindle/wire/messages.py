@@ -1,4 +1,4 @@
-"""Messages of the contract as what the rooms work with: specs, plans, options, JSON for people.
+"""Messages of the contract as what the packages work with: specs, plans, options, JSON for people.
 
 Knows nothing of who sends them.
 """

@@ -5,7 +5,18 @@ Standard library only.
 
 from __future__ import annotations
 
+import sys
+
 #: Before the reason of a process that this machine or user does not let run, on one line.
 REFUSED = "refused: "
+#: After that, where a setting is what is wrong.
+INVALID = "invalid: "
 #: Its exit status then: starting it again would end the same (EX_CONFIG of sysexits.h).
 REFUSED_STATUS = 78
+
+
+def refuse(reason: str) -> int:
+    """Say that no other start would fare better; the exit status to end with."""
+    sys.stdout.write(f"{REFUSED}{reason}\n")
+    sys.stdout.flush()
+    return REFUSED_STATUS

@@ -596,12 +596,10 @@ class DeadLetterCount(_message.Message):
     def __init__(self, count: _Optional[int] = ..., calls: _Optional[_Iterable[str]] = ..., note: _Optional[str] = ...) -> None: ...
 
 class RecordedRequest(_message.Message):
-    __slots__ = ("function", "since_s")
+    __slots__ = ("function",)
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
-    SINCE_S_FIELD_NUMBER: _ClassVar[int]
     function: str
-    since_s: float
-    def __init__(self, function: _Optional[str] = ..., since_s: _Optional[float] = ...) -> None: ...
+    def __init__(self, function: _Optional[str] = ...) -> None: ...
 
 class RecordedReply(_message.Message):
     __slots__ = ("function", "now", "running", "settings", "levels", "measured", "costs", "series")

@@ -111,10 +111,15 @@ def test_ls_shows_what_waits_by_function(fake: Letters) -> None:
 
 def test_show_tells_how_far_a_call_is(fake: Letters) -> None:
     shown = rekindle(fake.directory, "queue", "show", "fc-some").stdout
-    rows = dict(line.split(maxsplit=1) for line in shown.splitlines() if line.strip())
-    rows = {key: value.strip() for key, value in rows.items()}
+    lines = [line.strip().partition("  ") for line in shown.splitlines() if line.strip()]
+    rows = {key: value.strip() for key, _, value in lines}
     assert rows["function"] == "shop.price" and rows["state"] == "running"
-    assert (rows["inputs"], rows["done"], rows["running"], rows["waiting"]) == ("10", "4", "2", "4")
+    assert (rows["inputs"], rows["done"], rows["in flight"], rows["waiting"]) == (
+        "10",
+        "4",
+        "2",
+        "4",
+    )
     assert rows["submitted"].startswith("1 min")
     told = json.loads(rekindle(fake.directory, "queue", "show", "fc-some", "--json").stdout)
     assert told["state"] == "running" and told["inputs"] == 10 and told["cancelled"] is False
@@ -137,7 +142,7 @@ def test_a_call_has_a_state_in_one_word(info: dict[str, Any], state: str) -> Non
 
 def test_cancel_says_what_it_met(fake: Letters) -> None:
     ended = rekindle(fake.directory, "queue", "cancel", "fc-some", "--terminate-containers")
-    assert ended.stdout == "fc-some: 4 queued and 2 running inputs cancelled.\n"
+    assert ended.stdout == "fc-some: 4 queued inputs and 2 in flight cancelled.\n"
     assert fake.cancelled[0].terminate_containers
     assert "nothing was left" in rekindle(fake.directory, "queue", "cancel", "fc-done").stdout
     assert not fake.cancelled[1].terminate_containers

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ class Program:
         )
         self._process.start()
         theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return int(self._process.pid)
 
     @property
     def runs(self) -> bool:
@@ -65,7 +71,12 @@ class Program:
 def _become(
     name: str, argv: list[str], environ: dict[str, str], stdout: Connection, log: Path
 ) -> None:
-    """In the forked process: be the program from here on."""
+    """In the forked process: be the program from here on.
+
+    It ends with the process that tests run in: that holds the fork server's life line, whose death
+    the program dies of (``die_with_parent``). Each fork gets a copy of the line, to fork more by.
+    """
+    os.close(getattr(forkserver, "_forkserver")._forkserver_alive_fd)  # noqa: B009 - no typed name
     os.environ.clear()
     os.environ.update(environ)
     os.dup2(stdout.fileno(), 1)

@@ -14,6 +14,7 @@ from rekindle import exception
 from rekindle.paths import controller_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
+from rekindle.wire.ready import INVALID, REFUSED, REFUSED_STATUS
 from rekindle.wire.version import PROTOCOL, __version__
 from tests.controller.harness import Client, FakeAgent, Instance, in_loop, running_instance
 
@@ -129,7 +130,8 @@ def test_a_redis_that_does_not_answer_is_said() -> None:
 def test_a_wrong_setting_is_said() -> None:
     with running_instance(start=False, REKINDLE_RESULT_TTL_S="soon") as instance:
         ended = run_controller(instance)
-        assert ended.returncode == 1
+        assert ended.returncode == REFUSED_STATUS  # no other start would fare better
+        assert ended.stdout.startswith(f"{REFUSED}{INVALID}REKINDLE_RESULT_TTL_S='soon'")
         assert "REKINDLE_RESULT_TTL_S" in ended.stderr
 
 

@@ -299,11 +299,12 @@ async def test_status_shows_apps_queues_agents_and_redis(instance: Instance) -> 
 async def test_functions_are_opened_again_on_an_agent_whose_older_connection_still_stands(
     instance: Instance,
 ) -> None:
-    async with Client(instance) as client, FakeAgent(instance) as agent:
+    async with Client(instance) as client, FakeAgent(instance) as older:
         _, ids = await client.register("app", spec("one", min_containers=1), spec("two"))
-        assert {await agent.opens.get(), await agent.opens.get()} == set(ids)
-        older = agent._reader
-        await agent.connect()
-        assert {await agent.opens.get(), await agent.opens.get()} == set(ids)
-        assert older is not None
-        await older  # it is ended
+        assert {await older.opens.get(), await older.opens.get()} == set(ids)
+        reader = older._reader
+        async with FakeAgent(instance, older.hello.agent_id) as agent:
+            assert {await agent.opens.get(), await agent.opens.get()} == set(ids)
+            assert older.opens.empty()
+            assert reader is not None
+            await reader  # the older one is ended

@@ -6,13 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.harness import Home, a_home, a_shared_home
+from tests.e2e.harness import Gate, Home, a_home, a_shared_home
 
 
 @pytest.fixture
 def home() -> Iterator[Home]:
     """A home of the test's own; nothing may be left in it."""
     with a_home() as made:
+        yield made
+
+
+@pytest.fixture
+def gate(home: Home) -> Iterator[Gate]:
+    """A gate that is shut."""
+    with Gate(home.root / "gate") as made:
         yield made
 
 
@@ -30,6 +37,12 @@ def instance() -> Iterator[Home]:
 @pytest.fixture
 def shared(instance: Home) -> Iterator[Home]:
     """A place in the shared instance, for tests that leave it as it is."""
-    made = instance.another_place()
-    yield made
-    made.end_programs()
+    with instance.another_place() as made:
+        yield made
+
+
+@pytest.fixture
+def shared_gate(shared: Home) -> Iterator[Gate]:
+    """A gate that is shut, for functions of the shared instance."""
+    with Gate(shared.scripts / "gate") as made:
+        yield made

@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -232,11 +233,16 @@ class Home:
         """The log of a process of what is up."""
         return (self.daemon / "logs" / f"{name}.log").read_text()
 
-    def another_place(self) -> Home:
+    @contextmanager
+    def another_place(self) -> Iterator[Home]:
         """The same home and instance, with scripts and programs apart from all others."""
         place = f"scripts-{next(_numbers)}"
         (self.root / place).mkdir()
-        return Home(self.root, self.environ, self.launcher, place)
+        made = Home(self.root, self.environ, self.launcher, place)
+        try:
+            yield made
+        finally:
+            made.end_programs()
 
     def end_programs(self) -> None:
         """Kill the programs that still run."""
@@ -342,10 +348,26 @@ def wait_at(path):
         self._fd = os.open(self.directory / "gate", os.O_RDWR | os.O_NONBLOCK)
         os.write(self._fd, b"." * 4096)
 
-    def close(self) -> None:
-        """Give the descriptor back."""
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+
+# ---- what is printed ---------------------------------------------------------------------------
+
+
+def phases(out: str, function: str) -> list[tuple[str, float, dict[str, float]]]:
+    """Strategy, total and phases of a function's rows in the table of ``--phases``."""
+    table = re.sub(r"\n +", " ", out.replace("\u00a0", "="))  # a long cell goes on below
+    row = re.compile(rf"^{re.escape(function)} +(\w+) +([\d.]+) +(.*)$", re.M)
+    found = []
+    for strategy, total, text in row.findall(table):
+        parts = re.findall(r"([a-z_]+)=([\d.]+)", text)
+        found.append((strategy, float(total), {name: float(ms) for name, ms in parts}))
+    return found
 
 
 # ---- what is left ------------------------------------------------------------------------------

@@ -61,13 +61,12 @@ Values = dict[str, list[Any]]
 @pytest.fixture(scope="module")
 def values(instance: Home) -> Iterator[Values]:
     """What each of the ways gave."""
-    place = instance.another_place()
-    script = place.script(
-        f"{NUMBERS}    from concurrent.futures import ThreadPoolExecutor\n\n"
-        f"    @app.local_entrypoint()\n    def main():{WAYS}"
-    )
-    yield place.run(script).value
-    place.end_programs()
+    with instance.another_place() as place:
+        script = place.script(
+            f"{NUMBERS}    from concurrent.futures import ThreadPoolExecutor\n\n"
+            f"    @app.local_entrypoint()\n    def main():{WAYS}"
+        )
+        yield place.run(script).value
 
 
 def test_a_map_keeps_the_order_of_its_inputs(values: Values) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import psutil
@@ -239,16 +238,8 @@ print(json.dumps(os.waitpid(pid, 0)[1]))
 # ---- a runner that dies ------------------------------------------------------------------------
 
 
-@pytest.fixture
-def gate(shared: Home) -> Iterator[Gate]:
-    """A gate in the place of the test."""
-    made = Gate(shared.scripts / "the-gate")
-    yield made
-    made.close()
-
-
 def test_a_runner_that_is_killed_leaves_nothing_and_the_value_is_right(
-    shared: Home, gate: Gate
+    shared: Home, shared_gate: Gate
 ) -> None:
     body = """
 array = np.arange(1_000_000)
@@ -260,12 +251,12 @@ for i in range(5):
 print("kept", (kept == array + 1).all(), memory_files(), flush=True)
 """
     script = shared.script(program(body, "path: str"))
-    started = shared.start_rekindle("run", script, "--path", gate.directory)
+    started = shared.start_rekindle("run", script, "--path", shared_gate.directory)
     started.until("waiting")
-    runner = holder_of(shared.supervisor(), gate.held)
+    runner = holder_of(shared.supervisor(), shared_gate.held)
     runner.kill()
     psutil.wait_procs([runner], timeout=60)
     started.until("waiting", times=2)
-    gate.open()
+    shared_gate.open()
     ended = started.end()
     assert "got True\n" in ended.out and "kept True 2\n" in ended.out, str(ended)

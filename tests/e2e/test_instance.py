@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.wire.version import PROTOCOL
-from tests.e2e.harness import Gate, Home, wait_until
+from tests.e2e.harness import Gate, Home, phases, wait_until
 
 COUNTER = """
     import rekindle
@@ -35,11 +35,6 @@ COUNTER = """
     def main():
         print(Counter().add.remote(2))
 """
-
-
-def strategy_of(out: str, function: str) -> str:
-    """By the table of ``--phases``."""
-    return next(line for line in out.splitlines() if line.startswith(function)).split()[1]
 
 
 @pytest.mark.criu
@@ -66,7 +61,7 @@ def test_up_status_run_down(home: Home) -> None:
     assert "No app is running." in plain and "connected" in plain
     ended = home.run(script, "--phases")
     assert ended.out.startswith("42\n"), "the hook did not run again"
-    assert strategy_of(ended.out, "Counter.add") in ("fork", "restore")
+    assert phases(ended.out, "Counter.add")[0][0] in ("fork", "restore")
 
     assert home.rekindle("down").out == "The instance is down.\n"
     assert not supervisor.is_running() or supervisor.status() == "zombie"
@@ -76,7 +71,7 @@ def test_up_status_run_down(home: Home) -> None:
     home.up()
     ended = home.run(script, "--phases")
     assert ended.out.startswith("42\n")
-    assert strategy_of(ended.out, "Counter.add") == "restore"
+    assert phases(ended.out, "Counter.add")[0][0] == "restore"
 
 
 def test_a_program_runs_its_app_itself(shared: Home) -> None:
@@ -190,19 +185,18 @@ def main(path: str, name: str):
 @contextmanager
 def two_at_once(home: Home) -> Iterator[None]:
     """Two runs whose calls wait at a gate; afterwards it opens, and both have their values."""
-    gate = Gate(home.scripts / "gate")
-    script = home.script(MEET)
-    programs = [
-        home.start_rekindle("run", script, "--path", gate.directory, "--name", name)
-        for name in ("ann", "bob")
-    ]
-    for program in programs:
-        program.until("waiting")
-    yield
-    gate.open()
-    for program, name in zip(programs, ("ann", "bob"), strict=True):
-        assert program.end().out == f"waiting\nback: {name}\n"
-    gate.close()
+    with Gate(home.scripts / "gate") as gate:
+        script = home.script(MEET)
+        programs = [
+            home.start_rekindle("run", script, "--path", gate.directory, "--name", name)
+            for name in ("ann", "bob")
+        ]
+        for program in programs:
+            program.until("waiting")
+        yield
+        gate.open()
+        for program, name in zip(programs, ("ann", "bob"), strict=True):
+            assert program.end().out == f"waiting\nback: {name}\n"
 
 
 def test_two_runs_at_once_share_what_is_up(shared: Home) -> None:

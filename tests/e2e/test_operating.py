@@ -45,12 +45,13 @@ def scrape(port: int) -> dict[tuple[str, str], float]:
     return found
 
 
-def test_an_operator_sees_the_traffic_of_an_app_and_its_log_when_it_has_closed(home: Home) -> None:
+def test_an_operator_sees_the_traffic_of_an_app_and_its_log_when_it_has_closed(
+    home: Home, gate: Gate
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home.up(REKINDLE_METRICS=f"127.0.0.1:{port}")
-    gate = Gate(home.root / "gate")
     program = home.start_rekindle("run", home.script(SHOP), "--path", gate.directory)
     program.until("waiting")
 
@@ -79,7 +80,6 @@ def test_an_operator_sees_the_traffic_of_an_app_and_its_log_when_it_has_closed(h
 
     gate.open()
     program.end()
-    gate.close()
     lines = home.rekindle("logs", "shop", "--search", "pricing 7").out.splitlines()
     assert lines == ["pricing 7", "pricing 7"]
     every = home.rekindle("logs", "shop", "--source", "stdout", "-n", "500").out.splitlines()

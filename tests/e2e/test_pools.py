@@ -55,18 +55,17 @@ def main(gate: str):
 def running(home: Home, tmp_path: Path) -> Iterator[tuple[Home, Program, Gate]]:
     """An instance that is up, and the app running on it until the gate opens."""
     home.up()
-    gate = Gate(tmp_path / "gate")
-    program = home.start_rekindle("run", home.script(APP), "--gate", str(gate.directory))
-    program.until("waiting")
-    try:
-        yield home, program, gate
-    finally:
-        gate.open()
-        ended = program.end()
-        gate.close()
-        assert ended.status == 0, str(ended)
-        assert ended.out.splitlines()[-1] == "6"
-        home.rekindle("down")
+    with Gate(tmp_path / "gate") as gate:
+        program = home.start_rekindle("run", home.script(APP), "--gate", str(gate.directory))
+        program.until("waiting")
+        try:
+            yield home, program, gate
+        finally:
+            gate.open()
+            ended = program.end()
+            assert ended.status == 0, str(ended)
+            assert ended.out.splitlines()[-1] == "6"
+            home.rekindle("down")
 
 
 def pools(home: Home, name: str = "") -> list[dict[str, Any]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 
-from tests.e2e.harness import Gate, Home, wait_until
+from tests.e2e.harness import Gate, Home, phases, wait_until
 
 PLAIN = """
     import rekindle
@@ -55,17 +54,6 @@ CLASS = """
     def main(factor: int = 3):
         print("total", Model(factor=factor).total.remote(1))
 """
-
-
-def phases(out: str, function: str) -> list[tuple[str, float, dict[str, float]]]:
-    """Strategy, total and phases of a function's rows in the table of ``--phases``."""
-    table = re.sub(r"\n +", " ", out.replace("\u00a0", "="))  # a long cell goes on below
-    row = re.compile(rf"^{re.escape(function)} +(\w+) +([\d.]+) +(.*)$", re.M)
-    found = []
-    for strategy, total, text in row.findall(table):
-        parts = re.findall(r"([a-z_]+)=([\d.]+)", text)
-        found.append((strategy, float(total), {name: float(ms) for name, ms in parts}))
-    return found
 
 
 def test_an_entrypoint_runs_here_and_its_function_in_a_runner(home: Home) -> None:

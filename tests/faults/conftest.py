@@ -6,22 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.harness import Gate, Home, a_home, a_shared_home
+from tests.e2e.conftest import gate, home, shared, shared_gate
+from tests.e2e.harness import Home, a_shared_home
 
-
-@pytest.fixture
-def home() -> Iterator[Home]:
-    """A home of the test's own; nothing may be left in it."""
-    with a_home() as made:
-        yield made
-
-
-@pytest.fixture
-def gate(home: Home) -> Iterator[Gate]:
-    """A gate that is shut."""
-    made = Gate(home.root / "gate")
-    yield made
-    made.close()
+#: ``shared`` is a place in the ``instance`` of this folder.
+__all__ = ("gate", "home", "shared", "shared_gate")
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +27,3 @@ def instance(settings: dict[str, str]) -> Iterator[Home]:
     """
     with a_shared_home(REKINDLE_QUICK_DEATH_S="0", **settings) as made:
         yield made
-
-
-@pytest.fixture
-def shared(instance: Home) -> Iterator[Home]:
-    """A place in the shared instance, for tests after which it is whole again."""
-    made = instance.another_place()
-    yield made
-    made.end_programs()
-
-
-@pytest.fixture
-def shared_gate(shared: Home) -> Iterator[Gate]:
-    """A gate that is shut, for functions of the shared instance."""
-    made = Gate(shared.scripts / "gate")
-    yield made
-    made.close()

@@ -173,9 +173,7 @@ def restore_argv(criu: Criu, *, images_dir: Path, log: Path, inherit: dict[int, 
     argv = [*criu.argv, "restore", "--images-dir", str(images_dir), "--work-dir", str(log.parent)]
     argv += ["--log-file", log.name, "-v2", "--restore-detached"]
     argv += ["--no-default-config", "--manage-cgroups=ignore"]
-    plugins = Path(criu.prefix, "usr", "lib", "criu")
-    if criu.prefix and plugins.is_dir():
-        argv += ["--libdir", str(plugins)]
+    argv += command.plugins(criu)
     if criu.unprivileged:
         argv.append("--unprivileged")
     for fd, resource in sorted(inherit.items()):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
+from rekindle.bench.records import write_json
 from rekindle.bench.tune.settings import Setting
 from rekindle.bench.tune.trace import Arrivals, TracedFunction, in_memory
 from rekindle.controller.policies.policy import PoolSettings
@@ -28,17 +29,29 @@ _MOST = 2_000_000
 def read(path: Path) -> pb.RecordedReply:
     """Read an export. Raises InvalidError, naming what is wrong."""
     try:
-        return json_format.Parse(path.read_text(encoding="utf-8"), pb.RecordedReply())
+        record = json_format.Parse(path.read_text(encoding="utf-8"), pb.RecordedReply())
+        for series in record.series:
+            _check(series.arrivals)
+            _check(series.minutes)
+        return record
     except OSError as error:
         raise InvalidError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, json_format.ParseError) as error:
         raise InvalidError(f"{path}: not an export of `rekindle tune`: {error}") from error
 
 
+def _check(known: pb.Arrivals) -> None:
+    """Raise ValueError for what is no arrivals."""
+    if len(known.at) != len(known.count):
+        raise ValueError(f"{len(known.at)} times, {len(known.count)} counts")
+    for when in known.at:
+        if not math.isfinite(when):
+            raise ValueError(f"{when} is no time")
+
+
 def write(record: pb.RecordedReply, path: Path) -> None:
-    """Write an export."""
-    text = json_format.MessageToJson(record, preserving_proto_field_name=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    """Write an export; its directory is made where it is not there."""
+    write_json(path, json_format.MessageToDict(record, preserving_proto_field_name=True))
 
 
 def levels_of(record: pb.RecordedReply) -> dict[Level, Figures]:
@@ -106,8 +119,8 @@ def trace_of(record: pb.RecordedReply, levels: Mapping[Level, Figures]) -> Arriv
 
 def _arrivals(pool: pb.RecordedSeries) -> Iterator[tuple[float, float]]:
     """Exact ones, and before the first of them the counts of minutes; with service times."""
-    exact = sorted(zip(pool.arrivals.at, pool.arrivals.count, strict=False))
-    minutes = sorted(zip(pool.minutes.at, pool.minutes.count, strict=False), reverse=True)
+    exact = sorted(zip(pool.arrivals.at, pool.arrivals.count, strict=True))
+    minutes = sorted(zip(pool.minutes.at, pool.minutes.count, strict=True), reverse=True)
     first = exact[0][0] if exact else math.inf
     rng = random.Random(1)
     times = [when for when, count in exact for _ in range(count)]

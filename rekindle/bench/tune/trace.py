@@ -81,7 +81,7 @@ def in_memory(
     duration_s: float | None = None,
     from_first: bool = False,
 ) -> Arrivals:
-    """A trace from (time, function, service time) in any order, in 20 bytes each.
+    """A trace from (time, function, service time) in any order, in 24 bytes each.
 
     Without ``duration_s`` it ends with the last arrival's end. ``from_first``: time begins, at 0,
     with the first arrival.

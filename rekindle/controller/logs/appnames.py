@@ -60,7 +60,8 @@ class AppNames:
         if closed:
             return max(closed, key=lambda app_id: known[app_id][1])
         near = {app.name for app in apps.values()} | {name for name, _ in known.values()}
-        hint = names.nearest(wanted, [*near, *apps, *known], "no app has a log here")
+        ids = [*apps, *known] if wanted.startswith("ap-") else []
+        hint = names.nearest(wanted, ids or near, "no app has a log here")
         raise NotFoundError(f"no app {wanted!r} is open or has a log that is kept; {hint}")
 
     async def _load(self) -> dict[str, tuple[str, float]]:

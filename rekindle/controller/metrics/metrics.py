@@ -1,4 +1,4 @@
-"""Where the other rooms report what happened: a few additions each time, nothing that waits.
+"""Where the other packages report what happened: a few additions each time, nothing that waits.
 
 What it costs: a message with results costs about a microsecond for each status in it; the phases
 of one of its results are looked at, which takes ten more, at most ``_LOOKS_PER_S`` times a second
@@ -49,7 +49,7 @@ class Metrics:
         function = self._state.functions.get(function_id)
         return function.label if function is not None else None
 
-    # ---- what the other rooms say
+    # ---- what the other packages say
 
     def completed(self, function_id: str, status: int, count: int = 1) -> None:
         """Inputs of a function have a result for good, all with this status."""

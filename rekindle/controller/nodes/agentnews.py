@@ -20,9 +20,9 @@ class News:
     direct: list[tuple[str, int, float]]  # function id, calls, seconds that they ran
 
 
-def news_of(agent: Agent) -> News:
-    """What its last heartbeat adds; noted as seen."""
-    seen, stats = agent.seen, agent.stats
+def news_of(agent: Agent, stats: pb.NodeStats) -> News:
+    """What a heartbeat adds to that before it, which ``agent.stats`` is; noted as seen."""
+    seen = agent.seen
     news = News(
         [one for one in stats.starts if one.seq > seen.start],
         [one for one in stats.memory.evicted if one.seq > seen.eviction],
@@ -31,8 +31,8 @@ def news_of(agent: Agent) -> News:
     seen.start = max([seen.start, *(one.seq for one in news.starts)])
     seen.eviction = max([seen.eviction, *(one.seq for one in news.evictions)])
     for function_id, total in stats.direct.items():
-        calls, busy_s = seen.direct.get(function_id, (0, 0.0))
-        seen.direct[function_id] = (total.calls, total.busy_s)
-        if total.calls > calls:
-            news.direct.append((function_id, total.calls - calls, max(0.0, total.busy_s - busy_s)))
+        before = agent.stats.direct.get(function_id, pb.DirectCalls())
+        if total.calls > before.calls:
+            busy_s = max(0.0, total.busy_s - before.busy_s)
+            news.direct.append((function_id, total.calls - before.calls, busy_s))
     return news

@@ -16,9 +16,8 @@ from rekindle.controller.nodes.inbox import AgentInbox
 from rekindle.controller.service import Context, answered, check_protocol
 from rekindle.controller.state import Agent
 from rekindle.controller.storage.registry import Registry
-from rekindle.exception import Error, InvalidError, NotFoundError
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.errors import to_status
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -38,16 +37,13 @@ class AgentGateway:
     _apps: Apps
     _registry: Registry
 
+    @answered
     async def Session(self, requests: object, context: Context) -> None:
         """An agent's stream: its messages in, what it is to do out."""
         first = await context.read()
         if first is _EOF:
             return
-        try:
-            hello = _hello(first)
-        except Error as error:
-            code, text, metadata = to_status(error)
-            await context.abort(code, text, metadata)
+        hello = _hello(first)
         agent, session = self._agents.join(hello, _is_local(context.peer()))
         outbox = agent.outbox
         assert outbox is not None

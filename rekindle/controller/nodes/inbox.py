@@ -65,8 +65,9 @@ class AgentInbox:
 
     def _heartbeat(self, agent: Agent, stats: pb.NodeStats) -> None:
         agent.heartbeats += 1
+        news = news_of(agent, stats)
         agent.stats = stats
-        self._core.publish(HeartbeatReceived(agent, news_of(agent)))
+        self._core.publish(HeartbeatReceived(agent, news))
         entries: list[pb.RunnerStats | pb.PoolStats] = [*stats.runners, *stats.pools]
         agent.warm_functions = frozenset(entry.function_id for entry in entries)
         for app_id in {entry.app_id for entry in entries} - self._core.state.apps.keys() - {""}:

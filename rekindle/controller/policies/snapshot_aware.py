@@ -170,9 +170,10 @@ class SnapshotAwareSizer(Sizer):
             rest = cost_model.down_the_ladder(
                 choice, target_s=target_s, unsure_s=view.settings.scaledown_window_s
             )
-            why = f"{self.gaps.total} quiet times, too few to know more: ski rental"
+            known = f"{self.gaps.total} quiet times, too few to know more"
             if not self.arrivals:
-                why = "no input yet: ski rental"
+                known = "no input yet"
+            why = f"{known}: each level is kept for as long as its start costs"
         else:
             rest = cost_model.best_schedule(
                 choice,

@@ -1,7 +1,8 @@
 """What starts of a function took, by strategy, and what is held of it at each level: as measured.
 
-Told by the heartbeats of agents, kept in Redis by app and function. Where nothing was measured yet,
-defaults stand in, and are marked as such. What follows from the figures is the policies' business.
+Reported by the heartbeats of agents, kept in Redis by app and function. Where nothing was measured
+yet, defaults stand in, and are marked as such. What follows from the figures is the policies'
+business.
 """
 
 from __future__ import annotations

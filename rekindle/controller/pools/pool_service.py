@@ -1,6 +1,6 @@
 """Everything about the sizes of pools under one name: recording, costs, settings, the scaler.
 
-Answers the requests about them. Other rooms report what happened through its methods.
+Answers the requests about them. Other packages report what happened through its methods.
 """
 
 from __future__ import annotations
@@ -118,7 +118,6 @@ class PoolService:
             known |= set(await self.arrivals.labels())
             hint = names.nearest(wanted, known, "nothing is recorded yet")
             raise NotFoundError(f"nothing is recorded of a function {wanted!r}; {hint}")
-        since = time.time() - request.since_s if request.since_s > 0 else 0.0
         function_id, spec = "", FunctionSpec(app_name="", name="")
         if open_ones:
             function_id, spec = open_ones[-1].function_id, open_ones[-1].spec
@@ -135,16 +134,16 @@ class PoolService:
             },
             measured=costs.measured(),
             costs=costs.report(),
-            series=[_series(record, since) for record in records],
+            series=[_series(record) for record in records],
         )
 
 
-def _series(record: Record, since: float) -> pb.RecordedSeries:
+def _series(record: Record) -> pb.RecordedSeries:
     service = record.service
     return pb.RecordedSeries(
         params=record.digest,
-        arrivals=_arrivals(record.arrivals, since),
-        minutes=_arrivals(record.minutes, since - 60),
+        arrivals=_arrivals(record.arrivals),
+        minutes=_arrivals(record.minutes),
         service=pb.ServiceTimes(
             count=round(service.count),
             mean_s=service.mean_s,
@@ -154,6 +153,6 @@ def _series(record: Record, since: float) -> pb.RecordedSeries:
     )
 
 
-def _arrivals(known: Iterable[tuple[float, int]], since: float) -> pb.Arrivals:
-    kept = [one for one in known if one[0] >= since]
-    return pb.Arrivals(at=[at for at, _ in kept], count=[count for _, count in kept])
+def _arrivals(known: Iterable[tuple[float, int]]) -> pb.Arrivals:
+    pairs = list(known)
+    return pb.Arrivals(at=[at for at, _ in pairs], count=[count for _, count in pairs])

@@ -2,8 +2,8 @@
 
 It hears of arrivals and results as they happen and of the rest by heartbeats. A pool is planned
 again when something has happened to it, at most every other second, or when its policy asked to be;
-one to which nothing happens costs nothing. Agents follow a plan without asking again, so nothing
-waits for this room, and nothing stops when it does.
+one to which nothing happens is only glanced at. Agents follow a plan without asking again, so
+nothing waits for this package, and nothing stops when it does.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Scaler:
         self._clock = _clock()
         self._orders = PlanPublisher(self._state)
 
-    # ---- what the other rooms say ----------------------------------------------------------
+    # ---- what the other packages say ----------------------------------------------------------
 
     def opened(self, function: Function) -> None:
         """A function is registered, or was restored: its plan goes to the agents."""

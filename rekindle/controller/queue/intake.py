@@ -1,4 +1,4 @@
-"""How inputs are accepted from clients: a chunk at a time, durable before this room hands it on.
+"""How inputs are accepted from clients: a chunk at a time, durable before this package hands it on.
 
 A request with more inputs than a chunk may have is split. See lua/accept.lua.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import CallerMissing, InputsAccepted
@@ -201,25 +202,22 @@ def _pieces(request: pb.SubmitRequest) -> Iterator[pb.SubmitRequest]:
     if len(inputs) <= CHUNK_INPUTS and (len(inputs) <= 1 or request.ByteSize() <= CHUNK_BYTES):
         yield request
         return
-    head = pb.SubmitRequest()
-    head.CopyFrom(request)
-    del head.inputs[:]
-    head.last = False
-    piece: pb.SubmitRequest | None = None
+    # What all of them say; to copy the request would copy its payloads.
+    head: dict[str, Any] = {
+        field.name: value
+        for field, value in request.ListFields()
+        if field.name not in ("inputs", "last")
+    }
+    chunk: list[pb.Input] = []
     size = 0
     for item in inputs:
         length = len(item.payload) + 64
-        if piece and (len(piece.inputs) >= CHUNK_INPUTS or size + length > CHUNK_BYTES):
-            yield piece
-            piece = None
-        if piece is None:
-            piece, size = pb.SubmitRequest(), 0
-            piece.CopyFrom(head)
-        piece.inputs.append(item)
+        if chunk and (len(chunk) >= CHUNK_INPUTS or size + length > CHUNK_BYTES):
+            yield pb.SubmitRequest(**head, inputs=chunk)
+            chunk, size = [], 0
+        chunk.append(item)
         size += length
-    if piece is not None:
-        piece.last = request.last
-        yield piece
+    yield pb.SubmitRequest(**head, inputs=chunk, last=request.last)
 
 
 def app_closed(name: str) -> ExecutionError:

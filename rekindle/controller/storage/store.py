@@ -1,7 +1,7 @@
 """State on Redis: queues, calls and results. The other half, apps and agents, is in registry.py.
 
 Every write here gives the same state when it is sent twice, so that a lost reply can be answered
-by sending it again. Payloads and results are bytes that this room never looks into.
+by sending it again. Payloads and results are bytes that this package never looks into.
 """
 
 from __future__ import annotations

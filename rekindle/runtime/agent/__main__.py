@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import Error, IsolationError
+from rekindle.exception import Error, InvalidError, IsolationError
 from rekindle.linux import processes
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.scheduling import upkeep
@@ -19,7 +19,7 @@ from rekindle.runtime.agent.session.link import Link
 from rekindle.runtime.agent.settings import AgentSettings, default_max_runners
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.wire import logs
-from rekindle.wire.ready import REFUSED, REFUSED_STATUS
+from rekindle.wire.ready import INVALID, refuse
 
 log = logging.getLogger(__name__)
 
@@ -31,20 +31,23 @@ def main() -> int:
     parser.add_argument(
         "--max-runners",
         type=int,
-        default=default_max_runners(),
-        help="runners on this node at most (default: %(default)s)",
+        help="runners on this node at most (default: REKINDLE_MAX_RUNNERS, or by the cores)",
     )
     arguments = parser.parse_args()
     processes.die_with_parent()
     logs.configure("agent")
     try:
-        settings = AgentSettings(arguments.dir.absolute(), arguments.max_runners)
+        most = arguments.max_runners
+        settings = AgentSettings(
+            arguments.dir.absolute(), default_max_runners() if most is None else most
+        )
         return asyncio.run(_run(settings))
     except IsolationError as error:
-        # No other start will fare better: the supervisor need not try, only say so.
         log.error("fatal", extra=logs.kv(reason=error))
-        sys.stdout.write(f"{REFUSED}{error}\n")
-        return REFUSED_STATUS
+        return refuse(str(error))
+    except InvalidError as error:
+        log.error("fatal", extra=logs.kv(reason=error))
+        return refuse(f"{INVALID}{error}")
     except Error as error:
         log.error("fatal", extra=logs.kv(reason=error))
         return 1

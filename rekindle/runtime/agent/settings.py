@@ -36,9 +36,15 @@ def passed_on_environment() -> dict[str, str]:
 
 
 def default_max_runners() -> int:
-    """Runners on this node at most, unless set: enough for work that waits, not only computes."""
-    wanted = os.environ.get("REKINDLE_MAX_RUNNERS", "")
-    return int(wanted) if wanted.isdigit() else max(8, 4 * (os.cpu_count() or 1))
+    """``$REKINDLE_MAX_RUNNERS``: runners on this node at most; unless set, enough for work that
+    waits, not only computes. Raises InvalidError for what is no positive number.
+    """
+    text = os.environ.get("REKINDLE_MAX_RUNNERS", "")
+    if not text:
+        return max(8, 4 * (os.cpu_count() or 1))
+    if not text.isdecimal() or int(text) == 0:
+        raise InvalidError(f"REKINDLE_MAX_RUNNERS={text!r} must be a number, 1 or more")
+    return int(text)
 
 
 def max_waiting_runners() -> int:
@@ -48,7 +54,7 @@ def max_waiting_runners() -> int:
     text = os.environ.get("REKINDLE_MAX_WAITING_RUNNERS", "")
     if not text:
         return 16 * default_max_runners()
-    if not text.isdigit():
+    if not text.isdecimal():
         raise InvalidError(f"REKINDLE_MAX_WAITING_RUNNERS={text!r} must be a number, 0 or more")
     return int(text)
 
@@ -78,7 +84,7 @@ def budget_bytes(environ: Mapping[str, str] | None = None) -> int:
     text = (os.environ if environ is None else environ).get("REKINDLE_MEMORY_BUDGET_BYTES", "")
     if not text:
         return int(DEFAULT_SHARE * _memory_limit())
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise InvalidError(
             f"REKINDLE_MEMORY_BUDGET_BYTES={text!r} is not a positive number of bytes; unset it "
             f"for {DEFAULT_SHARE:.0%} of the memory"
@@ -93,7 +99,7 @@ def _memory_limit() -> int:
         text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
     except OSError:
         return total
-    return min(total, int(text)) if text.isdigit() else total
+    return min(total, int(text)) if text.isdecimal() else total
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,6 @@ def main() -> int:
 
 def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) -> Service | None:
     """Import and run the snap=True hooks; None when user code failed, which was reported."""
-    stage = "import"
     try:
         if boot["park"]:
             sockets.track()
@@ -80,13 +79,12 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
         service = load(boot["name"], boot["place"], code, base64.b64decode(boot["params"]))
         marks.append((Phase.IMPORT.value, now_ns()))
-        stage = "enter"
         if service.enter_snap:
             service.run_hooks(service.enter_snap)
             marks.append((Phase.ENTER.value, now_ns()))
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
         withheld.explain(error, boot["withheld"])
-        inputs.send_failure(channel, {"op": "start_failed", "stage": stage, "marks": marks}, error)
+        inputs.send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return None
     program.stop_noting()
     park.flush_output()

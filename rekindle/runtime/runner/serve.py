@@ -46,7 +46,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
             service.run_hooks(service.enter)
             marks.append((Phase.ENTER_RUNNER.value, now_ns()))
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
-        send_failure(channel, {"op": "start_failed", "stage": "enter", "marks": marks}, error)
+        send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return 1
     park.flush_output()
     channel.send({"op": "ready", "marks": marks})

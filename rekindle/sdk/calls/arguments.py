@@ -31,13 +31,15 @@ def packed(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], index: int 
     return payload
 
 
-def zipped(name: str, iterators: tuple[Any, ...], *, blocks: bool) -> AsyncIterator[Any]:
-    """Argument tuples of ``map(a, b)`` of the function called ``name``.
+def zipped(
+    name: str, iterators: tuple[Any, ...], *, blocks: bool, what: str = "map"
+) -> AsyncIterator[Any]:
+    """Argument tuples of ``map(a, b)``, or ``what`` it is, of the function called ``name``.
 
     ``blocks``: for a caller that blocks, so none of the iterators may be async. Raises InvalidError
     for what cannot be iterated.
     """
-    _check_iterators(name, "map", iterators, blocks)
+    _check_iterators(name, what, iterators, blocks)
     if any(isinstance(iterator, AsyncIterable) for iterator in iterators):
         return _zip_async([_as_async(iterator) for iterator in iterators])
     return _as_async(zip(*iterators, strict=False))

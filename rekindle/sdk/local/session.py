@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.exception import ConnectionError, IsolationError
+from rekindle.exception import ConnectionError, InvalidError, IsolationError
 from rekindle.sdk.local import directory as instance
-from rekindle.wire.ready import REFUSED
+from rekindle.wire.ready import INVALID, REFUSED
 
 #: A private instance has so long to come up.
 START_S = 60.0
@@ -123,7 +123,8 @@ def start_supervisor(directory: Path, parent_pid: int | None) -> subprocess.Pope
 def wait_ready(process: subprocess.Popen[bytes], directory: Path, timeout_s: float) -> None:
     """Return when the supervisor says ``ready``.
 
-    Raises ConnectionError with its reason, IsolationError where this user may make no namespaces.
+    Raises ConnectionError with its reason, IsolationError where this user may make no namespaces,
+    InvalidError for a setting.
     """
     assert process.stdout is not None
     deadline = time.monotonic() + timeout_s
@@ -135,6 +136,8 @@ def wait_ready(process: subprocess.Popen[bytes], directory: Path, timeout_s: flo
         if data:
             continue
         text = output.decode(errors="replace").strip().removeprefix("failed: ")
+        if text.startswith(REFUSED + INVALID):
+            raise InvalidError(text.removeprefix(REFUSED + INVALID))
         if text.startswith(REFUSED):
             raise IsolationError(text.removeprefix(REFUSED))
         reason = text or _log_ends(directory)

@@ -48,7 +48,7 @@ class Limits:
 class Rewritten:
     """What a rewrite did."""
 
-    processes: int
+    processes: int = 0
     layout: str = IN_PLACE  # SPARSE when any process needed that
     areas: int = 0  # that map a page file
     mapped_bytes: int = 0
@@ -87,7 +87,8 @@ def rewrite(
     memories = [work.read_memory(path) for path in sorted(plain.glob("mm-*.img"))]
     if len({one.head.pages_id for one in memories}) != len(memories):
         raise NotMappableError("two processes share one page file")
-    done = work.done = Rewritten(len(memories))
+    done = work.done
+    done.processes = len(memories)
     done.kept_for = allocators.inspect(
         work.libraries(vma for one in memories for vma in one.vmas),
         root=libraries_at,
@@ -128,7 +129,7 @@ class _Work:
     limits: Limits
 
     written: set[str] = field(default_factory=lambda: {"files.img"})
-    done: Rewritten = field(default_factory=lambda: Rewritten(0))
+    done: Rewritten = field(default_factory=Rewritten)
 
     def __post_init__(self) -> None:
         self._files_pb = imagefile.messages("fdinfo_pb2")

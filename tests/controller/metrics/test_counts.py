@@ -137,8 +137,9 @@ def start(number: int, **more: Any) -> pb.RunnerStart:
 
 def beat(metrics: Metrics, agent: Agent, **stats: Any) -> None:
     """A heartbeat of an agent."""
-    agent.stats = pb.NodeStats(**stats)
-    metrics.heartbeat(agent, news_of(agent))
+    news = news_of(agent, beat := pb.NodeStats(**stats))
+    agent.stats = beat
+    metrics.heartbeat(agent, news)
 
 
 def test_starts_are_counted_once_however_often_they_are_told() -> None:

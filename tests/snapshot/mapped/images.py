@@ -12,12 +12,6 @@ from rekindle.snapshot.mapped.imagefile import ImageFile
 from rekindle.snapshot.mapped.plan import PE_PRESENT
 
 MAGIC = struct.pack("<II", 0x54564319, 0x1234)
-#: Fields that each mm entry must have.
-_REQUIRED = [
-    *("mm_start_code", "mm_end_code", "mm_start_data", "mm_end_data", "mm_start_stack"),
-    *("mm_start_brk", "mm_brk", "mm_arg_start", "mm_arg_end", "mm_env_start", "mm_env_end"),
-    "exe_file_id",
-]
 BASE = 0x7F00_0000_0000
 
 

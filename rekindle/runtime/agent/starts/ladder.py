@@ -40,7 +40,7 @@ class Starter:
 
     context: NodeContext
     revision: Revision
-    #: Variables and secrets that a runner gets when it becomes one; never in a snapshot.
+    #: What a runner gets when it becomes one, secrets among it: after a template was frozen.
     runner_env: Mapping[str, str]
     #: Secrets alone, which a process that is never frozen has while it imports its modules.
     secrets: Mapping[str, str]
@@ -174,10 +174,7 @@ class Starter:
             back.sandbox,
             channel,
             {"fork_unsafe": [], "dump_unsafe": [], "threads": []},
-            {
-                path: [item.size, item.mtime_ns]
-                for path, item in snapshot.manifest.loaded_files.items()
-            },
+            snapshot.manifest.loaded_files,
             mapped=back.mapped,
         )
         template.listen()

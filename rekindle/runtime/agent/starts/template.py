@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,7 @@ class LiveTemplate:
     sandbox: Sandbox
     channel: Channel
     inspection: dict[str, Any]
-    loaded_files: dict[str, list[int]]
+    loaded_files: Mapping[str, Sequence[int]]
     #: Whether its memory is mapped from a snapshot: forks of it copy fewer page tables, and what
     #: no one has written is paid for once.
     mapped: bool = False

@@ -155,7 +155,7 @@ class RunnerLife(RuleBasedStateMachine):
         async def fail() -> None:
             if how == "user code":
                 self.channel.deliver(
-                    {"op": "start_failed", "stage": "enter", "marks": []}
+                    {"op": "start_failed", "marks": []}
                     | {"error_type": "ValueError", "message": "no"}
                 )
                 with pytest.raises(UserCodeFailed):
@@ -330,8 +330,6 @@ def test_whatever_happens_a_runner_is_in_a_legal_state(monkeypatch: pytest.Monke
     RunnerLife.TestCase.settings = settings(
         max_examples=60,
         stateful_step_count=25,
-        deadline=None,
-        derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
     RunnerLife.TestCase().runTest()

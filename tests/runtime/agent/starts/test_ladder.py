@@ -15,6 +15,7 @@ import pytest
 
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
+from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
@@ -185,6 +186,26 @@ def test_a_booted_template_gives_way_to_one_that_is_mapped_from_its_snapshot(hom
         assert (await h.call(counter, "total")).strategy == "warm"
 
     run(home, scenario)
+
+
+@pytest.mark.parametrize("mode", ["auto", "mapped"])
+def test_a_snapshot_that_cannot_be_mapped_is_copied_or_refused_with_its_reason(
+    home: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Snapshot, "why_not_mapped", "the store was moved since")
+
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        prepared = await h.prepare(counter, "restore")
+        assert prepared.ok, prepared.reason
+        h.revision(counter).drop_template()
+        if mode == "auto":
+            assert (await h.call(counter, "total", strategy="restore")).value == 499500
+            return
+        result = (await h.call(counter, "total", strategy="restore")).result
+        assert "cannot be mapped (the store was moved since)" in result.message
+
+    run(home, scenario, restore_mode=mode)
 
 
 def test_a_corrupt_page_file_is_refused_with_its_name_and_made_anew(home: Path) -> None:
