@@ -145,5 +145,18 @@ class CriuNotFoundError(SnapshotError):
     """No working CRIU on this machine; ``rekindle setup criu`` gets one."""
 
 
+class GpuError(Error):
+    """A GPU cannot be used as asked for; the message says why, and what to do."""
+
+
+class CudaError(GpuError):
+    """A call of the CUDA driver failed; ``code`` is its number (CUresult), ``call`` its name."""
+
+    def __init__(self, message: str, call: str = "", code: int = 0) -> None:
+        super().__init__(message)
+        self.call = call
+        self.code = code
+
+
 class SetupError(Error):
     """Set-up could not finish (no package mirror, a signature that does not verify)."""
