@@ -42,12 +42,12 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", "exception", *_HOME_OF]
+__all__ = ["__version__", "exception", "gpu", *_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "exception":
-        return importlib.import_module("rekindle.exception")
+    if name in ("exception", "gpu"):
+        return importlib.import_module(f"rekindle.{name}")
     if name not in _HOME_OF:
         later = importlib.import_module("rekindle.sdk.unsupported").attribute(name)
         if later is not None:

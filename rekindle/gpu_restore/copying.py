@@ -200,7 +200,7 @@ def _copy(device: Device, work: _Work, chunk_bytes: int) -> None:
         stages: list[int] = []
         queue: Queue | None = None
         try:
-            for _ in range(_STAGES):
+            while len(stages) < _STAGES:
                 stages.append(device.staging(chunk_bytes))
             queue = device.queue()
             work.staging_s.append(time.perf_counter() - began)
@@ -251,8 +251,7 @@ def _read(source: FileRange, address: int, size: int) -> None:
         got = os.preadv(source.fd, [view[done:]], source.offset + done)
         if got == 0:
             raise GpuError(
-                f"{_name(source.fd)} ends {size - done} bytes too early, at "
-                f"{source.offset + done}"
+                f"{_name(source.fd)} ends {size - done} bytes too early, at {source.offset + done}"
             )
         done += got
 

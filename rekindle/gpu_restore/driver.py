@@ -415,9 +415,7 @@ class Driver:
     def export_descriptor(self, handle: int) -> int:
         """A file descriptor of this process that stands for the memory, to be sent and closed."""
         fd = c_int(-1)
-        self.call(
-            "cuMemExportToShareableHandle", byref(fd), handle, _POSIX_FILE_DESCRIPTOR, 0
-        )
+        self.call("cuMemExportToShareableHandle", byref(fd), handle, _POSIX_FILE_DESCRIPTOR, 0)
         os.set_inheritable(fd.value, False)
         return fd.value
 

@@ -113,5 +113,3 @@ class Packer:
         self.pieces[-1].append(Piece(offset, size, source))
         self.sizes[-1] = offset + size
         return len(self.sizes) - 1, offset
-
-

@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from rekindle.wire.phases import Mark, Phase, now_ns
 
 _chain: list[Mark] | None = None
-_around = Phase.ENTER_RUNNER
+_around: Phase | None = None
 _notes: list[str] = []
 
 
 @contextlib.contextmanager
-def within(chain: list[Mark], around: Phase) -> Iterator[None]:
-    """From here to the end, what ``phase`` measures goes into ``chain``; the rest is ``around``."""
+def within(chain: list[Mark], around: Phase | None) -> Iterator[None]:
+    """From here to the end, what ``phase`` measures goes into ``chain``.
+
+    What comes before it is marked as ``around``, which the caller marks at the end; None marks
+    nothing.
+    """
     global _chain, _around
     _chain, _around = chain, around
     try:
@@ -31,7 +35,7 @@ def within(chain: list[Mark], around: Phase) -> Iterator[None]:
 def phase(which: Phase) -> Iterator[None]:
     """What happens inside is of this phase; no mark where no chain is being written."""
     chain = _chain
-    if chain is not None and (not chain or chain[-1][1] < now_ns()):
+    if chain is not None and _around is not None:
         chain.append((_around.value, now_ns()))
     try:
         yield

@@ -16,12 +16,25 @@ from rekindle.exception import GpuError
 #: As the format's own library has it.
 MAX_HEADER_BYTES = 100_000_000
 
-#: Bits of an element.
-ELEMENT_BITS = {
-    **{"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8},
-    **{"I16": 16, "U16": 16, "F16": 16, "BF16": 16},
-    **{"I32": 32, "U32": 32, "F32": 32},
-    **{"I64": 64, "U64": 64, "F64": 64, "C64": 64},
+#: Of each type: bytes of an element, and torch's name for it.
+TYPES = {
+    "BOOL": (1, "bool"),
+    "U8": (1, "uint8"),
+    "I8": (1, "int8"),
+    "F8_E5M2": (1, "float8_e5m2"),
+    "F8_E4M3": (1, "float8_e4m3fn"),
+    "F8_E8M0": (1, "float8_e8m0fnu"),
+    "I16": (2, "int16"),
+    "U16": (2, "uint16"),
+    "F16": (2, "float16"),
+    "BF16": (2, "bfloat16"),
+    "I32": (4, "int32"),
+    "U32": (4, "uint32"),
+    "F32": (4, "float32"),
+    "I64": (8, "int64"),
+    "U64": (8, "uint64"),
+    "F64": (8, "float64"),
+    "C64": (8, "complex64"),
 }
 
 
@@ -70,14 +83,13 @@ def read_table(fd: int) -> list[Stored]:
 def _stored(name: str, entry: dict[str, Any], data: int) -> Stored:
     dtype, shape = str(entry["dtype"]), entry["shape"]
     first, last = (int(at) for at in entry["data_offsets"])
-    bits = ELEMENT_BITS.get(dtype)
-    if bits is None:
+    if dtype not in TYPES:
         raise ValueError(f"tensor {name!r} is of a type that is not known: {dtype}")
     if not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError(f"tensor {name!r} has the shape {shape!r}")
     count = 1
     for one in shape:
         count *= one
-    if not 0 <= first <= last or last - first != count * bits // 8:
+    if not 0 <= first <= last or last - first != count * TYPES[dtype][0]:
         raise ValueError(f"tensor {name!r}: {last - first} bytes for {count} elements of {dtype}")
     return Stored(name, dtype, tuple(shape), data + first, last - first)

@@ -18,14 +18,6 @@ from rekindle.gpu_restore.device import Device, cuda_device
 from rekindle.gpu_restore.host_device import HostDevice
 from rekindle.gpu_restore.layout import Layout, View
 
-_TORCH_NAMES = {
-    **{"BOOL": "bool", "U8": "uint8", "I8": "int8", "F8_E5M2": "float8_e5m2"},
-    **{"F8_E4M3": "float8_e4m3fn", "F8_E8M0": "float8_e8m0fnu"},
-    **{"I16": "int16", "U16": "uint16", "F16": "float16", "BF16": "bfloat16"},
-    **{"I32": "int32", "U32": "uint32", "F32": "float32"},
-    **{"I64": "int64", "U64": "uint64", "F64": "float64", "C64": "complex64"},
-}
-
 _host = HostDevice()
 
 
@@ -80,7 +72,7 @@ def move(what: Any, to: Target) -> tuple[Any, Transfer]:
 
     Raises GpuError or what torch raises; a module is as it was then.
     """
-    found = list(_tensors(what))
+    found = list(tensors_of(what))
     dense = [tensor for tensor in found if is_dense(to.torch, tensor)]
     planned = layout.lay_out(dense)
     arenas, moved = fill(planned, to)
@@ -137,7 +129,7 @@ def mapped_by(to: Target, views: dict[layout.Key, Any]) -> Callable[[Any], Any]:
     return become
 
 
-def _tensors(what: Any) -> Iterator[Any]:
+def tensors_of(what: Any) -> Iterator[Any]:
     import torch
 
     if isinstance(what, torch.nn.Module):
@@ -151,10 +143,10 @@ def _tensors(what: Any) -> Iterator[Any]:
         yield what
     elif isinstance(what, Mapping):
         for value in what.values():
-            yield from _tensors(value)
+            yield from tensors_of(value)
     elif isinstance(what, list | tuple):
         for value in what:
-            yield from _tensors(value)
+            yield from tensors_of(value)
     else:
         raise TypeError(
             f"to_device takes a torch module, a tensor, or a dict or list of these, not "
@@ -167,7 +159,8 @@ def replace(what: Any, become: Callable[[Any], Any]) -> Any:
     import torch
 
     if isinstance(what, torch.nn.Module):
-        return what._apply(become)
+        apply: Any = what._apply
+        return apply(become)
     if isinstance(what, torch.Tensor):
         moved = become(what).detach()
         return moved.requires_grad_(what.requires_grad)
@@ -201,7 +194,7 @@ def load_files(paths: Iterable[str | os.PathLike[str]], to: Target) -> tuple[Any
             os.close(fd)
     found = {}
     for name, (at, stored) in places.items():
-        dtype = getattr(to.torch, _TORCH_NAMES[stored.dtype], None)
+        dtype = getattr(to.torch, safetensors_files.TYPES[stored.dtype][1], None)
         if dtype is None:
             raise GpuError(f"this torch has no type {stored.dtype}, of tensor {name!r}")
         if at is None:

@@ -19,7 +19,15 @@ from rekindle.forkserver import interrupts, park, process_state, sockets  # noqa
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.linux import capabilities  # noqa: E402
-from rekindle.runtime.runner import inputs, loaded, program, serve, unique, withheld  # noqa: E402
+from rekindle.runtime.runner import (  # noqa: E402
+    gpus,
+    inputs,
+    loaded,
+    program,
+    serve,
+    unique,
+    withheld,
+)
 from rekindle.runtime.runner.service import Service, load  # noqa: E402
 from rekindle.wire.frames import FrameError, FrameSocket, Header  # noqa: E402
 
@@ -54,6 +62,7 @@ def main() -> int:
         found, template.things = park_inspection(own, given)
         found.fork_unsafe += repeating
         found.dump_unsafe += repeating
+        gpus.inspect(found)
         channel.send(
             {
                 "op": "parked",
@@ -76,6 +85,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
             sockets.track()
             program.note_reads(boot["roots"])
             unique.track()
+            gpus.in_template()
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
         service = load(boot["name"], boot["place"], code, base64.b64decode(boot["params"]))
         marks.append((Phase.IMPORT.value, now_ns()))
@@ -87,6 +97,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
         inputs.send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return None
     program.stop_noting()
+    gpus.loaded()
     park.flush_output()
     return service
 

@@ -10,7 +10,7 @@ from rekindle.execution import nesting
 from rekindle.forkserver import park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
-from rekindle.runtime.runner import unique
+from rekindle.runtime.runner import gpus, unique
 from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
@@ -42,14 +42,12 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         if user_threads is not None:
             thread_pools.lift(user_threads)
         marks.append((Phase.RESEED.value, now_ns()))
-        if service.enter:
-            service.run_hooks(service.enter)
-            marks.append((Phase.ENTER_RUNNER.value, now_ns()))
+        notes = gpus.run_hooks(service, marks)
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
         send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return 1
     park.flush_output()
-    channel.send({"op": "ready", "marks": marks})
+    channel.send({"op": "ready", "marks": marks, "notes": notes})
     try:
         return _serve(service, channel, page)
     except FrameError:

@@ -154,6 +154,7 @@ class Runner:
             self.kill("start failed")
             raise UserCodeFailed(header, data)
         self.marks.extend((name, at) for name, at in header["marks"])
+        self.notes += header.get("notes", [])
         self.ready_ns = now_ns()
         self.move(RunnerState.IDLE)
         self.channel.subscribe(self._on_frame, self.lost)

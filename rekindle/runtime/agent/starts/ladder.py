@@ -75,7 +75,7 @@ class Starter:
                 self._passed_over(notes, strategy, str(error))
         if runner is None:
             runner = await self._cold(clock)
-        runner.notes = notes
+        runner.notes = [*notes, *runner.notes]
         return runner
 
     async def _start_forced(self, strategy: Strategy, clock: PhaseClock) -> Runner:

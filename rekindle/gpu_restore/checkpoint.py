@@ -1,0 +1,83 @@
+"""GPU snapshots: a process's device memory into its host memory and back, by the driver (570+).
+
+Suspended, a process has no device open any more and CUDA calls in it wait; CRIU dumps it as any
+other. A restored copy is resumed: its memory goes back to a GPU of the same kind. Asked from
+outside: the process itself cannot. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from enum import IntEnum
+
+from rekindle.exception import CudaError, GpuError
+from rekindle.gpu_restore.driver import Driver
+
+#: The calls are there from this driver's CUDA on (driver 570).
+MIN_CUDA = 12080
+#: To wait for what the process has begun on the GPU.
+LOCK_TIMEOUT_MS = 10_000
+
+
+class State(IntEnum):
+    """Of a process, as CUDA counts them."""
+
+    RUNNING = 0
+    LOCKED = 1
+    CHECKPOINTED = 2
+    FAILED = 3
+
+
+def why_not(driver: Driver) -> str:
+    """Why this machine can take no GPU snapshots; "" where it can, as far as it can be told."""
+    try:
+        version = driver.version()
+    except CudaError as error:
+        return str(error)
+    if version < MIN_CUDA or not driver.has("cuCheckpointProcessCheckpoint"):
+        return (
+            f"GPU snapshots need an NVIDIA driver of 570 or newer (CUDA 12.8); this one is for "
+            f"CUDA {version // 1000}.{version % 1000 // 10}"
+        )
+    return ""
+
+
+def state_of(driver: Driver, pid: int) -> State:
+    """Raises CudaError: a process without CUDA, one of another user."""
+    return State(driver.process_state(pid))
+
+
+def suspend(driver: Driver, pid: int, timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+    """Device memory into host memory. Raises GpuError: the process goes on then, unless it says
+    that it is lost.
+    """
+    driver.process_lock(pid, timeout_ms)
+    try:
+        driver.process_checkpoint(pid)
+    except CudaError as error:
+        raise GpuError(
+            f"no GPU snapshot of process {pid}: {error}{_let_go(driver, pid)}"
+        ) from error
+
+
+def resume(driver: Driver, pid: int, moved: Mapping[str, str] | None = None) -> None:
+    """Undo ``suspend``, in the process itself or in a copy that CRIU restored.
+
+    ``moved``: the UUID of each GPU then, and of the one in its place now. Raises GpuError: the
+    process is of no use then.
+    """
+    try:
+        driver.process_restore(pid, dict(moved) if moved else None)
+        driver.process_unlock(pid)
+    except CudaError as error:
+        raise GpuError(f"the GPU snapshot of process {pid} cannot be resumed: {error}") from error
+
+
+def _let_go(driver: Driver, pid: int) -> str:
+    """After a failed checkpoint; says where the process is lost."""
+    with contextlib.suppress(CudaError):
+        if state_of(driver, pid) is State.LOCKED:
+            driver.process_unlock(pid)
+            return ""
+    return "; the process is lost"

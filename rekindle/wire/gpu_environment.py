@@ -1,0 +1,24 @@
+"""Variables by which an agent tells a template and its runners of GPUs. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: In a runner: the UUIDs of the GPUs that it holds, with commas, in CUDA's order. Set beside
+#: CUDA_VISIBLE_DEVICES; a runner that has it brings its GPUs up before its hooks run.
+GPUS = "REKINDLE_GPUS"
+#: In a template: the UUIDs that its runners may get, as many as each will have.
+EXPECTED = "REKINDLE_GPUS_EXPECTED"
+#: In a runner with a share of one GPU: MiB of it.
+MEMORY_MIB = "REKINDLE_GPU_MEMORY_MIB"
+#: In a runner: the socket of the process that keeps weights on its first GPU.
+HOLDER = "REKINDLE_GPU_HOLDER"
+#: In a runner: what names its revision at the holder.
+REVISION = "REKINDLE_GPU_REVISION"
+#: In a template: it may use its GPUs before the snapshot ("1"), as they are snapshotted with it.
+SNAPSHOT = "REKINDLE_GPU_SNAPSHOT"
+
+
+def uuids(environ: Mapping[str, str], name: str = GPUS) -> tuple[str, ...]:
+    """Those that a variable lists; none where it is not set."""
+    return tuple(one for one in environ.get(name, "").split(",") if one)
