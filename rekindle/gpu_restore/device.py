@@ -250,18 +250,22 @@ class _CudaQueue:
         self._driver = driver
         self._stream = driver.stream()
         self._events: list[int] = []
+        self._idle: list[int] = []
 
     def copy_in(self, target: int, source: int, size: int) -> None:
         self._driver.copy_in_async(target, source, size, self._stream)
 
     def mark(self) -> int:
-        event = self._events.pop() if self._events else self._driver.event()
+        if not self._idle:
+            self._idle.append(self._driver.event())
+            self._events.append(self._idle[-1])
+        event = self._idle.pop()
         self._driver.record(event, self._stream)
         return event
 
     def wait(self, mark: int) -> None:
         self._driver.wait_for(mark)
-        self._events.append(mark)
+        self._idle.append(mark)
 
     def close(self) -> None:
         try:

@@ -49,6 +49,7 @@ class Watch:
     prefix: str = DEVICES
     #: ``file:line in function``, with the import that was going on; "" as long as nothing is known.
     where: str = ""
+    _is_cuda: bool = False
     _fd: int = -1
     _former: Any = None
     _files: list[str] = field(default_factory=list)
@@ -85,10 +86,11 @@ class Watch:
             os.read(self._fd, 1 << 16)
         except OSError:
             return
-        # A driver's library opens files for a moment, to look; another process, as well.
-        if frame is not None and not self.where and open_files(self.prefix):
+        # Other processes open them, too; NVML, for a moment, before CUDA does for good.
+        opened = open_files(self.prefix)
+        if frame is not None and opened and not self._is_cuda:
             self.where = in_words(frame)
-            self.end()
+            self._is_cuda = any("-uvm" in file for file in opened)
 
 
 def in_words(frame: FrameType) -> str:
@@ -169,4 +171,4 @@ def condense(given: list[str], found: list[str], prefix: str = DEVICES) -> list[
     """``given`` reasons with those of single device files and mappings replaced by ``found``."""
     if not found:
         return given
-    return [*found, *(one for one in given if f" {prefix}" not in one)]
+    return [*found, *(one for one in given if prefix not in one)]

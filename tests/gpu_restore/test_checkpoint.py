@@ -1,0 +1,72 @@
+"""GPU snapshots: the steps in order, and a way back from each that fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from rekindle.exception import CudaError, GpuError
+from rekindle.gpu_restore import checkpoint
+from rekindle.gpu_restore.checkpoint import State
+from rekindle.gpu_restore.driver import Driver
+from tests.gpu_restore.fake_cuda import FakeCuda
+
+PID = 4711
+
+
+def _driver(library: FakeCuda) -> Driver:
+    driver = Driver(library)
+    driver.init()
+    return driver
+
+
+def test_a_suspended_process_is_resumed() -> None:
+    driver = _driver(FakeCuda())
+    checkpoint.suspend(driver, PID)
+    assert checkpoint.state_of(driver, PID) is State.CHECKPOINTED
+    checkpoint.resume(driver, PID)
+    assert checkpoint.state_of(driver, PID) is State.RUNNING
+
+
+def test_it_is_resumed_on_another_gpu() -> None:
+    driver = _driver(FakeCuda(gpus=2))
+    checkpoint.suspend(driver, PID)
+    checkpoint.resume(driver, PID, {driver.uuid(0): driver.uuid(1)})
+    assert checkpoint.state_of(driver, PID) is State.RUNNING
+
+
+def test_a_process_that_cannot_be_checkpointed_goes_on() -> None:
+    library = FakeCuda()
+    driver = _driver(library)
+    library.fail["cuCheckpointProcessCheckpoint"] = 801
+    with pytest.raises(GpuError, match=f"no GPU snapshot of process {PID}.*cuCheckpointProcessCh"):
+        checkpoint.suspend(driver, PID)
+    assert checkpoint.state_of(driver, PID) is State.RUNNING
+
+
+def test_a_process_that_is_lost_is_said_to_be() -> None:
+    library = FakeCuda()
+    driver = _driver(library)
+    library.fail["cuCheckpointProcessCheckpoint"] = 999
+    library.fail["cuCheckpointProcessGetState"] = 1
+    with pytest.raises(GpuError, match="the process is lost"):
+        checkpoint.suspend(driver, PID)
+
+
+def test_a_process_that_does_not_lock_in_time_is_left_as_it_was() -> None:
+    library = FakeCuda()
+    driver = _driver(library)
+    library.fail["cuCheckpointProcessLock"] = 600
+    with pytest.raises(CudaError, match="cuCheckpointProcessLock"):
+        checkpoint.suspend(driver, PID)
+    assert "cuCheckpointProcessCheckpoint" not in library.calls
+
+
+def test_a_copy_that_cannot_be_resumed_is_an_error() -> None:
+    driver = _driver(FakeCuda())
+    with pytest.raises(GpuError, match="cannot be resumed"):
+        checkpoint.resume(driver, PID)
+
+
+def test_an_older_driver_cannot_and_says_why() -> None:
+    assert "570 or newer" in checkpoint.why_not(Driver(FakeCuda(version=12070)))
+    assert checkpoint.why_not(Driver(FakeCuda(version=12080))) == ""
