@@ -8,24 +8,32 @@ and a client that does not read its answer is let go.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import selectors
 import socket
 import zlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.exception import GpuError
 from rekindle.gpu_restore.device import Device
 from rekindle.gpu_restore.holding.ledger import Entry, Ledger, Left, State
-from rekindle.wire.frames import FrameSocket, Header, send_with_fds
+from rekindle.wire.frames import (
+    MAX_HEADER_BYTES,
+    FrameSocket,
+    Header,
+    frame_prefix,
+    send_with_fds,
+)
 
 log = logging.getLogger(__name__)
 
-#: To send or get the rest of a message that has begun.
-PATIENCE_S = 5.0
+#: To send a message that has begun.
+PATIENCE_S = 2.0
+_PREFIX_BYTES = 12
 _CHECKED_BYTES = 16 << 20
 
 
@@ -44,10 +52,31 @@ class _Client:
     frames: FrameSocket = field(init=False)
     #: The one name that it may use; "" is any.
     only: str = ""
+    _came: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
         self.sock.settimeout(PATIENCE_S)
         self.frames = FrameSocket(self.sock)
+
+    def orders(self) -> Iterator[Header]:
+        """Those that have come whole; the rest is waited for elsewhere. Raises EOFError."""
+        try:
+            part = self.sock.recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        if not part:
+            raise EOFError("it closed the connection")
+        self._came += part
+        while len(self._came) >= _PREFIX_BYTES:
+            header_bytes, body_bytes = frame_prefix(self._came)
+            if header_bytes > MAX_HEADER_BYTES or body_bytes:
+                raise ValueError("no message of a client")
+            end = _PREFIX_BYTES + header_bytes
+            if len(self._came) < end:
+                return
+            header: Header = json.loads(self._came[_PREFIX_BYTES:end])
+            del self._came[:end]
+            yield header
 
 
 class Holder:
@@ -92,9 +121,13 @@ class Holder:
 
     def _answer(self, client: _Client) -> None:
         try:
-            header, _body, fds = client.frames.receive()
-            for fd in fds:
-                os.close(fd)
+            for header in client.orders():
+                self._obey(client, header)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+            self._let_go(client, error)
+
+    def _obey(self, client: _Client, header: Header) -> None:
+        try:
             order = self._orders.get(header.get("op", ""))
             if order is None:
                 raise GpuError(f"an order that a holder does not know: {header.get('op')}")
@@ -103,8 +136,6 @@ class Holder:
             order(client, header)
         except GpuError as error:
             self._send(client, {"ok": False, "reason": str(error)})
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            self._let_go(client, error)
 
     def _let_go(self, client: _Client, why: BaseException | None = None) -> None:
         if client.sock.fileno() < 0:
