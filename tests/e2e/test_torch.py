@@ -30,6 +30,10 @@ def test_torch_computes_the_same_by_every_strategy(home: Home) -> None:
                 with torch.no_grad():
                     self.layer(self.input)  # the thread pools are made now
 
+            @rekindle.enter()
+            def move(self):
+                self.layer = rekindle.gpu.to_device(self.layer, "cpu")
+
             @rekindle.method()
             def infer(self):
                 import torch
@@ -47,12 +51,13 @@ def test_torch_computes_the_same_by_every_strategy(home: Home) -> None:
                     if strategy:
                         Net().infer.prepare(strategy)
                     value = Net().infer.remote()
-                found.append([made[-1].strategy, *value])
+                found.append([made[-1].strategy, "gpu_weights" in made[-1].phases, *value])
             print(json.dumps(found))
         """
     )
     ended = home.run(script)
-    taken, sums, threads = zip(*ended.value, strict=True)
+    taken, moved, sums, threads = zip(*ended.value, strict=True)
+    assert list(moved) == [strategy != "warm" for strategy in taken]
     assert list(taken) == ["cold", "warm", "cold", "restore", "fork", "restore", "fork"]
     assert max(sums) - min(sums) <= 1e-4 * abs(sums[0])
     assert len(set(threads)) == 1 and threads[0] >= 1
