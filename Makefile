@@ -33,7 +33,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help base demo test soak lint format bench doctor setup lock newest clean distclean
+.PHONY: help base demo test soak lint format bench gpu-bundle doctor setup lock newest clean distclean
 
 help:
 	@echo "make demo       set everything up; run a real model cold, restored, forked and warm"
@@ -43,6 +43,7 @@ help:
 	@echo "make lint       ruff, mypy and import-linter"
 	@echo "make format     let ruff format the code"
 	@echo "make bench      run every script in bench/ (ARGS=--quick for a short run)"
+	@echo "make gpu-bundle  one file for a bare machine with a GPU: build/gpu-bundle.tar.gz"
 	@echo "make doctor     say what this machine can do, and what to do where it cannot"
 	@echo "make lock       lock the packages again (ARGS=all for the newest of all, ARGS=NAME of one)"
 	@echo "make newest     run the tests with the newest packages that are allowed, in .venv-newest"
@@ -82,6 +83,11 @@ format: $(STAMPS)/lint-$(KEY)
 bench: $(STAMPS)/demo-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	@set -e; for script in bench/*.py; do \
 		printf '\n==> %s\n' "$$script"; $(BIN)/python "$$script" $(ARGS); done
+
+# For a machine without a network: dev/gpu_run.sh in it runs bench/gpu.py and tests/gpu there.
+gpu-bundle: $(STAMPS)/base-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
+	$(STEP) "bundle for a machine with a GPU"
+	@$(BIN)/python dev/gpu_bundle.py build/gpu-bundle.tar.gz
 
 doctor: $(STAMPS)/base-$(KEY)
 	@$(BIN)/rekindle doctor

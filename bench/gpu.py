@@ -1,0 +1,130 @@
+"""GPUs: contexts, weights to the device, shared weights, GPU snapshots, and starts by strategy.
+
+    python bench/gpu.py [--out DIR] [--minutes N] [--only SECTION ...] [--quick] [--stand-in]
+
+Runs whole on a bare machine with a driver, without a network. Each section is a process of its own
+with a time limit: one that fails, hangs or crashes stops no other. Each figure is a line of JSON in
+DIR/gpu.jsonl as soon as it is known, the most important ones first; what was not measured says why.
+--stand-in takes this machine's memory for the device, to try the script without a GPU: its figures
+say nothing of any GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from on_gpu.report import Options, Report
+
+
+class Section(NamedTuple):
+    """A function of a module in ``on_gpu/``, and the seconds that it may take."""
+
+    name: str
+    place: str
+    seconds: float
+
+
+#: In the order of importance; what is short first where that does not matter.
+SECTIONS = (
+    Section("machine", "machine.run", 40),
+    Section("floor", "floor.run", 75),
+    Section("link", "link.run", 45),
+    Section("modules 1 GB", "modules.small", 60),
+    Section("strategies 1 GB", "strategies.gigabyte", 120),
+    Section("strategies 1 GB, weights held", "strategies.held", 75),
+    Section("sharing", "sharing.run", 60),
+    Section("checkpoint calls", "checkpoints.calls", 60),
+    Section("checkpoints with CRIU", "checkpoints.with_criu", 75),
+    Section("embedding", "strategies.embedding", 75),
+    Section("sweep", "link.sweep", 45),
+    Section("modules 8 GB", "modules.large", 75),
+    Section("strategies 8 GB", "strategies.eight", 150),
+)
+#: A section is not begun with less.
+LEAST_S = 10.0
+
+
+def main() -> int:
+    """Every section that there is time for; 0 also where some failed."""
+    options = _options()
+    if options.section:
+        return _section(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    figures = options.out / "gpu.jsonl"
+    figures.unlink(missing_ok=True)
+    ends = time.monotonic() + options.minutes * 60
+    chosen = [one for one in SECTIONS if not options.only or one.name in options.only]
+    for section in chosen:
+        left = ends - time.monotonic()
+        if left < LEAST_S:
+            Report(figures, section.name).missing("section", "no time left")
+            continue
+        _run(section, min(section.seconds, left, options.at_most), figures, options)
+    print(f"figures: {figures}")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bench/gpu.py", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR")
+    parser.add_argument("--minutes", type=float, default=7.5, help="for all sections together")
+    parser.add_argument("--only", action="append", metavar="SECTION", help="may be repeated")
+    parser.add_argument("--quick", action="store_true", help="small: does it work at all?")
+    parser.add_argument("--stand-in", action="store_true", help="no GPU: the host's memory is it")
+    parser.add_argument("--at-most", type=float, default=1e9, help="seconds for each section")
+    parser.add_argument("--section", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=60.0, help=argparse.SUPPRESS)
+    parser.add_argument("--figures", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _run(section: Section, seconds: float, figures: Path, options: argparse.Namespace) -> None:
+    """In a process group of its own, ended with all that it started."""
+    report = Report(figures, section.name)
+    argv = [sys.executable, __file__, "--section", section.name, "--figures", str(figures)]
+    argv += ["--seconds", f"{seconds:.0f}"]
+    argv += ["--quick"] * options.quick + ["--stand-in"] * options.stand_in
+    began = time.monotonic()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(argv, stderr=said, start_new_session=True)
+        try:
+            status: int | str = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            status = f"stopped after {seconds:.0f} s"
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+        if status != 0:
+            said.seek(0)
+            tail = " / ".join(said.read().strip().splitlines()[-4:])
+            why = status if isinstance(status, str) else f"it ended with status {status}"
+            report.missing("rest of the section", f"{why}: {tail}"[:1000])
+    report.row("section", time.monotonic() - began, "s")
+
+
+def _section(options: argparse.Namespace) -> int:
+    """In the section's own process."""
+    section = next(one for one in SECTIONS if one.name == options.section)
+    module, function = section.place.split(".")
+    with tempfile.TemporaryDirectory() as scratch:
+        given = Options(options.quick, options.stand_in, Path(scratch), options.seconds)
+        report = Report(options.figures, section.name)
+        getattr(importlib.import_module(f"on_gpu.{module}"), function)(report, given)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The sections of ``bench/gpu.py``, each a module with a function ``run``."""

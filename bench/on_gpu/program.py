@@ -1,0 +1,109 @@
+"""What ``strategies.py`` runs in rekindle: a model whose weights go to the device in every runner.
+
+Ready for a GPU or not: where ``REKINDLE_BENCH_PLACE`` is cpu, the device is this machine's memory.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import rekindle
+from rekindle.exception import InvalidError
+
+PLACE = os.environ.get("REKINDLE_BENCH_PLACE", "cuda")
+#: A holder's socket: the weights stay on the device.
+HOLDER = os.environ.get("REKINDLE_GPU_HOLDER", "")
+
+app = rekindle.App("on-gpu")
+
+
+def _options() -> dict[str, Any]:
+    env = {"REKINDLE_BENCH_PLACE": PLACE}
+    if HOLDER:
+        env |= {"REKINDLE_GPU_HOLDER": HOLDER, "REKINDLE_GPU_REVISION": "bench"}
+    more: dict[str, Any] = {"env": env}
+    if PLACE == "cuda":
+        more["gpu"] = "any"
+    return more
+
+
+def _cls(**options: Any) -> Any:
+    try:
+        return app.cls(enable_memory_snapshot=True, timeout=300, **options)
+    except InvalidError:
+        options.pop("gpu", None)  # a rekindle that does not place GPUs yet: every one is visible
+        return app.cls(enable_memory_snapshot=True, timeout=300, **options)
+
+
+@_cls(**_options())
+class Model:
+    """Linear layers of that many megabytes."""
+
+    megabytes: int = rekindle.parameter(default=1000)
+
+    @rekindle.enter(snap=True)
+    def load(self) -> None:
+        import torch
+
+        from on_gpu.modules import build
+
+        self.module = build(torch, self.megabytes / 1000)
+        self.given = torch.linspace(-1, 1, 4 * 4096).view(4, 4096)
+        with torch.no_grad():
+            self.expected = self.module(self.given)
+
+    @rekindle.enter()
+    def to_gpu(self) -> None:
+        if PLACE == "cuda":
+            rekindle.gpu.ready()
+        self.module = rekindle.gpu.to_device(self.module, PLACE, hold=bool(HOLDER))
+        self.given = self.given.to(PLACE)
+
+    @rekindle.method()
+    def infer(self) -> float:
+        """How far the result is from the CPU's, relative."""
+        import torch
+
+        with torch.no_grad():
+            found = self.module(self.given).cpu()
+        return float((found - self.expected).abs().max() / self.expected.abs().max())
+
+
+@_cls(**_options())
+class Embedding:
+    """The network of examples/embed.py with random weights: they come with no bundle."""
+
+    @rekindle.enter(snap=True)
+    def load(self) -> None:
+        import torch
+        from transformers import BertConfig, BertModel
+
+        torch.manual_seed(5)
+        config = BertConfig(
+            hidden_size=384,
+            num_hidden_layers=6,
+            num_attention_heads=12,
+            intermediate_size=1536,
+        )
+        made: Any = BertModel(config)
+        self.module = made.eval()
+        self.given = torch.randint(0, 30000, (8, 64))
+        with torch.no_grad():
+            self.expected = self.module(self.given).last_hidden_state
+
+    @rekindle.enter()
+    def to_gpu(self) -> None:
+        if PLACE == "cuda":
+            rekindle.gpu.ready()
+        self.module = rekindle.gpu.to_device(self.module, PLACE)
+        self.given = self.given.to(PLACE)
+
+    @rekindle.method()
+    def infer(self) -> float:
+        """As Model's."""
+        import torch
+
+        with torch.no_grad():
+            found = self.module(self.given).last_hidden_state.cpu()
+        return float((found - self.expected).abs().max() / self.expected.abs().max())

@@ -1,0 +1,67 @@
+"""``bench/gpu.py`` without a GPU: lines as they are known, and no section stops another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "bench" / "gpu.py"
+Rows = list[dict[str, Any]]
+
+
+def _run(tmp_path: Path, *options: str, **environ: str) -> Rows:
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--out", tmp_path, "--quick", "--stand-in", *options],
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "gpu.jsonl").read_text().splitlines()
+    assert lines == [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in lines]
+
+
+def test_weights_are_copied_shared_and_compared_with_this_machines_memory(tmp_path: Path) -> None:
+    rows = _run(tmp_path, "--only", "link", "--only", "sharing")
+    found = {row["what"]: row for row in rows}
+    assert found["to_device from the page cache"]["value"] > 0
+    assert found["after all users were killed"]["text"] == "the same"
+    assert found["checksums"]["damaged"] == []
+    assert not [row for row in rows if row["what"] in ("wrong", "failed", "rest of the section")]
+
+
+def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
+    rows = _run(tmp_path, "--only", "checkpoint calls")
+    if rows[0].get("not_measured") is None:
+        pytest.skip("this machine has a GPU")
+    assert "no CUDA driver library" in rows[0]["not_measured"]
+
+
+def test_a_section_that_fails_or_hangs_stops_no_other(tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "said = ' '.join(sys.orig_argv)\n"
+        "if '--section machine' in said: os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "if '--section floor' in said: signal.pause()\n"
+    )
+    rows = _run(
+        tmp_path,
+        *("--only", "machine", "--only", "floor", "--only", "checkpoint calls"),
+        *("--at-most", "3"),
+        PYTHONPATH=str(hook),
+    )
+    missing = {row["section"]: row["not_measured"] for row in rows if "not_measured" in row}
+    assert missing["machine"].startswith("it ended with status -11")
+    assert missing["floor"].startswith("stopped after")
+    assert {row["section"] for row in rows} == {"machine", "floor", "checkpoint calls"}
