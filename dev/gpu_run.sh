@@ -4,7 +4,8 @@
 #     tar xf gpu-bundle.tar.gz && sh gpu-bundle/tree/dev/gpu_run.sh [OUT]
 #
 # OUT gets gpu.jsonl (figures, a line each as soon as it is known), tests.txt and log.txt. PYTHON names
-# the Python to use (python3), which may have torch; MINUTES bounds bench/gpu.py (6.3).
+# the Python to use (python3), which may have torch; MINUTES bounds bench/gpu.py (6.3), OPTIONS are
+# more of its options.
 set -u
 tree=$(cd "$(dirname "$0")/.." && pwd)
 bundle=$(dirname "$tree")
@@ -20,7 +21,8 @@ REKINDLE_HOME=$(mktemp -d)
 export REKINDLE_HOME
 cd "$tree" || exit 1
 
-"$python" bench/gpu.py --out "$out" --minutes "${MINUTES:-6.3}" 2>>"$out/log.txt"
+# shellcheck disable=SC2086 # a list of options
+"$python" bench/gpu.py --out "$out" --minutes "${MINUTES:-6.3}" ${OPTIONS:-} 2>>"$out/log.txt"
 timeout 80 "$python" -m pytest -m gpu -p no:cacheprovider -o addopts= -q -rA tests/gpu \
     >"$out/tests.txt" 2>&1
 tail -n 40 "$out/tests.txt"

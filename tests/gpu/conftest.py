@@ -1,0 +1,50 @@
+"""What needs an NVIDIA GPU: skipped, with the reason, where there is none."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+from rekindle.exception import Error
+from rekindle.gpu_restore import driver
+from rekindle.gpu_restore.device import CudaDevice, cuda_device
+
+
+def _why_not() -> str:
+    """Asked without making a context: others of this process are to make theirs."""
+    try:
+        library = driver.load()
+        library.init()
+        return "" if library.count() else "the driver sees no GPU"
+    except Error as error:
+        return str(error)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each test here is marked, and skipped at once where there is no GPU."""
+    here = [item for item in items if "/tests/gpu/" in str(item.path)]
+    why = _why_not() if here else ""
+    for item in here:
+        item.add_marker(pytest.mark.gpu)
+        if why:
+            item.add_marker(pytest.mark.skip(reason=f"no GPU: {why}"))
+
+
+@pytest.fixture
+def gpu() -> CudaDevice:
+    """The first one."""
+    return cuda_device(0)
+
+
+@pytest.fixture
+def torch_cuda() -> Any:
+    """torch, where it is built with CUDA."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("no torch")
+    import torch
+
+    if not hasattr(torch._C, "_cuda_init"):
+        pytest.skip(f"torch {torch.__version__} is without CUDA")
+    return torch
