@@ -15,8 +15,9 @@ from pathlib import Path
 from on_gpu.children import Child
 from on_gpu.report import Options, Report
 from rekindle.exception import Error
-from rekindle.gpu_restore import checkpoint, driver
-from rekindle.gpu_restore.driver import Driver
+from rekindle.gpu_restore import checkpoint
+from rekindle.gpu_restore import cuda as driver
+from rekindle.gpu_restore.cuda import Driver
 
 ROUNDS = 50
 #: A process with memory on the GPU: says what is there, by a checksum of all of it.
@@ -28,7 +29,7 @@ SIZE = {size}
 address = device.allocate(SIZE)
 block = os.urandom(1 << 20)
 import ctypes
-from rekindle.gpu_restore import driver
+from rekindle.gpu_restore import cuda as driver
 cuda = driver.load()
 area = (ctypes.c_ubyte * (1 << 20)).from_buffer_copy(block)
 for at in range(0, SIZE, 1 << 20):

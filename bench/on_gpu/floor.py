@@ -17,7 +17,7 @@ _SOURCE = Path(__file__).with_name("context.c")
 _CTYPES = """
 import json, time
 started = time.perf_counter()
-from rekindle.gpu_restore import driver
+from rekindle.gpu_restore import cuda as driver
 loaded = driver.load()
 at = time.perf_counter()
 loaded.init()

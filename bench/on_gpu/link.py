@@ -12,7 +12,7 @@ from typing import Any
 
 from on_gpu.report import Options, Report
 from rekindle.exception import GpuError
-from rekindle.gpu_restore import driver as cuda
+from rekindle.gpu_restore import cuda
 from rekindle.gpu_restore.copying import (
     CHUNK_BYTES,
     Arena,

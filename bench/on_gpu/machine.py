@@ -9,7 +9,8 @@ import shutil
 from on_gpu.children import last_json
 from on_gpu.report import Options, Report
 from rekindle.exception import Error
-from rekindle.gpu_restore import checkpoint, driver
+from rekindle.gpu_restore import checkpoint
+from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.inventory import inventory
 
 _TORCH = """

@@ -45,7 +45,7 @@ _CUDA = "from rekindle.gpu_restore.device import cuda_device; device = cuda_devi
 _HOST = "from rekindle.gpu_restore.host_device import HostDevice; device = HostDevice()"
 #: cuIpcOpenMemHandle, for what cannot share by descriptor; and to know whether namespaces stop it.
 _EXPORTER = """
-from rekindle.gpu_restore import driver
+from rekindle.gpu_restore import cuda as driver
 cuda = driver.load()
 from rekindle.gpu_restore.device import cuda_device
 device = cuda_device(0)
@@ -55,7 +55,7 @@ def ask(line):
     return cuda.ipc_handle(address).hex()
 """
 _IMPORTER = """
-from rekindle.gpu_restore import driver
+from rekindle.gpu_restore import cuda as driver
 cuda = driver.load()
 from rekindle.gpu_restore.device import cuda_device
 device = cuda_device(0)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from rekindle.exception import CudaError, GpuError
-from rekindle.gpu_restore.driver import Driver
+from rekindle.gpu_restore.cuda import Driver
 
 #: The calls are there from this driver's CUDA on (driver 570).
 MIN_CUDA = 12080

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rekindle.exception import CudaError, GpuError
-from rekindle.gpu_restore import before_snapshot, marks
-from rekindle.gpu_restore import driver as cuda
+from rekindle.gpu_restore import before_snapshot, cuda, marks
 from rekindle.gpu_restore.device import cuda_device
 from rekindle.wire import gpu_environment
 from rekindle.wire.phases import Phase

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rekindle.exception import CudaError, GpuError
-from rekindle.gpu_restore import driver as cuda
-from rekindle.gpu_restore.driver import Driver
+from rekindle.gpu_restore import cuda
+from rekindle.gpu_restore.cuda import Driver
 
 
 @dataclass(frozen=True)

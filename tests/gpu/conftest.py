@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rekindle.exception import Error
-from rekindle.gpu_restore import driver
+from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.device import CudaDevice, cuda_device
 
 

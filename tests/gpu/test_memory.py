@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.exception import CudaError
-from rekindle.gpu_restore import driver
+from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.copying import Arena, FileRange, Memory, Piece, transfer
 from rekindle.gpu_restore.device import CudaDevice
 from rekindle.gpu_restore.holding.client import Connection

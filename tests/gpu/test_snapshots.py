@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from rekindle.gpu_restore import checkpoint, driver
+from rekindle.gpu_restore import checkpoint
+from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.checkpoint import State
-from rekindle.gpu_restore.driver import Driver
+from rekindle.gpu_restore.cuda import Driver
 
 ROUNDS = 50
 
 _HOLDS = """
 import ctypes, os, sys, zlib
-from rekindle.gpu_restore import driver
+from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.device import cuda_device
 gpu = cuda_device(0)
 SIZE = 8 << 20

@@ -57,7 +57,7 @@ import json
 from rekindle.gpu_restore import touched
 watch = touched.Watch()
 watch.begin()
-from rekindle.gpu_restore import driver
+from rekindle.gpu_restore import cuda as driver
 
 def touch():
     library = driver.load()

@@ -7,7 +7,7 @@ import pytest
 from rekindle.exception import CudaError, GpuError
 from rekindle.gpu_restore import checkpoint
 from rekindle.gpu_restore.checkpoint import State
-from rekindle.gpu_restore.driver import Driver
+from rekindle.gpu_restore.cuda import Driver
 from tests.gpu_restore.fake_cuda import FakeCuda
 
 PID = 4711

@@ -13,8 +13,8 @@ import pytest
 import rekindle
 from rekindle.exception import GpuError
 from rekindle.gpu_restore import before_snapshot, context, device, marks
-from rekindle.gpu_restore import driver as driver_room
-from rekindle.gpu_restore.driver import Driver
+from rekindle.gpu_restore import cuda as driver_room
+from rekindle.gpu_restore.cuda import Driver
 from rekindle.gpu_restore.touched import Watch
 from rekindle.wire.phases import Mark, Phase
 from tests.gpu_restore.fake_cuda import FakeCuda

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from rekindle.exception import CudaError, GpuError
 from rekindle.gpu_restore.copying import Arena, Chunk, FileRange, Memory, Piece, cut, transfer
+from rekindle.gpu_restore.cuda import Driver
 from rekindle.gpu_restore.device import CudaDevice, Device
-from rekindle.gpu_restore.driver import Driver
 from rekindle.gpu_restore.host_device import HostDevice
 from tests.gpu_restore.fake_cuda import FakeCuda
 

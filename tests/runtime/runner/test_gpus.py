@@ -11,8 +11,8 @@ import pytest
 import rekindle
 from rekindle.forkserver.inspection import Inspection
 from rekindle.gpu_restore import before_snapshot, context, device, marks, touched
-from rekindle.gpu_restore import driver as driver_room
-from rekindle.gpu_restore.driver import Driver
+from rekindle.gpu_restore import cuda as driver_room
+from rekindle.gpu_restore.cuda import Driver
 from rekindle.runtime.runner import gpus
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.gpu_environment import EXPECTED, GPUS

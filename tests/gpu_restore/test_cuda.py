@@ -7,8 +7,8 @@ import ctypes
 import pytest
 
 from rekindle.exception import CudaError, GpuError
-from rekindle.gpu_restore import driver as room
-from rekindle.gpu_restore.driver import Driver
+from rekindle.gpu_restore import cuda as room
+from rekindle.gpu_restore.cuda import Driver
 from tests.gpu_restore.fake_cuda import GRANULARITY, FakeCuda
 
 
