@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from rekindle.sdk.app import LocalEntrypoint
 from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.calls import records
 from rekindle.sdk.cls import Cls
-from rekindle.sdk.local import session
+from rekindle.sdk.local import lingering, session
 from rekindle.wire.phases import Strategy
 
 
@@ -33,6 +34,7 @@ class RunOptions:
     phases: bool = False
     strategy: str | None = None
     quiet: bool = False
+    linger: str | None = None
 
 
 def _own_options() -> list[click.Option]:
@@ -47,6 +49,12 @@ def _own_options() -> list[click.Option]:
         click.Option(
             ["-q", "--quiet"], is_flag=True, help="Leave out rekindle's own notes and results."
         ),
+        click.Option(
+            ["--linger"],
+            metavar="TIME",
+            help="How long the instance stays after its last program: 10m (unless "
+            "REKINDLE_LINGER says else), 90s, 2h; 0 takes it down at the end.",
+        ),
     ]
 
 
@@ -60,7 +68,8 @@ def run(reference: str, words: tuple[str, ...], **own: Any) -> int:
 
     NAME is an entrypoint, f, or Cls.method; it can be left out where only one can be meant. ARGS
     are options made from its signature: `rekindle run FILE --help` shows them. What rekindle up
-    keeps is used, or an instance is brought up and taken down again.
+    keeps is used, or an instance is brought up, which stays for a while (--linger), so that the
+    next run is quick; `rekindle down` ends it. Where CI is set it does not stay.
     """
     try:
         target = refs.resolve(reference)
@@ -148,8 +157,10 @@ def _raw(target: Target) -> Callable[..., Any]:
 
 
 def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int:
-    if not options.quiet:
-        session.announce = logs.write_note
+    if options.linger is not None:
+        os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
+    lingering.linger_s()  # a wrong time is refused before anything is started
+    session.announce = session.say_nothing if options.quiet else logs.write_note
     logs.show_notes = not options.quiet
     status = 0
     finished: list[records.CallRecord] = []
