@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import os
@@ -13,12 +12,12 @@ from typing import Any
 
 import click
 
-from rekindle.cli import arguments, failure, refs
+from rekindle.cli import arguments, refs
 from rekindle.cli.main import INTERRUPTED
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
-from rekindle.sdk import logs, running
+from rekindle.sdk import notes, running
 from rekindle.sdk.app import LocalEntrypoint
 from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.calls import records
@@ -76,7 +75,7 @@ def run(reference: str, words: tuple[str, ...], **own: Any) -> int:
     except BaseException as error:  # whatever the user's file raised
         if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
             raise
-        failure.show_failure(error)
+        _show_failure(error)
         return 1
     status: int = _command_for(target, RunOptions(**own)).main(
         args=list(words), prog_name=f"rekindle run {reference}", standalone_mode=False
@@ -160,8 +159,8 @@ def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> in
     if options.linger is not None:
         os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
     lingering.linger_s()  # a wrong time is refused before anything is started
-    session.announce = session.say_nothing if options.quiet else logs.write_note
-    logs.show_notes = not options.quiet
+    session.announce = session.say_nothing if options.quiet else notes.write_note
+    notes.shown = not options.quiet
     status = 0
     finished: list[records.CallRecord] = []
     try:
@@ -177,13 +176,13 @@ def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> in
                 if result is not None and not options.quiet:
                     click.echo(result if isinstance(result, str) else repr(result))
             except KeyboardInterrupt:
-                logs.write_note("Stopping.")
+                notes.write_note("Stopping.")
                 status = INTERRUPTED
             except Exception as error:  # noqa: BLE001 - whatever the user's code raised
-                failure.show_failure(error)
+                _show_failure(error)
                 status = 1
     except KeyboardInterrupt:  # while it came up or was taken down
-        logs.write_note("Stopping.")
+        notes.write_note("Stopping.")
         status = INTERRUPTED
     if finished:
         from rekindle.cli import phases
@@ -193,12 +192,20 @@ def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> in
     return status
 
 
+def _show_failure(error: BaseException) -> None:
+    from rekindle.cli import failure  # loads what a run without one does not need
+
+    failure.show_failure(error)
+
+
 def _call(target: Target, for_class: dict[str, Any], /, *words: str, **values: Any) -> Any:
     """The value of the call; None of a local entrypoint."""
     what = target.what
     if isinstance(what, LocalEntrypoint):
         made = what.raw(*words, **values)
         if inspect.iscoroutine(made):
+            import asyncio
+
             asyncio.run(made)
         return None
     function = getattr(what(**for_class), target.method) if isinstance(what, Cls) else what

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -187,6 +186,8 @@ def unlink(directory: Path) -> None:
 
 def remove(directory: Path) -> None:
     """Remove all files of an instance that has ended."""
+    import shutil
+
     unlink(directory)
     shutil.rmtree(directory, ignore_errors=True)
 

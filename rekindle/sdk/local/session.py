@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -124,6 +123,8 @@ class Session:
             if process is not None:
                 if process.stdout is not None:
                     process.stdout.close()
+                import shutil
+
                 shutil.rmtree(self.directory, ignore_errors=True)
             from rekindle.sdk.connection import client
 
@@ -176,7 +177,7 @@ def begin() -> Session:
     try:
         process = start_supervisor(directory, parent_pid=os.getpid())
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        lingering.remove(directory)
         raise
     return Session(directory, process)
 
