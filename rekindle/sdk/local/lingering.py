@@ -58,7 +58,7 @@ def linger_s(environ: Mapping[str, str] | None = None) -> float:
 
 def in_ci(environ: Mapping[str, str]) -> bool:
     """Whether this is continuous integration, as its services say it."""
-    return environ.get("CI", "").strip().lower() not in ("", "0", "false", "no")
+    return environ.get("CI", "").strip().lower() not in ("", "0", "false")
 
 
 def shown(seconds: float) -> str:
@@ -176,12 +176,27 @@ def listen(who: str, directory: Path) -> socket.socket:
     return listener
 
 
+def _linked() -> list[tuple[Path, Path]]:
+    """The links that there are, and the directories that they lead to, the newest first."""
+    found = []
+    for link in _links().glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # it has just gone
+            found.append((link.lstat().st_mtime_ns, link, Path(os.readlink(link))))
+    return [(link, directory) for _, link, directory in sorted(found, reverse=True)]
+
+
 def unlink(directory: Path) -> None:
     """Let no other program find an instance."""
-    for link in _links().glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if os.readlink(link) == str(directory):
-                link.unlink()
+    for link, leads_to in _linked():
+        if leads_to == directory:
+            link.unlink(missing_ok=True)
+
+
+def sweep() -> None:
+    """Remove links that lead nowhere: all processes of an instance were killed at once."""
+    for link, leads_to in _linked():
+        if not leads_to.exists():
+            link.unlink(missing_ok=True)
 
 
 def remove(directory: Path) -> None:
@@ -199,16 +214,14 @@ def is_one(directory: Path) -> bool:
 
 def all_here() -> list[Path]:
     """The directories of the lingering instances of this home, also those that are ending."""
-    linked = [Path(os.readlink(link)) for link in _links().glob(f"{_PREFIX}*")]
+    linked = [directory for _, directory in _linked()]
     beside = [directory for directory in _links().glob("rk-*") if is_one(directory)]
     return list(dict.fromkeys([*linked, *beside]))
 
 
 def newest() -> Path | None:
     """The directory of the lingering instance that was brought up last and serves."""
-    links = _links().glob(f"{_PREFIX}*")
-    for link in sorted(links, key=lambda one: one.lstat().st_mtime_ns, reverse=True):
-        directory = Path(os.readlink(link))
+    for _, directory in _linked():
         if instance.supervisor_pid(directory) is not None:
             return directory
     return None

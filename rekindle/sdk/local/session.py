@@ -201,6 +201,7 @@ def _bring_up(who: str, stays_s: float) -> _Place:
         stays=True,
     )
     instance.sweep()
+    lingering.sweep()
     directory = paths.new_session_dir()
     try:
         instance.prepare(directory)

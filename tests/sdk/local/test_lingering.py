@@ -144,3 +144,16 @@ def test_an_instance_is_found_by_its_name_until_it_is_unlinked(
     assert lingering.join("one", 1.0) is None, "it listens no more"
     lingering.unlink(there)
     assert list((directory / "run").iterdir()) == []
+
+
+def test_a_link_to_one_that_was_killed_whole_is_swept(
+    monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    monkeypatch.setenv("REKINDLE_HOME", str(directory))
+    for name in ("there", "gone"):
+        (directory / name).mkdir()
+        lingering.listen(name, directory / name).close()
+    (directory / "gone" / "supervisor.sock").unlink()
+    (directory / "gone").rmdir()
+    lingering.sweep()
+    assert lingering.all_here() == [directory / "there"]
