@@ -350,6 +350,8 @@ def _remove(directory: Path) -> None:
     """All that a lingering instance has left, if its supervisor was killed."""
     if directory.exists():
         _remove_half_snapshots()
+        with lingering.turn():  # nobody puts another link there meanwhile
+            lingering.unlink(directory)
         lingering.remove(directory)
 
 
