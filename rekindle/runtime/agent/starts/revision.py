@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.forkserver import thread_pools
-from rekindle.runtime.agent.settings import passed_on_environment
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
+from rekindle.wire.environment import passed_on_environment
 from rekindle.wire.spec import FunctionSpec
 
 
