@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 
 from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.runners.channel import Channel
@@ -56,14 +55,13 @@ class WaitingRestore:
 class WaitingRestores:
     """The few that are ready."""
 
-    def __init__(self, spawner: Spawner, criu: Criu, env: dict[str, str], scratch: Path) -> None:
+    def __init__(self, spawner: Spawner, criu: Criu, env: dict[str, str]) -> None:
         self._spawner = spawner
         self._criu = criu
         self._env = env
         self._ready: deque[WaitingRestore] = deque()
         self._refilling: asyncio.Task[None] | None = None
         self._closed = False
-        self.scratch = scratch
 
     async def take(self) -> WaitingRestore:
         """One that is ready, or a new one. Raises StartError."""
