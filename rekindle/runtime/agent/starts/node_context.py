@@ -20,7 +20,7 @@ from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
-from rekindle.snapshot import machine
+from rekindle.snapshot import lean, machine
 from rekindle.snapshot.criu import FEATURES_OF_A_USER, Criu
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
@@ -102,11 +102,14 @@ class NodeContext:
         try:
             if kept.exists():
                 await asyncio.to_thread(shutil.copyfile, kept, inside)
-                return
-            await self._find_features()
-            await asyncio.to_thread(_keep, inside, kept)
+            else:
+                await self._find_features()
+                await asyncio.to_thread(_keep, inside, kept)
         except OSError as error:
             log.warning("feature cache not kept", extra=kv(reason=error))
+            return
+        assert self.waiting is not None
+        self.waiting.criu = await asyncio.to_thread(lean.lean, self.criu, self.scratch / "lean")
 
     async def _find_features(self) -> None:
         assert self.criu is not None

@@ -59,7 +59,24 @@ async def bring_back(
         return await _restore(context, revision, snapshot, snapshot.images, clock)
 
 
+class _CriuDiedError(SnapshotRestoreError):
+    """It ended without an answer: the snapshot may be in order."""
+
+
 async def _restore(
+    context: NodeContext, revision: Revision, snapshot: Snapshot, images: Path, clock: PhaseClock
+) -> WaitingRestore:
+    assert context.waiting is not None
+    try:
+        return await _restore_once(context, revision, snapshot, images, clock)
+    except _CriuDiedError as error:
+        if not context.waiting.use_plain():
+            raise
+        log.warning("restored by CRIU as it is", extra=kv(snapshot=snapshot.key, reason=error))
+        return await _restore_once(context, revision, snapshot, images, clock)
+
+
+async def _restore_once(
     context: NodeContext, revision: Revision, snapshot: Snapshot, images: Path, clock: PhaseClock
 ) -> WaitingRestore:
     assert context.waiting is not None
@@ -130,6 +147,8 @@ async def _restored_arrives(
         reason = "the restored process did not report"
     else:
         reason = _explain(restore_log, said.error)
+        if not answer.result():
+            raise _CriuDiedError(f"snapshot {snapshot.key} could not be restored: {reason}")
     raise SnapshotRestoreError(f"snapshot {snapshot.key} could not be restored: {reason}")
 
 
