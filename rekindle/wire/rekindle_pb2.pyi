@@ -234,7 +234,7 @@ class Input(_message.Message):
     def __init__(self, index: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., blob: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once")
+    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -244,6 +244,7 @@ class SubmitRequest(_message.Message):
     SUBMITTED_NS_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     READ_ONCE_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     params: bytes
@@ -253,7 +254,8 @@ class SubmitRequest(_message.Message):
     submitted_ns: int
     depth: int
     read_once: bool
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ...) -> None: ...
+    lost: int
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ...) -> None: ...
 
 class SubmitReply(_message.Message):
     __slots__ = ("accepted",)
@@ -400,17 +402,19 @@ class CancelCallReply(_message.Message):
     def __init__(self, queued: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
 
 class LeaseRequest(_message.Message):
-    __slots__ = ("function_id", "params", "depth")
+    __slots__ = ("function_id", "params", "depth", "strategy")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     depth: int
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ...) -> None: ...
+    strategy: str
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ..., strategy: _Optional[str] = ...) -> None: ...
 
 class LeaseReply(_message.Message):
-    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure")
+    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure", "once")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -420,6 +424,7 @@ class LeaseReply(_message.Message):
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     BEGAN_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    ONCE_FIELD_NUMBER: _ClassVar[int]
     granted: bool
     reason: str
     lease_id: str
@@ -429,7 +434,8 @@ class LeaseReply(_message.Message):
     max_payload_bytes: int
     began: RunnerBegan
     failure: Result
-    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ...) -> None: ...
+    once: bool
+    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
 
 class RunnerBegan(_message.Message):
     __slots__ = ("strategy", "began_ns", "marks", "notes", "printed")
@@ -1103,13 +1109,6 @@ class Heartbeat(_message.Message):
 
 class NodeStats(_message.Message):
     __slots__ = ("pid", "max_runners", "criu", "direct", "in_flight", "unconfirmed", "unconfirmed_bytes", "memory_total_bytes", "memory_available_bytes", "runners", "pools", "templates", "snapshots", "memory", "evictions", "held", "starts", "runners_lost", "restores", "measured_pss_bytes")
-    class DirectEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: DirectCalls
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[DirectCalls, _Mapping]] = ...) -> None: ...
     class EvictionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1161,7 +1160,7 @@ class NodeStats(_message.Message):
     pid: int
     max_runners: int
     criu: str
-    direct: _containers.MessageMap[str, DirectCalls]
+    direct: _containers.RepeatedCompositeFieldContainer[DirectCalls]
     in_flight: int
     unconfirmed: int
     unconfirmed_bytes: int
@@ -1178,19 +1177,23 @@ class NodeStats(_message.Message):
     runners_lost: _containers.MessageMap[str, LostRunners]
     restores: _containers.MessageMap[str, RestoreSteps]
     measured_pss_bytes: _containers.ScalarMap[str, int]
-    def __init__(self, pid: _Optional[int] = ..., max_runners: _Optional[int] = ..., criu: _Optional[str] = ..., direct: _Optional[_Mapping[str, DirectCalls]] = ..., in_flight: _Optional[int] = ..., unconfirmed: _Optional[int] = ..., unconfirmed_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., runners: _Optional[_Iterable[_Union[RunnerStats, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolStats, _Mapping]]] = ..., templates: _Optional[_Iterable[_Union[TemplateStats, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotStats, _Mapping]]] = ..., memory: _Optional[_Union[NodeMemory, _Mapping]] = ..., evictions: _Optional[_Mapping[str, int]] = ..., held: _Optional[_Iterable[_Union[HeldPool, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[RunnerStart, _Mapping]]] = ..., runners_lost: _Optional[_Mapping[str, LostRunners]] = ..., restores: _Optional[_Mapping[str, RestoreSteps]] = ..., measured_pss_bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    def __init__(self, pid: _Optional[int] = ..., max_runners: _Optional[int] = ..., criu: _Optional[str] = ..., direct: _Optional[_Iterable[_Union[DirectCalls, _Mapping]]] = ..., in_flight: _Optional[int] = ..., unconfirmed: _Optional[int] = ..., unconfirmed_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., runners: _Optional[_Iterable[_Union[RunnerStats, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolStats, _Mapping]]] = ..., templates: _Optional[_Iterable[_Union[TemplateStats, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotStats, _Mapping]]] = ..., memory: _Optional[_Union[NodeMemory, _Mapping]] = ..., evictions: _Optional[_Mapping[str, int]] = ..., held: _Optional[_Iterable[_Union[HeldPool, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[RunnerStart, _Mapping]]] = ..., runners_lost: _Optional[_Mapping[str, LostRunners]] = ..., restores: _Optional[_Mapping[str, RestoreSteps]] = ..., measured_pss_bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class DirectCalls(_message.Message):
-    __slots__ = ("calls", "failures", "busy_s", "leases")
+    __slots__ = ("function_id", "params", "calls", "failures", "busy_s", "leases")
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     BUSY_S_FIELD_NUMBER: _ClassVar[int]
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    params: bytes
     calls: int
     failures: int
     busy_s: float
     leases: int
-    def __init__(self, calls: _Optional[int] = ..., failures: _Optional[int] = ..., busy_s: _Optional[float] = ..., leases: _Optional[int] = ...) -> None: ...
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., calls: _Optional[int] = ..., failures: _Optional[int] = ..., busy_s: _Optional[float] = ..., leases: _Optional[int] = ...) -> None: ...
 
 class RunnerStats(_message.Message):
     __slots__ = ("id", "function", "function_id", "app_id", "state", "strategy", "inputs", "pid", "idle_s", "age_s", "pss_bytes")
@@ -1473,7 +1476,7 @@ class InputsReturned(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., begun: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class LeaseGranted(_message.Message):
-    __slots__ = ("request_id", "ok", "reason", "socket", "token", "runner_id", "began", "failure")
+    __slots__ = ("request_id", "ok", "reason", "socket", "token", "runner_id", "began", "failure", "once")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -1482,6 +1485,7 @@ class LeaseGranted(_message.Message):
     RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
     BEGAN_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    ONCE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     ok: bool
     reason: str
@@ -1490,7 +1494,8 @@ class LeaseGranted(_message.Message):
     runner_id: str
     began: RunnerBegan
     failure: Result
-    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ...) -> None: ...
+    once: bool
+    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
 
 class AgentMessage(_message.Message):
     __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease")
@@ -1555,20 +1560,22 @@ class CancelInputs(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: bool = ...) -> None: ...
 
 class GrantLease(_message.Message):
-    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes")
+    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes", "strategy")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     function_id: str
     params: bytes
     lease_id: str
     depth: int
     max_payload_bytes: int
-    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
+    strategy: str
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., strategy: _Optional[str] = ...) -> None: ...
 
 class FollowPlan(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "plan")
