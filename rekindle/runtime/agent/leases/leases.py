@@ -62,6 +62,7 @@ class Leases:
     ) -> None:
         self._open_pool = open_pool
         self._instance = instance
+        self._token = ""
         self.listener = DirectListener(paths.direct_socket(instance), self._greet)
         self.counts: dict[Pool, Counts] = {}
         self._leases: dict[str, Lease] = {}
@@ -231,7 +232,9 @@ class Leases:
                 sock.close()
 
     def _instance_token(self) -> str:
-        return paths.token_file(self._instance).read_text().strip()
+        if not self._token:  # an instance has one for its life
+            self._token = paths.token_file(self._instance).read_text().strip()
+        return self._token
 
     def _take_up(self, sock: socket.socket, hello: Header) -> bool:
         """Pass a client's connection on to its runner; False where there is none for it."""

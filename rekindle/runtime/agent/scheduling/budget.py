@@ -13,8 +13,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import psutil
-
+from rekindle.linux import memory as machine_memory
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner
@@ -79,11 +78,11 @@ class Budget:
         """Give up things until ``more`` bytes fit; whether they do."""
         over = self.held() + more - self.limit_bytes
         reason = f"{_mib(self.held() + more)} MiB of a budget of {_mib(self.limit_bytes)} MiB"
-        machine = psutil.virtual_memory()
-        short = int(LEAST_AVAILABLE * machine.total) + more - int(machine.available)
+        available, total = machine_memory.available()
+        short = int(LEAST_AVAILABLE * total) + more - available
         if short > over:
             over = short
-            reason = f"{_mib(int(machine.available))} MiB are available on this machine"
+            reason = f"{_mib(available)} MiB are available on this machine"
         if over <= 0:
             return True
         for candidate in candidates(self.inventory, self.memory):
