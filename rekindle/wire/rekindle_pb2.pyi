@@ -1593,7 +1593,7 @@ class FollowPlan(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., plan: _Optional[_Union[PoolPlan, _Mapping]] = ...) -> None: ...
 
 class PoolPlan(_message.Message):
-    __slots__ = ("runners", "buffer", "active_s", "keep_s", "max_runners", "patience_s", "base", "rest", "priority", "again_s", "why", "spares")
+    __slots__ = ("runners", "buffer", "active_s", "keep_s", "max_runners", "patience_s", "base", "rest", "priority", "again_s", "why", "spares", "ahead")
     class PriorityEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1613,6 +1613,7 @@ class PoolPlan(_message.Message):
     AGAIN_S_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
     SPARES_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
     runners: int
     buffer: int
     active_s: float
@@ -1625,7 +1626,8 @@ class PoolPlan(_message.Message):
     again_s: float
     why: str
     spares: int
-    def __init__(self, runners: _Optional[int] = ..., buffer: _Optional[int] = ..., active_s: _Optional[float] = ..., keep_s: _Optional[float] = ..., max_runners: _Optional[int] = ..., patience_s: _Optional[float] = ..., base: _Optional[str] = ..., rest: _Optional[_Iterable[_Union[RestStep, _Mapping]]] = ..., priority: _Optional[_Mapping[str, float]] = ..., again_s: _Optional[float] = ..., why: _Optional[str] = ..., spares: _Optional[int] = ...) -> None: ...
+    ahead: bool
+    def __init__(self, runners: _Optional[int] = ..., buffer: _Optional[int] = ..., active_s: _Optional[float] = ..., keep_s: _Optional[float] = ..., max_runners: _Optional[int] = ..., patience_s: _Optional[float] = ..., base: _Optional[str] = ..., rest: _Optional[_Iterable[_Union[RestStep, _Mapping]]] = ..., priority: _Optional[_Mapping[str, float]] = ..., again_s: _Optional[float] = ..., why: _Optional[str] = ..., spares: _Optional[int] = ..., ahead: bool = ...) -> None: ...
 
 class RestStep(_message.Message):
     __slots__ = ("level", "for_s")
