@@ -22,23 +22,6 @@ _KINDS = ("spare", "fork", "restore", "restore_disk", "cold")
 Entry = tuple[str, pb.FunctionStatus]  # APP.FUNCTION, and what is known of it
 
 
-class SpareCount(click.ParamType):
-    """A number, or ``auto``."""
-
-    name = "N|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> int:
-        """The number; -1 for ``auto``, as ``update_autoscaler`` has it."""
-        if value == "auto":
-            return -1
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor auto", param, context)
-
-
 @click.group()
 def pool() -> None:
     """Look at pools, and set their sizes and policies while an app runs."""
@@ -180,6 +163,16 @@ def _mib(size: int | None, digits: int = 0) -> str:
     return f"{size / (1 << 20):.{digits}f}" if size else "-"
 
 
+def _spare_count(context: click.Context, option: click.Parameter, given: str | None) -> int | None:
+    """The number; -1 for ``auto``, as ``update_autoscaler`` has it."""
+    if given is None or given == "auto":
+        return None if given is None else -1
+    try:
+        return int(given)
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is neither a number nor auto") from None
+
+
 @pool.command("set")
 @click.argument("name", metavar="APP.FUNCTION")
 @click.option("--min", "min_containers", type=int, help="Runners kept in any case.")
@@ -188,7 +181,8 @@ def _mib(size: int | None, digits: int = 0) -> str:
 @click.option(
     "--spare",
     "spare_containers",
-    type=SpareCount(),
+    metavar="N|auto",
+    callback=_spare_count,
     help="Forked children that wait for a start; auto: the policy decides.",
 )
 @click.option("--scaledown-window", type=float, help="Seconds that an idle runner is kept.")
