@@ -63,6 +63,11 @@ class Figures:
     gpus: float = 0.0  # held by a runner; nothing below WARM holds any
 
 
+def template_of(levels: Mapping[Level, Figures]) -> Figures | None:
+    """The template that spares wait beside, and are forked from: a mapped one where possible."""
+    return levels.get(Level.MAPPED) or levels.get(Level.BOOTED)
+
+
 @dataclass(frozen=True)
 class Rest:
     """One step of what is held after the last input has ended: this level, this long."""
