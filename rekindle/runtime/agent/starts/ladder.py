@@ -57,7 +57,10 @@ class Starter:
         With ``forced``, by that step or not at all: StrategyUnavailableError. Otherwise raises
         UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails.
         """
-        clock = PhaseClock(began_ns)
+        with self.context.activity.start():
+            return await self._start(forced, PhaseClock(began_ns))
+
+    async def _start(self, forced: Strategy | None, clock: PhaseClock) -> Runner:
         if forced is not None:
             return await self._start_forced(forced, clock)
         notes: list[str] = []
@@ -87,6 +90,8 @@ class Starter:
             if strategy is Strategy.COLD:
                 return await self._boot_runner(clock, park=False)
             await self._look_for_snapshot(clock, [])
+            if strategy is Strategy.SPARE and (template := self.revision.live_template()):
+                await template.spares.coming()  # as the plan asks for them, one is
             step = {
                 Strategy.SPARE: self._spare,
                 Strategy.FORK: self._fork,
@@ -200,6 +205,7 @@ class Starter:
         template.listen()
         self.revision.fork_unsafe = []
         self.revision.keep(template)
+        self.context.activity.changed.set()
         return template
 
     # ---- cold ------------------------------------------------------------------------------
@@ -232,6 +238,7 @@ class Starter:
                 template.sandbox.kill()
                 raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
             self.revision.keep(template)
+            self.context.activity.changed.set()
             return template
 
     async def _boot(self, clock: PhaseClock, *, park: bool) -> tuple[str, Output, Booted]:

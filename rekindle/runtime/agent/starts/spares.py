@@ -31,6 +31,8 @@ class Spares:
 
     #: Has the template fork one. Raises StartError.
     _fork: Callable[..., ForkedChild]
+    #: How many there are to be, as far as there is room.
+    wanted: int = 0
     _waiting: deque[ForkedChild] = field(default_factory=deque)
     _coming: set[ForkedChild] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -65,6 +67,13 @@ class Spares:
             task = asyncio.create_task(self._await(child))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def coming(self) -> None:
+        """Where none waits: wait for those that are on their way, or are wanted."""
+        if self._waiting:
+            return
+        self.add(self.missing(min(1, self.wanted)))
+        await self.ready()
 
     async def ready(self) -> None:
         """Wait for those that are on their way."""
