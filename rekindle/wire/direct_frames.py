@@ -177,9 +177,7 @@ def readable(sock: socket.socket, seconds: float) -> bool:
 
 def read_some(sock: socket.socket, flags: int = 0) -> tuple[bytes, int]:
     """What is there, and the descriptor that came with it, or -1. Raises OSError."""
-    data, ancillary, _flags, _address = sock.recvmsg(
-        _READ_BYTES, _FD_SPACE, flags | _CLOEXEC
-    )
+    data, ancillary, _flags, _address = sock.recvmsg(_READ_BYTES, _FD_SPACE, flags | _CLOEXEC)
     return data, descriptor(ancillary) if ancillary else -1
 
 
