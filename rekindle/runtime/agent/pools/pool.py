@@ -73,6 +73,8 @@ class Pool:
         self._tasks = BackgroundTasks()
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
+        #: Whether it has had a runner: what no one has started is not frozen.
+        self._used = False
         #: The error of a start that no input waited for: for a client that waits, if one does.
         self._unclaimed: StartFailure | None = None
 
@@ -128,6 +130,7 @@ class Pool:
 
     def _slice_ended(self, event: SliceEnded) -> None:
         runner = event.runner
+        self._used = True
         self.backoff.served()
         self.revision.served.set()
         if event.first and runner.strategy is Strategy.RESTORE and not runner.dying:
@@ -135,7 +138,19 @@ class Pool:
         self._keep_template_when_due()
         if event.spent:
             self.stop_runner(runner)
-        self.keeper.freeze_when_due(waiting=bool(self.waiting))
+
+    def answered_first_call(self, runner: Runner) -> None:
+        """A lent runner has answered a call, its first."""
+        self._publish(SliceEnded(runner, first=True, spent=False))
+
+    def freeze_when_due(self, asking: int) -> None:
+        """Begin the snapshot, where the first call has been answered or none is there.
+
+        ``asking``: clients that wait for a runner.
+        """
+        if self._used:
+            works = bool(self.waiting or asking or self.runners.busy())
+            self.keeper.freeze_when_due(waiting=works)
 
     def _runner_ended(self, event: RunnerEnded) -> None:
         runner = event.runner
@@ -228,13 +243,13 @@ class Pool:
         except (Error, UserCodeFailed) as error:
             self._start_failed(error)
         else:
+            self._used = True
             self.backoff.started()
             if self.closed:
                 await runner.stop(self.exit_grace_s)
                 return
             self.welcome(runner)
             self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
-            self.keeper.freeze_when_due(waiting=bool(self.waiting))
         finally:
             self.runners.starting -= 1
         self.changed()

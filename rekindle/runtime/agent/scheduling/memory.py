@@ -12,10 +12,9 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from rekindle.exception import SnapshotError
-from rekindle.linux import maps
+from rekindle.linux.maps import Share, share_of
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
@@ -32,15 +31,6 @@ PERIOD_S = 2.0
 #: A process that did nothing is measured again after this: what it shares changes with others.
 STALE_S = 60.0
 _SHARE_OF_TIME = 100
-
-
-class Share(NamedTuple):
-    """Of one process, bytes."""
-
-    rss: int = 0
-    pss: int = 0
-    mapped: int = 0  # the part of its pss that lies in files
-    private: int = 0  # what is its own alone: freed when it ends
 
 
 @dataclass(frozen=True)
@@ -89,6 +79,11 @@ class Memory:
         """Of a template; zeros where it was not measured yet."""
         return self.share(template.id) or Share()
 
+    def spare_share(self, template: LiveTemplate) -> Share | None:
+        """Of the largest of its spares that was measured while it waited; None where none was."""
+        known = [share for one in template.spares.waiting if (share := self.share(one.name))]
+        return max(known, key=lambda share: share.private, default=None)
+
     def total(self) -> Share:
         """Of all processes."""
         return Share(*map(sum, zip(*(one.share for one in self.readings.values()), strict=True)))
@@ -118,6 +113,7 @@ class Memory:
             template, snapshot = revision.template, revision.tracker.snapshot
             if template is not None and live(revision):
                 there[template.id] = (template.channel.pid, 0)
+                there.update((one.name, (one.channel.pid, 0)) for one in template.spares.waiting)
             if snapshot is not None:
                 snapshots[snapshot.key] = snapshot.images
                 if live(revision) or id(revision) in in_use:
@@ -165,15 +161,3 @@ def _store_bytes(store: SnapshotStore) -> int:
     except (OSError, SnapshotError) as error:
         log.debug("store not looked at", extra=kv(reason=error))
         return 0
-
-
-def share_of(pid: int) -> Share | None:
-    """What a process holds now; None when it is gone."""
-    try:
-        found = maps.rollup(pid)
-    except OSError:
-        return None
-    if not found:
-        return None  # it has ended and is not reaped yet
-    private = found.get("Private_Clean", 0) + found.get("Private_Dirty", 0)
-    return Share(found.get("Rss", 0), found.get("Pss", 0), found.get("Pss_File", 0), private)
