@@ -5,6 +5,7 @@ Ready for a GPU or not: where ``REKINDLE_BENCH_PLACE`` is cpu, the device is thi
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import Any
 
@@ -107,3 +108,44 @@ class Embedding:
         with torch.no_grad():
             found = self.module(self.given).last_hidden_state.cpu()
         return float((found - self.expected).abs().max() / self.expected.abs().max())
+
+
+@_cls(**_options())
+class Plain:
+    """Weights of that many megabytes without torch: bytes, and whether they arrived."""
+
+    megabytes: int = rekindle.parameter(default=1000)
+
+    @rekindle.enter(snap=True)
+    def load(self) -> None:
+        self.size = self.megabytes * 10**6
+        block = os.urandom(1 << 20)
+        self.weights = bytearray(block) * (self.size // len(block) + 1)
+
+    @rekindle.enter()
+    def to_gpu(self) -> None:
+        from rekindle.gpu_restore import marks
+        from rekindle.gpu_restore.copying import Arena, Memory, Piece, transfer
+        from rekindle.gpu_restore.device import Device, cuda_device
+        from rekindle.gpu_restore.host_device import HostDevice
+        from rekindle.wire.phases import Phase
+
+        if PLACE == "cuda":
+            rekindle.gpu.ready()
+        self.device: Device = cuda_device(0) if PLACE == "cuda" else HostDevice()
+        self.address = self.device.allocate(self.size)
+        source = ctypes.addressof(ctypes.c_ubyte.from_buffer(self.weights))
+        pieces = [Piece(0, self.size, Memory(source))]
+        with marks.phase(Phase.GPU_WEIGHTS):
+            done = transfer(self.device, [Arena(self.address, self.size, pieces)])
+        marks.note(f"weights: {done.in_words()}")
+
+    @rekindle.method()
+    def infer(self) -> float:
+        """0.0: a sample of what is on the device is what was loaded; 1.0: it is not."""
+        part = bytearray(1 << 16)
+        for at in range(0, self.size - len(part), self.size // 16):
+            self.device.read(self.address + at, part)
+            if part != self.weights[at : at + len(part)]:
+                return 1.0
+        return 0.0

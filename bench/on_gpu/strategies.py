@@ -47,9 +47,11 @@ def _measure(
     megabytes: int,
     strategies: Sequence[str] = tuple(_TIMES),
 ) -> None:
-    if importlib.util.find_spec("torch") is None:
-        report.missing("strategies", "no torch")
-        return
+    has_torch = importlib.util.find_spec("torch") is not None
+    if not has_torch:
+        report.missing("strategies with a torch module", "no torch")
+        if not megabytes or "REKINDLE_GPU_HOLDER" in os.environ:
+            return
     if options.stand_in:
         os.environ["REKINDLE_BENCH_PLACE"] = "cpu"
     if megabytes and (options.quick or options.stand_in):
@@ -58,7 +60,7 @@ def _measure(
 
     started = time.monotonic()
     with program.app.run():
-        model: Any = program.Model
+        model: Any = program.Model if has_torch else program.Plain
         made: Any = model(megabytes=megabytes) if megabytes else program.Embedding()
         for strategy in strategies:
             if time.monotonic() - started > options.seconds * 0.9:

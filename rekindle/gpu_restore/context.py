@@ -105,10 +105,10 @@ def forget_no_cuda() -> None:
                 "CUDA was used before this process was forked, so it cannot be used here: "
                 "use the GPU in @enter(snap=False) only"
             )
-        torch_cuda._cached_device_count = None
-        torch_cuda._initialized = False
-        for name in ("_check_bf16_tensor_supported", "_get_device_properties"):
-            getattr(getattr(torch_cuda, name, None), "cache_clear", lambda: None)()
+        if not torch_cuda._initialized:
+            torch_cuda._cached_device_count = None
+            bf16 = getattr(torch_cuda, "_check_bf16_tensor_supported", None)
+            getattr(bf16, "cache_clear", lambda: None)()
     cupy_cuda: Any = sys.modules.get("cupy.cuda")
     if cupy_cuda is not None and hasattr(cupy_cuda, "_available"):
         cupy_cuda._available = None

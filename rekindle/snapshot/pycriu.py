@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -84,8 +85,13 @@ def _site(prefix: Path | None = None) -> Path:
 
 
 def location(prefix: Path | None = None) -> Path | None:
-    """The directory that pycriu lies in: of ``prefix`` (the default one), else the machine's."""
-    for root in (prefix or criu.default_prefix(), Path("/")):
+    """The directory that pycriu lies in: of ``prefix``, else the machine's.
+
+    Without ``prefix``: of the one that ``$REKINDLE_CRIU`` names, of the default one.
+    """
+    chosen = os.environ.get("REKINDLE_CRIU", "")
+    default = [*([Path(chosen)] if os.path.isdir(chosen) else []), criu.default_prefix()]
+    for root in ([prefix] if prefix else default) + [Path("/")]:
         site = root / _SITE
         if (site / "pycriu" / "images" / "__init__.py").exists():
             return site

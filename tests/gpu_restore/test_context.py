@@ -47,7 +47,7 @@ def _torch(monkeypatch: pytest.MonkeyPatch, *, bad_fork: bool = False) -> Any:
     module.cuda = SimpleNamespace(
         _is_in_bad_fork=lambda: bad_fork,
         _cached_device_count=0,
-        _initialized=True,
+        _initialized=False,
         init=lambda: calls.append("init"),
         get_device_properties=lambda _n: SimpleNamespace(total_memory=80 << 30),
         set_per_process_memory_fraction=lambda part, _n: calls.append(("share", part)),
@@ -79,8 +79,17 @@ def test_torch_forgets_that_there_was_no_cuda_and_is_started(
 ) -> None:
     torch = _torch(monkeypatch)
     rekindle.gpu.ready()
-    assert torch.cuda._cached_device_count is None and torch.cuda._initialized is False
+    assert torch.cuda._cached_device_count is None
     assert torch.calls == ["init"]
+
+
+def test_a_torch_that_user_code_has_started_is_left_as_it_is(
+    cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = _torch(monkeypatch)
+    torch.cuda._initialized, torch.cuda._cached_device_count = True, 2
+    rekindle.gpu.ready()
+    assert torch.cuda._initialized and torch.cuda._cached_device_count == 2
 
 
 def test_a_share_and_allocator_settings_reach_torch(

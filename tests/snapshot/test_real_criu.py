@@ -355,6 +355,16 @@ def test_every_image_can_be_read_whatever_protobuf_lies_beside_pycriu(
     assert "mm-100.img MM" in done.stdout
 
 
+def test_the_pycriu_beside_a_criu_that_was_chosen_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "usr" / "lib" / "python3" / "dist-packages"
+    (site / "pycriu" / "images").mkdir(parents=True)
+    (site / "pycriu" / "images" / "__init__.py").touch()
+    monkeypatch.setenv("REKINDLE_CRIU", str(tmp_path))
+    assert pycriu.location() == site
+
+
 def test_without_pycriu_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
