@@ -11,6 +11,8 @@ from typing import Any
 
 from on_gpu import sharing
 from on_gpu.report import Options, Report
+from rekindle.exception import Error
+from rekindle.gpu_restore import cuda
 
 #: Cold ones take longest and vary least.
 _TIMES = {"cold": 2, "restore": 5, "fork": 5, "warm": 10}
@@ -47,6 +49,12 @@ def _measure(
     megabytes: int,
     strategies: Sequence[str] = tuple(_TIMES),
 ) -> None:
+    if not options.stand_in:
+        try:
+            cuda.load().init()
+        except Error as error:
+            report.missing("strategies", error)
+            return
     has_torch = importlib.util.find_spec("torch") is not None
     if not has_torch:
         report.missing("strategies with a torch module", "no torch")
@@ -74,7 +82,6 @@ def _measure(
 
 
 def _strategy(report: Report, made: Any, strategy: str, times: int, megabytes: int) -> None:
-    from rekindle.exception import Error
     from rekindle.sdk.calls import records
     from rekindle.sdk.running import ask_strategy
     from rekindle.wire.phases import Strategy
