@@ -21,6 +21,7 @@ from rekindle.wire.messages import (
     spec_of,
 )
 from rekindle.wire.pools import PoolPlan
+from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec, RetrySpec
 from tests.wire.test_pools import PLANS
 
@@ -91,8 +92,10 @@ def test_a_spec_survives_its_message() -> None:
         max_containers=3,
         retries=RetrySpec(max_retries=2, backoff_coefficient=2.0),
         cpu=0.5,
-        gpu="A10",
+        gpu=(GpuRequest(model="H100", count=2), GpuRequest(model="any", memory_mib=8000)),
+        gpu_priority=-3,
     )
     for spec in (plain, told):
         raw = spec_message(spec).SerializeToString()
         assert spec_of(pb.FunctionSpec.FromString(raw)) == spec
+        assert FunctionSpec.from_json(spec.to_json()) == spec
