@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.messages import (
     as_dict,
     option_messages,
@@ -21,7 +22,6 @@ from rekindle.wire.messages import (
     spec_of,
 )
 from rekindle.wire.pools import PoolPlan
-from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec, RetrySpec
 from tests.wire.test_pools import PLANS
 

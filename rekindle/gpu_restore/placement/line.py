@@ -1,8 +1,9 @@
 """Who waits for GPUs, and whom others may pass: nobody of the same priority starves.
 
-Higher priorities go first, then who has waited longer. Others may pass one that waits, so that no
-device idles for it, until it has waited ``patience_s``; from then on devices that it could use are
-kept for it as they become free, until it has enough of them.
+Higher priorities go first and are not passed by lower ones, then who has waited longer. Others of
+its priority may pass one that waits, so that no device idles for it, until it has waited
+``patience_s``; from then on devices that it could use are kept for it as they become free, until it
+has enough of them.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Line:
         for one in self.in_order():
             if _turn(one) >= _turn(mine):
                 break
-            if now - one.since >= self.patience_s:
+            if one.priority > priority or now - one.since >= self.patience_s:
                 kept |= _kept(fleet, one, kept)
         return frozenset(kept)
 

@@ -10,12 +10,12 @@ from rekindle.execution import nesting
 from rekindle.forkserver import park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
-from rekindle.runtime.runner import unique
+from rekindle.runtime.runner import devices, unique
 from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.exceptions import record_exception
-from rekindle.wire.frames import FrameError, FrameSocket
+from rekindle.wire.frames import FrameError, FrameSocket, Header
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, now_ns
 
@@ -33,6 +33,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         page = RunnerPage.attach(page_fd)
         if output:
             park.take_output(output[0], output[1])
+        not_hidden = devices.hide(order["hidden"]) if order["hidden"] else ""
         if os.geteuid() != 0:
             capabilities.drop()
         os.environ.update(order["env"])
@@ -49,7 +50,10 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return 1
     park.flush_output()
-    channel.send({"op": "ready", "marks": marks})
+    ready: Header = {"op": "ready", "marks": marks}
+    if not_hidden:
+        ready["not_hidden"] = not_hidden
+    channel.send(ready)
     try:
         return _serve(service, channel, page)
     except FrameError:

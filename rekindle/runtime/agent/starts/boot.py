@@ -111,13 +111,14 @@ async def boot(
         except StartError:
             output.drain()
             raise
-        return await _load(revision, sandbox, channel, job, clock, park=park)
+        return await _load(context, revision, sandbox, channel, job, clock, park=park)
     except BaseException:
         sandbox.kill()
         raise
 
 
 async def _load(
+    context: NodeContext,
     revision: Revision,
     sandbox: Sandbox,
     channel: Channel,
@@ -141,6 +142,7 @@ async def _load(
             "withheld": list(revision.withheld),
             "user_threads": revision.user_threads(),
             "park": park,
+            "hides": context.gpus.hides,
         },
         revision.code,
     )

@@ -17,6 +17,7 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
+from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
@@ -48,6 +49,8 @@ class Starter:
     on_line: Callable[[pb.LogLine, str, str], None]
     #: A note to the app's user.
     say: Callable[[str], None]
+    #: What its runners need of GPUs, and what is reserved for them.
+    gpus: PoolGpus
     _first: bool = True
 
     async def start(self, forced: Strategy | None, began_ns: int) -> Runner:
@@ -57,6 +60,7 @@ class Starter:
         UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails.
         """
         clock = PhaseClock(began_ns)
+        self.gpus.check()
         if forced is not None:
             return await self._start_forced(forced, clock)
         notes: list[str] = []
@@ -274,7 +278,6 @@ class Starter:
 
         ``output`` goes to it with the order, unless it has had it since it booted.
         """
-        order = {"op": "start", "env": {**self.runner_env, "REKINDLE_RUNNER_ID": runner_id}}
         page = RunnerPage.create()
         runner = Runner(
             *(runner_id, strategy, process.channel, output, page, process.exit_status),
@@ -283,13 +286,18 @@ class Starter:
         output.page = page
         output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
         try:
+            timeout_s = self.revision.spec.startup_timeout_s
+            given = await self.gpus.take(runner_id, process.channel.pid, timeout_s)
+            runner.gpus = given.uuids
+            env = {**self.runner_env, **given.env, "REKINDLE_RUNNER_ID": runner_id}
+            order = {"op": "start", "env": env, "hidden": given.hidden}
             if output.is_handed_over:
                 runner.channel.send_with_fds(order, [page.fd])
             else:
                 await runner.channel.open(order, [*output.write_fds, page.fd])
                 output.handed_over()
             page.handed_over()
-            await runner.become_ready(self.revision.spec.startup_timeout_s)
+            await runner.become_ready(timeout_s)
         except OSError as error:
             runner.kill("start failed")
             raise StartError(f"a new runner closed its connection: {error}") from error

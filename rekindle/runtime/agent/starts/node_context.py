@@ -13,6 +13,9 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
+from rekindle.runtime.agent.gpu_use import GpuUse
+from rekindle.runtime.agent.gpu_use import find as find_gpus
+from rekindle.runtime.agent.gpus import Gpus
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
@@ -46,6 +49,10 @@ class NodeContext:
     #: One dump at a time on a node: two would only slow each other and the runners down.
     freezing: asyncio.Lock
 
+    #: Which runner has which GPU, and what they use of it.
+    gpus: Gpus
+    gpu_use: GpuUse
+
     #: Runner id -> the steps of its restore in ms, of the newest restores.
     restores: Recent[str, dict[str, float]] = field(
         default_factory=lambda: Recent(_MAX_RESTORES_NOTED)
@@ -66,6 +73,7 @@ class NodeContext:
         found, problem = await asyncio.to_thread(_find_criu)
         if found is None:
             log.warning("no CRIU", extra=kv(reason=problem))
+        gpus = await find_gpus()
         store = SnapshotStore(paths.snapshots_dir())
         # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
         await asyncio.to_thread(store.sweep)
@@ -81,6 +89,8 @@ class NodeContext:
             ),
             no_criu=problem,
             freezing=asyncio.Lock(),
+            gpus=gpus,
+            gpu_use=GpuUse(gpus),
         )
 
     async def warm_feature_cache(self) -> None:
@@ -120,6 +130,7 @@ class NodeContext:
             await self.waiting.close()
         await self.listener.close()
         await self.spawner.stop()
+        self.gpu_use.close()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 
 
