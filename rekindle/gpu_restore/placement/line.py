@@ -58,8 +58,9 @@ class Line:
         """UUIDs of devices that ``key`` must not take, as they are kept for others."""
         kept: set[str] = set()
         mine = self._waiting.get(key, Waiting(key, (), priority, now))
+        total = sum(len(node.devices) for node in fleet.nodes.values())
         for one in self.in_order():
-            if _turn(one) >= _turn(mine):
+            if _turn(one) >= _turn(mine) or len(kept) == total:
                 break
             if one.priority > priority or now - one.since >= self.patience_s:
                 kept |= _kept(fleet, one, kept)
