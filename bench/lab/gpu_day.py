@@ -75,7 +75,7 @@ class Day:
     seed: int = 1
     hours: float = 24.0
     #: Of the capacity, if nothing were ever lost: shares count by their part of the mean GPU.
-    load: float = 0.7
+    load: float = 0.65
     #: How much more than the mean comes at the busiest time, and less at the quietest.
     swing: float = 0.4
     #: (GPUs, GiB of a share) -> of so many jobs in a hundred.
@@ -239,12 +239,11 @@ class _Simulation:
 
     def _place(self) -> None:
         refused: set[tuple[tuple[GpuRequest, ...], int]] = set()
-        for one in self.line.in_order():
+        for one, barred in self.line.turns(self.fleet, self.now):
             kind = (one.wanted, one.priority)
             if kind in refused:
                 continue  # who is before it in the line asks for the same
             job = self.waiting[one.key]
-            barred = self.line.barred(self.fleet, one.key, one.priority, self.now)
             option = choose(self.fleet, one.wanted, self.packing, barred)
             if option is not None:
                 self._begin(job, option)

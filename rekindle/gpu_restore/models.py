@@ -6,6 +6,7 @@ name says: a GH200's name has the size of its host memory.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Protocol
 
@@ -110,6 +111,7 @@ def may_share(device: Described, model: str) -> int | None:
     return _serves_as(device.model, device.memory_mib if not device.profile else 0, model)
 
 
+@functools.lru_cache(maxsize=4096)
 def _serves_as(own: str, memory_mib: int, model: str) -> int | None:
     if model == ANY:
         return 0

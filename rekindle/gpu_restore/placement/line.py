@@ -1,14 +1,14 @@
 """Who waits for GPUs, and whom others may pass: nobody of the same priority starves.
 
 Higher priorities go first and are not passed by lower ones, then who has waited longer. Others of
-its priority may pass one that waits, so that no device idles for it, until it has waited
-``patience_s``; from then on devices that it could use are kept for it as they become free, until it
-has enough of them.
+its priority may pass one that waits, so that no device idles for it. Once the first of a priority
+has waited ``patience_s``, devices that it could use are kept for it as they become free, until it
+has enough of them. For the first alone: with devices kept for each that waits, most would idle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rekindle.gpu_restore.placement.devices import Device, Fleet, Node
@@ -56,15 +56,63 @@ class Line:
 
     def barred(self, fleet: Fleet, key: str, priority: int, now: float) -> frozenset[str]:
         """UUIDs of devices that ``key`` must not take, as they are kept for others."""
-        kept: set[str] = set()
-        mine = self._waiting.get(key, Waiting(key, (), priority, now))
-        total = sum(len(node.devices) for node in fleet.nodes.values())
+        mine = _turn(self._waiting.get(key, Waiting(key, (), priority, now)))
+        kept = _Kept(fleet, self.patience_s, now)
         for one in self.in_order():
-            if _turn(one) >= _turn(mine) or len(kept) == total:
+            if _turn(one) >= mine or kept.all:
                 break
-            if one.priority > priority or now - one.since >= self.patience_s:
-                kept |= _kept(fleet, one, kept)
-        return frozenset(kept)
+            kept.add(one)
+        return kept.for_priority(priority)
+
+    def turns(self, fleet: Fleet, now: float) -> Iterator[tuple[Waiting, frozenset[str]]]:
+        """Each that waits, with the devices that it must not take; until all are kept. The fleet
+        may be changed meanwhile."""
+        kept = _Kept(fleet, self.patience_s, now)
+        for one in self.in_order():
+            barred = kept.for_priority(one.priority)
+            if kept.all:
+                return
+            yield one, barred
+            if one.key in self._waiting:  # it was not served
+                kept.add(one)
+
+
+class _Kept:
+    """The devices that are kept for those in front."""
+
+    def __init__(self, fleet: Fleet, patience_s: float, now: float) -> None:
+        self._fleet = fleet
+        self._before = now - patience_s
+        self._count = sum(len(node.devices) for node in fleet.nodes.values())
+        self._kept: set[str] = set()
+        self._has_first: set[int] = set()
+        self._may_be_passed: list[Waiting] = []
+
+    @property
+    def all(self) -> bool:
+        """Whether there is nothing left to keep."""
+        return len(self._kept) == self._count
+
+    def add(self, one: Waiting) -> None:
+        """The next one in the line."""
+        self._settle(one.priority)
+        if one.since <= self._before and one.priority not in self._has_first:
+            self._has_first.add(one.priority)
+            self._kept |= _kept(self._fleet, one, self._kept)
+        else:
+            self._may_be_passed.append(one)
+
+    def for_priority(self, priority: int) -> frozenset[str]:
+        """What one of this priority must not take."""
+        self._settle(priority)
+        return frozenset(self._kept)
+
+    def _settle(self, priority: int) -> None:
+        """Nobody of a lower priority passes, however short the wait."""
+        passed = [one for one in self._may_be_passed if one.priority > priority]
+        for one in passed:
+            self._kept |= _kept(self._fleet, one, self._kept)
+            self._may_be_passed.remove(one)
 
 
 def _turn(one: Waiting) -> tuple[float, float, str]:
