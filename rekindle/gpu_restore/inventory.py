@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from rekindle.gpu_restore import models
 from rekindle.gpu_restore import nvml as room
+from rekindle.gpu_restore.driver import NvmlAbsentError, open_nvml
 from rekindle.gpu_restore.links import Links, bus_id, links
-from rekindle.gpu_restore.nvml import Handle, Nvml, NvmlAbsentError, ask, open_nvml, text
+from rekindle.gpu_restore.nvml import Handle, Nvml, ask, text
 
 
 @dataclass(frozen=True, kw_only=True)

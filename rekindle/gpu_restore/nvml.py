@@ -1,19 +1,12 @@
-"""NVML as far as it is used here: its functions, how it is opened, why it cannot be.
+"""NVML as far as it is used here: its functions, as pynvml has them, and its numbers.
 
-NVML is asked through pynvml (an optional dependency), or through a stand-in that plays a recorded
-machine (recorded.py). Asking makes no CUDA context. While it is open the driver stays loaded and
-initialised, which every later start profits from.
+How it is opened is driver.py's. Asking makes no CUDA context.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, cast
-
-#: A recording to play in place of this machine's driver: for tests and for trying placement out.
-RECORDING = "REKINDLE_NVML_RECORDING"
+from typing import Protocol, TypeVar
 
 INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND = 2, 3, 4, 6
 DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND = 9, 12, 13
@@ -116,43 +109,6 @@ class Nvml(Protocol):
     def nvmlDeviceGetProcessUtilization(
         self, device: Handle, since: int
     ) -> Sequence[ProcessSample]: ...
-
-
-class NvmlAbsentError(Exception):
-    """NVML cannot be asked on this machine; says why."""
-
-
-def open_nvml() -> Nvml:
-    """NVML, started. Raises NvmlAbsentError."""
-    nvml = _find()
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        raise NvmlAbsentError(_no_driver(error)) from error
-    return nvml
-
-
-def _find() -> Nvml:
-    if path := os.environ.get(RECORDING):
-        from rekindle.gpu_restore.recorded import RecordedNvml, read
-
-        try:
-            return RecordedNvml(lambda: read(path))
-        except (OSError, ValueError) as error:
-            raise NvmlAbsentError(f"{RECORDING}={path} cannot be played: {error}") from error
-    try:
-        return cast(Nvml, importlib.import_module("pynvml"))
-    except ImportError as error:
-        raise NvmlAbsentError("pynvml is not installed (pip install 'rekindle[gpu]')") from error
-
-
-def _no_driver(error: Exception) -> str:
-    code = value_of(error)
-    if code == LIBRARY_NOT_FOUND:
-        return "no NVIDIA driver library (libnvidia-ml.so) on this machine"
-    if code == DRIVER_NOT_LOADED:
-        return "the NVIDIA driver is not loaded"
-    return f"NVML cannot be started: {error}"
 
 
 def value_of(error: Exception) -> int | None:

@@ -1,7 +1,7 @@
 """Recorded machines, and NVML as it answers on each.
 
 Written by hand after NVIDIA's descriptions of these machines, in the format of
-``python -m rekindle.gpu_restore.recorded``; none was recorded on the machine itself.
+``python -m rekindle.gpu_restore.record``; none was recorded on the machine itself.
 """
 
 from __future__ import annotations

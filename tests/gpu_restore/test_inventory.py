@@ -11,9 +11,10 @@ from types import ModuleType
 import pytest
 
 from rekindle.gpu_restore import inventory as room
+from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.links import Level
-from rekindle.gpu_restore.nvml import RECORDING
-from rekindle.gpu_restore.recorded import RecordedError, RecordedNvml, record
+from rekindle.gpu_restore.record import record
+from rekindle.gpu_restore.recorded import RecordedError, RecordedNvml
 from tests.gpu_restore import machines
 
 

@@ -12,7 +12,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rekindle.gpu_restore.nvml import NvmlAbsentError, open_nvml
+from rekindle.gpu_restore.driver import NvmlAbsentError, open_nvml
+from rekindle.gpu_restore.inventory import Inventory, look
 from rekindle.gpu_restore.usage import DeviceUse, Usage, Watch
 from rekindle.runtime.agent.gpus import Gpus
 from rekindle.wire.logs import kv
@@ -128,8 +129,6 @@ async def find() -> Gpus:
 
 
 def _find() -> Gpus:
-    from rekindle.gpu_restore.inventory import Inventory, look
-
     try:
         nvml = open_nvml()
     except NvmlAbsentError as error:

@@ -1,9 +1,10 @@
 """The GPUs of this node: the one place that knows which runner has which.
 
-A pool's start is given devices before it begins (``reserve``), a runner takes them over when it
-becomes one (``take``), and they are free again when its process has ended, however it ended: that
-is seen by its pidfd, not by what anybody says. Nothing is kept on disk: the runners of an agent die
-with it. What goes where is gpu_restore/placement's to say; who makes room, the scheduler's.
+A pool's start is given devices before it begins (``reserve``, ``claim``), a runner takes them over
+when it becomes one (``take_over``), and they are free again when its process has ended, however it
+ended: that is seen by its pidfd, not by what anybody says. Nothing is kept on disk: the runners of
+an agent die with it. What goes where is gpu_restore/placement's to say; who makes room, the
+scheduler's.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ class Given:
         return [device.uuid for device in self.devices]
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What one start gets, under the name that it is held by; "" where that is nothing."""
+
+    owner: str
+    given: Given
+
+
 class Gpus:
     """See the module."""
 
@@ -86,13 +95,17 @@ class Gpus:
         """Ids of those that have devices and are started."""
         return [owner for owner in self.fleet.holdings if owner in self._taken]
 
+    def runners_but(self, others: Collection[str]) -> set[str]:
+        """The same without some."""
+        return set(self.runners()) - set(others)
+
     # ---- for a pool's view -----------------------------------------------------------------
 
     def reserve(self, pool: PoolGpus) -> str | None:
         """Take devices for a start; the name that they are held under, None where it must wait."""
         now = time.monotonic()
-        for request in pool.wanted[:1]:
-            self.packing.saw(request)
+        if pool.key not in self.line:
+            self.packing.saw(pool.wanted[0])
         barred = self.line.barred(self.fleet, pool.key, pool.priority, now)
         option = choose(self.fleet, pool.wanted, self.packing, barred)
         if option is None:
@@ -119,14 +132,18 @@ class Gpus:
         finally:
             self.line.remove(pool.key)
 
-    def hand_over(self, owner: str, runner_id: str, pid: int) -> Given:
+    def given(self, owner: str) -> Given:
+        """What a runner gets of what is held under this name."""
+        holding = self.fleet.holdings[owner]
+        return self._given(holding.devices, holding.memory_mib)
+
+    def hand_over(self, owner: str, runner_id: str, pid: int) -> None:
         """Devices that were reserved are a runner's until its process has ended."""
         holding = self.fleet.release(owner)
         assert holding is not None
         self._hold(runner_id, holding.devices, holding.memory_mib, holding.priority)
         self._taken.add(runner_id)
         self._release_at_end(runner_id, pid)
-        return self._given(holding.devices, holding.memory_mib)
 
     def nothing(self) -> Given:
         """For a runner without a GPU."""
@@ -199,6 +216,7 @@ class PoolGpus:
     priority: int
     _gpus: Gpus
     _reserved: deque[str] = field(default_factory=deque)
+    _never: str | None = None  # why no start will ever be served; None: not looked at yet
     #: Runners that were given devices, the newest.
     _owners: deque[str] = field(default_factory=lambda: deque(maxlen=16))
 
@@ -210,6 +228,11 @@ class PoolGpus:
             raise GpuUnavailableError(reason)
 
     def _why_never(self) -> str:
+        if self._never is None:
+            self._never = self._find_why_never()
+        return self._never
+
+    def _find_why_never(self) -> str:
         found = self._gpus.allowed
         if not found.gpus:
             return f"gpu={in_words(self.wanted)} cannot be served, no GPU here: {found.reason}"
@@ -235,21 +258,36 @@ class PoolGpus:
         first = self.wanted[0]
         return round(first.memory_mib / largest, 4) if first.memory_mib and largest else first.count
 
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for devices."""
+        return self.key in self._gpus.line
+
     def leave(self) -> None:
         """It waits for none any more."""
-        if self.key in self._gpus.line:
+        if self.waits:
             self._gpus.line.remove(self.key)
 
-    async def take(self, runner_id: str, pid: int, timeout_s: float) -> Given:
-        """What the runner with this process gets, until that ends. Raises GpuUnavailableError."""
+    async def claim(self, timeout_s: float) -> Claim:
+        """What one start gets; it is to be taken over by a runner, or dropped. Raises
+        GpuUnavailableError."""
         if not self.wanted:
-            return self._gpus.nothing()
+            return Claim("", self._gpus.nothing())
         if self._reserved:
             owner = self._reserved.popleft()
         else:
             owner = await self._gpus.reserve_or_wait(self, timeout_s)
-        self._owners.append(runner_id)
-        return self._gpus.hand_over(owner, runner_id, pid)
+        return Claim(owner, self._gpus.given(owner))
+
+    def take_over(self, claim: Claim, runner_id: str, pid: int) -> None:
+        """It is this runner's, until its process ends."""
+        if claim.owner:
+            self._owners.append(runner_id)
+            self._gpus.hand_over(claim.owner, runner_id, pid)
+
+    def drop(self, claim: Claim) -> None:
+        """No runner came of it; nothing where one has taken it over."""
+        self._gpus.release(claim.owner)
 
     def give_back(self) -> None:
         """Nothing is started any more: what no start has taken is free."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rekindle.gpu_restore.nvml import RECORDING
+from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.recorded import Recording
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus

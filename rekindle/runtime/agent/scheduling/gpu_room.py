@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
+from rekindle.exception import GpuUnavailableError
 from rekindle.gpu_restore.placement.devices import Holding
 from rekindle.runtime.agent.gpus import Gpus, PoolGpus
 from rekindle.runtime.agent.inventory import Inventory
@@ -20,6 +21,9 @@ from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire.gpus import in_words
 from rekindle.wire.logs import kv
+
+#: Waits begin and end all the time.
+_STUCK_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class GpuRoom:
     _gpus: Gpus
     _grace_s: float
     _leaving: dict[str, _Leaving] = field(default_factory=dict)
+    #: Pool -> since when its GPUs are held by those that wait for it.
+    _stuck: dict[str, float] = field(default_factory=dict)
 
     def has_room(self, pool: Pool, *, ahead: bool) -> bool:
         """Whether there are devices for one more runner, which are reserved then.
@@ -56,6 +62,7 @@ class GpuRoom:
             pool.gpus.leave()
         else:
             self.make_room(pool.gpus, must=not pool.runners.size())
+            self._end_a_circle(pool)
         return False
 
     def make_room(self, gpus: PoolGpus, *, must: bool) -> None:
@@ -85,8 +92,35 @@ class GpuRoom:
             )
             if preemption is not None:
                 for victim in preemption.victims:
-                    self._send_away(gpus, *found[victim.owner], is_idle=idle(victim, kept=True))
+                    if victim.owner not in self._leaving:  # one may have gone with another
+                        is_idle = idle(victim, kept=True)
+                        self._send_away(gpus, *found[victim.owner], is_idle=is_idle)
                 return
+
+    def _end_a_circle(self, pool: Pool) -> None:
+        """Calls made inside of others never get the GPUs that their callers hold: the next one is
+        an error, once that was so for a while."""
+        waiting = {
+            runner.id
+            for one in self._inventory.pools.values()
+            for runner in one.runners.values()
+            if 0 <= runner.waits_at < pool.dispatcher.depth()
+        }
+        stuck = waiting and self._gpus.fits_without(pool.gpus, waiting | self._on_their_way())
+        if not stuck or self._gpus.fits_without(pool.gpus, self._gpus.runners_but(waiting)):
+            self._stuck.pop(pool.gpus.key, None)
+            return
+        now = time.monotonic()
+        if now - self._stuck.setdefault(pool.gpus.key, now) < _STUCK_S:
+            return
+        del self._stuck[pool.gpus.key]
+        pool.fail_next(
+            GpuUnavailableError(
+                f"gpu={in_words(pool.gpus.wanted)}: all that would do are held by runners that "
+                "wait for this very call, or for one like it; give the two functions different "
+                "GPUs or shares (gpu_memory=), or call without waiting (.spawn)"
+            )
+        )
 
     def _who(self) -> dict[str, tuple[Pool, Runner]]:
         """Runners that hold devices and could go."""
