@@ -22,6 +22,8 @@ from rekindle.gpu_restore.placement.preemption import preempt
 from rekindle.wire.gpus import ANY, GpuRequest
 
 _GIB = 1024  # MiB
+#: Of each GPU: all are alike, so that it counts alone how they are filled and linked.
+_MEMORY_MIB = 80 * _GIB
 #: What a job that has to make room may still take, seconds.
 GRACE_S = 30.0
 
@@ -39,9 +41,9 @@ def nodes() -> list[Node]:
     """Six machines of eight GPUs: with NVLink switches, a mesh of NVLinks, PCIe alone; two each."""
     made = []
     for i in range(2):
-        made.append(_node(f"switched-{i}", "H100", 80, lambda _a, _b: Link(Level.NVLINK, 18)))
-        made.append(_node(f"mesh-{i}", "V100", 32, _mesh_link))
-        made.append(_node(f"pcie-{i}", "L4", 24, _pcie_link))
+        made.append(_node(f"switched-{i}", lambda _a, _b: Link(Level.NVLINK, 18)))
+        made.append(_node(f"mesh-{i}", _mesh_link))
+        made.append(_node(f"pcie-{i}", _pcie_link))
     return made
 
 
@@ -56,9 +58,9 @@ def _pcie_link(one: int, other: int) -> Link:
     return Link(Level.NODE if one // 4 == other // 4 else Level.SYSTEM)
 
 
-def _node(name: str, model: str, gib: int, link: Callable[[int, int], Link]) -> Node:
+def _node(name: str, link: Callable[[int, int], Link]) -> Node:
     devices = tuple(
-        Device(uuid=f"{name}-{i}", model=model, memory_mib=gib * _GIB, index=i, numa_node=i // 4)
+        Device(uuid=f"{name}-{i}", model="GPU", memory_mib=_MEMORY_MIB, index=i, numa_node=i // 4)
         for i in range(8)
     )
     links = {
@@ -74,15 +76,15 @@ class Day:
 
     seed: int = 1
     hours: float = 24.0
-    #: Of the capacity, if nothing were ever lost: shares count by their part of the mean GPU.
+    #: Of the capacity, if nothing were ever lost: shares count by their part of a GPU.
     load: float = 0.65
     #: How much more than the mean comes at the busiest time, and less at the quietest.
     swing: float = 0.4
     #: (GPUs, GiB of a share) -> of so many jobs in a hundred.
     kinds: tuple[tuple[tuple[int, int], int], ...] = (
-        ((1, 4), 15),
-        ((1, 8), 15),
-        ((1, 14), 15),
+        ((1, 10), 15),
+        ((1, 20), 15),
+        ((1, 40), 15),
         ((1, 0), 30),
         ((2, 0), 14),
         ((4, 0), 8),
@@ -148,9 +150,10 @@ def _mean_gpu_s(day: Day) -> float:
         min(day.longest_s, rng.lognormvariate(math.log(day.median_s), day.sigma))
         for _ in range(20_000)
     ]
-    mean_gib = (80 + 32 + 24) / 3
     total = sum(weight for _, weight in day.kinds)
-    gpus = sum(weight * (gib / mean_gib if gib else count) for (count, gib), weight in day.kinds)
+    gpus = sum(
+        weight * (gib * _GIB / _MEMORY_MIB if gib else count) for (count, gib), weight in day.kinds
+    )
     return sum(times) / len(times) * gpus / total
 
 
