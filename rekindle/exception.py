@@ -121,6 +121,10 @@ class IsolationError(StartError):
     """This user can make no namespaces on this machine; the message says why and what to do."""
 
 
+class GpuUnavailableError(StartError):
+    """No GPU of this node serves what the function asks for; the message says what there is."""
+
+
 class StrategyUnavailableError(StartError):
     """A strategy was asked for by name and could not be taken; the message says why."""
 

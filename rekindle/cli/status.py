@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rekindle.cli import operator
-from rekindle.cli.tables import duration, json_option, print_json, table
+from rekindle.cli.tables import duration, json_option, print_json, size, table
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict
 
@@ -52,6 +52,9 @@ def _show(report: pb.StatusReply, directory: Path) -> None:
     console.print(_functions(functions) if functions else "No app is running.")
     for line in _kept(report):
         click.echo(line)
+    if any(agent.stats.gpus.devices for agent in report.agents):
+        click.echo()
+        console.print(_gpus(report.agents))
     if any(agent.stats.snapshots for agent in report.agents):
         click.echo()
         console.print(_snapshots(report))
@@ -99,6 +102,25 @@ def _agents(agents: Sequence[pb.AgentStatus]) -> Table:
         )
     if not agents:
         made.add_row("none", "", "", "", "", "")
+    return made
+
+
+def _gpus(agents: Sequence[pb.AgentStatus]) -> Table:
+    """Who has which GPU, and what it is used for."""
+    made = table("GPU", "host", ">memory", ">used", ">others", ">busy", "runners")
+    for agent in agents:
+        for one in agent.stats.gpus.devices:
+            names = {runner.id: runner.function for runner in agent.stats.runners}
+            holders = (f"{names.get(owner, '?')} ({owner})" for owner in one.runners)
+            made.add_row(
+                f"{one.index} {one.model}{f' {one.profile}' if one.profile else ''}",
+                agent.host,
+                size(one.memory_bytes),
+                size(one.used_bytes),
+                size(one.foreign_bytes) if one.foreign_bytes else "-",
+                f"{one.busy_percent}%" if one.HasField("busy_percent") else "?",
+                ", ".join(holders) or "free",
+            )
     return made
 
 

@@ -30,6 +30,7 @@ _STATES = {"busy": "bold", "lent": "bold", "starting": "yellow", "idle": "dim"}
 #: Segments of a start's bar, and of its legend, in turn; distinct without colours too.
 _FILLS = (("█", "blue"), ("▓", "cyan"), ("▒", "magenta"), ("░", "yellow"))
 _TITLE = "bold"
+_GPU_MEMORY = ("used_bytes", "memory_bytes")
 #: From this width on runners and starts stand side by side.
 _WIDE = 150
 #: Below it, columns are left out and words are letters.
@@ -129,6 +130,12 @@ def _nodes(report: pb.StatusReply) -> list[Text]:
         said += f"  rss {size(memory.rss_bytes)}"
         if memory.snapshot_store_bytes:
             said += f"  snapshots {size(memory.snapshot_store_bytes)}"
+        if devices := stats.gpus.devices:
+            held = sum(1 for one in devices if one.runners)
+            used, there = (sum(getattr(one, name) for one in devices) for name in _GPU_MEMORY)
+            said += f"  gpus {held} of {len(devices)}, {size(used)} of {size(there)}"
+            if stats.gpus.waiting:
+                said += f", {stats.gpus.waiting} wait"
         line.append(said, "not bold")
     return lines or [Text("no agent is connected", "bold red")]
 
@@ -175,7 +182,9 @@ def _mix(starts: Mapping[str, int], dead: int, narrow: bool) -> Text:
 def _runners(
     rows: Sequence[tuple[str, pb.RunnerStats]], shown: int, *, narrow: bool
 ) -> RenderableType:
-    made = _table(*("RUNNER", "*function", "state", "strategy", ">age", ">inputs", ">pid", ">pss"))
+    titles = ["RUNNER", "*function", "state", "strategy", ">age", ">inputs", ">pid", ">pss"]
+    with_gpus = any(row.HasField("gpus") for _, row in rows)
+    made = _table(*titles, *([">gpu"] if with_gpus else []))
     for function, row in rows[:shown]:
         made.add_row(
             f"{row.id[:7]}…" if narrow else row.id,
@@ -186,8 +195,17 @@ def _runners(
             str(row.inputs),
             str(row.pid),
             size(row.pss_bytes) if row.pss_bytes else "-",
+            *([_gpu(row.gpus)] if with_gpus else []),
         )
     return Group(made, *_rest("runners", len(rows), shown))
+
+
+def _gpu(one: pb.RunnerGpus) -> str:
+    """How many GPUs a runner has, what it uses of their memory, how busy it keeps them."""
+    if not one.uuids:
+        return "-"
+    busy = f" {one.busy_percent}%" if one.HasField("busy_percent") else ""
+    return f"{one.gpus:.2g}: {size(one.used_bytes)}{busy}"
 
 
 def _starts(rows: Sequence[pb.StartStatus], shown: int, *, narrow: bool) -> RenderableType:

@@ -157,4 +157,5 @@ def _start(agent_id: str, label: str, start: pb.RunnerStart) -> pb.StartStatus:
         at=start.at_ns / 1e9 + seconds,
         ms=round(1000 * seconds, 3),
         phases={name: round(ms, 3) for name, ms in start.phases_ms.items()},
+        gpus=start.gpus,
     )

@@ -61,6 +61,7 @@ class Template:
         """In what is a runner now: modules are as they would be without us. Twice is once."""
         self.is_template = False
         self.watch.end()
+        os.environ.pop(gpu_environment.EXPECTED, None)
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
         while self._changed:

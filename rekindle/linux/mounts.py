@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 
 from rekindle.linux.libc import check, libc
 
@@ -12,7 +13,12 @@ MS_NODEV = 4
 MS_NOEXEC = 8
 MS_BIND = 4096
 MS_REC = 16384
+_MS_REMOUNT = 32
 _MS_PRIVATE = 1 << 18
+_MS_RELATIME = 1 << 21
+#: statvfs(3)'s flags that mount(2) has under the same number: rdonly to noexec, and two of atime.
+_SAME_FLAGS = 0xF | 1 << 10 | 1 << 11
+_ST_RELATIME = 1 << 12
 _MNT_DETACH = 2
 
 
@@ -56,3 +62,15 @@ def mount_shm() -> None:
         if ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR):
             return  # this machine has none
         check(-1, "mount /dev/shm")
+
+
+def forbid_device(path: str) -> None:
+    """Have nobody in this mount namespace open a device file: EACCES, for root too.
+
+    The file is mounted over itself without devices. What its file system forbids already stays
+    forbidden, as a mount namespace of a user who is not root must not allow it.
+    """
+    mount(path, path, flags=MS_BIND)
+    had = os.statvfs(path).f_flag
+    flags = had & _SAME_FLAGS | (_MS_RELATIME if had & _ST_RELATIME else 0)
+    mount("none", path, flags=MS_BIND | _MS_REMOUNT | flags | MS_NODEV)

@@ -352,8 +352,19 @@ def check_gpu(found: gpus.Inventory) -> Check:
             f"none: {found.reason}",
             "nothing to do, unless functions are to use a GPU",
         )
-    names = ", ".join(f"{gpu.name} ({gpu.memory_bytes / (1 << 30):.0f} GiB)" for gpu in found.gpus)
+    names = ", ".join(
+        f"{gpu.name} ({gpu.memory_bytes / (1 << 30):.0f} GiB, gpu={gpu.model!r}{_parts(gpu)})"
+        for gpu in found.gpus
+    )
     return Check("GPU", Status.OK, f"{names}; driver {found.driver}, CUDA {found.cuda}")
+
+
+def _parts(gpu: gpus.Gpu) -> str:
+    """The instances of a GPU in MIG mode."""
+    if not gpu.is_mig:
+        return ""
+    profiles = ", ".join(sorted({repr(one.profile) for one in gpu.instances}))
+    return f"; in MIG mode: gpu={profiles}" if profiles else "; in MIG mode, without an instance"
 
 
 def check_python() -> Check:

@@ -85,6 +85,9 @@ class App(AppState):
         of the template. ``retries``: how often a failed input runs again. ``cpu`` in cores,
         ``memory`` in MiB; each may be a pair of request and limit (all are checked and recorded, no
         runner is held to them yet).
+        ``gpu``: GPUs that each runner has, as in ``"H100"``, ``"A100-80GB:2"``, ``"any"``, or a
+        list of such, the best first; ``gpu_memory``: a share of one GPU instead, in MiB;
+        ``gpu_priority``: -100 to 100 (default 0), who has more may take the GPU of who has less.
         ``env`` and ``secrets``: environment variables; what ``env`` says is in the function's
         snapshot, secrets are in none unless they allow it.
         ``serialized``: the code travels by value, with the values that it mentions, and its

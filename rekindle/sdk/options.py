@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.resources import Retries, Secret, check_secrets, retry_spec
+from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec
 
 MAX_TIMEOUT_S = 24 * 3600
@@ -34,7 +35,9 @@ class FunctionOptions(PoolOptions, total=False):
     retries: int | Retries | None
     cpu: float | tuple[float, float] | None
     memory: int | tuple[int, int] | None
-    gpu: None
+    gpu: str | Sequence[str] | None
+    gpu_memory: int | None
+    gpu_priority: int
     env: dict[str, str | None] | None
     secrets: Sequence[Secret]
     include_source: bool | None
@@ -77,8 +80,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
     for name in ("single_use_containers", "enable_memory_snapshot", "include_source", "serialized"):
         if name in values:
             checks.flag(name, values[name])
-    if (gpu := given.get("gpu")) is not None:
-        raise InvalidError(f"gpu={gpu!r}: GPUs are not supported yet; leave it out")
+    gpu, gpu_priority = _gpu(given)
     cpu, cpu_limit = checks.request("cpu", given.get("cpu"), 0.001, 1024, "of cores")
     memory, memory_limit = checks.request(
         "memory", given.get("memory"), 1, None, "of MiB", whole=True
@@ -102,6 +104,8 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         cpu_limit=cpu_limit and float(cpu_limit),
         memory_mib=memory,
         memory_limit_mib=memory_limit,
+        gpu=gpu,
+        gpu_priority=gpu_priority,
     )
     return Options(
         spec=spec,
@@ -109,6 +113,16 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         include_source=values.get("include_source", True),
         serialized=values.get("serialized", False),
     )
+
+
+def _gpu(given: Mapping[str, Any]) -> tuple[tuple[GpuRequest, ...], int]:
+    """The GPUs that are asked for, and with what priority."""
+    if not any(given.get(name) is not None for name in ("gpu", "gpu_memory", "gpu_priority")):
+        return (), 0  # most functions: nothing is loaded for them
+    from rekindle.gpu_restore import request
+
+    wanted = request.parse(given.get("gpu"), given.get("gpu_memory"))
+    return wanted, request.priority(given.get("gpu_priority", 0))
 
 
 def check_pool(given: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.pools import Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec, RetrySpec, params_digest
 
@@ -39,6 +40,8 @@ def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
             raw[name] = None
         elif isinstance(value, pb.RetrySpec):
             raw[name] = RetrySpec(**as_dict(value))
+        elif name == "gpu":
+            raw[name] = tuple(GpuRequest(**as_dict(one)) for one in value)
         elif isinstance(value, Mapping):
             raw[name] = {key: os.fsdecode(value[key]) for key in value}
         elif isinstance(value, str | bytes):

@@ -67,7 +67,7 @@ class FunctionDef(_message.Message):
     def __init__(self, spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., code: _Optional[bytes] = ..., secrets: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class FunctionSpec(_message.Message):
-    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "gpu", "spare_containers")
+    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -105,8 +105,9 @@ class FunctionSpec(_message.Message):
     CPU_LIMIT_FIELD_NUMBER: _ClassVar[int]
     MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
     MEMORY_LIMIT_MIB_FIELD_NUMBER: _ClassVar[int]
-    GPU_FIELD_NUMBER: _ClassVar[int]
     SPARE_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    GPU_FIELD_NUMBER: _ClassVar[int]
+    GPU_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     app_name: str
     name: str
     kind: str
@@ -137,9 +138,20 @@ class FunctionSpec(_message.Message):
     cpu_limit: float
     memory_mib: int
     memory_limit_mib: int
-    gpu: str
     spare_containers: int
-    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., gpu: _Optional[str] = ..., spare_containers: _Optional[int] = ...) -> None: ...
+    gpu: _containers.RepeatedCompositeFieldContainer[GpuRequest]
+    gpu_priority: int
+    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ...) -> None: ...
+
+class GpuRequest(_message.Message):
+    __slots__ = ("model", "count", "memory_mib")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    count: int
+    memory_mib: int
+    def __init__(self, model: _Optional[str] = ..., count: _Optional[int] = ..., memory_mib: _Optional[int] = ...) -> None: ...
 
 class RetrySpec(_message.Message):
     __slots__ = ("max_retries", "backoff_coefficient", "initial_delay_s", "max_delay_s", "min_delay_s")
@@ -975,7 +987,7 @@ class AgentStatus(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., connected: bool = ..., joined: _Optional[float] = ..., max_runners: _Optional[int] = ..., in_flight: _Optional[int] = ..., last_heard_s: _Optional[float] = ..., stats: _Optional[_Union[NodeStats, _Mapping]] = ...) -> None: ...
 
 class StartStatus(_message.Message):
-    __slots__ = ("agent_id", "function", "function_id", "runner_id", "strategy", "ok", "reason", "at", "ms", "phases")
+    __slots__ = ("agent_id", "function", "function_id", "runner_id", "strategy", "ok", "reason", "at", "ms", "phases", "gpus")
     class PhasesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -993,6 +1005,7 @@ class StartStatus(_message.Message):
     AT_FIELD_NUMBER: _ClassVar[int]
     MS_FIELD_NUMBER: _ClassVar[int]
     PHASES_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     function: str
     function_id: str
@@ -1003,7 +1016,8 @@ class StartStatus(_message.Message):
     at: float
     ms: float
     phases: _containers.ScalarMap[str, float]
-    def __init__(self, agent_id: _Optional[str] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., strategy: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., at: _Optional[float] = ..., ms: _Optional[float] = ..., phases: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    gpus: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, agent_id: _Optional[str] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., strategy: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., at: _Optional[float] = ..., ms: _Optional[float] = ..., phases: _Optional[_Mapping[str, float]] = ..., gpus: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RedisStatus(_message.Message):
     __slots__ = ("url", "up", "reason", "redis_version", "uptime_in_seconds", "used_memory", "used_memory_rss", "maxmemory", "connected_clients", "aof_enabled", "aof_last_write_status", "aof_current_size")
@@ -1114,7 +1128,7 @@ class Heartbeat(_message.Message):
     def __init__(self, stats: _Optional[_Union[NodeStats, _Mapping]] = ..., in_flight: _Optional[_Iterable[_Union[InFlight, _Mapping]]] = ..., lists_in_flight: bool = ...) -> None: ...
 
 class NodeStats(_message.Message):
-    __slots__ = ("pid", "max_runners", "criu", "direct", "in_flight", "unconfirmed", "unconfirmed_bytes", "memory_total_bytes", "memory_available_bytes", "runners", "pools", "templates", "snapshots", "memory", "evictions", "held", "starts", "runners_lost", "restores", "measured_pss_bytes")
+    __slots__ = ("pid", "max_runners", "criu", "direct", "in_flight", "unconfirmed", "unconfirmed_bytes", "memory_total_bytes", "memory_available_bytes", "runners", "pools", "templates", "snapshots", "memory", "evictions", "held", "starts", "runners_lost", "restores", "measured_pss_bytes", "gpus")
     class EvictionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1163,6 +1177,7 @@ class NodeStats(_message.Message):
     RUNNERS_LOST_FIELD_NUMBER: _ClassVar[int]
     RESTORES_FIELD_NUMBER: _ClassVar[int]
     MEASURED_PSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
     pid: int
     max_runners: int
     criu: str
@@ -1183,7 +1198,60 @@ class NodeStats(_message.Message):
     runners_lost: _containers.MessageMap[str, LostRunners]
     restores: _containers.MessageMap[str, RestoreSteps]
     measured_pss_bytes: _containers.ScalarMap[str, int]
-    def __init__(self, pid: _Optional[int] = ..., max_runners: _Optional[int] = ..., criu: _Optional[str] = ..., direct: _Optional[_Iterable[_Union[DirectCalls, _Mapping]]] = ..., in_flight: _Optional[int] = ..., unconfirmed: _Optional[int] = ..., unconfirmed_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., runners: _Optional[_Iterable[_Union[RunnerStats, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolStats, _Mapping]]] = ..., templates: _Optional[_Iterable[_Union[TemplateStats, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotStats, _Mapping]]] = ..., memory: _Optional[_Union[NodeMemory, _Mapping]] = ..., evictions: _Optional[_Mapping[str, int]] = ..., held: _Optional[_Iterable[_Union[HeldPool, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[RunnerStart, _Mapping]]] = ..., runners_lost: _Optional[_Mapping[str, LostRunners]] = ..., restores: _Optional[_Mapping[str, RestoreSteps]] = ..., measured_pss_bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    gpus: NodeGpus
+    def __init__(self, pid: _Optional[int] = ..., max_runners: _Optional[int] = ..., criu: _Optional[str] = ..., direct: _Optional[_Iterable[_Union[DirectCalls, _Mapping]]] = ..., in_flight: _Optional[int] = ..., unconfirmed: _Optional[int] = ..., unconfirmed_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., runners: _Optional[_Iterable[_Union[RunnerStats, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolStats, _Mapping]]] = ..., templates: _Optional[_Iterable[_Union[TemplateStats, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotStats, _Mapping]]] = ..., memory: _Optional[_Union[NodeMemory, _Mapping]] = ..., evictions: _Optional[_Mapping[str, int]] = ..., held: _Optional[_Iterable[_Union[HeldPool, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[RunnerStart, _Mapping]]] = ..., runners_lost: _Optional[_Mapping[str, LostRunners]] = ..., restores: _Optional[_Mapping[str, RestoreSteps]] = ..., measured_pss_bytes: _Optional[_Mapping[str, int]] = ..., gpus: _Optional[_Union[NodeGpus, _Mapping]] = ...) -> None: ...
+
+class NodeGpus(_message.Message):
+    __slots__ = ("driver", "cuda", "reason", "devices", "waiting", "preemptions")
+    DRIVER_FIELD_NUMBER: _ClassVar[int]
+    CUDA_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    PREEMPTIONS_FIELD_NUMBER: _ClassVar[int]
+    driver: str
+    cuda: str
+    reason: str
+    devices: _containers.RepeatedCompositeFieldContainer[GpuStats]
+    waiting: int
+    preemptions: int
+    def __init__(self, driver: _Optional[str] = ..., cuda: _Optional[str] = ..., reason: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[GpuStats, _Mapping]]] = ..., waiting: _Optional[int] = ..., preemptions: _Optional[int] = ...) -> None: ...
+
+class GpuStats(_message.Message):
+    __slots__ = ("uuid", "index", "name", "model", "profile", "memory_bytes", "used_bytes", "foreign_bytes", "busy_percent", "runners", "links", "numa_node")
+    UUID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FOREIGN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BUSY_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    RUNNERS_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
+    NUMA_NODE_FIELD_NUMBER: _ClassVar[int]
+    uuid: str
+    index: int
+    name: str
+    model: str
+    profile: str
+    memory_bytes: int
+    used_bytes: int
+    foreign_bytes: int
+    busy_percent: int
+    runners: _containers.RepeatedScalarFieldContainer[str]
+    links: _containers.RepeatedCompositeFieldContainer[GpuLink]
+    numa_node: int
+    def __init__(self, uuid: _Optional[str] = ..., index: _Optional[int] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., profile: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., foreign_bytes: _Optional[int] = ..., busy_percent: _Optional[int] = ..., runners: _Optional[_Iterable[str]] = ..., links: _Optional[_Iterable[_Union[GpuLink, _Mapping]]] = ..., numa_node: _Optional[int] = ...) -> None: ...
+
+class GpuLink(_message.Message):
+    __slots__ = ("to", "how")
+    TO_FIELD_NUMBER: _ClassVar[int]
+    HOW_FIELD_NUMBER: _ClassVar[int]
+    to: str
+    how: str
+    def __init__(self, to: _Optional[str] = ..., how: _Optional[str] = ...) -> None: ...
 
 class DirectCalls(_message.Message):
     __slots__ = ("function_id", "params", "calls", "failures", "busy_s", "leases")
@@ -1202,7 +1270,7 @@ class DirectCalls(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., calls: _Optional[int] = ..., failures: _Optional[int] = ..., busy_s: _Optional[float] = ..., leases: _Optional[int] = ...) -> None: ...
 
 class RunnerStats(_message.Message):
-    __slots__ = ("id", "function", "function_id", "app_id", "state", "strategy", "inputs", "pid", "idle_s", "age_s", "pss_bytes")
+    __slots__ = ("id", "function", "function_id", "app_id", "state", "strategy", "inputs", "pid", "idle_s", "age_s", "pss_bytes", "gpus")
     ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -1214,6 +1282,7 @@ class RunnerStats(_message.Message):
     IDLE_S_FIELD_NUMBER: _ClassVar[int]
     AGE_S_FIELD_NUMBER: _ClassVar[int]
     PSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
     id: str
     function: str
     function_id: str
@@ -1225,7 +1294,22 @@ class RunnerStats(_message.Message):
     idle_s: float
     age_s: float
     pss_bytes: int
-    def __init__(self, id: _Optional[str] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., state: _Optional[str] = ..., strategy: _Optional[str] = ..., inputs: _Optional[int] = ..., pid: _Optional[int] = ..., idle_s: _Optional[float] = ..., age_s: _Optional[float] = ..., pss_bytes: _Optional[int] = ...) -> None: ...
+    gpus: RunnerGpus
+    def __init__(self, id: _Optional[str] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., state: _Optional[str] = ..., strategy: _Optional[str] = ..., inputs: _Optional[int] = ..., pid: _Optional[int] = ..., idle_s: _Optional[float] = ..., age_s: _Optional[float] = ..., pss_bytes: _Optional[int] = ..., gpus: _Optional[_Union[RunnerGpus, _Mapping]] = ...) -> None: ...
+
+class RunnerGpus(_message.Message):
+    __slots__ = ("uuids", "gpus", "share_bytes", "used_bytes", "busy_percent")
+    UUIDS_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BUSY_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    uuids: _containers.RepeatedScalarFieldContainer[str]
+    gpus: float
+    share_bytes: int
+    used_bytes: int
+    busy_percent: int
+    def __init__(self, uuids: _Optional[_Iterable[str]] = ..., gpus: _Optional[float] = ..., share_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., busy_percent: _Optional[int] = ...) -> None: ...
 
 class PoolStats(_message.Message):
     __slots__ = ("function", "function_id", "app_id", "waiting", "starting", "service_s", "failed_starts", "deaths", "backoff_s")
@@ -1330,7 +1414,7 @@ class Eviction(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., what: _Optional[str] = ..., priority: _Optional[float] = ..., bytes: _Optional[int] = ..., idle_s: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class HeldPool(_message.Message):
-    __slots__ = ("function_id", "params", "busy", "idle", "starting", "waiting", "quiet_s", "level", "below", "wanted", "why", "runner_bytes", "runner_pss_bytes", "template_bytes", "template_private_bytes", "booted_bytes", "booted_private_bytes", "snapshot_bytes", "cached_bytes", "mapped", "threads", "working_set_bytes", "spares", "spare_bytes")
+    __slots__ = ("function_id", "params", "busy", "idle", "starting", "waiting", "quiet_s", "level", "below", "wanted", "why", "runner_bytes", "runner_pss_bytes", "template_bytes", "template_private_bytes", "booted_bytes", "booted_private_bytes", "snapshot_bytes", "cached_bytes", "mapped", "threads", "working_set_bytes", "spares", "spare_bytes", "runner_gpus", "runner_gpu_bytes")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
@@ -1355,6 +1439,8 @@ class HeldPool(_message.Message):
     WORKING_SET_BYTES_FIELD_NUMBER: _ClassVar[int]
     SPARES_FIELD_NUMBER: _ClassVar[int]
     SPARE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_GPUS_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_GPU_BYTES_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: str
     busy: int
@@ -1379,10 +1465,12 @@ class HeldPool(_message.Message):
     working_set_bytes: int
     spares: int
     spare_bytes: int
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[str] = ..., busy: _Optional[int] = ..., idle: _Optional[int] = ..., starting: _Optional[int] = ..., waiting: _Optional[int] = ..., quiet_s: _Optional[float] = ..., level: _Optional[str] = ..., below: _Optional[str] = ..., wanted: _Optional[str] = ..., why: _Optional[str] = ..., runner_bytes: _Optional[int] = ..., runner_pss_bytes: _Optional[int] = ..., template_bytes: _Optional[int] = ..., template_private_bytes: _Optional[int] = ..., booted_bytes: _Optional[int] = ..., booted_private_bytes: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., cached_bytes: _Optional[int] = ..., mapped: bool = ..., threads: _Optional[int] = ..., working_set_bytes: _Optional[int] = ..., spares: _Optional[int] = ..., spare_bytes: _Optional[int] = ...) -> None: ...
+    runner_gpus: float
+    runner_gpu_bytes: int
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[str] = ..., busy: _Optional[int] = ..., idle: _Optional[int] = ..., starting: _Optional[int] = ..., waiting: _Optional[int] = ..., quiet_s: _Optional[float] = ..., level: _Optional[str] = ..., below: _Optional[str] = ..., wanted: _Optional[str] = ..., why: _Optional[str] = ..., runner_bytes: _Optional[int] = ..., runner_pss_bytes: _Optional[int] = ..., template_bytes: _Optional[int] = ..., template_private_bytes: _Optional[int] = ..., booted_bytes: _Optional[int] = ..., booted_private_bytes: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., cached_bytes: _Optional[int] = ..., mapped: bool = ..., threads: _Optional[int] = ..., working_set_bytes: _Optional[int] = ..., spares: _Optional[int] = ..., spare_bytes: _Optional[int] = ..., runner_gpus: _Optional[float] = ..., runner_gpu_bytes: _Optional[int] = ...) -> None: ...
 
 class RunnerStart(_message.Message):
-    __slots__ = ("seq", "at_ns", "function", "function_id", "runner_id", "strategy", "phases_ms", "notes", "error", "params", "from_disk")
+    __slots__ = ("seq", "at_ns", "function", "function_id", "runner_id", "strategy", "phases_ms", "notes", "error", "params", "from_disk", "gpus")
     class PhasesMsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1401,6 +1489,7 @@ class RunnerStart(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     FROM_DISK_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
     seq: int
     at_ns: int
     function: str
@@ -1412,7 +1501,8 @@ class RunnerStart(_message.Message):
     error: str
     params: str
     from_disk: bool
-    def __init__(self, seq: _Optional[int] = ..., at_ns: _Optional[int] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., strategy: _Optional[str] = ..., phases_ms: _Optional[_Mapping[str, float]] = ..., notes: _Optional[_Iterable[str]] = ..., error: _Optional[str] = ..., params: _Optional[str] = ..., from_disk: bool = ...) -> None: ...
+    gpus: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, seq: _Optional[int] = ..., at_ns: _Optional[int] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., runner_id: _Optional[str] = ..., strategy: _Optional[str] = ..., phases_ms: _Optional[_Mapping[str, float]] = ..., notes: _Optional[_Iterable[str]] = ..., error: _Optional[str] = ..., params: _Optional[str] = ..., from_disk: bool = ..., gpus: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LostRunners(_message.Message):
     __slots__ = ("by_reason",)

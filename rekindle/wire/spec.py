@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from rekindle.wire.gpus import GpuRequest
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetrySpec:
@@ -69,7 +71,9 @@ class FunctionSpec:
     cpu_limit: float | None = None
     memory_mib: int | None = None
     memory_limit_mib: int | None = None
-    gpu: str | None = None
+    #: In the order of preference; empty: none.
+    gpu: tuple[GpuRequest, ...] = ()
+    gpu_priority: int = 0
 
     def to_json(self) -> str:
         """Canonical JSON: equal specs give equal text."""
@@ -84,6 +88,7 @@ class FunctionSpec:
         raw |= {name: tuple(value) for name, value in raw.items() if isinstance(value, list)}
         if raw.get("retries") is not None:
             raw["retries"] = RetrySpec(**raw["retries"])
+        raw["gpu"] = tuple(GpuRequest(**one) for one in raw.get("gpu") or ())
         return cls(**raw)
 
     def revision(self) -> str:

@@ -107,6 +107,21 @@ def test_a_frame_shows_functions_runners_starts_and_memory() -> None:
         assert part in start
 
 
+def test_gpus_have_a_column_where_a_runner_has_some() -> None:
+    given = report()
+    assert "gpu" not in text(given)
+    stats = given.agents[0].stats
+    gpus = pb.RunnerGpus(uuids=["GPU-1"], gpus=0.5, used_bytes=3 << 30, busy_percent=40)
+    stats.runners[2].gpus.CopyFrom(gpus)
+    stats.gpus.devices.add(memory_bytes=24 << 30, used_bytes=4 << 30, runners=["ru"])
+    stats.gpus.devices.add(memory_bytes=24 << 30)
+    stats.gpus.waiting = 1
+    shown = text(given)
+    assert "gpus 1 of 2, 4.0 GiB of 48.0 GiB, 1 wait" in shown
+    busy = next(line for line in shown.splitlines() if "busy" in line)
+    assert "0.5: 3.0 GiB 40%" in busy
+
+
 @pytest.mark.parametrize(("width", "height"), [(80, 23), (80, 12), (100, 30), (200, 50), (40, 10)])
 def test_a_frame_fits_whatever_there_is_to_show(width: int, height: int) -> None:
     for given in (report(), report(300, 300, 60), report(0, 0, 0)):

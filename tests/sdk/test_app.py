@@ -39,7 +39,9 @@ def make() -> rekindle.App:
         ({"retries": "2"}, ["retries='2'", "Retries"]),
         ({"cpu": 0}, ["cpu=0"]),
         ({"memory": 0.5}, ["memory=0.5", "MiB"]),
-        ({"gpu": "H100"}, ["gpu='H100'", "not supported yet"]),
+        ({"gpu": "H1000"}, ["gpu='H1000'", "did you mean 'H100'"]),
+        ({"gpu_memory": 4000}, ["gpu_memory=4000", "gpu='any'"]),
+        ({"gpu": "any", "gpu_priority": 200}, ["gpu_priority=200", "-100 to 100"]),
         ({"image": None}, ["image", "not supported yet"]),
         ({"schedule": object()}, ["schedule", "not supported yet"]),
         ({"volumes": {}}, ["volumes", "not supported yet"]),
@@ -70,6 +72,8 @@ def test_the_limits_themselves_are_accepted(decorator: str) -> None:
         {"retries": 10},
         {"retries": rekindle.Retries(max_retries=0)},
         {"cpu": 0.5, "memory": 128, "gpu": None},
+        {"gpu": ["H100:2", "any:2"], "gpu_priority": 3},
+        {"gpu": "L4", "gpu_memory": 8192},
     ):
         getattr(make(), decorator)(**options)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.messages import (
     as_dict,
     option_messages,
@@ -91,11 +92,13 @@ def test_a_spec_survives_its_message() -> None:
         max_containers=3,
         retries=RetrySpec(max_retries=2, backoff_coefficient=2.0),
         cpu=0.5,
-        gpu="A10",
+        gpu=(GpuRequest(model="H100", count=2), GpuRequest(model="any", memory_mib=8000)),
+        gpu_priority=-3,
     )
     for spec in (plain, told):
         raw = spec_message(spec).SerializeToString()
         assert spec_of(pb.FunctionSpec.FromString(raw)) == spec
+        assert FunctionSpec.from_json(spec.to_json()) == spec
 
 
 def test_parameters_are_shown_as_what_names_their_pool() -> None:

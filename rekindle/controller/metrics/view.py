@@ -39,6 +39,13 @@ gauge rekindle_node_memory_bytes (node, kind) By kind; rss, pss, mapped: of temp
 gauge rekindle_snapshot_store_bytes (node) Snapshots on disk.
 gauge rekindle_snapshots (state) Function revisions by the state of their snapshot.
 gauge rekindle_node_max_runners (node) Runners that a node may have.
+gauge rekindle_gpu_memory_bytes (node, gpu, model, kind) Of each GPU: total, used, foreign.
+gauge rekindle_gpu_busy_ratio (node, gpu, model) Of the last period in which a kernel ran.
+gauge rekindle_gpu_held_ratio (node, gpu, model) The part of it that runners hold.
+gauge rekindle_runner_gpus (function) GPUs that runners hold; a share is a part of one.
+gauge rekindle_runner_gpu_memory_bytes (function) Memory of GPUs that runners use.
+gauge rekindle_gpu_waiting_pools (node) Pools that wait for a GPU.
+counter rekindle_gpu_preemptions_total (node) Runners that made room for a higher priority.
 counter rekindle_evictions_total (node, what) What was given up because memory was short.
 counter rekindle_runners_lost_total (node, how) Runners that ended while they were wanted.
 gauge rekindle_agents (state) Agents by the state of their connection.
@@ -107,6 +114,10 @@ def _pools(made: Tables, metrics: Metrics, state: State) -> None:
         for runner in agent.stats.runners:
             if series := of(runner.function_id):
                 made.add("rekindle_runners", 1, series.label, runner.state, runner.strategy)
+                if runner.HasField("gpus"):
+                    made.add("rekindle_runner_gpus", runner.gpus.gpus, series.label)
+                    used = runner.gpus.used_bytes
+                    made.add("rekindle_runner_gpu_memory_bytes", used, series.label)
         for template in agent.stats.templates:
             if series := metrics.book.of_label(f"{template.app}.{template.function}"):
                 made.add("rekindle_templates", 1, series.label)
@@ -132,6 +143,7 @@ def _nodes(made: Tables, state: State) -> None:
         for kind in ("rss", "pss", "mapped", "cached", "held", "budget"):
             size = getattr(stats.memory, f"{kind}_bytes")
             made.add("rekindle_node_memory_bytes", size, node, kind)
+        _gpus(made, node, stats)
         made.add("rekindle_snapshot_store_bytes", stats.memory.snapshot_store_bytes, node)
         for snapshot in stats.snapshots:
             made.add("rekindle_snapshots", 1, snapshot.state)
@@ -140,6 +152,26 @@ def _nodes(made: Tables, state: State) -> None:
         for counts in stats.runners_lost.values():
             for how, count in counts.by_reason.items():
                 made.add("rekindle_runners_lost_total", count, node, how)
+
+
+def _gpus(made: Tables, node: str, stats: pb.NodeStats) -> None:
+    held: dict[str, float] = {}
+    for runner in stats.runners:
+        for uuid in runner.gpus.uuids:
+            part = runner.gpus.gpus if runner.gpus.share_bytes else 1.0
+            held[uuid] = held.get(uuid, 0.0) + part
+    for one in stats.gpus.devices:
+        for kind in ("memory", "used", "foreign"):
+            size, name = getattr(one, f"{kind}_bytes"), "total" if kind == "memory" else kind
+            made.add("rekindle_gpu_memory_bytes", size, node, one.uuid, one.model, name)
+        if one.HasField("busy_percent"):
+            busy = one.busy_percent / 100
+            made.add("rekindle_gpu_busy_ratio", busy, node, one.uuid, one.model)
+        part = min(1.0, held.get(one.uuid, 0.0))
+        made.add("rekindle_gpu_held_ratio", part, node, one.uuid, one.model)
+    if stats.HasField("gpus"):
+        made.add("rekindle_gpu_waiting_pools", stats.gpus.waiting, node)
+        made.add("rekindle_gpu_preemptions_total", stats.gpus.preemptions, node)
 
 
 def _controller(made: Tables, metrics: Metrics, state: State, status: pb.StatusReply) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from rekindle.controller.nodes.gpus import able
 from rekindle.controller.nodes.questions import Questions
 from rekindle.controller.queue.placement import choose_agent
 from rekindle.controller.settings import Settings
@@ -72,6 +73,7 @@ class Leasing:
         """The agent of this machine that most likely has a warm runner, or else room for one."""
         function_id = function.function_id
         local = [agent for agent in self._state.live_agents() if agent.local]
+        local = able(local, function.spec.gpu)
         warm = [agent for agent in local if agent.warmth(function_id) > 0]
         if warm:
             return max(warm, key=lambda agent: (agent.warmth(function_id), -agent.load))

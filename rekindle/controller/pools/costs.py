@@ -53,7 +53,7 @@ SIZES = (
 )
 
 
-_STORED = ("sizes", "snapshot", "mapped", "forkable", "template")
+_STORED = ("sizes", "snapshot", "mapped", "forkable", "template", "gpus")
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +67,7 @@ class Costs:
     mapped: bool = False
     forkable: bool = True
     template: bool = False  # whether one was ever seen alive
+    gpus: float = 0.0  # that one runner holds
     dirty: bool = False
     _levels: dict[Level, Figures] | None = None
     _made_for: bool | None = None  # what _levels were made for; None: something has changed
@@ -91,6 +92,12 @@ class Costs:
             if size > 0 and size != self.sizes.get(name):
                 self.sizes[name] = size
                 changed = True
+        if entry.runner_gpu_bytes > self.sizes.get("runner_gpu_bytes", 0):
+            self.sizes["runner_gpu_bytes"] = entry.runner_gpu_bytes  # for people: no plan asks
+            changed = True
+        if entry.runner_gpus != self.gpus:
+            self.gpus = entry.runner_gpus
+            changed = True
         if entry.template_bytes or entry.booted_bytes:
             self.template = True
         if entry.HasField("snapshot_bytes"):
@@ -126,7 +133,7 @@ class Costs:
         cold_s = self.quantile_s("cold", 0.5) or COLD_S
         fork_s = self.quantile_s("fork", 0.5) or FORK_S
         made = {
-            Level.WARM: Figures(start_s=0.0, memory_bytes=runner),
+            Level.WARM: Figures(start_s=0.0, memory_bytes=runner, gpus=self.gpus),
             Level.NONE: Figures(start_s=cold_s, cpu_s=cold_s),
         }
         if not snapshots:
@@ -184,6 +191,7 @@ class Costs:
         """The inverse of ``to_json``."""
         raw = json.loads(text)
         starts = {kind: deque(map(float, kept), _KEPT) for kind, kept in raw["starts"].items()}
+        raw.setdefault("gpus", 0.0)  # of before there were any
         return cls(starts, **{name: raw[name] for name in _STORED})
 
 
@@ -195,6 +203,7 @@ def _alike(one: Mapping[Level, Figures], other: Mapping[Level, Figures]) -> bool
         near(one[level].start_s, other[level].start_s)
         and near(one[level].memory_bytes, other[level].memory_bytes)
         and near(one[level].disk_bytes, other[level].disk_bytes)
+        and near(one[level].gpus, other[level].gpus)
         for level in one
     )
 

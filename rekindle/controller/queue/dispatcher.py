@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rekindle.controller.core import Core
 from rekindle.controller.events import RoomFreed
+from rekindle.controller.nodes.gpus import able
 from rekindle.controller.queue.placement import (
     choose_agent,
     choose_function,
@@ -89,7 +90,11 @@ class Dispatcher:
             most, depth = function.max_containers, work.entry.call.depth
             agents = self._core.state.agents.values()
             agent = choose_agent(
-                [one for one in agents if _takes(one, function, depth, filling)],
+                [
+                    one
+                    for one in able(agents, function.spec.gpu)
+                    if _takes(one, function, depth, filling)
+                ],
                 function.function_id,
                 most,
                 function.mean_ns,

@@ -19,7 +19,7 @@ from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_of
 from rekindle.wire.phases import now_ns
-from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.spec import FunctionSpec, params_digest
 
 
 @dataclass
@@ -107,7 +107,9 @@ class Functions:
             calldepth.VARIABLE: str(self._context.settings.max_call_depth),
             **function.secrets,
         }
-        return Starter(self._context, revision, runner_env, function.secrets, on_line, say)
+        key = (function.function_id, params_digest(revision.params))
+        gpus = self._context.gpus.of(key, function.spec.gpu, function.spec.gpu_priority)
+        return Starter(self._context, revision, runner_env, function.secrets, on_line, say, gpus)
 
 
 def _result_of(task: asyncio.Task[OpenFunction]) -> OpenFunction | None:

@@ -82,6 +82,7 @@ def start_of(
         made.runner_id = runner.id
         made.strategy = runner.strategy.value
         made.notes.extend(runner.notes)
+        made.gpus.extend(runner.gpus)
         made.from_disk = runner.strategy is Strategy.RESTORE and revision.read_from_disk > 0
         for name, ms in durations_ms(began_ns, runner.marks).items():
             made.phases_ms[name] = round(ms, 3)

@@ -68,7 +68,7 @@ class Node:
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
         self.spare_keeper = SpareKeeper(self.inventory, self.budget, context.activity)
-        self.scheduler = Scheduler(self.inventory, self.leases, self.budget, settings)
+        self.scheduler = Scheduler(self.inventory, self.leases, self.budget, context.gpus, settings)
         self._tasks = BackgroundTasks()
 
     def listen(self) -> None:
@@ -326,6 +326,20 @@ class Node:
         while True:
             await asyncio.sleep(self.budget.memory.pause_s())
             await self.budget.look()
+
+    async def watch_gpus_forever(self) -> None:
+        """Measure what runners use of GPUs, where there are any; until cancelled."""
+        if not self.context.gpus.found.gpus:
+            return
+        pause_s = 0.0
+        while True:
+            await asyncio.sleep(pause_s)
+            runners = {
+                runner.id: (runner.channel.pid, pool.function_id)
+                for pool in self.inventory.pools.values()
+                for runner in pool.runners.values()
+            }
+            pause_s = await self.context.gpu_use.measure(runners)
 
     async def close(self) -> None:
         """End everything, letting exit hooks run and snapshots be finished."""

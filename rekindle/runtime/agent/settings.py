@@ -37,6 +37,20 @@ def max_waiting_runners() -> int:
     return int(text)
 
 
+def gpu_grace_s() -> float:
+    """``$REKINDLE_GPU_GRACE_S``, or 30: seconds that a runner whose GPU goes to a higher priority
+    may still take for what it runs. Raises InvalidError for what is no number.
+    """
+    text = os.environ.get("REKINDLE_GPU_GRACE_S", "") or "30"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise InvalidError(f"REKINDLE_GPU_GRACE_S={text!r} must be seconds, from 0 to 3600")
+    return seconds
+
+
 RESTORE_MODES = ("auto", "mapped", "copied")
 
 
@@ -96,6 +110,8 @@ class AgentSettings:
     restore_mode: str = field(default_factory=restore_mode)
     #: Memory of runners, templates and cached snapshots together; budget.py.
     memory_budget_bytes: int = field(default_factory=budget_bytes)
+    #: What a runner that has to make room for a higher priority may still run.
+    gpu_grace_s: float = field(default_factory=gpu_grace_s)
     #: A live template that no open app uses is kept this long.
     template_keep_s: float = 300.0
     #: Live templates kept at most; the least recently used goes first.

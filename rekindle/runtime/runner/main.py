@@ -49,7 +49,8 @@ def main() -> int:
     boot, code, _fds = channel.receive()
     if os.geteuid() != 0:
         # What making namespaces takes is for our own code; user code gets none of it.
-        capabilities.set_aside() if boot["park"] else capabilities.drop()
+        later = boot["park"] or boot["hides"]
+        capabilities.set_aside() if later else capabilities.drop()
     _stream_lines()
     context.set_remote()
     marks: list[Mark] = [(Phase.INTERPRETER.value, _STARTED_NS)]

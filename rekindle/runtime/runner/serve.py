@@ -10,12 +10,12 @@ from rekindle.execution import nesting
 from rekindle.forkserver import park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
-from rekindle.runtime.runner import gpus, unique
+from rekindle.runtime.runner import devices, gpus, unique
 from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.exceptions import record_exception
-from rekindle.wire.frames import FrameError, FrameSocket
+from rekindle.wire.frames import FrameError, FrameSocket, Header
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, now_ns
 
@@ -30,7 +30,7 @@ def renew(user_threads: dict[str, str] | None) -> None:
     _renewed = True
     try:
         if os.geteuid() != 0:
-            capabilities.drop()
+            capabilities.set_aside()  # its start may have device files to hide
         unique.make_unique()
         if user_threads is not None:
             thread_pools.lift(user_threads)
@@ -51,6 +51,9 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         page = RunnerPage.attach(page_fd)
         if output:
             park.take_output(output[0], output[1])
+        not_hidden = devices.hide(order["hidden"]) if order["hidden"] else ""
+        if os.geteuid() != 0:
+            capabilities.drop()
         os.environ.update(order["env"])
         if "TZ" in order["env"]:
             time.tzset()  # the C library reads it once
@@ -65,7 +68,10 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return 1
     park.flush_output()
-    channel.send({"op": "ready", "marks": marks, "notes": notes})
+    ready: Header = {"op": "ready", "marks": marks, "notes": notes}
+    if not_hidden:
+        ready["not_hidden"] = not_hidden
+    channel.send(ready)
     try:
         return _serve(service, channel, page)
     except FrameError:

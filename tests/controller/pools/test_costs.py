@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from rekindle.controller.pools.costs import Costs
@@ -72,3 +74,21 @@ def test_what_was_measured_survives_a_restart() -> None:
     assert back.levels(snapshots=True) == costs.levels(snapshots=True)
     assert back.report() == costs.report()
     assert back.measured()["restore"] and not back.measured()["fork"]
+
+
+def test_gpus_that_a_runner_holds_are_part_of_what_it_costs() -> None:
+    costs = Costs()
+    before = costs.levels(snapshots=False)
+    costs.held(pb.HeldPool(runner_gpus=0.5, runner_gpu_bytes=3 * MIB))
+    levels = costs.levels(snapshots=False)
+    assert levels is not before
+    assert (levels[Level.WARM].gpus, levels[Level.NONE].gpus) == (0.5, 0.0)
+    assert costs.report().sizes["runner_gpu_bytes"] == 3 * MIB
+    back = Costs.from_json(costs.to_json().encode())
+    assert back.levels(snapshots=False)[Level.WARM].gpus == 0.5
+
+
+def test_what_was_stored_before_there_were_gpus_is_read() -> None:
+    raw = json.loads(Costs().to_json())
+    del raw["gpus"]
+    assert Costs.from_json(json.dumps(raw).encode()).gpus == 0.0

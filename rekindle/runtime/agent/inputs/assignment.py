@@ -58,6 +58,8 @@ class Cancel(enum.Enum):
     NO = "no"
     ASK = "ask"  # InputCancellation, and the end of its runner only when that does not help
     KILL = "kill"  # the end of its runner
+    #: As ASK, and the input goes back to the controller, as its runner has to make room.
+    RETURN = "return"
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +84,11 @@ class Assignment:
         if to not in _MOVES[self.state]:
             raise InternalFailure(f"input {self.input_id} cannot go from {self.state} to {to}")
         self.state = to
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether no one wants its result."""
+        return self.cancel in (Cancel.ASK, Cancel.KILL)
 
     @property
     def input_id(self) -> str:

@@ -63,12 +63,18 @@ class Results:
         done.execute_ns = outcomes.execute_ns
         self._uplink.send(message)
 
-    def returned(self, one: Assignment, reason: str) -> None:
-        """Its runner died under it; the controller may give it to a runner again."""
+    def returned(self, one: Assignment, reason: str, *, counts: bool = True) -> None:
+        """Its runner died under it; the controller may give it to a runner again.
+
+        ``counts``: as a delivery that was lost, which the input may be to blame for.
+        """
         log.warning("runner lost", extra=kv(input=one.input_id, reason=reason))
         self._in_flight.give_up(one)
         returned = pb.InputsReturned(
-            call_id=one.order.call_id, indexes=[one.index], reason=reason, begun=[one.index]
+            call_id=one.order.call_id,
+            indexes=[one.index],
+            reason=reason,
+            begun=[one.index] if counts else [],
         )
         self._uplink.send(pb.AgentMessage(returned=returned))
 

@@ -342,6 +342,12 @@ class Leases:
                 for lease in mine:
                     await lease.ended.wait()
 
+    def end_runner(self, runner: Runner, reason: str) -> None:
+        """A lent runner is ended whatever it runs; its client is told why."""
+        for lease in list(self._leases.values()):
+            if lease.runner is runner:
+                self._kill(lease, "lost", reason)
+
     # ---- looking on ------------------------------------------------------------------------
 
     async def _look_while_lent(self) -> None:

@@ -52,6 +52,12 @@ class Recalls:
                 came_back = came_back or lease.state is LeaseState.ENDED
         return came_back
 
+    def take_back(self, runner: Runner) -> None:
+        """This runner has to make room: it serves what was sent to it, and returns."""
+        for lease in list(self._leases.values()):
+            if lease.runner is runner and lease.state in (LeaseState.OFFERED, LeaseState.HELD):
+                self._recall(lease)
+
     def make_room(self, pool: Pool) -> None:
         """Another pool needs the place of a runner: one that is not called comes back for it."""
         others = [lease for lease in self._leases.values() if lease.pool is not pool]

@@ -29,6 +29,7 @@ from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import finished
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.finished import Ending
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import now_ns
@@ -106,6 +107,20 @@ class InputDispatcher:
             runner.page.recall(runner.handed)
             self._look_at(runner, time.monotonic())
             self._look_soon()
+
+    def retire(self, runner: Runner, reason: str) -> None:
+        """A runner gets no more inputs, and what it has not begun waits again."""
+        runner.private, runner.preempted = True, reason
+        if runner.state is RunnerState.BUSY:
+            runner.page.recall(runner.handed)
+            self._look_soon()
+
+    def interrupt(self, runner: Runner) -> None:
+        """What a runner runs gets InputCancellation, and goes back to the controller."""
+        for one in (one for piece in runner.slices for one in piece.left.values()):
+            if one.cancel is Cancel.NO:
+                one.cancel = Cancel.RETURN
+        self._look_at(runner, time.monotonic())
 
     def fail_waiting(self, make: Callable[[Assignment], pb.Result], count: int) -> None:
         """Give the inputs that wait longest a result without running them."""
@@ -302,6 +317,9 @@ class InputDispatcher:
             if outcomes is None:
                 outcomes = found[piece.number] = SliceOutcomes(runner, piece)
             one.runner_id = ""
+            if one.cancel is Cancel.RETURN and record.ending != Ending.RETURNED:
+                self._results.returned(one, runner.preempted, counts=False)
+                continue
             outcomes.take(one, record)
             count += 1
             took_ns += record.ended_ns - record.began_ns
@@ -317,10 +335,11 @@ class InputDispatcher:
             one.runner_id = ""
             if one.state is not AssignmentState.HANDED:
                 continue  # the controller has given it up
-            if self.closed or one.cancel is not Cancel.NO:
+            if self.closed or one.is_cancelled:
                 words = _CLOSED if self.closed else _CANCELLED
                 self._results.one(one, outcome.cancelled(one, words))
             else:
+                one.cancel = Cancel.NO
                 one.move(AssignmentState.WAITING)
                 again.append(one)
         self._merge(again)
@@ -360,17 +379,18 @@ class InputDispatcher:
 
     async def _return(self, runner: Runner, one: Assignment) -> None:
         """Say how its runner died, once that is known; it may be given to another."""
-        self._results.returned(one, await runner.fate())
+        counts = one.cancel is not Cancel.RETURN
+        self._results.returned(one, await runner.fate(), counts=counts)
 
     def _is_to_return(self, runner: Runner, one: Assignment) -> bool:
         """Whether the input that a runner died under goes back to the controller; else it gets its
         result here."""
         one.runner_id = ""
-        if self.closed or one.cancel is not Cancel.NO:
+        if self.closed or one.is_cancelled:
             words = _CLOSED if self.closed else "the input was cancelled, and its runner ended"
             self._results.one(one, outcome.cancelled(one, words))
             return False
-        if runner.kill_for is not one:
+        if runner.kill_for is not one or one.cancel is Cancel.RETURN:
             return True
         self._results.done(timed_out(runner, one, self._spec))
         return False

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.exception import Error, InternalFailure
+from rekindle.exception import Error, GpuUnavailableError, InternalFailure
+from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.history import History, start_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
@@ -82,6 +83,11 @@ class Pool:
     def function_id(self) -> str:
         """The function that it runs."""
         return self.key[0]
+
+    @property
+    def gpus(self) -> PoolGpus:
+        """What its runners need of GPUs."""
+        return self.starter.gpus
 
     @property
     def closed(self) -> bool:
@@ -252,6 +258,7 @@ class Pool:
             self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
         finally:
             self.runners.starting -= 1
+            self.gpus.start_failed(self.runners.starting)
         self.changed()
 
     async def start(self, strategy: Strategy | None, began_ns: int) -> Runner:
@@ -291,7 +298,7 @@ class Pool:
         log.warning("start failed", extra=kv(function=self.revision.label, reason=error))
         self.backoff.start_failed()
         # User code that raises will raise again; another error may have been this start's alone.
-        every = isinstance(error, UserCodeFailed) or self.backoff.is_loop
+        every = isinstance(error, UserCodeFailed | GpuUnavailableError) or self.backoff.is_loop
         self.dispatcher.fail_waiting(
             lambda one: outcome.start_failed(one, error), len(self.waiting) if every else 1
         )
@@ -335,6 +342,7 @@ class Pool:
         """Its app is closed: nothing is started any more, and what waits is cancelled."""
         self.agenda.remove(self.key)
         self.dispatcher.close()
+        self.gpus.give_back()
 
     async def end_runners(self) -> None:
         """Kill what runs, let exit hooks run in idle runners, and wait for all of it."""

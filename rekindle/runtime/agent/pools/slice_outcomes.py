@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rekindle import exception
 from rekindle.runtime.agent.inputs import outcome
-from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel, Slice
+from rekindle.runtime.agent.inputs.assignment import Assignment, Slice
 from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.wire import rekindle_pb2 as pb
@@ -40,7 +40,7 @@ class SliceOutcomes(Outcomes):
         piece.taken += 1
         if (
             record.ending != Ending.RETURNED
-            or one.cancel is not Cancel.NO
+            or one.is_cancelled
             or piece.started_for == record.number
         ):
             self.add(one, self._in_full(one, queued_ns, record))
@@ -61,7 +61,7 @@ class SliceOutcomes(Outcomes):
         result.marks.add(phase=_EXECUTE, at_ns=record.ended_ns)
         if self._slice.started_for == one.index:
             result.notes.extend(self._runner.notes)
-        if one.cancel is not Cancel.NO or record.ending == Ending.CANCELLED:
+        if one.is_cancelled or record.ending == Ending.CANCELLED:
             outcome.set_cancelled(result, "the input was cancelled while it ran")
         elif record.ending == Ending.RETURNED:
             result.status, result.data = pb.SUCCESS, record.data

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -106,6 +106,10 @@ class Runner:
     lent: int = 0
     #: Takes the frames that it sends, by their ``op``.
     handlers: dict[str, Callable[[Header, bytes], None]] = field(default_factory=dict)
+    #: UUIDs of the GPUs that it has.
+    gpus: Sequence[str] = ()
+    #: Why it has to make room for another; "" for one that has not.
+    preempted: str = ""
     #: Called once, when it is gone; by who wants to know.
     on_gone: dict[str, Callable[[], None]] = field(default_factory=dict)
     last_words: LastWords = LastWords()
@@ -158,6 +162,8 @@ class Runner:
             raise UserCodeFailed(header, data)
         self.marks.extend((name, at) for name, at in header["marks"])
         self.notes += header.get("notes", [])
+        if reason := header.get("not_hidden"):
+            log.warning("GPUs of others not hidden", extra=kv(runner=self.id, reason=reason))
         self.ready_ns = now_ns()
         self.move(RunnerState.IDLE)
         self.channel.subscribe(self._on_frame, self.lost)

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -266,8 +267,12 @@ def report(budget: Budget) -> pb.NodeMemory:
     )
 
 
-def report_pools(inventory: Inventory, memory: Memory) -> list[pb.HeldPool]:
-    """What is held of each pool, for the heartbeat; pools of which nothing is are left out."""
+def report_pools(
+    inventory: Inventory, memory: Memory, gpu_bytes: Mapping[str, int]
+) -> list[pb.HeldPool]:
+    """What is held of each pool, for the heartbeat; pools of which nothing is are left out.
+
+    ``gpu_bytes``: function id -> the most that one of its runners was seen to use of GPUs."""
     made = []
     for (function_id, digest), pool in inventory.pools.items():
         revision = pool.revision
@@ -307,6 +312,9 @@ def report_pools(inventory: Inventory, memory: Memory) -> list[pb.HeldPool]:
                 one.template_bytes, one.template_private_bytes = share.pss, share.private
             elif share.pss:
                 one.booted_bytes, one.booted_private_bytes = share.pss, share.private
+        if pool.gpus.wanted:
+            one.runner_gpus = pool.gpus.each()
+            one.runner_gpu_bytes = gpu_bytes.get(function_id, 0)
         if snapshot is not None:
             one.snapshot_bytes = snapshot.manifest.images_bytes
             one.cached_bytes = memory.cached.get(snapshot.key, 0)

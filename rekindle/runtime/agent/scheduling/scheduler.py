@@ -12,12 +12,14 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from rekindle.runtime.agent.gpus import Gpus
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.pool import Lack, Pool
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.scheduling.budget import Budget
+from rekindle.runtime.agent.scheduling.gpu_room import GpuRoom
 from rekindle.runtime.agent.scheduling.stalls import Stalls
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.wire.logs import kv
@@ -33,7 +35,12 @@ class Scheduler:
     """See the module."""
 
     def __init__(
-        self, inventory: Inventory, leases: Leases, budget: Budget, settings: AgentSettings
+        self,
+        inventory: Inventory,
+        leases: Leases,
+        budget: Budget,
+        gpus: Gpus,
+        settings: AgentSettings,
     ) -> None:
         self.agenda = Agenda(self._pass)
         self._pools = inventory.pools
@@ -41,6 +48,10 @@ class Scheduler:
         self._budget = budget
         self._settings = settings
         self._stalls = Stalls(inventory, settings.max_waiting_runners)
+        self._gpus = gpus
+        self._gpu_room = GpuRoom(inventory, leases, gpus, settings.gpu_grace_s)
+        gpus.on_free = self._gpus_freed
+        gpus.on_wanted = lambda pool: self._gpu_room.make_room(pool, must=True)
 
     # ---- the pass ------------------------------------------------------------------------------
 
@@ -56,6 +67,7 @@ class Scheduler:
         pool.take_in_events()
         if pool.closed:
             return
+        self._gpu_room.look()
         if pool.waiting and self._leases.recalls.recall_for(pool, stuck=False):
             pool.dispatch()
         self._leases.serve_requests(pool)
@@ -65,6 +77,8 @@ class Scheduler:
             if not self._room_for_runner(pool, ahead=lack is Lack.AHEAD):
                 break
             pool.start_runner()
+        else:
+            pool.gpus.leave()
         if asking:
             self._leases.refuse_requests(pool, pool.runners.starting - len(pool.waiting))
         if pool.waiting and not pool.runners.starting:
@@ -83,6 +97,7 @@ class Scheduler:
         for pool in list(self._pools.values()):
             self.reconcile(pool)
         self._stalls.look()
+        self._gpu_room.look()
 
     # ---- room ----------------------------------------------------------------------------------
 
@@ -103,7 +118,17 @@ class Scheduler:
                 elif not ahead:
                     self._leases.recalls.make_room(pool)
                 return False
-        return self._budget.room_for(pool, ahead=ahead)
+        if not self._gpu_room.has_room(pool, ahead=ahead):
+            return False
+        if self._budget.room_for(pool, ahead=ahead):
+            return True
+        pool.gpus.start_failed(pool.runners.starting)  # what was reserved just now is free
+        return False
+
+    def _gpus_freed(self) -> None:
+        """Those that wait for devices have their turns, the first in the line first."""
+        for pool in self._gpu_room.waiting():
+            self.agenda.add(pool.key)
 
     def _places_taken(self, depth: int) -> int:
         """Runners that count against the node's limit, for an input at this depth.

@@ -9,6 +9,7 @@ import psutil
 
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.scheduling.budget import report, report_pools
+from rekindle.runtime.agent.session.gpu_report import of_node, of_runner
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import now_ns
 
@@ -16,11 +17,12 @@ from rekindle.wire.phases import now_ns
 def stats(node: Node) -> pb.NodeStats:
     """Runners, templates, snapshots and memory."""
     now = time.monotonic()
+    context = node.context
     machine, memory = psutil.virtual_memory(), node.budget.memory
     return pb.NodeStats(
         pid=os.getpid(),
-        max_runners=node.context.settings.max_runners,
-        criu=node.context.criu.version if node.context.criu else "",
+        max_runners=context.settings.max_runners,
+        criu=context.criu.version if context.criu else "",
         direct=node.leases.stats(),
         in_flight=node.in_flight.running,
         unconfirmed=node.in_flight.unconfirmed,
@@ -40,6 +42,7 @@ def stats(node: Node) -> pb.NodeStats:
                 idle_s=round(now - runner.idle_since, 1) if runner.state.value == "idle" else 0,
                 age_s=round((now_ns() - runner.began_ns) / 1e9, 1),
                 pss_bytes=share.pss if (share := memory.share(runner.id)) else 0,
+                gpus=of_runner(context, runner),
             )
             for pool in node.inventory.pools.values()
             for runner in pool.runners.values()
@@ -83,9 +86,10 @@ def stats(node: Node) -> pb.NodeStats:
         ],
         memory=report(node.budget),
         evictions=node.budget.counts,
-        held=report_pools(node.inventory, memory),
+        held=report_pools(node.inventory, memory, context.gpu_use.most),
         starts=node.history.news(),
         runners_lost=node.history.runners_lost(),
-        restores={one: pb.RestoreSteps(**steps) for one, steps in node.context.restores.items()},
+        restores={one: pb.RestoreSteps(**steps) for one, steps in context.restores.items()},
         measured_pss_bytes=node.history.measured_pss,
+        gpus=of_node(context) if context.gpus.found.gpus else None,
     )

@@ -86,6 +86,7 @@ async def boot(
     Marks ``clock``. Raises StartError, StartupTimeoutError, RunnerLostError or UserCodeFailed;
     nothing is left then.
     """
+    gpus = context.gpus.expected(revision.spec.gpu) if park else {}
     sandbox = await context.spawner.spawn(hostname)
     control_pipe = ControlPipe()
     # A parked copy would read the end of the pipe as the order to go, so our end stays open.
@@ -96,7 +97,7 @@ async def boot(
         job = sandbox.run(
             # -P: a module in the working directory does not hide one that the runner itself needs.
             [revision.interpreter(), "-P", "-m", "rekindle.runtime.runner.main"],
-            env={**revision.boot_environment(), **secrets},
+            env={**revision.boot_environment(), **gpus, **secrets},
             cwd=revision.working_directory(),
             fds={1: output.write_fds[0], 2: output.write_fds[1], CONTROL_FD: control_pipe.read_fd},
             pid=FIRST_PID,
@@ -111,13 +112,14 @@ async def boot(
         except StartError:
             output.drain()
             raise
-        return await _load(revision, sandbox, channel, job, clock, park=park)
+        return await _load(context, revision, sandbox, channel, job, clock, park=park)
     except BaseException:
         sandbox.kill()
         raise
 
 
 async def _load(
+    context: NodeContext,
     revision: Revision,
     sandbox: Sandbox,
     channel: Channel,
@@ -141,6 +143,7 @@ async def _load(
             "withheld": list(revision.withheld),
             "user_threads": revision.user_threads(),
             "park": park,
+            "hides": context.gpus.hides,
         },
         revision.code,
     )

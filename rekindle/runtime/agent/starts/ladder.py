@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from rekindle.exception import (
     RunnerLostError,
@@ -17,6 +18,7 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
+from rekindle.runtime.agent.gpus import Claim, PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
@@ -49,6 +51,8 @@ class Starter:
     on_line: Callable[[pb.LogLine, str, str], None]
     #: A note to the app's user.
     say: Callable[[str], None]
+    #: What its runners need of GPUs, and what is reserved for them.
+    gpus: PoolGpus
     _first: bool = True
 
     async def start(self, forced: Strategy | None, began_ns: int) -> Runner:
@@ -61,6 +65,7 @@ class Starter:
             return await self._start(forced, PhaseClock(began_ns))
 
     async def _start(self, forced: Strategy | None, clock: PhaseClock) -> Runner:
+        self.gpus.check()
         if forced is not None:
             return await self._start_forced(forced, clock)
         notes: list[str] = []
@@ -247,7 +252,9 @@ class Starter:
             self.context.activity.changed.set()
             return template
 
-    async def _boot(self, clock: PhaseClock, *, park: bool) -> tuple[str, Output, Booted]:
+    async def _boot(
+        self, clock: PhaseClock, *, park: bool, env: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[str, Output, Booted]:
         runner_id = new_id("ru")
         output = self._output(runner_id)
         try:
@@ -258,7 +265,7 @@ class Starter:
                 clock,
                 hostname=runner_id,
                 park=park,
-                secrets={} if self.revision.snapshots_enabled else self.secrets,
+                secrets={**({} if self.revision.snapshots_enabled else self.secrets), **env},
             )
         except BaseException:
             output.close()
@@ -266,17 +273,29 @@ class Starter:
         return runner_id, output, booted
 
     async def _boot_runner(self, clock: PhaseClock, *, park: bool) -> Runner:
-        runner_id, output, booted = await self._boot(clock, park=park)
-        if park:
-            template = self._template_of(booted)
-            if not template.fork_unsafe:
-                self.revision.keep(template)
-                _close_with(template, output)
-                return await self._become_child(template.fork(), clock, Strategy.COLD)
-            self._note_unsafe(template)
-            await template.hand_over()
+        if not park:
+            return await self._boot_with_gpus(clock)
+        runner_id, output, booted = await self._boot(clock, park=True)
+        template = self._template_of(booted)
+        if not template.fork_unsafe:
+            self.revision.keep(template)
+            _close_with(template, output)
+            return await self._become_child(template.fork(), clock, Strategy.COLD)
+        self._note_unsafe(template)
+        await template.hand_over()
         process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
         return await self._become(runner_id, process, clock, Strategy.COLD, output)
+
+    async def _boot_with_gpus(self, clock: PhaseClock) -> Runner:
+        """Boot what is never forked: its modules may use its GPUs while they are imported."""
+        claim = await self.gpus.claim(self.revision.spec.startup_timeout_s)
+        try:
+            runner_id, output, booted = await self._boot(clock, park=False, env=claim.given.env)
+            process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
+            return await self._become(runner_id, process, clock, Strategy.COLD, output, claim)
+        except BaseException:
+            self.gpus.drop(claim)
+            raise
 
     def _template_of(self, booted: Booted) -> LiveTemplate:
         template = template_of(booted)
@@ -302,12 +321,13 @@ class Starter:
         clock: PhaseClock,
         strategy: Strategy,
         output: Output,
+        claim: Claim | None = None,
     ) -> Runner:
         """Tell a process to become a runner, and wait until it is ready.
 
-        ``output`` goes to it with the order, unless it has had it since it booted.
+        ``output`` goes to it with the order, unless it has had it since it booted. ``claim``: its
+        GPUs, where it has known of them since then.
         """
-        order = {"op": "start", "env": {**self.runner_env, "REKINDLE_RUNNER_ID": runner_id}}
         page = RunnerPage.create()
         runner = Runner(
             *(runner_id, strategy, process.channel, output, page, process.exit_status),
@@ -316,6 +336,13 @@ class Starter:
         output.page = page
         output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
         try:
+            timeout_s = self.revision.spec.startup_timeout_s
+            if claim is None:
+                claim = await self.gpus.claim(timeout_s)
+            self.gpus.take_over(claim, runner_id, process.channel.pid)
+            runner.gpus = claim.given.uuids
+            env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
+            order = {"op": "start", "env": env, "hidden": claim.given.hidden}
             fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
             if runner.channel.is_open:
                 runner.channel.send_with_fds(order, fds)
@@ -324,7 +351,7 @@ class Starter:
             if not output.is_handed_over:
                 output.handed_over()
             page.handed_over()
-            await runner.become_ready(self.revision.spec.startup_timeout_s)
+            await runner.become_ready(timeout_s)
         except OSError as error:
             runner.kill("start failed")
             raise StartError(f"a new runner closed its connection: {error}") from error

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import CriuNotFoundError
+from rekindle.runtime.agent.gpu_use import GpuUse
+from rekindle.runtime.agent.gpu_use import find as find_gpus
+from rekindle.runtime.agent.gpus import Gpus
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
@@ -47,6 +50,9 @@ class NodeContext:
     no_criu: str
     #: One dump at a time on a node: two would only slow each other and the runners down.
     freezing: asyncio.Lock
+    #: Which runner has which GPU, and what they use of it.
+    gpus: Gpus
+    gpu_use: GpuUse
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
 
@@ -78,6 +84,7 @@ class NodeContext:
         found, problem = await asyncio.to_thread(_find_criu)
         if found is None:
             log.warning("no CRIU", extra=kv(reason=problem))
+        gpus = await find_gpus()
         store = SnapshotStore(paths.snapshots_dir())
         # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
         await asyncio.to_thread(store.sweep)
@@ -91,6 +98,8 @@ class NodeContext:
             waiting=(WaitingRestores(spawner, found, criu_environment()) if found else None),
             no_criu=problem,
             freezing=asyncio.Lock(),
+            gpus=gpus,
+            gpu_use=GpuUse(gpus),
         )
 
     async def warm_feature_cache(self) -> None:
@@ -132,6 +141,7 @@ class NodeContext:
             await self.waiting.close()
         await self.listener.close()
         await self.spawner.stop()
+        self.gpu_use.close()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 
 

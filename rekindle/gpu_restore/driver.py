@@ -1,0 +1,52 @@
+"""Opens NVML: through pynvml (an optional dependency), or a recorded machine in its place.
+
+While it is open the driver stays loaded and initialised, which every later start profits from.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import cast
+
+from rekindle.gpu_restore import nvml as nvml_room
+from rekindle.gpu_restore.nvml import Nvml
+from rekindle.gpu_restore.recorded import RecordedNvml, read
+
+#: A recording to play in place of this machine's driver: for tests and for trying placement out.
+RECORDING = "REKINDLE_NVML_RECORDING"
+
+
+class NvmlAbsentError(Exception):
+    """NVML cannot be asked on this machine; says why."""
+
+
+def open_nvml() -> Nvml:
+    """NVML, started. Raises NvmlAbsentError."""
+    nvml = _find()
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise NvmlAbsentError(_no_driver(error)) from error
+    return nvml
+
+
+def _find() -> Nvml:
+    if path := os.environ.get(RECORDING):
+        try:
+            return RecordedNvml(lambda: read(path))
+        except (OSError, ValueError) as error:
+            raise NvmlAbsentError(f"{RECORDING}={path} cannot be played: {error}") from error
+    try:
+        return cast(Nvml, importlib.import_module("pynvml"))
+    except ImportError as error:
+        raise NvmlAbsentError("pynvml is not installed (pip install 'rekindle[gpu]')") from error
+
+
+def _no_driver(error: Exception) -> str:
+    code = nvml_room.value_of(error)
+    if code == nvml_room.LIBRARY_NOT_FOUND:
+        return "no NVIDIA driver library (libnvidia-ml.so) on this machine"
+    if code == nvml_room.DRIVER_NOT_LOADED:
+        return "the NVIDIA driver is not loaded"
+    return f"NVML cannot be started: {error}"

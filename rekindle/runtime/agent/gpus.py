@@ -1,0 +1,308 @@
+"""The GPUs of this node: the one place that knows which runner has which.
+
+A pool's start is given devices before it begins (``reserve``, ``claim``), a runner takes them over
+when it becomes one (``take_over``), and they are free again when its process has ended, however it
+ended: that is seen by its pidfd, not by what anybody says. Nothing is kept on disk: the runners of
+an agent die with it. What goes where is gpu_restore/placement's to say; who makes room, the
+scheduler's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from rekindle.exception import GpuUnavailableError
+from rekindle.gpu_restore.device_files import to_hide
+from rekindle.gpu_restore.driver import RECORDING
+from rekindle.gpu_restore.inventory import Inventory, allowed
+from rekindle.gpu_restore.placement.devices import Device, Fleet, Holding, node_of, shares_of
+from rekindle.gpu_restore.placement.line import Line
+from rekindle.gpu_restore.placement.options import options, why_never
+from rekindle.gpu_restore.placement.packing import BestFit, Packing, choose
+from rekindle.gpu_restore.placement.preemption import Preemption, preempt
+from rekindle.wire import gpu_environment
+from rekindle.wire.gpus import GpuRequest, in_words
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a runner gets of its devices: variables, and device files that it must not open."""
+
+    devices: tuple[Device, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    hidden: Sequence[str] = ()
+
+    @property
+    def uuids(self) -> list[str]:
+        """Its devices."""
+        return [device.uuid for device in self.devices]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one start gets, under the name that it is held by; "" where that is nothing."""
+
+    owner: str
+    given: Given
+
+
+class Gpus:
+    """See the module."""
+
+    def __init__(self, found: Inventory | None = None, packing: Packing | None = None) -> None:
+        #: All that the machine has; what may be handed out.
+        self.found = found or Inventory(reason="not looked for")
+        self.allowed = allowed(self.found)
+        self.fleet = Fleet([node_of(self.allowed)])
+        self.line = Line()
+        self.packing = packing or BestFit()
+        #: Runners that had to make room for a higher priority, ever.
+        self.preemptions = 0
+        #: Told when devices have become free.
+        self.on_free: Callable[[], None] = lambda: None
+        #: Told that a start waits which the scheduler does not know of: it may make room.
+        self.on_wanted: Callable[[PoolGpus], None] = lambda _pool: None
+        self._taken: set[str] = set()
+        self._freed = asyncio.Event()
+        self._numbers = itertools.count(1)
+        self._nothing = self._given(()) if self.found.gpus else Given()
+
+    def of(self, key: object, wanted: tuple[GpuRequest, ...], priority: int) -> PoolGpus:
+        """The view of one pool."""
+        return PoolGpus(str(key), wanted, priority, self)
+
+    @property
+    def hides(self) -> bool:
+        """Whether there are device files to hide from runners."""
+        return bool(self.found.gpus)
+
+    def holding(self, owner: str) -> Holding | None:
+        """What a runner has."""
+        return self.fleet.holdings.get(owner)
+
+    def runners(self) -> list[str]:
+        """Ids of those that have devices and are started."""
+        return [owner for owner in self.fleet.holdings if owner in self._taken]
+
+    def runners_but(self, others: Collection[str]) -> set[str]:
+        """The same without some."""
+        return set(self.runners()) - set(others)
+
+    # ---- for a pool's view -----------------------------------------------------------------
+
+    def reserve(self, pool: PoolGpus) -> str | None:
+        """Take devices for a start; the name that they are held under, None where it must wait."""
+        now = time.monotonic()
+        if pool.key not in self.line:
+            self.packing.saw(pool.wanted[0])
+        barred = self.line.barred(self.fleet, pool.key, pool.priority, now)
+        option = choose(self.fleet, pool.wanted, self.packing, barred)
+        if option is None:
+            self.line.add(pool.key, pool.wanted, pool.priority, now)
+            return None
+        self.line.remove(pool.key)
+        owner = f"start {next(self._numbers)}"
+        self._hold(owner, option.devices, option.memory_mib, pool.priority)
+        return owner
+
+    async def reserve_or_wait(self, pool: PoolGpus, timeout_s: float) -> str:
+        """The same for a start that nobody has reserved for. Raises GpuUnavailableError."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (owner := self.reserve(pool)) is None:
+                    self.on_wanted(pool)
+                    self._freed.clear()
+                    await self._freed.wait()
+                return owner
+        except TimeoutError as error:
+            raise GpuUnavailableError(
+                f"gpu={in_words(pool.wanted)}: none became free within {timeout_s:g} s"
+            ) from error
+        finally:
+            self.line.remove(pool.key)
+
+    def given(self, owner: str) -> Given:
+        """What a runner gets of what is held under this name."""
+        holding = self.fleet.holdings[owner]
+        return self._given(holding.devices, holding.memory_mib)
+
+    def hand_over(self, owner: str, runner_id: str, pid: int) -> None:
+        """Devices that were reserved are a runner's until its process has ended."""
+        holding = self.fleet.release(owner)
+        assert holding is not None
+        self._hold(runner_id, holding.devices, holding.memory_mib, holding.priority)
+        self._taken.add(runner_id)
+        self._release_at_end(runner_id, pid)
+
+    def nothing(self) -> Given:
+        """For a runner without a GPU."""
+        return self._nothing
+
+    def expected(self, wanted: tuple[GpuRequest, ...]) -> dict[str, str]:
+        """For a template: what it says of the GPUs that its runners will have, without one."""
+        uuids = [gpu.uuid for gpu in self.allowed.gpus][: wanted[0].count] if wanted else []
+        listed = ",".join(uuids)
+        return {gpu_environment.EXPECTED: listed, "CUDA_VISIBLE_DEVICES": listed} if uuids else {}
+
+    def release(self, owner: str) -> None:
+        """Devices are free again."""
+        self._taken.discard(owner)
+        if self.fleet.release(owner) is not None:
+            self._freed.set()
+            self.on_free()
+
+    def room_for(
+        self,
+        pool: PoolGpus,
+        is_idle: Callable[[Holding], bool],
+        may_go: Callable[[Holding], bool],
+    ) -> Preemption | None:
+        """Whose devices a waiting pool may have; None where nobody's."""
+        return preempt(self.fleet, pool.wanted, pool.priority, self.packing, is_idle, may_go)
+
+    def fits_without(self, pool: PoolGpus, owners: Collection[str]) -> bool:
+        """Whether a waiting pool is served once these owners are gone."""
+        return bool(options(self.fleet.without(owners), pool.wanted))
+
+    def _hold(
+        self, owner: str, devices: tuple[Device, ...], memory_mib: int, priority: int
+    ) -> None:
+        self.fleet.take(
+            Holding(
+                owner=owner,
+                devices=devices,
+                memory_mib=memory_mib,
+                priority=priority,
+                since=time.monotonic(),
+            )
+        )
+
+    def _given(self, devices: tuple[Device, ...], memory_mib: int = 0) -> Given:
+        uuids = [device.uuid for device in devices]
+        env = {"CUDA_VISIBLE_DEVICES": ",".join(uuids)}
+        if uuids and RECORDING not in os.environ:  # no recorded GPU can be brought up
+            env[gpu_environment.GPUS] = ",".join(uuids)
+        if memory_mib:
+            env[gpu_environment.MEMORY_MIB] = str(memory_mib)
+        return Given(devices, env, to_hide(self.found, uuids))
+
+    def _release_at_end(self, runner_id: str, pid: int) -> None:
+        """Not when its agent gives it up: until the driver has closed its files it has memory."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.release(runner_id)
+            return
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+            log.debug("GPUs released", extra=kv(runner=runner_id))
+            self.release(runner_id)
+
+        loop.add_reader(pidfd, ended)
+
+
+@dataclass(eq=False)
+class PoolGpus:
+    """What one pool asks for, and what is reserved for its starts."""
+
+    key: str
+    wanted: tuple[GpuRequest, ...]
+    priority: int
+    _gpus: Gpus
+    _reserved: deque[str] = field(default_factory=deque)
+    _never: str | None = None  # why no start will ever be served; None: not looked at yet
+    #: Runners that were given devices, the newest.
+    _owners: deque[str] = field(default_factory=lambda: deque(maxlen=16))
+
+    def check(self) -> None:
+        """Raises GpuUnavailableError where this node will never serve it."""
+        if not self.wanted:
+            return
+        if reason := self._why_never():
+            raise GpuUnavailableError(reason)
+
+    def _why_never(self) -> str:
+        if self._never is None:
+            self._never = self._find_why_never()
+        return self._never
+
+    def _find_why_never(self) -> str:
+        found = self._gpus.allowed
+        if not found.gpus:
+            return f"gpu={in_words(self.wanted)} cannot be served, no GPU here: {found.reason}"
+        return why_never(self._gpus.fleet, self.wanted)
+
+    def reserve(self) -> bool:
+        """Devices for one start, if there are any now; True also where there is none to wait for:
+        then the start fails, and says why."""
+        if not self.wanted or self._why_never():
+            return True
+        owner = self._gpus.reserve(self)
+        if owner is not None:
+            self._reserved.append(owner)
+        return owner is not None
+
+    def each(self) -> float:
+        """GPUs that one runner holds, by those that hold some now or by what is asked for first."""
+        shares = shares_of(self._gpus.fleet)
+        held = [shares[one] for one in self._owners if one in shares]
+        if held:
+            return round(max(held), 4)
+        largest = max((one.memory_mib for one in self._gpus.fleet.devices()), default=0)
+        first = self.wanted[0]
+        return round(first.memory_mib / largest, 4) if first.memory_mib and largest else first.count
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for devices."""
+        return self.key in self._gpus.line
+
+    def leave(self) -> None:
+        """It waits for none any more."""
+        if self.waits:
+            self._gpus.line.remove(self.key)
+
+    async def claim(self, timeout_s: float) -> Claim:
+        """What one start gets; it is to be taken over by a runner, or dropped. Raises
+        GpuUnavailableError."""
+        if not self.wanted:
+            return Claim("", self._gpus.nothing())
+        if self._reserved:
+            owner = self._reserved.popleft()
+        else:
+            owner = await self._gpus.reserve_or_wait(self, timeout_s)
+        return Claim(owner, self._gpus.given(owner))
+
+    def take_over(self, claim: Claim, runner_id: str, pid: int) -> None:
+        """It is this runner's, until its process ends."""
+        if claim.owner:
+            self._owners.append(runner_id)
+            self._gpus.hand_over(claim.owner, runner_id, pid)
+
+    def drop(self, claim: Claim) -> None:
+        """No runner came of it; nothing where one has taken it over."""
+        self._gpus.release(claim.owner)
+
+    def give_back(self) -> None:
+        """Nothing is started any more: what no start has taken is free."""
+        self.leave()
+        while self._reserved:
+            self._gpus.release(self._reserved.popleft())
+
+    def start_failed(self, starting: int) -> None:
+        """So many starts are under way: what is reserved beyond them is free."""
+        while len(self._reserved) > starting:
+            self._gpus.release(self._reserved.pop())
