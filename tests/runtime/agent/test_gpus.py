@@ -127,8 +127,8 @@ def test_device_files_of_others_cannot_be_opened_however_a_runner_comes_to_be(
     monkeypatch.setattr(gpus, "to_hide", lambda _found, given: [] if given else [str(path)])
 
     async def scenario(harness: Harness) -> None:
-        without = harness.add(Model, enable_memory_snapshot=True)
-        for strategy in ("cold", "fork", "restore"):
+        without = harness.add(Model, enable_memory_snapshot=True, spare_containers=1)
+        for strategy in ("cold", "fork", "spare", "restore"):
             if strategy != "cold":
                 assert (await harness.prepare(without, strategy)).ok
             told = await harness.call(without, "opens", str(path), strategy=strategy)
