@@ -149,7 +149,7 @@ class Starter:
         self, child: ForkedChild, clock: PhaseClock, strategy: Strategy
     ) -> Runner:
         """A runner of a child that waits, or that finds its start as soon as it is forked."""
-        process = Process(child.channel, child.exit_status, child.kill)
+        process = Process(child.channel, child.exit_status, child.kill, child.forked)
         try:
             output = self._output(child.name)
             runner = await self._become(child.name, process, clock, strategy, output)
@@ -339,6 +339,8 @@ class Starter:
             timeout_s = self.revision.spec.startup_timeout_s
             if claim is None:
                 claim = await self.gpus.claim(timeout_s)
+            if claim.owner and process.there is not None:
+                await process.there  # its devices are held by its process id
             self.gpus.take_over(claim, runner_id, process.channel.pid)
             runner.gpus = claim.given.uuids
             env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}

@@ -32,6 +32,8 @@ class Process:
     exit_status: asyncio.Future[int]
     #: Ends it and all that it started, at once.
     end: Callable[[], None]
+    #: Of a forked child: done when its process, and its id, are there.
+    there: asyncio.Future[None] | None = None
 
 
 @dataclass
