@@ -8,6 +8,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,8 +19,10 @@ from rekindle.exception import Error
 from rekindle.gpu_restore import checkpoint
 from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.cuda import Driver
+from rekindle.linux.libc import check, libc
 
 ROUNDS = 50
+_SUBREAPER = 36
 #: A process with memory on the GPU: says what is there, by a checksum of all of it.
 _HOLDS = """
 import os, zlib
@@ -51,19 +54,16 @@ import signal, sys, time
 os.setsid()
 directory = sys.argv[1]
 answers = 0
-
-def answer(_number, _frame):
-    global answers
+# Waited for, not handled: one that comes before the wait is not lost.
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGUSR1}})
+with open(os.path.join(directory, "pid"), "w") as file:
+    file.write(str(os.getpid()))
+while True:
+    signal.sigwait({{signal.SIGUSR1}})
     answers += 1
     with open(os.path.join(directory, "new"), "w") as file:
         file.write(f"{{answers}} {{ask('')}}")
     os.rename(os.path.join(directory, "new"), os.path.join(directory, "answer"))
-
-signal.signal(signal.SIGUSR1, answer)
-with open(os.path.join(directory, "pid"), "w") as file:
-    file.write(str(os.getpid()))
-while True:
-    signal.pause()
 """
 )
 
@@ -136,8 +136,8 @@ def with_criu(report: Report, options: Options) -> None:
 def _criu_rounds(
     report: Report, cuda: Driver, criu: tuple[str, ...], directory: Path, deadline: float
 ) -> None:
-    import sys
-
+    # What CRIU restores is nobody's child: ours then, so that its process id comes free again.
+    check(libc.prctl(_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
     subprocess.Popen(
         [sys.executable, "-c", _ALONE.format(size=256 << 20), str(directory)],
         stdin=subprocess.DEVNULL,

@@ -10,7 +10,6 @@ import os
 from typing import Any
 
 import rekindle
-from rekindle.exception import InvalidError
 
 PLACE = os.environ.get("REKINDLE_BENCH_PLACE", "cuda")
 #: A holder's socket: the weights stay on the device.
@@ -24,17 +23,13 @@ def _options() -> dict[str, Any]:
     if HOLDER:
         env |= {"REKINDLE_GPU_HOLDER": HOLDER, "REKINDLE_GPU_REVISION": "bench"}
     more: dict[str, Any] = {"env": env}
-    if PLACE == "cuda":
-        more["gpu"] = "any"
+    if asks := os.environ.get("REKINDLE_BENCH_ASKS"):
+        more["gpu"] = asks
     return more
 
 
 def _cls(**options: Any) -> Any:
-    try:
-        return app.cls(enable_memory_snapshot=True, timeout=300, **options)
-    except InvalidError:
-        options.pop("gpu", None)  # a rekindle that does not place GPUs yet: every one is visible
-        return app.cls(enable_memory_snapshot=True, timeout=300, **options)
+    return app.cls(enable_memory_snapshot=True, timeout=300, **options)
 
 
 @_cls(**_options())

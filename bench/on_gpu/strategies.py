@@ -13,6 +13,7 @@ from on_gpu import sharing
 from on_gpu.report import Options, Report
 from rekindle.exception import Error
 from rekindle.gpu_restore import cuda
+from rekindle.gpu_restore.inventory import inventory
 
 #: Cold ones take longest and vary least.
 _TIMES = {"cold": 2, "restore": 5, "fork": 5, "warm": 10}
@@ -62,6 +63,8 @@ def _measure(
             return
     if options.stand_in:
         os.environ["REKINDLE_BENCH_PLACE"] = "cpu"
+    elif inventory().gpus:
+        os.environ["REKINDLE_BENCH_ASKS"] = "any"
     if megabytes and (options.quick or options.stand_in):
         megabytes = 135
     from on_gpu import program
@@ -94,8 +97,8 @@ def _strategy(report: Report, made: Any, strategy: str, times: int, megabytes: i
                 with records.collect() as collected:
                     errors.append(made.infer.remote())
                 found.append(collected[-1])
-    except Error as error:
-        report.missing(strategy, error)
+    except Exception as error:  # noqa: BLE001 - what the function raised comes as it is
+        report.missing(strategy, f"{type(error).__name__}: {error}")
         if not found:
             return
     phases = sorted({name for one in found for name in one.phases})
