@@ -48,14 +48,17 @@ def ask(line):
 """
 #: The same, for CRIU: no pipes to anybody; it answers through files when it gets a signal.
 _ALONE = (
-    _HOLDS
+    """
+# Waited for, not handled, and before CUDA has threads: one that comes early is not lost.
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGUSR1}})
+"""
+    + _HOLDS
     + """
-import signal, sys, time
+import sys
 os.setsid()
 directory = sys.argv[1]
 answers = 0
-# Waited for, not handled: one that comes before the wait is not lost.
-signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGUSR1}})
 with open(os.path.join(directory, "pid"), "w") as file:
     file.write(str(os.getpid()))
 while True:
