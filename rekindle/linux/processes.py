@@ -38,3 +38,12 @@ def status(pid: int | str = "self") -> dict[str, str]:
 def parent_of(pid: int) -> int:
     """The parent of a process. Raises OSError where there is none of that id."""
     return int(status(pid)["PPid"])
+
+
+def pid_of(pidfd: int) -> int:
+    """A process's number in our own PID namespace; -1 when it has gone. Raises OSError."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as info:
+        for line in info:
+            if line.startswith("Pid:"):
+                return int(line.split()[1])
+    raise OSError("this kernel reports no process id of a pidfd")

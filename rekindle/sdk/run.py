@@ -103,7 +103,7 @@ class AppRun:
                 await made.logs.start()
             return made
 
-        made = background().run(make_known())
+        made = _while_imported(background().start(make_known()))
         self._hold = background().start(client.hold(app_id))
         self._app.running = made
         running.started(made)
@@ -140,6 +140,18 @@ class AppRun:
         if self._session is not None:
             ending, self._session = self._session, None
             ending.end(at_once=at_once)
+
+
+def _while_imported(registering: Future[RunningApp]) -> RunningApp:
+    """Wait for the controller, and meanwhile import what the first call will need."""
+    try:
+        from rekindle.sdk.calls import invoke  # noqa: F401 - by a thread that has nothing to do
+        from rekindle.wire import exceptions  # noqa: F401
+
+        return registering.result()
+    except BaseException:
+        registering.cancel()
+        raise
 
 
 #: Closing an app waits for its runners' exit hooks, which have 30 seconds.

@@ -32,6 +32,7 @@ gauge rekindle_dead_letters (function) Inputs that were given up and are kept.
 gauge rekindle_runners (function, state, strategy) Runners by what they do.
 gauge rekindle_runners_starting (function) Runners that are being started.
 gauge rekindle_templates (function) Live templates.
+gauge rekindle_spares (function) Forked children of templates that wait for a start.
 gauge rekindle_leases (function) Runners that are leased to clients.
 gauge rekindle_pools (function, level) Pools by the warmest level that is held.
 gauge rekindle_node_memory_bytes (node, kind) By kind; rss, pss, mapped: of templates and runners.
@@ -112,12 +113,13 @@ def _pools(made: Tables, metrics: Metrics, state: State) -> None:
         for pool in agent.stats.pools:
             if series := of(pool.function_id):
                 made.add("rekindle_runners_starting", pool.starting, series.label)
-        for function_id, counts in agent.stats.direct.items():
-            if series := of(function_id):
-                made.add("rekindle_leases", counts.leases, series.label)
+        for direct in agent.stats.direct:
+            if series := of(direct.function_id):
+                made.add("rekindle_leases", direct.leases, series.label)
         for held in agent.stats.held:
             if series := of(held.function_id):
                 made.add("rekindle_pools", 1, series.label, held.level)
+                made.add("rekindle_spares", held.spares, series.label)
 
 
 def _nodes(made: Tables, state: State) -> None:

@@ -49,6 +49,8 @@ class Revision:
     recordings: int = 0
     #: What the newest restore had to have read from disk, bytes, as far as it is known.
     read_from_disk: int = 0
+    #: When all of its working set was seen in the page cache last, in monotonic seconds.
+    cached_at: float = -1e9
     #: Whether its template is being restored to be kept.
     restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -112,6 +114,11 @@ class Revision:
         template.last_used = time.monotonic()
         return template
 
+    def has_spare(self) -> bool:
+        """Whether a child of its live template waits for a start."""
+        template = self.live_template()
+        return template is not None and bool(template.spares.waiting)
+
     async def template_is_outdated(self) -> bool:
         """Whether a file that the live template loaded or read is not what it was."""
         template = self.live_template()
@@ -133,6 +140,10 @@ class Revision:
         if self.fork_unsafe:
             return f"its template is not safe to fork: {'; '.join(self.fork_unsafe)}"
         return "no live template"
+
+    def why_no_spare(self) -> str:
+        """Why no spare can be taken now."""
+        return self.why_no_fork() if self.live_template() is None else "none waits"
 
     def why_no_restore(self) -> str:
         """Why there is no snapshot to restore now."""
