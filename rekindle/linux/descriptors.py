@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
 import fcntl
 import os
@@ -61,19 +62,20 @@ def new_signalfd(mask: int, flags: int) -> int:
     return check(libc.signalfd(-1, raw, flags), "signalfd")
 
 
-def new_timerfd(
-    clock: int, flags: int, left: tuple[int, int], interval: tuple[int, int], ticks: int
-) -> int:
-    """A timerfd that fires after ``left`` and then each ``interval`` (seconds, nanoseconds).
+def new_timerfd(clock: int, flags: int) -> int:
+    """A timerfd that is not set."""
+    return check(libc.timerfd_create(clock, flags), "timerfd_create")
+
+
+def set_timerfd(fd: int, left: tuple[int, int], interval: tuple[int, int], ticks: int) -> None:
+    """Let a timerfd fire after ``left`` and then each ``interval`` (seconds, nanoseconds).
 
     ``ticks``: how often it has fired already without being read.
     """
-    fd = check(libc.timerfd_create(clock, flags), "timerfd_create")
     value = (ctypes.c_long * 4)(*interval, *left)
     check(libc.timerfd_settime(fd, 0, value, None), "timerfd_settime")
     if ticks:
         fcntl.ioctl(fd, _TFD_IOC_SET_TICKS, struct.pack("Q", ticks))
-    return fd
 
 
 def copy_pipe_content(read_fd: int, write_fd: int, size: int) -> None:
@@ -84,7 +86,10 @@ def copy_pipe_content(read_fd: int, write_fd: int, size: int) -> None:
 
 def bytes_waiting(fd: int) -> int:
     """How much could be read from a pipe or socket."""
-    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+    # Into an array: no other way to get the number takes less than the call itself.
+    count = array.array("i", (0,))
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
 
 
 def unix_peer(inode: int) -> int:

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level, PoolPlan, Rest
-from rekindle.wire.spec import FunctionSpec, RetrySpec
+from rekindle.wire.spec import FunctionSpec, RetrySpec, params_digest
 
 
 def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:
@@ -86,6 +86,8 @@ def plan_message(plan: PoolPlan) -> pb.PoolPlan:
         priority={level.value: value for level, value in plan.priority.items()},
         again_s=plan.again_s,
         why=plan.why,
+        spares=plan.spares,
+        ahead=plan.ahead,
     )
 
 
@@ -103,6 +105,8 @@ def plan_of(message: pb.PoolPlan) -> PoolPlan:
         priority={Level(name): value for name, value in message.priority.items()},
         again_s=message.again_s if message.HasField("again_s") else None,
         why=message.why,
+        spares=message.spares,
+        ahead=message.ahead,
     )
 
 
@@ -140,13 +144,19 @@ def _option(message: pb.OptionValue) -> float | str | bool | None:
 
 #: Messages whose fields stand in the object around them.
 _INLINE = {"last_minute", "settings", "costs", "report"}
-#: Fields that are null rather than left out where they are absent: there is no limit.
-_NULL = {"rekindle.v1.PoolSettings.max_containers", "rekindle.v1.PoolPlan.max_runners"}
+#: Fields that are null rather than left out where they are absent: there is no limit, or the policy
+#: decides.
+_NULL = {
+    "rekindle.v1.PoolSettings.max_containers",
+    "rekindle.v1.PoolSettings.spare_containers",
+    "rekindle.v1.PoolPlan.max_runners",
+}
 #: Messages that are not an object.
 _OTHERWISE: dict[str, Callable[[Any], object]] = {
     "OptionValue": _option,
     "PoolChanges": lambda message: {name: v for name, v in as_dict(message).items() if v != {}},
     "LostRunners": lambda message: dict(message.by_reason),
+    "DirectCalls": lambda message: as_dict(message) | {"params": params_digest(message.params)},
 }
 
 

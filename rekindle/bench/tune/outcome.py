@@ -25,6 +25,7 @@ class Outcome:
     cold: int
     restored: int
     forked: int
+    spared: int  # began on a spare
     warm: int
     #: Percentiles over all calls, ms.
     p50_ms: float
@@ -39,12 +40,14 @@ class Outcome:
     gib_hours: float
     #: Of those, held while nothing ran: by idle runners and below them.
     idle_gib_hours: float
+    spare_gib_hours: float  # of all, held by spares
     gpu_hours: float
     cpu_hours: float  # of starts
     disk_gib_hours: float
     peak_gib: float
     evictions: int
     cost: float
+    spare_cost: float  # of it, for the memory of spares
     duration_s: float
 
     @property
@@ -56,6 +59,21 @@ class Outcome:
     def cost_per_day(self) -> float:
         """The cost of a day at this rate."""
         return self.cost * 86400 / self.duration_s if self.duration_s else 0.0
+
+    @property
+    def started(self) -> int:
+        """Calls that began on a runner that was made for them."""
+        return self.cold + self.restored + self.forked + self.spared
+
+    @property
+    def waiting_hours(self) -> float:
+        """Hours that callers waited, together."""
+        return self.mean_ms * self.calls / 3.6e6
+
+    @property
+    def start_ms(self) -> float:
+        """Mean wait of a call that began on a runner that was made for it, or waited for one."""
+        return self.mean_ms * self.calls / self.started if self.started else 0.0
 
     def at(self, percentile: int) -> float:
         """A percentile of the start latency over all calls, ms: one of PERCENTILES."""
@@ -76,8 +94,13 @@ def outcome(simulation: Simulation, prices: Prices) -> Outcome:
     waits = sorted(wait for pool in pools for wait in pool.waits)
     plain = [_percentile(waits, calls, q) for q in PERCENTILES]
     even = _even(pools)
-    memory_s = sum(pool.runner_s * pool.runner_bytes + pool.base_memory_s for pool in pools)
-    idle_s = sum(pool.idle_s * pool.runner_bytes + pool.base_idle_s for pool in pools)
+    spare_s = sum(pool.spare_s for pool in pools)
+    memory_s = spare_s + sum(
+        pool.runner_s * pool.runner_bytes + pool.base_memory_s for pool in pools
+    )
+    idle_s = sum(
+        pool.idle_s * pool.runner_bytes + pool.base_idle_s + pool.spare_idle_s for pool in pools
+    )
     gpu_s = sum(pool.runner_s * pool.figures[Level.WARM].gpus for pool in pools)
     cpu_s = sum(pool.cpu_s for pool in pools)
     disk_s = sum(pool.disk_s for pool in pools)
@@ -92,6 +115,7 @@ def outcome(simulation: Simulation, prices: Prices) -> Outcome:
         cold=_started(pools, Strategy.COLD),
         restored=_started(pools, Strategy.RESTORE),
         forked=_started(pools, Strategy.FORK),
+        spared=_started(pools, Strategy.SPARE),
         warm=sum(pool.warm for pool in pools),
         p50_ms=plain[0],
         p95_ms=plain[1],
@@ -102,12 +126,14 @@ def outcome(simulation: Simulation, prices: Prices) -> Outcome:
         mean_ms=1000 * sum(waits) / calls if calls else 0.0,
         gib_hours=memory_s / GIB / 3600,
         idle_gib_hours=idle_s / GIB / 3600,
+        spare_gib_hours=spare_s / GIB / 3600,
         gpu_hours=gpu_s / 3600,
         cpu_hours=cpu_s / 3600,
         disk_gib_hours=disk_s / GIB / 3600,
         peak_gib=simulation.peak_used / GIB,
         evictions=sum(pool.evicted for pool in pools),
         cost=cost,
+        spare_cost=spare_s / GIB * prices.gib_hour / 3600,
         duration_s=simulation.end,
     )
 

@@ -8,6 +8,8 @@ from rekindle.bench.tune import costs
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level
 
+_BELOW = [Level.MAPPED, Level.CACHED, Level.DISK, Level.NONE]
+
 
 def test_the_defaults_are_what_the_results_say() -> None:
     """Medians of bench/results/restore.json, for the model of 1 GB."""
@@ -28,8 +30,8 @@ def test_the_defaults_are_what_the_results_say() -> None:
 
 def test_each_level_down_takes_longer_and_holds_less() -> None:
     found = costs.levels()
-    order = [Level.WARM, Level.MAPPED, Level.CACHED, Level.DISK, Level.NONE]
-    assert list(found) == order
+    assert list(found) == [Level.WARM, Level.SPARE, *_BELOW]
+    order = [Level.WARM, *_BELOW]
     starts = [found[level].start_s for level in order]
     assert starts == sorted(starts)
     below = [found[level].memory_bytes for level in order[1:]]
@@ -54,7 +56,7 @@ def test_levels_are_read_from_json_and_from_a_file(tmp_path: Path) -> None:
     ("raw", "problem"),
     [
         ([], "expected an object of levels"),
-        ({"lukewarm": {}}, "no level 'lukewarm'; there are warm, booted"),
+        ({"lukewarm": {}}, "no level 'lukewarm'; there are warm, spare"),
         ({"warm": 3}, "level 'warm' is an object"),
         ({"warm": {"start": 3}}, "no field 'start'; there are start_ms"),
         ({"warm": {"start_ms": "3"}}, "start_ms is '3', not a number"),

@@ -16,6 +16,7 @@ from rekindle.exception import CriuNotFoundError
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
+from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
@@ -46,6 +47,8 @@ class NodeContext:
     no_criu: str
     #: One dump at a time on a node: two would only slow each other and the runners down.
     freezing: asyncio.Lock
+    #: Starts that are under way.
+    activity: StartActivity = field(default_factory=StartActivity)
 
     #: Of restores that a runner is waited for: they take processors, not time, from each other.
     restoring: Turns = field(default_factory=Turns)
