@@ -17,10 +17,13 @@ import time
 import weakref
 from collections import deque
 from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from rekindle import paths
 from rekindle.exception import Error
+from rekindle.linux.arrivals import Arrivals
+from rekindle.sdk.calls import records
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
@@ -71,6 +74,7 @@ class Lease:
 
     def __init__(self, sock: socket.socket, reply: pb.LeaseReply) -> None:
         self._sock = sock
+        self._arrivals = Arrivals(sock.fileno())
         self._path = reply.socket
         self._token = reply.token
         self.id = reply.lease_id
@@ -121,7 +125,11 @@ class Lease:
         """
         try:
             self._send(call_id, method, packed, depth)
+            since_ns = perf_counter_ns()
+            looked = self._arrivals.look(since_ns)
             reply = _receive(self._sock)
+            if not looked:
+                self._arrivals.slept(since_ns)
         except BaseException:
             self.close()
             raise
@@ -222,7 +230,7 @@ async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
             return None
         frame += piece
         size = wire.reply_bytes(frame)
-    return wire.parse_reply(memoryview(frame), fd)
+    return wire.parse_reply(frame, fd)
 
 
 def _wake(readable: asyncio.Future[None]) -> None:
@@ -305,6 +313,7 @@ class LeaseCache:
                     "depth": depth,
                     "token": token,
                     "strategy": strategy,
+                    "measure": bool(strategy) and records.collecting(),
                 }
             )
             header, body, _fds = frames.receive()
@@ -345,7 +354,10 @@ class LeaseCache:
         Raises NoRunnerError where a runner was to be started for it, and could not be.
         """
         try:
-            reply = await self.client.lease(self.function_id, self.params, depth, strategy)
+            measure = bool(strategy) and records.collecting()
+            reply = await self.client.lease(
+                self.function_id, self.params, depth, strategy, measure=measure
+            )
         except Error:
             # A function that cannot be leased, or no controller: it all works without.
             self._ask_at = time.monotonic() + _NEVER_S

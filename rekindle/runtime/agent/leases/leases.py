@@ -62,8 +62,9 @@ class Leases:
     ) -> None:
         self._open_pool = open_pool
         self._instance = instance
+        self._token = ""
         self.listener = DirectListener(paths.direct_socket(instance), self._greet)
-        self.counts: dict[str, Counts] = {}
+        self.counts: dict[Pool, Counts] = {}
         self._leases: dict[str, Lease] = {}
         #: Those whose runner ended, oldest first.
         self._lost: Recent[str, Lease] = Recent(_FATES)
@@ -158,8 +159,9 @@ class Leases:
 
     def _lend(self, request: LeaseRequest, pool: Pool, runner: Runner) -> Lease:
         token = secrets.token_urlsafe(24)
-        forced = request.strategy is not None
-        lease = Lease(request.lease_id, token, pool, runner, request.max_result_bytes, forced)
+        lease = Lease(
+            *(request.lease_id, token, pool, runner, request.max_result_bytes, request.measure)
+        )
         runner.private = runner.private or pool.revision.spec.single_use_containers
         self._leases[lease.id] = lease
 
@@ -214,6 +216,7 @@ class Leases:
                 self.max_payload_bytes,
                 answered.set_result,
                 Strategy(asked) if asked else None,
+                bool(hello.get("measure")),
             )
             self._add(pool, request)
             granted = await answered
@@ -231,7 +234,9 @@ class Leases:
                 sock.close()
 
     def _instance_token(self) -> str:
-        return paths.token_file(self._instance).read_text().strip()
+        if not self._token:  # an instance has one for its life
+            self._token = paths.token_file(self._instance).read_text().strip()
+        return self._token
 
     def _take_up(self, sock: socket.socket, hello: Header) -> bool:
         """Pass a client's connection on to its runner; False where there is none for it."""
@@ -299,13 +304,17 @@ class Leases:
         if runner.state is RunnerState.LENT:
             del runner.on_gone["lease"]
             lease.pool.take_back(runner, lease.used)
-            if lease.forced or runner.private:
-                self._tasks.spawn(self._retire(lease))
+            if lease.measure:
+                self._tasks.spawn(self._measure_and_retire(lease))
+            else:
+                self._retire(lease)
 
-    async def _retire(self, lease: Lease) -> None:
-        """After a lease for one call: measure its runner, end it if nothing else may use it."""
-        if lease.forced:
-            await measure(lease.pool, lease.runner)
+    async def _measure_and_retire(self, lease: Lease) -> None:
+        await measure(lease.pool, lease.runner)
+        self._retire(lease)
+
+    def _retire(self, lease: Lease) -> None:
+        """A runner that was for one call ends."""
         if lease.runner.private:
             lease.pool.stop_runner(lease.runner)
 
@@ -402,29 +411,36 @@ class Leases:
             self._kill(lease, "lost", "its caller was gone, and it did not end")
 
     def _count(self, lease: Lease) -> bool:
-        counts = self.counts.setdefault(lease.pool.function_id, Counts())
+        counts = self.counts.setdefault(lease.pool, Counts())
         first = not lease.runner.inputs_done
         called = lease.count(counts)
         if called and first:
             lease.pool.answered_first_call(lease.runner)
         return called
 
-    def stats(self) -> dict[str, pb.DirectCalls]:
-        """By function, totals since this agent started: for its heartbeat."""
-        held: dict[str, int] = {}
+    def stats(self) -> list[pb.DirectCalls]:
+        """Of each pool, totals since this agent started: for its heartbeat.
+
+        Those of a pool that is closed are in one heartbeat more.
+        """
+        held: dict[Pool, int] = {}
         for lease in self._leases.values():
             self._count(lease)
-            function_id = lease.pool.function_id
-            held[function_id] = held.get(function_id, 0) + 1
-        return {
-            function_id: pb.DirectCalls(
+            held[lease.pool] = held.get(lease.pool, 0) + 1
+        made = [
+            pb.DirectCalls(
+                function_id=pool.function_id,
+                params=pool.revision.params,
                 calls=counts.calls,
                 failures=counts.failures,
                 busy_s=round(counts.busy_ns / 1e9, 6),
-                leases=held.get(function_id, 0),
+                leases=held.get(pool, 0),
             )
-            for function_id, counts in self.counts.items()
-        }
+            for pool, counts in self.counts.items()
+        ]
+        for pool in [one for one in self.counts if one.closed and one not in held]:
+            del self.counts[pool]
+        return made
 
     async def close(self) -> None:
         """No more leases; those that stood have ended with their pools."""

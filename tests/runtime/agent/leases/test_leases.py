@@ -97,11 +97,13 @@ class Client:
         self._asked = 0
         self._calls = 0
 
-    async def ask(self, strategy: Strategy | None = None) -> pb.LeaseGranted:
+    async def ask(
+        self, strategy: Strategy | None = None, *, measure: bool = False
+    ) -> pb.LeaseGranted:
         self._asked += 1
         request_id = f"{id(self)}-{self._asked}"
         answered: asyncio.Future[pb.LeaseGranted] = asyncio.get_running_loop().create_future()
-        request = LeaseRequest(f"le-{request_id}", 0, 0, answered.set_result, strategy)
+        request = LeaseRequest(f"le-{request_id}", 0, 0, answered.set_result, strategy, measure)
         await self.h.node.leases.request(self.function_id, b"", request)
         granted = await answered
         granted.request_id = request_id
@@ -170,19 +172,20 @@ def test_a_client_calls_a_runner_that_it_leased_and_gives_it_back(home: Path) ->
         assert held.runner_id == runner.id and runner.state is RunnerState.LENT
         assert await client.value(held, "who") == runner.id
         assert await client.value(held, "who") == runner.id
-        stats = h.node.leases.stats()[function_id]
+        [stats] = h.node.leases.stats()
         assert (stats.calls, stats.failures, stats.leases) == (2, 0, 1)
         held.close()
         await until(lambda: runner.state is RunnerState.IDLE)
         assert (await h.call(function_id, "who")).value == runner.id
-        assert h.node.leases.stats()[function_id].leases == 0
+        [stats] = h.node.leases.stats()
+        assert (stats.function_id, stats.leases) == (function_id, 0)
 
     run(home, scenario)
 
 
 def test_exceptions_come_home_with_their_traceback(home: Path) -> None:
     async def scenario(h: Harness) -> None:
-        function_id, client = await warm(h)
+        _, client = await warm(h)
         held = await client.lease()
         with pytest.raises(LookupError, match="no such thing") as caught:
             await client.value(held, "fail")
@@ -192,7 +195,8 @@ def test_exceptions_come_home_with_their_traceback(home: Path) -> None:
         with pytest.raises(Exception, match="no method 'nothing'"):
             await client.value(held, "nothing")
         assert await client.value(held, "who")
-        assert h.node.leases.stats()[function_id].failures == 3
+        [stats] = h.node.leases.stats()
+        assert stats.failures == 3
         held.close()
 
     run(home, scenario)
@@ -507,7 +511,7 @@ def test_a_strategy_that_is_asked_for_is_taken_and_its_runner_ends_with_the_leas
         assert (await h.prepare(function_id, "fork")).ok
         idle = [runner.id for runner in h.runners(function_id)]
         for strategy in (Strategy.FORK, Strategy.RESTORE):
-            granted = await client.ask(strategy)
+            granted = await client.ask(strategy, measure=True)
             assert granted.once and granted.began.strategy == strategy
             held = await Lease.take_up(client.reply_for(granted))
             array = np.ones(1_000_000)
