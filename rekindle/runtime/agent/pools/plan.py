@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from rekindle.runtime.agent.pools.agenda import PoolKey
-from rekindle.wire.pools import Level, PoolPlan, Rest
+from rekindle.wire.pools import SPARES, Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec
 
 
@@ -25,8 +25,6 @@ class Idler(Protocol):
 
 IdlerT = TypeVar("IdlerT", bound=Idler)
 
-#: Spares while no plan has been sent and the function does not say: a burst of a few.
-SPARES = 2
 #: In place of the digest of an instance's parameters.
 EVERY = "*"
 
@@ -34,10 +32,12 @@ EVERY = "*"
 def declared_plan(spec: FunctionSpec) -> PoolPlan:
     """What a function's decorator asks for, and no policy: the window, and a template once there.
 
-    Its template is kept and never made in advance (idle_levels.py): it stays from its first start
-    on, and its spares with it.
+    Its template is kept and not made in advance (idle_levels.py): it stays from its first start
+    on, and its spares with it. Only for a number of spares that is declared it is made before.
     """
     spares = SPARES if spec.spare_containers is None else spec.spare_containers
+    if spec.max_containers is not None:
+        spares = min(spares, spec.max_containers)
     return PoolPlan(
         runners=spec.min_containers,
         buffer=spec.buffer_containers,
@@ -45,6 +45,7 @@ def declared_plan(spec: FunctionSpec) -> PoolPlan:
         max_runners=spec.max_containers,
         base=Level.SPARE if spares else Level.BOOTED,
         spares=spares,
+        ahead=bool(spec.spare_containers),
         rest=(
             Rest(Level.WARM, spec.scaledown_window_s),
             Rest(Level.SPARE if spares else Level.BOOTED),
