@@ -1,0 +1,91 @@
+"""Processor time of a start, over all processes: of the client, of the instance, of the runner.
+
+Starts in a row, so far apart that none meets another; their function goes on until the last one is
+there, so each call starts a runner of its own. All that the instance uses from before the first of
+them until it is quiet again counts, its idle rate is taken off: so the end of each runner is in it,
+and the spare that is made again. The bare forks are asked for in between.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from lab.steps import Steps
+from rekindle.exception import Error
+from rekindle.sdk.calls import records
+from starting.bare import Bare
+from starting.figures import CpuFigures
+from starting.places import Place, Places, settle, until_no_runner_is_left
+
+#: Between starts: more than one takes.
+_BETWEEN_S = 0.05
+_IDLE_S = 2.0
+_PATIENCE_S = 120.0
+
+
+def measure(
+    at: Places, kinds: tuple[str, ...], starts: int, bare: Bare, steps: Steps
+) -> list[CpuFigures]:
+    """``starts`` of each."""
+    until_no_runner_is_left(at)
+    idle = {}
+    for place in at.values():
+        place.at.settle()
+        idle[place.strategy] = place.idle_rate(_IDLE_S)
+    found = []
+    for kind in kinds:
+        for place in at.values():
+            settle(at)
+            steps.say(f"{kind}, {place.strategy}: {starts} starts")
+            found.append(_one(place, kind, starts, idle[place.strategy], bare))
+        until_no_runner_is_left(at)
+    return found
+
+
+def _one(place: Place, kind: str, starts: int, idle_rate: float, bare: Bare) -> CpuFigures:
+    function = place.functions.starts[kind]
+    lasts_s = starts * _BETWEEN_S + 1.0
+    errors: list[str] = []
+
+    def call() -> None:
+        try:
+            function.remote(lasts_s)
+        except Error as error:
+            errors.append(f"{type(error).__name__}: {error}")
+
+    bare_ms = []
+    threads = [threading.Thread(target=call, daemon=True) for _ in range(starts)]
+    began, before = time.monotonic(), place.cpu_s()
+    client, main = time.process_time(), time.thread_time()
+    with records.collect() as finished:
+        for number, thread in enumerate(threads):
+            _until(began + number * _BETWEEN_S)
+            thread.start()
+            _until(began + (number + 0.7) * _BETWEEN_S)
+            bare_ms.append(bare.one().cpu_ms)
+        deadline = time.monotonic() + lasts_s + _PATIENCE_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    client_s = (time.process_time() - client) - (time.thread_time() - main)
+    if any(thread.is_alive() for thread in threads):
+        errors.append(f"hangs: a call had no answer after {_PATIENCE_S:g} s")
+    until_no_runner_is_left({place.strategy: place})
+    place.at.settle()
+    used_s = place.cpu_s() - before - idle_rate * (time.monotonic() - began)
+    others = [one.strategy for one in finished if one.strategy != place.strategy]
+    errors += [f"{other} served, not {place.strategy}" for other in others]
+    return CpuFigures(
+        kind=kind,
+        strategy=place.strategy,
+        starts=starts,
+        instance_ms=used_s * 1e3 / starts,
+        client_ms=client_s * 1e3 / starts,
+        bare_ms=bare_ms,
+        counted=place.group.how,
+        errors=errors,
+    )
+
+
+def _until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))

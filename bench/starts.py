@@ -1,0 +1,205 @@
+"""Starts: from .remote() to the result where no runner is idle, beside what a bare fork takes.
+
+    .venv/bin/python bench/starts.py [--quick] [--json FILE] [--check] [--results DIR]
+    .venv/bin/python bench/starts.py --only endurance
+
+By a spare, by fork and by restore, of a function without a model, with PyTorch and 84 MB, and with
+4 GB: what a caller waits, the processor time of all processes, many at once, a fresh process for
+every input, the memory of spares, thousands in a row, and `rekindle run` from the shell. Needs root
+(as restores do), 24 GiB of memory, 10 GB of disk under /var/tmp, and PyTorch. With --check it ends
+with 1 where a promise of SPECIFICATION.md is not kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from lab import script
+from lab.steps import Steps, steps
+from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
+from rekindle.exception import Error
+from restoring import probes
+from restoring.instance import home
+from starting import (
+    bursts,
+    endurance,
+    fresh,
+    processor_time,
+    promises,
+    sheets,
+    shell,
+    single,
+    spare_memory,
+)
+from starting.bare import bare
+from starting.figures import Figures
+from starting.functions import LARGE, NO_MODEL, SMALL
+from starting.places import places
+from starting.strategies import SPARE
+from starting.watch import HangsError, limit
+
+#: Numbers of SPECIFICATION.md.
+PROMISES = {
+    "S14": promises.starts_are_short,
+    "S15": promises.first_call_after_is_warm,
+    "S16": promises.starts_are_cheap,
+    "S17": promises.bursts_are_short,
+    "S18": promises.fresh_processes_are_quick,
+    "S19": promises.many_leave_nothing,
+    "S20": promises.second_run_is_short,
+}
+PARTS = ("single", "cpu", "bursts", "fresh", "spares", "endurance", "shell")
+#: No part takes as long.
+_LIMIT_S = 1200.0
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured."""
+
+    kinds: tuple[str, ...]
+    rounds: int
+    cpu_starts: int
+    #: Starts at once -> how often.
+    bursts: dict[int, int]
+    sustained_s: float
+    in_a_row: dict[str, int]
+    shell: tuple[int, int]  # homes, and later runs in each
+
+
+WHOLE = Extent(
+    (NO_MODEL, SMALL, LARGE), 12, 24, {8: 4, 24: 3, 100: 1}, 20.0, promises.IN_A_ROW, (3, 5)
+)
+QUICK = Extent(
+    (NO_MODEL, SMALL),
+    2,
+    8,
+    {8: 1, 24: 1},
+    3.0,
+    {strategy: count // 50 for strategy, count in promises.IN_A_ROW.items()},
+    (1, 2),
+)
+
+
+def main() -> int:
+    """Measure and show; 1 for what failed, or with --check for a promise not kept."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended on the way out
+    options = script.options("starts", __doc__.splitlines()[0], add=_own_options)
+    console = Console()
+    figures = Figures(machine=machines.describe())
+    with steps(console) as progress:
+        _measure(figures, QUICK if options.quick else WHOLE, options.own.only, progress)
+    console.print(sheets.render(figures))
+    write_json(options.json, {"quick": options.quick, **figures.to_dict()})
+    options.file("starts.md").write_text(sheets.markdown(figures), encoding="utf-8")
+    console.print(f"\n[dim]figures: {options.json} and {options.results}/starts.md[/]\n")
+
+    measured = []
+    for number, check in PROMISES.items():
+        found = check(figures)
+        if found.kept is None:
+            console.print(f"  {number}  {found.text}: [dim]not measured[/]", highlight=False)
+        else:
+            measured.append(script.Promise(number, found.text, found.kept))
+    kept = script.verdict(console, measured, check=options.check)
+    return 1 if figures.errors else kept
+
+
+def _own_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=PARTS,
+        help="this part alone; may be given again",
+    )
+
+
+def _measure(figures: Figures, extent: Extent, only: list[str] | None, progress: Steps) -> None:
+    chosen = only or list(PARTS)
+
+    def part(name: str, title: str, work: Callable[[], None]) -> None:
+        if name not in chosen:
+            return
+        progress.part(title)
+        try:
+            with limit(title, _LIMIT_S):
+                work()
+        except Error as error:
+            figures.undone.append(f"{title}: {type(error).__name__}: {error}")
+            progress.report(title, None, str(error))
+            if isinstance(error, HangsError):
+                raise  # what hangs would hold up whatever is measured next
+
+    with contextlib.suppress(HangsError):
+        if set(chosen) - {"shell"}:
+            _in_instances(figures, extent, part, progress)
+        part(
+            "shell",
+            "rekindle run from the shell",
+            lambda: figures.shell_ms.update(shell.measure(*extent.shell, progress)),
+        )
+
+
+def _in_instances(
+    figures: Figures,
+    extent: Extent,
+    part: Callable[[str, str, Callable[[], None]], None],
+    progress: Steps,
+) -> None:
+    kinds = extent.kinds
+    without_large = tuple(kind for kind in kinds if kind != LARGE)
+    progress.part("Snapshots, and an instance for each strategy")
+    with contextlib.ExitStack() as stack:
+        home_dir: Path = stack.enter_context(home())
+        with limit("snapshots and instances", _LIMIT_S):
+            at = stack.enter_context(places(home_dir, kinds, progress))
+        floor = stack.enter_context(bare())
+        sleep = stack.enter_context(probes.criu_restores("CRIU restores sleep"))
+        default = at.get(SPARE, next(iter(at.values())))
+
+        def measure_fresh() -> None:
+            figures.fresh = fresh.measure(default, extent.sustained_s, progress)
+
+        def measure_endurance() -> None:
+            figures.endurance = endurance.measure(at, extent.in_a_row, progress)
+
+        part(
+            "single",
+            "One start at a time",
+            lambda: single.measure(at, kinds, extent.rounds, floor, sleep, figures, progress),
+        )
+        part(
+            "cpu",
+            "Processor time",
+            lambda: figures.cpu.extend(
+                processor_time.measure(at, kinds, extent.cpu_starts, floor, progress)
+            ),
+        )
+        part(
+            "bursts",
+            "Starts at once",
+            lambda: figures.bursts.extend(
+                bursts.measure(at, without_large, extent.bursts, floor, progress)
+            ),
+        )
+        part("fresh", "A fresh process for every input", measure_fresh)
+        part("endurance", "Starts in a row", measure_endurance)
+        if SPARE in at:
+            part(
+                "spares",
+                "Memory of spares",
+                lambda: figures.spares.extend(spare_memory.measure(at[SPARE], kinds[1:], progress)),
+            )
+
+
+if __name__ == "__main__":
+    script.run(main)
