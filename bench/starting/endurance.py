@@ -19,7 +19,7 @@ from starting.figures import EnduranceFigures, RowFigures
 from starting.left_behind import growth, more, take
 from starting.places import Place, Places, until_no_runner_is_left
 
-_FIRST = 20
+_FIRST = 50
 #: Errors that are kept; all are counted.
 _KEPT = 10
 _SAY_S = 5.0

@@ -76,11 +76,13 @@ def declare(kinds: tuple[str, ...]) -> Functions:
                 time.sleep(seconds)
             return time.perf_counter() - began
 
-    @app.function(enable_memory_snapshot=True, single_use_containers=True)
+    @app.function(
+        enable_memory_snapshot=True, single_use_containers=True, scaledown_window=WINDOW_S
+    )
     def once() -> None:
         """Nothing."""
 
-    @app.cls(enable_memory_snapshot=True, single_use_containers=True)
+    @app.cls(enable_memory_snapshot=True, single_use_containers=True, scaledown_window=WINDOW_S)
     class Fresh:
         """PyTorch, and how many inputs a process has had."""
 

@@ -41,7 +41,6 @@ def take(place: Place) -> Inventory:
             for name, number in (
                 (f"processes: {role}", 1),
                 (f"descriptors: {role}", process.num_fds()),
-                (f"threads: {role}", process.num_threads()),
                 (f"mounts: {role}", _lines(Path(f"/proc/{process.pid}/mountinfo"))),
             ):
                 counts[name] = counts.get(name, 0) + number
@@ -73,9 +72,9 @@ def growth(before: Inventory, after: Inventory) -> dict[str, int]:
 
 def _role(process: psutil.Process) -> str:
     line = process.cmdline()
-    return next(
-        (name for module, name in _ROLES.items() if module in line), Path(process.exe()).name
-    )
+    if role := next((name for module, name in _ROLES.items() if module in line), ""):
+        return role
+    return "criu" if any("criu" in word for word in line) else Path(line[0]).name
 
 
 def _private(process: psutil.Process) -> int:
