@@ -72,4 +72,8 @@ class FunctionTarget:
         client, _, _ = self.function._declaration.resolve()
         request = client.request("Status", pb.StatusRequest(), pb.StatusReply)
         agents = background().run(request).agents
-        return dict(one for agent in agents for one in agent.stats.measured_pss_bytes.items())
+        runners = [one for agent in agents for one in agent.stats.runners if one.pss_bytes]
+        known = {runner.id: runner.pss_bytes for runner in runners}
+        return known | dict(
+            one for agent in agents for one in agent.stats.measured_pss_bytes.items()
+        )

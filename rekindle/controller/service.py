@@ -180,6 +180,7 @@ class ControllerService(pb_grpc.ControllerServicer):
         return await self._parts.orders.prepare(function, request)
 
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
+        _check_strategy(request.strategy)
         function = self._parts.apps.function(request.function_id)
         return await self._parts.orders.leasing.lease(function, request)
 

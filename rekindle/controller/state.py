@@ -192,6 +192,7 @@ class Call:
     cancelled: int = 0  # 2: and its runners are to end
     unread: bool = False  # its only reader asks for nothing more
     depth: int = 0  # how many calls it was made inside of
+    lost: int = 0  # runners that its caller lost under it before it was queued
     undone: dict[int, Holder] = field(default_factory=dict)  # those in memory
     held: int = 0  # who else needs the call in memory
     watchers: list[ResultWatcher] = field(default_factory=list)

@@ -54,6 +54,27 @@ def mappings_with_flags(
                 head = line
 
 
+class Share(NamedTuple):
+    """Of one process, bytes."""
+
+    rss: int = 0
+    pss: int = 0
+    mapped: int = 0  # the part of its pss that lies in files
+    private: int = 0  # what is its own alone: freed when it ends
+
+
+def share_of(pid: int) -> Share | None:
+    """What a process holds now; None when it is gone."""
+    try:
+        found = rollup(pid)
+    except OSError:
+        return None
+    if not found:
+        return None  # it has ended and is not reaped yet
+    private = found.get("Private_Clean", 0) + found.get("Private_Dirty", 0)
+    return Share(found.get("Rss", 0), found.get("Pss", 0), found.get("Pss_File", 0), private)
+
+
 def rollup(pid: int) -> dict[str, int]:
     """Totals of a process's smaps in bytes, by name (Rss, Pss, Private_Dirty). Raises OSError."""
     found = {}

@@ -234,7 +234,7 @@ class Input(_message.Message):
     def __init__(self, index: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., blob: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once")
+    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -244,6 +244,7 @@ class SubmitRequest(_message.Message):
     SUBMITTED_NS_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     READ_ONCE_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     params: bytes
@@ -253,7 +254,8 @@ class SubmitRequest(_message.Message):
     submitted_ns: int
     depth: int
     read_once: bool
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ...) -> None: ...
+    lost: int
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ...) -> None: ...
 
 class SubmitReply(_message.Message):
     __slots__ = ("accepted",)
@@ -400,17 +402,19 @@ class CancelCallReply(_message.Message):
     def __init__(self, queued: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
 
 class LeaseRequest(_message.Message):
-    __slots__ = ("function_id", "params", "depth")
+    __slots__ = ("function_id", "params", "depth", "strategy")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     depth: int
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ...) -> None: ...
+    strategy: str
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ..., strategy: _Optional[str] = ...) -> None: ...
 
 class LeaseReply(_message.Message):
-    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure")
+    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure", "once")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -420,6 +424,7 @@ class LeaseReply(_message.Message):
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     BEGAN_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    ONCE_FIELD_NUMBER: _ClassVar[int]
     granted: bool
     reason: str
     lease_id: str
@@ -429,7 +434,8 @@ class LeaseReply(_message.Message):
     max_payload_bytes: int
     began: RunnerBegan
     failure: Result
-    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ...) -> None: ...
+    once: bool
+    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
 
 class RunnerBegan(_message.Message):
     __slots__ = ("strategy", "began_ns", "marks", "notes", "printed")
@@ -1473,7 +1479,7 @@ class InputsReturned(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., begun: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class LeaseGranted(_message.Message):
-    __slots__ = ("request_id", "ok", "reason", "socket", "token", "runner_id", "began", "failure")
+    __slots__ = ("request_id", "ok", "reason", "socket", "token", "runner_id", "began", "failure", "once")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -1482,6 +1488,7 @@ class LeaseGranted(_message.Message):
     RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
     BEGAN_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    ONCE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     ok: bool
     reason: str
@@ -1490,7 +1497,8 @@ class LeaseGranted(_message.Message):
     runner_id: str
     began: RunnerBegan
     failure: Result
-    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ...) -> None: ...
+    once: bool
+    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
 
 class AgentMessage(_message.Message):
     __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease")
@@ -1555,20 +1563,22 @@ class CancelInputs(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: bool = ...) -> None: ...
 
 class GrantLease(_message.Message):
-    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes")
+    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes", "strategy")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     function_id: str
     params: bytes
     lease_id: str
     depth: int
     max_payload_bytes: int
-    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
+    strategy: str
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., strategy: _Optional[str] = ...) -> None: ...
 
 class FollowPlan(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "plan")

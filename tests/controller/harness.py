@@ -210,7 +210,13 @@ class Client:
         return app_id, [handle.function_id for handle in reply.functions]
 
     def invoke(
-        self, function_id: str, payload: bytes = b"x", *, call_id: str = "", strategy: str = ""
+        self,
+        function_id: str,
+        payload: bytes = b"x",
+        *,
+        call_id: str = "",
+        strategy: str = "",
+        lost: int = 0,
     ) -> Any:
         """Invoke with one input; awaiting it gives the Result."""
         return self.call(
@@ -221,6 +227,7 @@ class Client:
                 inputs=[pb.Input(index=0, payload=payload)],
                 strategy=strategy,
                 submitted_ns=now_ns(),
+                lost=lost,
             ),
         )
 

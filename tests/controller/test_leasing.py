@@ -62,14 +62,11 @@ def test_the_agent_that_has_the_function_warm_is_asked_and_its_word_passed_on() 
     scenario(body)
 
 
-@pytest.mark.parametrize(
-    "spec", [{"retries": RetrySpec(max_retries=1)}, {"single_use_containers": True}]
-)
-def test_functions_whose_calls_need_the_controller_are_never_leased(spec: dict[str, Any]) -> None:
+def test_functions_whose_calls_need_the_controller_are_never_leased() -> None:
     async def body(state: State, leases: Leasing) -> None:
         state.agents["ag-1"] = an_agent("ag-1", warm=("fu-1",))
         with pytest.raises(InvalidError):
-            await leases.lease(a_function(**spec), pb.LeaseRequest())
+            await leases.lease(a_function(retries=RetrySpec(max_retries=1)), pb.LeaseRequest())
 
     scenario(body)
 

@@ -343,7 +343,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
             runner_id="ru-1",
             function_id=request.function_id,
             submitted_ns=request.submitted_ns,
-            deliveries=1,
+            deliveries=request.lost + 1,
         )
         if self.before_run is not None:
             self.before_run()

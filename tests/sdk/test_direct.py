@@ -48,6 +48,8 @@ class Lender(FakeController):
 
     def __init__(self) -> None:
         self.lease_requests = 0
+        self.once = False
+        self.strategies: list[str] = []
         self.refusal: str | Exception | None = None
         self.began: pb.RunnerBegan | None = None
         self.failure: pb.Result | None = None
@@ -64,6 +66,7 @@ class Lender(FakeController):
 
     async def Lease(self, request: Any, ctx: Any) -> pb.LeaseReply:
         self.lease_requests += 1
+        self.strategies.append(request.strategy)
         if isinstance(self.refusal, Exception):
             await ctx.abort(*to_status(self.refusal))  # type: ignore[arg-type]
         return pb.LeaseReply(
@@ -75,6 +78,7 @@ class Lender(FakeController):
             token="token",
             socket=str(self.directory / "direct.sock"),
             runner_id="ru-direct",
+            once=self.once,
         )
 
     def close(self) -> None:
@@ -176,12 +180,31 @@ def test_a_start_that_fails_is_the_error_of_the_call(lender: Lender) -> None:
     assert not lender.submitted and not lender.calls
 
 
-def test_calls_whose_strategy_is_asked_for_are_not_direct(lender: Lender) -> None:
+def test_calls_whose_strategy_is_asked_for_each_ask_for_a_runner_of_it(lender: Lender) -> None:
+    lender.once = True
     with app.run():
         for _ in range(3):
-            with rekindle.sdk.running.ask_strategy("warm"):
+            with rekindle.sdk.running.ask_strategy("fork"):
                 assert add.remote(1) == 1
-    assert len(lender.submitted) == 3 and not lender.lease_requests
+    assert len(lender.calls) == 3 and not lender.submitted
+    assert lender.strategies == ["fork"] * 3
+
+
+def test_a_warm_call_goes_by_a_lease_that_is_held(lender: Lender) -> None:
+    with app.run():
+        add.remote(1)
+        with rekindle.sdk.running.ask_strategy("warm"):
+            assert add.remote(1) == 1
+            lender.connections[-1].shutdown(socket.SHUT_RDWR)  # it is taken back
+            assert add.remote(2) == 2
+    assert not lender.submitted and lender.strategies == ["", "warm"]
+
+
+def test_a_runner_for_one_call_is_called_once(lender: Lender) -> None:
+    lender.once = True
+    with app.run():
+        assert [add.remote(i) for i in range(3)] == [0, 1, 2]
+    assert lender.lease_requests == 3 and len(lender.calls) == 3
 
 
 def test_a_refusal_is_not_asked_for_again_at_once(lender: Lender) -> None:

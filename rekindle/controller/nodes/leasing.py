@@ -21,8 +21,6 @@ def why_never(function: Function) -> str:
     """Why runners of a function are lent to no client; empty where they are."""
     if function.spec.retries is not None:
         return f"{function.name} has retries: its calls go through the controller"
-    if function.spec.single_use_containers:
-        return f"{function.name} has a runner for each input: none can be leased"
     return ""
 
 
@@ -52,6 +50,7 @@ class Leasing:
             lease_id=f"le-{os.urandom(8).hex()}",
             depth=request.depth,
             max_payload_bytes=self._settings.max_payload_bytes,
+            strategy=request.strategy,
         )
         # A start may take long. An agent that is lost or silent has its answer below.
         got = await self._asked.ask(agent, order.request_id, pb.ControllerMessage(lease=order))
@@ -66,6 +65,7 @@ class Leasing:
             runner_id=got.runner_id,
             max_payload_bytes=self._settings.max_payload_bytes,
             began=got.began if got.HasField("began") else None,
+            once=got.once,
         )
 
     def _choose(self, function: Function) -> Agent | None:

@@ -110,6 +110,7 @@ class Intake:
         take = self._loader.fits(function, len(indexes), len(data), request.depth)
         coming = (len(indexes), len(data)) if take else (0, 0)
         app.accepting += 1
+        call.lost = request.lost
         call.held += 1  # keeps the call in memory while its inputs are on their way
         state.accepting_bytes += len(data)
         function.coming += coming[0]
@@ -192,6 +193,9 @@ class Intake:
         entry = self._table.admit(call, got.entry, len(inputs), size)
         if call.cancelled:  # never to be ready
             self._table.admit_orphaned(entry, {item.index: item for item in inputs})
+        elif call.lost:
+            for item in inputs:
+                self._table.enqueue(self._table.admit_tried(entry, item))
         else:
             self._table.enqueue(QueuedBatch(entry, inputs))
 

@@ -189,6 +189,7 @@ class StreamLoader:
             call = self.call(stored.call_id, function, stored.meta)
             request = pb.SubmitRequest.FromString(stored.request)
             call.depth = max(call.depth, request.depth)
+            call.lost = request.lost
             inputs = {item.index: item for item in request.inputs if item.index in wanted}
             entry = self._table.admit(call, stored.entry, len(inputs), len(stored.request))
             if call.cancelled or function.app.closing:  # never to be ready
@@ -228,6 +229,15 @@ class StreamLoader:
                 self._table.enqueue(alone)
         plain = {index: item for index, item in inputs.items() if index not in progress}
         if not plain:
+            return
+        if entry.call.lost:
+            for item in plain.values():
+                tried = self._table.admit_tried(entry, item)
+                if orphaned:
+                    tried.state = DetachedState.ORPHANED
+                    self._table.orphaned[tried] = None
+                else:
+                    self._table.enqueue(tried)
             return
         if orphaned:
             self._table.orphaned[self._table.admit_orphaned(entry, plain)] = None

@@ -58,6 +58,13 @@ class InputTable:
         """An input that was tried before, read back."""
         item.call.undone[item.index] = item
 
+    def admit_tried(self, entry: QueueEntry, item: pb.Input) -> DetachedInput:
+        """An input of a call whose caller lost runners under it before it was queued."""
+        lost = entry.call.lost
+        tried = DetachedInput(entry, item, DetachedState.QUEUED, lost=lost, killed=lost)
+        self.admit_detached(tried)
+        return tried
+
     # ---- enqueue
 
     def enqueue(self, work: Ready, *, first: bool = False) -> None:

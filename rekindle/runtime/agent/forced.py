@@ -8,10 +8,9 @@ from rekindle.exception import Error, StrategyUnavailableError
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
-from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.leases.leases import Leases, measure
 from rekindle.runtime.agent.pools.pool import Pool
-from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.runtime.agent.scheduling.memory import share_of
+from rekindle.runtime.agent.runners.runner import RunnerState
 from rekindle.runtime.agent.starts.freezing import freeze
 from rekindle.wire.phases import Strategy, now_ns
 
@@ -22,28 +21,14 @@ async def run(pool: Pool, leases: Leases, one: Assignment, strategy: Strategy) -
         pool.submit([one])  # it is cancelled
         return
     try:
-        if strategy is Strategy.WARM:
-            runner = pool.runners.last_used() or await leases.borrow_back(pool)
-            if runner is None:
-                raise StrategyUnavailableError("warm: no idle runner is there")
-        else:
-            runner = await pool.start(strategy, now_ns())
-            runner.private = True
-            pool.welcome(runner)
+        runner = await leases.runner_by(pool, strategy)
     except (Error, UserCodeFailed) as error:
         pool.results.one(one, outcome.start_failed(one, error))
         return
     await pool.dispatcher.run_alone(runner, one)
-    await _measure(pool, runner)
+    await measure(pool, runner)
     if runner.private and runner.state is RunnerState.IDLE:
         await pool.stop(runner)
-
-
-async def _measure(pool: Pool, runner: Runner) -> None:
-    """Its share of memory, after the caller has its answer: reading it takes milliseconds."""
-    if runner.state is RunnerState.IDLE:
-        share = await asyncio.to_thread(share_of, runner.channel.pid)
-        pool.history.measured_pss[runner.id] = share.pss if share is not None else 0
 
 
 async def prepare(pool: Pool, leases: Leases, strategy: Strategy, timeout_s: float) -> None:
@@ -61,7 +46,7 @@ async def prepare(pool: Pool, leases: Leases, strategy: Strategy, timeout_s: flo
 
 
 async def _ensure_idle(pool: Pool, leases: Leases) -> None:
-    if pool.runners.last_used() is None and await leases.borrow_back(pool) is None:
+    if pool.runners.last_used() is None and not leases.recalls.has_idle(pool):
         pool.welcome(await pool.starter.start(None, now_ns()))
 
 

@@ -250,7 +250,13 @@ class Node:
             granted.request_id = order.request_id
             self.uplink.send(pb.AgentMessage(lease=granted))
 
-        request = LeaseRequest(order.lease_id, order.depth, order.max_payload_bytes, answer)
+        request = LeaseRequest(
+            order.lease_id,
+            order.depth,
+            order.max_payload_bytes,
+            answer,
+            Strategy(order.strategy) if order.strategy else None,
+        )
         self._tasks.spawn(self.leases.request(order.function_id, order.params, request))
 
     # ---- pools -----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from rekindle.wire import direct_frames
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
-from rekindle.wire.phases import now_ns
+from rekindle.wire.phases import Strategy, now_ns
 from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import Packed, pack_input, unpack
 from rekindle.wire.usercode import came_by_signal
@@ -39,7 +39,7 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     A call on an idle lease has a body of its own: by ``_answered`` it would take 6 % more time.
     """
     call = _Invocation.begin(target, args, kwargs)
-    lease = call.cache.take() if call.cache is not None else None
+    lease = call.idle_lease()
     if call.cache is None or lease is None:
         return finish(_answered(BLOCKING, call))()
     packed = call.packed(lease)
@@ -54,7 +54,7 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     finally:
         packed.close()
     if lease is None:
-        return finish(_answered(BLOCKING, call, may_ask=False))()
+        return finish(_answered(BLOCKING, call, may_ask=bool(call.strategy)))()
     if reply is None:
         call.lost(lease.runner_id, lease.fate())
         return finish(_queued(BLOCKING, call))()
@@ -77,13 +77,13 @@ async def _answered(
     ``may_ask``: where no lease is idle, the controller is asked for one.
     """
     target, cache = call.target, call.cache
-    lease = cache.take() if cache is not None else None
+    lease = call.idle_lease()
     if cache is not None and lease is None and may_ask and cache.may_ask():
         try:
             with nesting.waiting():
-                lease = await caller.in_thread(partial(cache.ask_node, call.depth))
+                lease = await caller.in_thread(partial(cache.ask_node, call.depth, call.strategy))
                 if lease is None and cache.may_ask():
-                    lease = await caller.run(cache.ask(call.depth))
+                    lease = await caller.run(cache.ask(call.depth, call.strategy))
         except leases.NoRunnerError as failed:
             return partial(settle, call.of(failed.result), target.name, call.submitted_ns)
     while cache is not None and lease is not None:
@@ -97,7 +97,7 @@ async def _answered(
             with nesting.waiting():
                 reply = lease.call(*sent) if caller.blocks else await lease.call_aio(*sent)
         except leases.NotRunError:
-            lease = cache.take()  # this one was taken back; another may be there
+            lease = call.idle_lease()  # this one was taken back; another may be there
             continue
         finally:
             packed.close()
@@ -119,7 +119,6 @@ async def _queued(caller: Caller, call: _Invocation) -> Callable[[], Any]:
     request = call.request()
     with nesting.waiting():
         result = await caller.run(_invoke(call.target, request))
-    result.deliveries += call.lost_runners
     return partial(settle, result, call.target.name, call.submitted_ns)
 
 
@@ -154,6 +153,8 @@ class _Invocation:
     call_id: str
     #: How many calls it is made inside of.
     depth: int
+    #: The one that it must take; empty for any.
+    strategy: str
     #: Where leases for it are; None where it has to go through the controller.
     cache: leases.LeaseCache | None
     #: Runners that were lost under it.
@@ -171,9 +172,16 @@ class _Invocation:
         submitted_ns = now_ns()
         depth = nesting.depth_of_calls(target.name)
         cache = None
-        if direct and not asked_strategy():
+        if direct:
             cache = leases.cache_of(target.client, target.function_id, target.params)
-        return cls(target, args, kwargs, submitted_ns, new_call_id(), depth, cache)
+        strategy = asked_strategy()
+        return cls(target, args, kwargs, submitted_ns, new_call_id(), depth, strategy, cache)
+
+    def idle_lease(self) -> leases.Lease | None:
+        """A lease that this process holds already, where the call may go by one."""
+        if self.cache is None or self.strategy not in ("", Strategy.WARM):
+            return None
+        return self.cache.take()
 
     # ---- through the controller
 
@@ -187,9 +195,10 @@ class _Invocation:
             params=target.params,
             inputs=[pb.Input(index=0, method=target.method, payload=payload)],
             last=True,
-            strategy=asked_strategy(),
+            strategy=self.strategy,
             submitted_ns=self.submitted_ns,
             depth=self.depth,
+            lost=self.lost_runners,
         )
 
     # ---- directly

@@ -77,6 +77,8 @@ class Lease:
         self.runner_id = reply.runner_id
         #: The start of its runner, for the record of the first call: that waited for it.
         self.began = reply.began if reply.HasField("began") else None
+        #: For one call alone: its runner ends with it.
+        self.once = reply.once
         #: What arguments may have: more goes through the controller, which has the error.
         self.limit_bytes = reply.max_payload_bytes or sys.maxsize
         #: What arguments for this runner are packed into.
@@ -252,7 +254,10 @@ class LeaseCache:
             return None
 
     def give_back(self, lease: Lease) -> None:
-        """Keep a lease for the next caller."""
+        """Keep a lease for the next caller, or end one that was for a single call."""
+        if lease.once:
+            lease.close()
+            return
         idle = self.idle
         if idle:
             self._look_at_oldest()
@@ -274,7 +279,7 @@ class LeaseCache:
         self._ask_at = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
 
-    def ask_node(self, depth: int = 0) -> Lease | None:
+    def ask_node(self, depth: int = 0, strategy: str = "") -> Lease | None:
         """Ask the agent of this machine; the connection becomes that to the runner. Blocks.
 
         None where there is no agent that knows the function: the controller is to be asked. Raises
@@ -299,6 +304,7 @@ class LeaseCache:
                     "params": self.params.hex(),
                     "depth": depth,
                     "token": token,
+                    "strategy": strategy,
                 }
             )
             header, body, _fds = frames.receive()
@@ -318,6 +324,7 @@ class LeaseCache:
                 token=granted.token,
                 runner_id=granted.runner_id,
                 max_payload_bytes=header["limit"],
+                once=granted.once,
             )
             if granted.HasField("began"):
                 reply.began.CopyFrom(granted.began)
@@ -332,13 +339,13 @@ class LeaseCache:
         """Whether it is time to ask the controller for a lease."""
         return time.monotonic() >= self._ask_at
 
-    async def ask(self, depth: int = 0) -> Lease | None:
+    async def ask(self, depth: int = 0, strategy: str = "") -> Lease | None:
         """Ask for a lease, for calls at this depth; runs on the background thread.
 
         Raises NoRunnerError where a runner was to be started for it, and could not be.
         """
         try:
-            reply = await self.client.lease(self.function_id, self.params, depth)
+            reply = await self.client.lease(self.function_id, self.params, depth, strategy)
         except Error:
             # A function that cannot be leased, or no controller: it all works without.
             self._ask_at = time.monotonic() + _NEVER_S

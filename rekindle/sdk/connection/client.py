@@ -296,9 +296,13 @@ class Client:
                     on_lost()
                 await patience.wait(lost.error)
 
-    async def lease(self, function_id: str, params: bytes, depth: int = 0) -> pb.LeaseReply:
+    async def lease(
+        self, function_id: str, params: bytes, depth: int = 0, strategy: str = ""
+    ) -> pb.LeaseReply:
         """Ask for a runner for direct calls; asked once, since all works without."""
-        request = pb.LeaseRequest(function_id=function_id, params=params, depth=depth)
+        request = pb.LeaseRequest(
+            function_id=function_id, params=params, depth=depth, strategy=strategy
+        )
         return await self.request("Lease", request, pb.LeaseReply, patience_s=0.0)
 
 

@@ -291,6 +291,34 @@ async def test_a_runner_that_dies_is_given_the_input_five_times(shared: Instance
 
 
 @in_loop
+async def test_runners_that_its_caller_lost_under_an_input_count_also_after_a_restart() -> None:
+    with running_instance(REKINDLE_AGENT_GRACE_S="60") as instance:
+        async with Client(instance) as client, FakeAgent(instance) as agent:
+            _, [function_id] = await client.register("app", spec())
+            call_id = new_id("fc")
+            call = client.invoke(function_id, call_id=call_id, lost=3)
+            assign = await agent.assigned.get()
+            assert (assign.delivery, assign.suspect) == (4, True)
+            instance.kill_controller()
+            with pytest.raises(Exception):  # noqa: B017 - whatever gRPC makes of the broken connection
+                await call
+            await agent.lost_connection()
+            instance.start_controller()
+            again = client.invoke(function_id, call_id=call_id, lost=3)
+            await agent.connect()
+            for number in (4, 5):
+                assign = await agent.assigned.get()
+                assert assign.delivery == number
+                await agent.send(
+                    returned=pb.InputsReturned(
+                        call_id=call_id, indexes=[0], reason="killed by signal 9", begun=[0]
+                    )
+                )
+            result = await again
+            assert (result.status, result.deliveries) == (pb.RUNNER_LOST, 5)
+
+
+@in_loop
 async def test_a_busy_function_does_not_starve_another(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared, max_runners=2) as agent:
         app_id, [busy, quiet] = await client.register("app", spec("busy"), spec("quiet"))

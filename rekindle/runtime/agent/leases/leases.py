@@ -23,10 +23,13 @@ from typing import Any
 
 from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.exception import Error
+from rekindle.exception import Error, StrategyUnavailableError
+from rekindle.linux.maps import share_of
 from rekindle.runtime.agent.inputs import outcome
+from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.leases.direct_listener import DirectListener
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
+from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.recent import Recent
@@ -37,18 +40,12 @@ from rekindle.wire.frames import Header, pack_frame
 from rekindle.wire.logs import kv
 from rekindle.wire.node_token import node_token
 from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
-from rekindle.wire.phases import now_ns
+from rekindle.wire.phases import Strategy, now_ns
 
 log = logging.getLogger(__name__)
 
-#: A client that was given a lease connects within this.
-OFFER_S = 5.0
 #: A runner that its client does not call is taken back after this; sooner where the plan says so.
 IDLE_S = 5.0
-#: One that was not called for this long goes to another client that asks for a lease.
-STALE_S = 1.0
-#: How often the pages are looked at.
-LOOK_S = 0.05
 #: A call whose caller is gone is cancelled; its runner is ended when that does not end it.
 CANCEL_GRACE_S = 5.0
 #: A runner that was asked back and runs nothing returns at once, or something is wrong with it.
@@ -70,6 +67,8 @@ class Leases:
         self._leases: dict[str, Lease] = {}
         #: Those whose runner ended, oldest first.
         self._lost: Recent[str, Lease] = Recent(_FATES)
+        #: Which of them are taken back, for whom.
+        self.recalls = Recalls(self._leases, self.recall)
         #: Clients that wait for a runner.
         self.requests = Requests()
         #: What results may have at most, as the controller says.
@@ -91,6 +90,8 @@ class Leases:
     def _add(self, pool: Pool, request: LeaseRequest) -> None:
         if pool.closed:
             request.refuse("its app is closed")
+        elif request.strategy is not None:
+            self._tasks.spawn(self._serve_forced(pool, request, request.strategy))
         else:
             self.requests.add(pool.key, request)
             pool.changed()
@@ -107,29 +108,59 @@ class Leases:
         while requests and not pool.waiting:
             if (runner := pool.lend(requests[0].depth)) is None:
                 break
-            request = requests.popleft()
-            lease = self._lend(request, pool, runner)
-            began = start_of(request, runner)
-            if began is not None and began.printed:
-                self._mark(lease, lease.id)
-            request.answer(
-                pb.LeaseGranted(
-                    ok=True,
-                    socket=str(self.listener.path),
-                    token=lease.token,
-                    runner_id=runner.id,
-                    began=began,
-                )
+            self._grant(requests.popleft(), pool, runner)
+
+    async def _serve_forced(self, pool: Pool, request: LeaseRequest, strategy: Strategy) -> None:
+        try:
+            runner = await self.runner_by(pool, strategy)
+        except (Error, UserCodeFailed) as error:
+            failure = outcome.set_start_failed(pb.Result(), error)
+            request.answer(pb.LeaseGranted(failure=failure))
+            return
+        if runner.state is not RunnerState.IDLE:
+            request.refuse("its runner ended")
+            return
+        runner.move(RunnerState.LENT)
+        runner.lent += 1
+        self._grant(request, pool, runner)
+
+    async def runner_by(self, pool: Pool, strategy: Strategy) -> Runner:
+        """An idle runner, by exactly this strategy. Raises Error or UserCodeFailed."""
+        if strategy is not Strategy.WARM:
+            runner = await pool.start(strategy, now_ns())
+            runner.private = True
+            pool.welcome(runner)
+            return runner
+        if (idle := pool.runners.last_used() or await self.recalls.borrow_back(pool)) is None:
+            raise StrategyUnavailableError("warm: no idle runner is there")
+        return idle
+
+    def _grant(self, request: LeaseRequest, pool: Pool, runner: Runner) -> None:
+        lease = self._lend(request, pool, runner)
+        began = start_of(request, runner)
+        if began is not None and began.printed:
+            self._mark(lease, lease.id)
+        request.answer(
+            pb.LeaseGranted(
+                ok=True,
+                socket=str(self.listener.path),
+                token=lease.token,
+                runner_id=runner.id,
+                began=began,
+                once=runner.private,
             )
+        )
 
     def refuse_requests(self, pool: Pool, coming: int) -> None:
         """Those that no start is on its way for are refused."""
         if self.requests.refuse_beyond(pool.key, coming, "no runner is idle"):
-            self._recall_stale(pool)
+            self.recalls.recall_stale(pool)
 
     def _lend(self, request: LeaseRequest, pool: Pool, runner: Runner) -> Lease:
         token = secrets.token_urlsafe(24)
-        lease = Lease(request.lease_id, token, pool, runner, request.max_result_bytes)
+        forced = request.strategy is not None
+        lease = Lease(request.lease_id, token, pool, runner, request.max_result_bytes, forced)
+        runner.private = runner.private or pool.revision.spec.single_use_containers
         self._leases[lease.id] = lease
 
         def mark(header: Header, _body: bytes) -> None:
@@ -176,8 +207,13 @@ class Leases:
             if not hmac.compare_digest(expected, str(hello["token"])):
                 log.warning("unexpected client")
                 return
+            asked = str(hello.get("strategy", ""))
             request = LeaseRequest(
-                lease_id, int(hello["depth"]), self.max_payload_bytes, answered.set_result
+                lease_id,
+                int(hello["depth"]),
+                self.max_payload_bytes,
+                answered.set_result,
+                Strategy(asked) if asked else None,
             )
             self._add(pool, request)
             granted = await answered
@@ -263,6 +299,15 @@ class Leases:
         if runner.state is RunnerState.LENT:
             del runner.on_gone["lease"]
             lease.pool.take_back(runner, lease.used)
+            if lease.forced or runner.private:
+                self._tasks.spawn(self._retire(lease))
+
+    async def _retire(self, lease: Lease) -> None:
+        """After a lease for one call: measure its runner, end it if nothing else may use it."""
+        if lease.forced:
+            await measure(lease.pool, lease.runner)
+        if lease.runner.private:
+            lease.pool.stop_runner(lease.runner)
 
     def _kill(self, lease: Lease, kind: str, message: str) -> None:
         log.warning("runner ended", extra=kv(runner=lease.runner.id, reason=message))
@@ -280,47 +325,6 @@ class Leases:
             lease.move(LeaseState.RECALLED)
             self.listener.shut_for_reading(lease.sock)
 
-    def returning(self, pool: Pool) -> int:
-        """Lent runners of a pool that have been asked back."""
-        states = [one.state for one in self._leases.values() if one.pool is pool]
-        return states.count(LeaseState.RECALLED)
-
-    def recall_for(self, pool: Pool, *, stuck: bool) -> bool:
-        """Inputs wait in a pool and no runner of it is idle; whether one is idle now.
-
-        Takes back runners that are not called just now; when ``stuck``, as none can be started,
-        any.
-        """
-        missing = len(pool.waiting) - self.returning(pool)
-        now, came_back = time.monotonic(), False
-        for lease in self._least_used(pool):
-            if missing <= 0:
-                break
-            if stuck or (not lease.runs and now - lease.used >= 2 * LOOK_S):
-                self.recall(lease)
-                missing -= 1
-                came_back = came_back or lease.state is LeaseState.ENDED
-        return came_back
-
-    def make_room(self, pool: Pool) -> None:
-        """Another pool needs the place of a runner: one that is not called comes back for it."""
-        others = [lease for lease in self._leases.values() if lease.pool is not pool]
-        if any(lease.state is LeaseState.RECALLED for lease in others):
-            return
-        idle = [one for one in others if one.state is LeaseState.HELD and not one.runs]
-        if idle:
-            self.recall(min(idle, key=lambda lease: lease.used))
-
-    async def borrow_back(self, pool: Pool) -> Runner | None:
-        """An idle runner of the pool, taken back from its client where it must be."""
-        for lease in self._least_used(pool):
-            self.recall(lease)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(OFFER_S):
-                    await lease.ended.wait()
-            break
-        return pool.runners.last_used()
-
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
         self.requests.refuse_beyond(pool.key, 0, "its app is closed")
@@ -334,18 +338,6 @@ class Leases:
             async with asyncio.timeout(OFFER_S):
                 for lease in mine:
                     await lease.ended.wait()
-
-    def _recall_stale(self, pool: Pool) -> None:
-        """A client asks for a lease: one that is not used can be theirs the next time."""
-        for lease in self._least_used(pool):
-            if not lease.runs and time.monotonic() - lease.used >= STALE_S:
-                self.recall(lease)
-                return
-
-    def _least_used(self, pool: Pool) -> list[Lease]:
-        lent = (LeaseState.OFFERED, LeaseState.HELD)
-        mine = [one for one in self._leases.values() if one.pool is pool and one.state in lent]
-        return sorted(mine, key=lambda lease: (lease.runs, lease.used))
 
     # ---- looking on ------------------------------------------------------------------------
 
@@ -394,7 +386,7 @@ class Leases:
         runners, most = pool.runners, pool.sizing.limit
         if len(runners) <= most:
             return False
-        most += self.returning(pool)
+        most += self.recalls.returning(pool)
         return len(runners) > most and runners.running() + len(runners.idle()) > most
 
     def _cancel(self, lease: Lease, now: float) -> None:
@@ -411,7 +403,11 @@ class Leases:
 
     def _count(self, lease: Lease) -> bool:
         counts = self.counts.setdefault(lease.pool.function_id, Counts())
-        return lease.count(counts)
+        first = not lease.runner.inputs_done
+        called = lease.count(counts)
+        if called and first:
+            lease.pool.answered_first_call(lease.runner)
+        return called
 
     def stats(self) -> dict[str, pb.DirectCalls]:
         """By function, totals since this agent started: for its heartbeat."""
@@ -436,6 +432,13 @@ class Leases:
             self._end(lease)
         await self._tasks.cancel()
         await self.listener.close()
+
+
+async def measure(pool: Pool, runner: Runner) -> None:
+    """Keep a runner's share of memory, after a call that asked for a strategy; takes ms."""
+    if runner.state is RunnerState.IDLE:
+        share = await asyncio.to_thread(share_of, runner.channel.pid)
+        pool.history.measured_pss[runner.id] = share.pss if share is not None else 0
 
 
 def _is_its(lease: Lease, hello: Header) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from rekindle.runtime.agent.pools.agenda import PoolKey
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.phases import now_ns
+from rekindle.wire.phases import Strategy, now_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class LeaseRequest:
     #: What results may have at most.
     max_result_bytes: int
     answer: Callable[[pb.LeaseGranted], None]
+    #: How its runner is to be started; None for any, or an idle one.
+    strategy: Strategy | None = None
     received_ns: int = field(default_factory=now_ns)
 
     def refuse(self, reason: str) -> None:

@@ -135,7 +135,18 @@ class Pool:
         self._keep_template_when_due()
         if event.spent:
             self.stop_runner(runner)
-        self.keeper.freeze_when_due(waiting=bool(self.waiting))
+
+    def answered_first_call(self, runner: Runner) -> None:
+        """A lent runner has answered a call, its first."""
+        self._publish(SliceEnded(runner, first=True, spent=False))
+
+    def freeze_when_due(self, asking: int) -> None:
+        """Begin the snapshot, where the first call has been answered or none is there.
+
+        ``asking``: clients that wait for a runner.
+        """
+        works = bool(self.waiting or asking or self.runners.busy())
+        self.keeper.freeze_when_due(waiting=works)
 
     def _runner_ended(self, event: RunnerEnded) -> None:
         runner = event.runner
@@ -234,7 +245,6 @@ class Pool:
                 return
             self.welcome(runner)
             self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
-            self.keeper.freeze_when_due(waiting=bool(self.waiting))
         finally:
             self.runners.starting -= 1
         self.changed()

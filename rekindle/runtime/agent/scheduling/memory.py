@@ -12,10 +12,9 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from rekindle.exception import SnapshotError
-from rekindle.linux import maps
+from rekindle.linux.maps import Share, share_of
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
@@ -32,15 +31,6 @@ PERIOD_S = 2.0
 #: A process that did nothing is measured again after this: what it shares changes with others.
 STALE_S = 60.0
 _SHARE_OF_TIME = 100
-
-
-class Share(NamedTuple):
-    """Of one process, bytes."""
-
-    rss: int = 0
-    pss: int = 0
-    mapped: int = 0  # the part of its pss that lies in files
-    private: int = 0  # what is its own alone: freed when it ends
 
 
 @dataclass(frozen=True)
@@ -165,15 +155,3 @@ def _store_bytes(store: SnapshotStore) -> int:
     except (OSError, SnapshotError) as error:
         log.debug("store not looked at", extra=kv(reason=error))
         return 0
-
-
-def share_of(pid: int) -> Share | None:
-    """What a process holds now; None when it is gone."""
-    try:
-        found = maps.rollup(pid)
-    except OSError:
-        return None
-    if not found:
-        return None  # it has ended and is not reaped yet
-    private = found.get("Private_Clean", 0) + found.get("Private_Dirty", 0)
-    return Share(found.get("Rss", 0), found.get("Pss", 0), found.get("Pss_File", 0), private)

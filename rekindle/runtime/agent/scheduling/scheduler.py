@@ -56,10 +56,10 @@ class Scheduler:
         pool.take_in_events()
         if pool.closed:
             return
-        if pool.waiting and self._leases.recall_for(pool, stuck=False):
+        if pool.waiting and self._leases.recalls.recall_for(pool, stuck=False):
             pool.dispatch()
         self._leases.serve_requests(pool)
-        returning = self._leases.returning(pool)
+        returning = self._leases.recalls.returning(pool)
         asking = len(self._leases.requests.of(pool.key))
         while (lack := pool.lack(returning, asking)) is not None:
             if not self._room_for_runner(pool, ahead=lack is Lack.AHEAD):
@@ -68,7 +68,8 @@ class Scheduler:
         if asking:
             self._leases.refuse_requests(pool, pool.runners.starting - len(pool.waiting))
         if pool.waiting and not pool.runners.starting:
-            self._leases.recall_for(pool, stuck=True)
+            self._leases.recalls.recall_for(pool, stuck=True)
+        pool.freeze_when_due(len(self._leases.requests.of(pool.key)))
         if pool.dispatcher.depth():
             self.agenda.add_later(pool.key, _LOOK_S)
 
@@ -100,7 +101,7 @@ class Scheduler:
                 if wait_s is not None:
                     self.agenda.add_later(pool.key, wait_s)
                 elif not ahead:
-                    self._leases.make_room(pool)
+                    self._leases.recalls.make_room(pool)
                 return False
         return self._budget.room_for(pool, ahead=ahead)
 

@@ -97,11 +97,11 @@ class Client:
         self._asked = 0
         self._calls = 0
 
-    async def ask(self) -> pb.LeaseGranted:
+    async def ask(self, strategy: Strategy | None = None) -> pb.LeaseGranted:
         self._asked += 1
         request_id = f"{id(self)}-{self._asked}"
         answered: asyncio.Future[pb.LeaseGranted] = asyncio.get_running_loop().create_future()
-        request = LeaseRequest(f"le-{request_id}", 0, 0, answered.set_result)
+        request = LeaseRequest(f"le-{request_id}", 0, 0, answered.set_result, strategy)
         await self.h.node.leases.request(self.function_id, b"", request)
         granted = await answered
         granted.request_id = request_id
@@ -494,22 +494,63 @@ def test_a_pool_that_may_have_fewer_runners_takes_lent_ones_back(home: Path) -> 
 
 
 @pytest.mark.criu
-def test_forked_and_restored_runners_are_lent_too(home: Path) -> None:
+@pytest.mark.criu
+def test_a_strategy_that_is_asked_for_is_taken_and_its_runner_ends_with_the_lease(
+    home: Path,
+) -> None:
     async def scenario(h: Harness) -> None:
         function_id, client = await warm(h, enable_memory_snapshot=True)
+        refused = await Client(h, h.add(Worker)).ask(Strategy.RESTORE)
+        assert "enable_memory_snapshot" in refused.failure.message
+        assert refused.failure.error_type.endswith("StrategyUnavailableError")
         assert (await h.prepare(function_id, "restore")).ok
         assert (await h.prepare(function_id, "fork")).ok
-        pool = h.node.inventory.pool_of(function_id, b"")
-        assert pool is not None
+        idle = [runner.id for runner in h.runners(function_id)]
         for strategy in (Strategy.FORK, Strategy.RESTORE):
-            runner = await pool.starter.start(strategy, time.time_ns())
-            pool.welcome(runner)
-            held = await client.lease()
-            assert held.runner_id == runner.id
+            granted = await client.ask(strategy)
+            assert granted.once and granted.began.strategy == strategy
+            held = await Lease.take_up(client.reply_for(granted))
             array = np.ones(1_000_000)
             assert (await client.value(held, "double", array))[0] == 2
-            assert (await client.value(held, "who")) == runner.id
+            assert (await client.value(held, "who")) == granted.runner_id
             held.close()
-            await until(partial(_is_idle, runner))
+            await until(lambda: [runner.id for runner in h.runners(function_id)] == idle)
+            assert h.node.history.measured_pss[granted.runner_id] > 0
+        granted = await client.ask(Strategy.WARM)
+        assert granted.ok and not granted.once and not granted.HasField("began")
+
+    run(home, scenario)
+
+
+def test_a_runner_for_a_single_input_ends_with_its_lease(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        function_id = h.add(Worker, single_use_containers=True)
+        client = Client(h, function_id)
+        who = set()
+        for _ in range(2):
+            granted = await client.ask()
+            assert granted.once and granted.began.strategy == "cold"
+            held = await Lease.take_up(client.reply_for(granted))
+            who.add(await client.value(held, "who"))
+            held.close()
+            await until(lambda: not h.runners(function_id))
+        assert len(who) == 2
+
+    run(home, scenario)
+
+
+@pytest.mark.criu
+def test_the_first_direct_call_is_answered_before_the_snapshot_is_begun(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        function_id = h.add(Worker, enable_memory_snapshot=True)
+        client = Client(h, function_id)
+        granted = await client.ask()
+        held = await Lease.take_up(client.reply_for(granted))
+        pool = h.node.inventory.pool_of(function_id, b"")
+        assert pool is not None
+        h.node.scheduler.reconcile_all()
+        assert not pool.revision.background
+        assert await client.value(held, "who")
+        await until(lambda: pool.revision.background)
 
     run(home, scenario)

@@ -1,0 +1,88 @@
+"""Which lent runners are taken back, and for whom: inputs that wait, other pools, other clients.
+
+How a runner is taken back is leases.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rekindle.runtime.agent.leases.lease import Lease, LeaseState
+from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.runners.runner import Runner
+
+#: A client that was given a lease connects within this.
+OFFER_S = 5.0
+#: One that was not called for this long goes to another client that asks for a lease.
+STALE_S = 1.0
+#: How often the pages of lent runners are looked at.
+LOOK_S = 0.05
+
+
+@dataclass(eq=False)
+class Recalls:
+    """Chooses among the leases of a node; owns none of them."""
+
+    _leases: Mapping[str, Lease]
+    _recall: Callable[[Lease], None]
+
+    def returning(self, pool: Pool) -> int:
+        """Lent runners of a pool that have been asked back."""
+        states = [one.state for one in self._leases.values() if one.pool is pool]
+        return states.count(LeaseState.RECALLED)
+
+    def recall_for(self, pool: Pool, *, stuck: bool) -> bool:
+        """Inputs wait in a pool and no runner of it is idle; whether one is idle now.
+
+        Takes back runners that are not called just now; when ``stuck``, as none can be started,
+        any.
+        """
+        missing = len(pool.waiting) - self.returning(pool)
+        now, came_back = time.monotonic(), False
+        for lease in self._least_used(pool):
+            if missing <= 0:
+                break
+            if stuck or (not lease.runs and now - lease.used >= 2 * LOOK_S):
+                self._recall(lease)
+                missing -= 1
+                came_back = came_back or lease.state is LeaseState.ENDED
+        return came_back
+
+    def make_room(self, pool: Pool) -> None:
+        """Another pool needs the place of a runner: one that is not called comes back for it."""
+        others = [lease for lease in self._leases.values() if lease.pool is not pool]
+        if any(lease.state is LeaseState.RECALLED for lease in others):
+            return
+        idle = [one for one in others if one.state is LeaseState.HELD and not one.runs]
+        if idle:
+            self._recall(min(idle, key=lambda lease: lease.used))
+
+    def has_idle(self, pool: Pool) -> bool:
+        """Whether a client holds a runner that it does not call just now."""
+        return any(not lease.runs for lease in self._least_used(pool))
+
+    async def borrow_back(self, pool: Pool) -> Runner | None:
+        """An idle runner of the pool, taken back from its client where it must be."""
+        for lease in self._least_used(pool):
+            self._recall(lease)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OFFER_S):
+                    await lease.ended.wait()
+            break
+        return pool.runners.last_used()
+
+    def recall_stale(self, pool: Pool) -> None:
+        """A client asks for a lease: one that is not used can be theirs the next time."""
+        for lease in self._least_used(pool):
+            if not lease.runs and time.monotonic() - lease.used >= STALE_S:
+                self._recall(lease)
+                return
+
+    def _least_used(self, pool: Pool) -> list[Lease]:
+        lent = (LeaseState.OFFERED, LeaseState.HELD)
+        mine = [one for one in self._leases.values() if one.pool is pool and one.state in lent]
+        return sorted(mine, key=lambda lease: (lease.runs, lease.used))
