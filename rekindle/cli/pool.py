@@ -16,6 +16,9 @@ from rekindle.sdk.checks import nearest
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict, option_values
 
+#: Of starts, in the order of the table.
+_KINDS = ("spare", "fork", "restore", "restore_disk", "cold")
+
 Entry = tuple[str, pb.FunctionStatus]  # APP.FUNCTION, and what is known of it
 
 
@@ -77,8 +80,8 @@ def _show(entries: list[Entry], report: pb.StatusReply) -> None:
 
 def _pools(entries: list[Entry]) -> Table:
     made = table(
-        *("function", ">min", ">max", ">buffer", ">window", "policy"),
-        *(">busy", ">idle", ">starting", "held", "why"),
+        *("function", ">min", ">max", ">buffer", ">spare", ">window", "policy"),
+        *(">busy", ">idle", ">starting", ">spares", "held", "why"),
     )
     for label, function in entries:
         held, settings = function.pool, function.pool.settings
@@ -90,11 +93,13 @@ def _pools(entries: list[Entry]) -> Table:
                 str(settings.min_containers),
                 _most(settings, "-"),
                 str(settings.buffer_containers),
+                _spare(settings),
                 f"{settings.scaledown_window:g} s",
                 f"{settings.policy}{_options(settings)}{changed}" if not place else "",
                 str(one.busy),
                 str(one.idle),
                 str(one.starting),
+                _spares(one),
                 ", ".join(sorted({at.report.level for at in one.agents})) or rest,
                 one.why,
             )
@@ -105,6 +110,17 @@ def _most(settings: pb.PoolSettings, without: str) -> str:
     return str(settings.max_containers) if settings.HasField("max_containers") else without
 
 
+def _spare(settings: pb.PoolSettings) -> str:
+    """The setting; the policy decides where there is none."""
+    return str(settings.spare_containers) if settings.HasField("spare_containers") else "auto"
+
+
+def _spares(one: pb.PoolStatus) -> str:
+    """How many wait on all nodes, of how many that the plan asks for where a template is live."""
+    waiting = sum(at.report.spares for at in one.agents)
+    return f"{waiting} of {one.plan.spares}" if waiting or one.plan.spares else "-"
+
+
 def _options(settings: pb.PoolSettings) -> str:
     options = option_values(settings.policy_options)
     return f" ({', '.join(f'{k}={v}' for k, v in options.items())})" if options else ""
@@ -112,17 +128,26 @@ def _options(settings: pb.PoolSettings) -> str:
 
 def _costs(entries: list[Entry]) -> Table:
     made = table(
-        *("function", ">fork ms", ">restore ms", ">from disk ms", ">cold ms", ">input ms"),
-        *(">runner MiB", ">template MiB", ">snapshot MiB"),
+        *(
+            "function",
+            ">spare ms",
+            ">fork ms",
+            ">restore ms",
+            ">from disk ms",
+            ">cold ms",
+            ">input ms",
+        ),
+        *(">runner MiB", ">spare MiB", ">template MiB", ">snapshot MiB"),
     )
     for label, function in entries:
         held = function.pool
         starts, sizes = held.costs.starts, held.costs.sizes
         made.add_row(
             label,
-            *(_start(starts.get(kind)) for kind in ("fork", "restore", "restore_disk", "cold")),
+            *(_start(starts.get(kind)) for kind in _KINDS),
             f"{held.service_ms:g}" if held.service_ms else "-",
             _mib(sizes.get("runner_bytes")),
+            _mib(sizes.get("spare_bytes"), digits=1),
             _mib(sizes.get("template_bytes") or sizes.get("booted_bytes")),
             _mib(sizes.get("snapshot_bytes")),
         )
@@ -134,8 +159,18 @@ def _start(measured: pb.StartCost | None) -> str:
     return f"{measured.p50_ms:g}/{measured.p95_ms:g}" if measured else "-"
 
 
-def _mib(size: int | None) -> str:
-    return f"{size / (1 << 20):.0f}" if size else "-"
+def _mib(size: int | None, digits: int = 0) -> str:
+    return f"{size / (1 << 20):.{digits}f}" if size else "-"
+
+
+def _spare_count(context: click.Context, option: click.Parameter, given: str | None) -> int | None:
+    """The number; -1 for ``auto``, as ``update_autoscaler`` has it."""
+    if given is None or given == "auto":
+        return None if given is None else -1
+    try:
+        return int(given)
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is neither a number nor auto") from None
 
 
 @pool.command("set")
@@ -143,6 +178,13 @@ def _mib(size: int | None) -> str:
 @click.option("--min", "min_containers", type=int, help="Runners kept in any case.")
 @click.option("--max", "max_containers", type=int, help="Runners at most; 0 is no limit.")
 @click.option("--buffer", "buffer_containers", type=int, help="Idle runners besides busy ones.")
+@click.option(
+    "--spare",
+    "spare_containers",
+    metavar="N|auto",
+    callback=_spare_count,
+    help="Forked children that wait for a start; auto: the policy decides.",
+)
 @click.option("--scaledown-window", type=float, help="Seconds that an idle runner is kept.")
 @click.option("--policy", help="The policy that sizes the pool.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the policy.")
@@ -163,7 +205,7 @@ def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **
     settings = reply.settings
     click.echo(
         f"{reply.function}: min {settings.min_containers}, max {_most(settings, 'none')}, "
-        f"buffer {settings.buffer_containers}, "
+        f"buffer {settings.buffer_containers}, spare {_spare(settings)}, "
         f"scaledown window {settings.scaledown_window:g} s, "
         f"policy {settings.policy}{_options(settings)}"
     )

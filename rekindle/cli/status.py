@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _show(report: pb.StatusReply, directory: Path) -> None:
         click.echo(line)
     if any(agent.stats.snapshots for agent in report.agents):
         click.echo()
-        console.print(_snapshots(report.agents))
+        console.print(_snapshots(report))
 
 
 def _kept(report: pb.StatusReply) -> list[str]:
@@ -115,10 +116,15 @@ def _functions(functions: list[tuple[pb.AppStatus, pb.FunctionStatus]]) -> Table
     return made
 
 
-def _snapshots(agents: Sequence[pb.AgentStatus]) -> Table:
+def _snapshots(report: pb.StatusReply) -> Table:
     """How the next runner of each function would come to be."""
-    made = table("function", "template", "snapshot", "note")
-    for agent in agents:
+    made = table("function", "template", ">spares", "snapshot", "note")
+    names = {f.function_id: (app.name, f.name) for app in report.apps for f in app.functions}
+    for agent in report.agents:
+        spares: Counter[tuple[str, str]] = Counter()
+        for held in agent.stats.held:
+            if held.function_id in names:
+                spares[names[held.function_id]] += held.spares
         live = {(template.app, template.function) for template in agent.stats.templates}
         for one in agent.stats.snapshots:
             note = "; ".join(one.fork_unsafe) or one.reason
@@ -128,6 +134,7 @@ def _snapshots(agents: Sequence[pb.AgentStatus]) -> Table:
             made.add_row(
                 f"{one.app}.{one.function}",
                 "live" if (one.app, one.function) in live else "-",
+                str(spares[one.app, one.function] or "-"),
                 one.state,
                 note,
             )

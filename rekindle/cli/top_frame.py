@@ -18,7 +18,14 @@ from rekindle.cli.tables import age, duration, millis, size
 from rekindle.cli.top_model import Sort
 from rekindle.wire import rekindle_pb2 as pb
 
-_STRATEGIES = {"warm": "green", "fork": "cyan", "restore": "blue", "cold": "red"}
+#: Their first letters differ, too.
+_STRATEGIES = {
+    "warm": "green",
+    "spare": "bright_cyan",
+    "fork": "cyan",
+    "restore": "blue",
+    "cold": "red",
+}
 _STATES = {"busy": "bold", "lent": "bold", "starting": "yellow", "idle": "dim"}
 #: Segments of a start's bar, and of its legend, in turn; distinct without colours too.
 _FILLS = (("█", "blue"), ("▓", "cyan"), ("▒", "magenta"), ("░", "yellow"))
@@ -132,7 +139,7 @@ def _nodes(report: pb.StatusReply) -> list[Text]:
 def _functions(
     rows: Sequence[model.FunctionRow], shown: int, sort: Sort, *, narrow: bool
 ) -> RenderableType:
-    titles = [">calls/s", ">p50", ">p95", ">start", ">queued", ">oldest", ">bsy/idl/st"]
+    titles = [">calls/s", ">p50", ">p95", ">start", ">queued", ">oldest", ">bsy/idl/st/sp"]
     if narrow:
         titles.remove(">oldest")
     marked = {Sort.NAME: "*FUNCTION", Sort.RUNNERS: titles[-1]}.get(sort, f">{sort.value}")
@@ -145,7 +152,7 @@ def _functions(
             f"{row.calls_per_s:.1f}" if row.calls_per_s else "-",
             *(millis(ms) for ms in (row.p50, row.p95, row.start_p50)),
             Text(str(waiting), "yellow" if waiting else ""),
-            f"{row.busy}/{row.idle}/{row.starting}",
+            f"{row.busy}/{row.idle}/{row.starting}/{row.spares}",
             _mix(row.starts, row.dead, narrow),
         ]
         if not narrow:

@@ -45,6 +45,7 @@ class FunctionRow:
     busy: int = 0
     idle: int = 0
     starting: int = 0
+    spares: int = 0
     starts: Counter[str] = field(default_factory=Counter)  # of the last minute, by strategy
 
     @property
@@ -73,6 +74,9 @@ def functions(report: pb.StatusReply, sort: Sort, *, reverse: bool = False) -> l
         for pool in agent.stats.pools:
             if found := by_id.get(pool.function_id):
                 found.starting += pool.starting
+        for held in agent.stats.held:
+            if found := by_id.get(held.function_id):
+                found.spares += held.spares
     return sorted(rows.values(), key=lambda row: (_order(row, sort), row.name), reverse=reverse)
 
 

@@ -34,6 +34,8 @@ class OpenThings:
     timers: list[process_state.Timer] = field(default_factory=list)
     #: In the process that was parked and in what was restored from it, until it becomes a runner.
     _names_are_due: bool = False
+    #: In a copy that was forked to be a runner, and is not one yet.
+    _timers_are_due: bool = False
 
     @classmethod
     def look(cls, own_fds: Collection[int], *, in_sandbox: bool) -> OpenThings:
@@ -66,19 +68,22 @@ class OpenThings:
     def give_to_runner(self) -> None:
         """In a copy that was forked to be a runner, once it has its own /dev/shm and /proc.
 
-        Raises OSError when something cannot be made again.
+        It may wait before it is one; no timer runs until then. Raises OSError when something cannot
+        be made again.
         """
         if self.objects:
             shared_memory.renew(self.objects, for_runner=True)
         if self.files:
             renewal.renew(self.files)
         self._names_are_due = False
+        self._timers_are_due = True
         self.take_locks()
 
     def give_to_copy(self) -> None:
         """In a copy that was forked to be frozen. Raises OSError."""
         shared_memory.renew(self.objects, for_runner=False)
         renewal.renew(self.files)
+        renewal.start_timers(self.files)
 
     def unmap_memory(self) -> None:
         """In a process that waits to be frozen, as its last step. Raises OSError."""
@@ -102,5 +107,9 @@ class OpenThings:
         """In what is a runner from now on: a copy, or the template itself. Raises OSError."""
         if self._names_are_due:
             shared_memory.bring_names_back(self.objects)
-        shared_memory.forget(self.objects)
-        process_state.start_timers(self.timers)
+        if self.objects:
+            shared_memory.forget(self.objects)
+        if self._timers_are_due:
+            renewal.start_timers(self.files)
+        if self.timers:
+            process_state.start_timers(self.timers)

@@ -35,14 +35,15 @@ _SO_RCVTIMEO, _SO_SNDTIMEO = 20, 21
 
 
 def renew(files: list[OpenFile]) -> None:
-    """Give this process open files of its own. Raises OSError."""
+    """Give this process open files of its own; their timers do not run yet. Raises OSError."""
     for one in files:
         if one.kind in (kinds.FILE, kinds.DIRECTORY, kinds.GONE_DIRECTORY):
             _open_again(one)
         elif one.kind is kinds.EVENTFD:
             _renew_eventfd(one)
         elif one.kind is kinds.TIMERFD:
-            _renew_timerfd(one)
+            flags = one.flags & _OF_ANONYMOUS
+            put_in_place(descriptors.new_timerfd(int(one.field("clockid")), flags), one.fds)
         elif one.kind is kinds.SIGNALFD:
             mask = int(one.field("sigmask"), 16)
             put_in_place(descriptors.new_signalfd(mask, one.flags & _OF_ANONYMOUS), one.fds)
@@ -69,16 +70,15 @@ def _renew_eventfd(one: OpenFile) -> None:
     put_in_place(fresh, one.fds)
 
 
-def _renew_timerfd(one: OpenFile) -> None:
-    left, interval = (_pair(one.field(name)) for name in ("it_value", "it_interval"))
-    fresh = descriptors.new_timerfd(
-        int(one.field("clockid")),
-        one.flags & _OF_ANONYMOUS,
-        left,
-        interval,
-        int(one.field("ticks")),
-    )
-    put_in_place(fresh, one.fds)
+def start_timers(files: list[OpenFile]) -> None:
+    """Let the timers of a copy go on from where they stood when its template parked.
+
+    Raises OSError.
+    """
+    for one in files:
+        if one.kind is kinds.TIMERFD:
+            left, interval = (_pair(one.field(name)) for name in ("it_value", "it_interval"))
+            descriptors.set_timerfd(one.fd, left, interval, int(one.field("ticks")))
 
 
 def _pair(text: str) -> tuple[int, int]:

@@ -2,80 +2,27 @@
 
 A forked child and a restored copy leave the same loop at the same place, as ``Become``. Orders:
 ``prepare``, ``fork``, ``copy``, ``park``, ``start``, ``exit``.
+
+Many children are forked by one order, each with a connection to the agent that came with it. A
+child does all that needs nothing of its start's own, and then reads its start from the connection:
+one that is ordered for a start finds it there, a **spare** waits for it.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rekindle.forkserver import interrupts, park, wiped
+from rekindle.forkserver import park, wiped
+from rekindle.forkserver.forking import Forker
 from rekindle.forkserver.open_things import OpenThings
 from rekindle.linux import namespaces
 from rekindle.linux.maps import Mapping
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.phases import Mark, Phase, now_ns
-
-
-class Forker:
-    """Forks this process. Keeps a PID namespace ready for the next child.
-
-    The kernel takes a millisecond and more to make one; made beforehand, no fork waits for it.
-    """
-
-    def __init__(self) -> None:
-        self._ready = False
-
-    def prepare(self) -> None:
-        """Make the PID namespace of the next isolated child. Raises OSError."""
-        if not self._ready:
-            namespaces.unshare(namespaces.CLONE_NEWPID)
-            self._ready = True
-
-    def release(self) -> None:
-        """Let children come into this process's own PID namespace again.
-
-        CRIU refuses a process whose children's namespace is another, a runner's own subprocesses
-        belong to it, and no second namespace can be made before.
-        """
-        if self._ready:
-            own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                namespaces.setns(own, namespaces.CLONE_NEWPID)
-            finally:
-                os.close(own)
-            self._ready = False
-
-    def fork_isolated(self) -> int:
-        """Fork; the child is PID 1 of a new PID namespace. Returns 0 in the child.
-
-        One fork, not two: page tables are copied once. Raises OSError.
-        """
-        self.prepare()
-        try:
-            with interrupts.for_copies():
-                pid = os.fork()
-        except OSError:
-            self.release()
-            raise
-        if pid == 0:
-            self._ready = False  # the child's children are in its own namespace
-        else:
-            self.release()
-        return pid
-
-    def fork_copy(self) -> int:
-        """Fork in place, as leader of a session of its own. Returns 0 in the copy.
-
-        The copy is what is frozen: the template itself goes on forking runners while CRIU writes.
-        """
-        self.release()
-        with interrupts.for_copies():
-            pid = os.fork()
-        if pid == 0:
-            os.setsid()  # CRIU wants the leader of a process's session inside what it dumps
-        return pid
 
 
 @dataclass
@@ -94,11 +41,17 @@ class Template:
 
     channel: FrameSocket
     socket_path: str
+    #: What a forked child does next to being isolated, before it knows anything of its start.
+    renew: Callable[[], object] = bool
     things: OpenThings = field(default_factory=OpenThings)
-    _forker: Forker = field(default_factory=Forker)
-    _children: dict[int, int] = field(default_factory=dict)  # pidfd -> pid
+    forker: Forker = field(default_factory=Forker)
+    #: pidfd -> process id, and the name that its order gave it ("" for a copy).
+    _children: dict[int, tuple[int, str]] = field(default_factory=dict)
+    #: Of the channel and the children; None until it is waited for.
+    _poll: select.poll | None = None
     #: Marks of what happened to this copy on its way (a fork, a restore).
     _marks: list[Mark] = field(default_factory=list)
+    _is_spare: bool = False
 
     def serve(self) -> Become:
         """Obey orders; returns in the process that is to become a runner.
@@ -110,7 +63,7 @@ class Template:
             order, _body, fds = self.channel.receive()
             operation = order["op"]
             if operation == "fork":
-                self._fork_runner(order)
+                self._fork_children(order["names"], order["spare"], fds)
             elif operation == "prepare":
                 self._prepare()
             elif operation == "copy":
@@ -119,8 +72,10 @@ class Template:
                 self.channel.send({"op": "parking"})
                 self._park()
             elif operation == "start":
+                if self._is_spare:
+                    self._marks = [(Phase.FORK.value, now_ns())]
                 self._close_children()
-                self._forker.release()
+                self.forker.close()
                 self.things.become_runner()
                 return Become(self.channel, order, fds, self._marks)
             elif operation == "exit":
@@ -130,61 +85,87 @@ class Template:
 
     def _wait(self) -> None:
         """Until the agent speaks; meanwhile reap children and report how they ended."""
-        poll = select.poll()
-        poll.register(self.channel.fileno(), select.POLLIN)
-        for pidfd in self._children:
-            poll.register(pidfd, select.POLLIN)
+        if self._poll is None:
+            if not self._children:
+                return  # whoever receives waits
+            self._poll = select.poll()
+            self._poll.register(self.channel.fileno(), select.POLLIN)
+            for pidfd in self._children:
+                self._poll.register(pidfd, select.POLLIN)
         while True:
-            for fd, _events in poll.poll():
-                if fd == self.channel.fileno():
-                    return
-                poll.unregister(fd)
-                self._reap(fd)
+            woken = {fd for fd, _events in self._poll.poll()}
+            for pidfd in woken & self._children.keys():
+                self._poll.unregister(pidfd)
+                self._reap(pidfd)
+            if self.channel.fileno() in woken:
+                return
 
     def _reap(self, pidfd: int) -> None:
-        pid = self._children.pop(pidfd)
+        pid, name = self._children.pop(pidfd)
         os.close(pidfd)
         _pid, status = os.waitpid(pid, 0)
-        self.channel.send(
-            {"op": "child_exit", "pid": pid, "status": os.waitstatus_to_exitcode(status)}
-        )
+        code = os.waitstatus_to_exitcode(status)
+        self.channel.send({"op": "child_exit", "pid": pid, "name": name, "status": code})
+
+    def _adopt(self, pid: int, name: str) -> int:
+        """Look after a child; its pidfd."""
+        pidfd = os.pidfd_open(pid)
+        self._children[pidfd] = (pid, name)
+        if self._poll is not None:
+            self._poll.register(pidfd, select.POLLIN)
+        return pidfd
 
     def _prepare(self) -> None:
         """More forks are to be expected: get ready for the next one."""
         try:
-            self._forker.prepare()
+            self.forker.prepare()
         except OSError:
             return  # the fork itself will meet the same, and report it
 
-    def _fork_runner(self, order: Header) -> None:
+    def _fork_children(self, names: list[str], spare: bool, fds: list[int]) -> None:
+        """Fork a child for each name and connection; returns in each of them, too."""
         park.flush_output()
-        try:
-            pid = self._forker.fork_isolated()
-        except OSError as error:
-            self.channel.send({"op": "fork_failed", "token": order["token"], "reason": str(error)})
-            return
-        if pid != 0:
-            self._children[os.pidfd_open(pid)] = pid
-            self.channel.send({"op": "forked", "token": order["token"], "pid": pid})
-            self._prepare()
-            return
+        for at, (name, fd) in enumerate(zip(names, fds, strict=True)):
+            try:
+                pid = self.forker.fork_isolated()
+            except OSError as error:
+                for left in fds[at:]:
+                    os.close(left)
+                self.channel.send({"op": "fork_failed", "names": names[at:], "reason": str(error)})
+                return
+            if pid == 0:
+                self._become_child(name, spare, fd, fds[at + 1 :])
+                return
+            os.close(fd)
+            pidfd = self._adopt(pid, name)
+            self.channel.send_with_fds({"op": "forked", "pid": pid, "name": name}, [pidfd])
+        self._prepare()
+
+    def _become_child(self, name: str, spare: bool, fd: int, others: list[int]) -> None:
+        """In a forked child: everything that needs nothing of its start."""
         self._marks = [(Phase.FORK.value, now_ns())]
         self._leave_parent_behind()
-        namespaces.isolate(order["hostname"])
+        for other in others:
+            os.close(other)
+        namespaces.isolate(name)
         self.things.give_to_runner()
         self._marks.append((Phase.ISOLATE.value, now_ns()))
-        self._connect(order["token"])
+        self.channel = FrameSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd))
+        self.renew()
+        self._is_spare = spare
+        if spare:
+            self.channel.send({"op": "waiting"})
 
     def _fork_copy(self) -> None:
         """Make a copy that waits on the control pipe, and report its pid once it does."""
         park.flush_output()
         ready_read, ready_write = os.pipe()
-        pid = self._forker.fork_copy()
+        pid = self.forker.fork_copy()
         if pid != 0:
             os.close(ready_write)
             os.read(ready_read, 1)  # the end: the copy holds nothing but the control pipe
             os.close(ready_read)
-            self._children[os.pidfd_open(pid)] = pid
+            self._adopt(pid, "")
             self.channel.send({"op": "copied", "pid": pid})
             return
         os.close(ready_read)
@@ -199,7 +180,7 @@ class Template:
     def _park(self) -> None:
         """Let go of everything but the control pipe: this process itself is to be frozen."""
         self._close_children()
-        self._forker.release()
+        self.forker.close()
         park.let_go_of_output()
         self.things.release_locks()
         areas = _empty_areas()
@@ -233,6 +214,7 @@ class Template:
         for pidfd in self._children:
             os.close(pidfd)
         self._children.clear()
+        self._poll = None
 
 
 def _empty_areas() -> list[Mapping]:

@@ -61,19 +61,20 @@ def new_signalfd(mask: int, flags: int) -> int:
     return check(libc.signalfd(-1, raw, flags), "signalfd")
 
 
-def new_timerfd(
-    clock: int, flags: int, left: tuple[int, int], interval: tuple[int, int], ticks: int
-) -> int:
-    """A timerfd that fires after ``left`` and then each ``interval`` (seconds, nanoseconds).
+def new_timerfd(clock: int, flags: int) -> int:
+    """A timerfd that is not set."""
+    return check(libc.timerfd_create(clock, flags), "timerfd_create")
+
+
+def set_timerfd(fd: int, left: tuple[int, int], interval: tuple[int, int], ticks: int) -> None:
+    """Let a timerfd fire after ``left`` and then each ``interval`` (seconds, nanoseconds).
 
     ``ticks``: how often it has fired already without being read.
     """
-    fd = check(libc.timerfd_create(clock, flags), "timerfd_create")
     value = (ctypes.c_long * 4)(*interval, *left)
     check(libc.timerfd_settime(fd, 0, value, None), "timerfd_settime")
     if ticks:
         fcntl.ioctl(fd, _TFD_IOC_SET_TICKS, struct.pack("Q", ticks))
-    return fd
 
 
 def copy_pipe_content(read_fd: int, write_fd: int, size: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
+import errno
 
 from rekindle.linux.libc import check, libc
 
@@ -40,12 +40,19 @@ def make_private() -> None:
     mount("none", "/", flags=MS_REC | _MS_PRIVATE)
 
 
+# As every forked runner mounts these two, their arguments are made once.
+_PROC_FLAGS = ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC)
+_SHM_FLAGS = ctypes.c_ulong(MS_NOSUID | MS_NODEV)
+
+
 def mount_proc() -> None:
     """Show this PID namespace's own processes under /proc."""
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    check(libc.mount(b"proc", b"/proc", b"proc", _PROC_FLAGS, None), "mount /proc")
 
 
 def mount_shm() -> None:
     """Give this mount namespace a /dev/shm of its own: what is in it is a process's memory."""
-    if os.path.isdir("/dev/shm"):
-        mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    if libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", _SHM_FLAGS, b"mode=1777") < 0:
+        if ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR):
+            return  # this machine has none
+        check(-1, "mount /dev/shm")

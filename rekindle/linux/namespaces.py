@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 
 from rekindle.linux import mounts
 from rekindle.linux.libc import check, libc
@@ -50,8 +51,7 @@ def owns_pid_namespace() -> bool:
 
 def set_hostname(name: str) -> None:
     """Set the host name of this UTS namespace."""
-    raw = name.encode()
-    check(libc.sethostname(raw, len(raw)), "sethostname")
+    socket.sethostname(name)
 
 
 def isolate(hostname: str) -> None:

@@ -27,3 +27,12 @@ def status(pid: int | str = "self") -> dict[str, str]:
     """
     with open(f"/proc/{pid}/status", errors="replace") as file:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+def pid_of(pidfd: int) -> int:
+    """A process's number in our own PID namespace; -1 when it has gone. Raises OSError."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as info:
+        for line in info:
+            if line.startswith("Pid:"):
+                return int(line.split()[1])
+    raise OSError("this kernel reports no process id of a pidfd")

@@ -78,11 +78,13 @@ class App(AppState):
         after it.
         ``startup_timeout``: the same for the start of a runner (default: ``timeout``).
         ``min_containers``: runners that are kept; ``max_containers``: that there may be;
-        ``buffer_containers``: idle ones to keep while inputs come. ``scaledown_window``: seconds
-        that an idle runner is kept, 2 to 3,600 (default 60). ``single_use_containers``: one input
-        each. ``enable_memory_snapshot``: start from a snapshot of the template. ``retries``: how
-        often a failed input runs again. ``cpu`` in cores, ``memory`` in MiB; each may be a pair
-        of request and limit (all are checked and recorded, no runner is held to them yet).
+        ``buffer_containers``: idle ones to keep while inputs come; ``spare_containers``: children
+        of the template that are forked and wait for a start (default: the pool's policy decides; 0:
+        none). ``scaledown_window``: seconds that an idle runner is kept, 2 to 3,600 (default 60).
+        ``single_use_containers``: one input each. ``enable_memory_snapshot``: start from a snapshot
+        of the template. ``retries``: how often a failed input runs again. ``cpu`` in cores,
+        ``memory`` in MiB; each may be a pair of request and limit (all are checked and recorded, no
+        runner is held to them yet).
         ``env`` and ``secrets``: environment variables; what ``env`` says is in the function's
         snapshot, secrets are in none unless they allow it.
         ``serialized``: the code travels by value, with the values that it mentions, and its

@@ -25,13 +25,17 @@ def _request(
     reset: bool = False,
     **settings: Unpack[PoolOptions],
 ) -> pb.SetPoolRequest:
-    """``max_containers=0`` is no limit. Raises InvalidError for what cannot be."""
+    """``max_containers=0`` is no limit, ``spare_containers=-1`` leaves them to the policy.
+
+    Raises InvalidError for what cannot be.
+    """
     checks.unknown_keywords("update_autoscaler()", settings, PoolOptions.__annotations__)
     check_pool(settings)
     changes = pb.PoolChanges(
         min_containers=settings.get("min_containers"),
         max_containers=settings.get("max_containers"),
         buffer_containers=settings.get("buffer_containers"),
+        spare_containers=settings.get("spare_containers"),
         scaledown_window_s=settings.get("scaledown_window"),
         policy=policy,
         policy_options=option_messages(options or {}),

@@ -221,10 +221,10 @@ class Function(Declared, Generic[P, R]):
     async def update_autoscaler(self, caller: Caller, **settings: Unpack[PoolOptions]) -> None:
         """``update_autoscaler(*, min_containers=None, max_containers=None, ...)``.
 
-        Changes the pool while its app runs: also ``buffer_containers`` and ``scaledown_window``.
-        What is not given stays as it is; ``max_containers=0`` is no limit. Holds until the app is
-        run again. Raises InvalidError for what cannot be, and for a method: its class's instance
-        has the pool.
+        Changes the pool while its app runs: also ``buffer_containers``, ``spare_containers`` and
+        ``scaledown_window``. What is not given stays as it is; ``max_containers=0`` is no limit,
+        ``spare_containers=-1`` leaves them to the pool's policy. Holds until the app is run again.
+        Raises InvalidError for what cannot be, and for a method: its class's instance has the pool.
         """
         from rekindle.sdk import autoscaler
 

@@ -20,6 +20,7 @@ class PoolOptions(TypedDict, total=False):
     min_containers: int | None
     max_containers: int | None
     buffer_containers: int | None
+    spare_containers: int | None
     scaledown_window: float | None
 
 
@@ -69,8 +70,9 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
     for name in ("timeout", "startup_timeout"):
         if name in values:
             checks.number(name, values[name], 1, MAX_TIMEOUT_S, "of seconds")
-    if "max_containers" in values:
-        checks.number("max_containers", values["max_containers"], 1, None, whole=True)
+    for name, least in (("max_containers", 1), ("spare_containers", 0)):
+        if name in values:
+            checks.number(name, values[name], least, None, whole=True)
     check_pool(values)
     for name in ("single_use_containers", "enable_memory_snapshot", "include_source", "serialized"):
         if name in values:
@@ -91,6 +93,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         min_containers=values.get("min_containers", 0),
         max_containers=values.get("max_containers"),
         buffer_containers=values.get("buffer_containers", 0),
+        spare_containers=values.get("spare_containers"),
         scaledown_window_s=float(values.get("scaledown_window", 60)),
         single_use_containers=values.get("single_use_containers", False),
         enable_memory_snapshot=values.get("enable_memory_snapshot", False),
@@ -113,6 +116,8 @@ def check_pool(given: Mapping[str, Any]) -> None:
     for name in ("min_containers", "max_containers", "buffer_containers"):
         if given.get(name) is not None:
             checks.number(name, given[name], 0, None, whole=True)
+    if given.get("spare_containers") is not None:
+        checks.number("spare_containers", given["spare_containers"], -1, None, whole=True)
     if given.get("scaledown_window") is not None:
         checks.number("scaledown_window", given["scaledown_window"], 2, 3600, "of seconds")
     least, most = given.get("min_containers"), given.get("max_containers")

@@ -23,7 +23,7 @@ MAX_HEADER_BYTES = 64 << 20
 #: A body up to this is read together with its header.
 _TOGETHER_BYTES = 1 << 16
 #: No frame carries more descriptors than this.
-MAX_FDS = 8
+MAX_FDS = 32
 
 
 # One encoder for all: json.dumps would make one for each call.
@@ -79,6 +79,13 @@ class FrameSocket:
         else:
             self._sock.sendall(head)
             self._sock.sendall(body)
+
+    def send_with_fds(self, header: Header, fds: Sequence[int]) -> None:
+        """Send a small frame without a body, with descriptors."""
+        data = pack_frame(header)
+        sent = socket.send_fds(self._sock, [data], fds)
+        if sent < len(data):
+            self._sock.sendall(data[sent:])
 
     def receive(self) -> tuple[Header, bytes, list[int]]:
         """Wait for one frame: header, body, descriptors. Raises FrameError at the end."""

@@ -86,6 +86,8 @@ def plan_message(plan: PoolPlan) -> pb.PoolPlan:
         priority={level.value: value for level, value in plan.priority.items()},
         again_s=plan.again_s,
         why=plan.why,
+        spares=plan.spares,
+        ahead=plan.ahead,
     )
 
 
@@ -103,6 +105,8 @@ def plan_of(message: pb.PoolPlan) -> PoolPlan:
         priority={Level(name): value for name, value in message.priority.items()},
         again_s=message.again_s if message.HasField("again_s") else None,
         why=message.why,
+        spares=message.spares,
+        ahead=message.ahead,
     )
 
 
@@ -140,8 +144,13 @@ def _option(message: pb.OptionValue) -> float | str | bool | None:
 
 #: Messages whose fields stand in the object around them.
 _INLINE = {"last_minute", "settings", "costs", "report"}
-#: Fields that are null rather than left out where they are absent: there is no limit.
-_NULL = {"rekindle.v1.PoolSettings.max_containers", "rekindle.v1.PoolPlan.max_runners"}
+#: Fields that are null rather than left out where they are absent: there is no limit, or the policy
+#: decides.
+_NULL = {
+    "rekindle.v1.PoolSettings.max_containers",
+    "rekindle.v1.PoolSettings.spare_containers",
+    "rekindle.v1.PoolPlan.max_runners",
+}
 #: Messages that are not an object.
 _OTHERWISE: dict[str, Callable[[Any], object]] = {
     "OptionValue": _option,

@@ -17,6 +17,7 @@ class Strategy(StrEnum):
     """How a runner came to be."""
 
     WARM = "warm"
+    SPARE = "spare"
     FORK = "fork"
     RESTORE = "restore"
     COLD = "cold"

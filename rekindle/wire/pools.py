@@ -20,6 +20,7 @@ class Level(enum.Enum):
     """What is held of a function, from the next runner's point of view; warmest first."""
 
     WARM = "warm"  # an idle runner
+    SPARE = "spare"  # a live template and children of it that wait: the next runner is one of them
     BOOTED = "booted"  # a live template with memory of its own: the next runner is forked
     MAPPED = "mapped"  # a live template restored from its snapshot, memory mapped: forked too
     CACHED = "cached"  # a snapshot in the page cache: the next runner is restored
@@ -37,6 +38,7 @@ class Level(enum.Enum):
 
 _STRATEGIES = {
     Level.WARM: Strategy.WARM,
+    Level.SPARE: Strategy.SPARE,
     Level.BOOTED: Strategy.FORK,
     Level.MAPPED: Strategy.FORK,
     Level.CACHED: Strategy.RESTORE,
@@ -49,8 +51,9 @@ _STRATEGIES = {
 class Figures:
     """What was measured of one level of one function revision.
 
-    ``memory_bytes`` of WARM is what one more runner adds to the node (its private memory); of the
-    other levels, all that is held there, page cache included.
+    ``memory_bytes`` of WARM is what one more runner adds to the node (its private memory), of SPARE
+    what one spare adds to its template; of the other levels, all that is held there, page cache
+    included. The CPU time of SPARE is that of the start alone: the next spare is a fork.
     """
 
     start_s: float  # from its order to a runner that is ready for an input
@@ -58,6 +61,11 @@ class Figures:
     disk_bytes: int = 0
     cpu_s: float = 0.0  # CPU time that such a start takes
     gpus: float = 0.0  # held by a runner; nothing below WARM holds any
+
+
+def template_of(levels: Mapping[Level, Figures]) -> Figures | None:
+    """The template that spares wait beside, and are forked from: a mapped one where possible."""
+    return levels.get(Level.MAPPED) or levels.get(Level.BOOTED)
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,12 @@ class PoolPlan:
     #: What is held next to runners while inputs run: the next runner is started from it. A level
     #: that the node cannot have (no snapshot, say) means the best one below it.
     base: Level = Level.DISK
+    #: Spares that wait where SPARE is asked for; a start takes one, and the next one is forked.
+    #: Elsewhere there is none.
+    spares: int = 0
+    #: Whether the template of SPARE is made ready before the first input too. Otherwise it is kept
+    #: once a start has made it, and spares wait wherever it is live.
+    ahead: bool = False
     #: What is held at each moment of the quiet time, in order, counted from its beginning; a
     #: level may be warmer than the one before it (made ready ahead of time). WARM is one runner.
     #: The last step stays.

@@ -67,7 +67,7 @@ class FunctionDef(_message.Message):
     def __init__(self, spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., code: _Optional[bytes] = ..., secrets: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class FunctionSpec(_message.Message):
-    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "gpu")
+    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "gpu", "spare_containers")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +106,7 @@ class FunctionSpec(_message.Message):
     MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
     MEMORY_LIMIT_MIB_FIELD_NUMBER: _ClassVar[int]
     GPU_FIELD_NUMBER: _ClassVar[int]
+    SPARE_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     app_name: str
     name: str
     kind: str
@@ -137,7 +138,8 @@ class FunctionSpec(_message.Message):
     memory_mib: int
     memory_limit_mib: int
     gpu: str
-    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., gpu: _Optional[str] = ...) -> None: ...
+    spare_containers: int
+    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., gpu: _Optional[str] = ..., spare_containers: _Optional[int] = ...) -> None: ...
 
 class RetrySpec(_message.Message):
     __slots__ = ("max_retries", "backoff_coefficient", "initial_delay_s", "max_delay_s", "min_delay_s")
@@ -468,7 +470,7 @@ class SetPoolRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., changes: _Optional[_Union[PoolChanges, _Mapping]] = ..., function: _Optional[str] = ..., reset: bool = ...) -> None: ...
 
 class PoolChanges(_message.Message):
-    __slots__ = ("min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "policy", "policy_options")
+    __slots__ = ("min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "policy", "policy_options", "spare_containers")
     class PolicyOptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -482,13 +484,15 @@ class PoolChanges(_message.Message):
     SCALEDOWN_WINDOW_S_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     POLICY_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    SPARE_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     min_containers: int
     max_containers: int
     buffer_containers: int
     scaledown_window_s: float
     policy: str
     policy_options: _containers.MessageMap[str, OptionValue]
-    def __init__(self, min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options: _Optional[_Mapping[str, OptionValue]] = ...) -> None: ...
+    spare_containers: int
+    def __init__(self, min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options: _Optional[_Mapping[str, OptionValue]] = ..., spare_containers: _Optional[int] = ...) -> None: ...
 
 class OptionValue(_message.Message):
     __slots__ = ("number", "text", "flag")
@@ -511,7 +515,7 @@ class SetPoolReply(_message.Message):
     def __init__(self, function: _Optional[str] = ..., function_ids: _Optional[_Iterable[str]] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ...) -> None: ...
 
 class PoolSettings(_message.Message):
-    __slots__ = ("min_containers", "max_containers", "buffer_containers", "scaledown_window", "policy", "policy_options", "changed")
+    __slots__ = ("min_containers", "max_containers", "buffer_containers", "scaledown_window", "policy", "policy_options", "changed", "spare_containers")
     class PolicyOptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -526,6 +530,7 @@ class PoolSettings(_message.Message):
     POLICY_FIELD_NUMBER: _ClassVar[int]
     POLICY_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
+    SPARE_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     min_containers: int
     max_containers: int
     buffer_containers: int
@@ -533,7 +538,8 @@ class PoolSettings(_message.Message):
     policy: str
     policy_options: _containers.MessageMap[str, OptionValue]
     changed: PoolChanges
-    def __init__(self, min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options: _Optional[_Mapping[str, OptionValue]] = ..., changed: _Optional[_Union[PoolChanges, _Mapping]] = ...) -> None: ...
+    spare_containers: int
+    def __init__(self, min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options: _Optional[_Mapping[str, OptionValue]] = ..., changed: _Optional[_Union[PoolChanges, _Mapping]] = ..., spare_containers: _Optional[int] = ...) -> None: ...
 
 class DeadLettersRequest(_message.Message):
     __slots__ = ("function_id", "limit", "after")
@@ -1327,7 +1333,7 @@ class Eviction(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., function: _Optional[str] = ..., function_id: _Optional[str] = ..., what: _Optional[str] = ..., priority: _Optional[float] = ..., bytes: _Optional[int] = ..., idle_s: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class HeldPool(_message.Message):
-    __slots__ = ("function_id", "params", "busy", "idle", "starting", "waiting", "quiet_s", "level", "below", "wanted", "why", "runner_bytes", "runner_pss_bytes", "template_bytes", "template_private_bytes", "booted_bytes", "booted_private_bytes", "snapshot_bytes", "cached_bytes", "mapped", "threads", "working_set_bytes")
+    __slots__ = ("function_id", "params", "busy", "idle", "starting", "waiting", "quiet_s", "level", "below", "wanted", "why", "runner_bytes", "runner_pss_bytes", "template_bytes", "template_private_bytes", "booted_bytes", "booted_private_bytes", "snapshot_bytes", "cached_bytes", "mapped", "threads", "working_set_bytes", "spares", "spare_bytes")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
@@ -1350,6 +1356,8 @@ class HeldPool(_message.Message):
     MAPPED_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
     WORKING_SET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SPARES_FIELD_NUMBER: _ClassVar[int]
+    SPARE_BYTES_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: str
     busy: int
@@ -1372,7 +1380,9 @@ class HeldPool(_message.Message):
     mapped: bool
     threads: int
     working_set_bytes: int
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[str] = ..., busy: _Optional[int] = ..., idle: _Optional[int] = ..., starting: _Optional[int] = ..., waiting: _Optional[int] = ..., quiet_s: _Optional[float] = ..., level: _Optional[str] = ..., below: _Optional[str] = ..., wanted: _Optional[str] = ..., why: _Optional[str] = ..., runner_bytes: _Optional[int] = ..., runner_pss_bytes: _Optional[int] = ..., template_bytes: _Optional[int] = ..., template_private_bytes: _Optional[int] = ..., booted_bytes: _Optional[int] = ..., booted_private_bytes: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., cached_bytes: _Optional[int] = ..., mapped: bool = ..., threads: _Optional[int] = ..., working_set_bytes: _Optional[int] = ...) -> None: ...
+    spares: int
+    spare_bytes: int
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[str] = ..., busy: _Optional[int] = ..., idle: _Optional[int] = ..., starting: _Optional[int] = ..., waiting: _Optional[int] = ..., quiet_s: _Optional[float] = ..., level: _Optional[str] = ..., below: _Optional[str] = ..., wanted: _Optional[str] = ..., why: _Optional[str] = ..., runner_bytes: _Optional[int] = ..., runner_pss_bytes: _Optional[int] = ..., template_bytes: _Optional[int] = ..., template_private_bytes: _Optional[int] = ..., booted_bytes: _Optional[int] = ..., booted_private_bytes: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., cached_bytes: _Optional[int] = ..., mapped: bool = ..., threads: _Optional[int] = ..., working_set_bytes: _Optional[int] = ..., spares: _Optional[int] = ..., spare_bytes: _Optional[int] = ...) -> None: ...
 
 class RunnerStart(_message.Message):
     __slots__ = ("seq", "at_ns", "function", "function_id", "runner_id", "strategy", "phases_ms", "notes", "error", "params", "from_disk")
@@ -1593,7 +1603,7 @@ class FollowPlan(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., every_instance: bool = ..., plan: _Optional[_Union[PoolPlan, _Mapping]] = ...) -> None: ...
 
 class PoolPlan(_message.Message):
-    __slots__ = ("runners", "buffer", "active_s", "keep_s", "max_runners", "patience_s", "base", "rest", "priority", "again_s", "why")
+    __slots__ = ("runners", "buffer", "active_s", "keep_s", "max_runners", "patience_s", "base", "rest", "priority", "again_s", "why", "spares", "ahead")
     class PriorityEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1612,6 +1622,8 @@ class PoolPlan(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     AGAIN_S_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
+    SPARES_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
     runners: int
     buffer: int
     active_s: float
@@ -1623,7 +1635,9 @@ class PoolPlan(_message.Message):
     priority: _containers.ScalarMap[str, float]
     again_s: float
     why: str
-    def __init__(self, runners: _Optional[int] = ..., buffer: _Optional[int] = ..., active_s: _Optional[float] = ..., keep_s: _Optional[float] = ..., max_runners: _Optional[int] = ..., patience_s: _Optional[float] = ..., base: _Optional[str] = ..., rest: _Optional[_Iterable[_Union[RestStep, _Mapping]]] = ..., priority: _Optional[_Mapping[str, float]] = ..., again_s: _Optional[float] = ..., why: _Optional[str] = ...) -> None: ...
+    spares: int
+    ahead: bool
+    def __init__(self, runners: _Optional[int] = ..., buffer: _Optional[int] = ..., active_s: _Optional[float] = ..., keep_s: _Optional[float] = ..., max_runners: _Optional[int] = ..., patience_s: _Optional[float] = ..., base: _Optional[str] = ..., rest: _Optional[_Iterable[_Union[RestStep, _Mapping]]] = ..., priority: _Optional[_Mapping[str, float]] = ..., again_s: _Optional[float] = ..., why: _Optional[str] = ..., spares: _Optional[int] = ..., ahead: bool = ...) -> None: ...
 
 class RestStep(_message.Message):
     __slots__ = ("level", "for_s")

@@ -59,6 +59,7 @@ class FunctionSpec:
     min_containers: int = 0
     max_containers: int | None = None
     buffer_containers: int = 0
+    spare_containers: int | None = None  # None: the policy decides
     scaledown_window_s: float = 60.0
     single_use_containers: bool = False
     enable_memory_snapshot: bool = False

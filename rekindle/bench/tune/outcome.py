@@ -25,6 +25,7 @@ class Outcome:
     cold: int
     restored: int
     forked: int
+    spared: int  # began on a spare
     warm: int
     #: Percentiles over all calls, ms.
     p50_ms: float
@@ -39,6 +40,7 @@ class Outcome:
     gib_hours: float
     #: Of those, held while nothing ran: by idle runners and below them.
     idle_gib_hours: float
+    spare_gib_hours: float  # of all, held by spares
     gpu_hours: float
     cpu_hours: float  # of starts
     disk_gib_hours: float
@@ -76,8 +78,13 @@ def outcome(simulation: Simulation, prices: Prices) -> Outcome:
     waits = sorted(wait for pool in pools for wait in pool.waits)
     plain = [_percentile(waits, calls, q) for q in PERCENTILES]
     even = _even(pools)
-    memory_s = sum(pool.runner_s * pool.runner_bytes + pool.base_memory_s for pool in pools)
-    idle_s = sum(pool.idle_s * pool.runner_bytes + pool.base_idle_s for pool in pools)
+    spare_s = sum(pool.spare_s for pool in pools)
+    memory_s = spare_s + sum(
+        pool.runner_s * pool.runner_bytes + pool.base_memory_s for pool in pools
+    )
+    idle_s = sum(
+        pool.idle_s * pool.runner_bytes + pool.base_idle_s + pool.spare_idle_s for pool in pools
+    )
     gpu_s = sum(pool.runner_s * pool.figures[Level.WARM].gpus for pool in pools)
     cpu_s = sum(pool.cpu_s for pool in pools)
     disk_s = sum(pool.disk_s for pool in pools)
@@ -92,6 +99,7 @@ def outcome(simulation: Simulation, prices: Prices) -> Outcome:
         cold=_started(pools, Strategy.COLD),
         restored=_started(pools, Strategy.RESTORE),
         forked=_started(pools, Strategy.FORK),
+        spared=_started(pools, Strategy.SPARE),
         warm=sum(pool.warm for pool in pools),
         p50_ms=plain[0],
         p95_ms=plain[1],
@@ -102,6 +110,7 @@ def outcome(simulation: Simulation, prices: Prices) -> Outcome:
         mean_ms=1000 * sum(waits) / calls if calls else 0.0,
         gib_hours=memory_s / GIB / 3600,
         idle_gib_hours=idle_s / GIB / 3600,
+        spare_gib_hours=spare_s / GIB / 3600,
         gpu_hours=gpu_s / 3600,
         cpu_hours=cpu_s / 3600,
         disk_gib_hours=disk_s / GIB / 3600,

@@ -59,7 +59,7 @@ def save(
             where = {"transform": axes[0].get_yaxis_transform(), "ha": "right", "va": "bottom"}
             axes[0].text(0.99, target_ms, f"target {target_ms:g} ms", fontsize=8, **where)
         _panel(axes[1], tried, (), _not_warm, chosen)
-        axes[1].set_ylabel("calls that waited for a\ncold start, a restore or a fork, %")
+        axes[1].set_ylabel("calls that waited for a\nstart by any strategy, %")
         axes[1].set_ylim(bottom=0)
         axes[0].set_title(title, loc="left")
         axes[1].set_xlabel("cost a day" + (f"\n{note}" if note else ""))
@@ -72,7 +72,7 @@ def save(
 
 def _not_warm(one: Tried) -> float:
     out = one.outcome
-    return 100 * (out.cold + out.restored + out.forked) / max(1, out.calls)
+    return 100 * (out.cold + out.restored + out.forked + out.spared) / max(1, out.calls)
 
 
 def _panel(

@@ -14,11 +14,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rekindle.bench.tune.trace import TracedFunction
-from rekindle.controller.policies.policy import Sizer, bottom
+from rekindle.controller.policies.policy import PoolView, Sizer, bottom
+from rekindle.exception import InvalidError
 from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import Figures, Level, PoolPlan
 
 _NOTHING = Figures(start_s=0.0)
+_TEMPLATES = (Level.BOOTED, Level.MAPPED)
+#: Spares that were given up are not forked again before this, in seconds.
+_NOT_AGAIN_S = 30.0
+#: Work that is worth a runner, where a start takes less.
+_SLICE_S = 0.005
 _BELOW_RUNNERS = (Level.BOOTED, Level.MAPPED, Level.CACHED, Level.DISK, Level.NONE)
 
 
@@ -69,6 +75,9 @@ class SimPool:
     base_bytes: int = 0
     base_since: float = 0.0
     raising: Level | None = None
+    spares: int = 0  # that wait, or are being forked
+    forking: bool = False  # one of them is
+    no_spares_before: float = -math.inf
     # When to look again.
     replan_at: float = -math.inf
     again_at: float = math.inf
@@ -78,6 +87,7 @@ class SimPool:
     progress_at: float = 0.0  # a runner took an input, or ended one
     # What came of it.
     runner_bytes: int = field(init=False)
+    spare_bytes: int = field(init=False)
     warm: int = 0
     starts: Counter[Strategy] = field(default_factory=Counter)
     waits: array[float] = field(default_factory=lambda: array("d"))  # of inputs that waited at all
@@ -89,6 +99,8 @@ class SimPool:
     idle_s: float = 0.0
     base_memory_s: float = 0.0  # byte-seconds
     base_idle_s: float = 0.0  # of it while nothing ran
+    spare_s: float = 0.0  # the same of spares
+    spare_idle_s: float = 0.0
     disk_s: float = 0.0
     cpu_s: float = 0.0
     evicted: int = 0
@@ -99,6 +111,7 @@ class SimPool:
         self.most = math.inf if self.plan.max_runners is None else self.plan.max_runners
         self.base = bottom(self.figures)
         self.runner_bytes = self.figures[Level.WARM].memory_bytes
+        self.spare_bytes = self.figures.get(Level.SPARE, _NOTHING).memory_bytes
 
     def total(self) -> int:
         """Runners there are or will be."""
@@ -109,7 +122,12 @@ class SimPool:
         return 0.0 if self.in_flight else max(now - self.quiet_since, 1e-9)
 
     def lowered(self, level: Level) -> Level:
-        """That level, or the best one below it that this function can be held at."""
+        """That level, or the best one below it that this function can be held at.
+
+        Of SPARE it is the template; its spares are counted beside it.
+        """
+        if level is Level.SPARE:
+            level = Level.MAPPED if Level.MAPPED in self.figures else Level.BOOTED
         if level in self.figures:
             return level
         lower = _BELOW_RUNNERS[_BELOW_RUNNERS.index(level) :]
@@ -127,8 +145,12 @@ class SimPool:
         held_for = now - self.base_since
         if held_for > 0.0:
             self.base_memory_s += self.base_bytes * held_for
-            if not self.in_flight:
-                self.base_idle_s += self.base_bytes * (now - max(self.base_since, self.quiet_since))
+            idle_for = 0.0 if self.in_flight else now - max(self.base_since, self.quiet_since)
+            self.base_idle_s += self.base_bytes * idle_for
+            if self.spares:
+                spares = self.spares * self.spare_bytes
+                self.spare_s += spares * held_for
+                self.spare_idle_s += spares * idle_for
             self.disk_s += self.figures.get(self.base, _NOTHING).disk_bytes * held_for
         self.base_since = now
 
@@ -140,11 +162,76 @@ class SimPool:
         self.base_bytes = self.bytes_at(level, runners=self.total() > 0)
         return self.base_bytes - was
 
+    def spares_wanted(self, now: float) -> int:
+        """Spares to have now; none without a template."""
+        plan = self.plan
+        if not plan.spares or Level.SPARE not in self.figures or self.base not in _TEMPLATES:
+            return 0
+        level = plan.base
+        if not self.in_flight and not self.total():
+            resting = plan.level_at(self.quiet_for(now))
+            level = level if resting is Level.WARM else resting
+        return plan.spares if level is Level.SPARE and now >= self.no_spares_before else 0
+
+    def set_spares(self, count: int, now: float) -> int:
+        """Have so many spares from now on; how many bytes more that is."""
+        self.settle(now)
+        more = (count - self.spares) * self.spare_bytes
+        self.spares = count
+        return more
+
+    def spare_waits(self) -> bool:
+        """Whether a start can take one."""
+        return self.spares > self.forking
+
+    def give_up_spares(self, now: float) -> int:
+        """Memory is short: all that wait go, for a while; how many bytes more that is."""
+        self.no_spares_before = now + _NOT_AGAIN_S
+        return self.set_spares(int(self.forking), now)
+
     def wake(self, now: float) -> None:
         """An input has arrived after a quiet time."""
         self.progress_at = now
         if self.base_bytes:
             self.settle(now)
+
+    def view(self, now: float) -> PoolView:
+        """As its policy sees it."""
+        return PoolView(
+            now=now,
+            settings=self.function.settings,
+            levels=self.figures,
+            busy=self.busy,
+            idle=len(self.idle),
+            starting=self.starting,
+            queued=len(self.waiting),
+            service_s=self.ended_s / self.ended if self.ended else 0.0,
+            demand_s=self.demand_s + self.in_flight * (now - self.demand_at),
+            started=self.started,
+        )
+
+    def missing(self, now: float, *, paced: bool) -> tuple[int, float]:
+        """Runners to start for inputs that wait, and when to look again; inf for never."""
+        waiting, patience = self.waiting, self.plan.patience_s
+        missing = len(waiting) - self.starting
+        look_at = math.inf
+        if waiting and (self.busy or self.starting):
+            if patience > 0.0:
+                late = 0
+                for arrived, _ in waiting:
+                    if arrived + patience > now:
+                        look_at = arrived + patience
+                        break
+                    late += 1
+                missing = late - self.starting
+            if paced and missing > 0:
+                start_s = max(self.figures[self.base].start_s, _SLICE_S)
+                missing = self.worth(now, start_s) - self.starting
+                stuck_at = self.progress_at + start_s
+                look_at = min(look_at, stuck_at if stuck_at > now else now + start_s)
+        elif paced and waiting:
+            missing = max(1, self.worth(now, max(self.figures[self.base].start_s, 1e-3)))
+        return missing, look_at
 
     def worth(self, now: float, start_s: float) -> int:
         """Runners that the inputs which wait are worth: each has a start's time of work.
@@ -163,8 +250,19 @@ class SimPool:
         return self.warm + sum(self.starts.values())
 
 
+def check_room(function: TracedFunction, node: Node) -> None:
+    """Raise InvalidError where a node cannot have a runner of a function at any level."""
+    below = [f.memory_bytes for level, f in function.levels.items() if level is not Level.WARM]
+    least = function.levels[Level.WARM].memory_bytes + max(below)
+    if least > node.memory_bytes:
+        raise InvalidError(
+            f"{function.label} needs {least / 2**30:.2f} GiB for one runner, the node has "
+            f"{node.memory_bytes / 2**30:.2f} GiB: give it more (--memory-gib)"
+        )
+
+
 class Candidate(NamedTuple):
-    """An idle runner (WARM), or what is held below the runners of a pool that has none."""
+    """An idle runner (WARM), the spares of a pool, or what is held below the runners of one."""
 
     priority: float
     idle_since: float
@@ -176,11 +274,16 @@ class Candidate(NamedTuple):
 def candidates(pools: Iterable[SimPool], but: SimPool, now: float) -> list[Candidate]:
     """All that may go, in the order in which it should; never what ``min_containers`` asks for.
 
-    What lies below idle runners goes after them.
+    What lies below idle runners goes after them, a template after its spares.
     """
-    found = []
+    found: list[Candidate] = []
     for pool in pools:
         plan = pool.plan
+        if pool.spare_waits() and pool is not but:
+            priority = min(plan.priority_of(Level.SPARE), plan.priority_of(pool.base))
+            since = now if pool.total() else pool.quiet_since
+            frees = (pool.spares - pool.forking) * pool.spare_bytes
+            found.append(Candidate(priority, since, frees, Level.SPARE, pool))
         if pool.idle:
             spare = pool.total() - plan.runners
             priority = plan.priority_of(Level.WARM)

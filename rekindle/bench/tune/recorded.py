@@ -78,6 +78,7 @@ def settings_of(record: pb.RecordedReply) -> PoolSettings:
         min_containers=given.min_containers,
         max_containers=given.max_containers if given.HasField("max_containers") else None,
         buffer_containers=given.buffer_containers,
+        spare_containers=given.spare_containers if given.HasField("spare_containers") else None,
         scaledown_window_s=given.scaledown_window,
     )
 

@@ -13,20 +13,25 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from rekindle.bench.tune.pools import Candidate, Node, SimPool, SimRunner, candidates
+from rekindle.bench.tune.pools import (
+    Candidate,
+    Node,
+    SimPool,
+    SimRunner,
+    candidates,
+    check_room,
+)
 from rekindle.bench.tune.trace import Trace, TracedFunction
-from rekindle.controller.policies.policy import Policy, PoolView
+from rekindle.controller.policies.policy import Policy
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level, PoolPlan
 
-_FINISH, _READY, _TEND, _PATIENCE, _RAISED = range(5)
+_FINISH, _READY, _TEND, _PATIENCE, _RAISED, _FORKED = range(6)
 _Event = tuple[float, int, int, SimPool, SimRunner | None]
 
 #: Plans are renewed this often at most, as the controller does, but for times that a policy itself
 #: asks for.
 _TICK_S = 2.0
-#: Work that is worth a runner, where a start takes less.
-_SLICE_S = 0.005
 #: Added to the time of a look, so that what is due is due in spite of rounding.
 _LATER_S = 1e-6
 
@@ -136,7 +141,9 @@ class Simulation:
             assert runner is not None
             pool.starting -= 1
             if pool.base is not pool.plan.base and pool.raising is None:
-                self._rebase(pool, pool.lowered(pool.plan.base), now)
+                wanted = pool.lowered(pool.plan.base)
+                if wanted is not pool.base:
+                    self._rebase(pool, wanted, now)
             self._free(pool, runner, now, warm=False)
             if not pool.in_flight:
                 self._look(pool, now + _LATER_S)  # made ahead of time, or needed no longer
@@ -148,6 +155,9 @@ class Simulation:
             if now == pool.patience_at:
                 pool.patience_at = math.inf
                 self._start_for_waiting(pool, now)
+        elif kind == _FORKED:
+            pool.forking = False
+            self._tend_spares(pool, now)
         elif pool.raising is not None:  # _RAISED
             level, pool.raising = pool.raising, None
             if level is self._base_wanted(pool, now):
@@ -187,32 +197,13 @@ class Simulation:
     # ---- plans -----------------------------------------------------------------------------
 
     def _pool(self, function: TracedFunction) -> SimPool:
-        below = [f.memory_bytes for level, f in function.levels.items() if level is not Level.WARM]
-        least = function.levels[Level.WARM].memory_bytes + max(below)
-        if least > self.node.memory_bytes:
-            raise InvalidError(
-                f"{function.label} needs {least / 2**30:.2f} GiB for one runner, the node has "
-                f"{self.node.memory_bytes / 2**30:.2f} GiB: give it more (--memory-gib)"
-            )
+        check_room(function, self.node)
         pool = SimPool(function, self.policy.sizer(), PoolPlan())
         pool.set_base(pool.base, 0.0)
         return pool
 
     def _replan(self, pool: SimPool, now: float, *, look: bool = True) -> None:
-        plan = pool.sizer.plan(
-            PoolView(
-                now=now,
-                settings=pool.function.settings,
-                levels=pool.figures,
-                busy=pool.busy,
-                idle=len(pool.idle),
-                starting=pool.starting,
-                queued=len(pool.waiting),
-                service_s=pool.ended_s / pool.ended if pool.ended else 0.0,
-                demand_s=pool.demand_s + pool.in_flight * (now - pool.demand_at),
-                started=pool.started,
-            )
-        )
+        plan = pool.sizer.plan(pool.view(now))
         pool.replan_at = now + _TICK_S
         pool.again_at = math.inf if plan.again_s is None else now + plan.again_s
         if plan is not pool.plan:
@@ -249,6 +240,8 @@ class Simulation:
                 when = min(when, idle[0].idle_since + limit_s)
         if not total:
             self._follow_base(pool, now)
+        if plan.spares or pool.spares:
+            self._tend_spares(pool, now)
         if not pool.in_flight:
             when = min(when, now + plan.next_change_s(quiet_s) + _LATER_S)
             if plan.buffer and quiet_s < plan.active_s:
@@ -287,6 +280,22 @@ class Simulation:
                 return
             pool.cpu_s += max(0.0, pool.figures[pool.base].cpu_s - pool.figures[level].cpu_s)
         self._hold(pool.set_base(level, now))
+        if pool.plan.spares or pool.spares:
+            self._tend_spares(pool, now)
+
+    def _tend_spares(self, pool: SimPool, now: float) -> None:
+        """Let spares go that are not wanted; fork a missing one, one after the other."""
+        wanted = max(pool.spares_wanted(now), pool.forking)
+        if pool.spares > wanted:
+            self._hold(pool.set_spares(wanted, now))
+            return
+        fits = self.used + pool.spare_bytes <= self.node.memory_bytes
+        if pool.spares < wanted and not pool.forking and fits:
+            pool.forking = True
+            self._hold(pool.set_spares(pool.spares + 1, now))
+            fork = pool.figures[pool.base]
+            pool.cpu_s += fork.cpu_s
+            self._push(now + fork.start_s, _FORKED, pool, None)
 
     def _hold(self, more: float) -> None:
         self.used += more
@@ -296,25 +305,7 @@ class Simulation:
 
     def _start_for_waiting(self, pool: SimPool, now: float) -> None:
         """Start runners for inputs that wait, when the plan's patience with them is over."""
-        waiting, patience = pool.waiting, pool.plan.patience_s
-        missing = len(waiting) - pool.starting
-        look_at = math.inf
-        if waiting and (pool.busy or pool.starting):
-            if patience > 0.0:
-                late = 0
-                for arrived, _ in waiting:
-                    if arrived + patience > now:
-                        look_at = arrived + patience
-                        break
-                    late += 1
-                missing = late - pool.starting
-            if self.node.paced and missing > 0:
-                start_s = max(pool.figures[pool.base].start_s, _SLICE_S)
-                missing = pool.worth(now, start_s) - pool.starting
-                stuck_at = pool.progress_at + start_s
-                look_at = min(look_at, stuck_at if stuck_at > now else now + start_s)
-        elif self.node.paced and waiting:
-            missing = max(1, pool.worth(now, max(pool.figures[pool.base].start_s, 1e-3)))
+        missing, look_at = pool.missing(now, paced=self.node.paced)
         if look_at < pool.patience_at:
             pool.patience_at = look_at
             self._push(look_at, _PATIENCE, pool, None)
@@ -328,14 +319,16 @@ class Simulation:
 
     def _start(self, pool: SimPool, now: float, *, make_room: bool) -> bool:
         """Begin the start of a runner from what is held; False where memory is short."""
-        more = float(pool.runner_bytes)
+        spare = pool.spare_waits()
+        more = float(pool.runner_bytes - spare * pool.spare_bytes)
         if not pool.total():
             more += pool.bytes_at(pool.base, runners=True) - pool.base_bytes
         short = self.used + more > self.node.memory_bytes or self.runners >= self.node.max_runners
         if short and not (make_room and self._make_room(more, pool, now)):
             return False
-        figures = pool.figures[pool.base]
-        runner = SimRunner(now, pool.base.strategy, now)
+        level = Level.SPARE if spare else pool.base
+        figures = pool.figures[level]
+        runner = SimRunner(now, level.strategy, now)
         pool.starting += 1
         pool.started += 1
         self.runners += 1
@@ -344,6 +337,9 @@ class Simulation:
         if pool.total() == 1:
             self._hold(pool.set_base(pool.base, now))
         self._push(now + figures.start_s, _READY, pool, runner)
+        if spare:
+            self._hold(pool.set_spares(pool.spares - 1, now))
+            self._tend_spares(pool, now)
         return True
 
     def _stop(self, pool: SimPool, now: float) -> None:
@@ -395,7 +391,9 @@ class Simulation:
         pool = candidate.pool
         self.policy.evicted(candidate.priority)
         pool.evicted += 1
-        if candidate.level is not Level.WARM:
+        if candidate.level is Level.SPARE:
+            self._hold(pool.give_up_spares(now))
+        elif candidate.level is not Level.WARM:
             self._rebase(pool, pool.lowered(Level.DISK), now)
         elif pool.idle:
             self._stop(pool, now)

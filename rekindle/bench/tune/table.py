@@ -76,10 +76,12 @@ def _ordered(tried: Sequence[Tried]) -> list[Tried]:
 
 def _columns(tried: Sequence[Tried], *, even: bool) -> list[_Column]:
     """Those behind the setting: their headings, and what is in them."""
+    spares = any(one.outcome.spared for one in tried)
     columns: list[_Column] = [
         ("cold", lambda out: f"{out.cold:,}"),
         ("restored", lambda out: f"{out.restored:,}"),
         ("forked", lambda out: f"{out.forked:,}"),
+        *([("spare", lambda out: f"{out.spared:,}")] if spares else []),
         ("warm", lambda out: f"{out.warm:,}"),
         ("p50", lambda out: _ms(out.p50_ms)),
         ("p95", lambda out: _ms(out.p95_ms)),

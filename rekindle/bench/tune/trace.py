@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from rekindle.controller.policies.policy import PoolSettings
 from rekindle.exception import InvalidError
-from rekindle.wire.pools import Figures, Level
+from rekindle.wire.pools import Figures, Level, template_of
 
 #: Arrivals of one stretch of time, in order: when (seconds), of which function, run for how long.
 Chunk = tuple[Sequence[float], Sequence[int], Sequence[float]]
@@ -31,6 +31,10 @@ class TracedFunction:
                     f"{self.label}: no figures of level {level.value!r}: an idle runner and a cold "
                     "start are always possible, so both must be given"
                 )
+        if Level.SPARE in self.levels and template_of(self.levels) is None:
+            raise InvalidError(
+                f"{self.label}: level 'spare' needs its template: give 'mapped' or 'booted', too"
+            )
         most, least = self.settings.max_containers, self.settings.min_containers
         if most is not None and (most < 1 or least > most):
             raise InvalidError(

@@ -32,6 +32,7 @@ gauge rekindle_dead_letters (function) Inputs that were given up and are kept.
 gauge rekindle_runners (function, state, strategy) Runners by what they do.
 gauge rekindle_runners_starting (function) Runners that are being started.
 gauge rekindle_templates (function) Live templates.
+gauge rekindle_spares (function) Forked children of templates that wait for a start.
 gauge rekindle_leases (function) Runners that are leased to clients.
 gauge rekindle_pools (function, level) Pools by the warmest level that is held.
 gauge rekindle_node_memory_bytes (node, kind) By kind; rss, pss, mapped: of templates and runners.
@@ -118,6 +119,7 @@ def _pools(made: Tables, metrics: Metrics, state: State) -> None:
         for held in agent.stats.held:
             if series := of(held.function_id):
                 made.add("rekindle_pools", 1, series.label, held.level)
+                made.add("rekindle_spares", held.spares, series.label)
 
 
 def _nodes(made: Tables, state: State) -> None:

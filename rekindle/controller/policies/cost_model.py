@@ -4,6 +4,9 @@ All in money. The price of a start is the CPU time that it takes, the memory (an
 runner holds meanwhile, and the time that the caller waits, at the price of waiting. Nothing here
 knows of pools or plans.
 
+SPARE is held with one spare here; what more of them are worth is a question of how many inputs come
+at once (bursts.py).
+
 Where nothing is known of the next input, the ladder is gone down along the lower envelope: at each
 moment the level for which holding it until now and starting now is cheapest, the ski rental rule
 for many levels. It costs at most twice what one who knew the future would pay. Where the
@@ -23,7 +26,7 @@ from dataclasses import dataclass
 
 from rekindle.controller.policies.idle_times import Segment
 from rekindle.controller.policies.policy import Prices
-from rekindle.wire.pools import Figures, Level, Rest
+from rekindle.wire.pools import Figures, Level, Rest, template_of
 
 _NOTHING = Figures(start_s=0.0)
 
@@ -39,31 +42,79 @@ class Option:
     cpu: float  # of it, for the CPU time
 
 
+@dataclass(frozen=True, slots=True)
+class SparePrice:
+    """One more spare beside a template."""
+
+    holding: float  # price of a second
+    saves: float  # at a start that takes it and would else be a fork
+
+    @property
+    def pays_from(self) -> float:
+        """Starts a second that take it, from which on it pays."""
+        return self.holding / self.saves if self.saves > 0 else math.inf
+
+
+def spare_price(levels: Mapping[Level, Figures], prices: Prices) -> SparePrice | None:
+    """What a spare costs and saves; None where there is none."""
+    spare, template = levels.get(Level.SPARE), template_of(levels)
+    if spare is None or template is None:
+        return None
+    warm = levels[Level.WARM]
+    waiting = prices.holding(warm.memory_bytes, gpus=warm.gpus) + prices.waiting_hour / 3600
+    sooner = (template.start_s - spare.start_s) * waiting
+    saves = sooner - spare.cpu_s * prices.cpu_hour / 3600
+    return SparePrice(prices.holding(spare.memory_bytes), saves)
+
+
 def options(levels: Mapping[Level, Figures], prices: Prices) -> list[Option]:
     """The levels worth a thought, warmest first: each costs less to hold than the one before.
 
     A level that costs as much to hold as another one and more to start from is left out.
     """
+    return _worth_a_thought(_all(levels, prices))
+
+
+def options_below(levels: Mapping[Level, Figures], prices: Prices) -> list[Option]:
+    """The same of what can be held below runners, whatever an idle one costs."""
+    return _worth_a_thought([one for one in _all(levels, prices) if one.level is not Level.WARM])
+
+
+def _all(levels: Mapping[Level, Figures], prices: Prices) -> list[Option]:
     shared = levels.get(Level.CACHED, _NOTHING)
     warm = levels[Level.WARM]
     runner = prices.holding(warm.memory_bytes, gpus=warm.gpus)
     found = []
     for level, figures in levels.items():
-        memory, disk = figures.memory_bytes, figures.disk_bytes
+        memory, disk, cpu_s = figures.memory_bytes, figures.disk_bytes, figures.cpu_s
+        if level is Level.SPARE:
+            if (template := template_of(levels)) is None:
+                continue
+            memory, disk = memory + template.memory_bytes, template.disk_bytes
+            cpu_s += template.cpu_s  # the next spare
         holding = prices.holding(memory, disk)
         if level is Level.WARM:
             # Its pages are those of the snapshot, where there is one.
             holding = runner + prices.holding(shared.memory_bytes, shared.disk_bytes)
         start_s = 0.0 if level is Level.WARM else figures.start_s
-        cpu = 0.0 if level is Level.WARM else figures.cpu_s * prices.cpu_hour / 3600
+        cpu = 0.0 if level is Level.WARM else cpu_s * prices.cpu_hour / 3600
         start = cpu + start_s * (runner + prices.waiting_hour / 3600)
         found.append(Option(level, start_s, holding, start, cpu))
-    found.sort(key=lambda option: (option.start, option.holding))
+    return found
+
+
+def _worth_a_thought(found: Sequence[Option]) -> list[Option]:
     kept: list[Option] = []
-    for option in found:
+    for option in sorted(found, key=lambda option: (option.start, option.holding)):
         if not kept or option.holding < kept[-1].holding:
             kept.append(option)
     return kept
+
+
+def best_base(choice: Sequence[Option], start_rate: float, target_s: float) -> Level:
+    """The level below runners that so many starts a second make cheapest; in time, if one is."""
+    in_time = [option for option in choice if option.start_s <= target_s] or choice
+    return min(in_time, key=lambda option: option.holding + start_rate * option.start).level
 
 
 def break_even_s(option: Option, runner_holding: float) -> float:

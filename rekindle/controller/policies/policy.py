@@ -8,13 +8,16 @@ made a few times a minute. Knows nothing of Redis, agents or traces.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
 
 GIB = 1024.0**3
+
+#: Spares where neither the user nor the policy says how many; see docs/tuning.md.
+SPARES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,7 @@ class PoolSettings:
     min_containers: int = 0
     max_containers: int | None = None
     buffer_containers: int = 0
+    spare_containers: int | None = None  # None: the policy decides
     scaledown_window_s: float = 60.0
 
 
@@ -57,7 +61,8 @@ class PoolView:
     now: float  # seconds on any clock that never runs backwards; the same as of arrived()
     settings: PoolSettings
     #: The levels that this function can be held at, with what was measured; WARM and NONE are
-    #: always there. Without a snapshot there is no MAPPED, CACHED or DISK.
+    #: always there. Without a snapshot there is no MAPPED, CACHED or DISK; without a template that
+    #: can be forked no SPARE.
     levels: Mapping[Level, Figures]
     busy: int = 0  # runners that have an input
     idle: int = 0
@@ -101,6 +106,14 @@ def bottom(levels: Mapping[Level, Figures]) -> Level:
     return Level.DISK if Level.DISK in levels else Level.NONE
 
 
+def usual_spares(levels: Mapping[Level, Figures]) -> int:
+    """Spares for a burst of a few, that together take no more memory than an idle runner does."""
+    spare = levels.get(Level.SPARE)
+    if spare is None:  # not measured yet
+        return SPARES
+    return min(SPARES, levels[Level.WARM].memory_bytes // max(1, spare.memory_bytes))
+
+
 def plan_of(
     view: PoolView,
     *,
@@ -109,6 +122,8 @@ def plan_of(
     base: Level | None = None,
     runners: int = 0,
     buffer: int = 0,
+    spares: int | None = None,
+    ahead: bool = True,
     patience_s: float = 0.0,
     priority: Mapping[Level, float] | None = None,
     again_s: float | None = None,
@@ -117,6 +132,8 @@ def plan_of(
     """A plan within the user's settings: never less than min, never more than max.
 
     Without ``rest``, one runner is kept for ``keep_s`` too, and then what costs no memory.
+    ``spares`` wait where ``base`` or ``rest`` say SPARE (None: the usual number). A number that the
+    user has set takes their place: they wait however quiet it is, and none is another level.
     """
     settings = view.settings
     runners = max(runners, settings.min_containers)
@@ -125,15 +142,52 @@ def plan_of(
     low = bottom(view.levels)
     if not rest:
         rest = (Rest(Level.WARM, keep_s), Rest(low)) if keep_s > 0 else (Rest(low),)
+    base = base or low
+    if settings.spare_containers is not None:
+        spares = settings.spare_containers
+        if spares:
+            base, rest, ahead = Level.SPARE, _at_least_spare(rest), True
+    elif spares is None:
+        spares = usual_spares(view.levels)
+    if settings.max_containers is not None:
+        spares = min(spares, settings.max_containers)
+    if not spares:
+        base, rest = _without_spares(base), tuple(_less(step) for step in rest)
+    elif Level.SPARE is not base and all(step.level is not Level.SPARE for step in rest):
+        spares = 0
     return PoolPlan(
         runners=runners,
         buffer=max(buffer, settings.buffer_containers),
         keep_s=keep_s,
         max_runners=settings.max_containers,
         patience_s=patience_s,
-        base=base or low,
+        base=base,
         rest=rest,
+        spares=spares,
+        ahead=ahead and spares > 0,
         priority=priority or {},
         again_s=again_s,
         why=why,
     )
+
+
+def _at_least_spare(rest: Sequence[Rest]) -> tuple[Rest, ...]:
+    """The same schedule with SPARE in the place of all that is colder."""
+    made: list[Rest] = []
+    for step in rest:
+        level = step.level if step.level is Level.WARM else Level.SPARE
+        if made and made[-1].level is level:
+            made[-1] = Rest(level, made[-1].for_s + step.for_s)
+        else:
+            made.append(Rest(level, step.for_s))
+    return tuple(made)
+
+
+def _without_spares(level: Level) -> Level:
+    """BOOTED is any live template."""
+    return Level.BOOTED if level is Level.SPARE else level
+
+
+def _less(step: Rest) -> Rest:
+    level = _without_spares(step.level)
+    return step if level is step.level else Rest(level, step.for_s)

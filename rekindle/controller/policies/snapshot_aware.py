@@ -3,16 +3,18 @@
 When a restore takes 20 ms, keeping a runner warm for a minute may be waste; when a cold start takes
 ten seconds, it may be a bargain. Which it is follows from what was measured of this function: what
 a start from each level takes and what holding each level costs (cost_model.py), and when its
-inputs come (idle_times.py). Four decisions:
+inputs come (idle_times.py). Five decisions:
 
 - **Quiet times.** While little is known, down the ladder along the lower envelope. From eight quiet
   times on, each stretch of the quiet time is held at the level that is cheapest there; then, where
   more starts than the target allows would be late, stretches are raised to a level that is in time,
   the cheapest late input first. So a timer's function is made ready just before it fires.
 - **Idle runners alongside busy ones** are kept as long as their memory costs what a start costs.
+- **At once.** So many spares wait beside a template as bursts of that many inputs are frequent
+  enough to pay for (bursts.py); until that is known, the usual number.
 - **Load.** Where a start from what lies below the runners is in time, one is started when an input
   has waited for as long as such a start takes: with short inputs a busy runner is free sooner.
-  Where it is not, spare runners are kept by Little's law: inputs in flight are Poisson distributed
+  Where it is not, more runners are kept by Little's law: inputs in flight are Poisson distributed
   around arrival rate times service time, and so many are had that late ones are rare enough.
 - **Short memory.** The value of a level is what it saves, times the rate of inputs, per byte.
 """
@@ -26,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rekindle.controller.policies import cost_model
+from rekindle.controller.policies.bursts import MOST, Bursts
 from rekindle.controller.policies.idle_times import IdleTimes
 from rekindle.controller.policies.policy import (
     Policy,
@@ -35,6 +38,7 @@ from rekindle.controller.policies.policy import (
     Sizer,
     bottom,
     plan_of,
+    usual_spares,
 )
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
@@ -43,10 +47,14 @@ from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
 _KNOWN_FROM = 8
 #: A new schedule when the quiet times have grown by this share.
 _GROWN = 0.25
+#: Levels that CACHED costs no more than while a runner maps its pages.
+_COLDER = (Level.DISK, Level.NONE)
 #: Load is averaged over this long.
 _WINDOW_S = 60.0
 #: Starts a second are averaged over this long.
 _STARTS_S = 600.0
+#: The share of inputs that a runner is started for is averaged over so many of them.
+_INPUTS = 100.0
 
 _PRICES = Prices()
 
@@ -99,6 +107,7 @@ class SnapshotAwareSizer(Sizer):
 
     policy: SnapshotAware
     gaps: IdleTimes = field(default_factory=IdleTimes)
+    bursts: Bursts = field(default_factory=Bursts)
     arrivals: int = 0
     first_arrival: float = 0.0
     last_arrival: float = 0.0
@@ -106,7 +115,9 @@ class SnapshotAwareSizer(Sizer):
     _schedule: _Schedule | None = None
     _load: float = 0.0
     _start_rate: float = 0.0
-    _seen: tuple[float, float, int] = (0.0, 0.0, 0)  # time, demand, starts at the last plan
+    _started_share: float = 1.0
+    #: Time, demand, starts and arrivals at the last plan.
+    _seen: tuple[float, float, int, int] = (0.0, 0.0, 0, 0)
     _plan: PoolPlan | None = None
     _made_of: tuple[object, ...] = ()
 
@@ -114,6 +125,7 @@ class SnapshotAwareSizer(Sizer):
         """An input has arrived; with it a quiet time may end."""
         self.arrivals += 1
         self.last_arrival = now
+        self.bursts.arrived(now)
         if self.quiet_since is not None:
             self.gaps.add(now - self.quiet_since)
             self.quiet_since = None
@@ -129,9 +141,12 @@ class SnapshotAwareSizer(Sizer):
         self._measure(view)
         schedule = self._scheduled(view)
         base = schedule.base(self._start_rate)
-        spare = self._spare(view, schedule, base)
+        if view.settings.spare_containers and Level.SPARE in view.levels:
+            base = Level.SPARE
+        more = self._more_runners(view, schedule, base)
+        spares = self._spares(view, schedule)
         patience_s = self._patience(view, schedule, base)
-        made_of = (schedule, spare, base, patience_s)
+        made_of = (schedule, more, spares, base, patience_s)
         if self._plan is not None and made_of == self._made_of:
             return self._plan
         self._made_of = made_of
@@ -140,11 +155,12 @@ class SnapshotAwareSizer(Sizer):
             keep_s=schedule.keep_s,
             rest=schedule.rest,
             base=base,
-            buffer=spare,
+            buffer=more,
+            spares=spares,
             patience_s=patience_s,
             priority=self._priorities(view, schedule, base),
             # Load falls without an event that says so.
-            again_s=_WINDOW_S / 2 if spare else None,
+            again_s=_WINDOW_S / 2 if more else None,
             why=schedule.why,
         )
         return self._plan
@@ -163,8 +179,10 @@ class SnapshotAwareSizer(Sizer):
             and self.gaps.total <= before.gaps * (1 + _GROWN)
         ):
             return before
-        policy = self.policy
-        choice = cost_model.options(view.levels, policy.prices)
+        policy, levels = self.policy, view.levels
+        if view.settings.spare_containers == 0:
+            levels = {level: f for level, f in levels.items() if level is not Level.SPARE}
+        choice = cost_model.options(levels, policy.prices)
         target_s = policy.target_ms / 1000
         if self.gaps.total < _KNOWN_FROM:
             rest = cost_model.down_the_ladder(
@@ -183,9 +201,11 @@ class SnapshotAwareSizer(Sizer):
                 longest_s=policy.longest_s,
             )
             why = f"cheapest for {self.gaps.total} quiet times and {policy.target_ms:g} ms"
-        warm = view.levels[Level.WARM]
-        below = bases(view.levels, choice, target_s)
-        start = next((o for o in choice if o.level is below[0][1]), choice[-1])
+        warm = levels[Level.WARM]
+        # A snapshot's pages are there anyway while a runner maps them.
+        first = Level.CACHED if Level.CACHED in levels else bottom(levels)
+        start = next((o for o in choice if o.level is first), choice[-1])
+        below = cost_model.options_below(levels, policy.prices)
         self._schedule = _Schedule(
             used=bool(self.arrivals),
             gaps=self.gaps.total,
@@ -197,7 +217,9 @@ class SnapshotAwareSizer(Sizer):
             keep_s=cost_model.break_even_s(
                 start, policy.prices.holding(warm.memory_bytes, gpus=warm.gpus)
             ),
-            bases=below,
+            # What is colder than these pages costs as much as they do.
+            below=[o for o in below if first is not Level.CACHED or o.level not in _COLDER],
+            spare=cost_model.spare_price(levels, policy.prices),
             why=why,
         )
         return self._schedule
@@ -214,7 +236,7 @@ class SnapshotAwareSizer(Sizer):
 
     def _measure(self, view: PoolView) -> None:
         """Inputs in flight (Little's law: arrival rate times service time) and starts a second."""
-        then, demand, starts = self._seen
+        then, demand, starts, arrivals = self._seen
         lasted = view.now - then
         if lasted <= 0:
             return
@@ -222,9 +244,27 @@ class SnapshotAwareSizer(Sizer):
         self._load += (mean - self._load) * (1 - math.exp(-lasted / _WINDOW_S))
         rate = (view.started - starts) / lasted
         self._start_rate += (rate - self._start_rate) * (1 - math.exp(-lasted / _STARTS_S))
-        self._seen = (view.now, view.demand_s, view.started)
+        fresh = self.arrivals - arrivals
+        if fresh and then:  # before the first plan lies what was told of the past
+            share = min(1.0, (view.started - starts) / fresh)
+            self._started_share += (share - self._started_share) * (1 - math.exp(-fresh / _INPUTS))
+        self._seen = (view.now, view.demand_s, view.started, self.arrivals)
 
-    def _spare(self, view: PoolView, schedule: _Schedule, base: Level) -> int:
+    def _spares(self, view: PoolView, schedule: _Schedule) -> int:
+        """The first spare is a question of the level; each further one has to pay for itself."""
+        if self.bursts.total < _KNOWN_FROM:
+            return usual_spares(view.levels)
+        if schedule.spare is None:
+            return 0
+        often = schedule.spare.pays_from
+        spares = 1
+        while (
+            spares < MOST and self.bursts.rate(spares + 1, view.now) * self._started_share >= often
+        ):
+            spares += 1
+        return spares
+
+    def _more_runners(self, view: PoolView, schedule: _Schedule, base: Level) -> int:
         """Idle runners to have alongside the busy ones, where a start would be late."""
         if view.levels[base].start_s <= schedule.target_s or self._load <= 0.0:
             return 0
@@ -253,10 +293,14 @@ class SnapshotAwareSizer(Sizer):
         low = schedule.choice[-1]
         start_s = view.levels[base].start_s
         found = {}
-        for option in schedule.choice[:-1]:
+        for option in {o.level: o for o in (*schedule.below, *schedule.choice)}.values():
+            if option is low:
+                continue
             size = view.levels[option.level].memory_bytes
             from_below = low.start
-            if option.level is Level.WARM:
+            if option.level is Level.SPARE and schedule.spare is not None:  # beside its template
+                from_below = option.start + schedule.spare.saves
+            elif option.level is Level.WARM:
                 # Beside what lies below, which stays.
                 from_below = next(
                     (o.start for o in schedule.choice if o.start_s >= start_s), low.start
@@ -278,38 +322,15 @@ class _Schedule:
     target_s: float
     #: For how long an idle runner alongside busy ones pays.
     keep_s: float
-    #: What is held below runners, from so many starts a second on.
-    bases: Sequence[tuple[float, Level]]
+    #: What can be held below runners.
+    below: Sequence[cost_model.Option]
+    #: Of one more spare beside a template; None where there is none.
+    spare: cost_model.SparePrice | None
     why: str
 
     def base(self, start_rate: float) -> Level:
-        """What to hold below runners: the warmest level that so many starts a second pay for."""
-        found = self.bases[0][1]
-        for rate, level in self.bases:
-            if start_rate >= rate:
-                found = level
-        return found
-
-
-def bases(
-    levels: Mapping[Level, Figures], choice: Sequence[cost_model.Option], target_s: float
-) -> list[tuple[float, Level]]:
-    """From how many starts a second on each level below runners pays, coldest first.
-
-    A snapshot's pages are there anyway while a runner maps them, so CACHED costs nothing more.
-    """
-    first = Level.CACHED if Level.CACHED in levels else bottom(levels)
-    found = [(0.0, first)]
-    here = next((option for option in choice if option.level is first), None)
-    if here is None:
-        return found
-    for option in reversed(choice):
-        if option.level is not Level.WARM and option.start < here.start:
-            in_time = here.start_s > target_s >= option.start_s
-            dearer = option.holding - here.holding
-            rate = 0.0 if in_time else dearer / (here.start - option.start)
-            found.append((rate, option.level))
-    return found
+        """What to hold below runners at so many starts a second."""
+        return cost_model.best_base(self.below, start_rate, self.target_s)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,7 +1,8 @@
 """``declared`` and ``fixed``: an idle runner is kept for a window, whatever happens.
 
 ``declared`` is the default: what the function's decorator says, and nothing else. A template that a
-start has made stays after the window: who has set nothing gets no slower start than it promises.
+start has made stays after the window, and its spares with it: who has set nothing gets no slower
+start than it promises.
 ``fixed`` is what most platforms do, and the yardstick for the others.
 """
 
@@ -16,6 +17,7 @@ from rekindle.controller.policies.policy import (
     Sizer,
     bottom,
     plan_of,
+    usual_spares,
 )
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level, PoolPlan, Rest
@@ -26,16 +28,16 @@ class Declared(Policy):
     """It has no parameters: the function's own settings are."""
 
     def sizer(self) -> WindowSizer:
-        """The part for one more pool. BOOTED is any live template, a mapped one where possible."""
-        return WindowSizer(None, Level.BOOTED, make_ready=True)
+        """The part for one more pool."""
+        return WindowSizer(None, Level.SPARE, ahead=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed(Policy):
     """``keep_s`` takes the place of every function's own ``scaledown_window``.
 
-    ``rest`` is the level that a pool rests at afterwards, for ever: disk, cached, mapped, booted
-    or none; by default the warmest that holds no memory.
+    ``rest`` is the level that a pool rests at afterwards, for ever: disk, cached, mapped, booted,
+    spare or none; by default the warmest that holds no memory.
     """
 
     keep_s: float | None = None
@@ -59,23 +61,27 @@ class WindowSizer(Sizer):
 
     keep_s: float | None
     rest: Level | None
-    make_ready: bool = False  # rest there even where nothing was held at that level yet
-    _last: tuple[PoolSettings, PoolPlan] | None = field(default=None)
+    #: Otherwise templates are kept and not made, and so also where none was held yet.
+    ahead: bool = True
+    _last: tuple[PoolSettings, int, PoolPlan] | None = field(default=None)
 
     def plan(self, view: PoolView) -> PoolPlan:
         """The window; short of memory, what has been idle longest goes first."""
         keep_s = view.settings.scaledown_window_s if self.keep_s is None else self.keep_s
-        if self._last is not None and self._last[0] == view.settings:
-            return self._last[1]
+        spares = usual_spares(view.levels)
+        if self._last is not None and self._last[:2] == (view.settings, spares):
+            return self._last[2]
         rest = bottom(view.levels)
-        if self.rest is not None and (self.make_ready or self.rest in view.levels):
+        if self.rest is not None and (not self.ahead or self.rest in view.levels):
             rest = self.rest
         plan = plan_of(
             view,
             keep_s=keep_s,
             base=rest,
+            spares=spares,
+            ahead=self.ahead,
             rest=(Rest(Level.WARM, keep_s), Rest(rest)),
             why=f"idle runners are kept for {keep_s:g} s",
         )
-        self._last = (view.settings, plan)
+        self._last = (view.settings, spares, plan)
         return plan

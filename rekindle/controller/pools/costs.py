@@ -19,7 +19,7 @@ from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.exception import ServiceError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
-from rekindle.wire.pools import Figures, Level
+from rekindle.wire.pools import Figures, Level, template_of
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ _MB = 1_000_000
 #: Until the function's own were measured: what bench/restore.py found for small models.
 FORK_S, RESTORE_S, COLD_S = 0.008, 0.016, 1.0
 RUNNER_BYTES, TEMPLATE_BYTES = 30 * _MB, 60 * _MB
+SPARE_S, SPARE_BYTES = 0.003, 3 * _MB
 #: Reading a working set from disk while it is restored.
 DISK_S_PER_BYTE = 1e-9
 #: Newest starts of each kind.
@@ -37,11 +38,12 @@ _FLUSH_S = 10.0
 _TTL_S = 30 * 24 * 3600
 
 #: How a start came to be: a strategy, or a restore whose pages were read from disk.
-KINDS = ("fork", "restore", "restore_disk", "cold")
+KINDS = ("spare", "fork", "restore", "restore_disk", "cold")
 #: What is reported in the list of held pools, and kept.
 SIZES = (
     "runner_bytes",
     "runner_pss_bytes",
+    "spare_bytes",
     "booted_bytes",
     "template_bytes",
     "template_private_bytes",
@@ -109,6 +111,14 @@ class Costs:
         return known
 
     def _made(self, snapshots: bool) -> dict[Level, Figures]:
+        made = self._without_spares(snapshots)
+        if template_of(made) is not None:
+            spare_s = self.quantile_s("spare", 0.5) or SPARE_S
+            spare = self.sizes.get("spare_bytes", SPARE_BYTES)
+            made[Level.SPARE] = Figures(start_s=spare_s, memory_bytes=spare, cpu_s=spare_s)
+        return made
+
+    def _without_spares(self, snapshots: bool) -> dict[Level, Figures]:
         sizes = self.sizes
         runner = sizes.get("runner_bytes", RUNNER_BYTES)
         template = sizes.get("booted_bytes", TEMPLATE_BYTES)

@@ -30,13 +30,17 @@ class PlanPublisher:
             agent = self._state.agents[agent_id]
             if not pool.digest:
                 _limit(pool.function, agent_id, share)
-            own = dataclasses.replace(plan, runners=share.runners, max_runners=share.most)
+            spares = plan.spares if share.most is None else min(plan.spares, share.most)
+            own = dataclasses.replace(
+                plan, runners=share.runners, max_runners=share.most, spares=spares
+            )
             if agent.outbox is None or pool.sent.get(agent_id) == (own, unused):
                 continue
             pool.sent[agent_id] = own, unused
             _order(agent, pool, own, every=not pool.digest)
             if unused:
-                _order(agent, pool, dataclasses.replace(own, runners=0, buffer=0), every=False)
+                idle = dataclasses.replace(own, runners=0, buffer=0, spares=0, ahead=False)
+                _order(agent, pool, idle, every=False)
 
     def over_share(self, pool: PoolState) -> bool:
         """Whether some agent has more runners than its share, so that others wait for theirs."""

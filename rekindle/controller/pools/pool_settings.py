@@ -25,6 +25,8 @@ from rekindle.wire.spec import FunctionSpec
 EVERY = "*"
 #: What the SDK accepts, too.
 WINDOW_S = (2.0, 3600.0)
+#: In place of a number of spares.
+POLICY_DECIDES = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ class Changes:
     min_containers: int | None = None
     max_containers: int | None = None  # 0: no limit
     buffer_containers: int | None = None
+    spare_containers: int | None = None  # -1: the policy decides
     scaledown_window_s: float | None = None
     policy: str | None = None
     policy_options: Mapping[str, Any] | None = None
@@ -69,6 +72,7 @@ class EffectiveSettings:
             min_containers=self.settings.min_containers,
             max_containers=self.settings.max_containers,
             buffer_containers=self.settings.buffer_containers,
+            spare_containers=self.settings.spare_containers,
             scaledown_window=self.settings.scaledown_window_s,
             policy=self.policy,
             policy_options=option_messages(self.options),
@@ -85,6 +89,8 @@ def resolve(
     policy, options = given.pop("policy", default_policy), given.pop("policy_options", {})
     if "max_containers" in given:
         given["max_containers"] = given["max_containers"] or None
+    if given.get("spare_containers") == POLICY_DECIDES:
+        given["spare_containers"] = None
     declared = {f.name: getattr(spec, f.name) for f in dataclasses.fields(PoolSettings)}
     return EffectiveSettings(PoolSettings(**{**declared, **given}), policy, options, changed)
 
@@ -92,11 +98,12 @@ def resolve(
 def changes_of(asked: pb.PoolChanges) -> Changes:
     """What a request sets. Raises InvalidError, naming the value and what is allowed."""
     given: dict[str, Any] = {}
-    for name in ("min_containers", "max_containers", "buffer_containers"):
+    for name in ("min_containers", "max_containers", "buffer_containers", "spare_containers"):
         if asked.HasField(name):
             value = getattr(asked, name)
-            if value < 0:
-                raise InvalidError(f"{name}={value} must be 0 or more")
+            least = POLICY_DECIDES if name == "spare_containers" else 0
+            if value < least:
+                raise InvalidError(f"{name}={value} must be {least} or more")
             given[name] = value
     if asked.HasField("scaledown_window_s"):
         seconds = asked.scaledown_window_s

@@ -66,6 +66,7 @@ async def _run(settings: AgentSettings) -> int:
         asyncio.create_task(link.run(node)),
         asyncio.create_task(node.reconcile_forever()),
         asyncio.create_task(node.keep_budget_forever()),
+        asyncio.create_task(node.keep_spares_forever()),
         asyncio.create_task(upkeep.verify_forever(node.inventory)),
         asyncio.create_task(context.warm_feature_cache()),
     ]

@@ -43,6 +43,9 @@ async def prepare(pool: Pool, leases: Leases, strategy: Strategy, timeout_s: flo
             await _ensure_snapshot(pool)
         elif strategy is Strategy.FORK:
             await _ensure_template(pool)
+        elif strategy is Strategy.SPARE:
+            await _ensure_template(pool)
+            await _ensure_spare(pool)
 
 
 async def _ensure_idle(pool: Pool, leases: Leases) -> None:
@@ -75,3 +78,15 @@ async def _ensure_template(pool: Pool) -> None:
         await starter.restore_template()
     else:
         await starter.boot_template()
+
+
+async def _ensure_spare(pool: Pool) -> None:
+    """One that waits, whatever the plan says; the next ones are the plan's."""
+    template = pool.revision.live_template()
+    if template is None:
+        raise StrategyUnavailableError(f"spare: {pool.revision.why_no_spare()}")
+    if not template.spares.waiting:
+        template.spares.add(template.spares.missing(1))
+        await template.spares.ready()
+    if not template.spares.waiting:
+        raise StrategyUnavailableError("spare: it ended before it could wait; see the agent's log")

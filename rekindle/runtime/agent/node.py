@@ -30,6 +30,7 @@ from rekindle.runtime.agent.scheduling import upkeep
 from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
 from rekindle.runtime.agent.scheduling.scheduler import Scheduler
+from rekindle.runtime.agent.scheduling.spare_keeper import SpareKeeper
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
@@ -66,6 +67,7 @@ class Node:
         self.leases = Leases(self._pool, settings.instance_dir)
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
+        self.spare_keeper = SpareKeeper(self.inventory, self.budget, context.activity)
         self.scheduler = Scheduler(self.inventory, self.leases, self.budget, settings)
         self._tasks = BackgroundTasks()
 
@@ -312,7 +314,12 @@ class Node:
             await asyncio.sleep(RECONCILE_S)
             self.scheduler.reconcile_all()
             self.idle_levels.reconcile(self.inventory.pools.values())
+            self.context.activity.changed.set()  # plans, levels and memory change, too
             upkeep.let_templates_go(self.inventory, self.context.settings)
+
+    async def keep_spares_forever(self) -> None:
+        """Have as many spares wait as plans ask for; until cancelled."""
+        await self.spare_keeper.keep_forever()
 
     async def keep_budget_forever(self) -> None:
         """Measure what is held, and give up what is over the memory budget; until cancelled."""

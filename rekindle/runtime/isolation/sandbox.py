@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rekindle.exception import Error, InternalFailure, IsolationError, StartError
+from rekindle.linux import processes
 
 _MAX_MESSAGE_BYTES = 1 << 18
 
@@ -340,7 +341,7 @@ class Spawner:
             if future is None:
                 return
             if message["event"] == "spawned":
-                _settle(future, (message["pid"], _pid_here(fds[0])))
+                _settle(future, (message["pid"], processes.pid_of(fds[0])))
             else:
                 _settle(future, StartError(f"no new namespaces: {message['reason']}"))
 
@@ -353,12 +354,3 @@ class Spawner:
             sandbox.ended(-signal.SIGKILL)
         self._sandboxes.clear()
         _settle(self.gone, None)
-
-
-def _pid_here(pidfd: int) -> int:
-    """A process's number in our own PID namespace; -1 when it has gone."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as info:
-        for line in info:
-            if line.startswith("Pid:"):
-                return int(line.split()[1])
-    raise InternalFailure("this kernel reports no process id of a pidfd")

@@ -7,6 +7,7 @@ Boots as a template or straight as a runner, as the agent says. Whatever it is a
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import sys
 
@@ -15,7 +16,13 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 _STARTED_NS = now_ns()
 
 from rekindle.execution import context  # noqa: E402
-from rekindle.forkserver import interrupts, park, process_state, sockets  # noqa: E402 - after the time stamp
+from rekindle.forkserver import (  # noqa: E402 - after the time stamp
+    forking,
+    interrupts,
+    park,
+    process_state,
+    sockets,
+)
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.linux import capabilities  # noqa: E402
@@ -43,9 +50,12 @@ def main() -> int:
     if service is None:
         return 1
     template = Template(channel, orders["socket"])
+    user_threads = boot["user_threads"]
     if boot["park"]:
+        template.renew = functools.partial(serve.renew, user_threads)
         service.drop_loop()
         sockets.untrack()
+        forking.stop_tracking()
         repeating = unique.prepare()
         if os.geteuid() != 0:
             capabilities.take_up()  # no user code runs here any more
@@ -54,6 +64,7 @@ def main() -> int:
         found, template.things = park_inspection(own, given)
         found.fork_unsafe += repeating
         found.dump_unsafe += repeating
+        template.forker.alone = not found.threads
         channel.send(
             {
                 "op": "parked",
@@ -66,7 +77,7 @@ def main() -> int:
         channel.send({"op": "loaded", "marks": marks})
     del marks
     become = template.serve()
-    return serve.run(service, become, boot["user_threads"])
+    return serve.run(service, become, user_threads)
 
 
 def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) -> Service | None:
@@ -74,6 +85,7 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
     try:
         if boot["park"]:
             sockets.track()
+            forking.track_handlers()
             program.note_reads(boot["roots"])
             unique.track()
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])

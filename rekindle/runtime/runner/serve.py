@@ -20,6 +20,25 @@ from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, now_ns
 
 
+_renewed = False
+_failure: BaseException | None = None
+
+
+def renew(user_threads: dict[str, str] | None) -> None:
+    """In a forked child, before it knows its start: be unique again. Raises nothing: a step that
+    fails fails the start."""
+    global _renewed, _failure
+    _renewed = True
+    try:
+        if os.geteuid() != 0:
+            capabilities.drop()
+        unique.make_unique()
+        if user_threads is not None:
+            thread_pools.lift(user_threads)
+    except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+        _failure = error
+
+
 def run(service: Service, become: Become, user_threads: dict[str, str] | None) -> int:
     """Serve until asked to stop; returns the exit status.
 
@@ -33,14 +52,14 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         page = RunnerPage.attach(page_fd)
         if output:
             park.take_output(output[0], output[1])
-        if os.geteuid() != 0:
-            capabilities.drop()
         os.environ.update(order["env"])
         if "TZ" in order["env"]:
             time.tzset()  # the C library reads it once
-        unique.make_unique()
-        if user_threads is not None:
-            thread_pools.lift(user_threads)
+        if not _renewed:
+            renew(user_threads)
+        if _failure is not None:
+            raise _failure
+        unique.run_on_restore()
         marks.append((Phase.RESEED.value, now_ns()))
         if service.enter:
             service.run_hooks(service.enter)

@@ -54,7 +54,7 @@ def test_levels_are_read_from_json_and_from_a_file(tmp_path: Path) -> None:
     ("raw", "problem"),
     [
         ([], "expected an object of levels"),
-        ({"lukewarm": {}}, "no level 'lukewarm'; there are warm, booted"),
+        ({"lukewarm": {}}, "no level 'lukewarm'; there are warm, spare"),
         ({"warm": 3}, "level 'warm' is an object"),
         ({"warm": {"start": 3}}, "no field 'start'; there are start_ms"),
         ({"warm": {"start_ms": "3"}}, "start_ms is '3', not a number"),

@@ -57,6 +57,7 @@ def small_traces(draw: st.DrawFn) -> Arrivals:
                     min_containers=least,
                     max_containers=most,
                     buffer_containers=draw(st.integers(0, 2)),
+                    spare_containers=draw(st.none() | st.integers(0, 4)),
                     scaledown_window_s=draw(st.sampled_from([0.0, 2.0, 60.0])),
                 ),
             )
@@ -91,7 +92,9 @@ def test_every_arrival_is_started_once_within_max_and_within_memory(
         assert all(wait > 0 for wait in pool.waits)
     assert simulation.peak_used <= node.memory_bytes
     held = sum(
-        pool.runner_bytes * (len(pool.idle) + pool.starting) + pool.base_bytes
+        pool.runner_bytes * (len(pool.idle) + pool.starting)
+        + pool.base_bytes
+        + pool.spares * pool.spare_bytes
         for pool in simulation.pools
     )
     assert simulation.used == pytest.approx(held)

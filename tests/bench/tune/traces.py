@@ -10,6 +10,7 @@ MIB = 1024 * 1024
 
 SNAPSHOT: Mapping[Level, Figures] = {
     Level.WARM: Figures(start_s=0.0, memory_bytes=50 * MIB),
+    Level.SPARE: Figures(start_s=0.003, memory_bytes=4 * MIB, cpu_s=0.003),
     Level.MAPPED: Figures(start_s=0.008, memory_bytes=350 * MIB, cpu_s=0.01),
     Level.CACHED: Figures(start_s=0.02, memory_bytes=300 * MIB, cpu_s=0.02),
     Level.DISK: Figures(start_s=0.3, disk_bytes=300 * MIB, cpu_s=0.02),

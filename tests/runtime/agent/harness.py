@@ -307,11 +307,12 @@ async def running_node(home: Path, **settings: Any) -> AsyncIterator[Harness]:
     uplink = RecordingUplink()
     node = Node(context, uplink)
     node.listen()
-    tending = asyncio.create_task(node.reconcile_forever())
+    tending = asyncio.gather(node.reconcile_forever(), node.keep_spares_forever())
     try:
         yield Harness(node, uplink, home)
     finally:
         tending.cancel()
+        await asyncio.gather(tending, return_exceptions=True)
         await node.close()
         await context.close()
 

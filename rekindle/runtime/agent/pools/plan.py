@@ -25,6 +25,8 @@ class Idler(Protocol):
 
 IdlerT = TypeVar("IdlerT", bound=Idler)
 
+#: Spares while no plan has been sent and the function does not say: a burst of a few.
+SPARES = 2
 #: In place of the digest of an instance's parameters.
 EVERY = "*"
 
@@ -32,16 +34,21 @@ EVERY = "*"
 def declared_plan(spec: FunctionSpec) -> PoolPlan:
     """What a function's decorator asks for, and no policy: the window, and a template once there.
 
-    BOOTED is kept and never made in advance (idle_levels.py): a template stays from its first
-    start on.
+    Its template is kept and never made in advance (idle_levels.py): it stays from its first start
+    on, and its spares with it.
     """
+    spares = SPARES if spec.spare_containers is None else spec.spare_containers
     return PoolPlan(
         runners=spec.min_containers,
         buffer=spec.buffer_containers,
         keep_s=spec.scaledown_window_s,
         max_runners=spec.max_containers,
-        base=Level.BOOTED,
-        rest=(Rest(Level.WARM, spec.scaledown_window_s), Rest(Level.BOOTED)),
+        base=Level.SPARE if spares else Level.BOOTED,
+        spares=spares,
+        rest=(
+            Rest(Level.WARM, spec.scaledown_window_s),
+            Rest(Level.SPARE if spares else Level.BOOTED),
+        ),
         why=f"idle runners are kept for {spec.scaledown_window_s:g} s",
     )
 
@@ -60,6 +67,8 @@ class Sizing:
     used: bool = False
     #: An idle runner went for lack of memory: none is started in advance until an input comes.
     given_up: bool = False
+    #: Its spares went for lack of memory: none is forked until an input comes.
+    spares_given_up: bool = False
     _works: bool = False
     _worked_at: float = 0.0
 
@@ -72,7 +81,7 @@ class Sizing:
         if works or self._works:
             self._worked_at = time.monotonic()
         if works or lent:
-            self.used, self.given_up = True, False
+            self.used, self.given_up, self.spares_given_up = True, False, False
         elif self.active:
             self.quiet_since = self._worked_at
         self._works, self.active = works, works or lent

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from rekindle.wire.frames import (
+    MAX_FDS,
     MAX_HEADER_BYTES,
     FrameError,
     Header,
@@ -26,63 +28,111 @@ _UCRED = struct.Struct("3i")
 _PREFIX_BYTES = 12
 #: Where bytes arrive, of any channel: they are taken out before the next ones come.
 _ARRIVAL = memoryview(bytearray(1 << 18))
+#: Room for the descriptors of one frame.
+_FDS_BYTES = socket.CMSG_SPACE(MAX_FDS * 4)
 
 
-class Channel(asyncio.BufferedProtocol):
-    """One connection. Frames go to ``receive``, or to whoever has subscribed."""
+def _pid_of_peer(sock: socket.socket) -> int:
+    made: tuple[int, int, int] = _UCRED.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    )
+    return made[0]
 
-    def __init__(self, sock: socket.socket) -> None:
+
+class Channel:
+    """One connection. Frames go to ``receive``, or to whoever has subscribed.
+
+    On the loop's own readers and writers: a transport of asyncio costs more than the rest of what
+    the agent does for a start.
+    """
+
+    def __init__(self, sock: socket.socket, pid: int | None = None) -> None:
+        sock.setblocking(False)
         self._sock = sock
-        #: The process as this agent sees it, from the kernel.
-        self.pid: int = _UCRED.unpack(
-            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        )[0]
-        self._transport: asyncio.Transport | None = None
+        #: The process as this agent sees it; from the kernel, where it made the connection itself.
+        self.pid: int = _pid_of_peer(sock) if pid is None else pid
+        #: Descriptors that came with frames, in their order, where they are asked for.
+        self.fds: deque[int] = deque()
+        self._takes_fds = False
+        self._loop = asyncio.get_running_loop()
+        self._open = self._ended = False
+        self._outgoing = bytearray()
         self._incoming = bytearray()
         self._needed = _PREFIX_BYTES
         self._arrived: deque[tuple[Header, bytes]] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._on_frame: Callable[[Header, bytes], None] | None = None
         self._on_end: Callable[[], None] | None = None
-        self._ended = False
 
-    async def open(self, first: Header | None = None, fds: Sequence[int] = ()) -> None:
-        """Send ``first`` with descriptors, then go on as a stream."""
+    def open(
+        self, first: Header | None = None, fds: Sequence[int] = (), *, takes_fds: bool = False
+    ) -> None:
+        """Send ``first`` with descriptors, and take in what comes from now on. Raises OSError."""
         if first is not None:
             send_with_fds(self._sock, first, fds)
-        transport, _self = await asyncio.get_running_loop().create_unix_connection(
-            lambda: self, sock=self._sock
-        )
-        self._transport = transport
+        self._takes_fds = takes_fds
+        self._open = True
+        self._loop.add_reader(self._sock, self._readable)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes in what comes."""
+        return self._open
 
     # ---- to the process
 
     def send(self, header: Header, body: bytes | Sequence[bytes] = b"") -> None:
         """Queue one frame; a body may be given in pieces. Raises FrameError when the process is
         known to be gone."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if not self._open:
             raise FrameError("the process closed the connection")
         if isinstance(body, bytes):
             head = pack_frame(header, len(body))
             if len(body) > 1 << 16:
-                transport.write(head)
-                transport.write(body)
+                self._write(head)
+                self._write(body)
             else:
-                transport.write(head + body)
+                self._write(head + body)
             return
-        pieces = [pack_frame(header, sum(map(len, body))), *body]
-        transport.write(b"".join(pieces))
+        self._write(b"".join([pack_frame(header, sum(map(len, body))), *body]))
+
+    def _write(self, data: bytes) -> None:
+        sent = 0
+        if not self._outgoing:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._loop.call_soon(self._end)  # what it said before is still to be read
+                return
+        if sent < len(data):
+            if not self._outgoing:
+                self._loop.add_writer(self._sock, self._writable)
+            self._outgoing += memoryview(data)[sent:]
+
+    def _writable(self) -> None:
+        try:
+            sent = self._sock.send(self._outgoing)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end()
+            return
+        del self._outgoing[:sent]
+        if not self._outgoing:
+            self._loop.remove_writer(self._sock)
+            if not self._open:
+                self._sock.close()
 
     def send_with_fds(self, header: Header, fds: Sequence[int]) -> None:
         """Send a small frame with descriptors on an open channel.
 
         Raises FrameError when the process is gone, or has not read what was sent before.
         """
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if not self._open:
             raise FrameError("the process closed the connection")
-        if transport.get_write_buffer_size():
+        if self._outgoing:
             raise FrameError("the process does not read what it is sent")
         try:
             send_with_fds(self._sock, header, fds)
@@ -90,11 +140,15 @@ class Channel(asyncio.BufferedProtocol):
             raise FrameError(f"the process closed the connection: {error}") from error
 
     def close(self) -> None:
-        """Close; the process reads the end of its stream."""
+        """Close; the process reads the end of its stream, after what was sent."""
         self._on_frame = self._on_end = None
-        if self._transport is not None:
-            self._transport.close()
-        else:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._sock)
+            self._wake()
+        while self.fds:
+            os.close(self.fds.popleft())
+        if not self._outgoing:
             self._sock.close()
 
     # ---- from the process
@@ -102,9 +156,7 @@ class Channel(asyncio.BufferedProtocol):
     async def receive(self) -> tuple[Header, bytes]:
         """The next frame. Raises FrameError at the end."""
         while not self._arrived:
-            if self._transport is None:
-                raise FrameError("the channel is not open")
-            if self._ended or self._transport.is_closing():
+            if not self._open:
                 raise FrameError("the process closed the connection")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -120,24 +172,49 @@ class Channel(asyncio.BufferedProtocol):
         if self._ended:
             asyncio.get_running_loop().call_soon(self._report_end)
 
+    def unsubscribe(self) -> None:
+        """Keep what comes for ``receive`` again."""
+        self._on_frame = self._on_end = None
+
     def drain(self) -> None:
         """Take in, now, what the process has sent; for one that is being ended."""
         if self._ended or self._sock.fileno() < 0:
             return
         try:
-            while count := self._sock.recv_into(_ARRIVAL):
-                self.buffer_updated(count)
+            while count := self._receive():
+                self._take(count)
         except OSError:
             return  # nothing is there, or nothing more will come
 
-    # ---- asyncio.BufferedProtocol
+    # ---- what arrives
 
-    def get_buffer(self, _sizehint: int) -> memoryview:
-        return _ARRIVAL
+    def _readable(self) -> None:
+        try:
+            count = self._receive()
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        if count:
+            self._take(count)
+        else:
+            self._end()
 
-    def buffer_updated(self, nbytes: int) -> None:
+    def _receive(self) -> int:
+        """What is there, into the arrival; how many bytes. Raises OSError."""
+        if not self._takes_fds:
+            return self._sock.recv_into(_ARRIVAL)
+        count, ancillary, _flags, _address = self._sock.recvmsg_into(
+            [_ARRIVAL], _FDS_BYTES, socket.MSG_CMSG_CLOEXEC
+        )
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self.fds.extend(memoryview(data).cast("i"))
+        return count
+
+    def _take(self, count: int) -> None:
         incoming = self._incoming
-        incoming += _ARRIVAL[:nbytes]
+        incoming += _ARRIVAL[:count]
         while len(incoming) >= self._needed:
             header_bytes, body_bytes = frame_prefix(incoming)
             if header_bytes > MAX_HEADER_BYTES:
@@ -166,13 +243,22 @@ class Channel(asyncio.BufferedProtocol):
     def _out_of_step(self, reason: str) -> None:
         log.error("out of step", extra=kv(pid=self.pid, reason=reason))
         self._incoming.clear()
-        if self._transport is not None:
-            self._transport.abort()
+        self._end(read=False)
 
-    def connection_lost(self, _error: Exception | None) -> None:
-        # A failed write drops what was not read yet.
-        self.drain()
+    def _end(self, *, read: bool = True) -> None:
+        if not self._open:
+            return
+        self._open = False
+        if read:
+            self.drain()  # a write failed, and something was not read yet
+        if self._ended or self._sock.fileno() < 0:
+            return  # closed by who took that in
         self._ended = True
+        self._loop.remove_reader(self._sock)
+        if self._outgoing:
+            self._outgoing.clear()
+            self._loop.remove_writer(self._sock)
+        self._sock.close()
         self._wake()
         self._report_end()
 

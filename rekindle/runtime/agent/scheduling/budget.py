@@ -1,13 +1,15 @@
 """A node's memory is a budget: what goes first when it is short, and why.
 
 Runners that have an input, and those that a plan keeps in any case, never go. All else goes by the
-plans' priorities, lowest first; among equals what has been idle longest, and of one function its
+plans' priorities, lowest first, but spares before all else: the next start is a fork
+without them. Among equals what has been idle longest, and of one function its
 idle runners before its template before its snapshot's pages in the page cache.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 
 #: Whatever the budget says: with less of the machine's memory available, things go.
 LEAST_AVAILABLE = 0.05
+#: What a spare takes of its own, where none was measured yet.
+_SPARE_BYTES = 4 << 20
 _REMEMBERED = 64
 
 
@@ -117,6 +121,20 @@ class Budget:
         self._since += more
         return True
 
+    def spares_that_fit(self, revision: Revision, missing: int) -> int:
+        """How many of the spares that are missing may be forked; nothing goes for them."""
+        template = revision.template
+        share = self.memory.spare_share(template) if template is not None else None
+        each = max(1, share.private if share is not None else _SPARE_BYTES)
+        machine = psutil.virtual_memory()
+        left = min(
+            self.limit_bytes - self.held(),
+            int(machine.available) - int(LEAST_AVAILABLE * machine.total),
+        )
+        fit = max(0, min(missing, left // each))
+        self._since += fit * each
+        return fit
+
     def _give_up(self, candidate: Candidate, reason: str) -> bool:
         revision = candidate.revision
         if candidate.runner is not None:
@@ -124,6 +142,12 @@ class Budget:
             if not candidate.pool.stop_runner(candidate.runner):
                 return False
             candidate.pool.sizing.given_up = True
+        elif candidate.level is Level.SPARE:
+            if revision.template is not None:
+                revision.template.spares.keep(0)
+            for pool in self.inventory.pools.values():
+                if pool.revision is revision:
+                    pool.sizing.spares_given_up = True
         elif candidate.level is Level.CACHED:
             snapshot = revision.tracker.snapshot
             if snapshot is None:
@@ -163,6 +187,7 @@ def candidates(inventory: Inventory, memory: Memory) -> list[Candidate]:
         found += _idle_runners(pool, memory)
     for revision in inventory.revisions.values():
         found += _below_runners(revision, by_revision[id(revision)], memory)
+        found += _spares(revision, by_revision[id(revision)], memory)
     found.sort(key=lambda candidate: candidate[:3])
     return found
 
@@ -184,6 +209,17 @@ def _idle_runners(pool: Pool, memory: Memory) -> list[Candidate]:
         )
         for runner in idle[:spare]
     ]
+
+
+def _spares(revision: Revision, pools: list[Pool], memory: Memory) -> list[Candidate]:
+    """All that wait of one template; before everything else."""
+    template = revision.template
+    if template is None or not (waiting := template.spares.waiting):
+        return []
+    frees = sum(share.private for one in waiting if (share := memory.share(one.name)))
+    pool = pools[0] if pools else None
+    since = template.last_used
+    return [Candidate(-math.inf, since, 0, max(1, frees), Level.SPARE, pool, revision)]
 
 
 def _below_runners(revision: Revision, pools: list[Pool], memory: Memory) -> list[Candidate]:
@@ -263,6 +299,13 @@ def report_pools(inventory: Inventory, memory: Memory) -> list[pb.HeldPool]:
         if runner is not None:
             one.runner_bytes, one.runner_pss_bytes = runner.private, runner.pss
         if template is not None and live(revision):
+            one.spares = len(template.spares.waiting)
+            if one.spares:
+                level = Level.SPARE
+                one.below = level.value
+                one.level = (Level.WARM if pool.runners else level).value
+            if (spare := memory.spare_share(template)) is not None:
+                one.spare_bytes = spare.private
             share = memory.template_share(template)
             if share.pss and template.mapped:
                 one.template_bytes, one.template_private_bytes = share.pss, share.private

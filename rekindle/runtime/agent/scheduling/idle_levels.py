@@ -2,7 +2,8 @@
 
 Each pool's plan asks for a level; pools of one revision share what is held, so the warmest asked
 for counts. A level that cannot be had means the best one below it. BOOTED is kept while it is
-asked for, but made by a start alone; MAPPED and CACHED are made ready in advance.
+asked for, but made by a start alone; MAPPED and CACHED are made ready in advance, SPARE where the
+plan says so (what waits next to its template is the spare keeper's).
 """
 
 from __future__ import annotations
@@ -23,8 +24,16 @@ from rekindle.wire.pools import Level
 
 log = logging.getLogger(__name__)
 
-ORDER = (Level.WARM, Level.BOOTED, Level.MAPPED, Level.CACHED, Level.DISK, Level.NONE)
-TEMPLATES = (Level.BOOTED, Level.MAPPED)
+ORDER = (
+    Level.WARM,
+    Level.SPARE,
+    Level.BOOTED,
+    Level.MAPPED,
+    Level.CACHED,
+    Level.DISK,
+    Level.NONE,
+)
+TEMPLATES = (Level.SPARE, Level.BOOTED, Level.MAPPED)
 #: A snapshot that is to be in the page cache is looked at again this often.
 LOOK_AGAIN_S = 60.0
 #: A template that could not be made in advance is not tried again before this.
@@ -73,7 +82,8 @@ class IdleLevels:
         if wanted is not held.asked:
             held.asked, held.cached_at = wanted, -1e9
         if wanted in TEMPLATES:
-            if wanted is Level.MAPPED and not held.given_up:
+            ahead = wanted is Level.MAPPED or any(pool.sizing.plan.ahead for pool in pools)
+            if ahead and not held.given_up:
                 self._restore_ahead(held, pools)
             return
         if may_drop_template(revision):

@@ -79,6 +79,11 @@ class Memory:
         """Of a template; zeros where it was not measured yet."""
         return self.share(template.id) or Share()
 
+    def spare_share(self, template: LiveTemplate) -> Share | None:
+        """Of the largest of its spares that was measured while it waited; None where none was."""
+        known = [share for one in template.spares.waiting if (share := self.share(one.name))]
+        return max(known, key=lambda share: share.private, default=None)
+
     def total(self) -> Share:
         """Of all processes."""
         return Share(*map(sum, zip(*(one.share for one in self.readings.values()), strict=True)))
@@ -108,6 +113,7 @@ class Memory:
             template, snapshot = revision.template, revision.tracker.snapshot
             if template is not None and live(revision):
                 there[template.id] = (template.channel.pid, 0)
+                there.update((one.name, (one.channel.pid, 0)) for one in template.spares.waiting)
             if snapshot is not None:
                 snapshots[snapshot.key] = snapshot.images
                 if live(revision) or id(revision) in in_use:

@@ -126,7 +126,7 @@ async def _load(
     *,
     park: bool,
 ) -> Booted:
-    await channel.open()
+    channel.open(takes_fds=park)
     channel.send(
         {
             "op": "boot",

@@ -20,6 +20,7 @@ from rekindle.exception import (
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
+from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.revision import Revision
@@ -56,17 +57,21 @@ class Starter:
         With ``forced``, by that step or not at all: StrategyUnavailableError. Otherwise raises
         UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails.
         """
-        clock = PhaseClock(began_ns)
+        with self.context.activity.start():
+            return await self._start(forced, PhaseClock(began_ns))
+
+    async def _start(self, forced: Strategy | None, clock: PhaseClock) -> Runner:
         if forced is not None:
             return await self._start_forced(forced, clock)
         notes: list[str] = []
         await self._look_for_snapshot(clock, notes)
         revision, runner = self.revision, None
         for strategy, start, possible in (
+            (Strategy.SPARE, self._spare, revision.has_spare),
             (Strategy.FORK, self._fork, revision.live_template),
             (Strategy.RESTORE, self._restore, lambda: revision.tracker.snapshot),
         ):
-            if possible() is None:
+            if not possible():
                 continue
             try:
                 runner = await start(clock)
@@ -85,7 +90,14 @@ class Starter:
             if strategy is Strategy.COLD:
                 return await self._boot_runner(clock, park=False)
             await self._look_for_snapshot(clock, [])
-            return await (self._fork if strategy is Strategy.FORK else self._restore)(clock)
+            if strategy is Strategy.SPARE and (template := self.revision.live_template()):
+                await template.spares.coming()  # as the plan asks for them, one is
+            step = {
+                Strategy.SPARE: self._spare,
+                Strategy.FORK: self._fork,
+                Strategy.RESTORE: self._restore,
+            }[strategy]
+            return await step(clock)
         except StrategyUnavailableError:
             raise
         except (StartError, SnapshotError, RunnerLostError) as error:
@@ -113,26 +125,39 @@ class Starter:
         log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))
         self.say(f"{self.revision.label}: {note}")
 
-    # ---- fork ------------------------------------------------------------------------------
+    # ---- spare and fork --------------------------------------------------------------------
+
+    async def _spare(self, clock: PhaseClock) -> Runner:
+        template = self.revision.live_template()
+        child = template.spares.take() if template is not None else None
+        if child is None:
+            raise StrategyUnavailableError(f"spare: {self.revision.why_no_spare()}")
+        return await self._become_child(child, clock, Strategy.SPARE)
 
     async def _fork(self, clock: PhaseClock) -> Runner:
         template = self.revision.live_template()
         if template is None:
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-        return await self._fork_from(template, clock, Strategy.FORK)
+        return await self._become_child(template.fork(), clock, Strategy.FORK)
 
-    async def _fork_from(
-        self, template: LiveTemplate, clock: PhaseClock, strategy: Strategy
+    async def _become_child(
+        self, child: ForkedChild, clock: PhaseClock, strategy: Strategy
     ) -> Runner:
-        runner_id = new_id("ru")
-        forking = asyncio.ensure_future(template.fork(self.context.listener, runner_id))
-        output = self._output(runner_id)  # while the template forks
+        """A runner of a child that waits, or that finds its start as soon as it is forked."""
+        process = Process(child.channel, child.exit_status, child.kill)
         try:
-            process = await forking
-        except BaseException:
-            output.close()
+            output = self._output(child.name)
+            runner = await self._become(child.name, process, clock, strategy, output)
+            await child.forked  # before it said that it is ready, or as good as
+        except (RunnerLostError, StartError, OSError) as error:
+            child.kill()
+            if child.forked.done() and (why := child.forked.exception()) is not None:
+                raise why from error
             raise
-        return await self._become(runner_id, process, clock, strategy, output)
+        except BaseException:
+            child.kill()
+            raise
+        return runner
 
     # ---- restore ---------------------------------------------------------------------------
 
@@ -168,7 +193,7 @@ class Starter:
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
         back = await bring_back(self.context, self.revision, snapshot, PhaseClock())
         channel = back.reported()
-        await channel.open()
+        channel.open(takes_fds=True)
         template = LiveTemplate(
             new_id("te"),
             back.sandbox,
@@ -180,6 +205,7 @@ class Starter:
         template.listen()
         self.revision.fork_unsafe = []
         self.revision.keep(template)
+        self.context.activity.changed.set()
         return template
 
     # ---- cold ------------------------------------------------------------------------------
@@ -212,6 +238,7 @@ class Starter:
                 template.sandbox.kill()
                 raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
             self.revision.keep(template)
+            self.context.activity.changed.set()
             return template
 
     async def _boot(self, clock: PhaseClock, *, park: bool) -> tuple[str, Output, Booted]:
@@ -239,7 +266,7 @@ class Starter:
             if not template.fork_unsafe:
                 self.revision.keep(template)
                 _close_with(template, output)
-                return await self._fork_from(template, clock, Strategy.COLD)
+                return await self._become_child(template.fork(), clock, Strategy.COLD)
             self._note_unsafe(template)
             await template.hand_over()
         process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
@@ -283,10 +310,12 @@ class Starter:
         output.page = page
         output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
         try:
-            if output.is_handed_over:
-                runner.channel.send_with_fds(order, [page.fd])
+            fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
+            if runner.channel.is_open:
+                runner.channel.send_with_fds(order, fds)
             else:
-                await runner.channel.open(order, [*output.write_fds, page.fd])
+                runner.channel.open(order, fds)
+            if not output.is_handed_over:
                 output.handed_over()
             page.handed_over()
             await runner.become_ready(self.revision.spec.startup_timeout_s)

@@ -16,6 +16,7 @@ from rekindle.exception import CriuNotFoundError
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
+from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
@@ -45,6 +46,8 @@ class NodeContext:
     no_criu: str
     #: One dump at a time on a node: two would only slow each other and the runners down.
     freezing: asyncio.Lock
+    #: Starts that are under way.
+    activity: StartActivity = field(default_factory=StartActivity)
 
     #: Runner id -> the steps of its restore in ms, of the newest restores.
     restores: Recent[str, dict[str, float]] = field(

@@ -112,6 +112,11 @@ class Revision:
         template.last_used = time.monotonic()
         return template
 
+    def has_spare(self) -> bool:
+        """Whether a child of its live template waits for a start."""
+        template = self.live_template()
+        return template is not None and bool(template.spares.waiting)
+
     async def template_is_outdated(self) -> bool:
         """Whether a file that the live template loaded or read is not what it was."""
         template = self.live_template()
@@ -133,6 +138,10 @@ class Revision:
         if self.fork_unsafe:
             return f"its template is not safe to fork: {'; '.join(self.fork_unsafe)}"
         return "no live template"
+
+    def why_no_spare(self) -> str:
+        """Why no spare can be taken now."""
+        return self.why_no_fork() if self.live_template() is None else "none waits"
 
     def why_no_restore(self) -> str:
         """Why there is no snapshot to restore now."""

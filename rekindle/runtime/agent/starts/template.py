@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.channel import Channel
-from rekindle.runtime.agent.runners.listener import RunnerListener
-from rekindle.runtime.agent.runners.runner import kill_process
+from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.spares import Spares
 from rekindle.runtime.isolation.sandbox import Sandbox
-from rekindle.wire.frames import FrameError, Header
+from rekindle.wire.frames import MAX_FDS, FrameError, Header
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,6 @@ class Process:
     end: Callable[[], None]
 
 
-#: A child of a template: its process id in the namespace, and how it ends.
-_Child = tuple[int, asyncio.Future[int]]
-
-
 @dataclass
 class LiveTemplate:
     """A parked process and its channel. ``serve`` must run as long as it lives."""
@@ -52,13 +49,22 @@ class LiveTemplate:
     last_used: float = 0.0
     #: Set once it was asked to go, or is to go when the forks under way are done.
     retired: bool = False
-    _forks_under_way: int = 0
-    _children: dict[int, asyncio.Future[int]] = field(default_factory=dict)
-    #: What answers are waited for: by the token of a fork, or the kind of order.
-    _answers: dict[str, asyncio.Future[_Child]] = field(default_factory=dict)
+    #: Children by name that are being forked, and those that live, by process id in the namespace.
+    _forking: dict[str, ForkedChild] = field(default_factory=dict)
+    _children: dict[int, ForkedChild] = field(default_factory=dict)
+    #: What is to be forked by the next order: for starts, and spares.
+    _ordered: dict[bool, list[ForkedChild]] = field(
+        default_factory=lambda: {False: [], True: []}
+    )
+    #: What answers are waited for, by the kind of order.
+    _answers: dict[str, asyncio.Future[int]] = field(default_factory=dict)
     _parking: bool = False
     _listening: asyncio.Task[None] | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        #: Children that wait for a start.
+        self.spares = Spares(self.fork)
 
     @property
     def fork_unsafe(self) -> list[str]:
@@ -78,58 +84,84 @@ class LiveTemplate:
             self._order({"op": "prepare"})
         self._listening = asyncio.create_task(self._listen())
 
-    def fork(self, listener: RunnerListener, hostname: str) -> Awaitable[Process]:
-        """Fork an isolated child. Raises StartError.
+    # ---- forks -----------------------------------------------------------------------------
 
-        From this call on, not from when it is awaited, the template does not retire.
+    def fork(self, *, spare: bool = False) -> ForkedChild:
+        """Have an isolated child forked. Raises StartError.
+
+        Its channel can be written to at once: what it finds there is its start. Until it is forked
+        the template does not retire. All that are asked for in one turn of the loop go out in one
+        order.
         """
-        self._forks_under_way += 1
-        return self._fork(listener, hostname)
+        if self.gone.is_set():
+            raise StartError(f"template {self.id} is gone")
+        child = ForkedChild.make(new_id("ru"))
+        self._forking[child.name] = child
+        ordered = self._ordered[spare]
+        if not ordered:
+            asyncio.get_running_loop().call_soon(self._order_forks, spare)
+        ordered.append(child)
+        return child
 
-    async def _fork(self, listener: RunnerListener, hostname: str) -> Process:
-        token, arrival = listener.expect()
-        order = {"op": "fork", "token": token, "hostname": hostname}
-        try:
-            _pid, exit_status = await self._ask(order, token)
-            either: set[asyncio.Future[Any]] = {arrival, exit_status}
-            await asyncio.wait(either, timeout=FORK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-            if not (arrival.done() or exit_status.done()):
-                raise self._too_slow("fork")
-        finally:
-            if not arrival.done():
-                arrival.cancel()
-            self._forks_under_way -= 1
-            if self.retired and not self._forks_under_way:
-                self._send_away()
-        if arrival.cancelled():
-            raise StartError(f"the forked child ended with status {exit_status.result()}")
-        channel = arrival.result()
-        return Process(channel, exit_status, kill_process(channel.pid, exit_status))
+    def _order_forks(self, spare: bool) -> None:
+        ordered, self._ordered[spare] = self._ordered[spare], []
+        for at in range(0, len(ordered), MAX_FDS):
+            some = [child for child in ordered[at : at + MAX_FDS] if child.name in self._forking]
+            order = {"op": "fork", "names": [child.name for child in some], "spare": spare}
+            try:
+                self.channel.send_with_fds(order, [child.their_fd for child in some])
+            except FrameError as error:
+                for child in some:
+                    self._fork_failed(child.name, f"template {self.id} is gone: {error}")
+            for child in some:
+                child.handed_over()
+        asyncio.get_running_loop().call_later(FORK_TIMEOUT_S, self._too_late, ordered)
+
+    def _too_late(self, ordered: list[ForkedChild]) -> None:
+        for child in ordered:
+            if not child.forked.done():
+                self._fork_failed(child.name, self._too_slow("fork"))
+
+    def _fork_failed(self, name: str, reason: str) -> None:
+        child = self._forking.pop(name, None)
+        if child is not None:
+            child.failed(StartError(reason))
+        self._retire_when_due()
+
+    def _forked(self, message: Header) -> None:
+        child = self._forking.pop(message["name"], None)
+        pidfd = self.channel.fds.popleft()
+        if child is None:
+            ForkedChild.kill_unknown(pidfd)  # given up: it took too long
+        else:
+            self._children[message["pid"]] = child
+            child.is_there(pidfd)
+        self._retire_when_due()
+
+    # ---- freezing --------------------------------------------------------------------------
 
     async def copy(self) -> int:
         """Make a parked copy in the template's own namespaces; its process id there."""
-        pid, _exit_status = await self._ask({"op": "copy"}, "copy")
-        return pid
+        return await self._ask({"op": "copy"}, "copy")
 
     async def park(self) -> None:
         """Let the template go of its channel, so that it can be frozen itself; its last order."""
         self._parking = True
+        self.spares.discard()
         await self._ask({"op": "park"}, "park")
         async with asyncio.timeout(FORK_TIMEOUT_S):
             await self.gone.wait()  # the channel is closed: nothing but the control pipe is left
 
-    def _exit_of(self, pid: int) -> asyncio.Future[int]:
-        """How the child ``pid`` (in the namespace) ends."""
-        return self._children.setdefault(pid, asyncio.get_running_loop().create_future())
+    # ---- the end ---------------------------------------------------------------------------
 
     def retire(self) -> None:
         """Have it go, once the forks under way are done. Runners that were forked from it stay."""
         self.retired = True
-        if not self._forks_under_way:
-            self._send_away()
+        self.spares.discard()
+        self._retire_when_due()
 
-    def _send_away(self) -> None:
-        if not self.gone.is_set():
+    def _retire_when_due(self) -> None:
+        if self.retired and not self._forking and not self.gone.is_set():
             try:
                 self.channel.send({"op": "exit"})
             except FrameError:
@@ -141,21 +173,23 @@ class LiveTemplate:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
 
-    async def _ask(self, order: Header, key: str) -> _Child:
-        """Give an order that is answered. Raises StartError."""
-        answer: asyncio.Future[_Child] = asyncio.get_running_loop().create_future()
+    # ---- orders and answers ----------------------------------------------------------------
+
+    async def _ask(self, order: Header, key: str) -> int:
+        """Give an order that is answered with a process id. Raises StartError."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._answers[key] = answer
         try:
             self._order(order)
             async with asyncio.timeout(FORK_TIMEOUT_S):
                 return await answer
         except TimeoutError as error:
-            raise self._too_slow(order["op"]) from error
+            raise StartError(self._too_slow(order["op"])) from error
         finally:
             self._answers.pop(key, None)
 
-    def _too_slow(self, what: str) -> StartError:
-        return StartError(f"template {self.id} did not {what} in {FORK_TIMEOUT_S:g} s")
+    def _too_slow(self, what: str) -> str:
+        return f"template {self.id} did not {what} in {FORK_TIMEOUT_S:g} s"
 
     def _order(self, header: Header) -> None:
         try:
@@ -172,9 +206,13 @@ class LiveTemplate:
             pass  # it ended, or parked
         self.channel.close()
         self.gone.set()
+        self.spares.discard()
         if not self._parking:
             # Its init adopts and reaps the children now.
             self.sandbox.on_adopted_exit(self._child_ended)
+            self.sandbox.gone.add_done_callback(lambda _gone: self._all_ended())
+        for name in list(self._forking):
+            self._fork_failed(name, f"template {self.id} ended")
         error = StartError(f"template {self.id} ended")
         for answer in self._answers.values():
             if not answer.done():
@@ -182,24 +220,27 @@ class LiveTemplate:
 
     def _take(self, message: Header) -> None:
         operation = message["op"]
-        if operation == "child_exit":
+        if operation == "forked":
+            self._forked(message)
+        elif operation == "child_exit":
             self._child_ended(message["pid"], message["status"])
-            return
-        key = {"copied": "copy", "parking": "park"}.get(operation) or message["token"]
-        answer = self._answers.get(key)
-        if answer is None or answer.done():
-            return
-        if operation == "fork_failed":
-            answer.set_exception(StartError(f"fork failed: {message['reason']}"))
+        elif operation == "fork_failed":
+            for name in message["names"]:
+                self._fork_failed(name, f"fork failed: {message['reason']}")
         else:
-            pid = message.get("pid", 0)  # none has parked itself
-            answer.set_result((pid, self._exit_of(pid)))
+            answer = self._answers.get({"copied": "copy", "parking": "park"}[operation])
+            if answer is not None and not answer.done():
+                answer.set_result(message.get("pid", 0))  # none has parked itself
 
     def _child_ended(self, pid: int, status: int) -> None:
-        future = self._exit_of(pid)
-        if not future.done():
-            future.set_result(status)
-        del self._children[pid]
+        child = self._children.pop(pid, None)  # None: it was a copy, to be frozen
+        if child is not None:
+            child.ended(status)
+
+    def _all_ended(self) -> None:
+        """Its namespaces have ended, and all in them; some may not have been reported."""
+        for pid in list(self._children):
+            self._child_ended(pid, -signal.SIGKILL)
 
 
 def new_id(prefix: str) -> str:

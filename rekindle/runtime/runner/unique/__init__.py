@@ -60,5 +60,9 @@ def make_unique() -> None:
     """All steps, in order. A process that never was a template is no copy, and has none."""
     for step in _steps:
         step.run()
+
+
+def run_on_restore() -> None:
+    """What ``on_restore`` was given, once a runner knows its start. Raises what that raises."""
     for function in _on_restore:
         function()

@@ -1,0 +1,172 @@
+"""Forking: children with a PID namespace of their own, and copies in place, at little cost.
+
+``os.fork`` runs, in every child, what Python and its standard library do about other threads:
+hundreds of objects written to, each on a page of its own that the kernel then copies, which is more
+than half of what a small child costs. A parked template has no other thread, so its children come
+from the C library's fork, as a restored copy comes from CRIU: without any of that. Handlers that
+user code registered with ``os.register_at_fork`` run as ever.
+
+Knows nothing of agents, and nothing of what the children are for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rekindle.forkserver import interrupts
+from rekindle.linux import namespaces
+from rekindle.linux.libc import check
+
+_Handler = Callable[[], object]
+
+#: What of the standard library has its handlers for other threads alone, or for random numbers,
+#: which are drawn again anyway. (That of asyncio is for a loop; a parked template has none.)
+_NEEDLESS = ("threading", "random", "logging", "asyncio.events")
+
+#: Python's own, while handlers are tracked.
+_register: Callable[..., None] | None = None
+_before: list[_Handler] = []
+_after_in_parent: list[_Handler] = []
+_after_in_child: list[_Handler] = []
+
+# A handle of its own: what user code says of the function's type is its own. PyDLL, as the
+# interpreter's lock has to be held: it is the child's, too.
+_c_fork = ctypes.PyDLL(None, use_errno=True).fork
+
+
+def track_handlers() -> None:
+    """Before user code, in a process that is to be a template: see what is registered at fork."""
+    global _register
+    register = _register = os.register_at_fork
+
+    def tracking(
+        *,
+        before: _Handler | None = None,
+        after_in_child: _Handler | None = None,
+        after_in_parent: _Handler | None = None,
+    ) -> None:
+        given: dict[str, Any] = {
+            "before": before,
+            "after_in_child": after_in_child,
+            "after_in_parent": after_in_parent,
+        }
+        given = {name: one for name, one in given.items() if one is not None}
+        register(**given)
+        for name, handlers in (
+            ("before", _before),
+            ("after_in_child", _after_in_child),
+            ("after_in_parent", _after_in_parent),
+        ):
+            one = given.get(name)
+            if one is not None and getattr(one, "__module__", None) not in _NEEDLESS:
+                handlers.append(one)
+
+    os.register_at_fork = tracking
+
+
+def stop_tracking() -> None:
+    """When it parks: what is registered from now on is a runner's, or no one's."""
+    global _register
+    if _register is not None:
+        os.register_at_fork = _register
+        _register = None
+
+
+def fork(*, alone: bool) -> int:
+    """Fork this process; 0 in the child. ``alone``: it has one thread. Raises OSError."""
+    if not alone:
+        with interrupts.for_copies():
+            return os.fork()
+    _run(reversed(_before))
+    pid = check(_c_fork(), "fork")
+    if pid:
+        _run(_after_in_parent)
+        return int(pid)
+    threading: Any = sys.modules.get("threading")
+    if threading is not None:
+        threading.main_thread()._set_native_id()
+    _run(_after_in_child)
+    return 0
+
+
+def _run(handlers: Any) -> None:
+    """As Python does it: what they raise is shown, and has no other effect."""
+    for handler in handlers:
+        try:
+            handler()
+        except BaseException:  # noqa: BLE001 - shown
+            sys.excepthook(*sys.exc_info())
+
+
+class Forker:
+    """Forks this process. Keeps a PID namespace ready for the next child.
+
+    The kernel takes a millisecond and more to make one; made beforehand, no fork waits for it.
+    """
+
+    def __init__(self) -> None:
+        #: Whether this process has one thread, so that nothing of others is to be put right.
+        self.alone = False
+        self._ready = False
+        self._own = -1
+
+    def prepare(self) -> None:
+        """Make the PID namespace of the next isolated child. Raises OSError."""
+        if not self._ready:
+            namespaces.unshare(namespaces.CLONE_NEWPID)
+            self._ready = True
+
+    def release(self) -> None:
+        """Let children come into this process's own PID namespace again.
+
+        CRIU refuses a process whose children's namespace is another, a runner's own subprocesses
+        belong to it, and no second namespace can be made before.
+        """
+        if self._ready:
+            if self._own < 0:
+                self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            namespaces.setns(self._own, namespaces.CLONE_NEWPID)
+            self._ready = False
+
+    def close(self) -> None:
+        """Let go of what it keeps open; children come into this process's own namespace."""
+        self.release()
+        self._close_own()
+
+    def _close_own(self) -> None:
+        if self._own >= 0:
+            os.close(self._own)
+            self._own = -1
+
+    def fork_isolated(self) -> int:
+        """Fork; the child is PID 1 of a new PID namespace. Returns 0 in the child.
+
+        One fork, not two: page tables are copied once. Raises OSError.
+        """
+        self.prepare()
+        try:
+            pid = fork(alone=self.alone)
+        except OSError:
+            self.release()
+            raise
+        if pid == 0:
+            self._ready = False  # the child's children are in its own namespace
+            self._close_own()
+        else:
+            self.release()
+        return pid
+
+    def fork_copy(self) -> int:
+        """Fork in place, as leader of a session of its own. Returns 0 in the copy.
+
+        The copy is what is frozen: the template itself goes on forking runners while CRIU writes.
+        """
+        self.close()
+        pid = fork(alone=self.alone)
+        if pid == 0:
+            os.setsid()  # CRIU wants the leader of a process's session inside what it dumps
+        return pid

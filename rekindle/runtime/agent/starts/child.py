@@ -1,0 +1,102 @@
+"""A forked child of a template, from the order on: its connection, its process, its end.
+
+The connection is there before the process: what is written to it is what the child finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from dataclasses import dataclass
+
+from rekindle.exception import StartError
+from rekindle.linux.processes import pid_of
+from rekindle.runtime.agent.runners.channel import Channel
+
+
+@dataclass(eq=False)
+class ForkedChild:
+    """See the module. Its name is that of the runner that it will be."""
+
+    name: str
+    channel: Channel
+    #: The child's end of the connection, until it is handed over.
+    their_fd: int
+    #: Done when its process is there; StartError where it could not be forked.
+    forked: asyncio.Future[None]
+    #: How it ended: exit status, or minus a signal number.
+    exit_status: asyncio.Future[int]
+    _pidfd: int = -1
+    _doomed: bool = False
+
+    @classmethod
+    def make(cls, name: str) -> ForkedChild:
+        """Raises StartError where no more descriptors are to be had."""
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise StartError(f"no connection for a new process: {error}") from error
+        loop = asyncio.get_running_loop()
+        child = cls(name, Channel(ours, 0), theirs.detach(), loop.create_future(), loop.create_future())
+        child.forked.add_done_callback(_look_at)
+        return child
+
+    def handed_over(self) -> None:
+        """Its template has its end of the connection."""
+        if self.their_fd >= 0:
+            os.close(self.their_fd)
+            self.their_fd = -1
+
+    def is_there(self, pidfd: int) -> None:
+        """Its process is known; takes ``pidfd``."""
+        self._pidfd = pidfd
+        self.channel.pid = pid_of(pidfd)
+        if not self.forked.done():
+            self.forked.set_result(None)
+        if self._doomed:
+            self.kill()
+
+    def failed(self, error: StartError) -> None:
+        """It could not be forked."""
+        self.handed_over()
+        if not self.forked.done():
+            self.forked.set_exception(error)
+        if not self.exit_status.done():
+            self.exit_status.set_result(-signal.SIGKILL)
+        self.channel.close()
+
+    def ended(self, status: int) -> None:
+        """Its process has ended."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if not self.exit_status.done():
+            self.exit_status.set_result(status)
+
+    def kill(self) -> None:
+        """End it now, with all that it started: it is PID 1 of its namespace."""
+        self._doomed = True
+        if self._pidfd >= 0:
+            end_process(self._pidfd)
+
+    @staticmethod
+    def kill_unknown(pidfd: int) -> None:
+        """End a process that no one waits for; takes ``pidfd``."""
+        end_process(pidfd)
+        os.close(pidfd)
+
+
+def end_process(pidfd: int) -> None:
+    """Kill a process, unless it has ended."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _look_at(forked: asyncio.Future[None]) -> None:
+    """A failure that no one waits for any more is no error of the loop."""
+    if not forked.cancelled():
+        forked.exception()

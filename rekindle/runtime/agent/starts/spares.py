@@ -1,0 +1,127 @@
+"""Spares: children of one template that are forked already, and wait for a start.
+
+Isolated and unique again, they know nothing of their start: secrets, environment and connections
+come with it. They are of one template and end with it, also when it is replaced. How many there
+should be, and when they are forked, others decide (scheduling/spare_keeper.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rekindle.exception import StartError
+from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.wire.frames import FrameError
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: After one that ended before it was ready to wait, none is forked for so long.
+NOT_AGAIN_S = 30.0
+
+
+@dataclass(eq=False)
+class Spares:
+    """Those of one template."""
+
+    #: Has the template fork one. Raises StartError.
+    _fork: Callable[..., ForkedChild]
+    #: How many there are to be, as far as there is room.
+    wanted: int = 0
+    _waiting: deque[ForkedChild] = field(default_factory=deque)
+    _coming: set[ForkedChild] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    #: Monotonic seconds.
+    _not_before: float = 0.0
+    _ended: bool = False
+
+    @property
+    def waiting(self) -> list[ForkedChild]:
+        """Those that a start can take now."""
+        return list(self._waiting)
+
+    def take(self) -> ForkedChild | None:
+        """One for a start: the one that has waited longest; None where there is none."""
+        if not self._waiting:
+            return None
+        child = self._waiting.popleft()
+        child.channel.unsubscribe()
+        return child
+
+    def missing(self, wanted: int) -> int:
+        """How many are to be forked so that there are so many; 0 while that is of no use."""
+        if self._ended or time.monotonic() < self._not_before:
+            return 0
+        return max(0, wanted - len(self._waiting) - len(self._coming))
+
+    def add(self, count: int) -> None:
+        """Fork so many more, in one order. Raises StartError."""
+        for _ in range(count):
+            child = self._fork(spare=True)
+            self._coming.add(child)
+            task = asyncio.create_task(self._await(child))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def coming(self) -> None:
+        """Where none waits: wait for those that are on their way, or are wanted."""
+        if self._waiting:
+            return
+        self.add(self.missing(min(1, self.wanted)))
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait for those that are on their way."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def keep(self, most: int) -> None:
+        """Let those go that are more than that, newest first."""
+        while len(self._waiting) > most:
+            self._let_go(self._waiting.pop())
+
+    def discard(self) -> None:
+        """Let all go, and have no more."""
+        self._ended = True
+        self.keep(0)
+        for child in self._coming:
+            self._let_go(child)
+        self._coming.clear()
+
+    def _let_go(self, child: ForkedChild) -> None:
+        child.kill()
+        child.channel.close()  # one that is not forked yet finds its connection closed, and goes
+
+    async def _await(self, child: ForkedChild) -> None:
+        """Take a child in once it waits."""
+        try:
+            child.channel.open()
+            await child.forked
+            header, _body = await child.channel.receive()
+            if header["op"] != "waiting":
+                raise StartError(f"a spare said {header['op']}")
+        except (StartError, FrameError, OSError) as error:
+            if child in self._coming:
+                self._coming.discard(child)
+                self._not_before = time.monotonic() + NOT_AGAIN_S
+                self._let_go(child)
+                log.warning("no spare", extra=kv(spare=child.name, reason=error))
+            return
+        self._coming.discard(child)
+        if self._ended:
+            self._let_go(child)
+            return
+        self._waiting.append(child)
+        child.exit_status.add_done_callback(lambda _status: self._lost(child))
+        child.channel.subscribe(lambda _header, _body: None, lambda: self._lost(child))
+
+    def _lost(self, child: ForkedChild) -> None:
+        """One that ends while it waits is not handed out."""
+        if child in self._waiting:
+            self._waiting.remove(child)
+            self._let_go(child)
