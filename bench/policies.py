@@ -8,6 +8,9 @@ start from each level costs is what rekindle measured (rekindle/bench/tune/costs
 
 from __future__ import annotations
 
+import heapq
+import statistics
+import time
 from dataclasses import asdict
 
 from rich.console import Console
@@ -22,10 +25,11 @@ from rekindle.bench.tune.search import Tried, pareto, try_all
 from rekindle.bench.tune.settings import KEEP_S, Setting, snapshot_aware
 from rekindle.bench.tune.table import LEGEND, as_json, table
 from rekindle.bench.tune.table import rows as as_rows
+from rekindle.bench.tune.trace import Trace
 from rekindle.controller.policies.policy import GIB, Prices
 
-#: Promised in SPECIFICATION.md.
-ARRIVALS_PER_S = 100_000
+#: Promised in SPECIFICATION.md: the cost of a simulated arrival, in bare events.
+BARE_EVENTS = 25
 #: The front is of cost against this percentile of the start latency, over all calls.
 PERCENTILE = 99
 #: So much memory that keeping everything does not fit: eviction decides.
@@ -59,6 +63,21 @@ def short_settings() -> list[Setting]:
     ]
 
 
+def bare_event_s(trace: Trace) -> float:
+    """CPU time of an arrival of which only its end is put on a heap and taken from it."""
+    heap: list[tuple[float, int]] = []
+    push, pop = heapq.heappush, heapq.heappop
+    order = 0
+    began = time.process_time()
+    for times, _, services in trace.chunks():
+        for now, service in zip(times, services, strict=True):
+            while heap and heap[0][0] <= now:
+                pop(heap)
+            order += 1
+            push(heap, (now + service, order))
+    return (time.process_time() - began) / order
+
+
 def main() -> int:
     """Replay and show; 1 for a promise not kept."""
     options = script.options("policies", __doc__.splitlines()[0])
@@ -73,11 +92,14 @@ def main() -> int:
         def progress(label: str) -> None:
             status.update(f"replaying {len(trace):,} arrivals: {label}")
 
+        bare = [bare_event_s(trace)]
         tried = try_all(trace, settings(), prices, Node(), progress)
+        bare.append(bare_event_s(trace))
         plain = [Setting("fixed", {"keep_s": 600.0}), Setting("histogram")]
         cold = try_all(without_snapshots(trace), plain, prices, Node(), progress)
         node = Node(memory_bytes=SHORT_OF_MEMORY_GIB * GIB)
         short = try_all(trace, short_settings(), prices, node, progress)
+        bare.append(bare_event_s(trace))
 
     front = pareto(tried, PERCENTILE)
     title = (
@@ -93,9 +115,12 @@ def main() -> int:
     speeds = {one.label: one.outcome.calls / one.took_s for one in tried}
     slowest = min(speeds, key=speeds.__getitem__)
     mean = sum(one.outcome.calls for one in tried) / sum(one.took_s for one in tried)
+    event_s = statistics.median(bare)
+    ratio = 1 / mean / event_s
     speed = (
         f"simulated {mean:,.0f} arrivals a second (of CPU time, one core) on average, "
-        f"{speeds[slowest]:,.0f} with {slowest}, the slowest"
+        f"{speeds[slowest]:,.0f} with {slowest}, the slowest; a bare event takes "
+        f"{1e6 * event_s:.2f} µs, a simulated arrival {ratio:.1f} times that"
     )
     console.print(f"[dim]{LEGEND}; even: every function counts alike, however often called[/]")
     console.print(f"{speed}\n[dim]{machines.line(machine)}[/]", highlight=False)
@@ -125,6 +150,8 @@ def main() -> int:
         "short_of_memory_gib": SHORT_OF_MEMORY_GIB,
         "short_of_memory": as_json(short, sheets[2][2]),
         "arrivals_per_cpu_s": {"mean": round(mean), "slowest": round(speeds[slowest])},
+        "bare_event_us": [round(1e6 * one, 3) for one in bare],
+        "bare_events_per_arrival": round(ratio, 2),
     }
     write_json(options.json, whole)
     console.print(f"[dim]figures: {options.json} and {options.results}/policies.{{md,png}}[/]\n")
@@ -139,9 +166,9 @@ def main() -> int:
         ),
         script.Promise(
             "P2",
-            f"the simulator replays at least {ARRIVALS_PER_S:,} arrivals a second of CPU time, "
-            f"with the code of the policies ({mean:,.0f})",
-            mean >= ARRIVALS_PER_S,
+            "a simulated arrival, with the code of the policies, takes at most the CPU time of "
+            f"{BARE_EVENTS} bare events of a heap ({ratio:.1f})",
+            ratio <= BARE_EVENTS,
         ),
     ]
     return script.verdict(console, promises, check=options.check)

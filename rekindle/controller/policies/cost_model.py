@@ -72,15 +72,6 @@ def options(levels: Mapping[Level, Figures], prices: Prices) -> list[Option]:
 
     A level that costs as much to hold as another one and more to start from is left out.
     """
-    return _worth_a_thought(_all(levels, prices))
-
-
-def options_below(levels: Mapping[Level, Figures], prices: Prices) -> list[Option]:
-    """The same of what can be held below runners, whatever an idle one costs."""
-    return _worth_a_thought([one for one in _all(levels, prices) if one.level is not Level.WARM])
-
-
-def _all(levels: Mapping[Level, Figures], prices: Prices) -> list[Option]:
     shared = levels.get(Level.CACHED, _NOTHING)
     warm = levels[Level.WARM]
     runner = prices.holding(warm.memory_bytes, gpus=warm.gpus)
@@ -100,21 +91,30 @@ def _all(levels: Mapping[Level, Figures], prices: Prices) -> list[Option]:
         cpu = 0.0 if level is Level.WARM else cpu_s * prices.cpu_hour / 3600
         start = cpu + start_s * (runner + prices.waiting_hour / 3600)
         found.append(Option(level, start_s, holding, start, cpu))
-    return found
-
-
-def _worth_a_thought(found: Sequence[Option]) -> list[Option]:
+    found.sort(key=lambda option: (option.start, option.holding))
     kept: list[Option] = []
-    for option in sorted(found, key=lambda option: (option.start, option.holding)):
+    for option in found:
         if not kept or option.holding < kept[-1].holding:
             kept.append(option)
     return kept
 
 
-def best_base(choice: Sequence[Option], start_rate: float, target_s: float) -> Level:
-    """The level below runners that so many starts a second make cheapest; in time, if one is."""
-    in_time = [option for option in choice if option.start_s <= target_s] or choice
-    return min(in_time, key=lambda option: option.holding + start_rate * option.start).level
+def bases(choice: Sequence[Option], target_s: float) -> list[tuple[float, Level]]:
+    """From how many starts a second on each level below runners is the cheapest, coldest first.
+
+    Only what is in time, if anything is. ``choice`` is as ``options`` gives it.
+    """
+    left = [option for option in choice if option.start_s <= target_s] or list(choice)
+    here, rate = left.pop(), 0.0
+    found = [(rate, here.level)]
+    while left:
+        rate, place = min(
+            ((option.holding - here.holding) / (here.start - option.start), place)
+            for place, option in enumerate(left)
+        )
+        here, left = left[place], left[:place]
+        found.append((rate, here.level))
+    return found
 
 
 def break_even_s(option: Option, runner_holding: float) -> float:

@@ -45,7 +45,7 @@ from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
 
 #: Quiet times after which their distribution is believed.
 _KNOWN_FROM = 8
-#: A new schedule when the quiet times have grown by this share.
+#: A new schedule when the quiet times have grown by this share; the same of spares and bursts.
 _GROWN = 0.25
 #: Levels that CACHED costs no more than while a runner maps its pages.
 _COLDER = (Level.DISK, Level.NONE)
@@ -116,6 +116,7 @@ class SnapshotAwareSizer(Sizer):
     _load: float = 0.0
     _start_rate: float = 0.0
     _started_share: float = 1.0
+    _spares_of: tuple[int, int] = (0, 0)  # bursts that were known, spares that they pay for
     #: Time, demand, starts and arrivals at the last plan.
     _seen: tuple[float, float, int, int] = (0.0, 0.0, 0, 0)
     _plan: PoolPlan | None = None
@@ -205,7 +206,9 @@ class SnapshotAwareSizer(Sizer):
         # A snapshot's pages are there anyway while a runner maps them.
         first = Level.CACHED if Level.CACHED in levels else bottom(levels)
         start = next((o for o in choice if o.level is first), choice[-1])
-        below = cost_model.options_below(levels, policy.prices)
+        below = [o for o in choice if o.level is not Level.WARM]
+        if first is Level.CACHED:
+            below = [o for o in below if o.level not in _COLDER]
         self._schedule = _Schedule(
             used=bool(self.arrivals),
             gaps=self.gaps.total,
@@ -217,8 +220,7 @@ class SnapshotAwareSizer(Sizer):
             keep_s=cost_model.break_even_s(
                 start, policy.prices.holding(warm.memory_bytes, gpus=warm.gpus)
             ),
-            # What is colder than these pages costs as much as they do.
-            below=[o for o in below if first is not Level.CACHED or o.level not in _COLDER],
+            bases=(cost_model.bases(below, target_s) if start.level is first else [(0.0, first)]),
             spare=cost_model.spare_price(levels, policy.prices),
             why=why,
         )
@@ -247,22 +249,24 @@ class SnapshotAwareSizer(Sizer):
         fresh = self.arrivals - arrivals
         if fresh and then:  # before the first plan lies what was told of the past
             share = min(1.0, (view.started - starts) / fresh)
-            self._started_share += (share - self._started_share) * (1 - math.exp(-fresh / _INPUTS))
+            self._started_share += (share - self._started_share) * min(1.0, fresh / _INPUTS)
         self._seen = (view.now, view.demand_s, view.started, self.arrivals)
 
     def _spares(self, view: PoolView, schedule: _Schedule) -> int:
         """The first spare is a question of the level; each further one has to pay for itself."""
-        if self.bursts.total < _KNOWN_FROM:
+        total = self.bursts.total
+        if schedule.spare is None or total < _KNOWN_FROM:
             return usual_spares(view.levels)
-        if schedule.spare is None:
-            return 0
-        often = schedule.spare.pays_from
-        spares = 1
-        while (
-            spares < MOST and self.bursts.rate(spares + 1, view.now) * self._started_share >= often
-        ):
-            spares += 1
-        return spares
+        if total > self._spares_of[0] * (1 + _GROWN):
+            often, spares = schedule.spare.pays_from, 1
+            while spares < MOST and self._needed(spares + 1, view.now) >= often:
+                spares += 1
+            self._spares_of = (total, spares)
+        return self._spares_of[1]
+
+    def _needed(self, spares: int, now: float) -> float:
+        """How often a second so many runners are started at once."""
+        return self.bursts.rate(spares, now) * self._started_share
 
     def _more_runners(self, view: PoolView, schedule: _Schedule, base: Level) -> int:
         """Idle runners to have alongside the busy ones, where a start would be late."""
@@ -293,9 +297,7 @@ class SnapshotAwareSizer(Sizer):
         low = schedule.choice[-1]
         start_s = view.levels[base].start_s
         found = {}
-        for option in {o.level: o for o in (*schedule.below, *schedule.choice)}.values():
-            if option is low:
-                continue
+        for option in schedule.choice[:-1]:
             size = view.levels[option.level].memory_bytes
             from_below = low.start
             if option.level is Level.SPARE and schedule.spare is not None:  # beside its template
@@ -322,15 +324,20 @@ class _Schedule:
     target_s: float
     #: For how long an idle runner alongside busy ones pays.
     keep_s: float
-    #: What can be held below runners.
-    below: Sequence[cost_model.Option]
+    #: What is held below runners, from so many starts a second on.
+    bases: Sequence[tuple[float, Level]]
     #: Of one more spare beside a template; None where there is none.
     spare: cost_model.SparePrice | None
     why: str
 
     def base(self, start_rate: float) -> Level:
         """What to hold below runners at so many starts a second."""
-        return cost_model.best_base(self.below, start_rate, self.target_s)
+        found = self.bases[0][1]
+        for rate, level in self.bases:
+            if start_rate < rate:
+                break
+            found = level
+        return found
 
 
 @functools.lru_cache(maxsize=4096)
