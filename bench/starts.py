@@ -62,31 +62,46 @@ PARTS = ("single", "cpu", "bursts", "fresh", "spares", "endurance", "shell")
 _LIMIT_S = 1200.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Extent:
     """How much is measured."""
 
     kinds: tuple[str, ...]
     rounds: int
+    cpu_kinds: tuple[str, ...]
     cpu_starts: int
+    burst_kinds: tuple[str, ...]
     #: Starts at once -> how often.
     bursts: dict[int, int]
     sustained_s: float
     in_a_row: dict[str, int]
-    shell: tuple[int, int]  # homes, and later runs in each
+    homes: int  # of runs from the shell, and later runs in each
+    later_runs: int
 
 
 WHOLE = Extent(
-    (NO_MODEL, SMALL, LARGE), 12, 24, {8: 4, 24: 3, 100: 1}, 20.0, promises.IN_A_ROW, (3, 5)
+    kinds=(NO_MODEL, SMALL, LARGE),
+    rounds=12,
+    cpu_kinds=(NO_MODEL, SMALL, LARGE),
+    cpu_starts=24,
+    burst_kinds=(NO_MODEL, SMALL),
+    bursts={8: 4, 24: 3, 100: 1},
+    sustained_s=promises.SUSTAINED_S,
+    in_a_row=promises.IN_A_ROW,
+    homes=3,
+    later_runs=5,
 )
 QUICK = Extent(
-    (NO_MODEL, SMALL),
-    2,
-    8,
-    {8: 1, 24: 1},
-    3.0,
-    {strategy: count // 50 for strategy, count in promises.IN_A_ROW.items()},
-    (1, 2),
+    kinds=(NO_MODEL, SMALL),
+    rounds=2,
+    cpu_kinds=(NO_MODEL,),
+    cpu_starts=8,
+    burst_kinds=(NO_MODEL,),
+    bursts={24: 1},
+    sustained_s=3.0,
+    in_a_row={strategy: count // 50 for strategy, count in promises.IN_A_ROW.items()},
+    homes=1,
+    later_runs=2,
 )
 
 
@@ -133,20 +148,23 @@ def _measure(figures: Figures, extent: Extent, only: list[str] | None, progress:
         try:
             with limit(title, _LIMIT_S):
                 work()
+        except HangsError:
+            raise  # what hangs would hold up whatever is measured next
         except Error as error:
             figures.undone.append(f"{title}: {type(error).__name__}: {error}")
             progress.report(title, None, str(error))
-            if isinstance(error, HangsError):
-                raise  # what hangs would hold up whatever is measured next
 
-    with contextlib.suppress(HangsError):
+    def from_the_shell() -> None:
+        found = shell.measure(extent.homes, extent.later_runs, progress)
+        figures.shell_ms.update(found)
+
+    try:
         if set(chosen) - {"shell"}:
             _in_instances(figures, extent, part, progress)
-        part(
-            "shell",
-            "rekindle run from the shell",
-            lambda: figures.shell_ms.update(shell.measure(*extent.shell, progress)),
-        )
+        part("shell", "rekindle run from the shell", from_the_shell)
+    except HangsError as error:
+        figures.undone.append(str(error))
+        progress.report("hangs", None, str(error))
 
 
 def _in_instances(
@@ -156,7 +174,6 @@ def _in_instances(
     progress: Steps,
 ) -> None:
     kinds = extent.kinds
-    without_large = tuple(kind for kind in kinds if kind != LARGE)
     progress.part("Snapshots, and an instance for each strategy")
     with contextlib.ExitStack() as stack:
         home_dir: Path = stack.enter_context(home())
@@ -181,15 +198,13 @@ def _in_instances(
             "cpu",
             "Processor time",
             lambda: figures.cpu.extend(
-                processor_time.measure(at, kinds, extent.cpu_starts, floor, progress)
+                processor_time.measure(at, extent.cpu_kinds, extent.cpu_starts, floor, progress)
             ),
         )
         part(
             "bursts",
             "Starts at once",
-            lambda: figures.bursts.extend(
-                bursts.measure(at, without_large, extent.bursts, floor, progress)
-            ),
+            lambda: bursts.measure(at, extent.burst_kinds, extent.bursts, floor, figures, progress),
         )
         part("fresh", "A fresh process for every input", measure_fresh)
         part("endurance", "Starts in a row", measure_endurance)

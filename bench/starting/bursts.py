@@ -17,20 +17,24 @@ from rekindle.bench.table import ms
 from rekindle.exception import Error
 from rekindle.sdk.calls import records
 from starting.bare import Bare
-from starting.figures import BurstFigures
+from starting.figures import BurstFigures, Figures
 from starting.places import Place, Places, settle, until_no_runner_is_left
 from starting.strategies import RESTORE
 
 _PATIENCE_S = 120.0
 #: A start takes no longer than this, whatever else is started.
-_EACH_S = 0.05
+_EACH_S = 0.03
 
 
 def measure(
-    at: Places, kinds: tuple[str, ...], rounds: dict[int, int], bare: Bare, steps: Steps
-) -> list[BurstFigures]:
+    at: Places,
+    kinds: tuple[str, ...],
+    rounds: dict[int, int],
+    bare: Bare,
+    figures: Figures,
+    steps: Steps,
+) -> None:
     """``rounds``: how often so many at once are asked for, by their number."""
-    found: list[BurstFigures] = []
     for count, times in rounds.items():
         for kind in kinds:
             burst = {
@@ -40,13 +44,13 @@ def measure(
             }
             for _ in range(times):
                 until_no_runner_is_left(at)
-                for strategy, figures in burst.items():
+                for strategy, one in burst.items():
                     settle(at)
-                    figures.bare_ms += bare.at_once(count)
-                    _once(at[strategy], kind, count, figures)
-                    steps.say(f"{kind}, {strategy} x {count}: {ms(median(figures.took_ms))} ms")
-            found += burst.values()
-    return found
+                    figures.bare.append(bare.one())
+                    one.bare_ms += bare.at_once(count)
+                    _once(at[strategy], kind, count, one)
+                    steps.say(f"{kind}, {strategy} x {count}: {ms(median(one.took_ms))} ms")
+            figures.bursts += burst.values()
 
 
 def _once(place: Place, kind: str, count: int, figures: BurstFigures) -> None:

@@ -18,6 +18,7 @@ from rekindle.sdk.calls import records
 from starting.figures import EnduranceFigures, RowFigures
 from starting.left_behind import growth, more, take
 from starting.places import Place, Places, until_no_runner_is_left
+from starting.strategies import SPARE
 
 _FIRST = 50
 #: Errors that are kept; all are counted.
@@ -38,6 +39,8 @@ class _Run:
         began = time.monotonic()
         while self.done < self.starts and len(self.figures.errors) < _KEPT:
             try:
+                if self.place.strategy == SPARE:
+                    function.prepare(SPARE)  # else most would find that the next is not there yet
                 function.remote()
             except Error as error:
                 self.figures.errors.append(f"{type(error).__name__}: {error}")
@@ -72,4 +75,7 @@ def measure(at: Places, starts: dict[str, int], steps: Steps) -> EnduranceFigure
         if run.done < run.starts:
             run.figures.errors.append(f"{run.done} of {run.starts} starts were made")
     served = Counter(record.strategy for record in finished)
+    for run in runs:
+        if (count := served[run.place.strategy]) < run.done:
+            run.figures.errors.append(f"{count:,} of {run.done:,} were by {run.place.strategy}")
     return EnduranceFigures([run.figures for run in runs], dict(served))

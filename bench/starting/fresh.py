@@ -29,24 +29,24 @@ CORES = len(os.sched_getaffinity(0))
 _WORKER = Path(__file__).with_name("pool_worker.py")
 #: Callers at once, and workers of the pool: as many as there are cores, and twice that.
 _WIDTHS = (CORES, 2 * CORES)
-_FLOOR_S = 3.0
 
 
 def measure(place: Place, seconds: float, steps: Steps) -> FreshFigures:
     """Each for so long: shortly in every form first, then all of the time in the best one."""
     ours = [partial(_remote, place, width) for width in _WIDTHS] + [partial(_mapped, place)]
     pools = [partial(_pool, width) for width in _WIDTHS]
-    floor, tried, chosen = [bare.rate_on_cores(CORES, _FLOOR_S)], list[Rate](), list[Rate]()
+    shortly_s = seconds / 8
+    floor, tried, chosen = [bare.rate_on_cores(CORES, shortly_s)], list[Rate](), list[Rate]()
     for forms in (ours, pools):
         shortly = []
         for run in forms:
-            shortly.append(run(max(1.0, seconds / 8)))
+            shortly.append(run(shortly_s))
             steps.say(f"{shortly[-1].form}: {shortly[-1].per_second:.0f}/s")
         fastest = max(range(len(forms)), key=lambda number: shortly[number].per_second)
         chosen.append(forms[fastest](seconds))
         steps.say(f"{chosen[-1].form}, {seconds:g} s: {chosen[-1].per_second:.0f}/s")
         tried += shortly
-        floor.append(bare.rate_on_cores(CORES, _FLOOR_S))
+        floor.append(bare.rate_on_cores(CORES, shortly_s))
     return FreshFigures(CORES, seconds, chosen[0], chosen[1], tried, floor)
 
 
