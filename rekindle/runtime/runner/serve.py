@@ -19,7 +19,6 @@ from rekindle.wire.frames import FrameError, FrameSocket
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, now_ns
 
-
 _renewed = False
 _failure: BaseException | None = None
 

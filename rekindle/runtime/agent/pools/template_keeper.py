@@ -51,7 +51,8 @@ class TemplateKeeper:
         Also in place of one that was booted: its own memory is free then, and forks are quicker.
         ``level``: what is to be held below the runners.
         """
-        wanted = level in (Level.SPARE, Level.BOOTED, Level.MAPPED) and not self.revision.has_best_template()
+        held = level in (Level.SPARE, Level.BOOTED, Level.MAPPED)
+        wanted = held and not self.revision.has_best_template()
         if wanted and self.may_keep_template():
             self.keep_template()
 

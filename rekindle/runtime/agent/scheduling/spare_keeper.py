@@ -7,7 +7,6 @@ waiting counts against the node's memory like all else, and is the first to go (
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -39,7 +39,9 @@ class ForkedChild:
         except OSError as error:
             raise StartError(f"no connection for a new process: {error}") from error
         loop = asyncio.get_running_loop()
-        child = cls(name, Channel(ours, 0), theirs.detach(), loop.create_future(), loop.create_future())
+        child = cls(
+            name, Channel(ours, 0), theirs.detach(), loop.create_future(), loop.create_future()
+        )
         child.forked.add_done_callback(_look_at)
         return child
 

@@ -53,9 +53,7 @@ class LiveTemplate:
     _forking: dict[str, ForkedChild] = field(default_factory=dict)
     _children: dict[int, ForkedChild] = field(default_factory=dict)
     #: What is to be forked by the next order: for starts, and spares.
-    _ordered: dict[bool, list[ForkedChild]] = field(
-        default_factory=lambda: {False: [], True: []}
-    )
+    _ordered: dict[bool, list[ForkedChild]] = field(default_factory=lambda: {False: [], True: []})
     #: What answers are waited for, by the kind of order.
     _answers: dict[str, asyncio.Future[int]] = field(default_factory=dict)
     _parking: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -46,7 +47,9 @@ def test_a_declared_plan_is_what_the_decorator_says() -> None:
     )
     plan = declared_plan(spec)
     assert (plan.runners, plan.max_runners, plan.buffer, plan.keep_s) == (2, 5, 1, 7)
-    assert plan.base is Level.BOOTED and plan.level_at(7.1) is Level.BOOTED
+    assert plan.base is Level.SPARE and plan.level_at(7.1) is Level.SPARE and plan.spares > 0
+    without = declared_plan(dataclasses.replace(spec, spare_containers=0))
+    assert without.base is Level.BOOTED and without.level_at(7.1) is Level.BOOTED
 
 
 def test_min_containers_are_wanted_however_quiet_it_is(clock: list[float]) -> None:
