@@ -21,8 +21,15 @@ from rekindle.bench.tune import recorded as records
 from rekindle.bench.tune.load import FORMATS, load
 from rekindle.bench.tune.outcome import PERCENTILES
 from rekindle.bench.tune.pools import Node
-from rekindle.bench.tune.search import Recommendation, Tried, pareto, recommend, try_all
-from rekindle.bench.tune.settings import Setting, candidates
+from rekindle.bench.tune.search import (
+    Recommendation,
+    Tried,
+    pareto,
+    recommend,
+    try_all,
+    with_spares,
+)
+from rekindle.bench.tune.settings import Setting, candidates, spare_counts
 from rekindle.bench.tune.table import LEGEND, as_json, table
 from rekindle.bench.tune.trace import Trace
 from rekindle.cli import operator, tables
@@ -300,14 +307,23 @@ def _replay(console: Console, found: _Found, given: _Given) -> _Replay:
         paced=True,
     )
     with console.status("replaying") as status:
-        tried = try_all(
-            found.trace,
-            settings,
-            given.prices,
-            node,
-            lambda text: status.update(f"replaying: {text}"),
-        )
-    chosen = recommend(tried, target_ms=given.target_ms, percentile=percentile)
+
+        def replay(settings: list[Setting]) -> list[Tried]:
+            return try_all(
+                found.trace,
+                settings,
+                given.prices,
+                node,
+                lambda text: status.update(f"replaying: {text}"),
+            )
+
+        tried = replay(settings)
+        chosen = recommend(tried, target_ms=given.target_ms, percentile=percentile)
+        counted = replay(spare_counts(chosen.tried.setting, found.trace))
+    tried += counted
+    chosen = with_spares(
+        chosen, counted, given.prices, target_ms=given.target_ms, percentile=percentile
+    )
     return _Replay(found, given, tried, pareto(tried, percentile), chosen)
 
 

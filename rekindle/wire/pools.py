@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 
 from rekindle.wire.phases import Strategy
 
+#: Spares where neither the user nor a policy says how many: a burst of a few. See docs/tuning.md.
+SPARES = 3
+
 
 class Level(enum.Enum):
     """What is held of a function, from the next runner's point of view; warmest first."""

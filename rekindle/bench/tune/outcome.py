@@ -47,6 +47,7 @@ class Outcome:
     peak_gib: float
     evictions: int
     cost: float
+    spare_cost: float  # of it, for the memory of spares
     duration_s: float
 
     @property
@@ -58,6 +59,21 @@ class Outcome:
     def cost_per_day(self) -> float:
         """The cost of a day at this rate."""
         return self.cost * 86400 / self.duration_s if self.duration_s else 0.0
+
+    @property
+    def started(self) -> int:
+        """Calls that began on a runner that was made for them."""
+        return self.cold + self.restored + self.forked + self.spared
+
+    @property
+    def waiting_hours(self) -> float:
+        """Hours that callers waited, together."""
+        return self.mean_ms * self.calls / 3.6e6
+
+    @property
+    def start_ms(self) -> float:
+        """Mean wait of a call that began on a runner that was made for it, or waited for one."""
+        return self.mean_ms * self.calls / self.started if self.started else 0.0
 
     def at(self, percentile: int) -> float:
         """A percentile of the start latency over all calls, ms: one of PERCENTILES."""
@@ -117,6 +133,7 @@ def outcome(simulation: Simulation, prices: Prices) -> Outcome:
         peak_gib=simulation.peak_used / GIB,
         evictions=sum(pool.evicted for pool in pools),
         cost=cost,
+        spare_cost=spare_s / GIB * prices.gib_hour / 3600,
         duration_s=simulation.end,
     )
 

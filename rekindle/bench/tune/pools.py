@@ -21,6 +21,9 @@ from rekindle.wire.pools import Figures, Level, PoolPlan
 
 _NOTHING = Figures(start_s=0.0)
 _TEMPLATES = (Level.BOOTED, Level.MAPPED)
+#: As the agent does (runtime/agent/scheduling/spare_keeper.py): spares are forked once nothing was
+#: started for so long, and after the second in any case.
+_PAUSE_S, _LATEST_S = 0.01, 0.5
 #: Spares that were given up are not forked again before this, in seconds.
 _NOT_AGAIN_S = 30.0
 #: Work that is worth a runner, where a start takes less.
@@ -76,7 +79,9 @@ class SimPool:
     base_since: float = 0.0
     raising: Level | None = None
     spares: int = 0  # that wait, or are being forked
-    forking: bool = False  # one of them is
+    forking: int = 0  # of them
+    refill_latest: float = math.inf  # missing ones are forked then at the latest
+    started_at: float = -math.inf  # the last runner was ordered
     no_spares_before: float = -math.inf
     # When to look again.
     replan_at: float = -math.inf
@@ -154,6 +159,12 @@ class SimPool:
             self.disk_s += self.figures.get(self.base, _NOTHING).disk_bytes * held_for
         self.base_since = now
 
+    def close(self, end: float) -> None:
+        """The trace is over: account for what is held."""
+        self.settle(end)
+        self.idle_s += sum(end - runner.idle_since for runner in self.idle)
+        self.runner_s += sum(end - runner.born for runner in self.idle)
+
     def set_base(self, level: Level, now: float) -> int:
         """Hold that level from now on; how many bytes more that is."""
         self.settle(now)
@@ -184,10 +195,29 @@ class SimPool:
         """Whether a start can take one."""
         return self.spares > self.forking
 
+    def fork_spares(self, now: float, room: float) -> int:
+        """Fork the missing ones that have room, one by one; how many bytes more that is."""
+        self.refill_latest = math.inf
+        missing = max(0, self.spares_wanted(now) - self.spares)
+        while missing and missing * self.spare_bytes > room:
+            missing -= 1
+        self.forking = missing
+        self.cpu_s += self.forking * self.figures[self.base].cpu_s
+        return self.set_spares(self.spares + self.forking, now)
+
     def give_up_spares(self, now: float) -> int:
         """Memory is short: all that wait go, for a while; how many bytes more that is."""
         self.no_spares_before = now + _NOT_AGAIN_S
-        return self.set_spares(int(self.forking), now)
+        return self.set_spares(self.forking, now)
+
+    def miss_spares(self, now: float) -> float:
+        """Some are missing from now on; when to look whether it is time to fork them."""
+        self.refill_latest = now + _LATEST_S
+        return max(self.refill_at(), now)
+
+    def refill_at(self) -> float:
+        """When missing spares are to be forked: not next to starts, if there is a pause of them."""
+        return min(self.started_at + _PAUSE_S, self.refill_latest)
 
     def wake(self, now: float) -> None:
         """An input has arrived after a quiet time."""

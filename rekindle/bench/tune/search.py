@@ -56,6 +56,49 @@ def try_all(
     return found
 
 
+def with_spares(
+    chosen: Recommendation,
+    counted: Sequence[Tried],
+    prices: Prices,
+    *,
+    target_ms: float,
+    percentile: int,
+) -> Recommendation:
+    """The same setting with the number of spares that pays, of those in ``counted``.
+
+    What pays is the least in cost and in callers' waiting at its price; the target stays met.
+    """
+    if not counted:
+        return chosen
+    before = chosen.tried
+    hour = before.setting.parameters.get("waiting_hour", prices.waiting_hour)
+    fit = [
+        one
+        for one in (before, *counted)
+        if not chosen.meets_target or one.outcome.at(percentile) <= target_ms
+    ]
+    best = min(fit, key=lambda one: one.outcome.cost + one.outcome.waiting_hours * hour)
+    return Recommendation(best, chosen.meets_target, f"{chosen.why}; {_spares(best, before)}")
+
+
+def _spares(best: Tried, before: Tried) -> str:
+    """What they do and cost, in words."""
+    out = best.outcome
+    count = best.setting.overrides.get("spare_containers")
+    of = "as many as the policy has it" if count is None else str(count or "none")
+    text = f"spares: {of}"
+    if out.spared:
+        cost = out.spare_cost / out.cost if out.cost else 0.0
+        text += (
+            f", which {out.spared / max(1, out.started):.0%} of {out.started:,} starts take, for "
+            f"{out.spare_gib_hours:.3g} GiB·h, {cost:.1%} of the cost"
+        )
+    if best is not before:
+        instead = before.outcome.start_ms
+        text += f"; starts take {out.start_ms:.1f} ms on average instead of {instead:.1f}"
+    return text
+
+
 def pareto(tried: Sequence[Tried], percentile: int) -> list[Tried]:
     """Those that nothing beats in both cost and latency (to the millisecond), cheapest first."""
     front: list[Tried] = []

@@ -11,11 +11,14 @@ from rekindle.bench.tune.trace import Trace
 from rekindle.controller import policies
 from rekindle.controller.policies.policy import Policy, Prices
 from rekindle.exception import InvalidError
+from rekindle.wire.pools import Level
 
 #: Windows of ``fixed``: from the least to the most that ``scaledown_window`` takes.
 KEEP_S = (2.0, 10.0, 60.0, 300.0, 600.0, 1200.0, 3600.0)
 #: What an hour of callers waiting is worth to ``snapshot-aware``.
 WAITING = (0.05, 1.0, 4.0, 20.0)
+#: Spares that are tried with the setting that is best without a number of them.
+SPARES = (0, 1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,19 @@ def candidates(
         else:
             found.append(Setting(name))
     return found
+
+
+def spare_counts(setting: Setting, trace: Trace) -> list[Setting]:
+    """The setting with so many spares each; none where no function of the trace can have any."""
+    possible = any(Level.SPARE in function.levels for function in trace.functions)
+    if not possible or "spare_containers" in setting.overrides:
+        return []
+    return [
+        Setting(
+            setting.policy, setting.parameters, {**setting.overrides, "spare_containers": count}
+        )
+        for count in SPARES
+    ]
 
 
 def snapshot_aware(

@@ -13,20 +13,14 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from rekindle.bench.tune.pools import (
-    Candidate,
-    Node,
-    SimPool,
-    SimRunner,
-    candidates,
-    check_room,
-)
+from rekindle.bench.tune import pools as sim_pools
+from rekindle.bench.tune.pools import Candidate, Node, SimPool, SimRunner, check_room
 from rekindle.bench.tune.trace import Trace, TracedFunction
 from rekindle.controller.policies.policy import Policy
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level, PoolPlan
 
-_FINISH, _READY, _TEND, _PATIENCE, _RAISED, _FORKED = range(6)
+_FINISH, _READY, _TEND, _PATIENCE, _RAISED, _REFILL, _FORKED = range(7)
 _Event = tuple[float, int, int, SimPool, SimRunner | None]
 
 #: Plans are renewed this often at most, as the controller does, but for times that a policy itself
@@ -110,9 +104,7 @@ class Simulation:
                 "runners of other functions; give the node more (--memory-gib, --max-runners)"
             )
         for pool in self.pools:
-            pool.settle(self.end)
-            pool.idle_s += sum(self.end - runner.idle_since for runner in pool.idle)
-            pool.runner_s += sum(self.end - runner.born for runner in pool.idle)
+            pool.close(self.end)
         for event in self._heap:
             if event[2] == _READY and event[4] is not None:  # still starting
                 event[3].runner_s += self.end - event[4].born
@@ -155,8 +147,10 @@ class Simulation:
             if now == pool.patience_at:
                 pool.patience_at = math.inf
                 self._start_for_waiting(pool, now)
+        elif kind == _REFILL:
+            self._refill(pool, now)
         elif kind == _FORKED:
-            pool.forking = False
+            pool.forking = 0
             self._tend_spares(pool, now)
         elif pool.raising is not None:  # _RAISED
             level, pool.raising = pool.raising, None
@@ -284,18 +278,22 @@ class Simulation:
             self._tend_spares(pool, now)
 
     def _tend_spares(self, pool: SimPool, now: float) -> None:
-        """Let spares go that are not wanted; fork a missing one, one after the other."""
+        """Let spares go that are not wanted; fork missing ones when starts pause."""
         wanted = max(pool.spares_wanted(now), pool.forking)
         if pool.spares > wanted:
             self._hold(pool.set_spares(wanted, now))
+        elif pool.spares < wanted and not pool.forking and pool.refill_latest == math.inf:
+            self._push(pool.miss_spares(now), _REFILL, pool, None)
+
+    def _refill(self, pool: SimPool, now: float) -> None:
+        """Fork the missing spares that there is memory for, in one order."""
+        if now < pool.refill_at():
+            self._push(pool.refill_at(), _REFILL, pool, None)
             return
-        fits = self.used + pool.spare_bytes <= self.node.memory_bytes
-        if pool.spares < wanted and not pool.forking and fits:
-            pool.forking = True
-            self._hold(pool.set_spares(pool.spares + 1, now))
-            fork = pool.figures[pool.base]
-            pool.cpu_s += fork.cpu_s
-            self._push(now + fork.start_s, _FORKED, pool, None)
+        self._hold(pool.fork_spares(now, self.node.memory_bytes - self.used))
+        if pool.forking:
+            took_s = pool.forking * pool.figures[pool.base].start_s
+            self._push(now + took_s, _FORKED, pool, None)
 
     def _hold(self, more: float) -> None:
         self.used += more
@@ -331,6 +329,7 @@ class Simulation:
         runner = SimRunner(now, level.strategy, now)
         pool.starting += 1
         pool.started += 1
+        pool.started_at = now
         self.runners += 1
         pool.cpu_s += figures.cpu_s
         self._hold(pool.runner_bytes)
@@ -367,7 +366,7 @@ class Simulation:
     def _make_room(self, more: float, for_pool: SimPool, now: float) -> bool:
         """Give up what has the lowest priority until a runner and ``more`` bytes have room."""
         node = self.node
-        found: Sequence[Candidate] = candidates(self.pools, for_pool, now)
+        found: Sequence[Candidate] = sim_pools.candidates(self.pools, for_pool, now)
         frees = sum(candidate.frees for candidate in found)
         stops = any(candidate.level is Level.WARM for candidate in found)
         if self.used + more - frees > node.memory_bytes or (

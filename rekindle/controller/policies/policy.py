@@ -12,12 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rekindle.wire.pools import Figures, Level, PoolPlan, Rest
+from rekindle.wire.pools import SPARES, Figures, Level, PoolPlan, Rest, template_of
 
 GIB = 1024.0**3
-
-#: Spares where neither the user nor the policy says how many; see docs/tuning.md.
-SPARES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +104,11 @@ def bottom(levels: Mapping[Level, Figures]) -> Level:
 
 
 def usual_spares(levels: Mapping[Level, Figures]) -> int:
-    """Spares for a burst of a few, that together take no more memory than an idle runner does."""
-    spare = levels.get(Level.SPARE)
-    if spare is None:  # not measured yet
+    """Spares for a burst of a few, that together take no more memory than their template does."""
+    spare, template = levels.get(Level.SPARE), template_of(levels)
+    if spare is None or template is None:  # not measured yet
         return SPARES
-    return min(SPARES, levels[Level.WARM].memory_bytes // max(1, spare.memory_bytes))
+    return min(SPARES, template.memory_bytes // max(1, spare.memory_bytes))
 
 
 def plan_of(

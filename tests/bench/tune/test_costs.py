@@ -8,6 +8,8 @@ from rekindle.bench.tune import costs
 from rekindle.exception import InvalidError
 from rekindle.wire.pools import Level
 
+_BELOW = [Level.MAPPED, Level.CACHED, Level.DISK, Level.NONE]
+
 
 def test_the_defaults_are_what_the_results_say() -> None:
     """Medians of bench/results/restore.json, for the model of 1 GB."""
@@ -28,8 +30,8 @@ def test_the_defaults_are_what_the_results_say() -> None:
 
 def test_each_level_down_takes_longer_and_holds_less() -> None:
     found = costs.levels()
-    order = [Level.WARM, Level.MAPPED, Level.CACHED, Level.DISK, Level.NONE]
-    assert list(found) == order
+    assert list(found) == [Level.WARM, Level.SPARE, *_BELOW]
+    order = [Level.WARM, *_BELOW]
     starts = [found[level].start_s for level in order]
     assert starts == sorted(starts)
     below = [found[level].memory_bytes for level in order[1:]]

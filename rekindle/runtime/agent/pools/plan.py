@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from rekindle.runtime.agent.pools.agenda import PoolKey
-from rekindle.wire.pools import Level, PoolPlan, Rest
+from rekindle.wire.pools import SPARES, Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec
 
 
@@ -25,8 +25,6 @@ class Idler(Protocol):
 
 IdlerT = TypeVar("IdlerT", bound=Idler)
 
-#: Spares while no plan has been sent and the function does not say: a burst of a few.
-SPARES = 2
 #: In place of the digest of an instance's parameters.
 EVERY = "*"
 
