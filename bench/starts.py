@@ -186,9 +186,6 @@ def _in_instances(
         def measure_fresh() -> None:
             figures.fresh = fresh.measure(default, extent.sustained_s, progress)
 
-        def measure_endurance() -> None:
-            figures.endurance = endurance.measure(at, extent.in_a_row, progress)
-
         part(
             "single",
             "One start at a time",
@@ -207,7 +204,11 @@ def _in_instances(
             lambda: bursts.measure(at, extent.burst_kinds, extent.bursts, floor, figures, progress),
         )
         part("fresh", "A fresh process for every input", measure_fresh)
-        part("endurance", "Starts in a row", measure_endurance)
+        part(
+            "endurance",
+            "Starts in a row",
+            lambda: figures.endurance.extend(endurance.measure(at, extent.in_a_row, progress)),
+        )
         if SPARE in at:
             part(
                 "spares",

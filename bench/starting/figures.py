@@ -62,6 +62,7 @@ class CpuFigures:
     starts: int
     instance_ms: float  # controller, agent, template, runner and all else
     client_ms: float
+    holding_ms: float  # taken off: what a runner cost while it slept
     bare_ms: list[float]  # of the floor, in the same stretch of time
     counted: str  # how
     errors: list[str] = field(default_factory=list)
@@ -144,14 +145,6 @@ class RowFigures:
     errors: list[str] = field(default_factory=list)
 
 
-@dataclass
-class EnduranceFigures:
-    """Starts in a row in all instances."""
-
-    rows: list[RowFigures]
-    served: dict[str, int]  # by strategy, over all
-
-
 @dataclass(kw_only=True)
 class Figures:
     """All that one run of the script measured."""
@@ -164,7 +157,7 @@ class Figures:
     bursts: list[BurstFigures] = field(default_factory=list)
     fresh: FreshFigures | None = None
     spares: list[SpareFigures] = field(default_factory=list)
-    endurance: EnduranceFigures | None = None
+    endurance: list[RowFigures] = field(default_factory=list)
     shell_ms: dict[str, list[float]] = field(default_factory=dict)
     #: Parts that were not done, with the reason.
     undone: list[str] = field(default_factory=list)
@@ -193,9 +186,8 @@ class Figures:
         if self.fresh is not None:
             ours = self.fresh.ours
             found += [f"a process for each input, {ours.form}: {line}" for line in ours.errors]
-        if self.endurance is not None:
-            for row in self.endurance.rows:
-                found += [f"in a row, {row.strategy}: {line}" for line in row.errors]
+        for row in self.endurance:
+            found += [f"in a row, {row.strategy}: {line}" for line in row.errors]
         return found
 
     def to_dict(self) -> dict[str, Any]:

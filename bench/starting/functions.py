@@ -26,8 +26,7 @@ class Functions:
     app: rekindle.App
     #: By what they hold; each does nothing, and takes as many seconds as it is told to.
     starts: dict[str, Any]
-    #: A fresh process for every input: without anything, and with PyTorch.
-    once: Any
+    #: A fresh process for every input, with PyTorch.
     fresh: Any
 
 
@@ -76,12 +75,6 @@ def declare(kinds: tuple[str, ...]) -> Functions:
                 time.sleep(seconds)
             return time.perf_counter() - began
 
-    @app.function(
-        enable_memory_snapshot=True, single_use_containers=True, scaledown_window=WINDOW_S
-    )
-    def once() -> None:
-        """Nothing."""
-
     @app.cls(enable_memory_snapshot=True, single_use_containers=True, scaledown_window=WINDOW_S)
     class Fresh:
         """PyTorch, and how many inputs a process has had."""
@@ -111,4 +104,4 @@ def declare(kinds: tuple[str, ...]) -> Functions:
             model: Any = Model
             starts[kind] = model(layers=layers, width=width).nothing
     fresh: Any = Fresh
-    return Functions(app, starts, once, fresh().fresh)
+    return Functions(app, starts, fresh().fresh)

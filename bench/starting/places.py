@@ -74,7 +74,7 @@ def places(home: Path, kinds: tuple[str, ...], steps: Steps) -> Iterator[Places]
 def _make_snapshots(home: Path, kinds: tuple[str, ...], steps: Steps) -> None:
     functions = declare(kinds)
     with instance(home) as at, at.chosen(), functions.app.run():
-        everything = {**functions.starts, "an input each": functions.once, "torch": functions.fresh}
+        everything = {**functions.starts, "torch": functions.fresh}
         for kind, function in everything.items():
             steps.say(f"the snapshot of {kind}")
             prepare(function, Strategy.RESTORE)
@@ -89,7 +89,7 @@ def _open(stack: contextlib.ExitStack, home: Path, kinds: tuple[str, ...], strat
         app: RunningApp = stack.enter_context(functions.app.run())
     found = Place(strategy, at, app, functions, group)
     strategies.settle_pools(app, list(app.function_ids), strategy, WINDOW_S)
-    for function in (*functions.starts.values(), functions.once, functions.fresh):
+    for function in (*functions.starts.values(), functions.fresh):
         make_ready(function, strategy)
     return found
 

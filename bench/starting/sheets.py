@@ -119,7 +119,8 @@ def cpu(figures: Figures) -> Sheet:
         "processor time of a start and of the end of its runner, all processes",
         ["", "to bare fork", "CPU ms", "instance", "client", "bare fork", "starts"],
         rows,
-        f"Counted by {how}; what the instance uses when it is idle is taken off.",
+        f"Counted by {how}; what the instance uses when it is idle, and for runners that sleep, is "
+        "taken off.",
     )
 
 
@@ -193,9 +194,8 @@ def spares(figures: Figures) -> Sheet:
 
 def endurance(figures: Figures) -> Sheet:
     """Thousands in a row."""
-    found = figures.endurance
     rows = []
-    for one in found.rows if found is not None else []:
+    for one in figures.endurance:
         grown = sorted(one.growth_bytes.items(), key=lambda item: -item[1])[:2]
         rows.append(
             [
@@ -207,12 +207,10 @@ def endurance(figures: Figures) -> Sheet:
                 f"{one.starts / one.seconds:.0f}" if one.seconds else "-",
             ]
         )
-    served = found.served if found is not None else {}
     return Sheet(
-        "starts in a row, all three at the same time",
+        "starts in a row",
         ["", "starts", "failed", "left", "grew most, MiB", "a second"],
         rows,
-        "Served by " + ", ".join(f"{name}: {number:,}" for name, number in sorted(served.items())),
     )
 
 

@@ -6,7 +6,6 @@ from starting.bare import Took
 from starting.figures import (
     BurstFigures,
     CpuFigures,
-    EnduranceFigures,
     Figures,
     FreshFigures,
     Rate,
@@ -66,6 +65,7 @@ def figures() -> Figures:
                 starts=24,
                 instance_ms=took - 0.3,
                 client_ms=0.3,
+                holding_ms=0.2,
                 bare_ms=[0.5, 0.5],
                 counted="cgroup v2",
             )
@@ -82,12 +82,9 @@ def figures() -> Figures:
             floor_per_s=[3000.0, 2900.0],
         ),
         spares=[SpareFigures(kind=KINDS[1], pss_bytes=[9 << 20] * 4, added_bytes=2.5 * 2**20)],
-        endurance=EnduranceFigures(
-            rows=[
-                RowFigures(strategy, count, 100.0, growth_bytes={"agent": 1 << 20})
-                for strategy, count in IN_A_ROW.items()
-            ],
-            served=dict(IN_A_ROW),
-        ),
+        endurance=[
+            RowFigures(strategy, count, 100.0, growth_bytes={"agent": 1 << 20})
+            for strategy, count in IN_A_ROW.items()
+        ],
         shell_ms={FIRST: [900.0], SECOND: [95.0], EMPTY: [20.0], TORCH: [1500.0]},
     )

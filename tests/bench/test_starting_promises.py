@@ -113,8 +113,7 @@ def test_a_pool_that_hangs_is_no_figure_to_be_ahead_of() -> None:
 @pytest.mark.parametrize("what", ["failed", "left", "grown"])
 def test_one_thing_that_is_left_of_thousands_breaks_it(what: str) -> None:
     whole = figures()
-    assert whole.endurance is not None
-    row = whole.endurance.rows[1]
+    row = whole.endurance[1]
     if what == "failed":
         row.errors.append("StartError: no")
     elif what == "left":
@@ -126,10 +125,9 @@ def test_one_thing_that_is_left_of_thousands_breaks_it(what: str) -> None:
 
 def test_fewer_in_a_row_than_promised_do_not_keep_it_but_can_break_it() -> None:
     whole = figures()
-    assert whole.endurance is not None
-    whole.endurance.rows[0].starts = 200
+    whole.endurance[0].starts = 200
     assert promises.many_leave_nothing(whole).kept is None
-    whole.endurance.rows[0].errors.append("StartError: no")
+    whole.endurance[0].errors.append("StartError: no")
     assert promises.many_leave_nothing(whole).kept is False
 
 
