@@ -9,14 +9,18 @@ both measured. The bare forks are asked for in between.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+
+import psutil
 
 from lab.steps import Steps
 from rekindle.exception import Error
 from rekindle.sdk.calls import leases, records
 from starting.bare import Bare
 from starting.figures import CpuFigures
+from starting.left_behind import DAEMONS, role_of
 from starting.places import Place, Places, settle, until_no_runner_is_left
 
 #: Between starts: more than one takes.
@@ -59,7 +63,7 @@ def _one(place: Place, kind: str, starts: int, idle_rate: float, bare: Bare) -> 
 
     bare_ms = []
     threads = [threading.Thread(target=call, daemon=True) for _ in range(starts)]
-    began, before = time.monotonic(), place.cpu_s()
+    began, before, roles = time.monotonic(), place.cpu_s(), _of_daemons(place)
     client, main = time.process_time(), time.thread_time()
     with records.collect() as finished:
         for number, thread in enumerate(threads):
@@ -79,6 +83,10 @@ def _one(place: Place, kind: str, starts: int, idle_rate: float, bare: Bare) -> 
     until_no_runner_is_left({place.strategy: place})
     place.at.settle()
     used_s = place.cpu_s() - before - idle_rate * (time.monotonic() - began) - holding * lasts_s
+    daemons = {
+        role: (spent - roles.get(role, 0.0)) * 1e3 / starts
+        for role, spent in _of_daemons(place).items()
+    }
     others = [one.strategy for one in finished if one.strategy != place.strategy]
     errors += [f"{other} served, not {place.strategy}" for other in others]
     return CpuFigures(
@@ -86,12 +94,23 @@ def _one(place: Place, kind: str, starts: int, idle_rate: float, bare: Bare) -> 
         strategy=place.strategy,
         starts=starts,
         instance_ms=used_s * 1e3 / starts,
+        daemons_ms=daemons,
         client_ms=client_s * 1e3 / starts,
         holding_ms=holding * lasts_s * 1e3 / starts,
         bare_ms=bare_ms,
         counted=place.group.how,
         errors=errors,
     )
+
+
+def _of_daemons(place: Place) -> dict[str, float]:
+    """Seconds of processor time by role, of the processes that no start makes."""
+    found: dict[str, float] = {}
+    for process in place.at.processes():
+        with contextlib.suppress(psutil.Error):
+            if (role := role_of(process)) in DAEMONS:
+                found[role] = found.get(role, 0.0) + sum(process.cpu_times()[:2])
+    return found
 
 
 def _until(moment: float) -> None:
