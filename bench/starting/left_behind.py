@@ -11,6 +11,8 @@ import psutil
 
 from starting.places import Place
 
+#: Those that are there once, and that no start makes.
+DAEMONS = ("supervisor", "redis", "controller", "agent")
 #: A process of an instance by what its command line has.
 _ROLES = {
     "rekindle.sdk.local.supervisor": "supervisor",
@@ -37,7 +39,7 @@ def take(place: Place) -> Inventory:
     memory: dict[str, int] = {}
     for process in place.at.processes():
         with contextlib.suppress(psutil.Error, OSError):
-            role = _role(process)
+            role = role_of(process)
             for name, number in (
                 (f"processes: {role}", 1),
                 (f"descriptors: {role}", process.num_fds()),
@@ -70,11 +72,14 @@ def growth(before: Inventory, after: Inventory) -> dict[str, int]:
     }
 
 
-def _role(process: psutil.Process) -> str:
+def role_of(process: psutil.Process) -> str:
+    """What it is in an instance."""
     line = process.cmdline()
     if role := next((name for module, name in _ROLES.items() if module in line), ""):
         return role
-    return "criu" if any("criu" in word for word in line) else Path(line[0]).name
+    if any("criu" in word for word in line):
+        return "criu"
+    return "redis" if any("redis" in word for word in line) else Path(line[0]).name
 
 
 def _private(process: psutil.Process) -> int:

@@ -107,8 +107,9 @@ def cpu(figures: Figures) -> Sheet:
             f"{one.strategy}, {one.kind}",
             times(one.ratio),
             ms(one.total_ms),
-            ms(one.instance_ms),
             ms(one.client_ms),
+            *(ms(one.daemons_ms.get(role, 0.0)) for role in ("agent", "controller", "redis")),
+            ms(one.instance_ms - sum(one.daemons_ms.values())),
             ms(mean(one.bare_ms)),
             str(one.starts),
         ]
@@ -117,7 +118,10 @@ def cpu(figures: Figures) -> Sheet:
     how = figures.cpu[0].counted if figures.cpu else ""
     return Sheet(
         "processor time of a start and of the end of its runner, all processes",
-        ["", "to bare fork", "CPU ms", "instance", "client", "bare fork", "starts"],
+        [
+            *("", "to bare fork", "CPU ms", "client", "agent", "controller", "redis", "others"),
+            *("bare fork", "starts"),
+        ],
         rows,
         f"Counted by {how}; what the instance uses when it is idle, and for runners that sleep, is "
         "taken off.",

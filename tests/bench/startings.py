@@ -64,6 +64,7 @@ def figures() -> Figures:
                 strategy=strategy,
                 starts=24,
                 instance_ms=took - 0.3,
+                daemons_ms={"agent": 0.5},
                 client_ms=0.3,
                 holding_ms=0.2,
                 bare_ms=[0.5, 0.5],
