@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,8 +76,7 @@ class Extent:
     bursts: dict[int, int]
     sustained_s: float
     in_a_row: dict[str, int]
-    homes: int  # of runs from the shell, and later runs in each
-    later_runs: int
+    shell_rounds: int
 
 
 WHOLE = Extent(
@@ -88,8 +88,7 @@ WHOLE = Extent(
     bursts={8: 4, 24: 3, 100: 1},
     sustained_s=promises.SUSTAINED_S,
     in_a_row=promises.IN_A_ROW,
-    homes=3,
-    later_runs=5,
+    shell_rounds=7,
 )
 QUICK = Extent(
     kinds=(NO_MODEL, SMALL),
@@ -100,8 +99,7 @@ QUICK = Extent(
     bursts={24: 1},
     sustained_s=3.0,
     in_a_row={strategy: count // 50 for strategy, count in promises.IN_A_ROW.items()},
-    homes=1,
-    later_runs=2,
+    shell_rounds=2,
 )
 
 
@@ -150,13 +148,14 @@ def _measure(figures: Figures, extent: Extent, only: list[str] | None, progress:
                 work()
         except HangsError:
             raise  # what hangs would hold up whatever is measured next
-        except Error as error:
+        except (Error, subprocess.TimeoutExpired) as error:
             figures.undone.append(f"{title}: {type(error).__name__}: {error}")
             progress.report(title, None, str(error))
 
     def from_the_shell() -> None:
-        found = shell.measure(extent.homes, extent.later_runs, progress)
-        figures.shell_ms.update(found)
+        figures.shell = shell.measure(
+            extent.shell_rounds, progress=lambda number: progress.say(f"round {number + 1}")
+        )
 
     try:
         if set(chosen) - {"shell"}:

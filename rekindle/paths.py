@@ -7,7 +7,6 @@ templates import this.
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from rekindle.exception import SetupError
@@ -63,6 +62,8 @@ def new_session_dir() -> Path:
 
     Lies under ``home()`` unless the sockets in it would have paths that are too long.
     """
+    import tempfile  # loads a dozen modules that no runner needs
+
     base = home() / "run"
     if len(str(base)) + len("/rk-xxxxxxxx/controller.sock") > MAX_SOCKET_PATH:
         return Path(tempfile.mkdtemp(prefix="rekindle-"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import os
 import signal
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     With PYTHONDONTWRITEBYTECODE they read bytecode and never write it. Programs under test run
     with it: they are edited within the second that a bytecode file's time stamp can tell.
     """
+    os.environ["REKINDLE_LINGER"] = "0"  # what a test brings up ends with it
     sys.dont_write_bytecode = False  # of this process alone: pytest keeps the tests' bytecode
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(str(Path(rekindle.__file__).parent), quiet=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,11 @@ def options(
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Run the script; an error of rekindle's own ends it in one line."""
+    """Run the script; an error of rekindle's own ends it in one line.
+
+    Instances are its own and end with it: one that others have used would change what is measured.
+    """
+    os.environ["REKINDLE_LINGER"] = "0"
     try:
         sys.exit(main())
     except Error as error:

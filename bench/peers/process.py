@@ -139,6 +139,7 @@ def _environment(scratch: Path) -> dict[str, str]:
         "PYTHONPATH": path,
         "TMPDIR": str(scratch),
         "REKINDLE_HOME": str(scratch / "home"),
+        "REKINDLE_LINGER": "0",
         "REKINDLE_MAX_RUNNERS": "80",  # 64 slots, and some
         "PEER_REDIS_SERVER": str(find_server()),
     }

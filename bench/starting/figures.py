@@ -14,6 +14,7 @@ from typing import Any
 
 from rekindle.bench.summary import median, percentile
 from starting.bare import Took
+from starting.shell import ShellTimes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ class Figures:
     fresh: FreshFigures | None = None
     spares: list[SpareFigures] = field(default_factory=list)
     endurance: list[RowFigures] = field(default_factory=list)
-    shell_ms: dict[str, list[float]] = field(default_factory=dict)
+    shell: ShellTimes | None = None
     #: Parts that were not done, with the reason.
     undone: list[str] = field(default_factory=list)
 

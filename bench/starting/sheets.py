@@ -11,7 +11,6 @@ from rekindle.bench import machine as machines
 from rekindle.bench.summary import median, percentile
 from rekindle.bench.table import mebibytes, ms
 from starting.figures import Figures, StartFigures, mean
-from starting.shell import EMPTY, TORCH
 from starting.strategies import RESTORE
 
 
@@ -27,7 +26,7 @@ def sheets(figures: Figures) -> list[Sheet]:
             (figures.fresh, fresh(figures)),
             (figures.spares, spares(figures)),
             (figures.endurance, endurance(figures)),
-            (figures.shell_ms, shell(figures)),
+            (figures.shell, shell(figures)),
         )
         if present
     ]
@@ -220,14 +219,23 @@ def endurance(figures: Figures) -> Sheet:
 
 def shell(figures: Figures) -> Sheet:
     """From the shell."""
-    found = figures.shell_ms
-    empty, torch = (median(found.get(name, [])) for name in (EMPTY, TORCH))
-    rows = [
-        [name, times(median(took) / empty), times(median(took) / torch), ms(median(took))]
-        for name, took in found.items()
-    ]
+    rows = []
+    if (found := figures.shell) is not None:
+        empty = median(found.python.wall_ms)
+        torch = median(found.torch.wall_ms if found.torch is not None else [])
+        for name, samples in (
+            ("rekindle run, the first", found.first),
+            ("rekindle run, the second", found.second),
+            ("python -c pass", found.python),
+            ('python -c "import torch"', found.torch),
+        ):
+            if samples is not None:
+                took = median(samples.wall_ms)
+                cpu_ms = ms(median(samples.cpu_ms))
+                rows.append([name, times(took / empty), times(took / torch), ms(took), cpu_ms])
     return Sheet(
-        "rekindle run examples/hello.py from the shell",
-        ["", f"to {EMPTY}", f"to {TORCH}", "p50 ms"],
+        "rekindle run examples/hello.py from the shell, whole process",
+        ["", "to python -c pass", "to import torch", "p50 ms", "CPU ms"],
         rows,
+        "CPU: of the process, without what an instance that was there does for it.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.checks import nearest
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.function import Function
+from rekindle.sdk.local import lingering
 
 
 @click.command()
@@ -80,6 +82,7 @@ def bench(
     if plot_file is not None:
         plot.load_pyplot()  # before minutes of measuring, not after
     console = tables.console()
+    os.environ[lingering.VARIABLE] = "0"  # one that others have used would change what is measured
     try:
         found = refs.resolve(reference, entrypoints=False)
         target = FunctionTarget(_function_of(found, parameters), args, kwargs)

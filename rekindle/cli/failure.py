@@ -12,7 +12,7 @@ import traceback
 from types import TracebackType
 
 from rekindle.exception import Error
-from rekindle.sdk.logs import painted
+from rekindle.sdk.notes import painted
 from rekindle.wire.exceptions import RemoteTraceback, remote_traceback
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep

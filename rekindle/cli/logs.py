@@ -12,7 +12,7 @@ import click
 
 from rekindle.cli import operator
 from rekindle.exception import InvalidError
-from rekindle.sdk.logs import painted
+from rekindle.sdk.notes import painted
 from rekindle.wire import rekindle_pb2 as pb
 
 _DEFAULT_TAIL = 100

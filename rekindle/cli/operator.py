@@ -1,6 +1,7 @@
 """The instance that an operator's commands talk to, and how they make requests.
 
-It is that of $REKINDLE_DIR, or what ``rekindle up`` keeps. Nothing is started for a question.
+It is that of $REKINDLE_DIR, what ``rekindle up`` keeps, or what stayed after ``rekindle run``.
+Nothing is started for a question.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rekindle.exception import ConnectionError
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
 from rekindle.sdk.local import directory as instance
+from rekindle.sdk.local import lingering
 from rekindle.wire import rekindle_pb2 as pb
 
 #: How long a controller may take to answer, also one that is being started again.
@@ -29,7 +31,10 @@ M = TypeVar("M", bound=Message)
 def where() -> Path:
     """The directory of the instance, whether it is up or not."""
     named = os.environ.get("REKINDLE_DIR")
-    return Path(named).absolute() if named else paths.daemon_dir()
+    if named:
+        return Path(named).absolute()
+    kept = paths.daemon_dir()
+    return kept if instance.supervisor_pid(kept) is not None else lingering.newest() or kept
 
 
 def is_up() -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,17 +12,17 @@ from typing import Any
 
 import click
 
-from rekindle.cli import arguments, failure, refs
+from rekindle.cli import arguments, refs
 from rekindle.cli.main import INTERRUPTED
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
-from rekindle.sdk import logs, running
+from rekindle.sdk import notes, running
 from rekindle.sdk.app import LocalEntrypoint
 from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.calls import records
 from rekindle.sdk.cls import Cls
-from rekindle.sdk.local import session
+from rekindle.sdk.local import lingering, session
 from rekindle.wire.phases import Strategy
 
 
@@ -33,6 +33,7 @@ class RunOptions:
     phases: bool = False
     strategy: str | None = None
     quiet: bool = False
+    linger: str | None = None
 
 
 def _own_options() -> list[click.Option]:
@@ -47,6 +48,12 @@ def _own_options() -> list[click.Option]:
         click.Option(
             ["-q", "--quiet"], is_flag=True, help="Leave out rekindle's own notes and results."
         ),
+        click.Option(
+            ["--linger"],
+            metavar="TIME",
+            help="How long the instance stays after its last program: 10m (unless "
+            "REKINDLE_LINGER says else), 90s, 2h; 0 takes it down at the end.",
+        ),
     ]
 
 
@@ -60,14 +67,15 @@ def run(reference: str, words: tuple[str, ...], **own: Any) -> int:
 
     NAME is an entrypoint, f, or Cls.method; it can be left out where only one can be meant. ARGS
     are options made from its signature: `rekindle run FILE --help` shows them. What rekindle up
-    keeps is used, or an instance is brought up and taken down again.
+    keeps is used, or an instance is brought up, which stays for a while (--linger), so that the
+    next run is quick; `rekindle down` ends it. Where CI is set it does not stay.
     """
     try:
         target = refs.resolve(reference)
     except BaseException as error:  # whatever the user's file raised
         if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
             raise
-        failure.show_failure(error)
+        _show_failure(error)
         return 1
     status: int = _command_for(target, RunOptions(**own)).main(
         args=list(words), prog_name=f"rekindle run {reference}", standalone_mode=False
@@ -148,9 +156,11 @@ def _raw(target: Target) -> Callable[..., Any]:
 
 
 def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int:
-    if not options.quiet:
-        session.announce = logs.write_note
-    logs.show_notes = not options.quiet
+    if options.linger is not None:
+        os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
+    lingering.linger_s()  # a wrong time is refused before anything is started
+    session.announce = session.say_nothing if options.quiet else notes.write_note
+    notes.shown = not options.quiet
     status = 0
     finished: list[records.CallRecord] = []
     try:
@@ -166,13 +176,13 @@ def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> in
                 if result is not None and not options.quiet:
                     click.echo(result if isinstance(result, str) else repr(result))
             except KeyboardInterrupt:
-                logs.write_note("Stopping.")
+                notes.write_note("Stopping.")
                 status = INTERRUPTED
             except Exception as error:  # noqa: BLE001 - whatever the user's code raised
-                failure.show_failure(error)
+                _show_failure(error)
                 status = 1
     except KeyboardInterrupt:  # while it came up or was taken down
-        logs.write_note("Stopping.")
+        notes.write_note("Stopping.")
         status = INTERRUPTED
     if finished:
         from rekindle.cli import phases
@@ -182,12 +192,20 @@ def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> in
     return status
 
 
+def _show_failure(error: BaseException) -> None:
+    from rekindle.cli import failure  # loads what a run without one does not need
+
+    failure.show_failure(error)
+
+
 def _call(target: Target, for_class: dict[str, Any], /, *words: str, **values: Any) -> Any:
     """The value of the call; None of a local entrypoint."""
     what = target.what
     if isinstance(what, LocalEntrypoint):
         made = what.raw(*words, **values)
         if inspect.iscoroutine(made):
+            import asyncio
+
             asyncio.run(made)
         return None
     function = getattr(what(**for_class), target.method) if isinstance(what, Cls) else what

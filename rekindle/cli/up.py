@@ -63,8 +63,11 @@ def up(wait_s: float, address: str | None, foreground: bool) -> None:
 
 @click.command()
 def down() -> None:
-    """End the instance that `rekindle up` keeps; what is queued there waits for the next one."""
-    ended = daemon.stop(paths.daemon_dir())
+    """End the instance that `rekindle up` keeps, and those that stayed after `rekindle run`.
+
+    What is queued in the one of `rekindle up` waits for the next one; what the others had goes.
+    """
+    ended = daemon.stop_all()
     click.echo("The instance is down." if ended else "No instance is up.")
 
 

@@ -26,6 +26,9 @@ from rekindle.wire.spec import FunctionSpec
 
 InputKey = tuple[str, int]
 
+#: Weight of the newest input in what inputs take.
+_NEWEST = 1 / 32
+
 
 class DetachedState(Enum):
     """Where an input that travels alone is.
@@ -286,7 +289,8 @@ class Function:
         if not self.mean_ns:
             self.mean_ns = each
         else:
-            self.mean_ns += (each - self.mean_ns) * min(0.5, count / 32)
+            # As if each had come alone: how many travel together says nothing of them.
+            self.mean_ns += (each - self.mean_ns) * (1 - (1 - _NEWEST) ** count)
 
     @property
     def max_containers(self) -> int | None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
-
-from rekindle.linux.libc import libc
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: Pages to look at, to learn how much of a file is in the page cache.
@@ -34,6 +31,10 @@ def try_lock(fd: int) -> bool:
 
 def cached_bytes(fd: int) -> int:
     """How much of a file is in the page cache; from a sample before Linux 6.5."""
+    import ctypes  # not before it is needed: programs that only lock do without
+
+    from rekindle.linux.libc import libc
+
     whole, found = (ctypes.c_uint64 * 2)(0, 0), (ctypes.c_uint64 * 5)()
     if libc.syscall(_CACHESTAT, fd, ctypes.byref(whole), ctypes.byref(found), 0) == 0:
         return int(found[0]) * PAGE_BYTES

@@ -74,3 +74,14 @@ def _map_at(
 ) -> None:
     if by.mmap(address, size, prot, flags | _MAP_FIXED, fd, offset) != address:
         check(-1, f"mmap of {size} bytes at {address:#x}")
+
+
+def available() -> tuple[int, int]:
+    """Of the machine: bytes that can be had without swapping, and bytes that it has in all.
+
+    What the kernel estimates for just that. Raises OSError.
+    """
+    with open("/proc/meminfo", "rb") as file:
+        lines = dict(line.split(b":", 1) for line in file.read(512).splitlines() if b":" in line)
+    able, total = (int(lines[name].split()[0]) << 10 for name in (b"MemAvailable", b"MemTotal"))
+    return able, total

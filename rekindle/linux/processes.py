@@ -8,6 +8,7 @@ import signal
 from rekindle.linux.libc import check, libc
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(expected_parent: int | None = None) -> None:
@@ -20,6 +21,11 @@ def die_with_parent(expected_parent: int | None = None) -> None:
         os._exit(1)
 
 
+def adopt_orphans() -> None:
+    """Become the parent of whatever this process's descendants leave without one."""
+    check(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
 def status(pid: int | str = "self") -> dict[str, str]:
     """/proc/PID/status: name -> value, as text. Raises OSError.
 
@@ -27,6 +33,11 @@ def status(pid: int | str = "self") -> dict[str, str]:
     """
     with open(f"/proc/{pid}/status", errors="replace") as file:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+def parent_of(pid: int) -> int:
+    """The parent of a process. Raises OSError where there is none of that id."""
+    return int(status(pid)["PPid"])
 
 
 def pid_of(pidfd: int) -> int:

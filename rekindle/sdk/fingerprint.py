@@ -9,7 +9,6 @@ digest and the environment's answer for its content.
 
 from __future__ import annotations
 
-import ctypes
 import dis
 import enum
 import functools
@@ -328,6 +327,8 @@ def _untyped_storage(storage: Any) -> tuple[Any, ...]:
     if device != "cpu":
         storage = storage.cpu()
     size = storage.nbytes()
+    import ctypes  # of tensors alone
+
     return device, ctypes.string_at(storage.data_ptr(), size) if size else b""
 
 

@@ -6,6 +6,8 @@ Standard library only until something is called remotely.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from functools import cache, cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
 from rekindle.exception import ExecutionError, InvalidError
@@ -98,7 +100,7 @@ class Function(Declared, Generic[P, R]):
             )
         return raw(*args, **kwargs)
 
-    @property
+    @cached_property
     def remote(self) -> Dual[P, R, Awaitable[R]]:
         """``remote(*args, **kwargs)``: call it in a runner and wait for its value.
 
@@ -110,15 +112,11 @@ class Function(Declared, Generic[P, R]):
         return Dual(self._remote, self._remote_aio)
 
     def _remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        from rekindle.sdk.calls import invoke
-
-        value: R = invoke.remote(self._target(), args, kwargs)
+        value: R = _calls().remote(self._target(), args, kwargs)
         return value
 
     async def _remote_aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        from rekindle.sdk.calls import invoke
-
-        value: R = await invoke.remote_aio(self._target(), args, kwargs)
+        value: R = await _calls().remote_aio(self._target(), args, kwargs)
         return value
 
     @dual
@@ -246,6 +244,14 @@ class Function(Declared, Generic[P, R]):
         from rekindle.sdk.calls import invoke
 
         invoke.prepare(self._target(), strategy, timeout)
+
+
+@cache
+def _calls() -> ModuleType:
+    """What calls; loaded with the first one. To ask the import system takes a tenth of a call."""
+    from rekindle.sdk.calls import invoke
+
+    return invoke
 
 
 def _handle(declaration: Declaration, method: str, binding: Binding | None) -> Function[..., Any]:

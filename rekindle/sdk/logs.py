@@ -1,7 +1,6 @@
 """Runners' output on the caller's terminal: line by line, in order, nothing twice.
 
-Lines come through the Logs RPC on the background thread and are written there. Rekindle's own
-notes go to standard error, dim where that is a terminal.
+Lines come through the Logs RPC on the background thread and are written there.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from typing import TextIO
 
 from rekindle.exception import Error
+from rekindle.sdk import notes
 from rekindle.sdk.connection.client import Client
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.usercode import came_by_signal
 
 #: A call returns before its lines when none has come for so long, though they could ...
 _QUIET_S = 10.0
@@ -23,9 +21,6 @@ _QUIET_S = 10.0
 _AWAY_S = 0.5
 #: Marks kept for calls that have not come to ask for them.
 _MARKS = 1000
-
-#: Whether rekindle's own notes are shown (``rekindle run -q`` leaves them out).
-show_notes = True
 
 
 class LogPrinter:
@@ -76,7 +71,7 @@ class LogPrinter:
             except TimeoutError:
                 if self._connected and not self._said:
                     self._said = True
-                    write_note(
+                    notes.write_note(
                         f"output of a call has not come for {_QUIET_S:g} s, so its result is "
                         f"returned before it; what still comes is shown"
                     )
@@ -111,7 +106,7 @@ class LogPrinter:
                 self._printed = line.seq
                 self._news.set()
         except Error as error:
-            write_note(f"output is no longer shown: {error}")
+            notes.write_note(f"output is no longer shown: {error}")
         finally:
             self._ended = True
             self._news.set()
@@ -122,29 +117,7 @@ def show(line: pb.LogLine) -> None:
     if line.stream == "mark":  # says that all lines of a direct call have come before it
         return
     if line.stream == "system":
-        if show_notes:
-            write_note(line.text)
+        if notes.shown:
+            notes.write_note(line.text)
         return
-    _write(sys.stderr if line.stream == "stderr" else sys.stdout, line.text, not line.partial)
-
-
-def write_note(text: str) -> None:
-    """A line of rekindle's own."""
-    _write(sys.stderr, painted(text, "2", sys.stderr), True)
-
-
-def painted(text: str, code: str, stream: TextIO) -> str:
-    """The text in a colour (of ANSI), where such are wanted on a stream."""
-    wanted = getattr(stream, "isatty", lambda: False)() and "NO_COLOR" not in os.environ
-    return f"\x1b[{code}m{text}\x1b[0m" if wanted else text
-
-
-def _write(stream: TextIO, text: str, newline: bool) -> None:
-    try:
-        stream.write(text + "\n" if newline else text)
-        stream.flush()
-    except BaseException as error:
-        # The reader of our output has gone, the stream is closed, or it is one of the user's that
-        # raises anything, and may not end the thread of all calls: nowhere to say so.
-        if came_by_signal(error):
-            raise
+    notes.write(sys.stderr if line.stream == "stderr" else sys.stdout, line.text, not line.partial)

@@ -1,8 +1,10 @@
-"""``with app.run():``: an instance, the app made known to it, and all taken back at the end."""
+"""``with app.run():``: an instance, the app made known to it, and all taken back at the end.
+
+An event loop and the client are loaded when an instance is on its way: both take their time.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import traceback
@@ -13,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import Error, InvalidError
 from rekindle.execution.context import is_local
 from rekindle.sdk import running
-from rekindle.sdk.calls import leases
-from rekindle.sdk.connection.background import background
 from rekindle.sdk.local import session
 from rekindle.sdk.running import RunningApp
 from rekindle.wire.callid import new_app_id
@@ -61,6 +61,8 @@ class AppRun:
             self._take_down(at_once=at_once)
 
     async def __aenter__(self) -> RunningApp:
+        import asyncio
+
         return await asyncio.to_thread(self.__enter__)
 
     async def __aexit__(
@@ -69,12 +71,15 @@ class AppRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        import asyncio
+
         await asyncio.to_thread(self.__exit__, kind, error, traceback)
 
     # ---- steps ---------------------------------------------------------------------------------
 
     def _start(self) -> RunningApp:
         self._session = session.begin()  # a private instance comes up while we look at the code
+        from rekindle.sdk.connection.background import background
         from rekindle.sdk.connection.client import client_for
         from rekindle.sdk.program import main_module, registration
 
@@ -98,7 +103,7 @@ class AppRun:
                 await made.logs.start()
             return made
 
-        made = background().run(make_known())
+        made = _while_imported(background().start(make_known()))
         self._hold = background().start(client.hold(app_id))
         self._app.running = made
         running.started(made)
@@ -108,6 +113,11 @@ class AppRun:
         made = self._app.running
         if made is None:
             return
+        import asyncio
+
+        from rekindle.sdk.calls import leases
+        from rekindle.sdk.connection.background import background
+
         self._app.running = None
         running.ended(made)
         leases.give_back_of(made)
@@ -130,6 +140,18 @@ class AppRun:
         if self._session is not None:
             ending, self._session = self._session, None
             ending.end(at_once=at_once)
+
+
+def _while_imported(registering: Future[RunningApp]) -> RunningApp:
+    """Wait for the controller, and meanwhile import what the first call will need."""
+    try:
+        from rekindle.sdk.calls import invoke  # noqa: F401 - by a thread that has nothing to do
+        from rekindle.wire import exceptions  # noqa: F401
+
+        return registering.result()
+    except BaseException:
+        registering.cancel()
+        raise
 
 
 #: Closing an app waits for its runners' exit hooks, which have 30 seconds.

@@ -68,17 +68,21 @@ def default_instance() -> Path:
     """The instance that this process talks to when nothing names one.
 
     ``$REKINDLE_DIR``, else that of the app that was started last and still runs, else what
-    ``rekindle up`` started. Raises ConnectionError where there is none.
+    ``rekindle up`` started, else one that lingers. Raises ConnectionError where there is none.
     """
     from rekindle import paths
+    from rekindle.sdk.local import directory, lingering
 
     named = os.environ.get("REKINDLE_DIR")
     if named:
         return Path(named)
     if _stack:
         return _stack[-1].client.instance
-    if paths.token_file(paths.daemon_dir()).exists():
-        return paths.daemon_dir()
+    kept = paths.daemon_dir()
+    if directory.supervisor_pid(kept) is None and (lingers := lingering.newest()) is not None:
+        return lingers
+    if paths.token_file(kept).exists():
+        return kept
     raise ConnectionError(
         "no rekindle instance is known to this process: start one with `rekindle up`, "
         "set REKINDLE_DIR to its directory, or work inside `with app.run():`"

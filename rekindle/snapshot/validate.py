@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import operator
 import os
 from collections.abc import Mapping, Sequence
 
@@ -54,6 +55,40 @@ def validate_images(snapshot: Snapshot) -> None:
     """
     _check_presence(snapshot)
     _check_content(snapshot)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """Files of a snapshot as they were before it was found whole, the stamp among them.
+
+    As long as they are the same, the snapshot is: nothing of it has to be read to know that.
+    """
+
+    paths: tuple[str, ...]
+    states: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Seen:
+        """As they are now. Raises OSError."""
+        manifest = snapshot.manifest
+        names = [stamp.NAME, *manifest.content]
+        names += [f"{MAPPED}/{name}" for name in manifest.mapped_links]
+        paths = [os.path.join(snapshot.path, name) for name in names]
+        if snapshot.is_mapped:
+            paths.append(manifest.mapping["page_files_at"])
+        return cls(tuple(paths), tuple(map(_state, paths)))
+
+    def holds(self) -> bool:
+        """Whether all are as they were."""
+        try:
+            return all(map(operator.eq, map(_state, self.paths), self.states))
+        except OSError:
+            return False
+
+
+def _state(path: str) -> tuple[int, ...]:
+    info = os.lstat(path)
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
 def _invalid(snapshot: Snapshot, reason: str) -> SnapshotInvalidError:

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import os
 import re
-import secrets
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -93,7 +92,7 @@ def open_store(url: str) -> BlobStore:
 
 def new_key(call_id: str, index: int, data: bytes) -> str:
     """A key of its own for the payload, or for one result, of an input."""
-    return f"{call_id}/{index}-{secrets.token_hex(8)}-{len(data):x}-{zlib.crc32(data):08x}"
+    return f"{call_id}/{index}-{os.urandom(8).hex()}-{len(data):x}-{zlib.crc32(data):08x}"
 
 
 def size_of(key: str) -> int:
@@ -154,7 +153,7 @@ class FolderStore:
         drafts = self.root / "drafts"
         for folder in (self.root, drafts):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = drafts / secrets.token_hex(8)
+        draft = drafts / os.urandom(8).hex()
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(fd, "wb", buffering=0) as file:

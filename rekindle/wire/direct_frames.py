@@ -42,7 +42,8 @@ OK, FAILED, CANCELLED = 0, 1, 2
 
 _READ_BYTES = 1 << 16
 _FD_SPACE = socket.CMSG_SPACE(4)
-_NO_SIGNAL = socket.MSG_NOSIGNAL
+#: Numbers: an enum's ``|`` takes as long as the system call.
+_NO_SIGNAL, _CLOEXEC = int(socket.MSG_NOSIGNAL), int(socket.MSG_CMSG_CLOEXEC)
 _ORDER = sys.byteorder
 
 
@@ -114,10 +115,10 @@ def receive_call(sock: socket.socket) -> CallFrame | None:
     method_at = id_at + id_bytes
     value_at = method_at + method_bytes
     return CallFrame(
-        str(data[id_at:method_at], "utf-8"),
-        str(data[method_at:value_at], "utf-8"),
+        data[id_at:method_at].decode(),
+        data[method_at:value_at].decode() if method_bytes else "",
         _numbers(data[_CALL.size : id_at]) if count else (),
-        data[value_at:],
+        memoryview(data)[value_at:],
         fd,
         flags >> _DEPTH_SHIFT,
     )
@@ -146,7 +147,7 @@ def receive_reply(sock: socket.socket) -> ReplyFrame | None:
     return None if got is None else parse_reply(*got)
 
 
-def parse_reply(data: memoryview, fd: int) -> ReplyFrame:
+def parse_reply(data: bytes | bytearray, fd: int) -> ReplyFrame:
     """A whole reply frame."""
     _size, status, flags, count, received_ns, loaded_ns, executed_ns = _REPLY.unpack_from(data)
     value_at = _REPLY.size + count * _NUMBER.size
@@ -157,7 +158,7 @@ def parse_reply(data: memoryview, fd: int) -> ReplyFrame:
         loaded_ns,
         executed_ns,
         _numbers(data[_REPLY.size : value_at]) if count else (),
-        data[value_at:],
+        memoryview(data)[value_at:],
         fd,
     )
 
@@ -176,9 +177,7 @@ def readable(sock: socket.socket, seconds: float) -> bool:
 
 def read_some(sock: socket.socket, flags: int = 0) -> tuple[bytes, int]:
     """What is there, and the descriptor that came with it, or -1. Raises OSError."""
-    data, ancillary, _flags, _address = sock.recvmsg(
-        _READ_BYTES, _FD_SPACE, flags | socket.MSG_CMSG_CLOEXEC
-    )
+    data, ancillary, _flags, _address = sock.recvmsg(_READ_BYTES, _FD_SPACE, flags | _CLOEXEC)
     return data, descriptor(ancillary) if ancillary else -1
 
 
@@ -199,7 +198,7 @@ def _take_numbers(gone: deque[int]) -> tuple[int, bytes]:
     return len(taken), b"".join(map(_NUMBER.pack, taken))
 
 
-def _numbers(raw: memoryview) -> tuple[int, ...]:
+def _numbers(raw: bytes | bytearray) -> tuple[int, ...]:
     return tuple(number for (number,) in _NUMBER.iter_unpack(raw))
 
 
@@ -214,13 +213,13 @@ def _send(sock: socket.socket, frame: bytes, packed: Packed) -> None:
         sock.sendall(frame[sent:], _NO_SIGNAL)
 
 
-def _receive(sock: socket.socket, head: int) -> tuple[memoryview, int] | None:
+def _receive(sock: socket.socket, head: int) -> tuple[bytes | bytearray, int] | None:
     """One frame, most often in one read."""
     first, fd = read_some(sock)
     if len(first) >= head:
         size = head + int.from_bytes(first[:4], _ORDER)
         if len(first) == size:
-            return memoryview(first), fd
+            return first, fd
     elif not first:
         return None
     return _receive_rest(sock, head, first, fd)
@@ -228,7 +227,7 @@ def _receive(sock: socket.socket, head: int) -> tuple[memoryview, int] | None:
 
 def _receive_rest(
     sock: socket.socket, head: int, first: bytes, fd: int
-) -> tuple[memoryview, int] | None:
+) -> tuple[bytearray, int] | None:
     frame = bytearray(first)
     while len(frame) < head:
         piece = sock.recv(head - len(frame))
@@ -246,4 +245,4 @@ def _receive_rest(
                 os.close(fd)
             return None
         have += got
-    return view, fd
+    return frame, fd

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from rekindle.exception import InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level, PoolPlan, Rest
-from rekindle.wire.spec import FunctionSpec, RetrySpec
+from rekindle.wire.spec import FunctionSpec, RetrySpec, params_digest
 
 
 def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:
@@ -156,6 +156,7 @@ _OTHERWISE: dict[str, Callable[[Any], object]] = {
     "OptionValue": _option,
     "PoolChanges": lambda message: {name: v for name, v in as_dict(message).items() if v != {}},
     "LostRunners": lambda message: dict(message.by_reason),
+    "DirectCalls": lambda message: as_dict(message) | {"params": params_digest(message.params)},
 }
 
 

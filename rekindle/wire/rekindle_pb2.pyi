@@ -1115,13 +1115,6 @@ class Heartbeat(_message.Message):
 
 class NodeStats(_message.Message):
     __slots__ = ("pid", "max_runners", "criu", "direct", "in_flight", "unconfirmed", "unconfirmed_bytes", "memory_total_bytes", "memory_available_bytes", "runners", "pools", "templates", "snapshots", "memory", "evictions", "held", "starts", "runners_lost", "restores", "measured_pss_bytes")
-    class DirectEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: DirectCalls
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[DirectCalls, _Mapping]] = ...) -> None: ...
     class EvictionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1173,7 +1166,7 @@ class NodeStats(_message.Message):
     pid: int
     max_runners: int
     criu: str
-    direct: _containers.MessageMap[str, DirectCalls]
+    direct: _containers.RepeatedCompositeFieldContainer[DirectCalls]
     in_flight: int
     unconfirmed: int
     unconfirmed_bytes: int
@@ -1190,19 +1183,23 @@ class NodeStats(_message.Message):
     runners_lost: _containers.MessageMap[str, LostRunners]
     restores: _containers.MessageMap[str, RestoreSteps]
     measured_pss_bytes: _containers.ScalarMap[str, int]
-    def __init__(self, pid: _Optional[int] = ..., max_runners: _Optional[int] = ..., criu: _Optional[str] = ..., direct: _Optional[_Mapping[str, DirectCalls]] = ..., in_flight: _Optional[int] = ..., unconfirmed: _Optional[int] = ..., unconfirmed_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., runners: _Optional[_Iterable[_Union[RunnerStats, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolStats, _Mapping]]] = ..., templates: _Optional[_Iterable[_Union[TemplateStats, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotStats, _Mapping]]] = ..., memory: _Optional[_Union[NodeMemory, _Mapping]] = ..., evictions: _Optional[_Mapping[str, int]] = ..., held: _Optional[_Iterable[_Union[HeldPool, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[RunnerStart, _Mapping]]] = ..., runners_lost: _Optional[_Mapping[str, LostRunners]] = ..., restores: _Optional[_Mapping[str, RestoreSteps]] = ..., measured_pss_bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    def __init__(self, pid: _Optional[int] = ..., max_runners: _Optional[int] = ..., criu: _Optional[str] = ..., direct: _Optional[_Iterable[_Union[DirectCalls, _Mapping]]] = ..., in_flight: _Optional[int] = ..., unconfirmed: _Optional[int] = ..., unconfirmed_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., runners: _Optional[_Iterable[_Union[RunnerStats, _Mapping]]] = ..., pools: _Optional[_Iterable[_Union[PoolStats, _Mapping]]] = ..., templates: _Optional[_Iterable[_Union[TemplateStats, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[SnapshotStats, _Mapping]]] = ..., memory: _Optional[_Union[NodeMemory, _Mapping]] = ..., evictions: _Optional[_Mapping[str, int]] = ..., held: _Optional[_Iterable[_Union[HeldPool, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[RunnerStart, _Mapping]]] = ..., runners_lost: _Optional[_Mapping[str, LostRunners]] = ..., restores: _Optional[_Mapping[str, RestoreSteps]] = ..., measured_pss_bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class DirectCalls(_message.Message):
-    __slots__ = ("calls", "failures", "busy_s", "leases")
+    __slots__ = ("function_id", "params", "calls", "failures", "busy_s", "leases")
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     BUSY_S_FIELD_NUMBER: _ClassVar[int]
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    params: bytes
     calls: int
     failures: int
     busy_s: float
     leases: int
-    def __init__(self, calls: _Optional[int] = ..., failures: _Optional[int] = ..., busy_s: _Optional[float] = ..., leases: _Optional[int] = ...) -> None: ...
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., calls: _Optional[int] = ..., failures: _Optional[int] = ..., busy_s: _Optional[float] = ..., leases: _Optional[int] = ...) -> None: ...
 
 class RunnerStats(_message.Message):
     __slots__ = ("id", "function", "function_id", "app_id", "state", "strategy", "inputs", "pid", "idle_s", "age_s", "pss_bytes")

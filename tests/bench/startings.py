@@ -15,7 +15,7 @@ from starting.figures import (
     StartFigures,
 )
 from starting.promises import IN_A_ROW, KINDS
-from starting.shell import EMPTY, FIRST, SECOND, TORCH
+from starting.shell import Samples, ShellTimes
 from starting.strategies import FORK, RESTORE, SPARE
 from tests.bench.reports import MACHINE
 
@@ -87,5 +87,10 @@ def figures() -> Figures:
             RowFigures(strategy, count, 100.0, growth_bytes={"agent": 1 << 20})
             for strategy, count in IN_A_ROW.items()
         ],
-        shell_ms={FIRST: [900.0], SECOND: [95.0], EMPTY: [20.0], TORCH: [1500.0]},
+        shell=ShellTimes(
+            python=Samples([20.0], [18.0]),
+            torch=Samples([1500.0], [1400.0]),
+            first=Samples([900.0], [300.0]),
+            second=Samples([95.0], [80.0]),
+        ),
     )

@@ -11,7 +11,6 @@ from lab.checks import Check
 from starting import promises
 from starting.figures import Figures, StartFigures
 from starting.promises import KINDS
-from starting.shell import EMPTY, SECOND
 from starting.strategies import FORK, RESTORE, SPARE
 from tests.bench.startings import burst, figures, start
 
@@ -133,8 +132,8 @@ def test_fewer_in_a_row_than_promised_do_not_keep_it_but_can_break_it() -> None:
 
 def test_a_second_run_is_held_against_an_interpreter_that_does_nothing() -> None:
     whole = figures()
-    whole.shell_ms[EMPTY] = [20.0]
-    whole.shell_ms[SECOND] = [121.0]
+    assert whole.shell is not None
+    whole.shell.second.wall_ms[:] = [121.0]
     assert promises.second_run_is_short(whole).kept is False
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from rekindle.cli import main as cli
-from rekindle.sdk import logs
+from rekindle.sdk import notes
 from rekindle.sdk.local import session
 from tests.sdk.fake_controller import FakeController
 
@@ -113,7 +113,7 @@ def run(
 ) -> Iterator[Cli]:
     terminate = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(session, "announce", None)
-    monkeypatch.setattr(logs, "show_notes", True)
+    monkeypatch.setattr(notes, "shown", True)
     monkeypatch.setattr("rekindle.sdk.program.main_module._loaded", {})
     modules, path = dict(sys.modules), list(sys.path)
     yield Cli(capsys)

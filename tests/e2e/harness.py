@@ -434,6 +434,7 @@ def a_home(uid: int | None = None, **environ: str) -> Iterator[Home]:
     home.environ |= {
         "REKINDLE_HOME": str(home.path),
         "TMPDIR": str(home.temporary),
+        "REKINDLE_LINGER": "0",
         "COLUMNS": "200",
         "NO_COLOR": "1",
         # A test edits a module faster than the whole seconds in a bytecode file can tell.

@@ -159,6 +159,31 @@ def test_the_phases_explain_the_total(shared: Home) -> None:
     assert not {"isolate", "interpreter", "import"} & rows[1][2].keys()
 
 
+def test_the_first_call_imports_nothing_in_its_caller(shared: Home) -> None:
+    script = shared.script(
+        """
+        import json, sys
+        import rekindle
+        app = rekindle.App("imports")
+
+        @app.function()
+        def divide(a, b):
+            return a / b
+
+        @app.local_entrypoint()
+        def main():
+            before = set(sys.modules)
+            try:
+                divide.remote(1, b=0)
+            except ZeroDivisionError:
+                pass
+            assert divide.remote(4, b=2) == 2
+            print(json.dumps(sorted(set(sys.modules) - before)))
+        """
+    )
+    assert shared.run(script).value == []
+
+
 def test_exit_hooks_speak_at_the_end(shared: Home) -> None:
     ended = shared.run(shared.script(CLASS))
     lines = ended.out.splitlines()

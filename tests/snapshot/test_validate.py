@@ -187,3 +187,27 @@ def test_only_the_machine_has_to_be_known_to_list(store: SnapshotStore) -> None:
     validate.validate_here(snapshot, here)
     with pytest.raises(SnapshotInvalidError, match="kernel changed"):
         validate.validate_here(snapshot, dataclasses.replace(here, kernel="7.0"))
+
+
+def test_files_are_as_they_were_seen_until_one_of_them_is_touched(store: SnapshotStore) -> None:
+    snapshot = commit(store)
+    seen = validate.Seen.of(snapshot)
+    assert seen.holds()
+    pages = snapshot.images / "pages-1.img"
+    content, times = pages.read_bytes(), os.stat(pages)
+    pages.chmod(0o600)
+    pages.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(pages, ns=(times.st_atime_ns, times.st_mtime_ns))  # as if nothing had been
+    assert not seen.holds()
+
+
+def test_files_that_were_found_bad_or_are_gone_are_not_as_they_were(store: SnapshotStore) -> None:
+    snapshot = commit(store)
+    seen = validate.Seen.of(snapshot)
+    stamp.write(snapshot.path, stamp.look(snapshot.path, snapshot.manifest.content), bad="it is")
+    assert not seen.holds()
+    seen = validate.Seen.of(snapshot)
+    (snapshot.images / "inventory.img").unlink()
+    assert not seen.holds()
+    with pytest.raises(OSError):
+        validate.Seen.of(snapshot)

@@ -21,7 +21,7 @@ from rekindle.wire.messages import (
     spec_of,
 )
 from rekindle.wire.pools import PoolPlan
-from rekindle.wire.spec import FunctionSpec, RetrySpec
+from rekindle.wire.spec import FunctionSpec, RetrySpec, params_digest
 from tests.wire.test_pools import PLANS
 
 
@@ -96,3 +96,17 @@ def test_a_spec_survives_its_message() -> None:
     for spec in (plain, told):
         raw = spec_message(spec).SerializeToString()
         assert spec_of(pb.FunctionSpec.FromString(raw)) == spec
+
+
+def test_parameters_are_shown_as_what_names_their_pool() -> None:
+    made = as_dict(pb.NodeStats(direct=[pb.DirectCalls(function_id="fu-1", params=b"p", calls=2)]))
+    assert json.loads(json.dumps(made["direct"])) == [
+        {
+            "function_id": "fu-1",
+            "params": params_digest(b"p"),
+            "calls": 2,
+            "failures": 0,
+            "busy_s": 0.0,
+            "leases": 0,
+        }
+    ]

@@ -112,8 +112,8 @@ class Metrics:
         if now - self._tidied > 5:
             self._tidied = now
             self._tidy(now)
-        for function_id, calls, busy_s in news.direct:
-            self._called_directly(function_id, calls, busy_s, now)
+        for called in news.direct:
+            self._called_directly(called.function_id, called.calls, called.busy_s, now)
         for start in news.starts:
             self._started(agent.agent_id, start, now)
 

@@ -113,9 +113,9 @@ def _pools(made: Tables, metrics: Metrics, state: State) -> None:
         for pool in agent.stats.pools:
             if series := of(pool.function_id):
                 made.add("rekindle_runners_starting", pool.starting, series.label)
-        for function_id, counts in agent.stats.direct.items():
-            if series := of(function_id):
-                made.add("rekindle_leases", counts.leases, series.label)
+        for direct in agent.stats.direct:
+            if series := of(direct.function_id):
+                made.add("rekindle_leases", direct.leases, series.label)
         for held in agent.stats.held:
             if series := of(held.function_id):
                 made.add("rekindle_pools", 1, series.label, held.level)

@@ -6,9 +6,19 @@ Heartbeats repeat themselves and report totals, as any of them may be lost. Deci
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rekindle.controller.state import Agent
 from rekindle.wire import rekindle_pb2 as pb
+
+
+class DirectNews(NamedTuple):
+    """Direct calls of one pool."""
+
+    function_id: str
+    params: bytes
+    calls: int
+    busy_s: float  # that they ran
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +27,7 @@ class News:
 
     starts: list[pb.RunnerStart]
     evictions: list[pb.Eviction]  # what was given up for memory
-    direct: list[tuple[str, int, float]]  # function id, calls, seconds that they ran
+    direct: list[DirectNews]
 
 
 def news_of(agent: Agent, stats: pb.NodeStats) -> News:
@@ -30,9 +40,10 @@ def news_of(agent: Agent, stats: pb.NodeStats) -> News:
     )
     seen.start = max([seen.start, *(one.seq for one in news.starts)])
     seen.eviction = max([seen.eviction, *(one.seq for one in news.evictions)])
-    for function_id, total in stats.direct.items():
-        before = agent.stats.direct.get(function_id, pb.DirectCalls())
-        if total.calls > before.calls:
-            busy_s = max(0.0, total.busy_s - before.busy_s)
-            news.direct.append((function_id, total.calls - before.calls, busy_s))
+    before = {(one.function_id, one.params): one for one in agent.stats.direct}
+    for total in stats.direct:
+        known = before.get((total.function_id, total.params), pb.DirectCalls())
+        if total.calls > known.calls:
+            calls, busy_s = total.calls - known.calls, max(0.0, total.busy_s - known.busy_s)
+            news.direct.append(DirectNews(total.function_id, total.params, calls, busy_s))
     return news

@@ -27,7 +27,8 @@ _MB = 1_000_000
 #: Until the function's own were measured: what bench/restore.py found for small models.
 FORK_S, RESTORE_S, COLD_S = 0.008, 0.016, 1.0
 RUNNER_BYTES, TEMPLATE_BYTES = 30 * _MB, 60 * _MB
-SPARE_S, SPARE_BYTES = 0.003, 3 * _MB
+#: The same of a spare: a function without a model, and one with torch and 84 MB.
+SPARE_S, SPARE_BYTES = 0.0015, 2 * _MB
 #: Reading a working set from disk while it is restored.
 DISK_S_PER_BYTE = 1e-9
 #: Newest starts of each kind.

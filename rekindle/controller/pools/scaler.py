@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import policies
 from rekindle.controller.metrics.starts import seconds_of
-from rekindle.controller.nodes.agentnews import News
+from rekindle.controller.nodes.agentnews import DirectNews, News
 from rekindle.controller.policies.policy import Policy
 from rekindle.controller.pools import pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog
@@ -150,11 +150,11 @@ class Scaler:
             pool = self._pools.get((eviction.function_id, ""))
             if pool is not None:  # some policies learn from it
                 self._policy(pool.effective).evicted(eviction.priority)
-        for function_id, calls, seconds in news.direct:
-            function = self._state.functions.get(function_id)
+        for called in news.direct:
+            function = self._state.functions.get(called.function_id)
             # The first heartbeat reports what was before this controller's time.
             if function is not None and agent.heartbeats > 1:
-                self._called_directly(function, calls, seconds, now)
+                self._called_directly(function, called, now)
 
     def _started(self, function: Function, start: pb.RunnerStart) -> None:
         costs = self.costs.of(function.label)
@@ -165,13 +165,12 @@ class Scaler:
         if pool is not None:
             pool.started += 1
 
-    def _called_directly(self, function: Function, count: int, seconds: float, now: float) -> None:
-        known = [p for p in self._of(function) if p.digest]
-        pool = known[0] if len(known) == 1 else self._pool(function, "", b"")
-        pool.direct(count, seconds, now)
+    def _called_directly(self, function: Function, called: DirectNews, now: float) -> None:
+        pool = self._pool_of(function, called.params)
+        pool.direct(called.calls, called.busy_s, now)
         name = (pool.label, pool.digest)
-        self.arrivals.arrived(name, count, now)
-        self.arrivals.served(name, count, seconds)
+        self.arrivals.arrived(name, called.calls, now)
+        self.arrivals.served(name, called.calls, called.busy_s)
         if pool.replan_at <= now:
             self._touch(pool)
 

@@ -12,28 +12,6 @@ import psutil
 from rekindle.exception import InvalidError
 from rekindle.wire.calldepth import max_depth
 
-#: Variables of the agent's own environment that its runners see; everything else is given by name
-#: (``env=``, ``secrets=``), so that nothing private ends up in a snapshot by accident.
-PASSED_ON = (
-    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
-    *("LD_LIBRARY_PATH", "VIRTUAL_ENV"),
-    *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS"),
-    *("OPENBLAS_NUM_THREADS", "OPENBLAS_THREAD_TIMEOUT", "TOKENIZERS_PARALLELISM"),
-    *("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "http_proxy", "https_proxy"),
-)
-PASSED_ON_PREFIXES = ("LC_", "XDG_", "HF_")
-
-
-def passed_on_environment() -> dict[str, str]:
-    """The part of this process's environment that runners get."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
-    }
-
 
 def default_max_runners() -> int:
     """``$REKINDLE_MAX_RUNNERS``: runners on this node at most; unless set, enough for work that

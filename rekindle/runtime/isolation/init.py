@@ -11,6 +11,7 @@ spawner and shares its memory.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -53,6 +54,8 @@ def run_init(control: socket.socket) -> int:
                 if not data:
                     return 0
                 request = json.loads(data)
+                for passed in fds:
+                    os.set_inheritable(passed, False)
                 try:
                     if "send" in request:
                         _send(request, channels[request["job"]])
@@ -153,10 +156,43 @@ def _start(request: dict[str, Any], fds: list[int]) -> int:
     if request.get("pid"):
         with open("/proc/sys/kernel/ns_last_pid", "w") as last:
             last.write(str(int(request["pid"]) - 1))
+    if not (request.get("nice") or request.get("new_session") or request.get("cwd", "/") != "/"):
+        return _spawn(request, fds)
     pid = os.fork()
     if pid == 0:
         _exec(request, fds)
     return pid
+
+
+def _spawn(request: dict[str, Any], fds: list[int]) -> int:
+    """The same without a fork of this process, whose page tables and pages that would copy."""
+    targets = request["fd_targets"]
+    moved = _out_of_the_way(fds, targets)
+    try:
+        files: list[tuple[Any, ...]] = [
+            (os.POSIX_SPAWN_OPEN, standard, "/dev/null", os.O_RDWR, 0)
+            for standard in range(3)
+            if standard not in targets
+        ]
+        files += [
+            (os.POSIX_SPAWN_DUP2, copy, target) for copy, target in zip(moved, targets, strict=True)
+        ]
+        return os.posix_spawn(
+            request["argv"][0],
+            request["argv"],
+            request["env"],
+            file_actions=files,
+            setsigdef=[signal.SIGINT],
+        )
+    finally:
+        for copy in set(moved) - set(fds):
+            os.close(copy)
+
+
+def _out_of_the_way(fds: list[int], targets: list[int]) -> list[int]:
+    """Copies of ``fds`` above all ``targets``, so that to place one overwrites none of them."""
+    floor = max([*targets, 2]) + 1
+    return [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, floor) for fd in fds]
 
 
 def _exec(request: dict[str, Any], fds: list[int]) -> None:
@@ -180,16 +216,7 @@ def _exec(request: dict[str, Any], fds: list[int]) -> None:
 
 def _place_fds(fds: list[int], targets: list[int]) -> None:
     """Give ``fds`` the numbers ``targets``, the null device to 0..2 that are not among them."""
-    # First out of the way of all targets, so that no dup2 overwrites one that is still to come.
-    floor = max([*targets, 2]) + 1
-    moved = []
-    for fd in fds:
-        copy = fd
-        low = []
-        while copy < floor:
-            low.append(copy)
-            copy = os.dup(copy)
-        moved.append(copy)
+    moved = _out_of_the_way(fds, targets)
     null = os.open("/dev/null", os.O_RDWR)
     for standard in range(3):
         if standard not in targets:

@@ -82,6 +82,8 @@ def _serve_one(agent: socket.socket, own_pid_namespace: int) -> bool:
     if not data:
         return False
     request = json.loads(data)
+    for fd in fds:
+        os.set_inheritable(fd, False)
     try:
         pid = _fork_init(request, fds[0], agent, own_pid_namespace)
         _report_spawned(agent, request["id"], pid)

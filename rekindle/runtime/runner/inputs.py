@@ -23,8 +23,7 @@ from rekindle.wire.page import RunnerPage, cancel_token
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import deserialize, serialize
 
-#: Results are sent at least this often while a slice goes on; as long as the agent has one last
-#: (pace.DEEP_SLICE_S), so that it is one message.
+#: Results are sent at least this often while a slice goes on.
 _SEND_EVERY_NS = 50_000_000
 
 

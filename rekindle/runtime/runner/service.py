@@ -5,13 +5,13 @@ Made from the code payload that the SDK pickled; knows how to run hooks and meth
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import select
 import time
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import NotFoundError
@@ -48,7 +48,7 @@ class Service:
 
     def settle(self, value: Any) -> Any:
         """The value itself, or what it becomes when awaited (async functions and hooks)."""
-        if inspect.iscoroutine(value):
+        if isinstance(value, CoroutineType):
             return self._run(value)
         return value
 
@@ -72,6 +72,11 @@ class Service:
             return self._loop.run_until_complete(task)
         finally:
             self.canceller.task = None
+
+    @property
+    def has_loop(self) -> bool:
+        """Whether something may go on between inputs: in async hooks and functions."""
+        return self._loop is not None
 
     def wait(self, fd: int, timeout_s: float | None = None) -> bool:
         """Wait until ``fd`` can be read, while the event loop goes on; False: not within the time.

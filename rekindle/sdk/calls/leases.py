@@ -17,10 +17,12 @@ import time
 import weakref
 from collections import deque
 from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from rekindle import paths
 from rekindle.exception import Error
+from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
@@ -71,6 +73,7 @@ class Lease:
 
     def __init__(self, sock: socket.socket, reply: pb.LeaseReply) -> None:
         self._sock = sock
+        self._arrivals = Arrivals(sock.fileno())
         self._path = reply.socket
         self._token = reply.token
         self.id = reply.lease_id
@@ -121,7 +124,11 @@ class Lease:
         """
         try:
             self._send(call_id, method, packed, depth)
+            since_ns = perf_counter_ns()
+            looked = self._arrivals.look(since_ns)
             reply = _receive(self._sock)
+            if not looked:
+                self._arrivals.slept(since_ns)
         except BaseException:
             self.close()
             raise
@@ -222,7 +229,7 @@ async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
             return None
         frame += piece
         size = wire.reply_bytes(frame)
-    return wire.parse_reply(memoryview(frame), fd)
+    return wire.parse_reply(frame, fd)
 
 
 def _wake(readable: asyncio.Future[None]) -> None:

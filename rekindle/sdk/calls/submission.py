@@ -27,7 +27,7 @@ from rekindle.wire.phases import now_ns
 
 #: Inputs, and about so many bytes, in one request; the first has fewer.
 BATCH = 512
-FIRST_BATCH = 16
+FIRST_BATCH = 64
 BATCH_BYTES = 4 * 1024 * 1024
 #: Requests on their way at a time.
 IN_FLIGHT = 3

@@ -20,7 +20,6 @@ from rekindle.exception import ConnectionError, InvalidError, VersionError
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
 from rekindle.sdk.connection.channel import open_channel
-from rekindle.sdk.connection.relay import RelayStub
 from rekindle.sdk.connection.seen import Arrived, Seen
 from rekindle.sdk.connection.taken import TakenReports
 from rekindle.wire import rekindle_pb2 as pb
@@ -73,6 +72,8 @@ class Client:
             if self._stub_now is not None:
                 _of_parent.append((self._channel, self._stub_now))
             if owner.inherited:
+                from rekindle.sdk.connection.relay import RelayStub
+
                 self._channel, self._stub_now = None, RelayStub(self._target)
             else:
                 self._channel = open_channel(self._target)

@@ -1,14 +1,20 @@
-"""The instance that outlives the program that starts it."""
+"""Instances that outlive the program that starts them: ``rekindle up`` and ``rekindle down``."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 from pathlib import Path
 
+from rekindle import paths
+from rekindle.linux import processes
 from rekindle.sdk.local import directory as instance
-from rekindle.sdk.local import session
+from rekindle.sdk.local import lingering, session
+
+#: What was killed, or only has to remove files, ends within this time.
+_KILLED_S = 5.0
 
 
 def start(directory: Path, timeout_s: float) -> int:
@@ -27,22 +33,38 @@ def start(directory: Path, timeout_s: float) -> int:
 
 
 def stop(directory: Path) -> bool:
-    """End it and wait; False where none is up."""
+    """End what serves a directory and wait until nothing is left; False where nothing does."""
     pid = instance.supervisor_pid(directory)
     if pid is None:
         return False
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
+    with contextlib.ExitStack() as opened:
+        try:
+            fd = _watch(pid, opened)
+            above = _watch(processes.parent_of(pid), opened) if lingering.is_one(directory) else -1
+        except OSError:  # it has just ended
+            return False
         if instance.supervisor_pid(directory) != pid:  # it ended, and the pid may be another's
             return False
         signal.pidfd_send_signal(fd, signal.SIGTERM)
-        ended, _, _ = select.select([fd], [], [], session.END_S)
-        if not ended:
+        if not _ends(fd, session.END_S):
             signal.pidfd_send_signal(fd, signal.SIGKILL)  # its children get SIGKILL with it
-            select.select([fd], [], [], 5.0)
-    finally:
-        os.close(fd)
+            _ends(fd, _KILLED_S)
+        if above >= 0:
+            _ends(above, _KILLED_S)  # it removes what was left
     return True
+
+
+def stop_all() -> bool:
+    """End what ``rekindle up`` keeps, and all that linger here; False where there was none."""
+    ended = [stop(directory) for directory in (paths.daemon_dir(), *lingering.all_here())]
+    return any(ended)
+
+
+def _watch(pid: int, opened: contextlib.ExitStack) -> int:
+    fd = os.pidfd_open(pid)
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _ends(pidfd: int, timeout_s: float) -> bool:
+    return bool(select.select([pidfd], [], [], timeout_s)[0])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
-import shutil
 import socket
 import time
 from pathlib import Path
@@ -29,7 +27,7 @@ def prepare(directory: Path) -> None:
         draft = token.with_name(f"token.{os.getpid()}")
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
+            file.write(os.urandom(32).hex() + "\n")
         draft.replace(token)
 
 
@@ -95,6 +93,8 @@ def tail(directory: Path, name: str, lines: int = 5) -> str:
 
 def sweep() -> None:
     """Remove private directories whose supervisor was killed before it could."""
+    import shutil  # a run that finds its instance does without
+
     for directory in (paths.home() / "run").glob("rk-*"):
         if (directory / _PID_FILE).exists() and supervisor_pid(directory) is None:
             shutil.rmtree(directory, ignore_errors=True)

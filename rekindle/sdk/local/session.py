@@ -1,37 +1,76 @@
-"""A session: the instance that a program uses. What is up, or a private one for its duration."""
+"""A session: the instance that a program uses.
+
+What is up; else one that lingers, brought up where there is none yet; else a private one.
+"""
 
 from __future__ import annotations
 
 import os
 import select
-import shutil
+import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle import paths
 from rekindle.exception import ConnectionError, InvalidError, IsolationError
 from rekindle.sdk.local import directory as instance
+from rekindle.sdk.local import lingering
 from rekindle.wire.ready import INVALID, REFUSED
 
 #: A private instance has so long to come up.
 START_S = 60.0
 #: From asking a supervisor to end to killing it; longer than it takes to kill its children.
 END_S = 70.0
+#: So often another one is looked for when the instance that was found is just ending.
+_TRIES = 10
 
 #: Gets, in words, which instance is used; the command line shows it.
 announce: Callable[[str], None] | None = None
 
 
-class Session:
-    """An instance in use. A private one ends with ``end``, or with this process at the latest."""
+def say_nothing(_text: str) -> None:
+    """For ``announce``, where not even what stays is to be told."""
 
-    def __init__(self, directory: Path, process: subprocess.Popen[bytes] | None) -> None:
+
+@dataclass(frozen=True)
+class _Place:
+    """A connection to the supervisor of an instance that lingers."""
+
+    directory: Path
+    connection: socket.socket
+    #: Of one that we brought up: it ends as soon as it has forked the supervisor.
+    launcher: subprocess.Popen[bytes] | None = None
+
+    def leave(self) -> None:
+        """Use it no more."""
+        self.connection.close()
+        if self.launcher is not None:
+            self.launcher.wait()
+
+
+class Session:
+    """An instance in use. A private one ends with ``end``, or with this process at the latest.
+
+    Of one that lingers, ``place`` says to its supervisor that it is in use.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        process: subprocess.Popen[bytes] | None = None,
+        place: _Place | None = None,
+    ) -> None:
         self.directory = directory
         self._process = process
+        self._place = place
         self._owner = os.getpid()
+        if place is not None:
+            _connected.add(self)
 
     @property
     def private(self) -> bool:
@@ -39,13 +78,29 @@ class Session:
         return self._process is not None
 
     def alive(self) -> bool:
-        """Whether its supervisor lives; of an instance that is not its own: True, unchecked."""
-        return not self.private or instance.supervisor_pid(self.directory) is not None
+        """Whether its supervisor lives; of what ``rekindle up`` keeps: True, unchecked."""
+        watched = self.private or self._place is not None
+        return not watched or instance.supervisor_pid(self.directory) is not None
 
     def wait(self, timeout_s: float = START_S) -> Path:
         """The instance directory, once the instance serves. Raises ConnectionError."""
+        deadline = time.monotonic() + timeout_s
         if self._process is not None:
             wait_ready(self._process, self.directory, timeout_s)
+        for attempt in range(_TRIES):
+            if (place := self._place) is None:
+                break
+            try:
+                left_s = max(0.0, deadline - time.monotonic())
+                _hear_ready(place.connection.fileno(), self.directory, left_s)
+                break
+            except _SaidNothingError:
+                # It was just ending when we came. Not so one that is ours, or one after another.
+                if place.launcher is not None or attempt == _TRIES - 1:
+                    raise
+                place.leave()
+                self._place = _one_that_lingers(lingering.linger_s())
+                self.directory = self._place.directory
         return self.directory
 
     def end(self, *, at_once: bool = False) -> None:
@@ -54,23 +109,49 @@ class Session:
         ``at_once``: without waiting for exit hooks and snapshots.
         """
         process, self._process = self._process, None
-        if process is None or os.getpid() != self._owner:  # a forked child owns nothing
+        place, self._place = self._place, None
+        if os.getpid() != self._owner:  # a forked child owns nothing
+            return
+        if process is None and place is None:
             return
         try:
-            end_process(process, 0.0 if at_once else END_S)
+            if process is not None:
+                end_process(process, 0.0 if at_once else END_S)
         finally:
-            if process.stdout is not None:
-                process.stdout.close()
-            shutil.rmtree(self.directory, ignore_errors=True)
+            if place is not None:
+                place.leave()
+            if process is not None:
+                if process.stdout is not None:
+                    process.stdout.close()
+                import shutil
+
+                shutil.rmtree(self.directory, ignore_errors=True)
             from rekindle.sdk.connection import client
 
             client.forget(self.directory)
 
+    def let_go(self) -> None:
+        """In a forked child: the instance is in use for as long as its parent uses it."""
+        if self._place is not None:
+            self._place.connection.close()
+
+
+_connected: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for one in _connected:
+        one.let_go()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
 
 def begin() -> Session:
-    """Use ``$REKINDLE_DIR``, else what ``rekindle up`` keeps, else start a private instance.
+    """Use ``$REKINDLE_DIR``, else what ``rekindle up`` keeps, else an instance that lingers.
 
-    Returns at once; ``wait`` returns when it serves. Raises ConnectionError.
+    Where none may linger: start a private one. Returns at once; ``wait`` returns when it serves.
+    Raises ConnectionError, InvalidError for a wrong setting.
     """
     named = os.environ.get("REKINDLE_DIR")
     if named:
@@ -80,58 +161,129 @@ def begin() -> Session:
                 f"REKINDLE_DIR={named} is no instance directory (it has no token); "
                 f"unset it, or point it at the directory that `rekindle up` prints"
             )
-        return Session(chosen, None)
+        return Session(chosen)
     daemon = paths.daemon_dir()
     if instance.supervisor_pid(daemon) is not None:
         if instance.answers(daemon):
-            return Session(daemon, None)
-        _announce("the instance of `rekindle up` does not answer; using a private one")
-    else:
-        _announce("no instance is up (`rekindle up` keeps one): using a private one")
+            return Session(daemon)
+        _announce("the instance of `rekindle up` does not answer; another one is used")
+    stays_s = lingering.linger_s()
+    if stays_s > 0:
+        place = _one_that_lingers(stays_s)
+        return Session(place.directory, place=place)
+    _announce("no instance is up (`rekindle up` keeps one): using a private one")
     instance.sweep()
     directory = paths.new_session_dir()
     try:
         process = start_supervisor(directory, parent_pid=os.getpid())
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        lingering.remove(directory)
         raise
     return Session(directory, process)
 
 
+def _one_that_lingers(stays_s: float) -> _Place:
+    """A place in one that is there or coming up, else in one that we bring up."""
+    who = lingering.name()
+    found = lingering.join(who, stays_s)
+    if found is None:
+        with lingering.turn():
+            found = lingering.join(who, stays_s)
+            if found is None:
+                return _bring_up(who, stays_s)
+    return _Place(*found)
+
+
+def _bring_up(who: str, stays_s: float) -> _Place:
+    _announce(
+        f"no instance is up: starting one, which stays for {lingering.shown(stays_s)} after its "
+        f"last program (`rekindle down` ends it, {lingering.VARIABLE}=0 keeps it from staying)",
+        stays=True,
+    )
+    instance.sweep()
+    lingering.sweep()
+    directory = paths.new_session_dir()
+    try:
+        instance.prepare(directory)
+        with lingering.listen(who, directory) as listener:
+            launcher = start_lingering(directory, listener, stays_s)
+        connection = lingering.connect(directory, stays_s)
+        if connection is None:
+            raise ConnectionError(
+                f"a rekindle instance could not be started: {_log_ends(directory)}"
+            )
+    except BaseException:
+        lingering.remove(directory)
+        raise
+    return _Place(directory, connection, launcher)
+
+
 def start_supervisor(directory: Path, parent_pid: int | None) -> subprocess.Popen[bytes]:
-    """Start a supervisor in a session of its own, so that Ctrl-C reaches the caller alone."""
+    """Start a supervisor, which says on its standard output when the instance serves.
+
+    ``parent_pid``: of a private instance; without, it stays when this process ends.
+    """
     instance.prepare(directory)
+    if parent_pid is None:
+        return _start(directory, [], subprocess.PIPE, stays=True)
+    return _start(directory, ["--parent-pid", str(parent_pid)], subprocess.PIPE, stays=False)
+
+
+def start_lingering(
+    directory: Path, listener: socket.socket, stays_s: float
+) -> subprocess.Popen[bytes]:
+    """Start the supervisor of an instance that lingers: what is returned forks it, and ends."""
+    options = ["--users-fd", str(listener.fileno()), "--stays", str(stays_s)]
+    return _start(directory, options, subprocess.DEVNULL, stays=True, pass_fd=listener.fileno())
+
+
+def _start(
+    directory: Path, options: list[str], stdout: int, *, stays: bool, pass_fd: int | None = None
+) -> subprocess.Popen[bytes]:
+    """A session of its own, so that Ctrl-C reaches the caller alone."""
     environ = dict(os.environ)
-    if parent_pid is None:  # a daemon keeps no directory busy, and finds its home from anywhere
+    if stays:  # a daemon keeps no directory busy, and finds its home from anywhere
         environ["REKINDLE_HOME"] = str(paths.home())
-    command = [sys.executable, "-P", "-m", "rekindle.sdk.local.supervisor", "--dir", str(directory)]
-    if parent_pid is not None:
-        command += ["--parent-pid", str(parent_pid)]
+    if "--parent-pid" in options or pass_fd is not None:
         environ.pop("REKINDLE_METRICS", None)  # that address is for the one that is up
+    command = [sys.executable, "-P", "-m", "rekindle.sdk.local.supervisor", "--dir", str(directory)]
     with open(instance.logs_dir(directory) / "supervisor.log", "ab") as log:
         return subprocess.Popen(
-            command,
+            command + options,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=log,
             start_new_session=True,
             env=environ,
-            cwd="/" if parent_pid is None else None,
+            cwd="/" if stays else None,
+            pass_fds=() if pass_fd is None else (pass_fd,),
         )
 
 
+class _SaidNothingError(ConnectionError):
+    """The supervisor ended before it said whether the instance serves."""
+
+
 def wait_ready(process: subprocess.Popen[bytes], directory: Path, timeout_s: float) -> None:
-    """Return when the supervisor says ``ready``.
+    """Return when a supervisor says ``ready`` on its standard output. Raises as ``_hear_ready``."""
+    assert process.stdout is not None
+    _hear_ready(process.stdout.fileno(), directory, timeout_s)
+
+
+def _hear_ready(said: int, directory: Path, timeout_s: float) -> None:
+    """Return when a supervisor says ``ready``; ``said``: what it is to be read from.
 
     Raises ConnectionError with its reason, IsolationError where this user may make no namespaces,
     InvalidError for a setting.
     """
-    assert process.stdout is not None
     deadline = time.monotonic() + timeout_s
     output = b""
     while b"ready\n" not in output:
-        readable, _, _ = select.select([process.stdout], [], [], deadline - time.monotonic())
-        data = os.read(process.stdout.fileno(), 65536) if readable else b""
+        readable, _, _ = select.select([said], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            data = os.read(said, 65536) if readable else b""
+        except ConnectionResetError:
+            data = b""
         output += data
         if data:
             continue
@@ -143,7 +295,8 @@ def wait_ready(process: subprocess.Popen[bytes], directory: Path, timeout_s: flo
         reason = text or _log_ends(directory)
         if not readable:
             reason = f"it is not ready after {timeout_s:g} s. {reason}"
-        raise ConnectionError(f"a rekindle instance could not be started: {reason}")
+        kind = ConnectionError if text or not readable else _SaidNothingError
+        raise kind(f"a rekindle instance could not be started: {reason}")
 
 
 def _log_ends(directory: Path) -> str:
@@ -168,6 +321,9 @@ def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
             raise
 
 
-def _announce(text: str) -> None:
+def _announce(text: str, *, stays: bool = False) -> None:
+    """Say it; what ``stays`` when a program has ended is told on any terminal."""
     if announce is not None:
         announce(text)
+    elif stays and sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(text + "\n")

@@ -1,9 +1,11 @@
-"""``python -m rekindle.sdk.local.supervisor --dir D [--parent-pid P]``: keeps an instance up.
+"""``python -m rekindle.sdk.local.supervisor --dir D [...]``: keeps an instance up.
 
 Starts Redis, the controller and the agent at once, and starts again what dies. Prints ``ready``
-when all serve, or ``failed: ...``. Ends them in order on SIGTERM, or when the parent ends: then
-the directory is a private one and goes too. One thread, so that the children's
-die-with-parent signal means this process.
+when all serve, or ``failed: ...``. Ends them in order on SIGTERM. With ``--parent-pid P`` also when
+that process ends: the directory is a private one then and goes too. With ``--users-fd F --stays S``
+it goes to the background, says the same to programs that connect to the socket F, and ends S
+seconds after the last of them. One thread, so that the children's die-with-parent signal means
+this process.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import selectors
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +28,8 @@ from typing import IO
 
 from rekindle.exception import Error, InvalidError
 from rekindle.sdk.local import directory as instance
+from rekindle.sdk.local import keeper, lingering
+from rekindle.sdk.local.users import Users
 from rekindle.wire import logs
 from rekindle.wire.ready import REFUSED, REFUSED_STATUS
 
@@ -90,12 +95,14 @@ class Supervisor:
         parent_pid: int | None,
         out: IO[str],
         quick_s: float = QUICK_S,
+        users: Users | None = None,
     ) -> None:
         self._directory = directory
         self._children = [Child(service, ready=not service.says_ready) for service in wanted]
         self._parent_pid = parent_pid
         self._out = out
         self._quick_s = quick_s
+        self._users = users
         self._selector = selectors.DefaultSelector()
         self._stop_reason = ""
         self._failed = ""
@@ -105,6 +112,8 @@ class Supervisor:
         """Keep the instance up until it is to end. Returns the exit status."""
         self._listen_for_signals()
         self._watch_parent()
+        if self._users is not None:
+            self._selector.register(self._users.listener, selectors.EVENT_READ, ("users", None))
         try:
             for child in self._children:
                 self._start(child)
@@ -112,6 +121,9 @@ class Supervisor:
                 self._turn()
         finally:
             log.info("ending", extra=logs.kv(reason=self._stop_reason))
+            if self._users is not None:
+                lingering.unlink(self._directory)  # first, so that who is refused finds another
+                self._users.close()
             for child in reversed(self._children):
                 self._end(child)
             for left in self._directory.glob("*.sock"):  # of one that was killed and not yet back
@@ -145,10 +157,18 @@ class Supervisor:
 
     def _turn(self) -> None:
         due = [child.restart_at for child in self._children if child.restart_at is not None]
+        leave_at = self._users.leave_at() if self._users is not None else None
+        if leave_at is not None:
+            due.append(leave_at)
         timeout = max(0.0, min(due) - time.monotonic()) if due else None
         for key, _ in self._selector.select(timeout):
             what, child = key.data
-            if what == "signal":
+            if what == "users" and self._users is not None:
+                for one in self._users.accept():
+                    self._selector.register(one, selectors.EVENT_READ, ("user", one))
+            elif what == "user" and self._users is not None:
+                self._hear(self._users, child)
+            elif what == "signal":
                 number = os.read(key.fd, 64)[-1]
                 self._stop_reason = signal.Signals(number).name
             elif what == "parent":
@@ -160,6 +180,15 @@ class Supervisor:
         for child in self._children:
             if child.restart_at is not None and child.restart_at <= time.monotonic():
                 self._start(child)
+        if self._users is not None and not self._stop_reason:
+            leave_at = self._users.leave_at()
+            if leave_at is not None and leave_at <= time.monotonic():
+                self._stop_reason = f"no program has used it for {self._users.stays_s:g} s"
+
+    def _hear(self, users: Users, one: socket.socket) -> None:
+        if not users.hear(one):
+            self._selector.unregister(one)
+            users.left(one)
 
     # ---- children ------------------------------------------------------------------------------
 
@@ -201,6 +230,8 @@ class Supervisor:
             self._say("ready")
 
     def _say(self, text: str) -> None:
+        if self._users is not None:
+            self._users.say(text)
         try:
             self._out.write(text + "\n")
             self._out.flush()
@@ -287,8 +318,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m rekindle.sdk.local.supervisor")
     parser.add_argument("--dir", required=True, type=Path, help="instance directory")
     parser.add_argument("--parent-pid", type=int, help="end, and remove the directory, with it")
+    parser.add_argument("--users-fd", type=int, help="a socket that programs connect to")
+    parser.add_argument("--stays", type=float, default=0.0, help="seconds without a program")
     arguments = parser.parse_args(argv)
     directory: Path = arguments.dir.absolute()
+    parent_pid, users = arguments.parent_pid, None
+    if arguments.users_fd is not None:
+        parent_pid = keeper.stand_above(arguments.users_fd, lambda: _remove(directory))
+        users = Users(socket.socket(fileno=arguments.users_fd), arguments.stays)
     logs.configure("supervisor")
     try:
         instance.prepare(directory)
@@ -296,16 +333,26 @@ def main(argv: list[str] | None = None) -> int:
         lock = instance.claim(directory)
     except (Error, OSError) as error:
         sys.stdout.write(f"failed: {error}\n")
+        if users is not None:
+            users.say(f"failed: {error}")
+            list(users.accept())
         return 1
-    supervisor = Supervisor(
-        directory, services(directory), arguments.parent_pid, sys.stdout, quick_s
-    )
+    supervisor = Supervisor(directory, services(directory), parent_pid, sys.stdout, quick_s, users)
     try:
         return supervisor.run()
     finally:
-        if arguments.parent_pid is not None:
+        if parent_pid is not None:
             shutil.rmtree(directory, ignore_errors=True)  # sockets and a queue of no more use
         os.close(lock)
+
+
+def _remove(directory: Path) -> None:
+    """All that a lingering instance has left, if its supervisor was killed."""
+    if directory.exists():
+        _remove_half_snapshots()
+        with lingering.turn():  # nobody puts another link there meanwhile
+            lingering.unlink(directory)
+        lingering.remove(directory)
 
 
 if __name__ == "__main__":

@@ -179,6 +179,71 @@ def test_memory_is_held_by_runners_and_by_what_lies_below_them() -> None:
     assert found.cpu_hours * 3600 == pytest.approx(0.02, abs=0.001)
 
 
+def spared(arrivals: list[tuple[float, float]], spares: int, **node: Any) -> SimPool:
+    """The pool of a function that keeps no runner, and so many spares."""
+    settings = PoolSettings(spare_containers=spares)
+    made = trace(arrivals, SNAPSHOT, settings, duration_s=2000.0)
+    return run(made, policies.make("fixed", keep_s=0.0), **node).pools[0]
+
+
+def test_a_start_takes_a_spare_and_one_without_is_a_fork() -> None:
+    pool = spared([(0.0, 1.0)] + [(1000.0, 1.0)] * 5, 3)
+    assert (pool.starts[Strategy.SPARE], pool.starts[Strategy.FORK]) == (3, 2)
+    assert sorted(pool.waits)[:5] == pytest.approx([0.003] * 3 + [0.008] * 2)
+
+
+def test_spares_come_again_in_a_pause_of_starts_and_each_is_a_fork() -> None:
+    # They are taken at 1000, forked 10 ms after, one by one, and there again.
+    pool = spared([(0.0, 1.0), (1000.0, 1.0), (1000.0, 1.0), (1000.016, 1.0), (1000.03, 1.0)], 2)
+    assert (pool.starts[Strategy.SPARE], pool.starts[Strategy.FORK]) == (3, 1)
+    # The first start and its template, two spares and three more; three starts, and one fork.
+    made = SNAPSHOT[Level.DISK].cpu_s + SNAPSHOT[Level.DISK].cpu_s - SNAPSHOT[Level.MAPPED].cpu_s
+    forks, starts = 6 * SNAPSHOT[Level.MAPPED].cpu_s, 3 * SNAPSHOT[Level.SPARE].cpu_s
+    assert pool.cpu_s == pytest.approx(made + forks + starts)
+
+
+def test_spares_come_late_while_starts_do_not_pause() -> None:
+    pool = spared([(0.0, 1.0)] + [(1000.0 + 0.005 * i, 1.0) for i in range(100)], 2)
+    assert pool.starts[Strategy.SPARE] == 2
+    pool = spared([(0.0, 1.0)] + [(1000.0 + 0.005 * i, 1.0) for i in range(110)], 2)
+    assert pool.starts[Strategy.SPARE] == 4  # half a second is over
+
+
+def test_spares_hold_memory_and_cost_nothing_where_there_are_none() -> None:
+    for count in (0, 4):
+        made = trace([(0.0, 1.0)], SNAPSHOT, PoolSettings(spare_containers=count), 1000.0)
+        found = outcome(run(made, policies.make("fixed", keep_s=0.0, rest="mapped")), Prices())
+        held = count * 4 * MIB * 1000 / GIB / 3600
+        assert found.spare_gib_hours == pytest.approx(held, rel=0.01)
+        assert found.spare_cost == pytest.approx(held * Prices().gib_hour, rel=0.01)
+        below = (350 * 1000 + 50) * MIB / GIB / 3600
+        assert found.gib_hours == pytest.approx(below + held, rel=0.01)
+
+
+def test_spares_are_let_go_before_their_template_and_that_before_others_runners() -> None:
+    functions = [
+        TracedFunction(label="a", levels=SNAPSHOT, settings=PoolSettings(spare_containers=4)),
+        TracedFunction(label="b", levels=plain(1.0, memory_mib=100)),
+    ]
+    made = in_memory(functions, [(0.0, 0, 1.0), (100.0, 1, 1.0)], duration_s=200.0)
+    for budget, spares, base in ((600, 4, Level.MAPPED), (460, 0, Level.MAPPED), (440, 0, None)):
+        policy = policies.make("fixed", keep_s=0.0)
+        a, b = run(made, policy, memory_bytes=budget * MIB).pools
+        assert b.counted() == 1
+        if base is not None:
+            assert (a.base, a.evicted > 0) == (base, spares == 0), budget
+        else:
+            assert a.evicted == 2
+
+
+def test_a_function_without_a_template_has_no_spares() -> None:
+    levels = {**plain(1.0), Level.SPARE: Figures(start_s=0.001)}
+    with pytest.raises(InvalidError, match="'spare' needs its template"):
+        TracedFunction(label="f", levels=levels)
+    made = trace([(0.0, 1.0)] * 3, plain(1.0), PoolSettings(spare_containers=2))
+    assert run(made, policies.make("declared")).pools[0].starts[Strategy.SPARE] == 0
+
+
 def test_gpus_are_held_by_runners_from_the_beginning_of_their_start() -> None:
     made = trace([(0.0, 2.0)], plain(30.0, gpus=2.0), duration_s=100.0)
     found = outcome(run(made, policies.make("fixed", keep_s=8.0)), Prices(gpu_hour=3.0))

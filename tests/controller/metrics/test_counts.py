@@ -176,10 +176,13 @@ def test_a_failed_start_is_counted_with_the_class_of_its_reason() -> None:
 def test_direct_calls_are_counted_by_what_is_new_of_their_totals() -> None:
     metrics = Metrics(state_with("f"), Settings())
     agent, other = (Agent(name, "host", 1, True, 4, 12) for name in ("ag-1", "ag-2"))
-    beat(metrics, agent, direct={"fu-f": pb.DirectCalls(calls=10, busy_s=1.0)})
-    beat(metrics, agent, direct={"fu-f": pb.DirectCalls(calls=30, busy_s=1.2)})
-    unknown = {"fu-g": pb.DirectCalls(calls=1)}
-    beat(metrics, other, direct={"fu-f": pb.DirectCalls(calls=5), **unknown})
+
+    def calls(count: int, busy_s: float = 0, of: str = "fu-f") -> pb.DirectCalls:
+        return pb.DirectCalls(function_id=of, calls=count, busy_s=busy_s)
+
+    beat(metrics, agent, direct=[calls(10, 1.0)])
+    beat(metrics, agent, direct=[calls(30, 1.2)])
+    beat(metrics, other, direct=[calls(5), calls(1, of="fu-g")])
     [series] = list(metrics.book)
     assert series.direct_calls == 35
     assert series.direct_seconds == pytest.approx(1.2)

@@ -118,7 +118,7 @@ async def test_traffic_is_seen_by_a_scrape(scraped: tuple[Instance, int]) -> Non
                 {**entry, "id": "ru-1", "state": "idle", "strategy": "fork"},
                 {**entry, "id": "ru-2", "state": "busy", "strategy": "fork"},
             ],
-            "direct": {function_id: pb.DirectCalls(calls=7, busy_s=0.5, leases=1)},
+            "direct": [pb.DirectCalls(function_id=function_id, calls=7, busy_s=0.5, leases=1)],
             "evictions": {"warm": 2},
             "runners_lost": {function_id: pb.LostRunners(by_reason={"died": 1})},
             "starts": [

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from rekindle.controller.policies.cost_model import (
     Option,
+    bases,
     best_schedule,
     break_even_s,
     down_the_ladder,
     options,
+    spare_price,
 )
 from rekindle.controller.policies.idle_times import IdleTimes, Segment
 from rekindle.controller.policies.policy import Prices
@@ -18,6 +20,21 @@ from rekindle.wire.pools import Figures, Level, Rest
 from tests.controller.policies.views import MIB, PLAIN, SNAPSHOT
 
 ANY_TIME = math.inf
+
+
+_OPTIONS = st.lists(
+    st.tuples(st.floats(1e-6, 1.0), st.floats(1e-6, 1.0)), min_size=2, max_size=6
+).map(
+    lambda pairs: [
+        Option(level, start_s=start, holding=holding, start=start, cpu=0.0)
+        for level, start, holding in zip(
+            Level,
+            sorted({round(start, 6) for start, _ in pairs}),
+            sorted({round(holding, 6) for _, holding in pairs}, reverse=True),
+            strict=False,
+        )
+    ]
+)
 
 
 def level_at(rest: list[Rest], quiet_s: float) -> Level:
@@ -47,26 +64,45 @@ def test_a_level_that_is_slower_and_no_cheaper_is_left_out() -> None:
     assert Level.BOOTED not in [o.level for o in options(levels, Prices())]
 
 
+def test_a_spare_is_held_with_its_template_and_pays_for_the_next_one() -> None:
+    levels = {**SNAPSHOT, Level.WARM: Figures(start_s=0.0, memory_bytes=500 * MIB)}
+    prices = Prices()
+    by_level = {option.level: option for option in options(levels, prices)}
+    spare, mapped = by_level[Level.SPARE], by_level[Level.MAPPED]
+    one = spare_price(levels, prices)
+    assert one is not None
+    assert spare.holding == pytest.approx(mapped.holding + one.holding)
+    assert spare.cpu > mapped.cpu
+    assert mapped.start - spare.start == pytest.approx(one.saves)
+    assert one.pays_from * one.saves == pytest.approx(one.holding)
+    assert spare_price(PLAIN, prices) is None
+
+
+@settings(deadline=None)
+@given(choice=_OPTIONS, rate=st.floats(0, 10))
+def test_the_base_is_the_cheapest_level_at_every_rate_of_starts(
+    choice: list[Option], rate: float
+) -> None:
+    """Of options as ``options`` gives them: each starts dearer and is held cheaper."""
+    found = choice[-1].level
+    for begins, level in bases(choice, ANY_TIME):
+        if rate >= begins:
+            found = level
+    price = {option.level: option.holding + rate * option.start for option in choice}
+    assert price[found] <= min(price.values()) + 1e-9
+
+
+def test_no_base_is_late_if_one_is_in_time() -> None:
+    choice = options(SNAPSHOT, Prices())[1:]
+    assert bases(choice, ANY_TIME)[0][1] is Level.DISK
+    assert bases(choice, 0.1)[0][1] is Level.CACHED
+
+
 def test_the_break_even_is_where_holding_has_cost_a_start() -> None:
     warm, cold = options(PLAIN, Prices())
     assert break_even_s(cold, warm.holding) * warm.holding == pytest.approx(cold.start)
     # 4.2 s of CPU and of waiting at 1 an hour, against 450 MiB: minutes, not seconds.
     assert 600 < break_even_s(cold, warm.holding) < 3600
-
-
-_OPTIONS = st.lists(
-    st.tuples(st.floats(1e-6, 1.0), st.floats(1e-6, 1.0)), min_size=2, max_size=6
-).map(
-    lambda pairs: [
-        Option(level, start_s=start, holding=holding, start=start, cpu=0.0)
-        for level, start, holding in zip(
-            Level,
-            sorted({round(start, 6) for start, _ in pairs}),
-            sorted({round(holding, 6) for _, holding in pairs}, reverse=True),
-            strict=False,
-        )
-    ]
-)
 
 
 @settings(deadline=None)

@@ -56,14 +56,16 @@ def test_a_parameter_that_cannot_be_is_refused(name: str, parameters: dict[str, 
 
 
 _SETTINGS = st.builds(
-    lambda least, more, buffer: PoolSettings(
+    lambda least, more, buffer, spares: PoolSettings(
         min_containers=least,
         max_containers=None if more is None else max(1, least + more),
         buffer_containers=buffer,
+        spare_containers=spares,
     ),
     st.integers(0, 5),
     st.none() | st.integers(0, 20),
     st.integers(0, 5),
+    st.none() | st.integers(0, 5),
 )
 
 
@@ -100,6 +102,14 @@ def test_a_plan_keeps_to_min_and_max_and_travels_as_json(
         assert min(settings.min_containers, most) <= wanted <= most
     assert plan.wanted(busy, 0.0) >= min(busy + settings.buffer_containers, most)
     assert all(step.level in Level for step in plan.rest)
+    levels_asked = {plan.base, *(step.level for step in plan.rest)}
+    assert (plan.spares > 0) is (Level.SPARE in levels_asked)
+    assert plan.spares <= most
+    if settings.spare_containers is not None:
+        assert plan.spares == min(settings.spare_containers, most)
+    if settings.spare_containers:  # however quiet it is, and whatever the policy
+        held = {plan.base, *(plan.level_at(s) for s in (0.5, 59.0, 3600.0, 1e6))}
+        assert held <= {Level.WARM, Level.SPARE} and plan.ahead
     assert plan_of(plan_message(plan)) == plan
 
 

@@ -101,6 +101,48 @@ def test_spare_runners_are_kept_where_a_start_would_be_late() -> None:
         assert (plan.again_s is not None) is spare
 
 
+#: A template holds less than an idle runner does, as measured.
+SMALL = {
+    **SNAPSHOT,
+    Level.WARM: Figures(start_s=0.0, memory_bytes=200 * MIB),
+    Level.MAPPED: Figures(start_s=0.0075, memory_bytes=1160 * MIB, cpu_s=0.013),
+}
+
+
+def bursts_of(
+    size: int, every_s: float, levels: Mapping[Level, Figures] = SMALL, **settings: Any
+) -> PoolPlan:
+    """The plan after bursts of that many inputs, a runner started for each of them."""
+    sizer = policies.make("snapshot-aware").sizer()
+    now, plan = 1.0, PoolPlan()
+    for place in range(80):
+        for _ in range(size):
+            sizer.arrived(now)
+        made = view(now, levels, PoolSettings(**settings), started=size * place)
+        plan = sizer.plan(made)
+        sizer.quiet(now + 0.1)
+        now += every_s
+    return plan
+
+
+def test_so_many_spares_wait_as_bursts_of_that_size_pay_for() -> None:
+    assert bursts_of(4, 60.0).spares == 4
+    assert bursts_of(1, 60.0).spares == 1
+    assert bursts_of(4, 7200.0).spares <= 1  # twelve a day are not worth the memory
+
+
+def test_dearer_spares_are_fewer() -> None:
+    large = {**SMALL, Level.SPARE: Figures(start_s=0.003, memory_bytes=300 * MIB)}
+    assert bursts_of(4, 60.0, large).spares <= 1
+
+
+def test_a_number_of_spares_that_was_set_is_kept_by_this_policy_too() -> None:
+    assert bursts_of(1, 7200.0, spare_containers=6).spares == 6
+    none = bursts_of(4, 60.0, spare_containers=0)
+    assert none.spares == 0
+    assert Level.SPARE not in {none.base, *(step.level for step in none.rest)}
+
+
 def at_least(count: int, load: float) -> float:
     """The probability that so many inputs or more are in flight."""
     terms = (math.exp(n * math.log(load) - load - math.lgamma(n + 1)) for n in range(count))

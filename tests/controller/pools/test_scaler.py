@@ -12,7 +12,7 @@ import pytest
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict, option_messages, plan_of
 from rekindle.wire.pools import Level, PoolPlan
-from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.spec import FunctionSpec, params_digest
 from tests.controller.harness import (
     PATIENCE_S,
     Client,
@@ -339,10 +339,13 @@ async def test_direct_calls_that_agents_tell_of_are_arrivals(shared: Instance) -
     async with Client(shared) as client, FakeAgent(shared) as agent:
         _, [function_id] = await client.register("direct", spec())
         before, total = (
-            pb.DirectCalls(calls=calls, busy_s=calls / 10, leases=1) for calls in (10, 14)
+            pb.DirectCalls(
+                function_id=function_id, params=b"p", calls=calls, busy_s=calls / 10, leases=1
+            )
+            for calls in (10, 14)
         )
-        await beat(agent, direct={function_id: before})  # from before this controller's time
-        await beat(agent, direct={function_id: total})
+        await beat(agent, direct=[before])  # from before this controller's time
+        await beat(agent, direct=[total])
 
         async def counted() -> Any:
             report = await recorded(client, "direct.f")
@@ -350,6 +353,7 @@ async def test_direct_calls_that_agents_tell_of_are_arrivals(shared: Instance) -
 
         [series] = await until(counted)
         assert sum(series["arrivals"]["count"]) == 4
+        assert series["params"] == params_digest(b"p")  # and not those of another instance
         assert series["service"]["mean_s"] == pytest.approx(0.1)
 
 

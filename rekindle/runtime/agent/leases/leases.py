@@ -62,8 +62,9 @@ class Leases:
     ) -> None:
         self._open_pool = open_pool
         self._instance = instance
+        self._token = ""
         self.listener = DirectListener(paths.direct_socket(instance), self._greet)
-        self.counts: dict[str, Counts] = {}
+        self.counts: dict[Pool, Counts] = {}
         self._leases: dict[str, Lease] = {}
         #: Those whose runner ended, oldest first.
         self._lost: Recent[str, Lease] = Recent(_FATES)
@@ -231,7 +232,9 @@ class Leases:
                 sock.close()
 
     def _instance_token(self) -> str:
-        return paths.token_file(self._instance).read_text().strip()
+        if not self._token:  # an instance has one for its life
+            self._token = paths.token_file(self._instance).read_text().strip()
+        return self._token
 
     def _take_up(self, sock: socket.socket, hello: Header) -> bool:
         """Pass a client's connection on to its runner; False where there is none for it."""
@@ -402,29 +405,36 @@ class Leases:
             self._kill(lease, "lost", "its caller was gone, and it did not end")
 
     def _count(self, lease: Lease) -> bool:
-        counts = self.counts.setdefault(lease.pool.function_id, Counts())
+        counts = self.counts.setdefault(lease.pool, Counts())
         first = not lease.runner.inputs_done
         called = lease.count(counts)
         if called and first:
             lease.pool.answered_first_call(lease.runner)
         return called
 
-    def stats(self) -> dict[str, pb.DirectCalls]:
-        """By function, totals since this agent started: for its heartbeat."""
-        held: dict[str, int] = {}
+    def stats(self) -> list[pb.DirectCalls]:
+        """Of each pool, totals since this agent started: for its heartbeat.
+
+        Those of a pool that is closed are in one heartbeat more.
+        """
+        held: dict[Pool, int] = {}
         for lease in self._leases.values():
             self._count(lease)
-            function_id = lease.pool.function_id
-            held[function_id] = held.get(function_id, 0) + 1
-        return {
-            function_id: pb.DirectCalls(
+            held[lease.pool] = held.get(lease.pool, 0) + 1
+        made = [
+            pb.DirectCalls(
+                function_id=pool.function_id,
+                params=pool.revision.params,
                 calls=counts.calls,
                 failures=counts.failures,
                 busy_s=round(counts.busy_ns / 1e9, 6),
-                leases=held.get(function_id, 0),
+                leases=held.get(pool, 0),
             )
-            for function_id, counts in self.counts.items()
-        }
+            for pool, counts in self.counts.items()
+        ]
+        for pool in [one for one in self.counts if one.closed and one not in held]:
+            del self.counts[pool]
+        return made
 
     async def close(self) -> None:
         """No more leases; those that stood have ended with their pools."""

@@ -131,9 +131,9 @@ class InputDispatcher:
         if runner.state is RunnerState.IDLE:
             if not self._runners.may_run(self.depth()):
                 return
-            self._hand(runner, self._cut(1 + self._coming()))
+            self._hand(runner, self._cut())
         if self.waiting and self._goes_ahead(runner):
-            self._hand(runner, self._cut(len(self._runners)))
+            self._hand(runner, self._cut())
 
     def dispatch(self) -> None:
         """Hand what waits to runners that are idle, and ahead to busy ones where that pays."""
@@ -141,19 +141,41 @@ class InputDispatcher:
             runner = self._runners.last_used()
             if runner is None or not self._runners.may_run(self.depth()):
                 break
-            self._hand(runner, self._cut(len(self._runners.idle()) + self._coming()))
+            self._hand(runner, self._cut())
         if self.waiting and self.pace.ahead and self._results.may_run():
             for runner in self._runners.with_inputs():
                 if self.waiting and self._goes_ahead(runner):
-                    self._hand(runner, self._cut(len(self._runners)))
+                    self._hand(runner, self._cut())
+        self._even_out()
+
+    def _even_out(self) -> None:
+        """Runners idle and nothing waits: have those with the most before them give that back.
+
+        It waits again when their present inputs have ended.
+        """
+        if self.waiting or self.closed or not self.pace.ahead:
+            return
+        idle = len(self._runners.idle())
+        if not idle:
+            return
+        back, givers = 0, []
+        for runner in self._runners.with_inputs():
+            behind = runner.not_begun
+            if runner.recalled_at:
+                back += behind
+            elif self.pace.worth_sharing(behind) and not runner.dying:
+                givers.append((behind, runner))
+        givers.sort(key=lambda giver: giver[0])
+        now = time.monotonic()
+        while givers and back < idle:
+            behind, runner = givers.pop()
+            runner.page.recall(runner.handed)
+            runner.recalled_at = now
+            back += behind
 
     def depth(self) -> int:
         """How many calls the input that is next was made inside of."""
         return self.waiting[0].order.depth if self.waiting else 0
-
-    def _coming(self) -> int:
-        """Runners that are starting, or that the inputs which wait are worth."""
-        return self._runners.coming(self.depth(), self.pace.runners_for(len(self.waiting)))
 
     def _goes_ahead(self, runner: Runner) -> bool:
         """Whether a busy runner is handed its next slice before it has ended the one it has."""
@@ -172,9 +194,12 @@ class InputDispatcher:
             and runner.slices[0].order.call_id == self.waiting[0].order.call_id
         )
 
-    def _cut(self, takers: int) -> list[Assignment]:
+    def _cut(self) -> list[Assignment]:
         """The next slice: inputs of one call and method, in order."""
         waiting = self.waiting
+        # All runners that are here, or soon: those that are busy will want their share, too.
+        worth = self.pace.runners_for(len(waiting))
+        takers = len(self._runners) + self._runners.coming(self.depth(), worth)
         first = waiting.popleft()
         piece, size = [first], len(first.payload)
         alone = self._spec.single_use_containers or first.order.suspect

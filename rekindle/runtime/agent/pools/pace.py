@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 #: A slice is so many inputs as take about this long...
 SLICE_S = 0.005
-#: ...or, of a backlog, so long, but no more than half of what each runner has to do: the wake-ups
-#: of many runners cost more than the inputs, and the last slices are small again.
-DEEP_SLICE_S = 0.05
+#: ...or, where they go ahead, up to so long: the wake-ups of many runners cost more than the
+#: inputs. Who is done first gets some of what others have before them (EVEN_OUT_S).
+DEEP_SLICE_S = 0.25
+#: It pays to have a runner give back inputs that would take it so long, two at least: it gives them
+#: when its present one has ended, and would begin the first of them just then itself.
+EVEN_OUT_S = 0.01
 #: ...and never more inputs than this.
 MAX_SLICE = 128
 #: The payloads of a slice take no more than this, unless it is one input alone.
@@ -58,8 +61,14 @@ class Pace:
             return 1
         each_s = max(self.service_s, OVERHEAD_S)
         share = math.ceil(waiting / max(1, takers))
-        deep = min(int(DEEP_SLICE_S / each_s), share // 2)
-        return max(1, min(max(int(SLICE_S / each_s), deep), MAX_SLICE, share))
+        most = int((DEEP_SLICE_S if self.ahead else SLICE_S) / each_s)
+        return max(1, min(most, MAX_SLICE, share))
+
+    def worth_sharing(self, behind: int) -> bool:
+        """Whether so many inputs that a runner has before it are worth to be shared with others."""
+        if self.service_s is None or behind < 2:
+            return False
+        return behind * max(self.service_s, OVERHEAD_S) >= EVEN_OUT_S
 
     @property
     def ahead(self) -> bool:

@@ -98,6 +98,9 @@ class Runner:
     dying: bool = False
     #: What it has been handed and has not ended: two slices at most.
     slices: deque[Slice] = field(default_factory=deque)
+    #: Inputs that it was handed since it was idle, and what its page counted then.
+    given: int = 0
+    _ended_before: int = 0
     #: Slices that it was handed, ever, and how often it was lent.
     handed: int = 0
     lent: int = 0
@@ -169,7 +172,16 @@ class Runner:
         """Note a slice that it is sent. Raises InternalFailure where it can run none."""
         if self.state is not RunnerState.BUSY:
             self.move(RunnerState.BUSY)
+        if not self.slices:
+            self.given, self._ended_before = 0, self.page.done
+        self.given += len(piece.left)
         self.slices.append(piece)
+
+    @property
+    def not_begun(self) -> int:
+        """How many of its inputs it has before it; while none was called back."""
+        page = self.page
+        return self.given - (page.done - self._ended_before) - (1 if page.began_ns else 0)
 
     async def stop(self, grace_s: float) -> None:
         """Let the exit hooks run where it has nothing to do, then end it."""

@@ -15,8 +15,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import psutil
-
+from rekindle.linux import memory as machine_memory
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import Runner
@@ -83,11 +82,11 @@ class Budget:
         """Give up things until ``more`` bytes fit; whether they do."""
         over = self.held() + more - self.limit_bytes
         reason = f"{_mib(self.held() + more)} MiB of a budget of {_mib(self.limit_bytes)} MiB"
-        machine = psutil.virtual_memory()
-        short = int(LEAST_AVAILABLE * machine.total) + more - int(machine.available)
+        available, total = machine_memory.available()
+        short = int(LEAST_AVAILABLE * total) + more - available
         if short > over:
             over = short
-            reason = f"{_mib(int(machine.available))} MiB are available on this machine"
+            reason = f"{_mib(available)} MiB are available on this machine"
         if over <= 0:
             return True
         for candidate in candidates(self.inventory, self.memory):
@@ -126,11 +125,8 @@ class Budget:
         template = revision.template
         share = self.memory.spare_share(template) if template is not None else None
         each = max(1, share.private if share is not None else _SPARE_BYTES)
-        machine = psutil.virtual_memory()
-        left = min(
-            self.limit_bytes - self.held(),
-            int(machine.available) - int(LEAST_AVAILABLE * machine.total),
-        )
+        available, total = machine_memory.available()
+        left = min(self.limit_bytes - self.held(), available - int(LEAST_AVAILABLE * total))
         fit = max(0, min(missing, left // each))
         self._since += fit * each
         return fit

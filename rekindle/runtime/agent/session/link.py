@@ -17,6 +17,7 @@ import grpc.aio
 from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import ServiceError, VersionError
+from rekindle.linux import inotify
 from rekindle.runtime.agent.node import Node
 from rekindle.runtime.agent.session.outbox import Outbox
 from rekindle.runtime.agent.session.report import stats
@@ -40,8 +41,9 @@ class Link:
         self._max_runners = max_runners
         token = paths.token_file(instance_dir).read_text().strip()
         self._metadata = (("authorization", f"Bearer {token}"),)
+        self._socket = paths.controller_socket(instance_dir)
         self._channel = grpc.aio.insecure_channel(
-            f"unix:{paths.controller_socket(instance_dir)}",
+            f"unix:{self._socket}",
             options=[
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -89,6 +91,7 @@ class Link:
 
         Raises VersionError when the controller refuses this agent for good.
         """
+        await appears(self._socket)  # gRPC would look now and then, up to a second later
         delay = _RECONNECT_FIRST_S
         while True:
             try:
@@ -195,3 +198,23 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
         handlers[kind](getattr(order, kind))
     else:
         log.warning("unknown order", extra=kv(kind=kind))
+
+
+async def appears(path: Path) -> None:
+    """Return once there is something at a path, or at once where that cannot be waited for."""
+    try:
+        fd = inotify.watch(path.parent)
+    except OSError as error:
+        log.warning("not waited for", extra=kv(path=path, reason=error))
+        return
+    loop, news = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(fd, news.set)
+    try:
+        while not path.exists():
+            news.clear()
+            inotify.forget_events(fd)
+            if not path.exists():
+                await news.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)

@@ -162,6 +162,12 @@ class Starter:
     # ---- restore ---------------------------------------------------------------------------
 
     async def _restore(self, clock: PhaseClock) -> Runner:
+        async with self.context.restoring.turn(self.revision.label) as waited:
+            if waited:
+                clock.mark(Phase.QUEUE)
+            return await self._restore_now(clock)
+
+    async def _restore_now(self, clock: PhaseClock) -> Runner:
         tracker = self.revision.tracker
         snapshot = await tracker.usable()
         if snapshot is None:

@@ -17,10 +17,11 @@ from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.activity import StartActivity
+from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
-from rekindle.snapshot import machine
+from rekindle.snapshot import lean, machine
 from rekindle.snapshot.criu import FEATURES_OF_A_USER, Criu
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.logs import kv
@@ -49,6 +50,8 @@ class NodeContext:
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
 
+    #: Of restores that a runner is waited for: they take processors, not time, from each other.
+    restoring: Turns = field(default_factory=Turns)
     #: Runner id -> the steps of its restore in ms, of the newest restores.
     restores: Recent[str, dict[str, float]] = field(
         default_factory=lambda: Recent(_MAX_RESTORES_NOTED)
@@ -58,6 +61,12 @@ class NodeContext:
     def unprivileged(self) -> bool:
         """Whether CRIU is run by a user who is not root."""
         return self.criu is not None and self.criu.unprivileged
+
+    @property
+    def criu_files(self) -> Path:
+        """What CRIU writes to ``spawner.feature_cache_dir``: a tmpfs that this process does not
+        see by that name, as it is in the spawner's mount namespace alone."""
+        return Path(f"/proc/{self.spawner.pid}/root{self.spawner.feature_cache_dir}")
 
     @classmethod
     async def open(cls, settings: AgentSettings) -> NodeContext:
@@ -79,9 +88,7 @@ class NodeContext:
             store=store,
             scratch=scratch,
             criu=found,
-            waiting=(
-                WaitingRestores(spawner, found, criu_environment(), scratch) if found else None
-            ),
+            waiting=(WaitingRestores(spawner, found, criu_environment()) if found else None),
             no_criu=problem,
             freezing=asyncio.Lock(),
         )
@@ -93,17 +100,19 @@ class NodeContext:
         """
         if self.criu is None:
             return
-        # The tmpfs is in the spawner's mount namespace alone.
-        inside = Path(f"/proc/{self.spawner.pid}/root{self.spawner.feature_cache_dir}/criu.kdat")
+        inside = self.criu_files / "criu.kdat"
         kept = _kept_feature_cache(self.criu)
         try:
             if kept.exists():
                 await asyncio.to_thread(shutil.copyfile, kept, inside)
-                return
-            await self._find_features()
-            await asyncio.to_thread(_keep, inside, kept)
+            else:
+                await self._find_features()
+                await asyncio.to_thread(_keep, inside, kept)
         except OSError as error:
             log.warning("feature cache not kept", extra=kv(reason=error))
+            return
+        assert self.waiting is not None
+        self.waiting.criu = await asyncio.to_thread(lean.lean, self.criu, self.scratch / "lean")
 
     async def _find_features(self) -> None:
         assert self.criu is not None

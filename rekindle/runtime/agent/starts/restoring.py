@@ -6,8 +6,8 @@ What the process becomes then, a runner or a template, is the ladder's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 #: A plain restore copies at about 2 GB/s; this is for large models on slow machines.
 RESTORE_TIMEOUT_S = 120.0
-_RESTORE_LOG = "restore.log"
+#: Files that were in the page cache are taken to be there for so long.
+_STAYS_CACHED_S = 2.0
 #: First calls, of different runners, whose working sets are joined.
 _RECORDINGS = 4
 
@@ -58,7 +59,24 @@ async def bring_back(
         return await _restore(context, revision, snapshot, snapshot.images, clock)
 
 
+class _CriuDiedError(SnapshotRestoreError):
+    """It ended without an answer: the snapshot may be in order."""
+
+
 async def _restore(
+    context: NodeContext, revision: Revision, snapshot: Snapshot, images: Path, clock: PhaseClock
+) -> WaitingRestore:
+    assert context.waiting is not None
+    try:
+        return await _restore_once(context, revision, snapshot, images, clock)
+    except _CriuDiedError as error:
+        if not context.waiting.use_plain():
+            raise
+        log.warning("restored by CRIU as it is", extra=kv(snapshot=snapshot.key, reason=error))
+        return await _restore_once(context, revision, snapshot, images, clock)
+
+
+async def _restore_once(
     context: NodeContext, revision: Revision, snapshot: Snapshot, images: Path, clock: PhaseClock
 ) -> WaitingRestore:
     assert context.waiting is not None
@@ -78,24 +96,29 @@ async def _restore(
     clock.mark(Phase.ISOLATE)
     # CRIU gives the process a time namespace in which CLOCK_MONOTONIC goes on from the dump,
     # so it does not run backwards, not even after a reboot.
-    work_dir = context.scratch / waiting.id
-    work_dir.mkdir()
-    waiting.job.ended.add_done_callback(lambda _ended: _remove_tree(work_dir))
+    # Its log lies in memory: to make a file on a disk takes a tenth of what CRIU takes.
+    log_name = f"restore-{waiting.id}.log"
+    restore_log = context.criu_files / log_name
     try:
         token, arrival = context.listener.expect()
         waiting.control_pipe.give_orders(context.listener, token)
         answer = waiting.job.send(
             worker.restore_request(
                 control_pipe=snapshot.manifest.control_pipe,
-                log_name=_RESTORE_LOG,
+                log_name=log_name,
                 unprivileged=context.unprivileged,
             ),
-            {worker.IMAGES_FD: str(images), worker.WORK_FD: str(work_dir)},
+            {
+                worker.IMAGES_FD: str(images),
+                worker.WORK_FD: context.spawner.feature_cache_dir,
+            },
         )
-        waiting.channel = await _restored_arrives(arrival, answer, snapshot, work_dir)
+        waiting.channel = await _restored_arrives(arrival, answer, snapshot, restore_log)
     except BaseException:
         waiting.discard()
+        _remove(restore_log)
         raise
+    waiting.job.ended.add_done_callback(lambda _ended: _remove(restore_log))
     waiting.arrived_ns = now_ns()
     waiting.mapped = images == snapshot.mapped
     waiting.control_pipe.drop()  # it has read its orders
@@ -106,7 +129,7 @@ async def _restored_arrives(
     arrival: asyncio.Future[Channel],
     answer: asyncio.Future[bytes],
     snapshot: Snapshot,
-    work_dir: Path,
+    restore_log: Path,
 ) -> Channel:
     deadline = time.monotonic() + RESTORE_TIMEOUT_S
     # CRIU answers about when the process reports, in either order.
@@ -123,17 +146,25 @@ async def _restored_arrives(
     elif said.ok:
         reason = "the restored process did not report"
     else:
-        reason = _explain(work_dir / _RESTORE_LOG, said.error)
+        reason = _explain(restore_log, said.error)
+        if not answer.result():
+            raise _CriuDiedError(f"snapshot {snapshot.key} could not be restored: {reason}")
     raise SnapshotRestoreError(f"snapshot {snapshot.key} could not be restored: {reason}")
 
 
 def _read_ahead(revision: Revision, snapshot: Snapshot) -> None:
-    """Have the pages of the first calls read from disk while CRIU works."""
+    """Have the pages of the first calls read from disk while CRIU works.
+
+    What was all in memory a moment ago is not looked at again: many restores may follow each other.
+    """
 
     def note(asked: asyncio.Future[int]) -> None:
         if not asked.cancelled() and asked.exception() is None:
             revision.read_from_disk = asked.result()
+            revision.cached_at = 0.0 if asked.result() else time.monotonic()
 
+    if time.monotonic() - revision.cached_at < _STAYS_CACHED_S:
+        return
     if revision.working_set is None:
         revision.working_set = workingset.load(snapshot.path)
     if revision.working_set is not None:
@@ -159,14 +190,14 @@ async def record_working_set(revision: Revision, runner: Runner) -> None:
         log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
 
 
+def _remove(restore_log: Path) -> None:
+    with contextlib.suppress(OSError):  # gone with the spawner
+        restore_log.unlink()
+
+
 def _explain(restore_log: Path, said: str) -> str:
     try:
         text = restore_log.read_text(errors="replace")
     except OSError as error:
         text = f"CRIU left no log ({error})"
     return diagnose.explain_restore_failure(f"{text}\n{said}")
-
-
-def _remove_tree(work_dir: Path) -> None:
-    """CRIU's log and statistics; it has ended, so no one writes to them."""
-    shutil.rmtree(work_dir, ignore_errors=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.forkserver import thread_pools
-from rekindle.runtime.agent.settings import passed_on_environment
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
+from rekindle.wire.environment import passed_on_environment
 from rekindle.wire.spec import FunctionSpec
 
 
@@ -49,6 +49,8 @@ class Revision:
     recordings: int = 0
     #: What the newest restore had to have read from disk, bytes, as far as it is known.
     read_from_disk: int = 0
+    #: When all of its working set was seen in the page cache last, in monotonic seconds.
+    cached_at: float = -1e9
     #: Whether its template is being restored to be kept.
     restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)

@@ -7,6 +7,7 @@ The store and CRIU are the snapshot package's; when and in which namespaces CRIU
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from rekindle.snapshot import key as key_room
 from rekindle.snapshot import validate as validate_room
 from rekindle.snapshot.key import Ingredients
 from rekindle.snapshot.store import Snapshot
+from rekindle.snapshot.validate import Seen
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 from rekindle.wire.spec import FunctionSpec
@@ -70,6 +72,8 @@ class SnapshotTracker:
     making_step: str = ""
     making_dir: Path | None = None
     making_since: float = 0.0
+    #: The snapshot that was found whole last, and its files as they were then.
+    _whole: tuple[Snapshot, Seen] | None = None
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def _move(self, to: SnapshotState, reason: str = "") -> None:
@@ -126,9 +130,13 @@ class SnapshotTracker:
             return None
         if self.ingredients is None:
             raise InternalFailure("a snapshot is ready without ingredients")
+        snapshot = self.snapshot
+        if self._whole is not None and self._whole[0] is snapshot and self._whole[1].holds():
+            return snapshot
         try:
             # In a thread: images that changed are read as a whole before they are refused.
-            await asyncio.to_thread(validate_room.validate_images, self.snapshot)
+            seen = await asyncio.to_thread(_validate_images, snapshot)
+            self._whole = (snapshot, seen) if seen is not None else None
         except SnapshotInvalidError as error:
             self.refuse(str(error))
             raise
@@ -196,3 +204,11 @@ class SnapshotTracker:
         await self.look()
         after = self.ingredients.key() if self.ingredients else ""
         return before in ("", after)
+
+
+def _validate_images(snapshot: Snapshot) -> Seen | None:
+    seen = None
+    with contextlib.suppress(OSError):  # the validation says which file that is
+        seen = Seen.of(snapshot)  # before they are looked at
+    validate_room.validate_images(snapshot)
+    return seen

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 
 from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.runners.channel import Channel
@@ -56,14 +55,15 @@ class WaitingRestore:
 class WaitingRestores:
     """The few that are ready."""
 
-    def __init__(self, spawner: Spawner, criu: Criu, env: dict[str, str], scratch: Path) -> None:
+    def __init__(self, spawner: Spawner, criu: Criu, env: dict[str, str]) -> None:
         self._spawner = spawner
-        self._criu = criu
+        self._plain = criu
+        #: What is started from now on: it, or one that starts sooner.
+        self.criu = criu
         self._env = env
         self._ready: deque[WaitingRestore] = deque()
         self._refilling: asyncio.Task[None] | None = None
         self._closed = False
-        self.scratch = scratch
 
     async def take(self) -> WaitingRestore:
         """One that is ready, or a new one. Raises StartError."""
@@ -80,14 +80,25 @@ class WaitingRestores:
         if self._refilling is None and not self._closed:
             self._refilling = asyncio.create_task(self._refill(after_s))
 
+    def use_plain(self) -> bool:
+        """Start CRIU as it is from now on; False where that was so already."""
+        if self.criu is self._plain:
+            return False
+        self.criu = self._plain
+        self._discard()
+        return True
+
+    def _discard(self) -> None:
+        while self._ready:
+            self._ready.popleft().discard()
+
     async def close(self) -> None:
         """Discard them."""
         self._closed = True
         if self._refilling is not None:
             self._refilling.cancel()
             await asyncio.gather(self._refilling, return_exceptions=True)
-        while self._ready:
-            self._ready.popleft().discard()
+        self._discard()
 
     async def _refill(self, after_s: float) -> None:
         try:
@@ -105,7 +116,7 @@ class WaitingRestores:
         control_pipe = ControlPipe()
         try:
             job = sandbox.start_waiting(
-                worker.worker_argv(self._criu),
+                worker.worker_argv(self.criu),
                 channel_fd=worker.CHANNEL_FD,
                 env=self._env,
                 fds={worker.CONTROL_FD: control_pipe.read_fd},

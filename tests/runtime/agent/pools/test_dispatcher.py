@@ -8,10 +8,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order
+from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Order, Slice
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
+from rekindle.runtime.agent.runners.runner import Runner, RunnerState
+from rekindle.wire.phases import Strategy
 from rekindle.wire.spec import FunctionSpec
 
 
@@ -102,5 +104,82 @@ def test_what_a_runner_died_with_is_dealt_alone() -> None:
     made.take_in(inputs(one, 4, 5))
     slices = []
     while made.waiting:
-        slices.append([each.index for each in made._cut(1)])
+        slices.append([each.index for each in made._cut()])
     assert [3] in slices and sorted(n for piece in slices for n in piece) == list(range(6))
+
+
+# ---- sharing what some runners have before them ------------------------------------------------
+
+
+class PlayedPage:
+    """A page whose runner is at its first input."""
+
+    def __init__(self) -> None:
+        self.done, self.began_ns, self.waits_at, self.recalled = 0, 1, -1, 0
+
+    def recall(self, number: int) -> None:
+        self.recalled = number
+
+
+def runner_of(made: InputDispatcher, name: str, held: list[Assignment]) -> Runner:
+    """A runner of the pool: idle, or with these inputs, the first of which runs."""
+    nothing: Any = SimpleNamespace()
+    page: Any = PlayedPage()
+    runner = Runner(name, Strategy.COLD, nothing, nothing, page, nothing, lambda: None, 0)
+    runner.move(RunnerState.IDLE)
+    made._runners[name] = runner
+    if held:
+        runner.handed += 1
+        runner.hand(Slice(1, held[0].order, 0, {one.index: one for one in held}, to_idle=True))
+    return runner
+
+
+def recalled(made: InputDispatcher) -> list[str]:
+    """Runners whose inputs were called back."""
+    return [runner.id for runner in made._runners.values() if runner.page.recalled]
+
+
+def test_the_runner_with_the_most_before_it_gives_it_back_when_another_is_idle() -> None:
+    made, one = dispatcher(), order()
+    made.pace.note(100, 1.0)
+    runner_of(made, "most", inputs(one, *range(8), handed=True))
+    runner_of(made, "some", inputs(one, *range(8, 12), handed=True))
+    made.dispatch()
+    assert recalled(made) == []  # all are busy
+    runner_of(made, "idle", [])
+    made.dispatch()
+    made.dispatch()
+    assert recalled(made) == ["most"], "seven come back, enough for the one that is idle"
+
+
+def test_what_comes_back_soon_is_counted_for_those_that_are_idle() -> None:
+    made, one = dispatcher(), order()
+    made.pace.note(100, 1.0)
+    for n in range(3):
+        runner_of(made, f"busy-{n}", inputs(one, *range(4 * n, 4 * n + 4), handed=True))
+    for n in range(4):
+        runner_of(made, f"idle-{n}", [])
+    made.dispatch()
+    assert len(recalled(made)) == 2, "three inputs of each come back"
+
+
+def test_what_a_runner_would_be_done_with_soon_itself_stays_with_it() -> None:
+    made, one = dispatcher(), order()
+    made.pace.note(100, 1.0)
+    busy: Any = runner_of(made, "busy", inputs(one, *range(8), handed=True))
+    runner_of(made, "idle", [])
+    busy.page.done = 6
+    made.dispatch()
+    assert recalled(made) == []  # one runs, one is left
+    busy.page.done = 5
+    made.dispatch()
+    assert recalled(made) == ["busy"]
+
+
+def test_nothing_is_called_back_while_inputs_wait_or_where_each_is_handed_alone() -> None:
+    made, one = dispatcher(), order()
+    made.pace.note(100, 100.0)  # a second each
+    runner_of(made, "busy", inputs(one, *range(8), handed=True))
+    runner_of(made, "idle", [])
+    made.dispatch()
+    assert recalled(made) == []

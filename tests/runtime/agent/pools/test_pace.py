@@ -24,21 +24,30 @@ def test_the_first_slice_is_one_input_because_nothing_is_known() -> None:
     ("service_s", "waiting", "takers", "size"),
     [
         (5e-6, 10_000, 1, MAX_SLICE),
-        (1e-3, 10_000, 1, 50),
-        (1e-3, 6, 1, 5),
+        (1e-3, 10_000, 1, MAX_SLICE),
+        (1e-3, 6, 1, 6),
         (10e-3, 64, 64, 1),
-        (10e-3, 1000, 64, 5),  # a backlog: fewer wake-ups
-        (10e-3, 300, 64, 2),  # half of what each has to do
+        (10e-3, 1000, 64, 16),  # a backlog: fewer wake-ups
+        (10e-3, 10_000, 64, 25),
+        (30e-3, 10_000, 64, 1),
         (60.0, 1000, 2, 1),
         (5e-6, 100, 8, 13),  # the others have their share
         (5e-6, 3, 8, 1),
         (5e-6, 0, 8, 1),
     ],
 )
-def test_a_slice_takes_about_5_ms_50_of_a_backlog_and_leaves_work_to_the_others(
+def test_a_slice_is_a_share_of_the_backlog_of_a_quarter_of_a_second_at_most(
     service_s: float, waiting: int, takers: int, size: int
 ) -> None:
     assert measured(service_s).slice_size(waiting, takers) == size
+
+
+def test_what_a_runner_has_before_it_is_shared_where_that_pays() -> None:
+    assert not Pace().worth_sharing(100)
+    assert measured(10e-3).worth_sharing(2)
+    assert not measured(10e-3).worth_sharing(1)
+    assert not measured(1e-3).worth_sharing(9)
+    assert measured(1e-3).worth_sharing(10)
 
 
 def test_only_quick_inputs_are_handed_over_ahead() -> None:

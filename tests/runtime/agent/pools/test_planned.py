@@ -350,7 +350,7 @@ def test_an_input_is_served_however_short_memory_is_but_nothing_is_started_ahead
 @pytest.mark.criu
 def test_of_one_function_runners_go_before_the_template_before_the_cache(home: Path) -> None:
     async def scenario(h: Harness) -> None:
-        worker = h.add(Worker, enable_memory_snapshot=True)
+        worker = h.add(Worker, enable_memory_snapshot=True, spare_containers=0)
         revision = await with_snapshot(h, worker)
         plan(h, worker, base=Level.MAPPED, rest=FOREVER)
         await h.uplink.until(lambda: idle(h, worker) == 1)

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from rekindle import paths
-from rekindle.runtime.agent.session.link import Link
+from rekindle.runtime.agent.session.link import Link, appears
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire import rekindle_pb2_grpc as rpc
 from rekindle.wire.phases import now_ns
@@ -166,3 +166,20 @@ def test_results_travel_together_over_the_stream(home: Path) -> None:
             assert controller.messages < 200
 
     run_linked(home, scenario)
+
+
+def test_a_controller_that_is_not_there_yet_is_waited_for_by_its_socket(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        wanted = tmp_path / "controller.sock"
+        waiting = asyncio.create_task(appears(wanted))
+        await asyncio.sleep(0)
+        (tmp_path / "another").touch()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        (tmp_path / "draft").touch()
+        (tmp_path / "draft").rename(wanted)
+        await asyncio.wait_for(waiting, PATIENCE_S)
+        await asyncio.wait_for(appears(wanted), PATIENCE_S)
+        await asyncio.wait_for(appears(tmp_path / "no" / "directory"), PATIENCE_S)
+
+    asyncio.run(scenario())

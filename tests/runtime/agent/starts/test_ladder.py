@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import socket
@@ -114,6 +115,22 @@ def test_the_steps_of_a_restore_are_told(home: Path) -> None:
         steps = as_dict(stats(h.node).restores[outcome.result.runner_id])
         assert list(steps) == ["spawn_criu", "criu", "resume", "reseed"]
         assert all(ms >= 0 for ms in steps.values()) and steps["criu"] > 0
+
+    run(home, scenario)
+
+
+def test_a_criu_that_dies_without_an_answer_gives_way_to_the_plain_one(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        counter = h.add(Counter, enable_memory_snapshot=True)
+        assert (await h.prepare(counter, "restore")).ok
+        waiting = h.node.context.waiting
+        assert waiting is not None
+        waiting.use_plain()  # those that wait go
+        plain = waiting.criu
+        waiting.criu = dataclasses.replace(plain, argv=("/bin/false",))
+        outcome = await h.call(counter, "total", strategy="restore")
+        assert (outcome.strategy, outcome.value) == ("restore", 499500)
+        assert waiting.criu is plain
 
     run(home, scenario)
 

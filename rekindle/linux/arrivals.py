@@ -1,0 +1,77 @@
+"""Waiting for what comes soon: a look at a descriptor, for a moment, before a thread sleeps.
+
+To wake a thread whose processor has gone idle takes longer than a small call, most of all in a
+virtual machine, and costs both ends processor time. So who waits where what it waited for came soon
+before looks for that long, and lets others run between two looks. Where the processors are busy it
+sleeps at once. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from time import perf_counter_ns
+
+#: What came within this is worth to be looked for; and nothing is looked for any longer.
+LOOK_NS = 100_000
+#: When others had the processor for so long between two looks, it is busy...
+_TAKEN_NS = 100_000
+#: ...and no one looks for so long.
+_PAUSE_NS = 20_000_000
+
+#: One thread of a process looks: another one could not run meanwhile, as both need the interpreter.
+_one = threading.Lock()
+_not_before_ns = 0
+
+
+class Arrivals:
+    """What arrives at one descriptor: whether it came soon the last time decides about the next."""
+
+    __slots__ = ("_alone", "_poll", "_soon")
+
+    def __init__(self, fd: int) -> None:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        self._poll = poll.poll
+        self._alone = len(os.sched_getaffinity(0)) < 2  # whoever is to send could not run
+        self._soon = False
+
+    def look(self, began_ns: int) -> bool:
+        """Whether it can be read now; ``began_ns`` (perf_counter_ns): since when it is waited for.
+
+        False: to be slept for, and then ``slept`` is told.
+        """
+        if not self._soon or began_ns < _not_before_ns or not _one.acquire(blocking=False):
+            return False
+        try:
+            return self._look(began_ns)
+        finally:
+            _one.release()
+
+    def slept(self, began_ns: int) -> None:
+        """It has come, to who slept."""
+        self._soon = not self._alone and perf_counter_ns() - began_ns < LOOK_NS
+
+    def _look(self, began_ns: int) -> bool:
+        global _not_before_ns
+        poll, last_ns = self._poll, began_ns
+        while not poll(0):
+            os.sched_yield()
+            now_ns = perf_counter_ns()
+            if now_ns - last_ns > _TAKEN_NS:
+                _not_before_ns = now_ns + _PAUSE_NS
+                return False
+            if now_ns - began_ns > LOOK_NS:
+                self._soon = False
+                return False
+            last_ns = now_ns
+        return True
+
+
+def _forget_in_child() -> None:
+    global _one
+    _one = threading.Lock()  # the parent's thread that had it is not here
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,227 @@
+"""An instance that stays after its last program: for how long, for whom, and where it is found.
+
+``$REKINDLE_HOME/run/lingering-NAME`` is a link to its directory, in which its supervisor listens;
+a program uses it for as long as it is connected there. NAME is made of all that another program
+must have in common with the one that brought it up. Knows nothing of processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.exception import InvalidError
+from rekindle.sdk.local import directory as instance
+from rekindle.wire.environment import passed_on_environment
+from rekindle.wire.version import PROTOCOL, __version__
+
+VARIABLE = "REKINDLE_LINGER"
+DEFAULT_S = 600.0
+
+#: Settings of programs and of other instances: they change nothing in the one that lingers.
+_NOT_ITS_OWN = frozenset(
+    {
+        *(VARIABLE, "REKINDLE_DIR", "REKINDLE_HOME", "REKINDLE_METRICS"),
+        *("REKINDLE_CONNECT_TIMEOUT_S", "REKINDLE_TRACEBACK"),
+    }
+)
+#: Of what runners get to see, what differs from one login to the next.
+_OF_A_LOGIN = frozenset({"XDG_SESSION_ID", "XDG_VTNR", "XDG_SEAT", "XDG_SESSION_TYPE"})
+_PREFIX = "lingering-"
+_TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h|d)?")
+_UNITS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def linger_s(environ: Mapping[str, str] | None = None) -> float:
+    """How long an instance stays after its last program, seconds; 0 where it does not.
+
+    ``$REKINDLE_LINGER``, ten minutes unless set; 0 in continuous integration, where ``CI`` is set.
+    Raises InvalidError for what is no time.
+    """
+    env = os.environ if environ is None else environ
+    text = env.get(VARIABLE, "").strip()
+    found = _TIME.fullmatch(text)
+    if text and found is None:
+        raise InvalidError(f"{VARIABLE}={text!r} is no time; say 10m, 90s, 2h or 0")
+    if in_ci(env):
+        return 0.0
+    return float(found[1]) * _UNITS[found[2]] if found else DEFAULT_S
+
+
+def in_ci(environ: Mapping[str, str]) -> bool:
+    """Whether this is continuous integration, as its services say it."""
+    return environ.get("CI", "").strip().lower() not in ("", "0", "false")
+
+
+def shown(seconds: float) -> str:
+    """A time in words: ``10 min``, ``90 s``."""
+    if seconds >= 60 and seconds % 60 == 0:
+        return f"{seconds / 60:g} min"
+    return f"{seconds:g} s"
+
+
+# ---- for whom ----------------------------------------------------------------------------------
+
+
+def name() -> str:
+    """The name of the instance that may serve this program: a digest of what must be the same.
+
+    rekindle and its files, Python, the settings of the environment and what runners get of it, the
+    user, the machine since it was started, and the namespaces: a container has its own.
+    """
+    environ = {
+        key: value
+        for key, value in os.environ.items()
+        if key.startswith("REKINDLE_") and key not in _NOT_ITS_OWN
+    }
+    environ |= {k: v for k, v in passed_on_environment().items() if k not in _OF_A_LOGIN}
+    digest = hashlib.sha256()
+    for part in (
+        *(__version__, str(PROTOCOL), *_files(Path(paths.__file__).parent)),
+        *(sys.executable, sys.prefix, sys.version),
+        *(f"{key}={value}" for key, value in sorted(environ.items())),
+        *(str(os.geteuid()), str(os.getegid())),
+        *(os.readlink(f"/proc/self/ns/{kind}") for kind in ("mnt", "net", "pid", "user")),
+        Path("/proc/sys/kernel/random/boot_id").read_text(),
+    ):
+        digest.update(part.encode(errors="surrogateescape") + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _files(package: Path) -> tuple[str, ...]:
+    """Where rekindle lies, how many files it has, and when the last one was changed."""
+    count, newest, left = 0, 0, [str(package)]
+    while left:
+        with os.scandir(left.pop()) as entries:
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    count, newest = count + 1, max(newest, entry.stat().st_mtime_ns)
+                elif entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False):
+                    left.append(entry.path)
+    return (str(package), str(count), str(newest))
+
+
+# ---- where -------------------------------------------------------------------------------------
+
+
+def socket_of(directory: Path) -> Path:
+    """Where the supervisor of a lingering instance listens for programs."""
+    return directory / "supervisor.sock"
+
+
+def _links() -> Path:
+    made = paths.home() / "run"
+    made.mkdir(exist_ok=True, mode=0o700)
+    return made
+
+
+@contextlib.contextmanager
+def turn() -> Iterator[None]:
+    """Held by the one program that brings an instance up; others wait."""
+    fd = os.open(_links(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def join(who: str, stays_s: float) -> tuple[Path, socket.socket] | None:
+    """Connect to the instance of a name: its directory, and a connection; None where none is."""
+    link = _links() / f"{_PREFIX}{who}"
+    try:
+        directory = Path(os.readlink(link))
+    except OSError:
+        return None
+    connection = connect(directory, stays_s)
+    return None if connection is None else (directory, connection)
+
+
+def connect(directory: Path, stays_s: float) -> socket.socket | None:
+    """A connection to a supervisor, which is told how long to stay; None where it does not listen.
+
+    The answer is what a supervisor says: ``ready``, or why not. None at all: it is ending.
+    """
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(socket_of(directory)))
+        connection.sendall(f"{stays_s}\n".encode())
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def listen(who: str, directory: Path) -> socket.socket:
+    """Make an instance directory the one of a name; programs may connect from now on."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(paths.fitting_socket(socket_of(directory))))
+        socket_of(directory).chmod(0o600)
+        listener.listen(128)
+        link, draft = _links() / f"{_PREFIX}{who}", directory / "link"
+        draft.symlink_to(directory)
+        draft.replace(link)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _linked() -> list[tuple[Path, Path]]:
+    """The links that there are, and the directories that they lead to, the newest first."""
+    found = []
+    for link in _links().glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # it has just gone
+            found.append((link.lstat().st_mtime_ns, link, Path(os.readlink(link))))
+    return [(link, directory) for _, link, directory in sorted(found, reverse=True)]
+
+
+def unlink(directory: Path) -> None:
+    """Let no other program find an instance."""
+    for link, leads_to in _linked():
+        if leads_to == directory:
+            link.unlink(missing_ok=True)
+
+
+def sweep() -> None:
+    """Remove links that lead nowhere: all processes of an instance were killed at once."""
+    for link, leads_to in _linked():
+        if not leads_to.exists():
+            link.unlink(missing_ok=True)
+
+
+def remove(directory: Path) -> None:
+    """Remove all files of an instance that has ended."""
+    import shutil
+
+    unlink(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def is_one(directory: Path) -> bool:
+    """Whether an instance directory is one of an instance that lingers, or that is just ending."""
+    return socket_of(directory).exists()
+
+
+def all_here() -> list[Path]:
+    """The directories of the lingering instances of this home, also those that are ending."""
+    linked = [directory for _, directory in _linked()]
+    beside = [directory for directory in _links().glob("rk-*") if is_one(directory)]
+    return list(dict.fromkeys([*linked, *beside]))
+
+
+def newest() -> Path | None:
+    """The directory of the lingering instance that was brought up last and serves."""
+    for _, directory in _linked():
+        if instance.supervisor_pid(directory) is not None:
+            return directory
+    return None

@@ -1,0 +1,39 @@
+"""Rekindle's own notes on the terminal: on standard error, dim where that is a terminal.
+
+Apart from what streams runners' output, which loads the client: a command line that only has a
+note to write does without.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+from rekindle.wire.usercode import came_by_signal
+
+#: Whether notes about an app that runs are shown (``rekindle run -q`` leaves them out).
+shown = True
+
+
+def write_note(text: str) -> None:
+    """A line of rekindle's own."""
+    write(sys.stderr, painted(text, "2", sys.stderr), True)
+
+
+def painted(text: str, code: str, stream: TextIO) -> str:
+    """The text in a colour (of ANSI), where such are wanted on a stream."""
+    wanted = getattr(stream, "isatty", lambda: False)() and "NO_COLOR" not in os.environ
+    return f"\x1b[{code}m{text}\x1b[0m" if wanted else text
+
+
+def write(stream: TextIO, text: str, newline: bool) -> None:
+    """Write and flush; a stream that cannot be written to is passed over."""
+    try:
+        stream.write(text + "\n" if newline else text)
+        stream.flush()
+    except BaseException as error:
+        # The reader of our output has gone, the stream is closed, or it is one of the user's that
+        # raises anything, and may not end the thread of all calls: nowhere to say so.
+        if came_by_signal(error):
+            raise

@@ -1,0 +1,28 @@
+"""What a node's own environment passes on to runners. Standard library only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+#: Variables of the agent's own environment that its runners see; everything else is given by name
+#: (``env=``, ``secrets=``), so that nothing private ends up in a snapshot by accident.
+PASSED_ON = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
+    *("LD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS"),
+    *("OPENBLAS_NUM_THREADS", "OPENBLAS_THREAD_TIMEOUT", "TOKENIZERS_PARALLELISM"),
+    *("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "http_proxy", "https_proxy"),
+)
+PASSED_ON_PREFIXES = ("LC_", "XDG_", "HF_")
+
+
+def passed_on_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The part of an environment, this process's unless another is given, that runners get."""
+    return {
+        name: value
+        for name, value in (os.environ if environ is None else environ).items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }

@@ -1,0 +1,117 @@
+"""Instances that stay after their last program: found again, and gone without a trace."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.harness import Home, phases, service, wait_until
+
+_STAYS = {"REKINDLE_LINGER": "10m", "CI": ""}
+
+_SCRIPT = """
+import rekindle
+app = rekindle.App("staying")
+
+@app.function(enable_memory_snapshot=True)
+def f():
+    return "served"
+
+if __name__ == "__main__":
+    with app.run():
+        print(f.remote())
+"""
+_NOTE = "no instance is up: starting one, which stays for 10 min"
+
+
+def links(home: Home) -> list[Path]:
+    """The links by which programs find instances that linger."""
+    run = home.path / "run"
+    return sorted(run.glob("lingering-*")) if run.exists() else []
+
+
+def supervisor(home: Home) -> psutil.Process:
+    """The supervisor of the one that lingers."""
+    (link,) = links(home)
+    return psutil.Process(int((link / "supervisor.pid").read_text()))
+
+
+def nothing_runs(home: Home) -> None:
+    """Wait until no file of an instance is there; its processes are looked for by the fixture."""
+    run = home.path / "run"
+    wait_until(lambda: not list(run.iterdir()), "the end of what lingers")
+
+
+def test_the_next_run_finds_instance_template_and_logs_and_down_ends_it(home: Home) -> None:
+    script = home.script(_SCRIPT)
+    first = home.run(script, **_STAYS)
+    assert first.out == "served\n" and _NOTE in first.err
+    one = supervisor(home)
+    second = home.run("--phases", script, **_STAYS)
+    assert _NOTE not in second.err and "served\n" in second.out
+    assert [strategy for strategy, *_ in phases(second.out, "f")] == ["fork"]
+    assert supervisor(home) == one
+    assert "connected" in home.rekindle("status").out
+    other = home.run(script, REKINDLE_MAX_RUNNERS="3", **_STAYS)
+    assert _NOTE in other.err, "one with other settings is not taken"
+    assert len(links(home)) == 2
+    mine = home.run(script, "--linger", "0", **_STAYS)
+    assert "using a private one" in mine.err and len(links(home)) == 2
+    assert home.rekindle("down").out == "The instance is down.\n"
+    assert links(home) == []
+    assert not one.is_running()
+
+
+def test_it_ends_by_itself_also_after_a_program_and_never_stays_in_ci(home: Home) -> None:
+    script = home.script(_SCRIPT)
+    assert home.python(script, REKINDLE_LINGER="0.2s", CI="").out == "served\n"
+    nothing_runs(home)
+    in_ci = home.run(script, "--linger", "10m", CI="true")
+    assert "using a private one" in in_ci.err
+    assert links(home) == []
+
+
+def test_two_that_begin_at_once_share_one(home: Home) -> None:
+    script = home.script(_SCRIPT)
+    started = [home.start_rekindle("run", script, **_STAYS) for _ in range(2)]
+    both = [one.end() for one in started]
+    assert [ended.out for ended in both] == ["served\n", "served\n"], "\n".join(map(str, both))
+    assert sum(_NOTE in ended.err for ended in both) == 1
+    assert len(links(home)) == 1
+    home.rekindle("down")
+
+
+def test_one_that_begins_while_it_ends_gets_another(home: Home) -> None:
+    script = home.script(_SCRIPT)
+    home.run(script, **_STAYS)
+    ending = supervisor(home)
+    agent = service(ending, "rekindle.runtime.agent")
+    agent.suspend()  # so that it is ending for as long as we want
+    ending.send_signal(signal.SIGTERM)
+    wait_until(lambda: not links(home), "its link to go")
+    try:
+        assert ending.is_running()
+        again = home.run(script, **_STAYS)
+        assert again.out == "served\n" and _NOTE in again.err
+        assert supervisor(home) != ending
+    finally:
+        agent.resume()
+    home.rekindle("down")
+
+
+@pytest.mark.parametrize("killed", ["supervisor", "what is above it", "in use"])
+def test_nothing_is_left_of_one_whose_parts_are_killed(home: Home, killed: str) -> None:
+    script = home.script(_SCRIPT)
+    home.run(script, **_STAYS)
+    one = supervisor(home)
+    above = one.parent()
+    assert above is not None and above.cmdline() == one.cmdline()
+    (above if killed == "what is above it" else one).kill()
+    nothing_runs(home)
+    if killed == "in use":
+        again = home.run(script, **_STAYS)
+        assert again.out == "served\n" and _NOTE in again.err
+        home.rekindle("down")

@@ -1,0 +1,275 @@
+"""Spares: forked ahead of their start, of one template, unique, gone with it. Real processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.wire import rekindle_pb2 as pb
+from tests.runtime.agent.harness import Harness, run
+
+pytestmark = pytest.mark.criu
+
+SECRET = uuid.uuid4().hex
+
+
+class Model:
+    """State of a template, and what a copy has around it."""
+
+    def load(self) -> None:
+        self.table = list(range(1000))
+        random.random()
+
+    def total(self) -> int:
+        return sum(self.table)
+
+    def draw(self) -> tuple[float, bytes, str]:
+        import socket
+
+        return random.random(), os.urandom(8), socket.gethostname()
+
+    def environment(self) -> dict[str, str | None]:
+        return {name: os.environ.get(name) for name in ("MY_SECRET", "REKINDLE_RUNNER_ID")}
+
+
+def spares(h: Harness, function_id: str) -> list[ForkedChild]:
+    template = h.revision(function_id).live_template()
+    return template.spares.waiting if template is not None else []
+
+
+async def waiting(h: Harness, function_id: str, count: int) -> list[ForkedChild]:
+    """Until so many spares wait."""
+    await h.uplink.until(lambda: len(spares(h, function_id)) == count)
+    return spares(h, function_id)
+
+
+async def with_spares(h: Harness, count: int = 2, code: type = Model, **spec: Any) -> str:
+    """A function whose template stays as it is, and its spares wait."""
+    function_id = h.add(code, enable_memory_snapshot=True, spare_containers=count, **spec)
+    prepared = await h.prepare(function_id, "restore")
+    assert prepared.ok, prepared.reason
+    prepared = await h.prepare(function_id, "fork")
+    assert prepared.ok, prepared.reason
+    await waiting(h, function_id, count)
+    return function_id
+
+
+def test_a_start_takes_a_spare_and_the_next_one_is_forked(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h)
+        before = spares(h, model)
+        outcome = await h.call(model, "total")
+        assert (outcome.strategy, outcome.value) == ("spare", 499500)
+        assert outcome.result.runner_id == before[0].name
+        after = await waiting(h, model, 2)
+        assert after[0] is before[1] and after[1] is not before[0]
+        assert {"queue", "fork", "reseed"} <= set(outcome.phases)
+
+    run(home, scenario)
+
+
+def test_spares_of_one_template_repeat_nothing_and_forks_beside_them_neither(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, 3)
+        keys = [h.submit(model, "draw", strategy="spare") for _ in range(3)]
+        keys += [h.submit(model, "draw", strategy="fork") for _ in range(3)]
+        draws = [(await h.result(key)).value for key in keys]
+        for seen in zip(*draws, strict=True):
+            assert len(set(seen)) == len(seen), seen
+
+    run(home, scenario)
+
+
+def test_secrets_reach_a_spare_with_its_start_only(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, secrets={"MY_SECRET": SECRET})
+        for spare in spares(h, model):
+            pid = spare.channel.pid
+            assert SECRET.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+            assert not _has_in_memory(pid, SECRET.encode())
+        outcome = await h.call(model, "environment")
+        assert (outcome.strategy, outcome.value["MY_SECRET"]) == ("spare", SECRET)
+        assert outcome.value["REKINDLE_RUNNER_ID"] == outcome.result.runner_id
+        [runner] = h.runners(model)
+        assert _has_in_memory(runner.channel.pid, SECRET.encode())
+
+    run(home, scenario)
+
+
+def _has_in_memory(pid: int, text: bytes) -> bool:
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            where, permissions = line.split()[:2]
+            if not permissions.startswith("rw") or "[v" in line:
+                continue
+            start, end = (int(part, 16) for part in where.split("-"))
+            try:
+                memory.seek(start)
+                if text in memory.read(end - start):
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+def test_a_spare_that_is_killed_is_replaced_and_never_handed_out(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h)
+        victim, other = spares(h, model)
+        os.kill(victim.channel.pid, signal.SIGKILL)
+        await h.uplink.until(lambda: victim not in spares(h, model))
+        assert (await h.call(model, "total", strategy="spare")).result.runner_id == other.name
+        await waiting(h, model, 2)
+
+    run(home, scenario)
+
+
+def test_a_spare_that_dies_as_it_is_taken_is_passed_over_and_the_call_is_served(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, 1)
+        [spare] = spares(h, model)
+        os.kill(spare.channel.pid, signal.SIGSTOP)  # it does not die before it is taken
+        key = h.submit(model, "total")
+        await h.uplink.until(lambda: spare not in spares(h, model))
+        os.kill(spare.channel.pid, signal.SIGKILL)
+        outcome = await h.result(key)
+        assert (outcome.strategy, outcome.value) == ("fork", 499500)
+        assert any("spare passed over" in note for note in outcome.result.notes)
+
+    run(home, scenario)
+
+
+def test_spares_end_with_a_template_that_is_killed(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h)
+        pids = [spare.channel.pid for spare in spares(h, model)]
+        template = h.revision(model).template
+        os.kill(template.channel.pid, signal.SIGKILL)
+        await h.uplink.until(template.gone.is_set)
+        assert template.spares.take() is None
+        await h.uplink.until(lambda: not any(map(psutil.pid_exists, pids)))
+        outcome = await h.call(model, "total")
+        assert outcome.value == 499500 and outcome.result.runner_id not in pids
+
+    run(home, scenario)
+
+
+def test_no_spare_is_handed_out_after_its_template_was_replaced(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h)
+        old = spares(h, model)
+        starter = h.node.inventory.pools[(model, "")].starter
+        await starter.restore_template()
+        assert not set(old) & set(spares(h, model))
+        outcome = await h.call(model, "total", strategy="spare")
+        assert outcome.result.runner_id not in {spare.name for spare in old}
+        await h.uplink.until(lambda: not any(psutil.pid_exists(s.channel.pid) for s in old))
+
+    run(home, scenario)
+
+
+def test_zero_spares_are_none_and_a_start_by_name_says_so(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, 0)
+        refused = await h.call(model, "total", strategy="spare")
+        assert refused.result.status == pb.START_FAILURE
+        assert refused.result.error_type == "rekindle.exception.StrategyUnavailableError"
+        assert refused.result.message == "spare: none waits"
+        assert (await h.call(model, "total")).strategy == "fork"
+        assert not h.revision(model).template.spares.waiting
+
+    run(home, scenario)
+
+
+def test_single_use_containers_are_spares(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, 2, single_use_containers=True)
+        seen = set()
+        for _ in range(4):
+            await waiting(h, model, 2)
+            seen.add((await h.call(model, "total")).result.runner_id)
+        assert len(seen) == 4
+        how = {start.runner_id: start.strategy for start in h.node.history.starts}
+        assert {how[runner_id] for runner_id in seen} == {"spare"}
+
+    run(home, scenario)
+
+
+class Alarmed:
+    """Timers that were set when the template parked."""
+
+    def load(self) -> None:
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK)
+        libc.timerfd_settime(self.fd, 0, (ctypes.c_long * 4)(0, 0, 3600, 0), None)
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 3600)
+
+    def left(self) -> tuple[float, float]:
+        with open(f"/proc/self/fdinfo/{self.fd}") as info:
+            value = next(line for line in info if line.startswith("it_value"))
+        seconds = float(value.split("(")[1].split(",")[0])
+        return seconds, signal.getitimer(signal.ITIMER_REAL)[0]
+
+
+def test_timers_stand_still_while_a_spare_waits(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        alarmed = await with_spares(h, 1, Alarmed)
+        [spare] = spares(h, alarmed)
+        fdinfo = Path(f"/proc/{spare.channel.pid}/fdinfo")
+        timers = [text for one in fdinfo.iterdir() if "it_value" in (text := one.read_text())]
+        assert len(timers) == 1 and "it_value: (0, 0)" in timers[0]
+        for left_s in (await h.call(alarmed, "left", strategy="spare")).value:
+            assert 3500 < left_s <= 3600
+
+    run(home, scenario)
+
+
+def test_short_of_memory_spares_go_first_and_come_back_with_use(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h)
+        budget = h.node.budget
+        await budget.look()
+        assert budget.memory.spare_share(h.revision(model).template).private > 0
+        budget.limit_bytes = budget.held() - 1
+        budget.enforce()
+        assert not spares(h, model) and h.revision(model).live_template() is not None
+        assert budget.evictions[0].what == "spare"
+        budget.limit_bytes = 1 << 40
+        h.node.spare_keeper.follow()
+        assert not h.revision(model).template.spares.missing(0)
+        assert (await h.call(model, "total")).strategy == "fork"
+        await waiting(h, model, 2)
+
+    run(home, scenario)
+
+
+def test_many_starts_at_once_are_forked_by_one_order(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, 0)
+        template = h.revision(model).template
+        orders: list[list[str]] = []
+        send = template.channel.send_with_fds
+
+        def noting(order: dict[str, Any], fds: list[int]) -> None:
+            orders.append(order["names"])
+            send(order, fds)
+
+        template.channel.send_with_fds = noting
+        keys = [h.submit(model, "draw", strategy="fork") for _ in range(12)]
+        draws = [(await h.result(key)).value for key in keys]
+        assert len(orders[0]) == 12  # what follows is the pool's: it keeps a runner when quiet
+        assert {draw[2] for draw in draws} == set(orders[0])
+
+    run(home, scenario)

@@ -1,0 +1,159 @@
+"""Who may use an instance that lingers, for how long it stays, and who is said to use it."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rekindle.exception import InvalidError
+from rekindle.sdk.local import lingering
+from rekindle.sdk.local.users import Users
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({}, 600.0),
+        ({"REKINDLE_LINGER": ""}, 600.0),
+        ({"REKINDLE_LINGER": "90"}, 90.0),
+        ({"REKINDLE_LINGER": "0.5s"}, 0.5),
+        ({"REKINDLE_LINGER": "10m"}, 600.0),
+        ({"REKINDLE_LINGER": "10min"}, 600.0),
+        ({"REKINDLE_LINGER": "2h"}, 7200.0),
+        ({"REKINDLE_LINGER": "0"}, 0.0),
+        ({"CI": "true"}, 0.0),
+        ({"CI": "1", "REKINDLE_LINGER": "10m"}, 0.0),
+        ({"CI": "false", "REKINDLE_LINGER": "10m"}, 600.0),
+        ({"CI": "0"}, 600.0),
+        ({"CI": ""}, 600.0),
+    ],
+)
+def test_it_stays_for_as_long_as_is_said_and_never_in_ci(
+    environ: dict[str, str], seconds: float
+) -> None:
+    assert lingering.linger_s(environ) == seconds
+
+
+@pytest.mark.parametrize("text", ["long", "-1", "10 m", "1e9", "10w"])
+def test_what_is_no_time_is_named(text: str) -> None:
+    with pytest.raises(InvalidError, match=r"REKINDLE_LINGER=.*is no time"):
+        lingering.linger_s({"REKINDLE_LINGER": text})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "same"),
+    [
+        ("REKINDLE_MAX_RUNNERS", "3", False),
+        ("REKINDLE_RESTORE_MODE", "copied", False),
+        ("CUDA_VISIBLE_DEVICES", "7", False),
+        ("PATH", "/nowhere", False),
+        ("REKINDLE_LINGER", "5m", True),
+        ("REKINDLE_TRACEBACK", "1", True),
+        ("REKINDLE_METRICS", "127.0.0.1:1", True),
+        ("XDG_SESSION_ID", "c7", True),
+        ("EDITOR", "vi", True),
+    ],
+)
+def test_only_what_runners_or_the_instance_would_see_makes_another_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, same: bool
+) -> None:
+    before = lingering.name()
+    monkeypatch.setenv(variable, value)
+    assert (lingering.name() == before) is same
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="rk-users-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def users(directory: Path) -> Iterator[Users]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(lingering.socket_of(directory)))
+        listener.listen(8)
+        yield Users(listener, 5.0)
+
+
+def test_it_is_in_use_until_the_last_program_has_gone(directory: Path, users: Users) -> None:
+    assert users.leave_at() is not None, "nobody has come yet"
+    first, second = (lingering.connect(directory, stays_s) for stays_s in (7.0, 9.0))
+    assert first is not None and second is not None
+    ends = list(users.accept())
+    assert len(ends) == 2
+    for end in ends:
+        assert users.hear(end)
+    assert users.leave_at() is None
+    first.close()
+    assert not users.hear(ends[0])
+    users.left(ends[0])
+    assert users.leave_at() is None, "one is still there"
+    second.close()
+    assert not users.hear(ends[1])
+    before = time.monotonic()
+    users.left(ends[1])
+    leave_at = users.leave_at()
+    assert leave_at is not None and leave_at >= before + 9.0, "as the newest has asked for"
+
+
+def test_who_comes_late_is_told_what_the_others_were(directory: Path, users: Users) -> None:
+    early = lingering.connect(directory, 1.0)
+    list(users.accept())
+    users.say("ready")
+    late = lingering.connect(directory, 1.0)
+    list(users.accept())
+    for one in (early, late):
+        assert one is not None
+        assert one.recv(100) == b"ready\n"
+        one.close()
+
+
+def test_who_comes_when_it_is_ending_hears_nothing_or_is_refused(
+    directory: Path, users: Users
+) -> None:
+    waiting = lingering.connect(directory, 1.0)
+    users.close()
+    assert waiting is not None
+    try:
+        assert waiting.recv(100) == b""
+    except ConnectionResetError:
+        pass
+    waiting.close()
+    assert lingering.connect(directory, 1.0) is None
+
+
+def test_an_instance_is_found_by_its_name_until_it_is_unlinked(
+    monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    monkeypatch.setenv("REKINDLE_HOME", str(directory))
+    there = directory / "rk-x"
+    there.mkdir()
+    assert lingering.join("one", 1.0) is None
+    with lingering.listen("one", there):
+        found = lingering.join("one", 1.0)
+        assert found is not None and found[0] == there
+        found[1].close()
+        assert lingering.join("another", 1.0) is None
+        assert lingering.all_here() == [there]
+    assert lingering.join("one", 1.0) is None, "it listens no more"
+    lingering.unlink(there)
+    assert list((directory / "run").iterdir()) == []
+
+
+def test_a_link_to_one_that_was_killed_whole_is_swept(
+    monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    monkeypatch.setenv("REKINDLE_HOME", str(directory))
+    for name in ("there", "gone"):
+        (directory / name).mkdir()
+        lingering.listen(name, directory / name).close()
+    (directory / "gone" / "supervisor.sock").unlink()
+    (directory / "gone").rmdir()
+    lingering.sweep()
+    assert lingering.all_here() == [directory / "there"]
