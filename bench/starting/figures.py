@@ -62,7 +62,7 @@ class CpuFigures:
     strategy: str
     starts: int
     instance_ms: float  # controller, agent, template, runner and all else
-    daemons_ms: dict[str, float]  # of it, by role; not corrected for idle times
+    daemons_ms: dict[str, float]  # of it, by role, those for runners that sleep included
     client_ms: float
     holding_ms: float  # taken off: what a runner cost while it slept
     bare_ms: list[float]  # of the floor, in the same stretch of time

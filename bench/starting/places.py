@@ -49,12 +49,6 @@ class Place:
         asked = self.app.client.request("Status", pb.StatusRequest(), pb.StatusReply)
         return background().run(asked).agents[0].stats
 
-    def idle_rate(self, seconds: float) -> float:
-        """Seconds of processor time that it takes in a second in which nothing is asked of it."""
-        before, began = self.cpu_s(), time.monotonic()
-        time.sleep(seconds)
-        return (self.cpu_s() - before) / (time.monotonic() - began)
-
 
 Places = dict[str, Place]
 

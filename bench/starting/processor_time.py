@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -20,6 +22,7 @@ from rekindle.exception import Error
 from rekindle.sdk.calls import leases, records
 from starting.bare import Bare
 from starting.figures import CpuFigures
+from starting.functions import WINDOW_S
 from starting.left_behind import DAEMONS, role_of
 from starting.places import Place, Places, settle, until_no_runner_is_left
 
@@ -36,10 +39,8 @@ def measure(
 ) -> list[CpuFigures]:
     """``starts`` of each."""
     until_no_runner_is_left(at)
-    idle = {}
-    for place in at.values():
-        place.at.settle()
-        idle[place.strategy] = place.idle_rate(_IDLE_S)
+    settle(at)
+    idle = {place.strategy: _Rates.of(place, _IDLE_S) for place in at.values()}
     found = []
     for kind in kinds:
         for place in at.values():
@@ -50,7 +51,7 @@ def measure(
     return found
 
 
-def _one(place: Place, kind: str, starts: int, idle_rate: float, bare: Bare) -> CpuFigures:
+def _one(place: Place, kind: str, starts: int, idle: _Rates, bare: Bare) -> CpuFigures:
     function = place.functions.starts[kind]
     lasts_s = starts * _BETWEEN_S + _HELD_S
     errors: list[str] = []
@@ -72,7 +73,7 @@ def _one(place: Place, kind: str, starts: int, idle_rate: float, bare: Bare) -> 
             _until(began + (number + 0.7) * _BETWEEN_S)
             bare_ms.append(bare.one().cpu_ms)
         _until(began + starts * _BETWEEN_S + (_HELD_S - _LOOKED_AT_S) / 2)
-        holding = place.idle_rate(_LOOKED_AT_S) - idle_rate
+        holding = _Rates.of(place, _LOOKED_AT_S).whole - idle.whole
         deadline = time.monotonic() + lasts_s + _PATIENCE_S
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -80,13 +81,16 @@ def _one(place: Place, kind: str, starts: int, idle_rate: float, bare: Bare) -> 
     client_s = (time.process_time() - client) - (time.thread_time() - main)
     if any(thread.is_alive() for thread in threads):
         errors.append(f"hangs: a call had no answer after {_PATIENCE_S:g} s")
-    until_no_runner_is_left({place.strategy: place})
+    time.sleep(WINDOW_S + 1.0)  # until the runners have gone; to ask would cost what is measured
     place.at.settle()
-    used_s = place.cpu_s() - before - idle_rate * (time.monotonic() - began) - holding * lasts_s
+    took_s = time.monotonic() - began
+    used_s = place.cpu_s() - before - idle.whole * took_s - holding * lasts_s
     daemons = {
-        role: (spent - roles.get(role, 0.0)) * 1e3 / starts
+        role: (spent - roles[role] - idle.daemons.get(role, 0.0) * took_s) * 1e3 / starts
         for role, spent in _of_daemons(place).items()
+        if role in roles
     }
+    until_no_runner_is_left({place.strategy: place})
     others = [one.strategy for one in finished if one.strategy != place.strategy]
     errors += [f"{other} served, not {place.strategy}" for other in others]
     return CpuFigures(
@@ -103,13 +107,32 @@ def _one(place: Place, kind: str, starts: int, idle_rate: float, bare: Bare) -> 
     )
 
 
+@dataclass(frozen=True)
+class _Rates:
+    """Seconds of processor time in a second: of a whole instance, and of its daemons by role."""
+
+    whole: float
+    daemons: dict[str, float]
+
+    @classmethod
+    def of(cls, place: Place, seconds: float) -> _Rates:
+        """As it is in this time."""
+        before, roles, began = place.cpu_s(), _of_daemons(place), time.monotonic()
+        time.sleep(seconds)
+        took_s = time.monotonic() - began
+        after = _of_daemons(place)
+        rates = {role: (after.get(role, spent) - spent) / took_s for role, spent in roles.items()}
+        return cls((place.cpu_s() - before) / took_s, rates)
+
+
 def _of_daemons(place: Place) -> dict[str, float]:
     """Seconds of processor time by role, of the processes that no start makes."""
     found: dict[str, float] = {}
     for process in place.at.processes():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):
             if (role := role_of(process)) in DAEMONS:
-                found[role] = found.get(role, 0.0) + sum(process.cpu_times()[:2])
+                threads = Path(f"/proc/{process.pid}/task").glob("*/schedstat")
+                found[role] = sum(int(one.read_text().split()[0]) for one in threads) / 1e9
     return found
 
 
