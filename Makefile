@@ -38,7 +38,7 @@ export PYTHONUNBUFFERED := 1
 help:
 	@echo "make demo       set everything up; run a real model cold, restored, forked and warm"
 	@echo "make test       set everything up; run the tests (ARGS='-k name' to choose)"
-	@echo "make soak       what is too long for every run: another Debian, from nothing; many kills"
+	@echo "make soak       what is too long for every run: another Debian, many kills, many starts"
 	@echo "make base       set up rekindle, Redis and CRIU alone, without PyTorch and the tests"
 	@echo "make lint       ruff, mypy and import-linter"
 	@echo "make format     let ruff format the code"
@@ -66,6 +66,8 @@ soak: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "property tests, with other examples than in each run"
 	@$(BIN)/python -m pytest --hypothesis-profile=random $(ARGS) \
 		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
+	$(STEP) "thousands of starts in a row"
+	@$(BIN)/python bench/starts.py --only endurance --check
 
 lint: $(STAMPS)/lint-$(KEY)
 	$(STEP) "ruff"
