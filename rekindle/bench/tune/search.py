@@ -71,7 +71,7 @@ def with_spares(
     if not counted:
         return chosen
     before = chosen.tried
-    hour = before.setting.parameters.get("waiting_hour", prices.waiting_hour)
+    hour = prices.waiting_hour
     fit = [
         one
         for one in (before, *counted)
