@@ -55,8 +55,7 @@ def main() -> int:
     options.file("calls.md").write_text(report.markdown(versus), encoding="utf-8")
     console.print(f"[dim]figures: {options.json} and {options.results}/calls.md[/]\n")
     promises = [
-        script.Promise(number, target.text, target.kept)
-        for number, target in zip(("S11", "S12", "S13"), report.targets(versus), strict=True)
+        script.Promise(target.number, target.text, target.kept) for target in report.targets(versus)
     ]
     return script.verdict(console, promises, check=options.check)
 

@@ -60,6 +60,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
             raise _failure
         unique.run_on_restore()
         marks.append((Phase.RESEED.value, now_ns()))
+        park.collect_again()
         if service.enter:
             service.run_hooks(service.enter)
             marks.append((Phase.ENTER_RUNNER.value, now_ns()))

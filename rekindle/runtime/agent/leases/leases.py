@@ -159,8 +159,9 @@ class Leases:
 
     def _lend(self, request: LeaseRequest, pool: Pool, runner: Runner) -> Lease:
         token = secrets.token_urlsafe(24)
-        forced = request.strategy is not None
-        lease = Lease(request.lease_id, token, pool, runner, request.max_result_bytes, forced)
+        lease = Lease(
+            *(request.lease_id, token, pool, runner, request.max_result_bytes, request.measure)
+        )
         runner.private = runner.private or pool.revision.spec.single_use_containers
         self._leases[lease.id] = lease
 
@@ -215,6 +216,7 @@ class Leases:
                 self.max_payload_bytes,
                 answered.set_result,
                 Strategy(asked) if asked else None,
+                bool(hello.get("measure")),
             )
             self._add(pool, request)
             granted = await answered
@@ -302,13 +304,17 @@ class Leases:
         if runner.state is RunnerState.LENT:
             del runner.on_gone["lease"]
             lease.pool.take_back(runner, lease.used)
-            if lease.forced or runner.private:
-                self._tasks.spawn(self._retire(lease))
+            if lease.measure:
+                self._tasks.spawn(self._measure_and_retire(lease))
+            else:
+                self._retire(lease)
 
-    async def _retire(self, lease: Lease) -> None:
-        """After a lease for one call: measure its runner, end it if nothing else may use it."""
-        if lease.forced:
-            await measure(lease.pool, lease.runner)
+    async def _measure_and_retire(self, lease: Lease) -> None:
+        await measure(lease.pool, lease.runner)
+        self._retire(lease)
+
+    def _retire(self, lease: Lease) -> None:
+        """A runner that was for one call ends."""
         if lease.runner.private:
             lease.pool.stop_runner(lease.runner)
 

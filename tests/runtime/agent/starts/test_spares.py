@@ -1,4 +1,4 @@
-"""Spares: forked ahead of their start, of one template, unique, gone with it. Real processes."""
+"""Spares: forked ahead of a start, of one template, unique, and gone with it. Real processes."""
 
 from __future__ import annotations
 
