@@ -47,19 +47,19 @@ def targets(versus: Versus) -> list[Target]:
             "S13", f"idle workers hold at most a third of Ray's memory: {_part(memory)}", 3, memory
         ),
         Target(
-            "S24",
+            "S21",
             f"a warm call takes no longer than one of Ray's compiled graph: {_part(compiled)}",
             1,
             compiled,
         ),
         Target(
-            "S25",
+            "S22",
             f"64 slots do inputs of 10 ms at least as fast as ProcessPoolExecutor: {ratio(slots)}",
             1,
             slots,
         ),
         Target(
-            "S26",
+            "S23",
             f"an array of 100 MB as an argument takes no longer than with Ray: {_part(array)}",
             1,
             array,

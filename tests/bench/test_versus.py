@@ -94,9 +94,9 @@ def held_against(ours: float, theirs: float, row: str, system: str, unit: str) -
 @pytest.mark.parametrize(
     ("number", "row", "system", "unit"),
     [
-        ("S24", "warm_compiled", "ray", "ms"),
-        ("S25", "slots", "pool", "a second"),  # of seconds for all of them, too
-        ("S26", "sent_array_100", "ray", "ms"),
+        ("S21", "warm_compiled", "ray", "ms"),
+        ("S22", "slots", "pool", "a second"),  # of seconds for all of them, too
+        ("S23", "sent_array_100", "ray", "ms"),
     ],
 )
 def test_where_rekindle_must_not_be_behind_equal_is_kept_and_slower_is_not(

@@ -222,9 +222,13 @@ class Leases:
             granted = await answered
             body = granted.SerializeToString()
             head = pack_frame({"lease": lease_id, "limit": self.max_payload_bytes}, len(body))
-            await loop.sock_sendall(sock, head + body)
+            # The runner first: it gets ready to read a call while its client reads the answer.
             lease = self._leases.get(lease_id)
             lent = lease is not None and self._hand_over(sock, lease)
+            if granted.ok:
+                _send_small(sock, head + body)
+            else:  # what a start failed with may be large
+                await loop.sock_sendall(sock, head + body)
         except (Error, OSError, KeyError, ValueError) as error:
             log.warning("not lent", extra=kv(reason=str(error) or type(error).__name__))
             if (lease := self._leases.get(lease_id)) is not None:
@@ -455,6 +459,12 @@ async def measure(pool: Pool, runner: Runner) -> None:
     if runner.state is RunnerState.IDLE:
         share = await asyncio.to_thread(share_of, runner.channel.pid)
         pool.history.measured_pss[runner.id] = share.pss if share is not None else 0
+
+
+def _send_small(sock: socket.socket, frame: bytes) -> None:
+    """Send to one that was sent nothing yet, without waiting. Raises OSError."""
+    if sock.send(frame, socket.MSG_DONTWAIT) < len(frame):
+        raise BlockingIOError(f"an answer of {len(frame)} bytes does not fit")
 
 
 def _is_its(lease: Lease, hello: Header) -> bool:
