@@ -50,9 +50,12 @@ from starting.watch import HangsError, limit
 
 #: Numbers of SPECIFICATION.md.
 PROMISES = {
-    "S14": promises.starts_are_short,
+    "S14": promises.spares_are_short,
+    "S24": promises.forks_are_short,
+    "S25": promises.restores_are_short,
     "S15": promises.first_call_after_is_warm,
-    "S16": promises.starts_are_cheap,
+    "S16": promises.forks_are_cheap,
+    "S26": promises.restores_are_cheap,
     "S17": promises.bursts_are_short,
     "S18": promises.fresh_processes_are_quick,
     "S19": promises.many_leave_nothing,

@@ -26,8 +26,8 @@ from starting.functions import WINDOW_S
 from starting.left_behind import DAEMONS, role_of
 from starting.places import Place, Places, settle, until_no_runner_is_left
 
-#: Between starts: more than one takes.
-_BETWEEN_S = 0.05
+#: Between starts: more than one takes, and than it takes until the next spare waits.
+_BETWEEN_S = 0.08
 _IDLE_S = 2.0
 #: All are there and sleep for this long, and for some of it is looked at what that takes.
 _HELD_S, _LOOKED_AT_S = 1.2, 0.8

@@ -21,8 +21,8 @@ _NEEDED_SEALS = fcntl.F_SEAL_SHRINK
 _SEALS = _NEEDED_SEALS | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 #: Copied in one go while the interpreter is held: other threads wait for 1 ms, not for 10.
 _PIECE_BYTES = 8 << 20
-#: So much is copied whole, past the processor's caches, which are smaller, and with the interpreter
-#: let go: an eighth quicker than by pieces.
+#: So much is copied whole, with the interpreter let go, so that other threads do not wait at all.
+#: Less is not worth what that takes.
 _WHOLE_FROM = 32 << 20
 #: From here on bytes are worth huge pages, as NumPy has it: a hundred megabytes of small ones take
 #: twice as long to make as to copy.

@@ -15,9 +15,12 @@ from starting.strategies import FORK, RESTORE, SPARE
 from tests.bench.startings import burst, figures, start
 
 ALL = (
-    promises.starts_are_short,
+    promises.spares_are_short,
+    promises.forks_are_short,
+    promises.restores_are_short,
     promises.first_call_after_is_warm,
-    promises.starts_are_cheap,
+    promises.forks_are_cheap,
+    promises.restores_are_cheap,
     promises.bursts_are_short,
     promises.fresh_processes_are_quick,
     promises.many_leave_nothing,
@@ -39,28 +42,37 @@ def test_what_was_not_measured_is_neither_kept_nor_broken(
     assert "nan" not in found.text
 
 
+OF_STARTS = {
+    SPARE: promises.spares_are_short,
+    FORK: promises.forks_are_short,
+    RESTORE: promises.restores_are_short,
+}
+
+
 @pytest.mark.parametrize(("strategy", "took_ms"), [(SPARE, 2.1), (FORK, 5.1), (RESTORE, 17.1)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_start_of_any_kind_that_is_too_long_breaks_it(
+def test_a_start_of_any_kind_that_is_too_long_breaks_its_own_promise_alone(
     kind: str, strategy: str, took_ms: float
 ) -> None:
     whole = figures()
     whole.start(kind, strategy).runs[:] = [start(took_ms)] * 3
-    assert promises.starts_are_short(whole).kept is False
+    kept = {name: check(whole).kept for name, check in OF_STARTS.items()}
+    assert kept == {name: name != strategy for name in OF_STARTS}
 
 
-def test_a_strategy_without_a_figure_hides_no_other_that_is_too_slow() -> None:
+def test_a_kind_without_a_figure_does_not_keep_it() -> None:
     whole = figures()
-    whole.start(KINDS[0], SPARE).runs.clear()
-    assert promises.starts_are_short(whole).kept is None
-    whole.start(KINDS[0], FORK).runs[:] = [start(9.0)]
-    assert promises.starts_are_short(whole).kept is False
+    whole.start(KINDS[2], SPARE).runs.clear()
+    assert promises.spares_are_short(whole).kept is None
 
 
-def test_a_start_is_held_against_the_floor_of_its_own_run() -> None:
+def test_starts_are_held_against_the_floors_of_their_own_run() -> None:
     whole = figures()
     whole.bare = [replace(one, ms=0.5) for one in whole.bare]
-    assert promises.starts_are_short(whole).kept is False
+    assert promises.forks_are_short(whole).kept is False
+    assert promises.restores_are_short(whole).kept is True
+    whole.sleep_ms = [5.0]
+    assert promises.restores_are_short(whole).kept is False
 
 
 def test_the_call_after_a_start_is_held_against_later_ones() -> None:
@@ -69,19 +81,27 @@ def test_the_call_after_a_start_is_held_against_later_ones() -> None:
     assert promises.first_call_after_is_warm(whole).kept is False
 
 
-@pytest.mark.parametrize(("strategy", "client_ms"), [(FORK, 0.5), (RESTORE, 1.0)])
-def test_the_processor_time_of_the_client_counts(strategy: str, client_ms: float) -> None:
+@pytest.mark.parametrize(
+    ("check", "strategy", "client_ms"),
+    [
+        (promises.forks_are_cheap, FORK, 0.5),
+        (promises.restores_are_cheap, RESTORE, 1.0),
+    ],
+)
+def test_the_processor_time_of_the_client_counts(
+    check: Callable[[Figures], Check], strategy: str, client_ms: float
+) -> None:
     whole = figures()
     whole.cpu = [
         replace(one, client_ms=client_ms) if one.strategy == strategy else one for one in whole.cpu
     ]
-    assert promises.starts_are_cheap(whole).kept is False
+    assert check(whole).kept is False
 
 
 def test_processor_time_is_a_sum_so_one_dear_floor_counts_by_its_share() -> None:
     whole = figures()
     whole.cpu = [replace(one, bare_ms=[0.1, 0.1, 1.3]) for one in whole.cpu]
-    assert promises.starts_are_cheap(whole).kept is True
+    assert promises.forks_are_cheap(whole).kept is True
 
 
 def test_a_burst_of_another_size_or_strategy_neither_keeps_nor_breaks_it() -> None:
