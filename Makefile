@@ -33,16 +33,17 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help base demo test soak lint format bench gpu-bundle doctor setup lock newest clean distclean
+.PHONY: help base demo test soak lint format bench micro gpu-bundle doctor setup lock newest clean distclean
 
 help:
 	@echo "make demo       set everything up; run a real model cold, restored, forked and warm"
 	@echo "make test       set everything up; run the tests (ARGS='-k name' to choose)"
-	@echo "make soak       what is too long for every run: another Debian, from nothing; many kills"
+	@echo "make soak       what is too long for every run: another Debian, many kills, many starts"
 	@echo "make base       set up rekindle, Redis and CRIU alone, without PyTorch and the tests"
 	@echo "make lint       ruff, mypy and import-linter"
 	@echo "make format     let ruff format the code"
-	@echo "make bench      run every script in bench/ (ARGS=--quick for a short run)"
+	@echo "make bench      run every script in bench/ (ARGS=--quick for a short run), and make micro"
+	@echo "make micro      time hot functions alone (ARGS=--benchmark-compare: against the last saved)"
 	@echo "make gpu-bundle  one file for a bare machine with a GPU: build/gpu-bundle.tar.gz"
 	@echo "make doctor     say what this machine can do, and what to do where it cannot"
 	@echo "make lock       lock the packages again (ARGS=all for the newest of all, ARGS=NAME of one)"
@@ -66,6 +67,8 @@ soak: $(STAMPS)/test-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	$(STEP) "property tests, with other examples than in each run"
 	@$(BIN)/python -m pytest --hypothesis-profile=random $(ARGS) \
 		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
+	$(STEP) "thousands of starts in a row"
+	@$(BIN)/python bench/starts.py --only endurance --check
 
 lint: $(STAMPS)/lint-$(KEY)
 	$(STEP) "ruff"
@@ -83,6 +86,13 @@ format: $(STAMPS)/lint-$(KEY)
 bench: $(STAMPS)/demo-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
 	@set -e; for script in bench/*.py; do \
 		printf '\n==> %s\n' "$$script"; $(BIN)/python "$$script" $(ARGS); done
+	@$(MAKE) micro ARGS=
+
+# Without the plugins that the tests do without, and in one process: two would disturb each other.
+micro: $(STAMPS)/test-$(KEY) $(STAMPS)/micro-$(KEY)
+	$(STEP) "hot functions alone"
+	@$(BIN)/python -m pytest -o addopts= -p no:faker -p no:anyio -p no:valkey -p no:xdist \
+		bench/micro --benchmark-sort=name --benchmark-columns=min,median,iqr,rounds $(ARGS)
 
 # For a machine without a network: dev/gpu_run.sh in it runs bench/gpu.py and tests/gpu there.
 gpu-bundle: $(STAMPS)/base-$(KEY) $(STAMPS)/criu-$(KEY)-$(KERNEL)
@@ -134,6 +144,11 @@ $(STAMPS)/test-$(KEY): $(STAMPS)/demo-$(KEY)
 	$(STEP) "packages of the tests"
 	@$(call packages,test,test)
 	@rm -f $(STAMPS)/test-* && touch $@
+
+$(STAMPS)/micro-$(KEY): $(STAMPS)/base-$(KEY)
+	$(STEP) "packages of the timing of functions"
+	@$(call packages,micro,micro)
+	@rm -f $(STAMPS)/micro-* && touch $@
 
 $(STAMPS)/lint-$(KEY): $(STAMPS)/venv
 	$(STEP) "packages of the linters"

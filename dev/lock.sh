@@ -42,20 +42,21 @@ compile() {
 
 # Everything together first, so that no two files disagree; then each by itself, within that.
 test ! -f dev/lock/all.txt || cp dev/lock/all.txt "$work/all.txt"
-compile "$work/all.txt" --extra demo --extra test --extra lint $renew dev/lock/build.in dev/lock/torch.in
-for name in base demo test lint; do
+compile "$work/all.txt" --extra demo --extra test --extra lint --extra micro $renew dev/lock/build.in dev/lock/torch.in
+for name in base demo test lint micro; do
     case $name in
     base) what="--extra server dev/lock/build.in" ;;
     demo) what="--extra demo dev/lock/torch.in" ;;
     test) what="--extra test dev/lock/build.in" ;;
     lint) what="--extra lint dev/lock/build.in" ;;
+    micro) what="--extra micro dev/lock/build.in" ;;
     esac
     # shellcheck disable=SC2086 # a list of options
     compile "$work/$name.txt" --constraint "$work/all.txt" $what
 done
 
 # Kept for the next run, and the one file whose versions are looked at.
-for name in all base demo test lint; do
+for name in all base demo test lint micro; do
     .venv-lock/bin/python dev/lock_clean.py "$work/$name.txt" >"dev/lock/$name.txt"
 done
 grep -c '^[a-z]' dev/lock/all.txt | sed 's/$/ packages are locked in dev\/lock/'

@@ -50,6 +50,10 @@ class Peer:
     version: str = ""
     #: Measurement -> forms of it.
     forms: dict[str, list[str]] = field(default_factory=dict)
+    #: It did not answer in time: nothing is waited for any more.
+    hangs: bool = False
+    #: What it said after its last whole line.
+    _heard: bytes = b""
 
     def ask(self, measure: str, form: str, **arguments: Any) -> Any:
         """Have it measure. Raises MeasureError."""
@@ -63,17 +67,23 @@ class Peer:
         return self.answer(MEASURE_S)["value"]
 
     def answer(self, patience_s: float) -> dict[str, Any]:
-        """Its next line. Raises MeasureError."""
+        """Its next line, whole within that time. Raises MeasureError."""
         assert self.process.stdout is not None
+        until, said = time.monotonic() + patience_s, self.process.stdout.fileno()
         with selectors.DefaultSelector() as selector, _pidfd(self.process.pid) as ended:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
+            selector.register(said, selectors.EVENT_READ)
             selector.register(ended, selectors.EVENT_READ)  # its workers may hold the pipe open
-            ready = {key.fileobj for key, _ in selector.select(patience_s)}
-        if not ready:
-            raise HangsError(f"hangs: {self.name} did not answer within {patience_s:g} s")
-        line = self.process.stdout.readline() if self.process.stdout in ready else b""
-        if not line:
-            raise MeasureError(f"{self.name} has ended; {self.last_words()}")
+            while b"\n" not in self._heard:
+                left_s = until - time.monotonic()
+                ready = {key.fd for key, _ in selector.select(left_s)} if left_s > 0 else set()
+                if not ready:
+                    self.hangs = True
+                    raise HangsError(f"hangs: {self.name} did not answer within {patience_s:g} s")
+                piece = os.read(said, 1 << 16) if said in ready else b""
+                if not piece:
+                    raise MeasureError(f"{self.name} has ended; {self.last_words()}")
+                self._heard += piece
+        line, _, self._heard = self._heard.partition(b"\n")
         found: dict[str, Any] = json.loads(line)
         if "error" in found:
             raise MeasureError(f"{self.name}: {found['error']}")
@@ -101,6 +111,11 @@ def _pidfd(pid: int) -> Iterator[int]:
         os.close(fd)
 
 
+def module_of(name: str) -> str:
+    """What runs a peer."""
+    return f"peers.{name}_peer"
+
+
 @contextlib.contextmanager
 def started(name: str, role: str, *, logs: Path) -> Iterator[Peer]:
     """A peer in a role: "rekindle", "ray", "pool" or "celery". Raises MeasureError."""
@@ -111,12 +126,13 @@ def started(name: str, role: str, *, logs: Path) -> Iterator[Peer]:
     logs.mkdir(parents=True, exist_ok=True)
     with open(logs / f"{name}-{role}.log", "ab") as log:
         process = subprocess.Popen(
-            [interpreter, "-m", f"peers.{name}_peer", role],
+            [interpreter, "-m", module_of(name), role],
             cwd=scratch,
             env=_environment(scratch),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            bufsize=0,  # what it said lies in the pipe, where a selector sees it
             start_new_session=True,
         )
         peer = Peer(name, process, scratch, log)
@@ -146,12 +162,13 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 
 def _end(peer: Peer, before: set[psutil.Process]) -> None:
-    """Let it end by itself; what is left then is killed, each by its id."""
+    """Let it end by itself, unless it hangs; what is left then is killed, each by its id."""
     assert peer.process.stdin is not None and peer.process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
         peer.process.stdin.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        peer.process.wait(END_S)
+    if not peer.hangs:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            peer.process.wait(END_S)
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
         # Orphans have become our children: they are found by that.

@@ -22,6 +22,10 @@ NOTE = (
 )
 
 
+#: The row of a large array as an argument.
+LARGE_ARRAY = "sent_array_100"
+
+
 def targets(versus: Versus) -> list[Target]:
     """What is promised in SPECIFICATION.md, in the order of its numbers."""
     actor = versus.form("warm", "ray", "actor")
@@ -30,6 +34,10 @@ def targets(versus: Versus) -> list[Target]:
     calls = versus.value(warm, actor) / ours if actor.samples else float("nan")
     fan_out = versus.advantage("fan_out", "ray")
     memory = worst([versus.advantage(key, "ray") for key in ("memory", "memory_all")])
+    # A pipeline that was compiled has a row of its own, which rekindle needs none for.
+    compiled = versus.best_value("warm_compiled", "ray") / ours
+    slots = versus.advantage("slots", "pool")
+    array = versus.advantage(LARGE_ARRAY, "ray")
     return [
         Target(
             "S11", f"a warm call takes at most half of Ray's actor call: {_part(calls)}", 2, calls
@@ -37,6 +45,24 @@ def targets(versus: Versus) -> list[Target]:
         Target("S12", f"a fan-out is at least 3 times Ray's best: {ratio(fan_out)}", 3, fan_out),
         Target(
             "S13", f"idle workers hold at most a third of Ray's memory: {_part(memory)}", 3, memory
+        ),
+        Target(
+            "S21",
+            f"a warm call takes no longer than one of Ray's compiled graph: {_part(compiled)}",
+            1,
+            compiled,
+        ),
+        Target(
+            "S22",
+            f"64 slots do inputs of 10 ms at least as fast as ProcessPoolExecutor: {ratio(slots)}",
+            1,
+            slots,
+        ),
+        Target(
+            "S23",
+            f"an array of 100 MB as an argument takes no longer than with Ray: {_part(array)}",
+            1,
+            array,
         ),
     ]
 

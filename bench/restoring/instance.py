@@ -80,13 +80,15 @@ class Instance:
 
 
 @contextlib.contextmanager
-def instance(home_dir: Path, mode: str) -> Iterator[Instance]:
+def instance(
+    home_dir: Path, mode: str = "auto", max_runners: int = MAX_RUNNERS
+) -> Iterator[Instance]:
     """An instance whose agent restores in ``mode``: "auto" or "copied"."""
     directory = Path(tempfile.mkdtemp(prefix="rk-", dir=home_dir))
     with _environment(
         REKINDLE_HOME=str(home_dir),
         REKINDLE_RESTORE_MODE=mode,
-        REKINDLE_MAX_RUNNERS=str(MAX_RUNNERS),
+        REKINDLE_MAX_RUNNERS=str(max_runners),
     ):
         process = session.start_supervisor(directory, parent_pid=os.getpid())
     try:

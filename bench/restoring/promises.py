@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from lab.checks import Check, all_kept, times
 from restoring import scaling
 from restoring.scaling import Figures, SizeFigures
 
@@ -21,14 +21,6 @@ SHARED_RUNNERS, SHARED_RATIO = 8, 1.3
 CONCURRENT = 50
 
 
-@dataclass(frozen=True)
-class Check:
-    """A promise, with what was measured; ``kept`` is None where it was not."""
-
-    text: str
-    kept: bool | None
-
-
 def restore_is_flat(figures: Figures) -> Check:
     """A restore does not grow with the model."""
     size = figures.largest
@@ -36,9 +28,9 @@ def restore_is_flat(figures: Figures) -> Check:
     small = size.ratio(scaling.RESTORE, scaling.SMALL) if size else math.nan
     return Check(
         f"{_at(size)} a restore takes at most {RESTORE_TO_FLOOR:g} times that of a process without "
-        f"a model ({_times(floor)}) and {RESTORE_TO_SMALL:g} times that of the smallest model "
-        f"({_times(small)})",
-        _both(floor <= RESTORE_TO_FLOOR, small <= RESTORE_TO_SMALL, floor, small),
+        f"a model ({times(floor)}) and {RESTORE_TO_SMALL:g} times that of the smallest model "
+        f"({times(small)})",
+        all_kept((floor <= RESTORE_TO_FLOOR, floor), (small <= RESTORE_TO_SMALL, small)),
     )
 
 
@@ -49,9 +41,11 @@ def restore_is_faster(figures: Figures) -> Check:
     cold = size.ratio(scaling.COLD, scaling.RESTORE) if size else math.nan
     return Check(
         f"at {PROMISED_GB:g} GB a restore is at least {TIMES_FASTER_THAN_COPIED:g} times faster "
-        f"than one that copies ({_times(copied)}) and {TIMES_FASTER_THAN_COLD:g} times faster than "
-        f"a cold start ({_times(cold)})",
-        _both(copied >= TIMES_FASTER_THAN_COPIED, cold >= TIMES_FASTER_THAN_COLD, copied, cold),
+        f"than one that copies ({times(copied)}) and {TIMES_FASTER_THAN_COLD:g} times faster than "
+        f"a cold start ({times(cold)})",
+        all_kept(
+            (copied >= TIMES_FASTER_THAN_COPIED, copied), (cold >= TIMES_FASTER_THAN_COLD, cold)
+        ),
     )
 
 
@@ -65,9 +59,9 @@ def fork_is_flat(figures: Figures) -> Check:
         small = took / size.start_ms(scaling.SMALL_FORK)
     return Check(
         f"{_at(size)} a fork of a restored template takes at most {FORK_TO_BARE:g} times an "
-        f"os.fork of an empty Python ({_times(bare)}) and {FORK_TO_SMALL:g} times that of the "
-        f"smallest model ({_times(small)})",
-        _both(bare <= FORK_TO_BARE, small <= FORK_TO_SMALL, bare, small),
+        f"os.fork of an empty Python ({times(bare)}) and {FORK_TO_SMALL:g} times that of the "
+        f"smallest model ({times(small)})",
+        all_kept((bare <= FORK_TO_BARE, bare), (small <= FORK_TO_SMALL, small)),
     )
 
 
@@ -78,8 +72,8 @@ def memory_is_shared(figures: Figures) -> Check:
     ratio = shared.ratio if shared is not None and enough else math.nan
     return Check(
         f"{SHARED_RUNNERS} runners of one snapshot, each of which has read all of it, hold at most "
-        f"{SHARED_RATIO:g} times the memory of one ({_times(ratio)})",
-        _both(ratio <= SHARED_RATIO, True, ratio),
+        f"{SHARED_RATIO:g} times the memory of one ({times(ratio)})",
+        all_kept((ratio <= SHARED_RATIO, ratio)),
     )
 
 
@@ -101,18 +95,3 @@ def concurrent_restores_succeed(figures: Figures) -> Check:
 
 def _at(size: SizeFigures | None) -> str:
     return f"at {size.gigabytes:g} GB" if size else f"at {PROMISED_GB:g} GB"
-
-
-def _times(ratio: float) -> str:
-    return "not measured" if math.isnan(ratio) else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
-
-
-def _both(one: bool, other: bool, *measured: float) -> bool | None:
-    """False when either is broken; None when neither is and something was not measured."""
-    known = [not math.isnan(value) for value in measured]
-    if not any(known):
-        return None
-    results = [kept for kept, is_known in zip((one, other), known, strict=False) if is_known]
-    if not all(results):
-        return False
-    return True if all(known) else None

@@ -4,47 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 
-from lab.markdown import table as markdown_table
+from lab.sheet import Sheet, times
 from rekindle.bench import machine as machines
 from rekindle.bench.summary import median, percentile
 from rekindle.bench.table import ms, phases_shown
 from rekindle.wire.phases import Phase
 from restoring import scaling
 from restoring.scaling import Figures, SizeFigures
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table of text; the first column is words, the others are figures."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    note: str = ""
-
-    def rich(self) -> Table:
-        """For a terminal."""
-        table = Table(title=self.title, title_justify="left", header_style="bold")
-        for number, name in enumerate(self.header):
-            table.add_column(name, justify="right" if number else "left", no_wrap=True)
-        for row in self.rows:
-            table.add_row(*row)
-        if self.note:
-            table.caption = self.note
-            table.caption_justify = "left"
-        return table
-
-    def markdown(self) -> str:
-        """For a document."""
-        lines = [f"**{self.title}**", "", *markdown_table([self.header, *self.rows])]
-        if self.note:
-            lines += ["", self.note]
-        return "\n".join(lines) + "\n"
 
 
 def sheets(figures: Figures) -> list[Sheet]:
@@ -259,13 +228,6 @@ def embed(figures: Figures) -> Sheet:
         ["", *(words.get(one.mode, one.mode) for one in figures.embed)],
         rows,
     )
-
-
-def times(ratio: float) -> str:
-    """A ratio to read: three figures that matter."""
-    if math.isnan(ratio):
-        return "-"
-    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
 
 
 def _fork_alone(size: SizeFigures) -> float:

@@ -45,7 +45,8 @@ def together(call: Callable[[], Any], count: int, strategy: Strategy) -> Togethe
 
     # Both are for the whole process, so they are entered here, around all threads.
     with records.collect() as finished, ask_strategy(strategy.value):
-        threads = [threading.Thread(target=one) for _ in range(count)]
+        # Daemons: who gives up waiting for them can end.
+        threads = [threading.Thread(target=one, daemon=True) for _ in range(count)]
         for thread in threads:
             thread.start()
         for thread in threads:

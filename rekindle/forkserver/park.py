@@ -38,10 +38,27 @@ def quiesce() -> None:
     _stop_progress_monitors()
     thread_pools.find_pools()
     gc.collect()
+    _keep_from_collecting()
     # Objects that live now are never looked at again by the collector, so that runners do not
     # copy their pages by writing collector marks into them.
     gc.freeze()
     memory.return_freed_memory()
+
+
+_collects = False
+
+
+def _keep_from_collecting() -> None:
+    """No collection in a copy before it serves: it would write to what the copy was given."""
+    global _collects
+    _collects = gc.isenabled()
+    gc.disable()
+
+
+def collect_again() -> None:
+    """In a runner that is ready: as it was before the park."""
+    if _collects:
+        gc.enable()
 
 
 def _stop_progress_monitors() -> None:

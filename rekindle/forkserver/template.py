@@ -24,6 +24,9 @@ from rekindle.linux.maps import Mapping
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.phases import Mark, Phase, now_ns
 
+# Made once: in a new process each line of Python costs the copies of the pages that it touches.
+_FORK, _ISOLATE, _RESTORE = Phase.FORK.value, Phase.ISOLATE.value, Phase.RESTORE.value
+
 
 @dataclass
 class Become:
@@ -73,7 +76,7 @@ class Template:
                 self._park()
             elif operation == "start":
                 if self._is_spare:
-                    self._marks = [(Phase.FORK.value, now_ns())]
+                    self._marks = [(_FORK, now_ns())]
                 self._close_children()
                 self.forker.close()
                 self.things.become_runner()
@@ -143,13 +146,13 @@ class Template:
 
     def _become_child(self, name: str, spare: bool, fd: int, others: list[int]) -> None:
         """In a forked child: everything that needs nothing of its start."""
-        self._marks = [(Phase.FORK.value, now_ns())]
+        self._marks = [(_FORK, now_ns())]
         self._leave_parent_behind()
         for other in others:
             os.close(other)
         namespaces.isolate(name)
         self.things.give_to_runner()
-        self._marks.append((Phase.ISOLATE.value, now_ns()))
+        self._marks.append((_ISOLATE, now_ns()))
         self.channel = FrameSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd))
         self.renew()
         self._is_spare = spare
@@ -199,7 +202,7 @@ class Template:
         self.things.map_memory()
         self.things.take_locks()
         self.socket_path = orders["socket"]
-        self._marks = [(Phase.RESTORE.value, now_ns())]
+        self._marks = [(_RESTORE, now_ns())]
         self._connect(orders["token"])
 
     def _connect(self, token: str) -> None:

@@ -53,8 +53,8 @@ def find_pools() -> None:
     _setters = list(_find_setters())
 
 
-def lift(wanted: Mapping[str, str]) -> None:
-    """In a runner: bring the user's settings back, in the environment and in loaded pools.
+def lift_environment(wanted: Mapping[str, str]) -> None:
+    """In a template that parks: no more of it is loaded, and its copies have the user's settings.
 
     ``wanted`` holds what the user's environment says of the variables in ``LIMITED``.
     """
@@ -63,11 +63,17 @@ def lift(wanted: Mapping[str, str]) -> None:
             os.environ[name] = wanted[name]
         else:
             os.environ.pop(name, None)
+
+
+def lift(wanted: Mapping[str, str]) -> None:
+    """In a runner: let loaded pools have the threads that the user's environment gives them."""
     if _setters is None:
         find_pools()
+    if not _setters:
+        return
     cpus = len(os.sched_getaffinity(0))
     openmp_threads = _number(wanted.get("OMP_NUM_THREADS"), cpus)
-    for variable, set_threads in _setters or ():
+    for variable, set_threads in _setters:
         threads = _number(wanted.get(variable), openmp_threads)
         if threads > 1:
             set_threads(threads)

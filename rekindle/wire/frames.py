@@ -26,8 +26,30 @@ _TOGETHER_BYTES = 1 << 16
 MAX_FDS = 32
 
 
-# One encoder for all: json.dumps would make one for each call.
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+# One encoder and one scanner for all, as far down as they can be reached: a new process runs each
+# line of Python for the first time, on pages of memory that are copied for it.
+_encoder = json.JSONEncoder(separators=(",", ":"))
+_scan: Any = getattr(json.JSONDecoder(), "scan_once")  # noqa: B009 - it has no annotation
+_make: Any = getattr(json.encoder, "c_make_encoder", None)  # absent where there is no C
+_pieces: Any = _make and _make(
+    *(None, _encoder.default, json.encoder.encode_basestring_ascii, None, ":", ","),
+    *(False, False, True),
+)
+
+
+def _encode(header: Header) -> str:
+    return _encoder.encode(header) if _pieces is None else "".join(_pieces(header, 0))
+
+
+def decode_header(raw: bytes) -> Header:
+    """What ``pack_frame`` made of a header. Raises ValueError."""
+    try:
+        header, end = _scan(raw.decode(), 0)
+    except StopIteration as error:
+        raise ValueError("no JSON") from error
+    if end != len(raw) or not isinstance(header, dict):  # it is ASCII
+        raise ValueError("not one JSON object")
+    return header
 
 
 class FrameError(ConnectionError):
@@ -94,10 +116,10 @@ class FrameSocket:
         if header_bytes > MAX_HEADER_BYTES:
             raise FrameError(f"a frame header of {header_bytes} bytes: the ends are out of step")
         if body_bytes > _TOGETHER_BYTES:
-            header: Header = json.loads(self._receive_exactly(header_bytes))
+            header = decode_header(self._receive_exactly(header_bytes))
             return header, self._receive_exactly(body_bytes), fds
         rest = self._receive_exactly(header_bytes + body_bytes)
-        return json.loads(rest[:header_bytes]), rest[header_bytes:], fds
+        return decode_header(rest[:header_bytes]), rest[header_bytes:], fds
 
     def _receive_prefix(self) -> tuple[bytes, list[int]]:
         first, fds, _flags, _address = socket.recv_fds(self._sock, _PREFIX.size, MAX_FDS)

@@ -21,6 +21,9 @@ _NEEDED_SEALS = fcntl.F_SEAL_SHRINK
 _SEALS = _NEEDED_SEALS | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 #: Copied in one go while the interpreter is held: other threads wait for 1 ms, not for 10.
 _PIECE_BYTES = 8 << 20
+#: So much is copied whole, with the interpreter let go, so that other threads do not wait at all.
+#: Less is not worth what that takes.
+_WHOLE_FROM = 32 << 20
 #: From here on bytes are worth huge pages, as NumPy has it: a hundred megabytes of small ones take
 #: twice as long to make as to copy.
 _HUGE_FROM = 4 << 20
@@ -55,6 +58,8 @@ class MemoryFile:
                 _write(self.fd, view, at)
                 self.size = max(self.size, at + len(view))
                 return
+            if len(view) >= _WHOLE_FROM and _copy_whole(view, self._map, at):
+                return
             for begin in range(0, len(view), _PIECE_BYTES):
                 piece = view[begin : begin + _PIECE_BYTES]
                 self._map[at + begin : at + begin + len(piece)] = piece
@@ -82,6 +87,28 @@ class MemoryFile:
 
     def __del__(self) -> None:
         self.close()  # an interrupt came before it was closed
+
+
+def _copy_whole(view: memoryview, to: mmap.mmap, at: int) -> bool:
+    """Copy to a mapping in one go; False where the view's address cannot be learnt."""
+    import ctypes
+
+    _functions()
+    given = view.obj
+    if not view.readonly:
+        begin = ctypes.addressof(ctypes.c_ubyte.from_buffer(view))
+    elif type(given) is bytes and len(given) == len(view):
+        begin = _python.PyBytes_AsString(given)
+    else:
+        return False
+    if at + len(view) > len(to):
+        raise ValueError("a value is longer than its memory file")
+    place = ctypes.c_ubyte.from_buffer(to, at)
+    try:
+        ctypes.memmove(ctypes.addressof(place), begin, len(view))
+    finally:
+        del place  # the mapping can be closed again
+    return True
 
 
 def _write(fd: int, view: memoryview, at: int) -> None:

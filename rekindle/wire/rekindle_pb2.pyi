@@ -416,16 +416,18 @@ class CancelCallReply(_message.Message):
     def __init__(self, queued: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
 
 class LeaseRequest(_message.Message):
-    __slots__ = ("function_id", "params", "depth", "strategy")
+    __slots__ = ("function_id", "params", "depth", "strategy", "measure")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    MEASURE_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     depth: int
     strategy: str
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ..., strategy: _Optional[str] = ...) -> None: ...
+    measure: bool
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ...) -> None: ...
 
 class LeaseReply(_message.Message):
     __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure", "once")
@@ -1660,7 +1662,7 @@ class CancelInputs(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: bool = ...) -> None: ...
 
 class GrantLease(_message.Message):
-    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes", "strategy")
+    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes", "strategy", "measure")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -1668,6 +1670,7 @@ class GrantLease(_message.Message):
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    MEASURE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     function_id: str
     params: bytes
@@ -1675,7 +1678,8 @@ class GrantLease(_message.Message):
     depth: int
     max_payload_bytes: int
     strategy: str
-    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., strategy: _Optional[str] = ...) -> None: ...
+    measure: bool
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ...) -> None: ...
 
 class FollowPlan(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "plan")

@@ -107,6 +107,61 @@ def test_a_peer_that_hangs_is_asked_nothing_more_and_its_rows_say_so(
     assert descendants() <= before
 
 
+#: A peer of which nothing ends by itself: a forked child waits for a lock that a thread held which
+#: did not come along, as threads of libraries do; another has a session of its own, and both block
+#: what asks them to end. What it says last is no whole line.
+HANGING = """
+import os, signal, sys, threading
+
+lock = threading.Lock()
+held, forked = threading.Event(), threading.Event()
+
+
+def hold():
+    with lock:
+        held.set()
+        forked.wait()
+
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        lock.acquire()
+    os._exit(0)
+os.wait()
+print('{"version": "hanging", "forms": {"slots": ["a pool"]}}', flush=True)
+sys.stdin.readline()
+os.write(1, b'{"value": ')
+child = os.fork()
+if child == 0:
+    lock.acquire()
+os.waitpid(child, 0)
+"""
+
+
+def test_whatever_of_a_peer_hangs_is_killed_with_all_that_it_started(
+    peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, process = peers("peers.plan"), peers("peers.process")
+    versus = importlib.import_module("peers.versus").Versus(machine={})
+    steps = importlib.import_module("lab.steps").steps
+    console = importlib.import_module("rich.console").Console(quiet=True)
+    (tmp_path / "hanging_peer.py").write_text(HANGING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(process, "module_of", lambda _name: "hanging_peer")
+    monkeypatch.setattr(process, "MEASURE_S", 1.0)
+    role = next(role for role in plan.roles(quick=True) if role.name == "slots")
+    before = descendants()
+    with steps(console) as progress:
+        plan.run([role], ["pool"], tmp_path, progress, versus)
+    assert "hangs" in versus.missing["slots"]["pool"], "it had said hello"
+    assert versus.versions == {"pool": "hanging"}
+    assert descendants() <= before
+
+
 def test_the_report_names_forms_ratios_and_what_is_missing(peers: Any) -> None:
     plan, report = peers("peers.plan"), peers("peers.report")
     versus = importlib.import_module("peers.versus").Versus(machine={})
@@ -119,7 +174,7 @@ def test_the_report_names_forms_ratios_and_what_is_missing(peers: Any) -> None:
     versus.missing["warm"] = {"celery": "it did not start"}
     text = report.markdown(versus)
     assert "| 0.5 ms<br>remote | 1 ms<br>task | it did not start | 2.0x |" in text
-    warm, fan_out, memory = report.targets(versus)
+    warm, fan_out, memory, *_ = report.targets(versus)
     assert warm.kept and math.isclose(warm.got, 3.0), "held against the actor call"
     assert not fan_out.kept and not memory.kept, "what was not measured is not kept"
 

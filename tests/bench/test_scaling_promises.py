@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from lab.checks import Check
 from restoring import promises, scaling
-from restoring.promises import Check
 from restoring.scaling import AtOnceFigures, Figures, SharedFigures
 from tests.bench.scales import figures, size
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from lab.sheet import Sheet, times
 from rekindle.exception import InvalidError
 from restoring import chart, scaling, sheets
 from restoring.scaling import Figures
-from restoring.sheets import Sheet
 from tests.bench.scales import figures
 
 SHEETS = sheets.sheets(figures())
@@ -53,7 +53,7 @@ def test_nothing_measured_gives_no_tables() -> None:
 
 
 def test_ratios_keep_three_figures() -> None:
-    shown = [sheets.times(ratio) for ratio in (1.234, 12.34, 1234.5, float("nan"))]
+    shown = [times(ratio) for ratio in (1.234, 12.34, 1234.5, float("nan"))]
     assert shown == ["1.23", "12.3", "1,234", "-"]
 
 

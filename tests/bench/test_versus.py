@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from peers import report
 from peers.versus import OURS, Row, Target, Versus, ratio, shown, worst
 
 CALL = Row("call", "a call", "ms")
@@ -77,3 +78,32 @@ def test_every_sample_is_in_the_json(versus: Versus) -> None:
     assert rows["rate"]["systems"][OURS][0]["value"] == 2000.0
     assert rows["rate"]["missing"] == {"celery": "does not start"}
     assert versus.systems() == [OURS, "ray"]
+
+
+def held_against(ours: float, theirs: float, row: str, system: str, unit: str) -> Versus:
+    made = Versus(machine={})
+    made.rows += [Row(key, key, "ms") for key in ("warm", "warm_compiled", "sent_array_100")]
+    made.rows += [Row(key, key, "a second", 1000) for key in ("fan_out", "slots")]
+    made.rows += [Row(key, key, "MiB") for key in ("memory", "memory_all")]
+    assert made.row(row).unit == unit
+    made.form("warm" if row == "warm_compiled" else row, OURS, "remote").samples.append(ours)
+    made.form(row, system, "theirs").samples.append(theirs)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("number", "row", "system", "unit"),
+    [
+        ("S21", "warm_compiled", "ray", "ms"),
+        ("S22", "slots", "pool", "a second"),  # of seconds for all of them, too
+        ("S23", "sent_array_100", "ray", "ms"),
+    ],
+)
+def test_where_rekindle_must_not_be_behind_equal_is_kept_and_slower_is_not(
+    number: str, row: str, system: str, unit: str
+) -> None:
+    for ours, kept in ((0.9, True), (1.0, True), (1.01, False)):
+        found = held_against(ours, 1.0, row, system, unit)
+        (target,) = [one for one in report.targets(found) if one.number == number]
+        assert target.kept is kept
+        assert [one.number for one in report.targets(found) if one.kept] == [number] * kept

@@ -56,6 +56,26 @@ def test_figures_and_plot_are_written_where_asked(arrivals: Path, tmp_path: Path
     assert picture.stat().st_size > 20_000
 
 
+def test_a_number_of_spares_is_recommended_with_its_cost(tmp_path: Path) -> None:
+    path = tmp_path / "bursts.csv"
+    path.write_text("".join(f"{60 * (i // 4)},1\n" for i in range(400)), encoding="utf-8")
+    figures = tmp_path / "tune.json"
+    costs = {
+        "warm": {"memory_mib": 900},
+        "spare": {"start_ms": 2, "memory_mib": 2, "cpu_ms": 2},
+        "mapped": {"start_ms": 40, "memory_mib": 20, "cpu_ms": 10},
+        "none": {"start_ms": 3000},
+    }
+    given = ("--costs", json.dumps(costs), "--policy", "snapshot-aware", "--json", figures)
+    result = run("--trace", path, *given)
+    whole: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
+    tried = [entry["setting"]["overrides"].get("spare_containers") for entry in whole["settings"]]
+    assert {0, 1, 2, 4, 8} <= set(tried)
+    assert "; spares: " in whole["recommended"]["why"] and "starts take, for" in result.output
+    by_count = dict(zip(tried, whole["settings"], strict=True))
+    assert by_count[0]["spared"] == 0 < by_count[1]["spared"] < by_count[4]["spared"]
+
+
 def test_a_target_that_nothing_meets_is_said_and_is_the_exit_status(tmp_path: Path) -> None:
     path = tmp_path / "sparse.csv"
     path.write_text("".join(f"{600 * i}\n" for i in range(60)), encoding="utf-8")

@@ -89,6 +89,12 @@ def idle_ids(home: Home, function: str) -> set[str]:
     return {r["id"] for r in runners(home, function) if r["state"] == "idle"}
 
 
+def spares(home: Home, name: str) -> int:
+    """Of a function, that wait, by the last heartbeat."""
+    [report] = pools(home, name)
+    return sum(at["spares"] for pool in report["pools"] for at in pool["agents"])
+
+
 def of_params(report: dict[str, Any]) -> dict[str, int]:
     return {pool["params"][:8]: pool["idle"] for pool in report["pools"]}
 
@@ -117,7 +123,16 @@ def test_pools_follow_the_program_the_command_line_and_survive_kills(
 
     # From the command line, with the errors that it owes.
     said = home.rekindle("pool", "set", "sized.work", "--min", "1", "--buffer", "1")
-    assert "sized.work: min 1, max 3, buffer 1" in said.out
+    assert "sized.work: min 1, max 3, buffer 1, spare auto" in said.out
+    said = home.rekindle("pool", "set", "sized.snap", "--spare", "2")
+    assert "sized.snap: min 0, max none, buffer 0, spare 2" in said.out
+    wait_until(lambda: spares(home, "sized.snap") == 2, "two spares")
+    assert "2 of 2" in home.rekindle("pool", "ls", "sized.snap").out
+    metrics = home.rekindle("metrics").out
+    assert 'rekindle_spares{function="sized.snap"} 2.0' in metrics
+    home.rekindle("pool", "set", "sized.snap", "--spare", "auto")
+    said = home.rekindle("pool", "set", "sized.snap", "--spare", "many", status=2)
+    assert "'many' is neither a number nor auto" in said.err
     said = home.rekindle("pool", "set", "sized.wrk", "--min", "1", status=1)
     assert "did you mean 'sized.work'" in said.err
     said = home.rekindle("pool", "set", "sized.work", "--min", "9", status=1)

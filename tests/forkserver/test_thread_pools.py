@@ -18,7 +18,7 @@ def test_every_pool_is_limited_and_the_rest_of_the_environment_kept() -> None:
 def test_the_users_variables_come_back_and_the_limits_go(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in thread_pools.LIMITED.items():
         monkeypatch.setenv(name, value)
-    thread_pools.lift({"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "true"})
+    thread_pools.lift_environment({"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "true"})
     assert os.environ["OMP_NUM_THREADS"] == "1"
     assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
     assert "RAYON_NUM_THREADS" not in os.environ

@@ -32,6 +32,7 @@ def make() -> rekindle.App:
         ({"max_containers": 0}, ["max_containers=0", "at least 1"]),
         ({"min_containers": 3, "max_containers": 2}, ["min_containers=3", "max_containers=2"]),
         ({"buffer_containers": -2}, ["buffer_containers=-2"]),
+        ({"spare_containers": -1}, ["spare_containers=-1", "at least 0"]),
         ({"single_use_containers": 1}, ["single_use_containers=1", "True or False"]),
         ({"enable_memory_snapshot": "yes"}, ["enable_memory_snapshot='yes'"]),
         ({"retries": -1}, ["retries=-1", "0 to 10"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,18 @@ def test_large_pieces_are_written_whole(mapped: bool) -> None:
     data = os.urandom(SIZE - 77)
     file.write(data, 77)
     assert os.pread(file.fd, SIZE, 77) == data
+    file.close()
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, lambda data: memoryview(b"-" + data)[1:]])
+def test_what_is_copied_whole_lies_where_it_belongs_and_the_file_can_be_closed(kind: Any) -> None:
+    data = os.urandom(33 << 20)
+    file = filled(b"\0", len(data) + 100)
+    file.map()
+    file.write(kind(data), 77)
+    assert os.pread(file.fd, len(data) + 100, 0) == bytes(77) + data + bytes(23)
+    with pytest.raises(ValueError, match="longer than its memory file"):
+        file.write(bytes(data), 101)
     file.close()
 
 

@@ -71,7 +71,7 @@ def with_spares(
     if not counted:
         return chosen
     before = chosen.tried
-    hour = before.setting.parameters.get("waiting_hour", prices.waiting_hour)
+    hour = prices.waiting_hour
     fit = [
         one
         for one in (before, *counted)
@@ -95,7 +95,10 @@ def _spares(best: Tried, before: Tried) -> str:
         )
     if best is not before:
         instead = before.outcome.start_ms
-        text += f"; starts take {out.start_ms:.1f} ms on average instead of {instead:.1f}"
+        text += (
+            f"; starts take {out.start_ms:.1f} ms on average instead of {instead:.1f}, "
+            f"for {out.cost_per_day:.3g} a day in all"
+        )
     return text
 
 

@@ -14,8 +14,8 @@ from rekindle.bench.tune.search import Recommendation, Tried
 #: Under the table: what the columns mean.
 LEGEND = (
     "start latency: from an input's arrival until a runner begins it, ms; held: memory of runners, "
-    "templates and cached snapshots; idle: of it, while nothing ran there; cost: held memory and "
-    "GPUs and the CPU time of starts, a day; • on the Pareto front"
+    "spares, templates and cached snapshots; idle: of it, while nothing ran there; cost: held "
+    "memory and GPUs and the CPU time of starts, a day; • on the Pareto front"
 )
 
 _Column = tuple[str, Callable[[Outcome], str]]

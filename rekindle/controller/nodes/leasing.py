@@ -52,6 +52,7 @@ class Leasing:
             depth=request.depth,
             max_payload_bytes=self._settings.max_payload_bytes,
             strategy=request.strategy,
+            measure=request.measure,
         )
         # A start may take long. An agent that is lost or silent has its answer below.
         got = await self._asked.ask(agent, order.request_id, pb.ControllerMessage(lease=order))

@@ -255,6 +255,11 @@ class PoolGpus:
             self._reserved.append(owner)
         return owner is not None
 
+    def unreserve(self) -> None:
+        """The start that was reserved for last does not come to be."""
+        if self._reserved:
+            self._gpus.release(self._reserved.pop())
+
     def each(self) -> float:
         """GPUs that one runner holds, by those that hold some now or by what is asked for first."""
         shares = shares_of(self._gpus.fleet)

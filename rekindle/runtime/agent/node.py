@@ -258,6 +258,7 @@ class Node:
             order.max_payload_bytes,
             answer,
             Strategy(order.strategy) if order.strategy else None,
+            order.measure,
         )
         self._tasks.spawn(self.leases.request(order.function_id, order.params, request))
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import signal
@@ -52,6 +53,9 @@ def main(argv: list[str]) -> int:
         return 1
     own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     poll, wake_read = watch(agent)
+    # Each init is a copy of this process: the collector would touch, and so copy, all that is here.
+    gc.freeze()
+    gc.disable()
     _send(agent, {"event": "ready"})
     while True:
         for fd, _events in poll.poll():

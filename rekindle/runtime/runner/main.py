@@ -22,6 +22,7 @@ from rekindle.forkserver import (  # noqa: E402 - after the time stamp
     park,
     process_state,
     sockets,
+    thread_pools,
 )
 from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
@@ -60,6 +61,8 @@ def main() -> int:
         return 1
     template = Template(channel, orders["socket"])
     user_threads = boot["user_threads"]
+    if user_threads is not None:
+        thread_pools.lift_environment(user_threads)
     if boot["park"]:
         template.renew = functools.partial(serve.renew, user_threads)
         service.drop_loop()

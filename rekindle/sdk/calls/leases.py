@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle import paths
 from rekindle.exception import Error
 from rekindle.linux.arrivals import Arrivals
+from rekindle.sdk.calls import records
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
@@ -312,6 +313,7 @@ class LeaseCache:
                     "depth": depth,
                     "token": token,
                     "strategy": strategy,
+                    "measure": bool(strategy) and records.collecting(),
                 }
             )
             header, body, _fds = frames.receive()
@@ -352,7 +354,10 @@ class LeaseCache:
         Raises NoRunnerError where a runner was to be started for it, and could not be.
         """
         try:
-            reply = await self.client.lease(self.function_id, self.params, depth, strategy)
+            measure = bool(strategy) and records.collecting()
+            reply = await self.client.lease(
+                self.function_id, self.params, depth, strategy, measure=measure
+            )
         except Error:
             # A function that cannot be leased, or no controller: it all works without.
             self._ask_at = time.monotonic() + _NEVER_S

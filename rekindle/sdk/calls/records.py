@@ -53,6 +53,11 @@ def collect() -> Iterator[list[CallRecord]]:
         _collectors[:] = [known for known in _collectors if known is not records]
 
 
+def collecting() -> bool:
+    """Whether records are made now."""
+    return bool(_collectors)
+
+
 def add(result: pb.Result, function: str, *, ok: bool, submitted_ns: int = 0) -> None:
     """Record a result whose value has just been unpickled: this ends its last phase."""
     if not _collectors:

@@ -298,11 +298,17 @@ class Client:
                 await patience.wait(lost.error)
 
     async def lease(
-        self, function_id: str, params: bytes, depth: int = 0, strategy: str = ""
+        self,
+        function_id: str,
+        params: bytes,
+        depth: int = 0,
+        strategy: str = "",
+        *,
+        measure: bool = False,
     ) -> pb.LeaseReply:
         """Ask for a runner for direct calls; asked once, since all works without."""
         request = pb.LeaseRequest(
-            function_id=function_id, params=params, depth=depth, strategy=strategy
+            function_id=function_id, params=params, depth=depth, strategy=strategy, measure=measure
         )
         return await self.request("Lease", request, pb.LeaseReply, patience_s=0.0)
 

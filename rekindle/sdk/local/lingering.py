@@ -193,10 +193,25 @@ def unlink(directory: Path) -> None:
 
 
 def sweep() -> None:
-    """Remove links that lead nowhere: all processes of an instance were killed at once."""
+    """Remove what is left of instances of which all processes were killed at once.
+
+    To be called in one's ``turn``: what another program is just bringing up looks much the same.
+    """
     for link, leads_to in _linked():
         if not leads_to.exists():
             link.unlink(missing_ok=True)
+    for directory in all_here():
+        if instance.supervisor_pid(directory) is None and not _listens(directory):
+            remove(directory)
+
+
+def _listens(directory: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(socket_of(directory)))
+        except OSError:
+            return False
+    return True
 
 
 def remove(directory: Path) -> None:

@@ -49,6 +49,10 @@ class _Place:
     def leave(self) -> None:
         """Use it no more."""
         self.connection.close()
+        self.reap()
+
+    def reap(self) -> None:
+        """Leave no child that has ended to the program."""
         if self.launcher is not None:
             self.launcher.wait()
 
@@ -93,6 +97,7 @@ class Session:
             try:
                 left_s = max(0.0, deadline - time.monotonic())
                 _hear_ready(place.connection.fileno(), self.directory, left_s)
+                place.reap()
                 break
             except _SaidNothingError:
                 # It was just ending when we came. Not so one that is ours, or one after another.

@@ -7,8 +7,15 @@ from hypothesis import strategies as st
 
 from rekindle.bench.tune.outcome import outcome
 from rekindle.bench.tune.pools import Node
-from rekindle.bench.tune.search import Tried, pareto, recommend, try_all
-from rekindle.bench.tune.settings import Setting, candidates
+from rekindle.bench.tune.search import (
+    Recommendation,
+    Tried,
+    pareto,
+    recommend,
+    try_all,
+    with_spares,
+)
+from rekindle.bench.tune.settings import Setting, candidates, spare_counts
 from rekindle.bench.tune.simulator import Simulation
 from rekindle.controller import policies
 from rekindle.controller.policies import REGISTRY
@@ -56,6 +63,39 @@ def test_the_cheapest_that_meets_the_target_is_recommended_and_it_says_why() -> 
     assert "cheapest of 3 settings (of 4)" in chosen.why
     assert "50% less than now, which gives 450 ms" in chosen.why
     assert "(fixed name=late) is late: 900 ms" in chosen.why
+
+
+def counted(spares: int, cost: float, mean_ms: float, p95_ms: float = 10.0) -> Tried:
+    one = tried("a", cost, p95_ms, overrides={"spare_containers": spares})
+    made = replace(one.outcome, mean_ms=mean_ms, calls=3_600_000, spared=1000, spare_cost=0.1)
+    return replace(one, outcome=made)
+
+
+def test_so_many_spares_are_recommended_as_cost_less_than_the_waiting_that_they_save() -> None:
+    before = replace(counted(0, 1.0, 10.0), setting=Setting("fixed"))  # 10 hours of waiting
+    chosen = Recommendation(before, True, "the cheapest")
+    offers = [counted(0, 0.9, 12.0), counted(2, 3.0, 5.0), counted(8, 9.0, 4.0)]
+    limits = {"target_ms": 50.0, "percentile": 95}
+    best = with_spares(chosen, offers, Prices(waiting_hour=1.0), **limits)
+    assert best.tried is offers[1] and best.meets_target
+    assert "the cheapest; spares: 2, which" in best.why and "3.3% of the cost" in best.why
+    cheap = with_spares(chosen, offers, Prices(waiting_hour=0.0), **limits)
+    assert cheap.tried is offers[0] and "spares: none" in cheap.why
+    late = [counted(2, 3.0, 5.0, p95_ms=90.0)]
+    same = with_spares(chosen, late, Prices(), **limits)
+    assert same.tried is before and "as many as the policy has it" in same.why
+    assert with_spares(chosen, [], Prices(), **limits) is chosen
+
+
+def test_numbers_of_spares_are_tried_where_a_function_can_have_any() -> None:
+    setting = Setting("fixed", {"keep_s": 2.0}, {"min_containers": 1}, current=True)
+    found = spare_counts(setting, trace([(0.0, 0.1)], SNAPSHOT))
+    assert [one.label for one in found][:2] == [
+        "fixed 2 s, min 1, spare 0",
+        "fixed 2 s, min 1, spare 1",
+    ]
+    assert not spare_counts(found[0], trace([(0.0, 0.1)], SNAPSHOT))
+    assert not spare_counts(setting, _TRACE)
 
 
 def test_where_none_meets_the_target_the_nearest_is_named_and_it_says_so() -> None:

@@ -23,7 +23,7 @@ def test_without_snapshots_there_is_warm_and_nothing() -> None:
 
 def test_a_mapped_snapshot_can_be_held_mapped_cached_and_on_disk() -> None:
     costs = Costs()
-    for strategy, seconds in (("fork", 0.007), ("restore", 0.03), ("cold", 4.0)):
+    for strategy, seconds in (("spare", 0.002), ("fork", 0.007), ("restore", 0.03), ("cold", 4.0)):
         costs.started(strategy, seconds)
     costs.held(
         pb.HeldPool(
@@ -31,12 +31,15 @@ def test_a_mapped_snapshot_can_be_held_mapped_cached_and_on_disk() -> None:
             working_set_bytes=100 * MIB,
             template_private_bytes=5 * MIB,
             runner_bytes=40 * MIB,
+            spare_bytes=2 * MIB,
             mapped=True,
             threads=1,
         )
     )
     levels = costs.levels(snapshots=True)
     assert set(levels) == set(Level) - {Level.BOOTED}
+    assert levels[Level.SPARE].start_s == pytest.approx(0.002)
+    assert levels[Level.SPARE].memory_bytes == 2 * MIB
     assert levels[Level.MAPPED].start_s == pytest.approx(0.007)
     assert levels[Level.MAPPED].memory_bytes == 105 * MIB
     assert levels[Level.CACHED].start_s == pytest.approx(0.03)
@@ -50,7 +53,7 @@ def test_a_snapshot_with_threads_is_restored_not_forked() -> None:
     costs = Costs()
     costs.held(pb.HeldPool(snapshot_bytes=MIB, mapped=True, threads=3))
     levels = costs.levels(snapshots=True)
-    assert Level.MAPPED not in levels and Level.BOOTED not in levels
+    assert not {Level.SPARE, Level.MAPPED, Level.BOOTED} & levels.keys()
     assert Level.CACHED in levels
 
 

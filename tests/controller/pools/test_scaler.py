@@ -11,7 +11,7 @@ import pytest
 
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict, option_messages, plan_of
-from rekindle.wire.pools import Level, PoolPlan
+from rekindle.wire.pools import SPARES, Level, PoolPlan
 from rekindle.wire.spec import FunctionSpec, params_digest
 from tests.controller.harness import (
     PATIENCE_S,
@@ -79,7 +79,8 @@ async def test_an_agent_is_sent_what_a_function_declares(shared: Instance) -> No
         order, plan = await order_for(agent, function_id)
         assert order.every_instance
         assert (plan.runners, plan.max_runners, plan.buffer, plan.keep_s) == (1, 3, 2, 9)
-        assert plan.base is Level.BOOTED, "a template that is there stays"
+        assert plan.base is Level.SPARE, "a template that is there stays, and its spares"
+        assert (plan.spares, plan.ahead) == (SPARES, False)
 
 
 @in_loop
@@ -108,6 +109,24 @@ async def test_a_setting_is_followed_at_once_and_the_others_stay(shared: Instanc
 
 
 @in_loop
+async def test_a_number_of_spares_is_followed_and_can_be_left_to_the_policy_again(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client, FakeAgent(shared) as agent:
+        _, [function_id] = await client.register("spares", spec(spare_containers=2))
+        plan = await plan_for(agent, function_id)
+        assert (plan.spares, plan.ahead, plan.base) == (2, True, Level.SPARE)
+        report = await set_pool(client, function_id, spare_containers=0)
+        plan = await plan_for(agent, function_id)
+        assert (plan.spares, plan.base) == (0, Level.BOOTED)
+        assert report["spare_containers"] == 0
+        report = await set_pool(client, function_id, spare_containers=-1)
+        plan = await plan_for(agent, function_id)
+        assert (plan.spares, plan.ahead) == (SPARES, False)
+        assert report["spare_containers"] is None and report["changed"] == {"spare_containers": -1}
+
+
+@in_loop
 async def test_a_setting_of_one_instance_is_not_that_of_others(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared) as agent:
         _, [function_id] = await client.register("cls", spec("C", kind="cls"))
@@ -130,6 +149,7 @@ async def test_a_setting_of_one_instance_is_not_that_of_others(shared: Instance)
     [
         ({"min_containers": 5, "max_containers": 2}, "must not be more than max_containers=2"),
         ({"min_containers": -1}, "min_containers=-1"),
+        ({"spare_containers": -2}, "spare_containers=-2"),
         ({"scaledown_window_s": 1.0}, "from 2 to 3600"),
         ({"policy": "histogramm"}, "histogram"),
         ({"policy": "fixed", "policy_options": option_messages({"kep_s": 3})}, "keep_s"),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from rekindle.gpu_restore.driver import RECORDING
+from rekindle.gpu_restore.inventory import inventory
 from rekindle.gpu_restore.recorded import Recording
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus
@@ -397,6 +398,51 @@ def _parent(name: str) -> int:
     except OSError:
         return 0
     return int(text.rpartition(")")[2].split()[1])
+
+
+class Cuda:
+    """Asks CUDA's driver library itself."""
+
+    def devices(self) -> int:
+        """How many there are; minus the error where it says one."""
+        import ctypes
+
+        self.library = ctypes.CDLL("libcuda.so.1")
+        if error := self.library.cuInit(0):
+            return -int(error)
+        count = ctypes.c_int()
+        assert self.library.cuDeviceGetCount(ctypes.byref(count)) == 0
+        return count.value
+
+    def hold(self) -> None:
+        """Make a context, and keep it."""
+        import ctypes
+
+        self.context = ctypes.c_void_p()
+        assert self.library.cuDevicePrimaryCtxRetain(ctypes.byref(self.context), 0) == 0
+
+
+@pytest.mark.gpu
+def test_on_a_real_gpu_a_runner_sees_its_own_and_its_use_is_seen(home: Path) -> None:
+    found = inventory()
+    if not found.gpus:
+        pytest.skip(found.reason)
+
+    async def scenario(harness: Harness) -> None:
+        assert (await harness.call(harness.add(Cuda), "devices")).value == -100  # NO_DEVICE
+        cuda = harness.add(Cuda, gpu=parse("any"))
+        assert (await harness.call(cuda, "devices")).value == 1
+        await harness.call(cuda, "hold")
+        (runner,) = harness.runners(cuda)
+        use = harness.node.context.gpu_use
+        await use.measure({runner.id: (runner.channel.pid, "fu")})
+        assert use.runners[runner.id].used_bytes > 0
+        harness.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+        await harness.uplink.until(lambda: not harness.node.context.gpus.fleet.holdings)
+        await use.measure({})
+        assert runner.gpus[0] in use.devices
+
+    run(home, scenario)
 
 
 def test_a_driver_that_fails_is_asked_again_later(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import tempfile
 import time
@@ -146,14 +147,17 @@ def test_an_instance_is_found_by_its_name_until_it_is_unlinked(
     assert list((directory / "run").iterdir()) == []
 
 
-def test_a_link_to_one_that_was_killed_whole_is_swept(
+def test_of_those_that_were_killed_whole_nothing_stays_when_it_is_swept(
     monkeypatch: pytest.MonkeyPatch, directory: Path
 ) -> None:
     monkeypatch.setenv("REKINDLE_HOME", str(directory))
-    for name in ("there", "gone"):
+    run = directory / "run"
+    for name in ("coming", "killed", "gone"):
         (directory / name).mkdir()
-        lingering.listen(name, directory / name).close()
-    (directory / "gone" / "supervisor.sock").unlink()
-    (directory / "gone").rmdir()
-    lingering.sweep()
-    assert lingering.all_here() == [directory / "there"]
+    with lingering.listen("coming", directory / "coming"):
+        for name in ("killed", "gone"):
+            lingering.listen(name, directory / name).close()
+        shutil.rmtree(directory / "gone")
+        lingering.sweep()
+        assert [link.name for link in run.iterdir()] == ["lingering-coming"]
+        assert sorted(path.name for path in directory.iterdir()) == ["coming", "run"]

@@ -49,8 +49,8 @@ class Lease:
     runner: Runner
     #: What its results may have at most.
     max_result_bytes: int = 0
-    #: Its strategy was asked for: its runner's memory is measured when it ends.
-    forced: bool = False
+    #: Its runner's memory is measured when it ends.
+    measure: bool = False
     state: LeaseState = LeaseState.OFFERED
     #: The runner's end of the connection; the agent never reads from it.
     sock: socket.socket | None = None

@@ -159,8 +159,9 @@ class Leases:
 
     def _lend(self, request: LeaseRequest, pool: Pool, runner: Runner) -> Lease:
         token = secrets.token_urlsafe(24)
-        forced = request.strategy is not None
-        lease = Lease(request.lease_id, token, pool, runner, request.max_result_bytes, forced)
+        lease = Lease(
+            *(request.lease_id, token, pool, runner, request.max_result_bytes, request.measure)
+        )
         runner.private = runner.private or pool.revision.spec.single_use_containers
         self._leases[lease.id] = lease
 
@@ -215,14 +216,19 @@ class Leases:
                 self.max_payload_bytes,
                 answered.set_result,
                 Strategy(asked) if asked else None,
+                bool(hello.get("measure")),
             )
             self._add(pool, request)
             granted = await answered
             body = granted.SerializeToString()
             head = pack_frame({"lease": lease_id, "limit": self.max_payload_bytes}, len(body))
-            await loop.sock_sendall(sock, head + body)
+            # The runner first: it gets ready to read a call while its client reads the answer.
             lease = self._leases.get(lease_id)
             lent = lease is not None and self._hand_over(sock, lease)
+            if granted.ok:
+                _send_small(sock, head + body)
+            else:  # what a start failed with may be large
+                await loop.sock_sendall(sock, head + body)
         except (Error, OSError, KeyError, ValueError) as error:
             log.warning("not lent", extra=kv(reason=str(error) or type(error).__name__))
             if (lease := self._leases.get(lease_id)) is not None:
@@ -302,13 +308,17 @@ class Leases:
         if runner.state is RunnerState.LENT:
             del runner.on_gone["lease"]
             lease.pool.take_back(runner, lease.used)
-            if lease.forced or runner.private:
-                self._tasks.spawn(self._retire(lease))
+            if lease.measure:
+                self._tasks.spawn(self._measure_and_retire(lease))
+            else:
+                self._retire(lease)
 
-    async def _retire(self, lease: Lease) -> None:
-        """After a lease for one call: measure its runner, end it if nothing else may use it."""
-        if lease.forced:
-            await measure(lease.pool, lease.runner)
+    async def _measure_and_retire(self, lease: Lease) -> None:
+        await measure(lease.pool, lease.runner)
+        self._retire(lease)
+
+    def _retire(self, lease: Lease) -> None:
+        """A runner that was for one call ends."""
         if lease.runner.private:
             lease.pool.stop_runner(lease.runner)
 
@@ -455,6 +465,12 @@ async def measure(pool: Pool, runner: Runner) -> None:
     if runner.state is RunnerState.IDLE:
         share = await asyncio.to_thread(share_of, runner.channel.pid)
         pool.history.measured_pss[runner.id] = share.pss if share is not None else 0
+
+
+def _send_small(sock: socket.socket, frame: bytes) -> None:
+    """Send to one that was sent nothing yet, without waiting. Raises OSError."""
+    if sock.send(frame, socket.MSG_DONTWAIT) < len(frame):
+        raise BlockingIOError(f"an answer of {len(frame)} bytes does not fit")
 
 
 def _is_its(lease: Lease, hello: Header) -> bool:

@@ -29,6 +29,8 @@ class LeaseRequest:
     answer: Callable[[pb.LeaseGranted], None]
     #: How its runner is to be started; None for any, or an idle one.
     strategy: Strategy | None = None
+    #: Whether the memory that it holds afterwards is asked for, with a strategy.
+    measure: bool = False
     received_ns: int = field(default_factory=now_ns)
 
     def refuse(self, reason: str) -> None:

@@ -32,10 +32,12 @@ EVERY = "*"
 def declared_plan(spec: FunctionSpec) -> PoolPlan:
     """What a function's decorator asks for, and no policy: the window, and a template once there.
 
-    Its template is kept and never made in advance (idle_levels.py): it stays from its first start
-    on, and its spares with it.
+    Its template is kept and not made in advance (idle_levels.py): it stays from its first start
+    on, and its spares with it. Only for a number of spares that is declared it is made before.
     """
     spares = SPARES if spec.spare_containers is None else spec.spare_containers
+    if spec.max_containers is not None:
+        spares = min(spares, spec.max_containers)
     return PoolPlan(
         runners=spec.min_containers,
         buffer=spec.buffer_containers,
@@ -43,6 +45,7 @@ def declared_plan(spec: FunctionSpec) -> PoolPlan:
         max_runners=spec.max_containers,
         base=Level.SPARE if spares else Level.BOOTED,
         spares=spares,
+        ahead=bool(spec.spare_containers),
         rest=(
             Rest(Level.WARM, spec.scaledown_window_s),
             Rest(Level.SPARE if spares else Level.BOOTED),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rekindle import exception
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment, Slice
@@ -22,14 +24,7 @@ class SliceOutcomes(Outcomes):
         super().__init__(piece.order)
         self._runner = runner
         self._slice = piece
-        self._value = pb.Result(
-            call_id=piece.order.call_id,
-            function_id=piece.order.function_id,
-            status=pb.SUCCESS,
-            runner_id=runner.id,
-            strategy=Strategy.WARM.value,
-            marks=[pb.PhaseMark(phase=phase) for phase in (_QUEUE, _LOAD, _EXECUTE)],
-        )
+        self._value = _form(piece.order.call_id, piece.order.function_id)
         self._queue, self._load, self._execute = self._value.marks
 
     def take(self, one: Assignment, record: Finished) -> None:
@@ -46,6 +41,7 @@ class SliceOutcomes(Outcomes):
             self.add(one, self._in_full(one, queued_ns, record))
             return
         result = self._value
+        result.runner_id = self._runner.id
         result.submitted_ns = one.order.submitted_ns
         result.index = record.number
         result.data = record.data
@@ -72,6 +68,21 @@ class SliceOutcomes(Outcomes):
             result.message = description["message"]
             result.traceback = description["traceback"]
         return result
+
+
+@lru_cache(maxsize=1)
+def _form(call_id: str, function_id: str) -> pb.Result:
+    """A value's result, to be filled in and serialized again and again.
+
+    To make it takes longer than to fill it in, and slices of one call come one after the other.
+    """
+    return pb.Result(
+        call_id=call_id,
+        function_id=function_id,
+        status=pb.SUCCESS,
+        strategy=Strategy.WARM.value,
+        marks=[pb.PhaseMark(phase=phase) for phase in (_QUEUE, _LOAD, _EXECUTE)],
+    )
 
 
 def timed_out(runner: Runner, one: Assignment, spec: FunctionSpec) -> Outcomes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import socket
@@ -16,6 +15,7 @@ from rekindle.wire.frames import (
     MAX_HEADER_BYTES,
     FrameError,
     Header,
+    decode_header,
     frame_prefix,
     pack_frame,
     send_with_fds,
@@ -230,7 +230,7 @@ class Channel:
             del incoming[:end]
             self._needed = _PREFIX_BYTES
             try:
-                header: Header = json.loads(raw)
+                header = decode_header(raw)
             except ValueError as error:
                 self._out_of_step(f"a frame header that is not JSON ({error})")
                 return

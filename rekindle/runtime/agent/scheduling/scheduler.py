@@ -122,7 +122,7 @@ class Scheduler:
             return False
         if self._budget.room_for(pool, ahead=ahead):
             return True
-        pool.gpus.start_failed(pool.runners.starting)  # what was reserved just now is free
+        pool.gpus.unreserve()
         return False
 
     def _gpus_freed(self) -> None:

@@ -155,8 +155,10 @@ class Revision:
 
     def keep(self, template: LiveTemplate) -> None:
         """Keep a template for later forks; one that is there already is let go."""
-        if self.template is not None and not self.template.gone.is_set():
-            self.template.retire()
+        if self.template is not None:
+            template.spares.wanted = self.template.spares.wanted
+            if not self.template.gone.is_set():
+                self.template.retire()
         template.last_used = time.monotonic()
         self.template = template
 

@@ -63,6 +63,7 @@ class Spares:
         """Fork so many more, in one order. Raises StartError."""
         for _ in range(count):
             child = self._fork(spare=True)
+            child.channel.open()
             self._coming.add(child)
             task = asyncio.create_task(self._await(child))
             self._tasks.add(task)
@@ -100,7 +101,6 @@ class Spares:
     async def _await(self, child: ForkedChild) -> None:
         """Take a child in once it waits."""
         try:
-            child.channel.open()
             await child.forked
             header, _body = await child.channel.receive()
             if header["op"] != "waiting":

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass, field
 
 #: A turn that takes longer goes on beside the next ones.
-LONGEST_S = 0.05
+LONGEST_S = 0.2
 
 
 def places_here() -> int:

@@ -97,11 +97,13 @@ class Client:
         self._asked = 0
         self._calls = 0
 
-    async def ask(self, strategy: Strategy | None = None) -> pb.LeaseGranted:
+    async def ask(
+        self, strategy: Strategy | None = None, *, measure: bool = False
+    ) -> pb.LeaseGranted:
         self._asked += 1
         request_id = f"{id(self)}-{self._asked}"
         answered: asyncio.Future[pb.LeaseGranted] = asyncio.get_running_loop().create_future()
-        request = LeaseRequest(f"le-{request_id}", 0, 0, answered.set_result, strategy)
+        request = LeaseRequest(f"le-{request_id}", 0, 0, answered.set_result, strategy, measure)
         await self.h.node.leases.request(self.function_id, b"", request)
         granted = await answered
         granted.request_id = request_id
@@ -509,7 +511,7 @@ def test_a_strategy_that_is_asked_for_is_taken_and_its_runner_ends_with_the_leas
         assert (await h.prepare(function_id, "fork")).ok
         idle = [runner.id for runner in h.runners(function_id)]
         for strategy in (Strategy.FORK, Strategy.RESTORE):
-            granted = await client.ask(strategy)
+            granted = await client.ask(strategy, measure=True)
             assert granted.once and granted.began.strategy == strategy
             held = await Lease.take_up(client.reply_for(granted))
             array = np.ones(1_000_000)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
-from rekindle.wire.pools import Level, PoolPlan, Rest
+from rekindle.wire.pools import SPARES, Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec
 
 
@@ -47,7 +47,10 @@ def test_a_declared_plan_is_what_the_decorator_says() -> None:
     )
     plan = declared_plan(spec)
     assert (plan.runners, plan.max_runners, plan.buffer, plan.keep_s) == (2, 5, 1, 7)
-    assert plan.base is Level.SPARE and plan.level_at(7.1) is Level.SPARE and plan.spares > 0
+    assert plan.base is Level.SPARE and plan.level_at(7.1) is Level.SPARE
+    assert (plan.spares, plan.ahead) == (SPARES, False)
+    many = declared_plan(dataclasses.replace(spec, spare_containers=9))
+    assert (many.spares, many.ahead) == (5, True), "never more than there may be runners"
     without = declared_plan(dataclasses.replace(spec, spare_containers=0))
     assert without.base is Level.BOOTED and without.level_at(7.1) is Level.BOOTED
 

@@ -1,4 +1,4 @@
-"""Spares: forked ahead of their start, of one template, unique, gone with it. Real processes."""
+"""Spares: forked ahead of a start, of one template, unique, and gone with it. Real processes."""
 
 from __future__ import annotations
 
@@ -170,6 +170,7 @@ def test_no_spare_is_handed_out_after_its_template_was_replaced(home: Path) -> N
         starter = h.node.inventory.pools[(model, "")].starter
         await starter.restore_template()
         assert not set(old) & set(spares(h, model))
+        # By name at once: it is one that the new template forks, as many as were asked for.
         outcome = await h.call(model, "total", strategy="spare")
         assert outcome.result.runner_id not in {spare.name for spare in old}
         await h.uplink.until(lambda: not any(psutil.pid_exists(s.channel.pid) for s in old))

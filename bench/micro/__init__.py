@@ -1,0 +1,1 @@
+"""Hot functions, each timed alone: `make micro`. Not a part of the tests."""

@@ -1,0 +1,87 @@
+"""One start at a time: what a caller waits where no runner is idle, and the calls after it.
+
+As any caller starts them: no strategy is asked for, and a run counts only when the one that is
+measured has served it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lab.steps import Steps
+from rekindle.bench.table import ms
+from rekindle.exception import Error, StrategyUnavailableError
+from rekindle.sdk.calls import records
+from rekindle.wire.phases import Strategy
+from restoring.probes import Probe
+from starting.bare import Bare
+from starting.figures import Figures, Start
+from starting.places import Places, settle, until_no_runner_is_left
+
+#: Warm calls after the first one.
+CALLS = 20
+
+
+def measure(
+    at: Places,
+    kinds: tuple[str, ...],
+    rounds: int,
+    bare: Bare,
+    sleep: Probe,
+    figures: Figures,
+    steps: Steps,
+) -> None:
+    """``rounds`` starts of each, all of them in turn with their floors."""
+    _round(at, kinds, 0, bare, sleep, Figures(machine={}), steps)  # fills caches
+    for number in range(rounds):
+        _round(at, kinds, number, bare, sleep, figures, steps)
+
+
+def _round(
+    at: Places,
+    kinds: tuple[str, ...],
+    number: int,
+    bare: Bare,
+    sleep: Probe,
+    figures: Figures,
+    steps: Steps,
+) -> None:
+    until_no_runner_is_left(at)
+    each = [(kind, place) for kind in kinds for place in at.values()]
+    turn = number % len(each)
+    for kind, place in each[turn:] + each[:turn]:
+        settle(at)
+        figures.bare.append(bare.one())
+        one = figures.start(kind, place.strategy)
+        try:
+            one.runs.append(first_and_later(place.functions.starts[kind], place.strategy))
+            steps.say(f"{kind}, {place.strategy}: {ms(one.runs[-1].first_ms)} ms")
+        except Error as error:
+            one.errors.append(f"{type(error).__name__}: {error}")
+            steps.report(f"{kind}, {place.strategy}", None, one.errors[-1])
+    settle(at)
+    figures.sleep_ms.append(sleep.ask())
+
+
+def first_and_later(function: Any, strategy: str) -> Start:
+    """A call that starts a runner, and the ones after it. Raises StrategyUnavailableError."""
+    with records.collect() as finished:
+        first_ms = _timed(function.remote)
+        later_ms = [_timed(function.remote) for _ in range(CALLS)]
+    record = finished[0]
+    if record.strategy != strategy:
+        notes = f" ({'; '.join(record.notes)})" if record.notes else ""
+        raise StrategyUnavailableError(f"{record.strategy} served, not {strategy}{notes}")
+    if others := {one.strategy for one in finished[1:]} - {Strategy.WARM.value}:
+        raise StrategyUnavailableError(f"later calls were served by {', '.join(others)}")
+    return Start(
+        first_ms=first_ms, second_ms=later_ms[0], later_ms=later_ms[1:], phases=record.phases
+    )
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - began) / 1e6
