@@ -25,7 +25,7 @@ from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
 
 #: Numbers in SPECIFICATION.md.
-PROMISES = ("S11", "S12", "S13", "S24", "S25", "S26")
+PROMISES = ("S11", "S12", "S13", "S21", "S22", "S23")
 #: What each peer's process logs.
 LOGS = script.SCRATCH / "calls-logs"
 

@@ -21,9 +21,9 @@ _NEEDED_SEALS = fcntl.F_SEAL_SHRINK
 _SEALS = _NEEDED_SEALS | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 #: Copied in one go while the interpreter is held: other threads wait for 1 ms, not for 10.
 _PIECE_BYTES = 8 << 20
-#: So much is copied whole, with the interpreter let go, so that other threads do not wait at all.
-#: Less is not worth what that takes.
-_WHOLE_FROM = 32 << 20
+#: So much is copied by several threads, this one too, with the interpreter let go: one alone does
+#: not use all that the memory gives. They take turns of so many bytes.
+_THREADS_FROM, _COPIERS, _TURN_BYTES = 32 << 20, 4, 1 << 20
 #: From here on bytes are worth huge pages, as NumPy has it: a hundred megabytes of small ones take
 #: twice as long to make as to copy.
 _HUGE_FROM = 4 << 20
@@ -58,7 +58,7 @@ class MemoryFile:
                 _write(self.fd, view, at)
                 self.size = max(self.size, at + len(view))
                 return
-            if len(view) >= _WHOLE_FROM and _copy_whole(view, self._map, at):
+            if len(view) >= _THREADS_FROM and _copy_by_threads(view, self._map, at):
                 return
             for begin in range(0, len(view), _PIECE_BYTES):
                 piece = view[begin : begin + _PIECE_BYTES]
@@ -89,26 +89,64 @@ class MemoryFile:
         self.close()  # an interrupt came before it was closed
 
 
-def _copy_whole(view: memoryview, to: mmap.mmap, at: int) -> bool:
-    """Copy to a mapping in one go; False where the view's address cannot be learnt."""
+def _copy_by_threads(view: memoryview, to: mmap.mmap, at: int) -> bool:
+    """Copy to a mapping by several threads; False where the view's address cannot be learnt."""
     import ctypes
 
     _functions()
     given = view.obj
     if not view.readonly:
-        begin = ctypes.addressof(ctypes.c_ubyte.from_buffer(view))
+        source = ctypes.addressof(ctypes.c_ubyte.from_buffer(view))
     elif type(given) is bytes and len(given) == len(view):
-        begin = _python.PyBytes_AsString(given)
+        source = _python.PyBytes_AsString(given)
     else:
         return False
-    if at + len(view) > len(to):
+    size = len(view)
+    if at + size > len(to):
         raise ValueError("a value is longer than its memory file")
-    place = ctypes.c_ubyte.from_buffer(to, at)
+    place = ctypes.c_ubyte.from_buffer(to, at)  # the mapping cannot be closed meanwhile
+    target, begins, move = (
+        ctypes.addressof(place),
+        iter(range(0, size, _TURN_BYTES)),
+        ctypes.memmove,
+    )
+
+    def copy() -> None:
+        for begin in begins:  # the next piece is whose thread comes first
+            move(target + begin, source + begin, min(_TURN_BYTES, size - begin))
+
     try:
-        ctypes.memmove(ctypes.addressof(place), begin, len(view))
+        _on_threads(copy, _COPIERS)
     finally:
-        del place  # the mapping can be closed again
+        del place
     return True
+
+
+def _on_threads(work: Callable[[], None], count: int) -> None:
+    """Do it on this thread and on others; all have ended when this returns or raises."""
+    import threading
+
+    others = [threading.Thread(target=work, daemon=True) for _ in range(count - 1)]
+    started = []
+    try:
+        for other in others:
+            other.start()
+            started.append(other)
+    except RuntimeError:
+        pass  # there may be no more threads: those that are here do it all
+    interrupt: BaseException | None = None
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001 - raised below: others still write
+        interrupt = error
+    for other in started:
+        while other.is_alive():
+            try:
+                other.join()
+            except BaseException as error:  # noqa: BLE001 - the same
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _write(fd: int, view: memoryview, at: int) -> None:
