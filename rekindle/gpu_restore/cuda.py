@@ -10,18 +10,27 @@ from __future__ import annotations
 import ctypes
 import os
 import uuid
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_ubyte, c_uint, c_uint64, c_void_p
+from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
 from rekindle.exception import CudaError, GpuError
+from rekindle.gpu_restore.cuda_abi import (
+    PROTOTYPES,
+    Access,
+    AllocationProperties,
+    GpuPair,
+    IpcHandle,
+    Location,
+    LockArguments,
+    RestoreArguments,
+    Uuid,
+)
 
 NOT_INITIALIZED = 3
 NO_DEVICE = 100
 #: CUdevice_attribute: whether memory can be exported as a file descriptor.
 SHARES_BY_DESCRIPTOR = 103
 READ_ONLY, READ_WRITE = 1, 3
-#: Bytes of a handle of cuIpcGetMemHandle.
-IPC_HANDLE_BYTES = 64
 
 _PLACES = (
     "libcuda.so.1",
@@ -35,116 +44,6 @@ _POSIX_FILE_DESCRIPTOR, _PINNED, _ON_DEVICE = 1, 1, 1
 _NON_BLOCKING_STREAM, _NO_TIMING = 1, 2
 _PORTABLE = 1
 _LAZY_PEER_ACCESS = 1
-
-
-class _IpcHandle(ctypes.Structure):
-    _fields_ = [("reserved", c_ubyte * IPC_HANDLE_BYTES)]
-
-
-class _Uuid(ctypes.Structure):
-    _fields_ = [("bytes", c_ubyte * 16)]
-
-
-class _Location(ctypes.Structure):
-    _fields_ = [("type", c_int), ("id", c_int)]
-
-
-class _AllocationFlags(ctypes.Structure):
-    _fields_ = [
-        ("compression_type", c_ubyte),
-        ("gpu_direct_rdma", c_ubyte),
-        ("usage", ctypes.c_ushort),
-        ("reserved", c_ubyte * 4),
-    ]
-
-
-class _AllocationProperties(ctypes.Structure):
-    _fields_ = [
-        ("type", c_int),
-        ("handle_types", c_int),
-        ("location", _Location),
-        ("win32_meta_data", c_void_p),
-        ("flags", _AllocationFlags),
-    ]
-
-
-class _Access(ctypes.Structure):
-    _fields_ = [("location", _Location), ("flags", c_int)]
-
-
-class _LockArguments(ctypes.Structure):
-    _fields_ = [("timeout_ms", c_uint), ("reserved0", c_uint), ("reserved1", c_uint64 * 7)]
-
-
-class _GpuPair(ctypes.Structure):
-    _fields_ = [("old", _Uuid), ("new", _Uuid)]
-
-
-class _RestoreArguments(ctypes.Structure):
-    _fields_ = [
-        ("pairs", POINTER(_GpuPair)),
-        ("pair_count", c_uint),
-        ("reserved", c_ubyte * (52 - ctypes.sizeof(c_void_p))),
-        ("reserved1", c_uint64),
-    ]
-
-
-#: Symbols as the library exports them (a macro of cuda.h names the version), and their arguments.
-PROTOTYPES: dict[str, list[Any]] = {
-    "cuInit": [c_uint],
-    "cuDriverGetVersion": [c_void_p],
-    "cuGetErrorName": [c_int, c_void_p],
-    "cuGetErrorString": [c_int, c_void_p],
-    "cuDeviceGetCount": [c_void_p],
-    "cuDeviceGet": [c_void_p, c_int],
-    "cuDeviceGetName": [c_void_p, c_int, c_int],
-    "cuDeviceGetUuid": [c_void_p, c_int],
-    "cuDeviceTotalMem_v2": [c_void_p, c_int],
-    "cuDeviceGetAttribute": [c_void_p, c_int, c_int],
-    "cuDevicePrimaryCtxRetain": [c_void_p, c_int],
-    "cuDevicePrimaryCtxRelease_v2": [c_int],
-    "cuDevicePrimaryCtxGetState": [c_int, c_void_p, c_void_p],
-    "cuCtxSetCurrent": [c_void_p],
-    "cuCtxSynchronize": [],
-    "cuMemGetInfo_v2": [c_void_p, c_void_p],
-    "cuMemAlloc_v2": [c_void_p, c_size_t],
-    "cuMemFree_v2": [c_uint64],
-    "cuMemHostAlloc": [c_void_p, c_size_t, c_uint],
-    "cuMemFreeHost": [c_void_p],
-    "cuMemHostRegister_v2": [c_void_p, c_size_t, c_uint],
-    "cuMemHostUnregister": [c_void_p],
-    "cuMemcpyHtoD_v2": [c_uint64, c_void_p, c_size_t],
-    "cuMemcpyDtoH_v2": [c_void_p, c_uint64, c_size_t],
-    "cuMemcpyDtoD_v2": [c_uint64, c_uint64, c_size_t],
-    "cuMemcpyHtoDAsync_v2": [c_uint64, c_void_p, c_size_t, c_void_p],
-    "cuStreamCreate": [c_void_p, c_uint],
-    "cuStreamSynchronize": [c_void_p],
-    "cuStreamDestroy_v2": [c_void_p],
-    "cuEventCreate": [c_void_p, c_uint],
-    "cuEventRecord": [c_void_p, c_void_p],
-    "cuEventSynchronize": [c_void_p],
-    "cuEventDestroy_v2": [c_void_p],
-    "cuIpcGetMemHandle": [c_void_p, c_uint64],
-    "cuIpcOpenMemHandle_v2": [c_void_p, _IpcHandle, c_uint],
-    "cuIpcCloseMemHandle": [c_uint64],
-    "cuMemGetAllocationGranularity": [c_void_p, c_void_p, c_int],
-    "cuMemCreate": [c_void_p, c_size_t, c_void_p, c_uint64],
-    "cuMemRelease": [c_uint64],
-    "cuMemAddressReserve": [c_void_p, c_size_t, c_size_t, c_uint64, c_uint64],
-    "cuMemAddressFree": [c_uint64, c_size_t],
-    "cuMemMap": [c_uint64, c_size_t, c_size_t, c_uint64, c_uint64],
-    "cuMemUnmap": [c_uint64, c_size_t],
-    "cuMemSetAccess": [c_uint64, c_size_t, c_void_p, c_size_t],
-    "cuMemExportToShareableHandle": [c_void_p, c_uint64, c_int, c_uint64],
-    "cuMemImportFromShareableHandle": [c_void_p, c_void_p, c_int],
-    # From driver 570 on.
-    "cuCheckpointProcessGetState": [c_int, c_void_p],
-    "cuCheckpointProcessGetRestoreThreadId": [c_int, c_void_p],
-    "cuCheckpointProcessLock": [c_int, c_void_p],
-    "cuCheckpointProcessCheckpoint": [c_int, c_void_p],
-    "cuCheckpointProcessRestore": [c_int, c_void_p],
-    "cuCheckpointProcessUnlock": [c_int, c_void_p],
-}
 
 
 def load() -> Driver:
@@ -225,7 +124,7 @@ class Driver:
 
     def uuid(self, device: int) -> str:
         """As NVML and CUDA_VISIBLE_DEVICES name it: ``GPU-...``."""
-        found = _Uuid()
+        found = Uuid()
         self.call("cuDeviceGetUuid", byref(found), device)
         return f"GPU-{uuid.UUID(bytes=bytes(found.bytes))}"
 
@@ -357,13 +256,13 @@ class Driver:
 
     def ipc_handle(self, address: int) -> bytes:
         """Of memory from ``allocate``: what another process opens."""
-        handle = _IpcHandle()
+        handle = IpcHandle()
         self.call("cuIpcGetMemHandle", byref(handle), address)
         return bytes(handle.reserved)
 
     def ipc_open(self, handle: bytes) -> int:
         """Another process's memory in this one; its address here."""
-        given = _IpcHandle.from_buffer_copy(handle)
+        given = IpcHandle.from_buffer_copy(handle)
         address = c_uint64()
         self.call("cuIpcOpenMemHandle_v2", byref(address), given, _LAZY_PEER_ACCESS)
         return address.value
@@ -397,7 +296,7 @@ class Driver:
         try:
             self.call("cuMemMap", address.value, size, 0, handle, 0)
             try:
-                wanted = _Access(_Location(_ON_DEVICE, device), access)
+                wanted = Access(Location(_ON_DEVICE, device), access)
                 self.call("cuMemSetAccess", address.value, size, byref(wanted), 1)
             except CudaError:
                 self.call("cuMemUnmap", address.value, size)
@@ -443,7 +342,7 @@ class Driver:
 
     def process_lock(self, pid: int, timeout_ms: int) -> None:
         """From now on its CUDA calls wait; what it has begun is waited for. 0 is no time limit."""
-        self.call("cuCheckpointProcessLock", pid, byref(_LockArguments(timeout_ms=timeout_ms)))
+        self.call("cuCheckpointProcessLock", pid, byref(LockArguments(timeout_ms=timeout_ms)))
 
     def process_checkpoint(self, pid: int) -> None:
         """Of a locked process: device memory into its host memory, its devices closed."""
@@ -454,10 +353,10 @@ class Driver:
         if not moved:
             self.call("cuCheckpointProcessRestore", pid, None)
             return
-        pairs = (_GpuPair * len(moved))(
-            *(_GpuPair(_uuid_of(old), _uuid_of(new)) for old, new in moved.items())
+        pairs = (GpuPair * len(moved))(
+            *(GpuPair(_uuid_of(old), _uuid_of(new)) for old, new in moved.items())
         )
-        arguments = _RestoreArguments(pairs=pairs, pair_count=len(pairs))
+        arguments = RestoreArguments(pairs=pairs, pair_count=len(pairs))
         self.call("cuCheckpointProcessRestore", pid, byref(arguments))
 
     def process_unlock(self, pid: int) -> None:
@@ -465,16 +364,16 @@ class Driver:
         self.call("cuCheckpointProcessUnlock", pid, None)
 
 
-def _properties(device: int) -> _AllocationProperties:
-    return _AllocationProperties(
+def _properties(device: int) -> AllocationProperties:
+    return AllocationProperties(
         type=_PINNED,
         handle_types=_POSIX_FILE_DESCRIPTOR,
-        location=_Location(_ON_DEVICE, device),
+        location=Location(_ON_DEVICE, device),
     )
 
 
-def _uuid_of(text: str) -> _Uuid:
+def _uuid_of(text: str) -> Uuid:
     try:
-        return _Uuid.from_buffer_copy(uuid.UUID(text.removeprefix("GPU-")).bytes)
+        return Uuid.from_buffer_copy(uuid.UUID(text.removeprefix("GPU-")).bytes)
     except ValueError:
         raise GpuError(f"{text!r} is no GPU's UUID") from None

@@ -13,7 +13,7 @@ import threading
 import uuid
 from typing import Any
 
-from rekindle.gpu_restore.cuda import PROTOTYPES
+from rekindle.gpu_restore.cuda_abi import PROTOTYPES
 
 OUT_OF_MEMORY, NOT_SUPPORTED, ILLEGAL_STATE = 2, 801, 401
 GRANULARITY = 2 << 20

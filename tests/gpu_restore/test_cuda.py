@@ -8,6 +8,7 @@ import pytest
 
 from rekindle.exception import CudaError, GpuError
 from rekindle.gpu_restore import cuda as room
+from rekindle.gpu_restore import cuda_abi as abi
 from rekindle.gpu_restore.cuda import Driver
 from tests.gpu_restore.fake_cuda import GRANULARITY, FakeCuda
 
@@ -15,16 +16,16 @@ from tests.gpu_restore.fake_cuda import GRANULARITY, FakeCuda
 def test_what_is_handed_over_has_the_size_that_cuda_h_gives_it() -> None:
     """Measured with the header of CUDA 13.0 on x86_64."""
     sizes = {
-        room._AllocationProperties: 32,
-        room._Access: 12,
-        room._LockArguments: 64,
-        room._RestoreArguments: 64,
-        room._GpuPair: 32,
-        room._IpcHandle: 64,
+        abi.AllocationProperties: 32,
+        abi.Access: 12,
+        abi.LockArguments: 64,
+        abi.RestoreArguments: 64,
+        abi.GpuPair: 32,
+        abi.IpcHandle: 64,
     }
     assert {kind: ctypes.sizeof(kind) for kind in sizes} == sizes
-    assert room._AllocationProperties.flags.offset == 24
-    assert room._RestoreArguments.reserved1.offset == 56
+    assert abi.AllocationProperties.flags.offset == 24
+    assert abi.RestoreArguments.reserved1.offset == 56
 
 
 def test_every_call_is_declared() -> None:
@@ -35,7 +36,7 @@ def test_every_call_is_declared() -> None:
     assert driver.name(driver.device(0)) == "NVIDIA Fake"
     assert driver.uuid(0) == "GPU-00000000-0000-0000-0000-000000000001"
     assert driver.memory() == (1 << 30, 80 << 30)
-    assert set(library.calls) <= set(room.PROTOTYPES)
+    assert set(library.calls) <= set(abi.PROTOTYPES)
 
 
 def test_an_error_has_the_call_its_number_and_words() -> None:
