@@ -54,4 +54,8 @@ def test_a_script_may_have_options_of_its_own() -> None:
 
 @pytest.mark.parametrize("file", sorted(BENCH.glob("*.py")), ids=lambda file: file.stem)
 def test_every_script_reads_the_options_that_all_have(file: Path) -> None:
-    assert re.search(rf'script\.options\(\s*"{file.stem}"', file.read_text())
+    text = file.read_text()
+    if file.stem == "gpu":  # it runs where nothing is installed: without the parts of the others
+        assert all(f'"{option}"' in text for option in ("--quick", "--json", "--check"))
+    else:
+        assert re.search(rf'script\.options\(\s*"{file.stem}"', text)

@@ -401,7 +401,7 @@ def test_a_strategy_that_is_asked_for_is_sent(controller: FakeController) -> Non
         double.prepare("fork")
         with pytest.raises(StrategyUnavailableError, match="no snapshot"):
             double.prepare("restore")
-        with pytest.raises(InvalidError, match="choose from warm, fork"):
+        with pytest.raises(InvalidError, match="choose from warm, spare, fork"):
             double.prepare("quick")
 
 

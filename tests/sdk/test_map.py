@@ -291,7 +291,7 @@ def test_inputs_travel_together_the_first_ones_few(controller: FakeController) -
         assert list(square.map(range(3000))) == [x * x for x in range(3000)]
     sizes = [len(request.inputs) for request in controller.submitted]
     assert sum(sizes) == 3000
-    assert sizes[0] <= 16
+    assert sizes[0] <= 64
     assert max(sizes) == 512
     assert len(sizes) < 20
     assert [request.last for request in controller.submitted] == [False] * (len(sizes) - 1) + [True]

@@ -16,6 +16,8 @@ from rekindle.sdk.program import imports, source
 from rekindle.sdk.program.main_module import Program
 from rekindle.wire.bundle import MANIFEST
 
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -24,7 +26,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "script.py").write_text("")
     # Only what a test imports counts, not the suite itself and the packages of bench/.
-    ours = ("tests", "conftest", "rekindle_script_", "lab", "peers", "restoring")
+    bench = [one.name for one in BENCH.iterdir() if one.is_dir()]
+    ours = ("tests", "conftest", "rekindle_script_", *bench)
     for name in [n for n in sys.modules if n.startswith(ours)]:
         monkeypatch.delitem(sys.modules, name)
     imports._spec.cache_clear()

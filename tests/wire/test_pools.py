@@ -77,6 +77,7 @@ def test_a_buffer_is_wanted_while_the_pool_is_active() -> None:
 def test_levels_name_the_strategy_of_the_next_start() -> None:
     assert {level: level.strategy for level in Level} == {
         Level.WARM: Strategy.WARM,
+        Level.SPARE: Strategy.SPARE,
         Level.BOOTED: Strategy.FORK,
         Level.MAPPED: Strategy.FORK,
         Level.CACHED: Strategy.RESTORE,
