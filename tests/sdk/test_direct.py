@@ -263,6 +263,21 @@ def test_a_call_that_ran_too_long_is_not_submitted_again(lender: Lender) -> None
     assert not lender.submitted
 
 
+def test_a_first_call_that_ran_too_long_is_recorded_with_the_start_of_its_runner(
+    lender: Lender,
+) -> None:
+    lender.serve = hang_up
+    lender.fate = {"fate": "timeout", "message": "add ran longer than timeout=1 s"}
+    now = now_ns()
+    marks = [pb.PhaseMark(phase=name, at_ns=now + 2) for name in ("interpreter", "import")]
+    lender.began = pb.RunnerBegan(strategy="cold", began_ns=now + 1, marks=marks)
+    with app.run(), records.collect() as made, pytest.raises(FunctionTimeoutError):
+        add.remote(2)
+    [record] = made
+    assert record.strategy == "cold" and not record.ok
+    assert {"interpreter", "import", "execute"} <= record.phases.keys()
+
+
 def test_a_cancelled_task_hangs_up(lender: Lender) -> None:
     begun = threading.Event()
     lender.serve = lambda _sock, _call: begun.set()  # and never an answer

@@ -102,7 +102,7 @@ async def _answered(
         finally:
             packed.close()
         if reply is None:
-            call.lost(lease.runner_id, await caller.in_thread(lease.fate))
+            call.lost(lease.runner_id, await caller.in_thread(lease.fate), began)
             break
         cache.give_back(lease)
         if target.logs is not None:
@@ -237,10 +237,12 @@ class _Invocation:
             marks = (reply.received_ns, reply.loaded_ns, reply.executed_ns)
             self._record(lease.runner_id, ok, marks, began)
 
-    def lost(self, runner_id: str, fate: leases.Fate) -> None:
+    def lost(self, runner_id: str, fate: leases.Fate, began: pb.RunnerBegan | None = None) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
         if fate.kind == "timeout":
-            self._record(runner_id, False, (self.submitted_ns, self.submitted_ns, now_ns()))
+            # When its input was there, the runner can tell no more: as soon as it was ready.
+            ready_ns = began.marks[-1].at_ns if began and began.marks else self.submitted_ns
+            self._record(runner_id, False, (ready_ns, ready_ns, now_ns()), began)
             raise FunctionTimeoutError(fate.message)
         self.lost_runners += 1
 
