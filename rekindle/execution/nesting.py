@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _page: RunnerPage | None = None
 #: The depth of the input that runs; -1: none does, and calls from here are the first.
 _depth = -1
+#: Whether the input that runs has waited for calls that it made.
+_called = False
 #: One for each wait that is on: several threads, or tasks, of an input may wait.
 _waits: set[object] = set()
 
@@ -32,11 +34,16 @@ def attach(page: RunnerPage) -> None:
 
 def begin(depth: int) -> None:
     """Called by a runner before each input: how many calls it was made inside of."""
-    global _depth
-    _depth = depth
+    global _depth, _called
+    _depth, _called = depth, False
     if _waits:  # of threads that the last input left behind
         _waits.clear()
         _publish()
+
+
+def has_called() -> bool:
+    """Whether the input that runs has waited for calls that it made."""
+    return _called
 
 
 def depth_of_calls(what: str) -> int:
@@ -60,8 +67,10 @@ class waiting:
     __slots__ = ("_one",)
 
     def __enter__(self) -> None:
+        global _called
         self._one: object = None
         if _page is not None:
+            _called = True
             self._one = one = object()
             _waits.add(one)
             _publish()

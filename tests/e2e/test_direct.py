@@ -280,7 +280,7 @@ print("direct", flush=True)
 try:
     print("got", hold.remote(path), flush=True)
 except KeyboardInterrupt:
-    print("interrupted", flush=True)
+    sys.stdout.write("interrupted\\n")
 except rekindle.exception.Error as error:
     print("error", type(error).__name__, error, flush=True)
 print("next", hold.remote(""), flush=True)

@@ -96,6 +96,8 @@ def test_an_import_of_a_package_is_named_with_the_line_of_the_user(
     monkeypatch.syspath_prepend(str(installed))
     monkeypatch.syspath_prepend(str(tmp_path))
     found = importlib.import_module("own").load()
+    for name in ("own", "kernels"):
+        del sys.modules[name]
     assert found == f"{tmp_path}/own.py:2 in load, at the import of kernels"
 
 

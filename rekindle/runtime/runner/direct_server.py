@@ -120,7 +120,8 @@ class DirectCalls:
             page.fail()
             # With it go the frames that hold the arguments: the answer says that they are gone.
             done.failure = failure = None
-        printed = self._printed()
+        # What was printed in calls that it made is to be there before its answer, too.
+        printed = self._printed() or nesting.has_called()
         page.end(done.began_ns, now_ns())
         if printed:
             # Before the answer: the mark is on its way when the caller begins to wait for it.

@@ -47,7 +47,7 @@ def test_each_strategy_is_really_taken_and_computes_the_same(home: Path) -> None
     async def scenario(h: Harness) -> None:
         counter = h.add(Counter, enable_memory_snapshot=True)
         assert (await h.call(counter, "total")).strategy == "cold"
-        for strategy in ("restore", "fork"):
+        for strategy in ("restore", "fork", "spare"):
             assert (await h.prepare(counter, strategy)).ok
         pids = set()
         for strategy in ("cold", "restore", "fork", "warm"):
@@ -186,7 +186,7 @@ def test_a_killed_template_leaves_its_runners_and_the_next_start_needs_no_boot(h
             runner.kill("test")
         h.node.inventory.pools[(counter, "")].runners.clear()
         # From the snapshot, or from a template that was restored from it meanwhile.
-        assert (await h.call(counter, "total")).strategy in ("restore", "fork")
+        assert (await h.call(counter, "total")).strategy in ("restore", "fork", "spare")
 
     run(home, scenario)
 
