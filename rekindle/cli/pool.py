@@ -183,7 +183,8 @@ def _spare_count(context: click.Context, option: click.Parameter, given: str | N
     "spare_containers",
     metavar="N|auto",
     callback=_spare_count,
-    help="Forked children that wait for a start; auto: the policy decides.",
+    help="Forked children that wait for a start, on a node no more than it may have runners; "
+    "auto: the policy decides.",
 )
 @click.option("--scaledown-window", type=float, help="Seconds that an idle runner is kept.")
 @click.option("--policy", help="The policy that sizes the pool.")
@@ -209,6 +210,8 @@ def set_pool(name: str, options: tuple[str, ...], reset: bool, as_json: bool, **
         f"scaledown window {settings.scaledown_window:g} s, "
         f"policy {settings.policy}{_options(settings)}"
     )
+    for note in reply.notes:
+        click.echo(f"  {note}")
     return 0
 
 

@@ -13,6 +13,9 @@ from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec
 
 MAX_TIMEOUT_S = 24 * 3600
+#: What a message has room for.
+MOST_CONTAINERS = (1 << 31) - 1
+_SIZES = ("min_containers", "max_containers", "buffer_containers")
 
 
 class PoolOptions(TypedDict, total=False):
@@ -127,11 +130,14 @@ def _gpu(given: Mapping[str, Any]) -> tuple[tuple[GpuRequest, ...], int]:
 
 def check_pool(given: Mapping[str, Any]) -> None:
     """Refuse sizes that cannot be, of those that are given and not None. Raises InvalidError."""
-    for name in ("min_containers", "max_containers", "buffer_containers"):
+    for name in _SIZES:
         if given.get(name) is not None:
             checks.number(name, given[name], 0, None, whole=True)
     if given.get("spare_containers") is not None:
         checks.number("spare_containers", given["spare_containers"], -1, None, whole=True)
+    for name in (*_SIZES, "spare_containers"):
+        if (given.get(name) or 0) > MOST_CONTAINERS:
+            raise InvalidError(f"{name}={given[name]} must be {MOST_CONTAINERS} or less")
     if given.get("scaledown_window") is not None:
         checks.number("scaledown_window", given["scaledown_window"], 2, 3600, "of seconds")
     least, most = given.get("min_containers"), given.get("max_containers")

@@ -519,14 +519,16 @@ class OptionValue(_message.Message):
     def __init__(self, number: _Optional[float] = ..., text: _Optional[str] = ..., flag: bool = ...) -> None: ...
 
 class SetPoolReply(_message.Message):
-    __slots__ = ("function", "function_ids", "settings")
+    __slots__ = ("function", "function_ids", "settings", "notes")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_IDS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     function: str
     function_ids: _containers.RepeatedScalarFieldContainer[str]
     settings: PoolSettings
-    def __init__(self, function: _Optional[str] = ..., function_ids: _Optional[_Iterable[str]] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, function: _Optional[str] = ..., function_ids: _Optional[_Iterable[str]] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PoolSettings(_message.Message):
     __slots__ = ("min_containers", "max_containers", "buffer_containers", "scaledown_window", "policy", "policy_options", "changed", "spare_containers")

@@ -93,6 +93,7 @@ def test_a_method_has_no_pool(controller: FakeController) -> None:
         ({"max_containers": 1.5}, "max_containers=1.5"),
         ({"buffer_containers": True}, "buffer_containers=True"),
         ({"spare_containers": -2}, "spare_containers=-2 must be a whole number of at least -1"),
+        ({"spare_containers": 1 << 31}, "spare_containers=2147483648 must be 2147483647 or less"),
         ({"scaledown_window": 1}, "scaledown_window=1 must be a number of seconds from 2 to 3600"),
         ({"min_containers": 3, "max_containers": 2}, "must not be more than max_containers=2"),
     ],

@@ -30,7 +30,9 @@ class PlanPublisher:
             agent = self._state.agents[agent_id]
             if not pool.digest:
                 _limit(pool.function, agent_id, share)
-            spares = plan.spares if share.most is None else min(plan.spares, share.most)
+            # A spare becomes a runner: no node has a use for more than it may have runners.
+            may_have = agent.max_runners if share.most is None else share.most
+            spares = min(plan.spares, may_have)
             own = dataclasses.replace(
                 plan, runners=share.runners, max_runners=share.most, spares=spares
             )

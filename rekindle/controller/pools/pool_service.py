@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.controller import names, policies
+from rekindle.controller.policies.policy import PoolSettings
 from rekindle.controller.pools import pool_settings
 from rekindle.controller.pools.arrivals import ArrivalLog, Record
 from rekindle.controller.pools.costs import CostBook
@@ -84,7 +85,18 @@ class PoolService:
             function=found[0].label,
             function_ids=[function.function_id for function in found],
             settings=effective.report(),
+            notes=self._notes(effective.settings),
         )
+
+    def _notes(self, settings: PoolSettings) -> list[str]:
+        """What the nodes that there are now cannot follow."""
+        most = max((agent.max_runners for agent in self._state.live_agents()), default=None)
+        spares = settings.spare_containers or 0
+        if settings.max_containers is not None:
+            spares = min(spares, settings.max_containers)
+        if most is None or spares <= most:
+            return []
+        return [f"spare {spares} is cut to {most} on a node, which may have no more runners"]
 
     def _named(self, request: pb.SetPoolRequest) -> list[Function]:
         """The functions of open apps that a request means."""

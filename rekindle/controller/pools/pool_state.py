@@ -5,6 +5,7 @@ Knows nothing of Redis, and sends nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,6 +127,11 @@ class PoolState:
             started=self.started,
         )
 
+    def _reported_plan(self, plan: PoolPlan) -> PoolPlan:
+        """With no more spares than some agent was asked for."""
+        asked = max((own.spares for own, _unused in self.sent.values()), default=plan.spares)
+        return dataclasses.replace(plan, spares=min(plan.spares, asked))
+
     def report(self) -> pb.PoolStatus:
         """For ``rekindle pool ls``."""
         return pb.PoolStatus(
@@ -137,7 +143,7 @@ class PoolState:
             starting=self.starting,
             home=self.home,
             why=self.plan.why if self.plan is not None else "",
-            plan=plan_message(self.plan) if self.plan is not None else None,
+            plan=plan_message(self._reported_plan(self.plan)) if self.plan is not None else None,
             agents=[
                 pb.PoolAtAgent(agent_id=agent_id, report=entry)
                 for agent_id, entry in sorted(self.reported.items())

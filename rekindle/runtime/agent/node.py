@@ -67,7 +67,9 @@ class Node:
         self.leases = Leases(self._pool, settings.instance_dir)
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
-        self.spare_keeper = SpareKeeper(self.inventory, self.budget, context.activity)
+        self.spare_keeper = SpareKeeper(
+            self.inventory, self.budget, context.activity, settings.max_runners
+        )
         self.scheduler = Scheduler(self.inventory, self.leases, self.budget, context.gpus, settings)
         self._tasks = BackgroundTasks()
 

@@ -127,6 +127,17 @@ async def test_a_number_of_spares_is_followed_and_can_be_left_to_the_policy_agai
 
 
 @in_loop
+async def test_no_node_is_asked_for_more_spares_than_it_may_have_runners(shared: Instance) -> None:
+    async with Client(shared) as client, FakeAgent(shared, max_runners=4) as agent:
+        _, [function_id] = await client.register("cut", spec(spare_containers=1_000_000))
+        assert (await plan_for(agent, function_id)).spares == 4
+        report = await set_pool(client, function_id, spare_containers=5)
+        assert report["notes"][0].startswith("spare 5 is cut to 4 on a node")
+        assert not (await set_pool(client, function_id, max_containers=3))["notes"]
+        assert (await plan_for(agent, function_id)).spares == 3
+
+
+@in_loop
 async def test_a_setting_of_one_instance_is_not_that_of_others(shared: Instance) -> None:
     async with Client(shared) as client, FakeAgent(shared) as agent:
         _, [function_id] = await client.register("cls", spec("C", kind="cls"))

@@ -39,6 +39,23 @@ def _pid_of_peer(sock: socket.socket) -> int:
     return made[0]
 
 
+def _copies(fds: Sequence[int]) -> list[int]:
+    """Raises OSError where no more descriptors are to be had; none is left open then."""
+    made: list[int] = []
+    try:
+        for fd in fds:
+            made.append(os.dup(fd))  # noqa: PERF401 - those made so far are closed
+    except OSError:
+        _close_all(made)
+        raise
+    return made
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
 class Channel:
     """One connection. Frames go to ``receive``, or to whoever has subscribed.
 
@@ -56,7 +73,9 @@ class Channel:
         self._takes_fds = False
         self._loop = asyncio.get_running_loop()
         self._open = self._ended = False
-        self._outgoing = bytearray()
+        #: What there is no room for yet, in order: bytes, and the descriptors (this
+        #: channel's own copies) that go with the first of them.
+        self._outgoing: deque[tuple[memoryview, list[int]]] = deque()
         self._incoming = bytearray()
         self._needed = _PREFIX_BYTES
         self._arrived: deque[tuple[Header, bytes]] = deque()
@@ -107,37 +126,54 @@ class Channel:
                 self._loop.call_soon(self._end)  # what it said before is still to be read
                 return
         if sent < len(data):
-            if not self._outgoing:
-                self._loop.add_writer(self._sock, self._writable)
-            self._outgoing += memoryview(data)[sent:]
+            self._hold_back(memoryview(data)[sent:], [])
+
+    def _hold_back(self, data: memoryview, fds: list[int]) -> None:
+        """Send it, and close ``fds``, once there is room for it."""
+        if not self._outgoing:
+            self._loop.add_writer(self._sock, self._writable)
+        self._outgoing.append((data, fds))
 
     def _writable(self) -> None:
-        try:
-            sent = self._sock.send(self._outgoing)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end()
-            return
-        del self._outgoing[:sent]
-        if not self._outgoing:
-            self._loop.remove_writer(self._sock)
-            if not self._open:
-                self._sock.close()
+        while self._outgoing:
+            data, fds = self._outgoing[0]
+            try:
+                sent = socket.send_fds(self._sock, [data], fds) if fds else self._sock.send(data)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._end()
+                return
+            _close_all(fds)
+            if sent < len(data):
+                self._outgoing[0] = data[sent:], []
+            else:
+                self._outgoing.popleft()
+        self._loop.remove_writer(self._sock)
+        if not self._open:
+            self._sock.close()
 
     def send_with_fds(self, header: Header, fds: Sequence[int]) -> None:
         """Send a small frame with descriptors on an open channel.
 
-        Raises FrameError when the process is gone, or has not read what was sent before.
+        The caller closes its own. While there is no room for the frame, which is no sign that the
+        process is gone, it is queued. Raises FrameError when the process is gone.
         """
         if not self._open:
             raise FrameError("the process closed the connection")
-        if self._outgoing:
-            raise FrameError("the process does not read what it is sent")
+        data = memoryview(pack_frame(header))
+        sent = 0
         try:
-            send_with_fds(self._sock, header, fds)
+            if not self._outgoing:
+                try:
+                    sent = socket.send_fds(self._sock, [data], list(fds))
+                except BlockingIOError:
+                    pass
+            kept = [] if sent else _copies(fds)
         except OSError as error:
-            raise FrameError(f"the process closed the connection: {error}") from error
+            raise FrameError(f"the process cannot be reached: {error}") from error
+        if sent < len(data):
+            self._hold_back(data[sent:], kept)
 
     def close(self) -> None:
         """Close; the process reads the end of its stream, after what was sent."""
@@ -256,7 +292,8 @@ class Channel:
         self._ended = True
         self._loop.remove_reader(self._sock)
         if self._outgoing:
-            self._outgoing.clear()
+            while self._outgoing:
+                _close_all(self._outgoing.popleft()[1])
             self._loop.remove_writer(self._sock)
         self._sock.close()
         self._wake()

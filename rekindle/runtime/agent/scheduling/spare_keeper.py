@@ -36,6 +36,8 @@ class SpareKeeper:
     inventory: Inventory
     budget: Budget
     activity: StartActivity
+    #: Of the node. A spare becomes a runner: more of them than that are of no use.
+    max_runners: int
 
     async def keep_forever(self) -> None:
         """Fork what is missing whenever starts have ended; until cancelled."""
@@ -59,7 +61,8 @@ class SpareKeeper:
                     log.warning("no spare", extra=kv(function=revision.label, reason=error))
 
     def _follow(self, revision: Revision, pools: list[Pool]) -> None:
-        template, wanted = revision.template, spares_wanted(pools)
+        template = revision.template
+        wanted = min(spares_wanted(pools), self.max_runners)
         if template is None or template.fork_unsafe or revision.restoring:
             return
         template.spares.wanted = wanted

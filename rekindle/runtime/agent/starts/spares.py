@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 #: After one that ended before it was ready to wait, none is forked for so long.
 NOT_AGAIN_S = 30.0
+#: So many are on their way at once: a start that is ordered meanwhile is forked after these at
+#: most, and what is wanted no more is never forked.
+AT_ONCE = 16
 
 
 @dataclass(eq=False)
@@ -35,6 +38,8 @@ class Spares:
     wanted: int = 0
     _waiting: deque[ForkedChild] = field(default_factory=deque)
     _coming: set[ForkedChild] = field(default_factory=set)
+    #: To be forked when fewer are on their way.
+    _due: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     #: Monotonic seconds.
     _not_before: float = 0.0
@@ -57,17 +62,30 @@ class Spares:
         """How many are to be forked so that there are so many; 0 while that is of no use."""
         if self._ended or time.monotonic() < self._not_before:
             return 0
-        return max(0, wanted - len(self._waiting) - len(self._coming))
+        return max(0, wanted - self._there())
 
     def add(self, count: int) -> None:
-        """Fork so many more, in one order. Raises StartError."""
-        for _ in range(count):
+        """Fork so many more, few at once. Raises StartError."""
+        self._due += count
+        try:
+            self._fork_due()
+        except StartError:
+            self._due = 0
+            raise
+
+    def _fork_due(self) -> None:
+        while self._due and len(self._coming) < AT_ONCE:
             child = self._fork(spare=True)
+            self._due -= 1
             child.channel.open()
             self._coming.add(child)
             task = asyncio.create_task(self._await(child))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _there(self) -> int:
+        """Those that wait, and will."""
+        return len(self._waiting) + len(self._coming) + self._due
 
     async def coming(self) -> None:
         """Where none waits: wait for those that are on their way, or are wanted."""
@@ -82,7 +100,11 @@ class Spares:
             await asyncio.wait(set(self._tasks))
 
     def keep(self, most: int) -> None:
-        """Let those go that are more than that, newest first."""
+        """Let those go that are more than that, all at once: the newest, and first of all those
+        that do not wait yet."""
+        self._due -= min(self._due, max(0, self._there() - most))
+        while self._coming and self._there() > most:
+            self._let_go(self._coming.pop())
         while len(self._waiting) > most:
             self._let_go(self._waiting.pop())
 
@@ -90,9 +112,6 @@ class Spares:
         """Let all go, and have no more."""
         self._ended = True
         self.keep(0)
-        for child in self._coming:
-            self._let_go(child)
-        self._coming.clear()
 
     def _let_go(self, child: ForkedChild) -> None:
         child.kill()
@@ -108,17 +127,25 @@ class Spares:
         except (StartError, FrameError, OSError) as error:
             if child in self._coming:
                 self._coming.discard(child)
-                self._not_before = time.monotonic() + NOT_AGAIN_S
+                self._give_up_for_now()
                 self._let_go(child)
                 log.warning("no spare", extra=kv(spare=child.name, reason=error))
             return
+        if child not in self._coming:
+            return  # let go meanwhile
         self._coming.discard(child)
-        if self._ended:
-            self._let_go(child)
-            return
         self._waiting.append(child)
         child.exit_status.add_done_callback(lambda _status: self._lost(child))
         child.channel.subscribe(lambda _header, _body: None, lambda: self._lost(child))
+        try:
+            self._fork_due()
+        except StartError as error:
+            self._give_up_for_now()
+            log.warning("no spare", extra=kv(reason=error))
+
+    def _give_up_for_now(self) -> None:
+        self._due = 0
+        self._not_before = time.monotonic() + NOT_AGAIN_S
 
     def _lost(self, child: ForkedChild) -> None:
         """One that ends while it waits is not handed out."""

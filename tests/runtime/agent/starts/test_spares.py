@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
+import socket
 import time
 import uuid
 from pathlib import Path
@@ -14,6 +16,7 @@ import psutil
 import pytest
 
 from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.spares import AT_ONCE
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Harness, run
 
@@ -274,3 +277,67 @@ def test_many_starts_at_once_are_forked_by_one_order(home: Path) -> None:
         assert {draw[2] for draw in draws} == set(orders[0])
 
     run(home, scenario)
+
+
+def test_a_template_that_does_not_read_its_orders_for_a_while_is_not_gone(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, 0)
+        template = h.revision(model).template
+        template.channel._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        os.kill(template.channel.pid, signal.SIGSTOP)
+        children = []
+        for _ in range(12):  # more orders than the socket has room for
+            children.append(template.fork())
+            await asyncio.sleep(0)
+        os.kill(template.channel.pid, signal.SIGCONT)
+        for child in children:
+            await child.forked
+            child.kill()
+
+    run(home, scenario)
+
+
+def test_spares_that_are_wanted_no_more_go_at_once_and_are_not_forked_first(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, 2)
+        template = h.revision(model).template
+        before, fork = spares(h, model), template.spares._fork
+        ordered = []
+
+        def noting(**how: bool) -> ForkedChild:
+            ordered.append(fork(**how))
+            return ordered[-1]
+
+        template.spares._fork = noting
+        os.kill(template.channel.pid, signal.SIGSTOP)
+        template.spares.add(500)
+        await asyncio.sleep(0)
+        assert len(ordered) == AT_ONCE and not template.spares.missing(502)
+        template.spares.keep(2)
+        assert template.spares.missing(3) == 1
+        os.kill(template.channel.pid, signal.SIGCONT)
+        for child in ordered:
+            await child.exit_status
+        assert len(ordered) == AT_ONCE and spares(h, model) == before
+
+    run(home, scenario)
+
+
+def test_many_spares_come_a_few_at_once_until_all_wait(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        await with_spares(h, 2 * AT_ONCE + 1)
+
+    run(home, scenario, max_runners=2 * AT_ONCE + 1)
+
+
+def test_no_more_spares_wait_than_the_node_may_have_runners(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        function_id = h.add(Model, enable_memory_snapshot=True, spare_containers=1_000_000)
+        assert (await h.prepare(function_id, "fork")).ok
+        template = h.revision(function_id).template
+        await waiting(h, function_id, 3)
+        h.node.spare_keeper.follow()
+        await template.spares.ready()
+        assert len(spares(h, function_id)) == template.spares.wanted == 3
+
+    run(home, scenario, max_runners=3)

@@ -1,0 +1,67 @@
+"""A channel to a process that does not read for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+import psutil
+import pytest
+
+from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.wire.frames import FrameError, FrameSocket
+
+FRAMES = 40
+
+
+async def full_channel(fd: int) -> tuple[Channel, socket.socket]:
+    """More frames than its socket has room for, each second one with a descriptor."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    channel = Channel(ours, os.getpid())
+    channel.open()
+    for at in range(FRAMES):
+        if at % 2:
+            channel.send({"at": at}, b"x" * 500)
+        else:
+            channel.send_with_fds({"at": at, "pad": "x" * 500}, [fd])
+    return channel, theirs
+
+
+def test_frames_with_descriptors_wait_for_room_and_come_whole_and_in_order() -> None:
+    async def scenario() -> None:
+        read, write = os.pipe()
+        channel, theirs = await full_channel(write)
+        os.close(write)  # the sender's own; what is queued has a copy
+        reader = FrameSocket(theirs)
+        for at in range(FRAMES):
+            header, _body, fds = await asyncio.to_thread(reader.receive)
+            assert header["at"] == at and len(fds) == (at + 1) % 2
+            for fd in fds:
+                os.write(fd, b"!")
+                os.close(fd)
+        assert os.read(read, 100) == b"!" * (FRAMES // 2)
+        assert os.read(read, 1) == b"", "no copy is left open"
+        os.close(read)
+        channel.close()
+        reader.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_process_that_ends_without_reading_leaves_no_descriptor_open() -> None:
+    async def scenario() -> None:
+        before = psutil.Process().num_fds()
+        read, write = os.pipe()
+        channel, theirs = await full_channel(write)
+        theirs.close()
+        with pytest.raises(FrameError):
+            await channel.receive()
+        with pytest.raises(FrameError):
+            channel.send_with_fds({}, [write])
+        os.close(write)
+        os.close(read)
+        assert psutil.Process().num_fds() == before
+
+    asyncio.run(scenario())
