@@ -125,7 +125,7 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
         for param in own:  # options after FILE count as well
             assert param.name is not None
             value = given.pop(param.name)
-            if value:
+            if value not in (None, False):
                 chosen = replace(chosen, **{param.name: value})
         for_class = {name: given.pop(name) for name in of_class}
         return _execute(target, chosen, lambda: _call(target, for_class, **given))
@@ -157,6 +157,7 @@ def _raw(target: Target) -> Callable[..., Any]:
 
 def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> int:
     if options.linger is not None:
+        lingering.time_s(options.linger, "--linger ")
         os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
     lingering.linger_s()  # a wrong time is refused before anything is started
     session.announce = session.say_nothing if options.quiet else notes.write_note

@@ -89,7 +89,7 @@ class AppRun:
         request = registration.request_for(self._app, name, app_id, script)
         instance = self._session.wait()
         client = client_for(instance)
-        client.alive = self._session.alive
+        client.alive, client.why_ended = self._session.alive, self._session.why_ended
         shown = running.shows_output()
 
         async def make_known() -> RunningApp:

@@ -421,3 +421,15 @@ def test_status_without_an_instance(
     assert run("status")[:2] == (1, "No instance is up. `rekindle up` starts one.\n")
     assert '"up": false' in run("status", "--json")[1]
     assert run("down")[:2] == (0, "No instance is up.\n")
+
+
+@pytest.mark.parametrize("text", ["nonsense", "", " "])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_wrong_time_to_linger_is_refused_by_the_name_of_its_option(
+    run: Cli, script: str, text: str, after: bool
+) -> None:
+    target = f"{script}::later"
+    argv = [target, "--linger", text] if after else ["--linger", text, target]
+    status, out, err = run("run", *argv)
+    assert (status, out) == (1, "")
+    assert f"--linger {text!r} is no time" in err and "REKINDLE_LINGER" not in err

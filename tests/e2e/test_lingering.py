@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.e2e.harness import Home, phases, service, wait_until
+from tests.e2e.harness import PATIENCE_S, Gate, Home, phases, service, wait_until
 
 _STAYS = {"REKINDLE_LINGER": "10m", "CI": ""}
 
@@ -23,6 +24,14 @@ def f():
 if __name__ == "__main__":
     with app.run():
         print(f.remote())
+"""
+_TWO_CALLS = """
+
+@app.local_entrypoint()
+def twice(gate: str):
+    print(f.remote())
+    wait_at(gate)
+    print(f.remote())
 """
 _NOTE = "no instance is up: starting one, which stays for 10 min"
 
@@ -76,10 +85,11 @@ def test_it_ends_by_itself_also_after_a_program_and_never_stays_in_ci(home: Home
 
 def test_two_that_begin_at_once_share_one(home: Home) -> None:
     script = home.script(_SCRIPT)
-    started = [home.start_rekindle("run", script, **_STAYS) for _ in range(2)]
+    stays = {**_STAYS, "REKINDLE_LINGER": "99999h"}  # more ms than poll takes
+    started = [home.start_rekindle("run", script, **stays) for _ in range(2)]
     both = [one.end() for one in started]
     assert [ended.out for ended in both] == ["served\n", "served\n"], "\n".join(map(str, both))
-    assert sum(_NOTE in ended.err for ended in both) == 1
+    assert sum("starting one, which stays for 99999 h" in ended.err for ended in both) == 1
     assert len(links(home)) == 1
     home.rekindle("down")
 
@@ -100,6 +110,30 @@ def test_one_that_begins_while_it_ends_gets_another(home: Home) -> None:
     finally:
         agent.resume()
     home.rekindle("down")
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason"),
+    [("down", "`rekindle down` took it down"), ("its files are removed", "was removed")],
+)
+def test_a_program_that_uses_one_is_told_why_it_has_ended(
+    home: Home, ends: str, reason: str
+) -> None:
+    with Gate(home.scripts / "between") as gate:
+        script = home.script(_SCRIPT + _TWO_CALLS + Gate.SOURCE)
+        program = home.start_rekindle("run", f"{script}::twice", "--gate", gate.directory, **_STAYS)
+        program.until("waiting")
+        one = supervisor(home)
+        if ends == "down":
+            home.rekindle("down")
+        else:
+            subprocess.run(["rm", "-rf", home.path / "run"])  # what it removes itself is no error
+            psutil.wait_procs([one], PATIENCE_S)
+        assert not one.is_running()
+        gate.open()
+        ended = program.end()
+    assert ended.status == 1 and ended.out == "served\nwaiting\n"
+    assert reason in ended.err and "was killed" not in ended.err
 
 
 @pytest.mark.parametrize("killed", ["supervisor", "what is above it", "in use"])

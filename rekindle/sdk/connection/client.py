@@ -62,6 +62,8 @@ class Client:
         self._taken = TakenReports(self._report_taken)
         #: Whether the instance can come back; False as soon as no one is there to restart it.
         self.alive: Callable[[], bool] = lambda: True
+        #: Why it has ended, where somebody has said it.
+        self.why_ended: Callable[[], str] = lambda: ""
 
     # ---- the channel ---------------------------------------------------------------------------
 
@@ -340,9 +342,10 @@ class _Patience:
         Raises ConnectionError when the time is over, or when no one restarts the controller.
         """
         if not self._client.alive():
+            killed = "the process that kept it up (its supervisor) was killed"
             raise ConnectionError(
-                f"the instance in {self._client.instance} has ended while it was in use: the "
-                f"process that kept it up (its supervisor) was killed"
+                f"the instance in {self._client.instance} has ended while it was in use: "
+                f"{self._client.why_ended() or killed}"
             ) from None
         now = asyncio.get_running_loop().time()
         if self._away_since is None or now - self._last > self._CONTACT_S:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import re
 import socket
@@ -24,6 +25,8 @@ from rekindle.wire.environment import passed_on_environment
 from rekindle.wire.version import PROTOCOL, __version__
 
 VARIABLE = "REKINDLE_LINGER"
+#: What a supervisor says to its programs when it ends, before the reason.
+ENDED = "ended: "
 DEFAULT_S = 600.0
 
 #: Settings of programs and of other instances: they change nothing in the one that lingers.
@@ -36,6 +39,7 @@ _NOT_ITS_OWN = frozenset(
 #: Of what runners get to see, what differs from one login to the next.
 _OF_A_LOGIN = frozenset({"XDG_SESSION_ID", "XDG_VTNR", "XDG_SEAT", "XDG_SESSION_TYPE"})
 _PREFIX = "lingering-"
+_TAKEN_DOWN = "taken-down"
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h|d)?")
 _UNITS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -48,12 +52,20 @@ def linger_s(environ: Mapping[str, str] | None = None) -> float:
     """
     env = os.environ if environ is None else environ
     text = env.get(VARIABLE, "").strip()
-    found = _TIME.fullmatch(text)
-    if text and found is None:
-        raise InvalidError(f"{VARIABLE}={text!r} is no time; say 10m, 90s, 2h or 0")
-    if in_ci(env):
-        return 0.0
-    return float(found[1]) * _UNITS[found[2]] if found else DEFAULT_S
+    stays_s = time_s(text, f"{VARIABLE}=") if text else DEFAULT_S
+    return 0.0 if in_ci(env) else stays_s
+
+
+def time_s(text: str, given_as: str) -> float:
+    """A time that a user gave, seconds; ``given_as``: the setting's name, for who reads the error.
+
+    Raises InvalidError for what is no time.
+    """
+    found = _TIME.fullmatch(text.strip())
+    seconds = float(found[1]) * _UNITS[found[2]] if found else math.inf
+    if not math.isfinite(seconds):
+        raise InvalidError(f"{given_as}{text!r} is no time; say 10m, 90s, 2h or 0")
+    return seconds
 
 
 def in_ci(environ: Mapping[str, str]) -> bool:
@@ -62,10 +74,11 @@ def in_ci(environ: Mapping[str, str]) -> bool:
 
 
 def shown(seconds: float) -> str:
-    """A time in words: ``10 min``, ``90 s``."""
-    if seconds >= 60 and seconds % 60 == 0:
-        return f"{seconds / 60:g} min"
-    return f"{seconds:g} s"
+    """A time in words, in the largest unit that gives a whole number: ``10 min``, ``90 s``."""
+    for unit in ("d", "h", "min"):
+        if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:.0f} {unit}"
+    return f"{seconds:g} s" if seconds < 1000 else f"{seconds:.0f} s"
 
 
 # ---- for whom ----------------------------------------------------------------------------------
@@ -220,6 +233,17 @@ def remove(directory: Path) -> None:
 
     unlink(directory)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def note_taken_down(directory: Path) -> None:
+    """To be called before its supervisor is told to end, which then says to programs by whom."""
+    with contextlib.suppress(OSError):
+        (directory / _TAKEN_DOWN).touch()
+
+
+def was_taken_down(directory: Path) -> bool:
+    """Whether `rekindle down` has told the supervisor of a directory to end."""
+    return (directory / _TAKEN_DOWN).exists()
 
 
 def is_one(directory: Path) -> bool:

@@ -72,6 +72,7 @@ class Session:
         self.directory = directory
         self._process = process
         self._place = place
+        self._heard = b""  # from the supervisor of one that lingers
         self._owner = os.getpid()
         if place is not None:
             _connected.add(self)
@@ -86,6 +87,16 @@ class Session:
         watched = self.private or self._place is not None
         return not watched or instance.supervisor_pid(self.directory) is not None
 
+    def why_ended(self) -> str:
+        """Why an instance that is not alive has ended, in words; empty where it was not said."""
+        if (place := self._place) is not None:
+            try:
+                while data := place.connection.recv(65536, socket.MSG_DONTWAIT):
+                    self._heard += data
+            except OSError:  # that was all
+                pass
+        return self._heard.decode(errors="replace").partition(lingering.ENDED)[2].strip()
+
     def wait(self, timeout_s: float = START_S) -> Path:
         """The instance directory, once the instance serves. Raises ConnectionError."""
         deadline = time.monotonic() + timeout_s
@@ -96,7 +107,7 @@ class Session:
                 break
             try:
                 left_s = max(0.0, deadline - time.monotonic())
-                _hear_ready(place.connection.fileno(), self.directory, left_s)
+                self._heard = _hear_ready(place.connection.fileno(), self.directory, left_s)
                 place.reap()
                 break
             except _SaidNothingError:
@@ -275,8 +286,10 @@ def wait_ready(process: subprocess.Popen[bytes], directory: Path, timeout_s: flo
     _hear_ready(process.stdout.fileno(), directory, timeout_s)
 
 
-def _hear_ready(said: int, directory: Path, timeout_s: float) -> None:
+def _hear_ready(said: int, directory: Path, timeout_s: float) -> bytes:
     """Return when a supervisor says ``ready``; ``said``: what it is to be read from.
+
+    All that it has said is returned: it can be ending already.
 
     Raises ConnectionError with its reason, IsolationError where this user may make no namespaces,
     InvalidError for a setting.
@@ -297,11 +310,14 @@ def _hear_ready(said: int, directory: Path, timeout_s: float) -> None:
             raise InvalidError(text.removeprefix(REFUSED + INVALID))
         if text.startswith(REFUSED):
             raise IsolationError(text.removeprefix(REFUSED))
-        reason = text or _log_ends(directory)
+        just_ending = text.startswith(lingering.ENDED)
+        reason = text.removeprefix(lingering.ENDED) or _log_ends(directory)
         if not readable:
             reason = f"it is not ready after {timeout_s:g} s. {reason}"
-        kind = ConnectionError if text or not readable else _SaidNothingError
+        silent = readable and (not text or just_ending)
+        kind = _SaidNothingError if silent else ConnectionError
         raise kind(f"a rekindle instance could not be started: {reason}")
+    return output
 
 
 def _log_ends(directory: Path) -> str:

@@ -1,11 +1,11 @@
 """``python -m rekindle.sdk.local.supervisor --dir D [...]``: keeps an instance up.
 
 Starts Redis, the controller and the agent at once, and starts again what dies. Prints ``ready``
-when all serve, or ``failed: ...``. Ends them in order on SIGTERM. With ``--parent-pid P`` also when
-that process ends: the directory is a private one then and goes too. With ``--users-fd F --stays S``
-it goes to the background, says the same to programs that connect to the socket F, and ends S
-seconds after the last of them. One thread, so that the children's die-with-parent signal means
-this process.
+when all serve, or ``failed: ...``. Ends them in order on SIGTERM, or when its directory is removed.
+With ``--parent-pid P`` also when that process ends: the directory is a private one then and goes
+too. With ``--users-fd F --stays S`` it goes to the background, says the same to programs that
+connect to the socket F, and why it ends, and ends S seconds after the last of them. One thread, so
+that the children's die-with-parent signal means this process.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO
 
 from rekindle.exception import Error, InvalidError
+from rekindle.linux import inotify
 from rekindle.sdk.local import directory as instance
 from rekindle.sdk.local import keeper, lingering
 from rekindle.sdk.local.users import Users
@@ -41,6 +42,8 @@ QUICK_S = 10.0
 MAX_QUICK_DEATHS = 5
 _BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
+#: One wait; poll takes no more than 2**31 ms.
+_MAX_WAIT_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Supervisor:
         """Keep the instance up until it is to end. Returns the exit status."""
         self._listen_for_signals()
         self._watch_parent()
+        self._watch_directory()
         if self._users is not None:
             self._selector.register(self._users.listener, selectors.EVENT_READ, ("users", None))
         try:
@@ -122,7 +126,9 @@ class Supervisor:
         finally:
             log.info("ending", extra=logs.kv(reason=self._stop_reason))
             if self._users is not None:
-                lingering.unlink(self._directory)  # first, so that who is refused finds another
+                with contextlib.suppress(Error, OSError):  # all of the home may have gone
+                    lingering.unlink(self._directory)  # first: who is refused finds another
+                self._say_farewell(self._users)
                 self._users.close()
             for child in reversed(self._children):
                 self._end(child)
@@ -155,12 +161,36 @@ class Supervisor:
         if os.getppid() != self._parent_pid:
             self._stop_reason = "the parent has ended"
 
+    def _watch_directory(self) -> None:
+        try:
+            fd = inotify.watch(self._directory, inotify.GONE)
+        except OSError as error:  # no more watches for this user
+            log.warning("not watched", extra=logs.kv(path=self._directory, reason=error))
+        else:
+            self._selector.register(fd, selectors.EVENT_READ, ("directory", None))
+        self._see_directory()
+
+    def _see_directory(self) -> None:
+        """End where nobody finds the instance any more: its directory was removed or moved."""
+        if instance.supervisor_pid(self._directory) != os.getpid():
+            self._failed = self._stop_reason = f"its directory, {self._directory}, was removed"
+
+    def _say_farewell(self, users: Users) -> None:
+        """Tell the programs that use it why it ends."""
+        if self._failed and not self._announced:  # they know
+            return
+        reason = self._failed or self._stop_reason or "its supervisor failed"
+        if reason in signal.Signals.__members__:
+            down = lingering.was_taken_down(self._directory)
+            reason = "`rekindle down` took it down" if down else f"it was told to end ({reason})"
+        users.say(f"{lingering.ENDED}{reason}")
+
     def _turn(self) -> None:
         due = [child.restart_at for child in self._children if child.restart_at is not None]
         leave_at = self._users.leave_at() if self._users is not None else None
         if leave_at is not None:
             due.append(leave_at)
-        timeout = max(0.0, min(due) - time.monotonic()) if due else None
+        timeout = max(0.0, min(min(due) - time.monotonic(), _MAX_WAIT_S)) if due else None
         for key, _ in self._selector.select(timeout):
             what, child = key.data
             if what == "users" and self._users is not None:
@@ -173,17 +203,23 @@ class Supervisor:
                 self._stop_reason = signal.Signals(number).name
             elif what == "parent":
                 self._stop_reason = "the parent has ended"
+            elif what == "directory":
+                inotify.forget_events(key.fd)
+                self._see_directory()
             elif what == "output":
                 self._read_output(child)
             elif what == "ended" and child.pidfd == key.fd:
                 self._on_death(child)
         for child in self._children:
+            if self._stop_reason:
+                break
             if child.restart_at is not None and child.restart_at <= time.monotonic():
                 self._start(child)
         if self._users is not None and not self._stop_reason:
             leave_at = self._users.leave_at()
             if leave_at is not None and leave_at <= time.monotonic():
-                self._stop_reason = f"no program has used it for {self._users.stays_s:g} s"
+                stayed = lingering.shown(self._users.stays_s)
+                self._stop_reason = f"no program has used it for {stayed}"
 
     def _hear(self, users: Users, one: socket.socket) -> None:
         if not users.hear(one):

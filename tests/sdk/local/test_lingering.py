@@ -26,6 +26,7 @@ from rekindle.sdk.local.users import Users
         ({"REKINDLE_LINGER": "10m"}, 600.0),
         ({"REKINDLE_LINGER": "10min"}, 600.0),
         ({"REKINDLE_LINGER": "2h"}, 7200.0),
+        ({"REKINDLE_LINGER": "99999h"}, 359996400.0),
         ({"REKINDLE_LINGER": "0"}, 0.0),
         ({"CI": "true"}, 0.0),
         ({"CI": "1", "REKINDLE_LINGER": "10m"}, 0.0),
@@ -40,10 +41,21 @@ def test_it_stays_for_as_long_as_is_said_and_never_in_ci(
     assert lingering.linger_s(environ) == seconds
 
 
-@pytest.mark.parametrize("text", ["long", "-1", "10 m", "1e9", "10w"])
+@pytest.mark.parametrize("text", ["long", "-1", "10 m", "1e9", "10w", "9" * 400])
 def test_what_is_no_time_is_named(text: str) -> None:
     with pytest.raises(InvalidError, match=r"REKINDLE_LINGER=.*is no time"):
         lingering.linger_s({"REKINDLE_LINGER": text})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0.5, "0.5 s"), (90.0, "90 s"), (600.0, "10 min"), (5400.0, "90 min"), (7200.0, "2 h")),
+        *((172800.0, "2 d"), (359996400.0, "99999 h"), (1234567.0, "1234567 s")),
+    ],
+)
+def test_a_time_is_said_without_exponents(seconds: float, text: str) -> None:
+    assert lingering.shown(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,16 @@ def test_what_does_not_end_is_killed(harness: Harness) -> None:
     assert harness.line() == "ready"
     assert harness.end() == 0
     assert not alive(harness.pids("deaf")[0])
+
+
+def test_it_ends_when_its_directory_is_removed(harness: Harness) -> None:
+    harness.start(harness.good("controller"), harness.good("agent"))
+    assert harness.line() == "ready"
+    pids = harness.pids("controller") + harness.pids("agent")
+    shutil.rmtree(harness.directory)
+    assert harness.process is not None
+    assert harness.process.wait(20) == 1
+    assert len(pids) == 2 and not any(alive(pid) for pid in pids)
 
 
 def test_its_children_die_with_it(harness: Harness) -> None:
