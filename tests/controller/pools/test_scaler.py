@@ -131,6 +131,10 @@ async def test_no_node_is_asked_for_more_spares_than_it_may_have_runners(shared:
     async with Client(shared) as client, FakeAgent(shared, max_runners=4) as agent:
         _, [function_id] = await client.register("cut", spec(spare_containers=1_000_000))
         assert (await plan_for(agent, function_id)).spares == 4
+        status = await client.call("Status", pb.StatusRequest())
+        functions = [one for app in status.apps for one in app.functions]
+        [shown] = [one for one in functions if one.function_id == function_id]
+        assert [held.plan.spares for held in shown.pool.pools] == [4]
         report = await set_pool(client, function_id, spare_containers=5)
         assert report["notes"][0].startswith("spare 5 is cut to 4 on a node")
         assert not (await set_pool(client, function_id, max_containers=3))["notes"]
