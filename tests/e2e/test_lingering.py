@@ -136,14 +136,21 @@ def test_a_program_that_uses_one_is_told_why_it_has_ended(
     assert reason in ended.err and "was killed" not in ended.err
 
 
-@pytest.mark.parametrize("killed", ["supervisor", "what is above it", "in use"])
+@pytest.mark.parametrize("killed", ["supervisor", "what is above it", "in use", "both"])
 def test_nothing_is_left_of_one_whose_parts_are_killed(home: Home, killed: str) -> None:
     script = home.script(_SCRIPT)
     home.run(script, **_STAYS)
     one = supervisor(home)
     above = one.parent()
     assert above is not None and above.cmdline() == one.cmdline()
-    (above if killed == "what is above it" else one).kill()
+    if killed == "both":
+        above.suspend()  # so that it removes nothing before it is killed too
+        one.kill()
+        above.kill()
+        assert links(home), "nobody is left to remove it"
+        home.rekindle("down")
+    else:
+        (above if killed == "what is above it" else one).kill()
     nothing_runs(home)
     if killed == "in use":
         again = home.run(script, **_STAYS)
