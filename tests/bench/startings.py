@@ -14,15 +14,33 @@ from starting.figures import (
     Start,
     StartFigures,
 )
-from starting.promises import IN_A_ROW, KINDS
+from starting.promises import (
+    BURST_TO_BARE,
+    FORK_CPU_TO_BARE,
+    FORK_TO_BARE,
+    IN_A_ROW,
+    KINDS,
+    RESTORE_CPU_TO_BARE,
+    RESTORE_TO_SLEEP,
+    SPARE_TO_BARE,
+    TIMES_POOL,
+)
 from starting.shell import Samples, ShellTimes
 from starting.strategies import FORK, RESTORE, SPARE
 from tests.bench.reports import MACHINE
 
 #: Of a start, in milliseconds; the bare fork takes 1, CRIU's command line 10.
-TOOK_MS = {SPARE: 1.9, FORK: 4.5, RESTORE: 16.0}
+TOOK_MS = {
+    SPARE: 0.95 * SPARE_TO_BARE,
+    FORK: 0.95 * FORK_TO_BARE,
+    RESTORE: 0.95 * RESTORE_TO_SLEEP * 10,
+}
 #: Of its processor time; the bare fork takes 0.5.
-CPU_MS = {SPARE: 2.5, FORK: 1.9, RESTORE: 7.0}
+CPU_MS = {
+    SPARE: 0.95 * FORK_CPU_TO_BARE * 0.5,
+    FORK: 0.95 * FORK_CPU_TO_BARE * 0.5,
+    RESTORE: 0.95 * RESTORE_CPU_TO_BARE * 0.5,
+}
 
 
 def start(first_ms: float, second_ms: float = 0.11, later_ms: float = 0.1) -> Start:
@@ -73,11 +91,11 @@ def figures() -> Figures:
             for kind in KINDS
             for strategy, took in CPU_MS.items()
         ],
-        bursts=[burst(FORK, 24.0), burst(SPARE, 12.0), burst(RESTORE, 200.0)],
+        bursts=[burst(FORK, 0.96 * BURST_TO_BARE), burst(SPARE, 12.0), burst(RESTORE, 200.0)],
         fresh=FreshFigures(
             cores=2,
             seconds=20.0,
-            ours=Rate("map", 300.0, 6000),
+            ours=Rate("map", 75.0 * TIMES_POOL * 1.3, 6000),
             pool=Rate("ProcessPoolExecutor, max_workers=2", 75.0, 1500),
             tried=[Rate("remote, 2 threads", 250.0, 600, served=("spare",))],
             floor_per_s=[3000.0, 2900.0],

@@ -49,7 +49,14 @@ OF_STARTS = {
 }
 
 
-@pytest.mark.parametrize(("strategy", "took_ms"), [(SPARE, 2.1), (FORK, 5.1), (RESTORE, 17.1)])
+@pytest.mark.parametrize(
+    ("strategy", "took_ms"),
+    [
+        (SPARE, 1.05 * promises.SPARE_TO_BARE),
+        (FORK, 1.05 * promises.FORK_TO_BARE),
+        (RESTORE, 10.5 * promises.RESTORE_TO_SLEEP),
+    ],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_start_of_any_kind_that_is_too_long_breaks_its_own_promise_alone(
     kind: str, strategy: str, took_ms: float
@@ -77,15 +84,17 @@ def test_starts_are_held_against_the_floors_of_their_own_run() -> None:
 
 def test_the_call_after_a_start_is_held_against_later_ones() -> None:
     whole = figures()
-    whole.start(KINDS[1], RESTORE).runs[:] = [start(16.0, second_ms=0.14)]
+    whole.start(KINDS[1], RESTORE).runs[:] = [
+        start(16.0, second_ms=0.11 * promises.SECOND_TO_LATER)
+    ]
     assert promises.first_call_after_is_warm(whole).kept is False
 
 
 @pytest.mark.parametrize(
     ("check", "strategy", "client_ms"),
     [
-        (promises.forks_are_cheap, FORK, 0.5),
-        (promises.restores_are_cheap, RESTORE, 1.0),
+        (promises.forks_are_cheap, FORK, 0.4 + 0.1 * promises.FORK_CPU_TO_BARE),
+        (promises.restores_are_cheap, RESTORE, 0.4 + 0.1 * promises.RESTORE_CPU_TO_BARE),
     ],
 )
 def test_the_processor_time_of_the_client_counts(
@@ -108,7 +117,7 @@ def test_a_burst_of_another_size_or_strategy_neither_keeps_nor_breaks_it() -> No
     whole = figures()
     whole.bursts = [burst(FORK, 99.0, at_once=8), burst(SPARE, 99.0)]
     assert promises.bursts_are_short(whole).kept is None
-    whole.bursts.append(burst(FORK, 26.0))
+    whole.bursts.append(burst(FORK, 1.04 * promises.BURST_TO_BARE))
     assert promises.bursts_are_short(whole).kept is False
 
 
@@ -118,7 +127,7 @@ def test_fresh_processes_count_only_when_they_were_sustained() -> None:
     whole.fresh.seconds = 3.0
     assert promises.fresh_processes_are_quick(whole).kept is None
     whole.fresh.seconds = 20.0
-    whole.fresh.ours = replace(whole.fresh.ours, per_second=200.0)
+    whole.fresh.ours = replace(whole.fresh.ours, per_second=75.0 * promises.TIMES_POOL * 0.9)
     assert promises.fresh_processes_are_quick(whole).kept is False
 
 
@@ -153,7 +162,7 @@ def test_fewer_in_a_row_than_promised_do_not_keep_it_but_can_break_it() -> None:
 def test_a_second_run_is_held_against_an_interpreter_that_does_nothing() -> None:
     whole = figures()
     assert whole.shell is not None
-    whole.shell.second.wall_ms[:] = [121.0]
+    whole.shell.second.wall_ms[:] = [21.0 + promises.SECOND_RUN_MS]
     assert promises.second_run_is_short(whole).kept is False
 
 
