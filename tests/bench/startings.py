@@ -20,7 +20,6 @@ from starting.promises import (
     IN_A_ROW,
     KINDS,
     RESTORE_CPU_TO_BARE,
-    TIMES_POOL,
 )
 from starting.shell import Samples, ShellTimes
 from starting.strategies import FORK, RESTORE, SPARE
@@ -88,7 +87,7 @@ def figures() -> Figures:
         fresh=FreshFigures(
             cores=2,
             seconds=20.0,
-            ours=Rate("map", 75.0 * TIMES_POOL * 1.3, 6000),
+            ours=Rate("map", 300.0, 6000),
             pool=Rate("ProcessPoolExecutor, max_workers=2", 75.0, 1500),
             tried=[Rate("remote, 2 threads", 250.0, 600, served=("spare",))],
             floor_per_s=[3000.0, 2900.0],
