@@ -33,6 +33,15 @@ _PART = (
     "tests/runtime/agent/starts/test_unique.py",
     "tests/runtime/agent/starts/test_unique_libraries.py",
     "tests/runtime/agent/starts/test_wiped.py",
+    "tests/forkserver/test_forking.py",
+    *(
+        f"tests/runtime/agent/starts/test_spares.py::{name}"
+        for name in (
+            "test_spares_of_one_template_repeat_nothing_and_forks_beside_them_neither",
+            "test_secrets_reach_a_spare_with_its_start_only",
+            "test_timers_stand_still_while_a_spare_waits",
+        )
+    ),
     "tests/snapshot/test_real_criu.py",
     *(
         f"tests/runtime/agent/starts/test_open_things.py::{name}"
