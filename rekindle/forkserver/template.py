@@ -48,8 +48,8 @@ class Template:
     renew: Callable[[], object] = bool
     things: OpenThings = field(default_factory=OpenThings)
     forker: Forker = field(default_factory=Forker)
-    #: pidfd -> process id, and the name that its order gave it ("" for a copy).
-    _children: dict[int, tuple[int, str]] = field(default_factory=dict)
+    #: pidfd -> process id.
+    _children: dict[int, int] = field(default_factory=dict)
     #: Of the channel and the children; None until it is waited for.
     _poll: select.poll | None = None
     #: Marks of what happened to this copy on its way (a fork, a restore).
@@ -104,16 +104,16 @@ class Template:
                 return
 
     def _reap(self, pidfd: int) -> None:
-        pid, name = self._children.pop(pidfd)
+        pid = self._children.pop(pidfd)
         os.close(pidfd)
         _pid, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        self.channel.send({"op": "child_exit", "pid": pid, "name": name, "status": code})
+        self.channel.send({"op": "child_exit", "pid": pid, "status": code})
 
-    def _adopt(self, pid: int, name: str) -> int:
+    def _adopt(self, pid: int) -> int:
         """Look after a child; its pidfd."""
         pidfd = os.pidfd_open(pid)
-        self._children[pidfd] = (pid, name)
+        self._children[pidfd] = pid
         if self._poll is not None:
             self._poll.register(pidfd, select.POLLIN)
         return pidfd
@@ -140,7 +140,7 @@ class Template:
                 self._become_child(name, spare, fd, fds[at + 1 :])
                 return
             os.close(fd)
-            pidfd = self._adopt(pid, name)
+            pidfd = self._adopt(pid)
             self.channel.send_with_fds({"op": "forked", "pid": pid, "name": name}, [pidfd])
         self._prepare()
 
@@ -168,7 +168,7 @@ class Template:
             os.close(ready_write)
             os.read(ready_read, 1)  # the end: the copy holds nothing but the control pipe
             os.close(ready_read)
-            self._adopt(pid, "")
+            self._adopt(pid)
             self.channel.send({"op": "copied", "pid": pid})
             return
         os.close(ready_read)

@@ -19,6 +19,9 @@ LOOK_NS = 100_000
 _TAKEN_NS = 100_000
 #: ...and no one looks for so long.
 _PAUSE_NS = 20_000_000
+#: Nobody sleeps for longer at a time: a signal that comes just before does not wake the thread, and
+#: its handler would run after what is waited for, which may never come.
+_SLEEP_MS = 500
 
 #: One thread of a process looks: another one could not run meanwhile, as both need the interpreter.
 _one = threading.Lock()
@@ -36,6 +39,16 @@ class Arrivals:
         self._poll = poll.poll
         self._alone = len(os.sched_getaffinity(0)) < 2  # whoever is to send could not run
         self._soon = False
+
+    def wait(self, began_ns: int) -> None:
+        """Return when it can be read; ``began_ns`` as in ``look``.
+
+        Raises what a handler of a signal raises.
+        """
+        if not self.look(began_ns):
+            while not self._poll(_SLEEP_MS):
+                pass
+            self.slept(began_ns)
 
     def look(self, began_ns: int) -> bool:
         """Whether it can be read now; ``began_ns`` (perf_counter_ns): since when it is waited for.

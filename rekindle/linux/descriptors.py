@@ -10,6 +10,7 @@ import platform
 import socket
 import struct
 import termios
+from collections.abc import Sequence
 
 from rekindle.linux.libc import check, libc
 
@@ -37,6 +38,24 @@ def filesystem_type(fd: int) -> int:
     answer = ctypes.create_string_buffer(256)
     check(libc.fstatfs(fd, answer), "fstatfs")
     return int(struct.unpack_from("l", answer)[0]) & 0xFFFFFFFF
+
+
+def copies(fds: Sequence[int]) -> list[int]:
+    """Of each a copy. Raises OSError where no more are to be had; none is left open then."""
+    made: list[int] = []
+    try:
+        for fd in fds:
+            made.append(os.dup(fd))  # noqa: PERF401 - those made so far are closed
+    except OSError:
+        close_all(made)
+        raise
+    return made
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close them."""
+    for fd in fds:
+        os.close(fd)
 
 
 def new_epoll() -> int:

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import pickle
+import signal
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -276,6 +278,28 @@ def test_a_first_call_that_ran_too_long_is_recorded_with_the_start_of_its_runner
     [record] = made
     assert record.strategy == "cold" and not record.ok
     assert {"interpreter", "import", "execute"} <= record.phases.keys()
+
+
+def test_an_interrupt_that_does_not_wake_its_thread_ends_the_call_all_the_same(
+    lender: Lender,
+) -> None:
+    """As one does not that comes just before the thread sleeps; here, as another thread gets it."""
+
+    hung_up = []
+
+    def interrupt(sock: socket.socket, call: wire.CallFrame) -> None:
+        time.sleep(0.2)  # the caller sleeps by now
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        hung_up.append(wire.readable(sock, 60))
+        if not hung_up[0]:
+            answer(sock, call)
+
+    lender.serve = interrupt
+    with app.run():
+        with pytest.raises(KeyboardInterrupt):
+            add.remote(2)
+        assert lender.ended.wait(60)
+    assert hung_up == [True]
 
 
 def test_a_cancelled_task_hangs_up(lender: Lender) -> None:

@@ -185,7 +185,7 @@ def _spawn(request: dict[str, Any], fds: list[int]) -> int:
             setsigdef=[signal.SIGINT],
         )
     finally:
-        for copy in set(moved) - set(fds):
+        for copy in moved:
             os.close(copy)
 
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from rekindle.exception import Error, InternalFailure, IsolationError, StartError
 from rekindle.linux import processes
+from rekindle.runtime.isolation.packets import PacketSender
 
 _MAX_MESSAGE_BYTES = 1 << 18
 
@@ -66,6 +67,7 @@ class Sandbox:
         self.pid = pid  # of the init, as the agent sees it
         self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._control = control
+        self._orders = PacketSender(control)
         self._jobs: dict[str, asyncio.Future[JobExit]] = {}
         self._replies: dict[str, asyncio.Future[bytes]] = {}
         self._job_count = 0
@@ -104,7 +106,7 @@ class Sandbox:
                 f"more than {_MAX_MESSAGE_BYTES}; make the environment smaller"
             )
         try:
-            socket.send_fds(self._control, [data], list((fds or {}).values()))
+            self._orders.send(data, list((fds or {}).values()))
         except OSError as error:
             raise StartError(f"the sandbox's init is gone: {error}") from error
         self._jobs[job] = future
@@ -133,7 +135,7 @@ class Sandbox:
             "open": {str(number): path for number, path in directories.items()},
         }
         try:
-            self._control.send(json.dumps(message).encode())
+            self._orders.send(json.dumps(message).encode())
         except OSError as error:
             raise StartError(f"the sandbox's init is gone: {error}") from error
         self._replies[job] = reply
@@ -153,6 +155,7 @@ class Sandbox:
     def close(self) -> None:
         """Close the control socket; the init ends and takes the namespaces with it."""
         if self._control.fileno() >= 0:
+            self._orders.close()
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
         for future in self._jobs.values():
@@ -214,6 +217,7 @@ class Spawner:
     def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
         self._process = process
         self._channel = channel
+        self._orders = PacketSender(channel)
         self._next_id = 0
         # The spawner may live in a PID namespace of its own: a future's first number, and the keys
         # of what follows, are a process as it knows it; the second is that process for the agent.
@@ -277,7 +281,7 @@ class Spawner:
         request = {"id": number, "hostname": hostname}
         try:
             with theirs:
-                socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs.fileno()])
+                self._orders.send(json.dumps(request).encode(), [theirs.fileno()])
             name, pid = await future
         except OSError as error:
             ours.close()
@@ -299,6 +303,7 @@ class Spawner:
         for sandbox in list(self._sandboxes.values()):
             sandbox.kill()
         if self._channel.fileno() >= 0:
+            self._orders.close()
             asyncio.get_running_loop().remove_reader(self._channel)
             self._channel.close()
         self._process.kill()

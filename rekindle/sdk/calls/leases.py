@@ -125,11 +125,8 @@ class Lease:
         """
         try:
             self._send(call_id, method, packed, depth)
-            since_ns = perf_counter_ns()
-            looked = self._arrivals.look(since_ns)
+            self._arrivals.wait(perf_counter_ns())
             reply = _receive(self._sock)
-            if not looked:
-                self._arrivals.slept(since_ns)
         except BaseException:
             self.close()
             raise
@@ -316,6 +313,7 @@ class LeaseCache:
                     "measure": bool(strategy) and records.collecting(),
                 }
             )
+            Arrivals(sock.fileno()).wait(perf_counter_ns())  # a start may take minutes
             header, body, _fds = frames.receive()
             granted = pb.LeaseGranted.FromString(body)
         except OSError:  # a FrameError is one too

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from rekindle.exception import StartError
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.inventory import inventory
 from rekindle.gpu_restore.recorded import Recording
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus
 from rekindle.runtime.agent.session.report import stats
+from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.wire import rekindle_pb2 as pb
 from tests.gpu_restore import machines
 from tests.runtime.agent.harness import Gate, Harness, run
@@ -258,6 +260,24 @@ def test_a_strategy_that_is_asked_for_by_name_gets_the_device_of_an_idle_runner(
         await harness.call(model, "sees")
         forced = await harness.call(model, "sees", strategy="cold")
         assert forced.value["CUDA_VISIBLE_DEVICES"] == uuids("one_t4")[0]
+
+    run(home, scenario)
+
+
+def test_a_fork_that_fails_leaves_its_device_free(
+    home: Path, machine: Callable[[str], Path]
+) -> None:
+    machine("one_t4")
+
+    async def scenario(harness: Harness) -> None:
+        model = harness.add(Model, gpu=parse("T4"), enable_memory_snapshot=True)
+        assert (await harness.prepare(model, "fork")).ok
+        child = ForkedChild.make("ru-failed")
+        child.failed(StartError("no more processes"))
+        harness.revision(model).live_template().fork = lambda: child
+        outcome = await harness.call(model, "sees", strategy="fork")
+        assert "no more processes" in outcome.result.message
+        assert not harness.node.context.gpus.fleet.holdings
 
     run(home, scenario)
 

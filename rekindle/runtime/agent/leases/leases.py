@@ -103,7 +103,8 @@ class Leases:
         Inputs that wait go first: the pool's pass has handed them out.
         """
         requests = self.requests.of(pool.key)
-        if requests and (error := pool.take_failure()) is not None:
+        error = pool.take_failure()  # also where nobody waits: who comes later gets a start
+        if requests and error is not None:
             failure = outcome.set_start_failed(pb.Result(), error)
             requests.popleft().answer(pb.LeaseGranted(failure=failure))
         while requests and not pool.waiting:
@@ -231,8 +232,9 @@ class Leases:
                 await loop.sock_sendall(sock, head + body)
         except (Error, OSError, KeyError, ValueError) as error:
             log.warning("not lent", extra=kv(reason=str(error) or type(error).__name__))
-            if (lease := self._leases.get(lease_id)) is not None:
-                self._end(lease)
+            if lent:  # its runner has it, and gives it back: it is not another's before that
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
         finally:
             if not lent:
                 sock.close()

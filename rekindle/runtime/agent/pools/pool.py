@@ -213,9 +213,10 @@ class Pool:
             if any(r.seen_at > probed for r in serving if r.state is RunnerState.BUSY):
                 return 0
         patience_s = self.sizing.plan.patience_s
-        waited_ns = now_ns() - self.waiting[0].order.received_ns if self.waiting else 0
-        if patience_s and self.waiting and waited_ns < patience_s * 1e9:
-            return 0
+        if patience_s and self.waiting:
+            waited_ns = now_ns() - self.waiting[0].order.received_ns
+            if waited_ns < patience_s * 1e9:
+                return 0
         return missing
 
     # ---- lending -------------------------------------------------------------------------------

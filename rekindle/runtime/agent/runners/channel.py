@@ -10,6 +10,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from rekindle.linux.descriptors import close_all, copies
 from rekindle.wire.frames import (
     MAX_FDS,
     MAX_HEADER_BYTES,
@@ -37,23 +38,6 @@ def _pid_of_peer(sock: socket.socket) -> int:
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     )
     return made[0]
-
-
-def _copies(fds: Sequence[int]) -> list[int]:
-    """Raises OSError where no more descriptors are to be had; none is left open then."""
-    made: list[int] = []
-    try:
-        for fd in fds:
-            made.append(os.dup(fd))  # noqa: PERF401 - those made so far are closed
-    except OSError:
-        _close_all(made)
-        raise
-    return made
-
-
-def _close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)
 
 
 class Channel:
@@ -144,7 +128,7 @@ class Channel:
             except OSError:
                 self._end()
                 return
-            _close_all(fds)
+            close_all(fds)
             if sent < len(data):
                 self._outgoing[0] = data[sent:], []
             else:
@@ -169,7 +153,7 @@ class Channel:
                     sent = socket.send_fds(self._sock, [data], list(fds))
                 except BlockingIOError:
                     pass
-            kept = [] if sent else _copies(fds)
+            kept = [] if sent else copies(fds)
         except OSError as error:
             raise FrameError(f"the process cannot be reached: {error}") from error
         if sent < len(data):
@@ -293,7 +277,7 @@ class Channel:
         self._loop.remove_reader(self._sock)
         if self._outgoing:
             while self._outgoing:
-                _close_all(self._outgoing.popleft()[1])
+                close_all(self._outgoing.popleft()[1])
             self._loop.remove_writer(self._sock)
         self._sock.close()
         self._wake()

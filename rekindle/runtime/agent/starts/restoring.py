@@ -67,11 +67,13 @@ async def _restore(
     context: NodeContext, revision: Revision, snapshot: Snapshot, images: Path, clock: PhaseClock
 ) -> WaitingRestore:
     assert context.waiting is not None
+    plain = context.waiting.is_plain
     try:
         return await _restore_once(context, revision, snapshot, images, clock)
     except _CriuDiedError as error:
-        if not context.waiting.use_plain():
+        if plain:
             raise
+        context.waiting.use_plain()
         log.warning("restored by CRIU as it is", extra=kv(snapshot=snapshot.key, reason=error))
         return await _restore_once(context, revision, snapshot, images, clock)
 

@@ -80,13 +80,16 @@ class WaitingRestores:
         if self._refilling is None and not self._closed:
             self._refilling = asyncio.create_task(self._refill(after_s))
 
-    def use_plain(self) -> bool:
-        """Start CRIU as it is from now on; False where that was so already."""
-        if self.criu is self._plain:
-            return False
-        self.criu = self._plain
-        self._discard()
-        return True
+    @property
+    def is_plain(self) -> bool:
+        """Whether CRIU is started as it is."""
+        return self.criu is self._plain
+
+    def use_plain(self) -> None:
+        """Start CRIU as it is from now on."""
+        if not self.is_plain:
+            self.criu = self._plain
+            self._discard()
 
     def _discard(self) -> None:
         while self._ready:

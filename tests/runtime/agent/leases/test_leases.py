@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rekindle import paths
 from rekindle.exception import InputCancellation
 from rekindle.runtime.agent.leases import leases as leases_room
 from rekindle.runtime.agent.leases.requests import LeaseRequest
@@ -27,6 +28,7 @@ from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception, remote_traceback
 from rekindle.wire.frames import pack_frame
+from rekindle.wire.node_token import node_token
 from rekindle.wire.phases import Strategy
 from rekindle.wire.pools import PoolPlan
 from rekindle.wire.shared import pack_input, unpack
@@ -323,6 +325,65 @@ def test_a_start_that_fails_is_the_answer_to_who_asked_for_it(home: Path) -> Non
     run(home, scenario)
 
 
+class FailsFirst:
+    """The hook of its first runner fails."""
+
+    def enter(self) -> None:
+        failed = Path(os.environ["FAILED"])
+        if not failed.exists():
+            failed.touch()
+            raise RuntimeError("not yet")
+
+    def who(self) -> str:
+        return socket.gethostname()
+
+
+def test_a_start_that_failed_while_nobody_waited_is_no_answer_to_who_comes_later(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        function_id = h.add(FailsFirst, env={"FAILED": str(home / "failed")})
+        client = Client(h, function_id)
+        h.node.open(pb.OpenFunction(function_id=function_id))
+        await until(lambda: h.node.inventory.pool_of(function_id, b""))
+        pool = h.node.inventory.pool_of(function_id, b"")
+        assert pool is not None
+        pool.start_runner()  # as where its plan asks for one
+        await until(lambda: not pool.runners.starting)
+        assert (home / "failed").exists() and not pool.runners
+        h.node.scheduler.reconcile(pool)
+        granted = await client.ask()
+        assert granted.ok, granted
+
+    run(home, scenario)
+
+
+def test_a_runner_granted_to_a_client_that_hung_up_is_another_s_once_it_has_let_go(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        function_id, client = await warm(h, max_containers=1)
+        (runner,) = h.runners(function_id)
+        h.node.leases._token = "secret"
+        hello = {"ask": function_id, "params": "", "depth": 0}
+        hello["token"] = node_token("secret", "ap-test")
+        for _ in range(20):
+            lent = runner.lent
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(paths.direct_socket(home / "instance")))
+                sock.sendall(pack_frame(hello))
+            while runner.lent == lent:
+                await asyncio.sleep(0)
+            while not (granted := await client.ask()).ok:
+                await asyncio.sleep(0)
+            held = await Lease.take_up(client.reply_for(granted))
+            assert await client.value(held, "who") == runner.id
+            held.close()
+            await until(lambda: _is_idle(runner))
+
+    run(home, scenario)
+
+
 def test_a_call_over_its_timeout_ends_with_its_runner_and_the_client_hears_why(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         function_id, client = await warm(h, timeout_s=0.3)
@@ -497,7 +558,6 @@ def test_a_pool_that_may_have_fewer_runners_takes_lent_ones_back(home: Path) -> 
     run(home, scenario)
 
 
-@pytest.mark.criu
 @pytest.mark.criu
 def test_a_strategy_that_is_asked_for_is_taken_and_its_runner_ends_with_the_lease(
     home: Path,
