@@ -81,7 +81,7 @@ async def _answered(
     if cache is not None and lease is None and may_ask and cache.may_ask():
         try:
             with nesting.waiting():
-                lease = await caller.in_thread(partial(cache.ask_node, call.depth, call.strategy))
+                lease = await cache.ask_node(call.depth, call.strategy, blocks=caller.blocks)
                 if lease is None and cache.may_ask():
                     lease = await caller.run(cache.ask(call.depth, call.strategy))
         except leases.NoRunnerError as failed:

@@ -208,15 +208,9 @@ def _receive(sock: socket.socket) -> wire.ReplyFrame | None:
 
 
 async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
-    loop = asyncio.get_running_loop()
     frame, fd, size = bytearray(), -1, 0
     while not size or len(frame) < size:
-        readable: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(sock.fileno(), _wake, readable)
-        try:
-            await readable
-        finally:
-            loop.remove_reader(sock.fileno())
+        await _readable(sock)
         try:
             piece, came = wire.read_some(sock, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -231,6 +225,17 @@ async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
         frame += piece
         size = wire.reply_bytes(frame)
     return wire.parse_reply(frame, fd)
+
+
+async def _readable(sock: socket.socket) -> None:
+    """Return when there is something to read, or an end."""
+    loop = asyncio.get_running_loop()
+    readable: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock.fileno(), _wake, readable)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(sock.fileno())
 
 
 def _wake(readable: asyncio.Future[None]) -> None:
@@ -287,11 +292,14 @@ class LeaseCache:
         self._ask_at = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
 
-    def ask_node(self, depth: int = 0, strategy: str = "") -> Lease | None:
-        """Ask the agent of this machine; the connection becomes that to the runner. Blocks.
+    async def ask_node(
+        self, depth: int = 0, strategy: str = "", *, blocks: bool = True
+    ) -> Lease | None:
+        """Ask the agent of this machine; the connection becomes that to the runner.
 
-        None where there is no agent that knows the function: the controller is to be asked. Raises
-        NoRunnerError as ``ask``.
+        ``blocks``: the thread waits for the answer, which can take as long as a start; otherwise
+        its event loop does. None where there is no agent that knows the function: the controller
+        is to be asked. Raises NoRunnerError as ``ask``.
         """
         from rekindle.wire import rekindle_pb2 as pb
 
@@ -313,9 +321,11 @@ class LeaseCache:
                     "depth": depth,
                     "token": token,
                     "strategy": strategy,
-                    "measure": bool(strategy) and records.collecting(),
+                    "measure": _to_measure(strategy),
                 }
             )
+            if not blocks:
+                await _readable(sock)
             header, body, _fds = frames.receive()
             granted = pb.LeaseGranted.FromString(body)
         except OSError:  # a FrameError is one too
@@ -354,9 +364,9 @@ class LeaseCache:
         Raises NoRunnerError where a runner was to be started for it, and could not be.
         """
         try:
-            measure = bool(strategy) and records.collecting()
             reply = await self.client.lease(
-                self.function_id, self.params, depth, strategy, measure=measure
+                *(self.function_id, self.params, depth, strategy),
+                measure=_to_measure(strategy),
             )
         except Error:
             # A function that cannot be leased, or no controller: it all works without.
@@ -374,6 +384,11 @@ class LeaseCache:
             return None
         self._pause_s = _PAUSE_S
         return lease
+
+
+def _to_measure(strategy: str) -> bool:
+    """Whether the record of a call will say what memory its runner holds."""
+    return bool(strategy) and records.collecting()
 
 
 _caches: dict[tuple[Any, ...], LeaseCache] = {}
