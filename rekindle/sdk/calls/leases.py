@@ -16,12 +16,12 @@ from rekindle import paths
 from rekindle.exception import Error
 from rekindle.sdk.calls import records
 from rekindle.sdk.calls.lease import Lease, readable
+from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import FrameSocket
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
-    from rekindle.wire import rekindle_pb2 as pb
 
 #: After a refusal no lease is asked for, for this long; doubled up to the maximum.
 _PAUSE_S, _PAUSE_MAX_S = 0.02, 1.0
@@ -94,8 +94,6 @@ class LeaseCache:
         its event loop does. None where there is no agent that knows the function: the controller
         is to be asked. Raises NoRunnerError as ``ask``.
         """
-        from rekindle.wire import rekindle_pb2 as pb
-
         token = self.client.node_tokens.get(self.function_id, "")
         if (
             not token
