@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from rekindle import paths
 from rekindle.exception import ConnectionError
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.client import Client
@@ -31,10 +30,7 @@ M = TypeVar("M", bound=Message)
 def where() -> Path:
     """The directory of the instance, whether it is up or not."""
     named = os.environ.get("REKINDLE_DIR")
-    if named:
-        return Path(named).absolute()
-    kept = paths.daemon_dir()
-    return kept if instance.supervisor_pid(kept) is not None else lingering.newest() or kept
+    return Path(named).absolute() if named else lingering.kept_or_newest()
 
 
 def is_up() -> bool:

@@ -128,16 +128,8 @@ def _options(settings: pb.PoolSettings) -> str:
 
 def _costs(entries: list[Entry]) -> Table:
     made = table(
-        *(
-            "function",
-            ">spare ms",
-            ">fork ms",
-            ">restore ms",
-            ">from disk ms",
-            ">cold ms",
-            ">input ms",
-        ),
-        *(">runner MiB", ">spare MiB", ">template MiB", ">snapshot MiB"),
+        *("function", ">spare ms", ">fork ms", ">restore ms", ">from disk ms", ">cold ms"),
+        *(">input ms", ">runner MiB", ">spare MiB", ">template MiB", ">snapshot MiB"),
     )
     for label, function in entries:
         held = function.pool
@@ -165,8 +157,10 @@ def _mib(size: int | None, digits: int = 0) -> str:
 
 def _spare_count(context: click.Context, option: click.Parameter, given: str | None) -> int | None:
     """The number; -1 for ``auto``, as ``update_autoscaler`` has it."""
-    if given is None or given == "auto":
-        return None if given is None else -1
+    if given is None:
+        return None
+    if given == "auto":
+        return -1
     try:
         return int(given)
     except ValueError:

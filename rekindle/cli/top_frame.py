@@ -30,7 +30,6 @@ _STATES = {"busy": "bold", "lent": "bold", "starting": "yellow", "idle": "dim"}
 #: Segments of a start's bar, and of its legend, in turn; distinct without colours too.
 _FILLS = (("█", "blue"), ("▓", "cyan"), ("▒", "magenta"), ("░", "yellow"))
 _TITLE = "bold"
-_GPU_MEMORY = ("used_bytes", "memory_bytes")
 #: From this width on runners and starts stand side by side.
 _WIDE = 150
 #: Below it, columns are left out and words are letters.
@@ -132,7 +131,8 @@ def _nodes(report: pb.StatusReply) -> list[Text]:
             said += f"  snapshots {size(memory.snapshot_store_bytes)}"
         if devices := stats.gpus.devices:
             held = sum(1 for one in devices if one.runners)
-            used, there = (sum(getattr(one, name) for one in devices) for name in _GPU_MEMORY)
+            used = sum(one.used_bytes for one in devices)
+            there = sum(one.memory_bytes for one in devices)
             said += f"  gpus {held} of {len(devices)}, {size(used)} of {size(there)}"
             if stats.gpus.waiting:
                 said += f", {stats.gpus.waiting} wait"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,27 +16,18 @@ from rekindle.bench.table import ms
 from rekindle.bench.tune import article as example
 from rekindle.bench.tune import costs, plot
 from rekindle.bench.tune import recorded as records
-from rekindle.bench.tune.load import FORMATS, load
+from rekindle.bench.tune.load import FORMATS
 from rekindle.bench.tune.outcome import PERCENTILES
-from rekindle.bench.tune.pools import Node
 from rekindle.bench.tune.search import (
     Recommendation,
-    Tried,
-    pareto,
-    recommend,
-    try_all,
-    with_spares,
 )
-from rekindle.bench.tune.settings import Setting, candidates, spare_counts
 from rekindle.bench.tune.table import LEGEND, as_json, table
 from rekindle.bench.tune.trace import Trace
-from rekindle.cli import operator, tables
-from rekindle.controller.policies import REGISTRY
-from rekindle.controller.policies.policy import GIB, Prices
+from rekindle.cli import operator, tables, tune_replay
+from rekindle.cli.tune_replay import Found, Given, Replay
+from rekindle.controller.policies.policy import Prices
 from rekindle.exception import InvalidError
 from rekindle.sdk import autoscaler
-from rekindle.sdk.connection.client import Client
-from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.pools import Level
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -145,7 +134,7 @@ def tune(**options: Any) -> int:
     rekindle tune --trace arrivals.csv --costs costs.json
     """
     console = tables.console(_WIDE)
-    given = _Given(**options)
+    given = Given(**options)
     function, trace_file, recorded = given.function, given.trace_file, given.recorded
     if given.article:
         return _article(console, given.json_file)
@@ -157,10 +146,10 @@ def tune(**options: Any) -> int:
         raise click.UsageError("what should be replayed: APP.FUNCTION, --trace or --recorded?")
     if given.plot_file is not None:
         plots.load_pyplot()  # before the work, not after
-    found = _load(given)
+    found = tune_replay.find(given)
     if given.apply_ and found.function is None:
         raise click.UsageError("--apply needs APP.FUNCTION: a trace names no function of yours")
-    replay = _replay(console, found, given)
+    replay = tune_replay.replay(console, found, given)
     _show(console, replay)
     if given.plot_file is not None:
         _plot(replay, given.plot_file)
@@ -173,164 +162,16 @@ def tune(**options: Any) -> int:
     return 0 if replay.chosen.meets_target else 1
 
 
-@dataclass(frozen=True)
-class _Given:
-    """The options."""
-
-    function: str | None
-    trace_file: Path | None
-    format_: str | None
-    recorded: Path | None
-    export: Path | None
-    article: bool
-    names: tuple[str, ...]
-    target_ms: float
-    percentile: int
-    gib_hour: float
-    gpu_hour: float
-    cpu_hour: float
-    memory_gib: float | None
-    max_runners: int | None
-    costs: str | None
-    service_ms: float
-    gpus: float
-    only: str | None
-    most: int
-    plot_file: Path | None
-    json_file: Path | None
-    apply_: bool
-
-    @property
-    def prices(self) -> Prices:
-        return Prices(gib_hour=self.gib_hour, gpu_hour=self.gpu_hour, cpu_hour=self.cpu_hour)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What is replayed."""
-
-    trace: Trace
-    what: str
-    source: str  # of the costs
-    function: str | None
-    now: Setting | None
-    max_runners: int | None = None
-
-
-@dataclass(frozen=True)
-class _Replay:
-    """What came of it."""
-
-    found: _Found
-    given: _Given
-    tried: list[Tried]
-    front: list[Tried]
-    chosen: Recommendation
-
-    @property
-    def title(self) -> str:
-        """What was replayed, in a line."""
-        trace = self.found.trace
-        count = len(trace.functions)
-        of = "" if count == 1 else f" of {count} functions"
-        arrivals = self.tried[0].outcome.calls
-        return f"{self.found.what}: {arrivals:,} arrivals{of} over {_lasted(trace.duration_s)}"
-
-
-def _load(given: _Given) -> _Found:
-    function = given.function
-    record: pb.RecordedReply | None = None
-    runners = given.max_runners
-    if given.recorded is not None:
-        record = records.read(given.recorded)
-    elif function is not None:
-        client = operator.connect()
-        record = _recorded(client, function)
-        agents = operator.report(client, pools=False).agents
-        runners = runners or sum(agent.max_runners for agent in agents) or None
-    if given.costs is not None:
-        levels, source = costs.read_levels(given.costs), "--costs"
-    elif record is not None:
-        levels, source = records.levels_of(record), records.source_of(record)
-    else:
-        levels, source = costs.levels(), costs.SOURCE
-    if given.gpus and Level.WARM in levels:  # without it no trace is made: that error says so
-        levels[Level.WARM] = dataclasses.replace(levels[Level.WARM], gpus=given.gpus)
-    now = settings = None
-    if record is not None:
-        function = function or record.function
-        now, settings = records.in_force(record), records.settings_of(record)
-    if given.trace_file is None:
-        assert record is not None
-        trace: Trace = records.trace_of(record, levels)
-        return _Found(trace, f"recorded of {function}", source, function, now, runners)
-    trace = load(
-        given.trace_file,
-        levels,
-        settings,
-        format_=given.format_,
-        service_s=given.service_ms / 1000,
-        only=given.only,
-        most=given.most,
-    )
-    return _Found(trace, str(given.trace_file), source, function, now, runners)
-
-
-def _recorded(client: Client, function: str) -> pb.RecordedReply:
-    wanted = pb.RecordedRequest(function=function)
-    return operator.request(client, "Recorded", wanted, pb.RecordedReply)
-
-
 def _export(console: Console, function: str | None, path: Path) -> int:
     """Write the record of a function to a file, for --recorded."""
     if function is None:
         raise click.UsageError("--export needs APP.FUNCTION")
-    records.write(_recorded(operator.connect(), function), path)
+    records.write(tune_replay.recorded(operator.connect(), function), path)
     console.print(f"{path}: what is recorded of {function}")
     return 0
 
 
-def _replay(console: Console, found: _Found, given: _Given) -> _Replay:
-    percentile = given.percentile
-    settings = candidates(
-        given.names or tuple(name for name in REGISTRY if name != "declared"),
-        found.trace,
-        target_ms=given.target_ms,
-        quantile=percentile / 100,
-        prices=given.prices,
-    )
-    if found.now is not None:
-        settings.insert(0, found.now)
-    node = Node(
-        memory_bytes=math.inf if given.memory_gib is None else given.memory_gib * GIB,
-        max_runners=found.max_runners or math.inf,
-        paced=True,
-    )
-    with console.status("replaying") as status:
-
-        def replay(settings: list[Setting]) -> list[Tried]:
-            return try_all(
-                found.trace,
-                settings,
-                given.prices,
-                node,
-                lambda text: status.update(f"replaying: {text}"),
-            )
-
-        tried = replay(settings)
-        chosen = recommend(tried, target_ms=given.target_ms, percentile=percentile)
-        counted = replay(spare_counts(chosen.tried.setting, found.trace))
-    tried += counted
-    chosen = with_spares(
-        chosen, counted, given.prices, target_ms=given.target_ms, percentile=percentile
-    )
-    return _Replay(found, given, tried, pareto(tried, percentile), chosen)
-
-
-# ---- what is shown and written -----------------------------------------------------------------
-
-
-def _show(console: Console, replay: _Replay) -> None:
+def _show(console: Console, replay: Replay) -> None:
     """The table of all settings, and which to take."""
     found, chosen = replay.found, replay.chosen
     console.print(replay.title, markup=False)
@@ -342,12 +183,6 @@ def _show(console: Console, replay: _Replay) -> None:
     console.print(f"[dim]{LEGEND}[/]\n")
     mark = "take" if chosen.meets_target else "nearest"
     console.print(f"[bold green]{mark}: {chosen.tried.label}[/]: {chosen.why}", soft_wrap=True)
-
-
-def _lasted(seconds: float) -> str:
-    if seconds >= 3600:
-        return f"{seconds / 3600:.3g} h"
-    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.3g} s"
 
 
 def _costs(trace: Trace, source: str) -> str:
@@ -366,7 +201,7 @@ def _costs(trace: Trace, source: str) -> str:
     return f"start from {starts}; held MiB: {held} ({source})"
 
 
-def _plot(replay: _Replay, path: Path) -> None:
+def _plot(replay: Replay, path: Path) -> None:
     given = replay.given
     plot.save(
         replay.tried,
@@ -381,7 +216,7 @@ def _plot(replay: _Replay, path: Path) -> None:
     )
 
 
-def _write(replay: _Replay, path: Path) -> None:
+def _write(replay: Replay, path: Path) -> None:
     found, given, chosen = replay.found, replay.given, replay.chosen
     whole = {
         "replayed": found.what,
@@ -417,7 +252,7 @@ def _article(console: Console, json_file: Path | None) -> int:
     return 0
 
 
-def _apply(console: Console, found: _Found, chosen: Recommendation) -> None:
+def _apply(console: Console, found: Found, chosen: Recommendation) -> None:
     """Put the recommended setting in force, on the instance that is up."""
     setting = chosen.tried.setting
     assert found.function is not None

@@ -71,18 +71,16 @@ def default_instance() -> Path:
     ``rekindle up`` started, else one that lingers. Raises ConnectionError where there is none.
     """
     from rekindle import paths
-    from rekindle.sdk.local import directory, lingering
+    from rekindle.sdk.local import lingering
 
     named = os.environ.get("REKINDLE_DIR")
     if named:
         return Path(named)
     if _stack:
         return _stack[-1].client.instance
-    kept = paths.daemon_dir()
-    if directory.supervisor_pid(kept) is None and (lingers := lingering.newest()) is not None:
-        return lingers
-    if paths.token_file(kept).exists():
-        return kept
+    known = lingering.kept_or_newest()
+    if paths.token_file(known).exists():
+        return known
     raise ConnectionError(
         "no rekindle instance is known to this process: start one with `rekindle up`, "
         "set REKINDLE_DIR to its directory, or work inside `with app.run():`"

@@ -25,7 +25,7 @@ APP = (
 import asyncio, json, os, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import rekindle
-from rekindle.sdk.calls import leases, records
+from rekindle.sdk.calls import lease, leases, records
 
 app = rekindle.App("direct")
 
@@ -77,7 +77,7 @@ class Scale:
 
 def is_direct():
     # Whether this process holds a lease.
-    return len(leases._all) > 0
+    return len(lease.held) > 0
 """
 )
 
@@ -210,17 +210,17 @@ def test_a_function_calls_others_directly_too(shared: Home) -> None:
 def test_a_forked_child_has_no_part_in_the_leases_of_its_parent(shared: Home) -> None:
     body = """
 warm_up(add, 1)
-before = set(leases._all)
+before = set(lease.held)
 sys.stdout.flush()
 if os.fork() == 0:
-    leases._close_at_exit()
+    lease._close_at_exit()
     os._exit(0)
 os.wait()
 add.remote(1)
-assert set(leases._all) == before
+assert set(lease.held) == before
 pid = os.fork()
 if pid == 0:
-    assert not leases._all
+    assert not lease.held
     ok = [add.remote(i, 5) for i in range(20)] == [i + 5 for i in range(20)]
     os._exit(0 if ok else 1)
 mine = [add.remote(i, 7) for i in range(50)]

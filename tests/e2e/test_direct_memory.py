@@ -17,6 +17,7 @@ import asyncio, gc, json, os, sys, time
 import numpy as np
 import rekindle
 from rekindle.sdk.calls import leases
+from rekindle.sdk.calls.lease import held as every_lease
 from rekindle.wire import reuse
 
 app = rekindle.App("direct-memory")
@@ -139,7 +140,7 @@ for i in range(200):
     assert (got == 1).all()
     del got
     if i % 20 == 19:
-        (lease,) = [h for h in leases._all.values() if h.files.any]
+        (lease,) = [h for h in every_lease.values() if h.files.any]
         numbers |= {file.number for file in lease.files._back}
         seen.append([one.has.remote(), [memory_files(), descriptors()]])
 print(json.dumps([seen[0] == seen[-1], seen[-1][0][0], seen[-1][1][0], sorted(numbers)]))
@@ -157,11 +158,11 @@ def refused(size):
         assert error.args == (size,)
 
 reuse.IDLE_S = 600
-while not leases._all:
+while not every_lease:
     refused(1)
 for i in range(20):
     refused(300_000)
-(lease,) = [h for h in leases._all.values() if h.files.any]
+(lease,) = [h for h in every_lease.values() if h.files.any]
 print(json.dumps([file.number for file in lease.files._back]))
 """
     assert shared.run(shared.script(program(body))).value == [1]
@@ -199,12 +200,12 @@ warm_up(filled, 0, 1)
 for _ in range(4):
     assert (filled.remote(0xA5, 8_000_000) == 0xA5).all()
 runner = made[-1].runner_id
-(lease,) = leases._all.values()
+(lease,) = every_lease.values()
 lease.close()  # what comes now is another client to the runner
 for cache in leases._caches.values():
     cache.idle.clear()
 warm_up(filled, 0, 1)
-assert lease not in leases._all.values()
+assert lease not in every_lease.values()
 shared.map_private = look
 for _ in range(3):
     assert (filled.remote(0x11, 3_000_000) == 0x11).all()

@@ -262,7 +262,7 @@ def test_the_limit_of_the_controller_holds_on_every_way_for_arguments_and_result
     script = home.script(
         """
         import asyncio, json, rekindle
-        from rekindle.sdk.calls import leases
+        from rekindle.sdk.calls import lease
         app = rekindle.App("big")
         BELOW, ABOVE = (1 << 20) - 1000, (1 << 20) + 1000
 
@@ -305,7 +305,7 @@ def test_the_limit_of_the_controller_holds_on_every_way_for_arguments_and_result
                     said(way, grow, b"x", ABOVE),
                     said(way, fail, b"x", 1000),
                 ]
-            assert leases._all, "none was leased"
+            assert lease.held, "none was leased"
             print(json.dumps(found))
         """
     )

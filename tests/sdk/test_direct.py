@@ -56,6 +56,9 @@ class Lender(FakeController):
         self.began: pb.RunnerBegan | None = None
         self.failure: pb.Result | None = None
         self.fate = {"fate": "lost", "message": "it was killed"}
+        #: Its agent answers none of those that ask before all of them do.
+        self.all_ask: threading.Barrier | None = None
+        self.lent = pb.LeaseGranted(ok=True, token="token", runner_id="ru-direct")
         self.calls: list[str] = []
         self.ended = threading.Event()
         self.serve: Serve = answer
@@ -106,7 +109,12 @@ class Lender(FakeController):
             if "fate" in hello:
                 frames.send(self.fate)
                 return
-            sock.sendall(wire.WELCOME)
+            if "ask" in hello:
+                assert self.all_ask is not None
+                self.all_ask.wait(20)
+                frames.send({"lease": "le", "limit": 0}, self.lent.SerializeToString())
+            else:
+                sock.sendall(wire.WELCOME)
             while (call := wire.receive_call(sock)) is not None:
                 self.calls.append(call.call_id)
                 self.serve(sock, call)
@@ -173,6 +181,19 @@ def test_the_first_call_has_the_start_of_its_runner_in_its_record(lender: Lender
     assert set(made[0].phases) >= {"queue", "fork", "reseed", "load_input", "execute"}
     assert made[0].notes == ("why",) and made[1].notes == ()
     assert sum(made[0].phases.values()) == pytest.approx(made[0].total_ms)
+
+
+def test_any_number_of_tasks_wait_for_their_runners_at_the_same_time(lender: Lender) -> None:
+    count = 40  # more than the threads of a loop's executor
+    lender.all_ask = threading.Barrier(count)
+
+    async def all_at_once() -> list[int]:
+        return await asyncio.gather(*(_await(add.remote.aio(i)) for i in range(count)))
+
+    with app.run() as made:
+        made.client.node_tokens = dict.fromkeys(made.function_ids.values(), "token")
+        assert asyncio.run(all_at_once()) == list(range(count))
+    assert len(lender.calls) == count and not lender.lease_requests and not lender.submitted
 
 
 def test_a_start_that_fails_is_the_error_of_the_call(lender: Lender) -> None:

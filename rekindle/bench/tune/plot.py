@@ -72,7 +72,7 @@ def save(
 
 def _not_warm(one: Tried) -> float:
     out = one.outcome
-    return 100 * (out.cold + out.restored + out.forked + out.spared) / max(1, out.calls)
+    return 100 * out.started / max(1, out.calls)
 
 
 def _panel(

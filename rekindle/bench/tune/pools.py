@@ -61,6 +61,7 @@ class SimPool:
     function: TracedFunction
     sizer: Sizer
     plan: PoolPlan
+    most_spares: float = math.inf  # as many as its node may have runners
     figures: Mapping[Level, Figures] = field(init=False)
     arrived: Callable[[float], None] = field(init=False)
     most: float = field(init=False)
@@ -182,7 +183,9 @@ class SimPool:
         if not self.in_flight and not self.total():
             resting = plan.level_at(self.quiet_for(now))
             level = level if resting is Level.WARM else resting
-        return plan.spares if level is Level.SPARE and now >= self.no_spares_before else 0
+        if level is not Level.SPARE or now < self.no_spares_before:
+            return 0
+        return int(min(plan.spares, self.most_spares))
 
     def set_spares(self, count: int, now: float) -> int:
         """Have so many spares from now on; how many bytes more that is."""
@@ -198,10 +201,9 @@ class SimPool:
     def fork_spares(self, now: float, room: float) -> int:
         """Fork the missing ones that have room, one by one; how many bytes more that is."""
         self.refill_latest = math.inf
-        missing = max(0, self.spares_wanted(now) - self.spares)
-        while missing and missing * self.spare_bytes > room:
-            missing -= 1
-        self.forking = missing
+        self.forking = max(0, self.spares_wanted(now) - self.spares)
+        if self.spare_bytes:
+            self.forking = int(min(self.forking, max(0.0, room) / self.spare_bytes))
         self.cpu_s += self.forking * self.figures[self.base].cpu_s
         return self.set_spares(self.spares + self.forking, now)
 

@@ -192,7 +192,7 @@ class Simulation:
 
     def _pool(self, function: TracedFunction) -> SimPool:
         check_room(function, self.node)
-        pool = SimPool(function, self.policy.sizer(), PoolPlan())
+        pool = SimPool(function, self.policy.sizer(), PoolPlan(), self.node.max_runners)
         pool.set_base(pool.base, 0.0)
         return pool
 

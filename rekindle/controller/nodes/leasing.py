@@ -73,8 +73,8 @@ class Leasing:
     def _choose(self, function: Function) -> Agent | None:
         """The agent of this machine that most likely has a warm runner, or else room for one."""
         function_id = function.function_id
-        local = [agent for agent in self._state.live_agents() if agent.local]
-        local = able(local, function.spec.gpu)
+        here = [agent for agent in self._state.live_agents() if agent.local]
+        local = able(here, function.spec.gpu)
         warm = [agent for agent in local if agent.warmth(function_id) > 0]
         if warm:
             return max(warm, key=lambda agent: (agent.warmth(function_id), -agent.load))

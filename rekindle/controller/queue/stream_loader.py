@@ -222,27 +222,26 @@ class StreamLoader:
             if kept.due_ms and wait_s > 0:
                 alone.state = DetachedState.DELAYED
                 self._dispatcher.delay(alone, wait_s)
-            elif orphaned:
-                alone.state = DetachedState.ORPHANED
-                self._table.orphaned[alone] = None
             else:
-                self._table.enqueue(alone)
+                self._resume_alone(alone, orphaned)
         plain = {index: item for index, item in inputs.items() if index not in progress}
         if not plain:
             return
         if entry.call.lost:
             for item in plain.values():
-                tried = self._table.admit_tried(entry, item)
-                if orphaned:
-                    tried.state = DetachedState.ORPHANED
-                    self._table.orphaned[tried] = None
-                else:
-                    self._table.enqueue(tried)
+                self._resume_alone(self._table.admit_tried(entry, item), orphaned)
             return
         if orphaned:
             self._table.orphaned[self._table.admit_orphaned(entry, plain)] = None
         else:
             self._table.enqueue(QueuedBatch(entry, list(plain.values())))
+
+    def _resume_alone(self, alone: DetachedInput, orphaned: bool) -> None:
+        if orphaned:
+            alone.state = DetachedState.ORPHANED
+            self._table.orphaned[alone] = None
+        else:
+            self._table.enqueue(alone)
 
     def call(self, call_id: str, function: Function, meta: CallMeta) -> Call:
         """The call in memory, made from ``meta`` where it is not there."""

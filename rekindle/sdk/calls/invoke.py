@@ -18,6 +18,7 @@ from rekindle.execution import nesting
 from rekindle.sdk.calls import leases, records
 from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed
 from rekindle.sdk.calls.callers import BLOCKING, Caller, LoopCaller, finish
+from rekindle.sdk.calls.lease import Fate, Lease, NotRunError
 from rekindle.sdk.calls.outcome import settle, within
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.connection.background import background
@@ -49,7 +50,7 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     try:
         with nesting.waiting():
             reply = lease.call(call.call_id, target.method, packed, call.depth)
-    except leases.NotRunError:
+    except NotRunError:
         lease = None  # it was taken back; another may be there
     finally:
         packed.close()
@@ -81,7 +82,7 @@ async def _answered(
     if cache is not None and lease is None and may_ask and cache.may_ask():
         try:
             with nesting.waiting():
-                lease = await caller.in_thread(partial(cache.ask_node, call.depth, call.strategy))
+                lease = await cache.ask_node(call.depth, call.strategy, blocks=caller.blocks)
                 if lease is None and cache.may_ask():
                     lease = await caller.run(cache.ask(call.depth, call.strategy))
         except leases.NoRunnerError as failed:
@@ -96,7 +97,7 @@ async def _answered(
         try:
             with nesting.waiting():
                 reply = lease.call(*sent) if caller.blocks else await lease.call_aio(*sent)
-        except leases.NotRunError:
+        except NotRunError:
             lease = call.idle_lease()  # this one was taken back; another may be there
             continue
         finally:
@@ -177,7 +178,7 @@ class _Invocation:
         strategy = asked_strategy()
         return cls(target, args, kwargs, submitted_ns, new_call_id(), depth, strategy, cache)
 
-    def idle_lease(self) -> leases.Lease | None:
+    def idle_lease(self) -> Lease | None:
         """A lease that this process holds already, where the call may go by one."""
         if self.cache is None or self.strategy not in ("", Strategy.WARM):
             return None
@@ -203,7 +204,7 @@ class _Invocation:
 
     # ---- directly
 
-    def packed(self, lease: leases.Lease) -> Packed | None:
+    def packed(self, lease: Lease) -> Packed | None:
         """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
         try:
             limit = min(MAX_PAYLOAD_BYTES, lease.limit_bytes - len(self.target.params))
@@ -215,7 +216,7 @@ class _Invocation:
 
     def settle(
         self,
-        lease: leases.Lease,
+        lease: Lease,
         reply: direct_frames.ReplyFrame,
         began: pb.RunnerBegan | None = None,
     ) -> Any:
@@ -237,7 +238,7 @@ class _Invocation:
             marks = (reply.received_ns, reply.loaded_ns, reply.executed_ns)
             self._record(lease.runner_id, ok, marks, began)
 
-    def lost(self, runner_id: str, fate: leases.Fate, began: pb.RunnerBegan | None = None) -> None:
+    def lost(self, runner_id: str, fate: Fate, began: pb.RunnerBegan | None = None) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
         if fate.kind == "timeout":
             # When its input was there, the runner can tell no more: as soon as it was ready.

@@ -100,10 +100,11 @@ def add_direct(
     if not _collectors:
         return
     received_ns, loaded_ns, executed_ns = marks
-    way = [(Phase.QUEUE.value, received_ns)]
-    if began is not None:
-        way = [(mark.phase, mark.at_ns) for mark in began.marks]
-        way.insert(0, (Phase.QUEUE.value, began.began_ns))
+    if began is None:
+        way = [(Phase.QUEUE.value, received_ns)]
+    else:
+        way = [(Phase.QUEUE.value, began.began_ns)]
+        way += [(mark.phase, mark.at_ns) for mark in began.marks]
     way.append((Phase.LOAD_INPUT.value, loaded_ns))
     way.append((Phase.EXECUTE.value, executed_ns))
     way.append((Phase.STORE_RESULT.value, now_ns()))

@@ -96,5 +96,13 @@ def sweep() -> None:
     import shutil  # a run that finds its instance does without
 
     for directory in (paths.home() / "run").glob("rk-*"):
-        if (directory / _PID_FILE).exists() and supervisor_pid(directory) is None:
+        if _was_claimed(directory) and supervisor_pid(directory) is None:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _was_claimed(directory: Path) -> bool:
+    """Whether a supervisor has written its pid; one that is coming up makes the file before."""
+    try:
+        return (directory / _PID_FILE).stat().st_size > 0
+    except OSError:
+        return False

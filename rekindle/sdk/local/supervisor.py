@@ -387,8 +387,7 @@ def _remove(directory: Path) -> None:
     if directory.exists():
         _remove_half_snapshots()
         with lingering.turn():  # nobody puts another link there meanwhile
-            lingering.unlink(directory)
-        lingering.remove(directory)
+            lingering.remove(directory)
 
 
 if __name__ == "__main__":

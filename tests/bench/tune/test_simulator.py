@@ -236,6 +236,12 @@ def test_spares_are_let_go_before_their_template_and_that_before_others_runners(
             assert a.evicted == 2
 
 
+def test_no_more_spares_wait_than_the_node_may_have_runners_and_memory_for() -> None:
+    assert spared([(0.0, 1.0)], 10**9, max_runners=4).spares == 4
+    # The template has 350 MiB, a spare 4.
+    assert spared([(0.0, 1.0)], 10**9, memory_bytes=471 * MIB).spares == (471 - 350) // 4
+
+
 def test_a_function_without_a_template_has_no_spares() -> None:
     levels = {**plain(1.0), Level.SPARE: Figures(start_s=0.001)}
     with pytest.raises(InvalidError, match="'spare' needs its template"):

@@ -245,10 +245,13 @@ def test_directories_of_killed_supervisors_are_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REKINDLE_HOME", str(tmp_path))
-    for name in ("rk-dead", "rk-live", "rk-new"):
+    for name in ("rk-dead", "rk-live", "rk-new", "rk-opened"):
         (tmp_path / "run" / name).mkdir(parents=True)
     (tmp_path / "run" / "rk-dead" / "supervisor.pid").write_text("1\n")
+    (tmp_path / "run" / "rk-opened" / "supervisor.pid").touch()  # its lock comes next
     lock = instance.claim(tmp_path / "run" / "rk-live")
     instance.sweep()
     os.close(lock)
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["rk-live", "rk-new"]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        *("rk-live", "rk-new", "rk-opened")
+    ]

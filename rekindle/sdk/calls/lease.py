@@ -1,0 +1,257 @@
+"""A lease: this process's connection to one runner, for direct calls.
+
+It is held for one caller at a time. Which leases there are and when more are asked for is
+leases.py's to know. A forked child has no part in its parent's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import socket
+import sys
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from rekindle.linux.arrivals import Arrivals
+from rekindle.sdk.connection.background import background
+from rekindle.wire import direct_frames as wire
+from rekindle.wire import reuse
+from rekindle.wire.frames import FrameSocket, pack_frame
+from rekindle.wire.shared import Packed
+
+if TYPE_CHECKING:
+    from rekindle.wire import rekindle_pb2 as pb
+
+#: A lease that was granted is there at once, or its agent is in trouble.
+_TAKE_UP_S = 2.0
+#: What became of a lease is asked for this long: an agent answers at once.
+_FATE_S = 10.0
+#: How often it is looked whether memory files lie idle, while there are some.
+_LOOK_S = 1.0
+
+
+class NotRunError(Exception):
+    """The call was not accepted by the runner: it has not run, and will not."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """Why a runner gave no answer: ``timeout`` or ``lost``, in words."""
+
+    kind: str
+    message: str
+
+
+class Lease:
+    """A lease that this process holds."""
+
+    def __init__(self, sock: socket.socket, reply: pb.LeaseReply) -> None:
+        self._sock = sock
+        self._arrivals = Arrivals(sock.fileno())
+        self._path = reply.socket
+        self._token = reply.token
+        self.id = reply.lease_id
+        self.runner_id = reply.runner_id
+        #: The start of its runner, for the record of the first call: that waited for it.
+        self.began = reply.began if reply.HasField("began") else None
+        #: For one call alone: its runner ends with it.
+        self.once = reply.once
+        #: What arguments may have: more goes through the controller, which has the error.
+        self.limit_bytes = reply.max_payload_bytes or sys.maxsize
+        #: What arguments for this runner are packed into.
+        self.files = reuse.MemoryFiles()
+        #: Memory files of its results that nothing here sees any more.
+        self.gone: deque[int] = deque()
+
+    @classmethod
+    def of(cls, sock: socket.socket, reply: pb.LeaseReply) -> Lease:
+        """A lease whose connection is its runner's already."""
+        lease = cls(sock, reply)
+        held[id(lease)] = lease
+        return lease
+
+    @classmethod
+    async def take_up(cls, reply: pb.LeaseReply) -> Lease:
+        """Connect to the runner of a lease that was granted. Raises OSError where it is gone."""
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            async with asyncio.timeout(_TAKE_UP_S):
+                await loop.sock_connect(sock, reply.socket)
+                hello = pack_frame({"lease": reply.lease_id, "token": reply.token})
+                await loop.sock_sendall(sock, hello)
+                if await loop.sock_recv(sock, 1) != wire.WELCOME:
+                    raise ConnectionRefusedError("the lease has ended")
+            sock.setblocking(True)
+        except BaseException:
+            sock.close()
+            raise
+        return cls.of(sock, reply)
+
+    def call(
+        self, call_id: str, method: str, packed: Packed, depth: int = 0
+    ) -> wire.ReplyFrame | None:
+        """Run a call and wait. None where the runner is gone. Raises NotRunError.
+
+        Whatever else is raised here (an interrupt) ends the lease, and with it the call.
+        """
+        try:
+            self._send(call_id, method, packed, depth)
+            self._arrivals.wait(perf_counter_ns())
+            reply = _receive(self._sock)
+        except BaseException:
+            self.close()
+            raise
+        self._received(reply)
+        return reply
+
+    async def call_aio(
+        self, call_id: str, method: str, packed: Packed, depth: int = 0
+    ) -> wire.ReplyFrame | None:
+        """The same on an event loop."""
+        try:
+            self._send(call_id, method, packed, depth)
+            reply = await _receive_aio(self._sock)
+        except BaseException:
+            self.close()
+            raise
+        self._received(reply)
+        return reply
+
+    def _received(self, reply: wire.ReplyFrame | None) -> None:
+        if reply is None:
+            self.close()
+        elif reply.gone:
+            self.files.came_back(reply.gone)
+
+    def _send(self, call_id: str, method: str, packed: Packed, depth: int) -> None:
+        try:
+            wire.send_call(self._sock, call_id, method, packed, self.gone, depth)
+        except OSError as error:
+            raise NotRunError from error
+        if packed.file is not None:
+            packed.close()
+            _look_for_idle()
+
+    def fate(self) -> Fate:
+        """What became of the runner, from its agent."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_FATE_S)
+            try:
+                sock.connect(self._path)
+                asked = FrameSocket(sock)
+                asked.send({"fate": self.id, "token": self._token})
+                header, _body, _fds = asked.receive()
+            except OSError as error:  # a FrameError is one too
+                return Fate("lost", f"its agent is gone ({error})")
+        return Fate(str(header.get("fate", "lost")), str(header.get("message", "")))
+
+    def is_over(self) -> bool:
+        """Whether an idle lease was taken back meanwhile."""
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Give the lease back; a call that runs is cancelled."""
+        with contextlib.suppress(OSError):
+            # Not only closed: a process that was forked meanwhile may hold a copy.
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the descriptors alone: the lease is another process's."""
+        self._sock.close()
+        self.files.close()
+        held.pop(id(self), None)
+
+
+def _receive(sock: socket.socket) -> wire.ReplyFrame | None:
+    try:
+        return wire.receive_reply(sock)
+    except OSError:
+        return None  # its end was closed under what it had not read
+
+
+async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
+    frame, fd, size = bytearray(), -1, 0
+    while not size or len(frame) < size:
+        await readable(sock)
+        try:
+            piece, came = wire.read_some(sock, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            continue
+        except OSError:
+            piece, came = b"", -1
+        fd = came if came >= 0 else fd
+        if not piece:
+            if fd >= 0:
+                os.close(fd)
+            return None
+        frame += piece
+        size = wire.reply_bytes(frame)
+    return wire.parse_reply(frame, fd)
+
+
+async def readable(sock: socket.socket) -> None:
+    """Return when there is something to read, or an end."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock.fileno(), _wake, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock.fileno())
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+#: Every lease that this process has, in use or idle.
+held: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
+_looking = False
+
+
+def _look_for_idle() -> None:
+    """Close memory files that are not in use, also where there are no more calls."""
+    global _looking
+    if not _looking:
+        _looking = True
+        background().loop.call_soon_threadsafe(_look)
+
+
+def _look() -> None:
+    global _looking
+    _looking = False  # before the look: who keeps something after it begins another
+    if reuse.drop_idle():
+        _looking = True
+        asyncio.get_running_loop().call_later(_LOOK_S, _look)
+
+
+def _forget_in_child() -> None:
+    global _looking
+    _looking = False
+    for lease in list(held.values()):
+        lease.abandon()
+    held.clear()
+
+
+def _close_at_exit() -> None:
+    for lease in list(held.values()):
+        lease.close()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+atexit.register(_close_at_exit)
