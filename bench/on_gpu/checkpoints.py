@@ -19,10 +19,9 @@ from rekindle.exception import Error
 from rekindle.gpu_restore import checkpoint
 from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.cuda import Driver
-from rekindle.linux.libc import check, libc
+from rekindle.linux import processes
 
 ROUNDS = 50
-_SUBREAPER = 36
 #: A process with memory on the GPU: says what is there, by a checksum of all of it.
 _HOLDS = """
 import os, zlib
@@ -140,7 +139,7 @@ def _criu_rounds(
     report: Report, cuda: Driver, criu: tuple[str, ...], directory: Path, deadline: float
 ) -> None:
     # What CRIU restores is nobody's child: ours then, so that its process id comes free again.
-    check(libc.prctl(_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
+    processes.adopt_orphans()
     subprocess.Popen(
         [sys.executable, "-c", _ALONE.format(size=256 << 20), str(directory)],
         stdin=subprocess.DEVNULL,

@@ -34,11 +34,6 @@ _RTLD_NOLOAD = 4
 _NOT_INITIALIZED = 3
 
 
-def is_there() -> bool:
-    """Whether this machine has the driver, as far as this process sees."""
-    return os.path.exists("/dev/nvidiactl")
-
-
 @dataclass
 class Watch:
     """From ``begin`` to ``end``: the line that opened a device file, once one did.

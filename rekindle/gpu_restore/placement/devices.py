@@ -150,13 +150,9 @@ class Fleet:
         for node in self.nodes.values():
             yield from node.devices
 
-    def in_words(self) -> str:
-        """What there is, for messages: ``2 x H100 (80 GiB), 1 x A10G (22 GiB)``."""
-        return describe(self.devices())
-
 
 def describe(devices: Iterable[Device]) -> str:
-    """Devices by model and size."""
+    """What there is, for messages: ``2 x H100 (80 GiB), 1 x A10G (22 GiB)``."""
     counts: dict[str, int] = {}
     for one in devices:
         part = f" {one.profile}" if one.profile else ""
