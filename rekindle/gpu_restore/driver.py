@@ -12,8 +12,7 @@ import os
 import sys
 from typing import cast
 
-from rekindle.gpu_restore import nvml as nvml_room
-from rekindle.gpu_restore.nvml import Nvml
+from rekindle.gpu_restore.nvml import DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, Nvml, value_of
 from rekindle.gpu_restore.recorded import RecordedNvml, read
 
 #: A recording to play in place of this machine's driver: for tests and for trying placement out.
@@ -60,9 +59,9 @@ def _has_library() -> bool:
 
 
 def _no_driver(error: Exception) -> str:
-    code = nvml_room.value_of(error)
-    if code == nvml_room.LIBRARY_NOT_FOUND:
+    code = value_of(error)
+    if code == LIBRARY_NOT_FOUND:
         return _NO_LIBRARY
-    if code == nvml_room.DRIVER_NOT_LOADED:
+    if code == DRIVER_NOT_LOADED:
         return "the NVIDIA driver is not loaded"
     return f"NVML cannot be started: {error}"

@@ -7,7 +7,7 @@ not enforced: nothing here keeps a process within its own.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rekindle.exception import InternalFailure
 from rekindle.gpu_restore.inventory import Inventory
@@ -45,28 +45,23 @@ def node_of(found: Inventory, name: str = "") -> Node:
     """A machine's devices: the instances of a GPU in MIG mode in its place."""
     devices: list[Device] = []
     for gpu in found.gpus:
-        if gpu.is_mig:
-            devices += [
-                Device(
-                    uuid=one.uuid,
-                    model=gpu.model,
-                    memory_mib=one.memory_bytes // _MIB,
-                    index=gpu.index,
-                    profile=one.profile,
-                    numa_node=gpu.numa_node,
-                )
-                for one in gpu.instances
-            ]
-        else:
-            devices.append(
-                Device(
-                    uuid=gpu.uuid,
-                    model=gpu.model,
-                    memory_mib=gpu.memory_bytes // _MIB,
-                    index=gpu.index,
-                    numa_node=gpu.numa_node,
-                )
+        whole = Device(
+            uuid=gpu.uuid,
+            model=gpu.model,
+            memory_mib=gpu.memory_bytes // _MIB,
+            index=gpu.index,
+            numa_node=gpu.numa_node,
+        )
+        parts = [
+            replace(
+                whole,
+                uuid=one.uuid,
+                memory_mib=one.memory_bytes // _MIB,
+                profile=one.profile,
             )
+            for one in gpu.instances
+        ]
+        devices += parts if gpu.is_mig else [whole]
     return Node(name, tuple(devices), found.links)
 
 

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from rekindle.exception import GpuUnavailableError
 from rekindle.gpu_restore.device_files import to_hide
@@ -223,23 +224,17 @@ class PoolGpus:
     priority: int
     _gpus: Gpus
     _reserved: deque[str] = field(default_factory=deque)
-    _never: str | None = None  # why no start will ever be served; None: not looked at yet
     #: Runners that were given devices, the newest.
     _owners: deque[str] = field(default_factory=lambda: deque(maxlen=16))
 
     def check(self) -> None:
         """Raises GpuUnavailableError where this node will never serve it."""
-        if not self.wanted:
-            return
-        if reason := self._why_never():
-            raise GpuUnavailableError(reason)
+        if self.wanted and self._why_never:
+            raise GpuUnavailableError(self._why_never)
 
+    @cached_property
     def _why_never(self) -> str:
-        if self._never is None:
-            self._never = self._find_why_never()
-        return self._never
-
-    def _find_why_never(self) -> str:
+        """Why no start will ever be served; "" where one will."""
         found = self._gpus.allowed
         if not found.gpus:
             return f"gpu={in_words(self.wanted)} cannot be served, no GPU here: {found.reason}"
@@ -248,7 +243,7 @@ class PoolGpus:
     def reserve(self) -> bool:
         """Devices for one start, if there are any now; True also where there is none to wait for:
         then the start fails, and says why."""
-        if not self.wanted or self._why_never():
+        if not self.wanted or self._why_never:
             return True
         owner = self._gpus.reserve(self)
         if owner is not None:
