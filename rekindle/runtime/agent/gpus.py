@@ -138,12 +138,16 @@ class Gpus:
         return self._given(holding.devices, holding.memory_mib)
 
     def hand_over(self, owner: str, runner_id: str, pid: int) -> None:
-        """Devices that were reserved are a runner's until its process has ended."""
+        """Devices that were reserved are a runner's until its process has ended.
+
+        Raises OSError where that cannot be watched for: they are held as before then.
+        """
+        pidfd = os.pidfd_open(pid)
         holding = self.fleet.release(owner)
         assert holding is not None
         self._hold(runner_id, holding.devices, holding.memory_mib, holding.priority)
         self._taken.add(runner_id)
-        self._release_at_end(runner_id, pid)
+        self._release_at_end(runner_id, pidfd)
 
     def nothing(self) -> Given:
         """For a runner without a GPU."""
@@ -197,13 +201,8 @@ class Gpus:
             env[gpu_environment.MEMORY_MIB] = str(memory_mib)
         return Given(devices, env, to_hide(self.found, uuids))
 
-    def _release_at_end(self, runner_id: str, pid: int) -> None:
+    def _release_at_end(self, runner_id: str, pidfd: int) -> None:
         """Not when its agent gives it up: until the driver has closed its files it has memory."""
-        try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self.release(runner_id)
-            return
         loop = asyncio.get_running_loop()
 
         def ended() -> None:
@@ -287,10 +286,10 @@ class PoolGpus:
         return Claim(owner, self._gpus.given(owner))
 
     def take_over(self, claim: Claim, runner_id: str, pid: int) -> None:
-        """It is this runner's, until its process ends."""
+        """It is this runner's, until its process ends. Raises OSError: its process is gone, say."""
         if claim.owner:
-            self._owners.append(runner_id)
             self._gpus.hand_over(claim.owner, runner_id, pid)
+            self._owners.append(runner_id)
 
     def drop(self, claim: Claim) -> None:
         """No runner came of it; nothing where one has taken it over."""

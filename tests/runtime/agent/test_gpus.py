@@ -14,12 +14,15 @@ from typing import Any
 import psutil
 import pytest
 
+from rekindle.exception import StartError
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.inventory import inventory
 from rekindle.gpu_restore.recorded import Recording
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus
 from rekindle.runtime.agent.session.report import stats
+from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.wire import rekindle_pb2 as pb
 from tests.gpu_restore import machines
 from tests.runtime.agent.harness import Gate, Harness, run
@@ -237,6 +240,42 @@ def test_a_device_is_free_again_when_its_runner_was_killed(
             assert (await harness.call(second, "sees")).value
 
     run(home, scenario)
+
+
+def test_a_start_that_fails_before_it_has_a_process_keeps_no_device(
+    home: Path, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("one_t4")
+
+    def no_more_processes(_template: LiveTemplate) -> ForkedChild:
+        child = ForkedChild.make("ru-none")
+        child.failed(StartError("no more processes"))
+        return child
+
+    async def scenario(harness: Harness) -> None:
+        model = harness.add(Model, gpu=parse("T4"), enable_memory_snapshot=True)
+        assert (await harness.prepare(model, "fork")).ok
+        monkeypatch.setattr(LiveTemplate, "fork", no_more_processes)
+        outcome = await harness.call(model, "sees", strategy="fork")
+        assert "no more processes" in outcome.result.message
+        assert not harness.node.context.gpus.fleet.holdings
+
+    run(home, scenario)
+
+
+def test_devices_that_no_process_can_be_given_are_still_the_starts_own() -> None:
+    found = gpus.Gpus(machines.inventory("one_t4"))
+    pool = found.of("pool", parse("T4"), 0)
+    assert pool.reserve()
+
+    async def scenario() -> None:
+        claim = await pool.claim(1.0)
+        with pytest.raises(OSError):
+            pool.take_over(claim, "ru-1", -1)  # what cannot be watched for its end
+        pool.drop(claim)
+
+    asyncio.run(scenario())
+    assert not found.fleet.holdings
 
 
 def test_a_closed_app_leaves_no_device_behind(home: Path, machine: Callable[[str], Path]) -> None:

@@ -354,11 +354,12 @@ class Starter:
                 output.handed_over()
             page.handed_over()
             await runner.become_ready(timeout_s)
-        except OSError as error:
+        except BaseException as error:
+            if claim is not None:
+                self.gpus.drop(claim)
             runner.kill("start failed")
-            raise StartError(f"a new runner closed its connection: {error}") from error
-        except BaseException:
-            runner.kill("start failed")
+            if isinstance(error, OSError):
+                raise StartError(f"a new runner closed its connection: {error}") from error
             raise
         return runner
 
