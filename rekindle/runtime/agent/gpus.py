@@ -26,7 +26,7 @@ from rekindle.gpu_restore.inventory import Inventory, allowed
 from rekindle.gpu_restore.placement.devices import Device, Fleet, Holding, node_of, shares_of
 from rekindle.gpu_restore.placement.line import Line
 from rekindle.gpu_restore.placement.options import options, why_never
-from rekindle.gpu_restore.placement.packing import BestFit, Packing, choose
+from rekindle.gpu_restore.placement.packing import BestFit, choose
 from rekindle.gpu_restore.placement.preemption import Preemption, preempt
 from rekindle.wire import gpu_environment
 from rekindle.wire.gpus import GpuRequest, in_words
@@ -60,13 +60,13 @@ class Claim:
 class Gpus:
     """See the module."""
 
-    def __init__(self, found: Inventory | None = None, packing: Packing | None = None) -> None:
+    def __init__(self, found: Inventory) -> None:
         #: All that the machine has; what may be handed out.
-        self.found = found or Inventory(reason="not looked for")
-        self.allowed = allowed(self.found)
+        self.found = found
+        self.allowed = allowed(found)
         self.fleet = Fleet([node_of(self.allowed)])
         self.line = Line()
-        self.packing = packing or BestFit()
+        self.packing = BestFit()
         #: Runners that had to make room for a higher priority, ever.
         self.preemptions = 0
         #: Told when devices have become free.
@@ -76,7 +76,8 @@ class Gpus:
         self._taken: set[str] = set()
         self._freed = asyncio.Event()
         self._numbers = itertools.count(1)
-        self._nothing = self._given(()) if self.found.gpus else Given()
+        #: For a runner without a GPU.
+        self.nothing = self._given(()) if found.gpus else Given()
 
     def of(self, key: object, wanted: tuple[GpuRequest, ...], priority: int) -> PoolGpus:
         """The view of one pool."""
@@ -148,10 +149,6 @@ class Gpus:
         self._hold(runner_id, holding.devices, holding.memory_mib, holding.priority)
         self._taken.add(runner_id)
         self._release_at_end(runner_id, pidfd)
-
-    def nothing(self) -> Given:
-        """For a runner without a GPU."""
-        return self._nothing
 
     def expected(self, wanted: tuple[GpuRequest, ...]) -> dict[str, str]:
         """For a template: what it says of the GPUs that its runners will have, without one."""
@@ -278,7 +275,7 @@ class PoolGpus:
         """What one start gets; it is to be taken over by a runner, or dropped. Raises
         GpuUnavailableError."""
         if not self.wanted:
-            return Claim("", self._gpus.nothing())
+            return Claim("", self._gpus.nothing)
         if self._reserved:
             owner = self._reserved.popleft()
         else:
