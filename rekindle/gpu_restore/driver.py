@@ -13,7 +13,6 @@ import sys
 from typing import cast
 
 from rekindle.gpu_restore.nvml import DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, Nvml, value_of
-from rekindle.gpu_restore.recorded import RecordedNvml, read
 
 #: A recording to play in place of this machine's driver: for tests and for trying placement out.
 RECORDING = "REKINDLE_NVML_RECORDING"
@@ -36,6 +35,8 @@ def open_nvml() -> Nvml:
 
 def _find() -> Nvml:
     if path := os.environ.get(RECORDING):
+        from rekindle.gpu_restore.recorded import RecordedNvml, read
+
         try:
             return RecordedNvml(lambda: read(path))
         except (OSError, ValueError) as error:
