@@ -19,6 +19,11 @@ TREE = Path(__file__).resolve().parent.parent
 LIMIT_BYTES = 60 << 20
 PYTHONS = ("3.11", "3.12", "3.13")
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+#: NVML, pytest, what tests/conftest.py imports, and what these need that is in no base.
+_TESTS_NEED = (
+    *("nvidia-ml-py", "pytest", "iniconfig", "packaging", "pluggy"),
+    *("hypothesis", "sortedcontainers"),
+)
 _CRIU = Path(sys.prefix) / "share" / "rekindle" / "criu"
 #: Of CRIU's prefix: what it does not need to run.
 _LEFT_OUT = ("usr/share", "usr/lib/systemd", "etc")
@@ -87,11 +92,11 @@ def _wheels(target: Path) -> None:
 
 
 def _locked() -> list[str]:
-    """Requirements of a base installation, and NVML's."""
+    """Requirements of a base installation, of NVML, and of tests/gpu."""
     base = (TREE / "dev" / "lock" / "base.txt").read_text(encoding="utf-8")
     tests = (TREE / "dev" / "lock" / "test.txt").read_text(encoding="utf-8")
     found = [one for one in _entries(base) if not one.startswith(("setuptools=", "async-timeout"))]
-    return found + [one for one in _entries(tests) if one.startswith("nvidia-ml-py=")]
+    return found + [one for one in _entries(tests) if one.partition("==")[0] in _TESTS_NEED]
 
 
 def _entries(text: str) -> list[str]:

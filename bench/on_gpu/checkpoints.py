@@ -19,10 +19,9 @@ from rekindle.exception import Error
 from rekindle.gpu_restore import checkpoint
 from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.cuda import Driver
-from rekindle.linux.libc import check, libc
+from rekindle.linux import processes
 
 ROUNDS = 50
-_SUBREAPER = 36
 #: A process with memory on the GPU: says what is there, by a checksum of all of it.
 _HOLDS = """
 import os, zlib
@@ -72,11 +71,12 @@ while True:
 
 
 def calls(report: Report, options: Options) -> None:
-    """Suspend and resume, of 1 GiB, then 50 times in a row of 64 MiB."""
+    """Suspend and resume, of 1 GiB (64 MiB if it is to be quick), then 50 times of 64 MiB."""
     cuda = _driver(report)
     if cuda is None:
         return
-    child = Child(_HOLDS.format(size=(64 if options.quick else 1024) << 20))
+    mib = 64 if options.quick else 1024
+    child = Child(_HOLDS.format(size=mib << 20))
     try:
         before = child.ask("")
         suspend, resume = [], []
@@ -84,9 +84,11 @@ def calls(report: Report, options: Options) -> None:
             one, two = _round(cuda, child.process.pid)
             suspend.append(one * 1e3)
             resume.append(two * 1e3)
-        report.median("suspend, 1 GiB", suspend, "ms")
-        report.median("resume, 1 GiB", resume, "ms")
-        report.says("content, 1 GiB", "the same" if child.ask("") == before else "something else")
+        report.median(f"suspend, {mib} MiB", suspend, "ms")
+        report.median(f"resume, {mib} MiB", resume, "ms")
+        report.says(
+            f"content, {mib} MiB", "the same" if child.ask("") == before else "something else"
+        )
     finally:
         child.kill()
     _many(report, cuda)
@@ -140,7 +142,7 @@ def _criu_rounds(
     report: Report, cuda: Driver, criu: tuple[str, ...], directory: Path, deadline: float
 ) -> None:
     # What CRIU restores is nobody's child: ours then, so that its process id comes free again.
-    check(libc.prctl(_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
+    processes.adopt_orphans()
     subprocess.Popen(
         [sys.executable, "-c", _ALONE.format(size=256 << 20), str(directory)],
         stdin=subprocess.DEVNULL,

@@ -29,19 +29,9 @@ from rekindle.linux import memory
 MIB = 1 << 20
 
 
-def device_of(options: Options) -> Device:
-    """The GPU, or what stands in for it. Raises GpuError."""
-    return HostDevice() if options.stand_in else cuda_device(0)
-
-
 def run(report: Report, options: Options) -> None:
     """Bytes a second; ratios against the link."""
-    device = device_of(options)
-    size = (64 if options.quick or options.stand_in else 1024) * MIB
-    link = pinned(report, device, size)
-    target = device.allocate(size)
-    area = _filled(size)
-    address = ctypes.addressof(ctypes.c_ubyte.from_buffer(area))
+    device, size, link, target, area, address = _begin(report, options)
     warm = _engine(report, device, target, size, Memory(address), "from memory, warm", link)
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as file:
         file.write(area)
@@ -68,12 +58,7 @@ def run(report: Report, options: Options) -> None:
 
 def sweep(report: Report, options: Options) -> None:
     """Which threads and chunk sizes the engine does best with, on this machine."""
-    device = device_of(options)
-    size = (64 if options.quick or options.stand_in else 1024) * MIB
-    link = pinned(report, device, size)
-    target = device.allocate(size)
-    area = _filled(size)
-    address = ctypes.addressof(ctypes.c_ubyte.from_buffer(area))
+    device, size, link, target, _area, address = _begin(report, options)
     arena = Arena(target, size, [Piece(0, size, Memory(address))])
     for chunk in (1, 2, 4, 8, 16, 32):
         for threads in (1, 2, 4, 8, 12, 16):
@@ -94,6 +79,17 @@ def sweep(report: Report, options: Options) -> None:
             )
             device.drop_staging()
     device.free(target)
+
+
+def _begin(report: Report, options: Options) -> tuple[Device, int, float, int, Any, int]:
+    """The device, bytes to copy, the link's rate, a place there; memory that is filled, and where
+    it is. Raises GpuError."""
+    device: Device = HostDevice() if options.stand_in else cuda_device(0)
+    size = (64 if options.quick or options.stand_in else 1024) * MIB
+    link = pinned(report, device, size)
+    area = _filled(size)
+    address = ctypes.addressof(ctypes.c_ubyte.from_buffer(area))
+    return device, size, link, device.allocate(size), area, address
 
 
 def pinned(report: Report, device: Device, size: int) -> float:

@@ -109,7 +109,7 @@ _current: Template | None = None
 
 
 def begin() -> Template:
-    """In a process that is to be a template, before user code. Raises OSError."""
+    """In a process that is to be a template, before user code."""
     global _current
     _current = Template(gpu_environment.uuids(os.environ, gpu_environment.EXPECTED), Watch())
     _current.watch.begin()

@@ -154,22 +154,43 @@ def transfer(
     size = sum(n for chunk in chunks for _at, n, _source in chunk.parts)
     count = max(1, min(threads or threads_here(), len(chunks)))
     work = _Work(iter(chunks))
-    workers = [
-        threading.Thread(
-            target=_copy, args=(device, work, chunk_bytes), name=f"rekindle-copy-{n}", daemon=True
-        )
-        for n in range(1, count)
-    ]
-    for worker in workers:
-        worker.start()
-    _copy(device, work, chunk_bytes)
-    for worker in workers:
-        worker.join()
+    workers: list[threading.Thread] = []
+    try:
+        _start(workers, count - 1, (device, work, chunk_bytes))
+        _copy(device, work, chunk_bytes)
+        _join(workers)
+    except BaseException as error:  # this thread was interrupted
+        work.failed(error)
+        _join(workers)
+        raise
     if work.error is not None:
         raise work.error
     return Transfer(
-        size, time.perf_counter() - started, count, len(chunks), max(work.staging_s, default=0.0)
+        size,
+        time.perf_counter() - started,
+        len(workers) + 1,
+        len(chunks),
+        max(work.staging_s, default=0.0),
     )
+
+
+def _start(
+    workers: list[threading.Thread], count: int, arguments: tuple[Device, _Work, int]
+) -> None:
+    """As many as there may be: this thread alone would do it, too."""
+    for n in range(1, count + 1):
+        name = f"rekindle-copy-{n}"
+        worker = threading.Thread(target=_copy, args=arguments, name=name, daemon=True)
+        try:
+            worker.start()
+        except RuntimeError:
+            return
+        workers.append(worker)
+
+
+def _join(workers: Iterable[threading.Thread]) -> None:
+    for worker in workers:
+        worker.join()
 
 
 @dataclass

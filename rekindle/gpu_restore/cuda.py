@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import uuid
-from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from ctypes import byref, c_char_p, c_int, c_size_t, c_uint64, c_void_p
 from typing import Any
 
 from rekindle.exception import CudaError, GpuError
@@ -30,7 +30,6 @@ NOT_INITIALIZED = 3
 NO_DEVICE = 100
 #: CUdevice_attribute: whether memory can be exported as a file descriptor.
 SHARES_BY_DESCRIPTOR = 103
-READ_ONLY, READ_WRITE = 1, 3
 
 _PLACES = (
     "libcuda.so.1",
@@ -41,6 +40,7 @@ _PLACES = (
     "/usr/lib/wsl/lib/libcuda.so.1",
 )
 _POSIX_FILE_DESCRIPTOR, _PINNED, _ON_DEVICE = 1, 1, 1
+_READ_WRITE = 3
 _NON_BLOCKING_STREAM, _NO_TIMING = 1, 2
 _PORTABLE = 1
 _LAZY_PEER_ACCESS = 1
@@ -128,12 +128,6 @@ class Driver:
         self.call("cuDeviceGetUuid", byref(found), device)
         return f"GPU-{uuid.UUID(bytes=bytes(found.bytes))}"
 
-    def total_bytes(self, device: int) -> int:
-        """Its memory."""
-        size = c_size_t()
-        self.call("cuDeviceTotalMem_v2", byref(size), device)
-        return size.value
-
     def attribute(self, device: int, number: int) -> int:
         """A CUdevice_attribute."""
         value = c_int()
@@ -148,23 +142,9 @@ class Driver:
         self.call("cuDevicePrimaryCtxRetain", byref(context), device)
         return context.value or 0
 
-    def release_primary(self, device: int) -> None:
-        """Undo one ``retain_primary``; the last one ends the context."""
-        self.call("cuDevicePrimaryCtxRelease_v2", device)
-
-    def primary_is_active(self, device: int) -> bool:
-        """Whether this process has the primary context; makes none."""
-        flags, active = c_uint(), c_int()
-        self.call("cuDevicePrimaryCtxGetState", device, byref(flags), byref(active))
-        return bool(active.value)
-
     def set_current(self, context: int) -> None:
         """Of the calling thread."""
         self.call("cuCtxSetCurrent", context)
-
-    def synchronize(self) -> None:
-        """Wait for all work of the current context."""
-        self.call("cuCtxSynchronize")
 
     def memory(self) -> tuple[int, int]:
         """(free, total) bytes of the current context's device."""
@@ -215,10 +195,6 @@ class Driver:
     def copy_out(self, target: int, source: int, size: int) -> None:
         """Device to host."""
         self.call("cuMemcpyDtoH_v2", target, source, size)
-
-    def copy_within(self, target: int, source: int, size: int) -> None:
-        """Device to device."""
-        self.call("cuMemcpyDtoD_v2", target, source, size)
 
     def stream(self) -> int:
         """A stream that does not wait for the default one."""
@@ -289,14 +265,14 @@ class Driver:
         """Let a handle go; what is mapped of it stays until it is unmapped."""
         self.call("cuMemRelease", handle)
 
-    def map(self, handle: int, device: int, size: int, access: int) -> int:
-        """Map it; the address. Leaves nothing behind where it fails."""
+    def map(self, handle: int, device: int, size: int) -> int:
+        """Map it, to be read and written; the address. Leaves nothing behind where it fails."""
         address = c_uint64()
         self.call("cuMemAddressReserve", byref(address), size, 0, 0, 0)
         try:
             self.call("cuMemMap", address.value, size, 0, handle, 0)
             try:
-                wanted = Access(Location(_ON_DEVICE, device), access)
+                wanted = Access(Location(_ON_DEVICE, device), _READ_WRITE)
                 self.call("cuMemSetAccess", address.value, size, byref(wanted), 1)
             except CudaError:
                 self.call("cuMemUnmap", address.value, size)
@@ -333,12 +309,6 @@ class Driver:
         state = c_int()
         self.call("cuCheckpointProcessGetState", pid, byref(state))
         return state.value
-
-    def process_restore_thread(self, pid: int) -> int:
-        """The id of the thread in the process that restores it."""
-        tid = c_int()
-        self.call("cuCheckpointProcessGetRestoreThreadId", pid, byref(tid))
-        return tid.value
 
     def process_lock(self, pid: int, timeout_ms: int) -> None:
         """From now on its CUDA calls wait; what it has begun is waited for. 0 is no time limit."""

@@ -7,6 +7,7 @@ tensors.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from dataclasses import dataclass, field
@@ -80,9 +81,6 @@ class Device(Protocol):
 
     def read(self, address: int, buffer: bytearray) -> None:
         """Copy from the device into ``buffer``."""
-
-    def copy_within(self, target: int, source: int, size: int) -> None:
-        """From one place of the device to another."""
 
     def memory(self) -> tuple[int, int]:
         """(free, total) bytes."""
@@ -179,7 +177,7 @@ class CudaDevice:
         whole = -(-size // granularity) * granularity
         handle = self._driver.create(self._device, whole)
         try:
-            address = self._driver.map(handle, self._device, whole, cuda.READ_WRITE)
+            address = self._driver.map(handle, self._device, whole)
         except CudaError:
             self._driver.release(handle)
             raise
@@ -201,7 +199,7 @@ class CudaDevice:
             return address
         handle = self._driver.import_descriptor(shared.fd)
         try:
-            address = self._driver.map(handle, self._device, shared.size, cuda.READ_WRITE)
+            address = self._driver.map(handle, self._device, shared.size)
         except CudaError:
             self._driver.release(handle)
             raise
@@ -228,15 +226,8 @@ class CudaDevice:
 
     def read(self, address: int, buffer: bytearray) -> None:
         """See Device."""
-        import ctypes
-
         view = (ctypes.c_ubyte * len(buffer)).from_buffer(buffer)
         self._driver.copy_out(ctypes.addressof(view), address, len(buffer))
-
-    def copy_within(self, target: int, source: int, size: int) -> None:
-        """See Device."""
-        self._driver.copy_within(target, source, size)
-        self._driver.synchronize()
 
     def memory(self) -> tuple[int, int]:
         """See Device."""

@@ -5,16 +5,18 @@ While it is open the driver stays loaded and initialised, which every later star
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import importlib.util
 import os
+import sys
 from typing import cast
 
-from rekindle.gpu_restore import nvml as nvml_room
-from rekindle.gpu_restore.nvml import Nvml
-from rekindle.gpu_restore.recorded import RecordedNvml, read
+from rekindle.gpu_restore.nvml import DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, Nvml, value_of
 
 #: A recording to play in place of this machine's driver: for tests and for trying placement out.
 RECORDING = "REKINDLE_NVML_RECORDING"
+_NO_LIBRARY = "no NVIDIA driver library (libnvidia-ml.so) on this machine"
 
 
 class NvmlAbsentError(Exception):
@@ -33,20 +35,34 @@ def open_nvml() -> Nvml:
 
 def _find() -> Nvml:
     if path := os.environ.get(RECORDING):
+        from rekindle.gpu_restore.recorded import RecordedNvml, read
+
         try:
             return RecordedNvml(lambda: read(path))
         except (OSError, ValueError) as error:
             raise NvmlAbsentError(f"{RECORDING}={path} cannot be played: {error}") from error
+    # Large: where it would find no driver, no start of an agent waits for it.
+    if "pynvml" not in sys.modules and importlib.util.find_spec("pynvml") and not _has_library():
+        raise NvmlAbsentError(_NO_LIBRARY)
     try:
         return cast(Nvml, importlib.import_module("pynvml"))
     except ImportError as error:
         raise NvmlAbsentError("pynvml is not installed (pip install 'rekindle[gpu]')") from error
 
 
+def _has_library() -> bool:
+    """Whether the driver's library can be loaded, by the name that pynvml has for it."""
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def _no_driver(error: Exception) -> str:
-    code = nvml_room.value_of(error)
-    if code == nvml_room.LIBRARY_NOT_FOUND:
-        return "no NVIDIA driver library (libnvidia-ml.so) on this machine"
-    if code == nvml_room.DRIVER_NOT_LOADED:
+    code = value_of(error)
+    if code == LIBRARY_NOT_FOUND:
+        return _NO_LIBRARY
+    if code == DRIVER_NOT_LOADED:
         return "the NVIDIA driver is not loaded"
     return f"NVML cannot be started: {error}"

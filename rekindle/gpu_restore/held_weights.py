@@ -6,6 +6,7 @@ this runner's own. A module whose parameters are not those that are held gets it
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Iterator
 from typing import Any
@@ -28,28 +29,11 @@ def move(
     held = holder.want(key)
     parameters = {name: one for name, one in _parameters(module) if weights.is_dense(to.torch, one)}
     if held is not None:
-        views = _views_by_key(parameters, held, key)
-        bases = [_base(to, place) for place in held.places]
-        copied = Transfer(0, 0.0, 0, 0)
+        views, copied = _views_by_key(parameters, held, key), Transfer(0, 0.0, 0, 0)
+        places = held.places
     else:
-        planned = layout.lay_out(parameters.values())
-        arenas = holder.allocate(key, planned.sizes)
-        copied = transfer(
-            to.device,
-            [
-                Arena(address, size, pieces)
-                for (address, size), pieces in zip(arenas.places, planned.pieces, strict=True)
-            ],
-            threads=to.threads,
-        )
-        views = planned.views
-        index = {
-            name: _described(views[layout.key_of(one)])
-            for name, one in parameters.items()
-            if layout.key_of(one) in views
-        }
-        holder.commit(key, index, checksums=checksums)
-        bases = [_base(to, place) for place in arenas.places]
+        views, copied, places = _bring(parameters, key, to, holder, checksums=checksums)
+    bases = [_base(to, place) for place in places]
     shared = {at: weights.view_of(to, bases, view) for at, view in views.items()}
     own, moved = _own(module, shared, to)
     weights.replace(module, weights.mapped_by(to, shared | own))
@@ -61,6 +45,37 @@ def move(
         copied.staging_s,
     )
     return module, total, held is not None
+
+
+def _bring(
+    parameters: dict[str, Any], key: str, to: Target, holder: Connection, *, checksums: bool
+) -> tuple[dict[layout.Key, View], Transfer, tuple[tuple[int, int], ...]]:
+    """Be the first to have them there: where each is, what was copied, and the arenas.
+
+    Where that fails, another one that waits is to bring them.
+    """
+    planned = layout.lay_out(parameters.values())
+    try:
+        arenas = holder.allocate(key, planned.sizes)
+        copied = transfer(
+            to.device,
+            [
+                Arena(address, size, pieces)
+                for (address, size), pieces in zip(arenas.places, planned.pieces, strict=True)
+            ],
+            threads=to.threads,
+        )
+        index = {
+            name: _described(planned.views[layout.key_of(one)])
+            for name, one in parameters.items()
+            if layout.key_of(one) in planned.views
+        }
+        holder.commit(key, index, checksums=checksums)
+    except BaseException:
+        with contextlib.suppress(GpuError):  # the holder is gone, and its claims with it
+            holder.release(key)
+        raise
+    return planned.views, copied, arenas.places
 
 
 def _own(

@@ -109,10 +109,6 @@ class HostDevice:
         view = (ctypes.c_ubyte * len(buffer)).from_buffer(buffer)
         ctypes.memmove(view, address, len(buffer))
 
-    def copy_within(self, target: int, source: int, size: int) -> None:
-        """See Device."""
-        ctypes.memmove(target, source, size)
-
     def memory(self) -> tuple[int, int]:
         """See Device."""
         return max(0, self._total - self._used), self._total

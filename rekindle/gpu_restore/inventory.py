@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rekindle.gpu_restore import models
-from rekindle.gpu_restore import nvml as room
 from rekindle.gpu_restore.driver import NvmlAbsentError, open_nvml
 from rekindle.gpu_restore.links import Links, bus_id, links
-from rekindle.gpu_restore.nvml import Handle, Nvml, ask, text
+from rekindle.gpu_restore.nvml import SCOPE_NODE, Handle, Nvml, ask, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ def _ask(nvml: Nvml) -> Inventory:
         driver=text(nvml.nvmlSystemGetDriverVersion()),
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
         reason="" if gpus else "the NVIDIA driver sees no GPU",
-        links=links(nvml, handles, [gpu.uuid for gpu in gpus]),
+        links=links(nvml, handles, [gpu.uuid for gpu in gpus], [gpu.bus_id for gpu in gpus]),
     )
 
 
@@ -117,7 +116,7 @@ def _gpu(nvml: Nvml, index: int, handle: Handle) -> Gpu:
 
 def _numa_node(nvml: Nvml, handle: Handle) -> int | None:
     """The first NUMA node next to it; None where there is one alone, or it cannot be told."""
-    words = ask(nvml, lambda: nvml.nvmlDeviceGetMemoryAffinity(handle, 1, room.SCOPE_NODE), ())
+    words = ask(nvml, lambda: nvml.nvmlDeviceGetMemoryAffinity(handle, 1, SCOPE_NODE), ())
     mask = int(words[0]) if len(words) else 0
     return (mask & -mask).bit_length() - 1 if mask else None
 

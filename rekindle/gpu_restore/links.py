@@ -7,8 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from rekindle.gpu_restore import nvml as room
-from rekindle.gpu_restore.nvml import Handle, Nvml, ask
+from rekindle.gpu_restore.nvml import (
+    MAX_LINKS,
+    P2P_NVLINK,
+    P2P_OK,
+    REMOTE_SWITCH,
+    Handle,
+    Nvml,
+    ask,
+    text,
+)
 
 
 class Level(IntEnum):
@@ -34,6 +42,8 @@ class Link:
         return f"NV{self.nvlinks}" if self.level is Level.NVLINK else self.level.name.lower()
 
 
+#: The end of an NVLink that is no GPU's.
+SWITCH = "switch"
 #: Of two devices of which nothing is known.
 FAR = Link(Level.SYSTEM)
 #: By the UUIDs of two GPUs, in order.
@@ -42,35 +52,27 @@ Links = Mapping[tuple[str, str], Link]
 
 def between(links: Links, one: str, other: str) -> Link:
     """The link of two GPUs."""
-    return links.get((one, other) if one <= other else (other, one), FAR)
-
-
-def links(
-    nvml: Nvml, handles: Sequence[Handle], uuids: Sequence[str]
-) -> dict[tuple[str, str], Link]:
-    """Of all pairs."""
-    buses = [_bus(nvml, handle) for handle in handles]
-    ends = [_nvlink_ends(nvml, handle) for handle in handles]
-    found: dict[tuple[str, str], Link] = {}
-    for i, one in enumerate(handles):
-        for j in range(i + 1, len(handles)):
-            direct = ends[i][buses[j]]
-            switched = min(ends[i][_SWITCH], ends[j][_SWITCH])
-            count = direct or (switched if _by_nvlink(nvml, one, handles[j]) else 0)
-            level = Level.NVLINK if count else _level(nvml, one, handles[j])
-            found[_pair(uuids[i], uuids[j])] = Link(level, count)
-    return found
-
-
-_SWITCH = "switch"
+    return links.get(_pair(one, other), FAR)
 
 
 def _pair(one: str, other: str) -> tuple[str, str]:
     return (one, other) if one <= other else (other, one)
 
 
-def _bus(nvml: Nvml, handle: Handle) -> str:
-    return bus_id(room.text(ask(nvml, lambda: nvml.nvmlDeviceGetPciInfo(handle).busId, "")))
+def links(
+    nvml: Nvml, handles: Sequence[Handle], uuids: Sequence[str], buses: Sequence[str]
+) -> dict[tuple[str, str], Link]:
+    """Of all pairs; ``buses``: the bus id of each GPU."""
+    ends = [Counter(nvlink_ends(nvml, handle)) for handle in handles]
+    found: dict[tuple[str, str], Link] = {}
+    for i, one in enumerate(handles):
+        for j in range(i + 1, len(handles)):
+            direct = ends[i][buses[j]]
+            switched = min(ends[i][SWITCH], ends[j][SWITCH])
+            count = direct or (switched if _by_nvlink(nvml, one, handles[j]) else 0)
+            level = Level.NVLINK if count else _level(nvml, one, handles[j])
+            found[_pair(uuids[i], uuids[j])] = Link(level, count)
+    return found
 
 
 def bus_id(said: str) -> str:
@@ -79,29 +81,29 @@ def bus_id(said: str) -> str:
     return f"{domain[-4:]}:{rest}" if rest else said
 
 
-def _nvlink_ends(nvml: Nvml, handle: Handle) -> Counter[str]:
+def nvlink_ends(nvml: Nvml, handle: Handle) -> list[str]:
     """Where the active NVLinks of a GPU lead: the bus ids of other GPUs, or ``switch``."""
-    found: Counter[str] = Counter()
-    for number in range(room.MAX_LINKS):
+    found: list[str] = []
+    for number in range(MAX_LINKS):
         if not ask(nvml, lambda: nvml.nvmlDeviceGetNvLinkState(handle, number), 0):  # noqa: B023
             continue
         kind = ask(nvml, lambda: nvml.nvmlDeviceGetNvLinkRemoteDeviceType(handle, number), -1)  # noqa: B023
-        if kind == room.REMOTE_SWITCH:
-            found[_SWITCH] += 1
+        if kind == REMOTE_SWITCH:
+            found.append(SWITCH)
         else:
             remote = ask(
                 nvml,
                 lambda: nvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, number).busId,  # noqa: B023
                 "",
             )
-            found[bus_id(room.text(remote))] += 1
+            found.append(bus_id(text(remote)))
     return found
 
 
 def _by_nvlink(nvml: Nvml, one: Handle, other: Handle) -> bool:
     """Whether they reach each other through the switches."""
-    status = ask(nvml, lambda: nvml.nvmlDeviceGetP2PStatus(one, other, room.P2P_NVLINK), -1)
-    return status == room.P2P_OK
+    status = ask(nvml, lambda: nvml.nvmlDeviceGetP2PStatus(one, other, P2P_NVLINK), -1)
+    return status == P2P_OK
 
 
 def _level(nvml: Nvml, one: Handle, other: Handle) -> Level:

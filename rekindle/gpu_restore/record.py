@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 
-from rekindle.gpu_restore import nvml as room
 from rekindle.gpu_restore.driver import NvmlAbsentError, open_nvml
 from rekindle.gpu_restore.inventory import look
-from rekindle.gpu_restore.links import Level, between, bus_id
+from rekindle.gpu_restore.links import Level, between, nvlink_ends
 from rekindle.gpu_restore.nvml import Nvml
 from rekindle.gpu_restore.recorded import RecordedGpu, Recording
 
@@ -29,7 +28,7 @@ def record(nvml: Nvml) -> Recording:
             "memory_mib": gpu.memory_bytes >> 20,
             "used_mib": (gpu.memory_bytes - gpu.free_bytes) >> 20,
         }
-        if ends := _ends(nvml, handle):
+        if ends := nvlink_ends(nvml, handle):
             one["nvlinks"] = ends
         if gpu.is_mig:
             one["mig"] = [
@@ -59,24 +58,6 @@ def record(nvml: Nvml) -> Recording:
         "gpus": gpus,
         "levels": levels,
     }
-
-
-def _ends(nvml: Nvml, handle: room.Handle) -> list[str]:
-    ends = []
-    for number in range(room.MAX_LINKS):
-        if not room.ask(nvml, lambda: nvml.nvmlDeviceGetNvLinkState(handle, number), 0):  # noqa: B023
-            continue
-        kind = room.ask(
-            nvml,
-            lambda: nvml.nvmlDeviceGetNvLinkRemoteDeviceType(handle, number),  # noqa: B023
-            room.REMOTE_SWITCH,
-        )
-        if kind == room.REMOTE_SWITCH:
-            ends.append("switch")
-        else:
-            remote = nvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, number).busId
-            ends.append(bus_id(room.text(remote)))
-    return ends
 
 
 def _ancestor(level: Level) -> int:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from rekindle.gpu_restore import nvml as room
+from rekindle.gpu_restore.nvml import (
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    NOT_SUPPORTED,
+    P2P_NVLINK,
+    P2P_OK,
+    REMOTE_GPU,
+    REMOTE_SWITCH,
+)
 
 _NO_ID = 0xFFFFFFFF
 
@@ -151,7 +159,7 @@ class RecordedNvml:
     def _a_part(self, device: object) -> RecordedInstance:
         one = self._instance(device)
         if one is None:
-            raise RecordedError(room.INVALID_ARGUMENT)
+            raise RecordedError(INVALID_ARGUMENT)
         return one
 
     # ---- of the machine
@@ -202,7 +210,7 @@ class RecordedNvml:
     def nvmlDeviceGetMemoryAffinity(self, device: object, words: int, scope: int) -> Sequence[int]:
         node = self._gpu(device)["numa_node"]
         if node is None:
-            raise RecordedError(room.NOT_SUPPORTED)
+            raise RecordedError(NOT_SUPPORTED)
         return [1 << node] + [0] * (words - 1)
 
     # ---- between devices
@@ -213,26 +221,26 @@ class RecordedNvml:
         return self._read()["levels"][one.gpu][other.gpu]
 
     def nvmlDeviceGetP2PStatus(self, one: object, other: object, index: int) -> int:
-        if index != room.P2P_NVLINK:
-            raise RecordedError(room.INVALID_ARGUMENT)
+        if index != P2P_NVLINK:
+            raise RecordedError(INVALID_ARGUMENT)
         ends = [self._gpu(device).get("nvlinks", []) for device in (one, other)]
         switched = all("switch" in links for links in ends)
         direct = self._gpu(other)["bus_id"] in ends[0]
-        return room.P2P_OK if switched or direct else 5
+        return P2P_OK if switched or direct else 5
 
     def _link(self, device: object, link: int) -> str:
         links = self._gpu(device).get("nvlinks")
         if links is None:
-            raise RecordedError(room.NOT_SUPPORTED)
+            raise RecordedError(NOT_SUPPORTED)
         if link >= len(links):
-            raise RecordedError(room.INVALID_ARGUMENT)
+            raise RecordedError(INVALID_ARGUMENT)
         return links[link]
 
     def nvmlDeviceGetNvLinkState(self, device: object, link: int) -> int:
         return int(bool(self._link(device, link)))
 
     def nvmlDeviceGetNvLinkRemoteDeviceType(self, device: object, link: int) -> int:
-        return room.REMOTE_SWITCH if self._link(device, link) == "switch" else room.REMOTE_GPU
+        return REMOTE_SWITCH if self._link(device, link) == "switch" else REMOTE_GPU
 
     def nvmlDeviceGetNvLinkRemotePciInfo(self, device: object, link: int) -> _Pci:
         return _Pci(busId=f"0000{self._link(device, link).upper()}".encode())
@@ -249,7 +257,7 @@ class RecordedNvml:
     def nvmlDeviceGetMigDeviceHandleByIndex(self, device: object, index: int) -> _Device:
         assert isinstance(device, _Device)
         if index >= len(self._gpu(device).get("mig", [])):
-            raise RecordedError(room.NOT_FOUND)
+            raise RecordedError(NOT_FOUND)
         return _Device(device.gpu, index)
 
     def nvmlDeviceGetGpuInstanceId(self, device: object) -> int:
@@ -266,7 +274,7 @@ class RecordedNvml:
     def nvmlDeviceGetUtilizationRates(self, device: object) -> _Rates:
         gpu = self._gpu(device)
         if "mig" in gpu:  # as the driver has it
-            raise RecordedError(room.NOT_SUPPORTED)
+            raise RecordedError(NOT_SUPPORTED)
         return _Rates(gpu=gpu.get("gpu_percent", 0), memory=gpu.get("memory_percent", 0))
 
     def nvmlDeviceGetComputeRunningProcesses(self, device: object) -> list[_Process]:
@@ -283,7 +291,7 @@ class RecordedNvml:
     def nvmlDeviceGetProcessUtilization(self, device: object, since: int) -> list[_Sample]:
         found = [one for one in self._gpu(device).get("processes", []) if "sm_percent" in one]
         if not found:
-            raise RecordedError(room.NOT_FOUND)
+            raise RecordedError(NOT_FOUND)
         return [
             _Sample(pid=one["pid"], timeStamp=since + 1, smUtil=one["sm_percent"]) for one in found
         ]

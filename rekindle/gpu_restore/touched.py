@@ -23,20 +23,15 @@ from types import FrameType
 from typing import Any
 
 from rekindle.linux import maps
-from rekindle.linux.libc import check, libc
+from rekindle.linux.libc import libc
 
 DEVICES = "/dev/nvidia"
 _SIGNAL = signal.SIGRTMAX - 1
 _F_SETSIG = 10
-_IN_OPEN, _IN_CLOEXEC, _IN_NONBLOCK = 0x20, 0o2000000, 0o4000
+_IN_OPEN = 0x20
 _NOT_THE_USERS = (sys.base_prefix, sys.prefix, "<frozen")
 _RTLD_NOLOAD = 4
 _NOT_INITIALIZED = 3
-
-
-def is_there() -> bool:
-    """Whether this machine has the driver, as far as this process sees."""
-    return os.path.exists("/dev/nvidiactl")
 
 
 @dataclass
@@ -55,11 +50,14 @@ class Watch:
     _files: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
-        """In the main thread. Does nothing where there are no such files. Raises OSError."""
+        """In the main thread. Does nothing where there are no such files, or nothing more can be
+        watched (the system has a limit for each user): then the line is not known."""
         self._files = [path for path in glob.glob(f"{self.prefix}*") if not os.path.isdir(path)]
         if not self._files:
             return
-        self._fd = check(libc.inotify_init1(_IN_CLOEXEC | _IN_NONBLOCK), "inotify_init1")
+        self._fd = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self._fd < 0:
+            return
         for path in self._files:
             libc.inotify_add_watch(self._fd, os.fsencode(path), _IN_OPEN)
         self._former = signal.signal(_SIGNAL, self._opened)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rekindle.gpu_restore import nvml as room
 from rekindle.gpu_restore.inventory import handles_of_instances
-from rekindle.gpu_restore.nvml import Handle, Nvml, ask, text
+from rekindle.gpu_restore.nvml import NOT_FOUND, Handle, Nvml, ask, text, value_of
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Watch:
             samples = nvml.nvmlDeviceGetProcessUtilization(handle, since)
         except nvml.NVMLError as error:
             # It has no samples; or pynvml raised the success that comes with none.
-            return {} if room.value_of(error) in (0, room.NOT_FOUND) else None
+            return {} if value_of(error) in (0, NOT_FOUND) else None
         taken: dict[int, list[int]] = {}
         for one in samples:
             if one.timeStamp > since:  # the driver fills up with what is not set

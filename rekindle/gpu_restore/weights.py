@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from rekindle.exception import GpuError
@@ -21,7 +21,7 @@ from rekindle.gpu_restore.layout import Layout, View
 _host = HostDevice()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Target:
     """Where tensors go: torch's name of the device, and the device that copies."""
 
@@ -29,13 +29,10 @@ class Target:
     place: Any  # torch.device
     device: Device
     threads: int | None = None
-    #: Size -> a tensor of bytes there, and its address.
-    allocate: Callable[[int], Any] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.allocate = lambda size: self.torch.empty(
-            size, dtype=self.torch.uint8, device=self.place
-        )
+    def allocate(self, size: int) -> Any:
+        """A tensor of so many bytes there."""
+        return self.torch.empty(size, dtype=self.torch.uint8, device=self.place)
 
     def settle(self) -> None:
         """Wait for what torch has begun: memory that it hands out may still be in use there."""

@@ -11,12 +11,11 @@ GPUS = "REKINDLE_GPUS"
 EXPECTED = "REKINDLE_GPUS_EXPECTED"
 #: In a runner with a share of one GPU: MiB of it.
 MEMORY_MIB = "REKINDLE_GPU_MEMORY_MIB"
-#: In a runner: the socket of the process that keeps weights on its first GPU.
+#: In a runner: the socket of the process that keeps weights on its first GPU. No agent sets these
+#: two yet: a function's ``env=`` may.
 HOLDER = "REKINDLE_GPU_HOLDER"
 #: In a runner: what names its revision at the holder.
 REVISION = "REKINDLE_GPU_REVISION"
-#: In a template: it may use its GPUs before the snapshot ("1"), as they are snapshotted with it.
-SNAPSHOT = "REKINDLE_GPU_SNAPSHOT"
 
 
 def uuids(environ: Mapping[str, str], name: str = GPUS) -> tuple[str, ...]:

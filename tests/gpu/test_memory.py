@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.copying import Arena, FileRange, Memory, Piece, transfer
 from rekindle.gpu_restore.device import CudaDevice
 from rekindle.gpu_restore.holding.client import Connection
+from tests.gpu_restore.holding.processes import listening
 
 
 def _content(gpu: CudaDevice, address: int, size: int) -> bytes:
@@ -78,16 +77,8 @@ def test_memory_is_shared_by_a_descriptor_within_a_process(gpu: CudaDevice) -> N
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[str]:
     """A holder's socket."""
-    path = tmp_path / "holder"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rekindle.gpu_restore.holding", "--socket", str(path)]
-    )
-    while not path.exists():
-        assert process.poll() is None, "the holder ended"
-        time.sleep(0.02)
-    yield str(path)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    with listening(tmp_path / "holder") as path:
+        yield path
 
 
 _USER = """

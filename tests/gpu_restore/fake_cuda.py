@@ -108,9 +108,6 @@ class FakeCuda:
     def _cuDeviceGetUuid(self, out: Any, device: int) -> None:
         ctypes.memmove(ctypes.addressof(out._obj), self.uuids[device].bytes, 16)
 
-    def _cuDeviceTotalMem(self, out: Any, _device: int) -> None:
-        _set(out, 80 << 30)
-
     def _cuDeviceGetAttribute(self, out: Any, number: int, _device: int) -> None:
         _set(out, int(self.by_descriptor) if number == 103 else 0)
 
@@ -118,19 +115,8 @@ class FakeCuda:
         self.contexts[device] = self.contexts.get(device, 0) + 1
         _set(out, 0xC0 + device)
 
-    def _cuDevicePrimaryCtxRelease(self, device: int) -> None:
-        self.contexts[device] -= 1
-
-    def _cuDevicePrimaryCtxGetState(self, device: int, flags: Any, active: Any) -> None:
-        _set(flags, 0)
-        _set(active, int(self.contexts.get(device, 0) > 0))
-
     def _cuCtxSetCurrent(self, context: int) -> None:
         self.current[threading.get_ident()] = context
-
-    def _cuCtxSynchronize(self) -> None:
-        for stream in self.streams:
-            self._run(stream)
 
     def _cuMemGetInfo(self, free: Any, total: Any) -> None:
         _set(free, self.free_bytes)
@@ -177,9 +163,6 @@ class FakeCuda:
         ctypes.memmove(target, source, size)
 
     def _cuMemcpyDtoH(self, target: int, source: int, size: int) -> None:
-        ctypes.memmove(target, source, size)
-
-    def _cuMemcpyDtoD(self, target: int, source: int, size: int) -> None:
         ctypes.memmove(target, source, size)
 
     # ---- streams and events
@@ -290,9 +273,6 @@ class FakeCuda:
 
     def _cuCheckpointProcessGetState(self, pid: int, out: Any) -> None:
         _set(out, self.process.get(pid, 0))
-
-    def _cuCheckpointProcessGetRestoreThreadId(self, pid: int, out: Any) -> None:
-        _set(out, pid + 1)
 
     def _move(self, pid: int, before: int, after: int) -> int:
         if self.process.get(pid, 0) != before:

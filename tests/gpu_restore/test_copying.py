@@ -142,6 +142,47 @@ def test_a_device_that_fails_ends_all_threads_and_keeps_no_copy_under_way() -> N
     assert not library.streams and not library.events
 
 
+def test_where_no_more_threads_are_to_be_had_fewer_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    begun: list[threading.Thread] = []
+
+    def second_fails(thread: threading.Thread) -> None:
+        if begun:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", second_fails)
+    data = bytearray(os.urandom(100_000))
+    memory, _keep = _source(data)
+    device = _cuda()
+    address = device.allocate(len(data))
+    arena = Arena(address, len(data), [Piece(0, len(data), memory)])
+    done = transfer(device, [arena], threads=4, chunk_bytes=4096)
+    assert done.threads == 2
+    assert _content(device, address, len(data)) == data
+
+
+def test_an_interrupted_transfer_leaves_no_copy_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    join = threading.Thread.join
+    joined: list[threading.Thread] = []
+
+    def first_is_interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        joined.append(thread)
+        if len(joined) == 1:
+            raise KeyboardInterrupt
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", first_is_interrupted)
+    data = bytearray(1 << 20)
+    memory, _keep = _source(data)
+    device = _cuda()
+    arena = Arena(device.allocate(len(data)), len(data), [Piece(0, len(data), memory)])
+    with pytest.raises(KeyboardInterrupt):
+        transfer(device, [arena], threads=3, chunk_bytes=4096)
+    assert len(joined) == 3 and not any(thread.is_alive() for thread in joined)
+
+
 def test_pinned_memory_is_kept_for_the_next_transfer() -> None:
     library = FakeCuda()
     device = CudaDevice(Driver(library))

@@ -64,7 +64,7 @@ def test_a_mapping_that_fails_leaves_no_address_taken(step: str) -> None:
     handle = driver.create(0, GRANULARITY)
     library.fail[step] = 1
     with pytest.raises(CudaError, match=step):
-        driver.map(handle, 0, GRANULARITY, room.READ_WRITE)
+        driver.map(handle, 0, GRANULARITY)
     assert not library.memory
 
 

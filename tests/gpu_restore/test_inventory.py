@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from rekindle.gpu_restore import driver
 from rekindle.gpu_restore import inventory as room
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.links import Level
@@ -78,6 +79,14 @@ def test_where_there_are_none_the_reason_is_told(
     found = _with(monkeypatch, make())
     assert found.gpus == ()
     assert reason in found.reason
+
+
+def test_without_a_driver_pynvml_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pynvml")
+    monkeypatch.delitem(sys.modules, "pynvml")
+    monkeypatch.setattr(driver, "_has_library", lambda: False)
+    assert "no NVIDIA driver library" in room.inventory().reason
+    assert "pynvml" not in sys.modules
 
 
 def test_what_a_device_cannot_be_asked_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -80,6 +80,18 @@ def test_the_watch_leaves_no_descriptor_and_the_signal_as_it_was(tmp_path: Path)
     watch.end()
     watch.end()
     assert touched.open_files("") == before
+
+
+def test_where_nothing_more_can_be_watched_a_template_goes_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gpu0").touch()
+    monkeypatch.setattr(touched, "libc", SimpleNamespace(inotify_init1=lambda _flags: -1))
+    watch = Watch(str(tmp_path / "gpu"))
+    watch.begin()
+    (tmp_path / "gpu0").read_bytes()
+    watch.end()
+    assert watch.where == ""
 
 
 def test_an_import_of_a_package_is_named_with_the_line_of_the_user(

@@ -95,20 +95,20 @@ class Connection:
 
     def _open(self, key: str, index: Any) -> Arenas:
         count = int(self._receive()[0]["arenas"])
+        offered: list[tuple[Header, list[int]]] = []
         places: list[tuple[int, int]] = []
-        for _ in range(count):
-            header, fds = self._receive()
-            try:
-                shared = Shared(
-                    header["mapped"],
-                    fd=fds[0] if fds else -1,
-                    handle=bytes.fromhex(header["handle"]),
-                )
+        try:
+            while len(offered) < count:  # the whole answer, before anything can fail
+                offered.append(self._receive())
+            for header, fds in offered:
+                handle = bytes.fromhex(header["handle"])
+                shared = Shared(header["mapped"], fd=fds[0] if fds else -1, handle=handle)
                 places.append((self._device.open(shared), header["size"]))
-            finally:
+        finally:
+            for _header, fds in offered:
                 for fd in fds:
                     os.close(fd)
-        arenas = self._opened[key] = Arenas(tuple(places), index)
+            arenas = self._opened[key] = Arenas(tuple(places), index)
         return arenas
 
     def _ask(self, order: Header) -> Header:
@@ -124,7 +124,9 @@ class Connection:
     def _receive(self) -> tuple[Header, list[int]]:
         try:
             header, _body, fds = self._frames.receive()
-        except (FrameError, OSError) as error:
+        except FrameError as error:
+            raise GpuError("the process that holds weights is gone") from error
+        except OSError as error:
             raise GpuError(f"the process that holds weights is gone: {error}") from error
         if not header.get("ok", True):
             raise GpuError(header["reason"])

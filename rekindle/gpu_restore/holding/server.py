@@ -8,13 +8,12 @@ and a client that does not read its answer is let go.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import selectors
 import socket
 import zlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +24,8 @@ from rekindle.wire.frames import (
     MAX_HEADER_BYTES,
     FrameSocket,
     Header,
+    decode_header,
     frame_prefix,
-    send_with_fds,
 )
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ class _Client:
             end = _PREFIX_BYTES + header_bytes
             if len(self._came) < end:
                 return
-            header: Header = json.loads(self._came[_PREFIX_BYTES:end])
+            header = decode_header(bytes(self._came[_PREFIX_BYTES:end]))
             del self._came[:end]
             yield header
 
@@ -123,7 +122,9 @@ class Holder:
         try:
             for header in client.orders():
                 self._obey(client, header)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+                if client.sock.fileno() < 0:
+                    return  # it was let go: no order of it counts any more
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             self._let_go(client, error)
 
     def _obey(self, client: _Client, header: Header) -> None:
@@ -145,10 +146,13 @@ class Holder:
         client.sock.close()
         self._settle(self._ledger.gone(client))
 
-    def _send(self, client: Hashable, header: Header) -> None:
+    def _send(self, client: Hashable, header: Header, fds: Sequence[int] = ()) -> None:
         assert isinstance(client, _Client)
         try:
-            client.frames.send(header)
+            if fds:
+                client.frames.send_with_fds(header, fds)
+            else:
+                client.frames.send(header)
         except OSError as error:
             self._let_go(client, error)
 
@@ -183,10 +187,7 @@ class Holder:
             shared = self._device.share(address)
             header = {"size": size, "mapped": shared.size, "handle": shared.handle.hex()}
             try:
-                if shared.fd >= 0:
-                    send_with_fds(client.sock, header, [shared.fd])
-                else:
-                    client.frames.send(header)
+                self._send(client, header, [shared.fd] if shared.fd >= 0 else [])
             finally:
                 if shared.fd >= 0:
                     os.close(shared.fd)

@@ -7,7 +7,7 @@ not enforced: nothing here keeps a process within its own.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rekindle.exception import InternalFailure
 from rekindle.gpu_restore.inventory import Inventory
@@ -45,28 +45,23 @@ def node_of(found: Inventory, name: str = "") -> Node:
     """A machine's devices: the instances of a GPU in MIG mode in its place."""
     devices: list[Device] = []
     for gpu in found.gpus:
-        if gpu.is_mig:
-            devices += [
-                Device(
-                    uuid=one.uuid,
-                    model=gpu.model,
-                    memory_mib=one.memory_bytes // _MIB,
-                    index=gpu.index,
-                    profile=one.profile,
-                    numa_node=gpu.numa_node,
-                )
-                for one in gpu.instances
-            ]
-        else:
-            devices.append(
-                Device(
-                    uuid=gpu.uuid,
-                    model=gpu.model,
-                    memory_mib=gpu.memory_bytes // _MIB,
-                    index=gpu.index,
-                    numa_node=gpu.numa_node,
-                )
+        whole = Device(
+            uuid=gpu.uuid,
+            model=gpu.model,
+            memory_mib=gpu.memory_bytes // _MIB,
+            index=gpu.index,
+            numa_node=gpu.numa_node,
+        )
+        parts = [
+            replace(
+                whole,
+                uuid=one.uuid,
+                memory_mib=one.memory_bytes // _MIB,
+                profile=one.profile,
             )
+            for one in gpu.instances
+        ]
+        devices += parts if gpu.is_mig else [whole]
     return Node(name, tuple(devices), found.links)
 
 
@@ -105,6 +100,16 @@ class Fleet:
             )
             if not fits:
                 raise InternalFailure(f"{device.uuid} has no room for {holding.owner}")
+        self._keep(holding)
+
+    def hand_over(self, owner: str, to: str, since: float) -> None:
+        """What an owner has is another's from then on, whatever has been taken beside it."""
+        holding = self.release(owner)
+        if holding is None:
+            raise InternalFailure(f"{owner} holds no GPUs to hand over")
+        self._keep(replace(holding, owner=to, since=since))
+
+    def _keep(self, holding: Holding) -> None:
         self.holdings[holding.owner] = holding
         for device in holding.devices:
             self._on.setdefault(device.uuid, {})[holding.owner] = holding
@@ -150,13 +155,9 @@ class Fleet:
         for node in self.nodes.values():
             yield from node.devices
 
-    def in_words(self) -> str:
-        """What there is, for messages: ``2 x H100 (80 GiB), 1 x A10G (22 GiB)``."""
-        return describe(self.devices())
-
 
 def describe(devices: Iterable[Device]) -> str:
-    """Devices by model and size."""
+    """What there is, for messages: ``2 x H100 (80 GiB), 1 x A10G (22 GiB)``."""
     counts: dict[str, int] = {}
     for one in devices:
         part = f" {one.profile}" if one.profile else ""

@@ -85,8 +85,5 @@ async def _ensure_spare(pool: Pool) -> None:
     template = pool.revision.live_template()
     if template is None:
         raise StrategyUnavailableError(f"spare: {pool.revision.why_no_spare()}")
-    if not template.spares.waiting:
-        template.spares.add(template.spares.missing(1))
-        await template.spares.ready()
-    if not template.spares.waiting:
+    if not await template.spares.have_one():
         raise StrategyUnavailableError("spare: it ended before it could wait; see the agent's log")

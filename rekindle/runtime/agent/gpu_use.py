@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rekindle.gpu_restore.driver import NvmlAbsentError, open_nvml
-from rekindle.gpu_restore.inventory import Inventory, look
+from rekindle.gpu_restore.driver import open_nvml
+from rekindle.gpu_restore.inventory import inventory
 from rekindle.gpu_restore.usage import DeviceUse, Usage, Watch
 from rekindle.runtime.agent.gpus import Gpus
 from rekindle.wire.logs import kv
@@ -125,15 +125,4 @@ def _pid_namespace(pid: int) -> int | None:
 
 async def find() -> Gpus:
     """The GPUs of this machine; opening the driver can take a second where nothing keeps it up."""
-    return await asyncio.to_thread(_find)
-
-
-def _find() -> Gpus:
-    try:
-        nvml = open_nvml()
-    except NvmlAbsentError as error:
-        return Gpus(Inventory(reason=str(error)))
-    try:
-        return Gpus(look(nvml))
-    finally:
-        nvml.nvmlShutdown()
+    return Gpus(await asyncio.to_thread(inventory))

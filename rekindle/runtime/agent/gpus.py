@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from rekindle.exception import GpuUnavailableError
 from rekindle.gpu_restore.device_files import to_hide
@@ -25,7 +26,7 @@ from rekindle.gpu_restore.inventory import Inventory, allowed
 from rekindle.gpu_restore.placement.devices import Device, Fleet, Holding, node_of, shares_of
 from rekindle.gpu_restore.placement.line import Line
 from rekindle.gpu_restore.placement.options import options, why_never
-from rekindle.gpu_restore.placement.packing import BestFit, Packing, choose
+from rekindle.gpu_restore.placement.packing import BestFit, choose
 from rekindle.gpu_restore.placement.preemption import Preemption, preempt
 from rekindle.wire import gpu_environment
 from rekindle.wire.gpus import GpuRequest, in_words
@@ -59,13 +60,13 @@ class Claim:
 class Gpus:
     """See the module."""
 
-    def __init__(self, found: Inventory | None = None, packing: Packing | None = None) -> None:
+    def __init__(self, found: Inventory) -> None:
         #: All that the machine has; what may be handed out.
-        self.found = found or Inventory(reason="not looked for")
-        self.allowed = allowed(self.found)
+        self.found = found
+        self.allowed = allowed(found)
         self.fleet = Fleet([node_of(self.allowed)])
         self.line = Line()
-        self.packing = packing or BestFit()
+        self.packing = BestFit()
         #: Runners that had to make room for a higher priority, ever.
         self.preemptions = 0
         #: Told when devices have become free.
@@ -75,7 +76,8 @@ class Gpus:
         self._taken: set[str] = set()
         self._freed = asyncio.Event()
         self._numbers = itertools.count(1)
-        self._nothing = self._given(()) if self.found.gpus else Given()
+        #: For a runner without a GPU.
+        self.nothing = self._given(()) if found.gpus else Given()
 
     def of(self, key: object, wanted: tuple[GpuRequest, ...], priority: int) -> PoolGpus:
         """The view of one pool."""
@@ -137,16 +139,14 @@ class Gpus:
         return self._given(holding.devices, holding.memory_mib)
 
     def hand_over(self, owner: str, runner_id: str, pid: int) -> None:
-        """Devices that were reserved are a runner's until its process has ended."""
-        holding = self.fleet.release(owner)
-        assert holding is not None
-        self._hold(runner_id, holding.devices, holding.memory_mib, holding.priority)
-        self._taken.add(runner_id)
-        self._release_at_end(runner_id, pid)
+        """Devices that were reserved are a runner's until its process has ended.
 
-    def nothing(self) -> Given:
-        """For a runner without a GPU."""
-        return self._nothing
+        Raises OSError where that cannot be watched for: they are held as before then.
+        """
+        pidfd = os.pidfd_open(pid)
+        self.fleet.hand_over(owner, runner_id, time.monotonic())
+        self._taken.add(runner_id)
+        self._release_at_end(runner_id, pidfd)
 
     def expected(self, wanted: tuple[GpuRequest, ...]) -> dict[str, str]:
         """For a template: what it says of the GPUs that its runners will have, without one."""
@@ -196,13 +196,8 @@ class Gpus:
             env[gpu_environment.MEMORY_MIB] = str(memory_mib)
         return Given(devices, env, to_hide(self.found, uuids))
 
-    def _release_at_end(self, runner_id: str, pid: int) -> None:
+    def _release_at_end(self, runner_id: str, pidfd: int) -> None:
         """Not when its agent gives it up: until the driver has closed its files it has memory."""
-        try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self.release(runner_id)
-            return
         loop = asyncio.get_running_loop()
 
         def ended() -> None:
@@ -223,23 +218,17 @@ class PoolGpus:
     priority: int
     _gpus: Gpus
     _reserved: deque[str] = field(default_factory=deque)
-    _never: str | None = None  # why no start will ever be served; None: not looked at yet
     #: Runners that were given devices, the newest.
     _owners: deque[str] = field(default_factory=lambda: deque(maxlen=16))
 
     def check(self) -> None:
         """Raises GpuUnavailableError where this node will never serve it."""
-        if not self.wanted:
-            return
-        if reason := self._why_never():
-            raise GpuUnavailableError(reason)
+        if self.wanted and self._why_never:
+            raise GpuUnavailableError(self._why_never)
 
+    @cached_property
     def _why_never(self) -> str:
-        if self._never is None:
-            self._never = self._find_why_never()
-        return self._never
-
-    def _find_why_never(self) -> str:
+        """Why no start will ever be served; "" where one will."""
         found = self._gpus.allowed
         if not found.gpus:
             return f"gpu={in_words(self.wanted)} cannot be served, no GPU here: {found.reason}"
@@ -248,7 +237,7 @@ class PoolGpus:
     def reserve(self) -> bool:
         """Devices for one start, if there are any now; True also where there is none to wait for:
         then the start fails, and says why."""
-        if not self.wanted or self._why_never():
+        if not self.wanted or self._why_never:
             return True
         owner = self._gpus.reserve(self)
         if owner is not None:
@@ -284,7 +273,7 @@ class PoolGpus:
         """What one start gets; it is to be taken over by a runner, or dropped. Raises
         GpuUnavailableError."""
         if not self.wanted:
-            return Claim("", self._gpus.nothing())
+            return Claim("", self._gpus.nothing)
         if self._reserved:
             owner = self._reserved.popleft()
         else:
@@ -292,10 +281,10 @@ class PoolGpus:
         return Claim(owner, self._gpus.given(owner))
 
     def take_over(self, claim: Claim, runner_id: str, pid: int) -> None:
-        """It is this runner's, until its process ends."""
+        """It is this runner's, until its process ends. Raises OSError: its process is gone, say."""
         if claim.owner:
-            self._owners.append(runner_id)
             self._gpus.hand_over(claim.owner, runner_id, pid)
+            self._owners.append(runner_id)
 
     def drop(self, claim: Claim) -> None:
         """No runner came of it; nothing where one has taken it over."""

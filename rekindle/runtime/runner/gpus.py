@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rekindle.gpu_restore import marks as gpu_marks
-from rekindle.wire.gpu_environment import EXPECTED, GPUS, SNAPSHOT
+from rekindle.wire.gpu_environment import EXPECTED, GPUS
 from rekindle.wire.phases import Mark, Phase, now_ns
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 def in_template() -> None:
     """Before user code, in what is to be a template."""
-    if os.environ.get(SNAPSHOT) == "1":
-        return  # its GPUs are part of the snapshot
     if EXPECTED in os.environ or os.path.exists("/dev/nvidiactl"):
         from rekindle.gpu_restore import before_snapshot
 

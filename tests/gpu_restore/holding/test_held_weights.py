@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import rekindle
-from rekindle.gpu_restore.holding.server import Holder
+from rekindle.exception import GpuError
+from rekindle.gpu_restore import held_weights
+from rekindle.gpu_restore.device import Device, Shared
+from rekindle.gpu_restore.holding.client import Connection
 from rekindle.gpu_restore.host_device import HostDevice
 
 torch = pytest.importorskip("torch")
 
 
 @pytest.fixture
-def holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def holder(serve: Callable[[Device], str], monkeypatch: pytest.MonkeyPatch) -> str:
     """One in a thread, and the environment of a runner that has it."""
-    path = str(tmp_path / "holder.sock")
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(path)
-    listening.listen()
-    one = Holder(HostDevice())
-    wake, waker = socket.socketpair()
-    one.wake_on(wake.fileno())
-    thread = threading.Thread(target=one.serve, args=(listening,))
-    thread.start()
+    path = serve(HostDevice())
     monkeypatch.setenv("REKINDLE_GPU_HOLDER", path)
     monkeypatch.setenv("REKINDLE_GPU_REVISION", "r1")
     monkeypatch.setattr(rekindle.gpu, "_holder", None)
     monkeypatch.setattr(rekindle.gpu, "_transfers", [])
-    yield path
-    one.stop()
-    waker.send(b"x")
-    thread.join()
-    for end in (wake, waker, listening):
-        end.close()
+    return path
 
 
 def _module(seed: int, width: int = 8) -> Any:
@@ -76,6 +63,42 @@ def test_another_module_by_the_same_name_has_its_own_copy(holder: str) -> None:
     assert torch.equal(other[0].weight, before)
     named = rekindle.gpu.to_device(_module(3, width=9), "cpu", hold="other")
     assert named[0].weight.shape == (9, 4)
+
+
+def test_a_runner_that_fails_to_bring_them_has_its_own_copy_and_others_do_not_wait_for_it(
+    holder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_arguments: Any, **_more: Any) -> None:
+        raise GpuError("a device that fails")
+
+    module, other = _module(1), Connection.to(holder, HostDevice())
+    with monkeypatch.context() as broken:
+        broken.setattr(held_weights, "transfer", fails)
+        assert rekindle.gpu.to_device(module, "cpu", hold=True) is module
+    assert other.status()["entries"] == []
+    rekindle.gpu.to_device(_module(2), "cpu", hold=True)
+    (entry,) = other.status()["entries"]
+    assert entry["state"] == "held"
+    other.close()
+
+
+def test_what_cannot_be_opened_leaves_the_connection_of_use(
+    holder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_shared: Shared) -> int:
+        raise GpuError("out of addresses")
+
+    device = HostDevice()
+    one = Connection.to(holder, device)
+    assert one.want("m") is None
+    with monkeypatch.context() as broken:
+        broken.setattr(device, "open", fails)
+        with pytest.raises(GpuError, match="out of addresses"):
+            one.allocate("m", [100, 200, 300])
+    assert one.status()["held_bytes"] == 600
+    one.release("m")
+    assert one.status()["held_bytes"] == 0
+    one.close()
 
 
 def test_tied_parameters_are_tied_among_what_is_held(holder: str) -> None:

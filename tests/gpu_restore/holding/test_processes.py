@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -21,6 +20,7 @@ import pytest
 from rekindle.exception import GpuError
 from rekindle.gpu_restore.holding.client import Arenas, Connection
 from rekindle.gpu_restore.host_device import HostDevice
+from tests.gpu_restore.holding.processes import listening
 
 BUDGET = 1 << 20
 #: A client that is told what to do, line by line, and says "done".
@@ -72,18 +72,9 @@ class Client:
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[str]:
     """The socket of a holder with a budget of 1 MiB."""
-    socket = tmp_path / "holder.sock"
-    holder = subprocess.Popen(
-        [sys.executable, "-m", "rekindle.gpu_restore.holding", "--device", "host"]
-        + ["--socket", str(socket), "--budget-bytes", str(BUDGET)]
-    )
-    while not socket.exists():
-        assert holder.poll() is None, "the holder ended"
-        time.sleep(0.01)
-    yield str(socket)
-    holder.send_signal(signal.SIGTERM)
-    assert holder.wait(30) == 0
-    assert not socket.exists()
+    options = ("--device", "host", "--budget-bytes", str(BUDGET))
+    with listening(tmp_path / "holder.sock", *options) as socket:
+        yield socket
 
 
 @pytest.fixture

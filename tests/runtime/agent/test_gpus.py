@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rekindle.exception import StartError
@@ -21,6 +23,7 @@ from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent import gpus
 from rekindle.runtime.agent.session.report import stats
 from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.wire import rekindle_pb2 as pb
 from tests.gpu_restore import machines
 from tests.runtime.agent.harness import Gate, Harness, run
@@ -87,6 +90,13 @@ def device_of(harness: Harness, function_id: str) -> list[str]:
     return [uuid for runner in harness.runners(function_id) for uuid in runner.gpus]
 
 
+async def occupy(harness: Harness, function_id: str, gate: Gate) -> tuple[str, int]:
+    """Have a runner of a function hold its devices until the gate is opened; the input's key."""
+    key = harness.submit(function_id, "wait", gate.path)
+    await harness.uplink.until(lambda: device_of(harness, function_id))
+    return key
+
+
 # ---- what a runner sees --------------------------------------------------------------------
 
 
@@ -109,10 +119,13 @@ def test_a_runner_sees_its_own_devices_and_one_without_sees_none(
     run(home, scenario)
 
 
-def test_where_there_is_no_gpu_nothing_is_said_of_any(home: Path) -> None:
+def test_where_there_is_no_gpu_nothing_is_said_of_any(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RECORDING, "/nowhere.json")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
     async def scenario(harness: Harness) -> None:
-        if harness.node.context.gpus.found.gpus:
-            pytest.skip("this machine has a GPU")
         assert (await harness.call(harness.add(Model), "sees")).value == {}
 
     run(home, scenario)
@@ -189,8 +202,7 @@ def test_what_is_busy_is_waited_for_and_an_idle_runner_makes_room(
         first = harness.add(Model, gpu=parse("T4"))
         second = harness.add(Model, gpu=parse("T4"))
         with Gate(tmp_path) as gate:
-            busy = harness.submit(first, "wait", gate.path)
-            await harness.uplink.until(lambda: device_of(harness, first))
+            busy = await occupy(harness, first, gate)
             waits = harness.submit(second, "sees")
             await harness.uplink.until(lambda: stats(harness.node).gpus.waiting)
             assert waits not in harness.uplink.results
@@ -226,8 +238,7 @@ def test_a_device_is_free_again_when_its_runner_was_killed(
     async def scenario(harness: Harness) -> None:
         first = harness.add(Model, gpu=parse("T4"))
         with Gate(tmp_path) as gate:
-            harness.submit(first, "wait", gate.path)
-            await harness.uplink.until(lambda: device_of(harness, first))
+            await occupy(harness, first, gate)
             (runner,) = harness.runners(first)
             os.kill(runner.channel.pid, signal.SIGKILL)
             await harness.uplink.until(lambda: harness.uplink.returned)
@@ -235,6 +246,64 @@ def test_a_device_is_free_again_when_its_runner_was_killed(
             assert (await harness.call(second, "sees")).value
 
     run(home, scenario)
+
+
+def test_a_start_that_fails_before_it_has_a_process_keeps_no_device(
+    home: Path, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine("one_t4")
+
+    def no_more_processes(_template: LiveTemplate) -> ForkedChild:
+        child = ForkedChild.make("ru-none")
+        child.failed(StartError("no more processes"))
+        return child
+
+    async def scenario(harness: Harness) -> None:
+        model = harness.add(Model, gpu=parse("T4"), enable_memory_snapshot=True)
+        assert (await harness.prepare(model, "fork")).ok
+        monkeypatch.setattr(LiveTemplate, "fork", no_more_processes)
+        outcome = await harness.call(model, "sees", strategy="fork")
+        assert "no more processes" in outcome.result.message
+        assert not harness.node.context.gpus.fleet.holdings
+
+    run(home, scenario)
+
+
+def test_devices_that_no_process_can_be_given_are_still_the_starts_own() -> None:
+    found = gpus.Gpus(machines.inventory("one_t4"))
+    pool = found.of("pool", parse("T4"), 0)
+    assert pool.reserve()
+
+    async def scenario() -> None:
+        claim = await pool.claim(1.0)
+        with pytest.raises(OSError):
+            pool.take_over(claim, "ru-1", -1)  # what cannot be watched for its end
+        pool.drop(claim)
+
+    asyncio.run(scenario())
+    assert not found.fleet.holdings
+
+
+def test_a_share_that_is_reserved_stays_the_starts_whatever_strangers_take_meanwhile() -> None:
+    found = gpus.Gpus(machines.inventory("one_t4"))
+    pool = found.of("pool", parse("any", 9000), 0)
+    assert pool.reserve()
+
+    async def scenario() -> None:
+        claim = await pool.claim(1.0)
+        found.fleet.foreign = {claim.given.uuids[0]: 12_000}
+        freed = asyncio.Event()
+        found.on_free = freed.set
+        with subprocess.Popen(["sleep", "1000"]) as process:
+            try:
+                pool.take_over(claim, "ru-1", process.pid)
+                assert found.runners() == ["ru-1"]
+            finally:
+                process.kill()
+        await asyncio.wait_for(freed.wait(), 10)
+
+    asyncio.run(scenario())
+    assert not found.fleet.holdings
 
 
 def test_a_closed_app_leaves_no_device_behind(home: Path, machine: Callable[[str], Path]) -> None:
@@ -264,24 +333,6 @@ def test_a_strategy_that_is_asked_for_by_name_gets_the_device_of_an_idle_runner(
     run(home, scenario)
 
 
-def test_a_fork_that_fails_leaves_its_device_free(
-    home: Path, machine: Callable[[str], Path]
-) -> None:
-    machine("one_t4")
-
-    async def scenario(harness: Harness) -> None:
-        model = harness.add(Model, gpu=parse("T4"), enable_memory_snapshot=True)
-        assert (await harness.prepare(model, "fork")).ok
-        child = ForkedChild.make("ru-failed")
-        child.failed(StartError("no more processes"))
-        harness.revision(model).live_template().fork = lambda: child
-        outcome = await harness.call(model, "sees", strategy="fork")
-        assert "no more processes" in outcome.result.message
-        assert not harness.node.context.gpus.fleet.holdings
-
-    run(home, scenario)
-
-
 # ---- preemption ----------------------------------------------------------------------------
 
 
@@ -299,8 +350,7 @@ def test_after_its_grace_an_input_goes_back_uncounted_and_exit_hooks_run(
     async def scenario(harness: Harness) -> None:
         low, high = two(harness)
         with Gate(tmp_path) as gate:
-            harness.submit(low, "wait", gate.path)
-            await harness.uplink.until(lambda: device_of(harness, low))
+            await occupy(harness, low, gate)
             (victim,) = harness.runners(low)
             await harness.uplink.until(lambda: victim.page.began_ns)
             assert (await harness.call(high, "sees")).value
@@ -321,8 +371,7 @@ def test_what_ends_within_the_grace_has_its_result(
     async def scenario(harness: Harness) -> None:
         low, high = two(harness)
         with Gate(tmp_path) as gate:
-            running = harness.submit(low, "wait", gate.path)
-            await harness.uplink.until(lambda: device_of(harness, low))
+            running = await occupy(harness, low, gate)
             (victim,) = harness.runners(low)
             urgent = harness.submit(high, "sees")
             await harness.uplink.until(lambda: victim.preempted)
@@ -345,8 +394,7 @@ def test_the_same_priority_preempts_nobody(
         first = harness.add(Model, gpu=parse("T4"), gpu_priority=1)
         second = harness.add(Model, gpu=parse("T4"), gpu_priority=1)
         with Gate(tmp_path) as gate:
-            running = harness.submit(first, "wait", gate.path)
-            await harness.uplink.until(lambda: device_of(harness, first))
+            running = await occupy(harness, first, gate)
             waits = harness.submit(second, "sees")
             await harness.uplink.until(lambda: stats(harness.node).gpus.waiting)
             harness.node.scheduler.reconcile_all()
@@ -372,7 +420,7 @@ def test_what_runners_use_is_told_by_runner_and_what_strangers_use_is_not_given_
         await harness.call(model, "child")
         (runner,) = harness.runners(model)
         index = uuids("four_a10g").index(runner.gpus[0])
-        inside = await _child_of(runner.channel.pid)
+        (inside,) = (one.pid for one in psutil.Process(runner.channel.pid).children())
 
         def use(recording: Recording) -> None:
             gpu = recording["gpus"][index]
@@ -401,23 +449,6 @@ def test_what_runners_use_is_told_by_runner_and_what_strangers_use_is_not_given_
         assert list(found.starts[-1].gpus) == list(runner.gpus)
 
     run(home, scenario)
-
-
-async def _child_of(pid: int) -> int:
-    """A child of a process, by its number here."""
-    while True:
-        for name in os.listdir("/proc"):
-            if name.isdecimal() and _parent(name) == pid:
-                return int(name)
-        await asyncio.sleep(0.02)
-
-
-def _parent(name: str) -> int:
-    try:
-        text = Path("/proc", name, "stat").read_text()
-    except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[1])
 
 
 class Cuda:

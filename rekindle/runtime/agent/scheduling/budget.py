@@ -141,7 +141,7 @@ class Budget:
             candidate.pool.sizing.given_up = True
         elif candidate.level is Level.SPARE:
             if revision.template is not None:
-                revision.template.spares.keep(0)
+                revision.template.spares.give_up()
             for pool in self.inventory.pools.values():
                 if pool.revision is revision:
                     pool.sizing.spares_given_up = True

@@ -36,6 +36,8 @@ class Spares:
     _fork: Callable[..., ForkedChild]
     #: How many there are to be, as far as there is room.
     wanted: int = 0
+    #: One was asked for by name: it stays until a start takes it, whatever the plan wants.
+    _asked_for: bool = False
     _waiting: deque[ForkedChild] = field(default_factory=deque)
     _coming: set[ForkedChild] = field(default_factory=set)
     #: To be forked when fewer are on their way.
@@ -54,6 +56,7 @@ class Spares:
         """One for a start: the one that has waited longest; None where there is none."""
         if not self._waiting:
             return None
+        self._asked_for = False
         child = self._waiting.popleft()
         child.channel.unsubscribe()
         return child
@@ -94,6 +97,18 @@ class Spares:
         self.add(self.missing(min(1, self.wanted)))
         await self.ready()
 
+    async def have_one(self) -> bool:
+        """See to it that one waits, and stays until a start takes it; whether one does.
+
+        Raises StartError.
+        """
+        self._asked_for = True
+        if not self._waiting:
+            self.add(self.missing(1))
+            await self.ready()
+        self._asked_for = bool(self._waiting)
+        return self._asked_for
+
     async def ready(self) -> None:
         """Wait for those that are on their way."""
         if self._tasks:
@@ -101,17 +116,23 @@ class Spares:
 
     def keep(self, most: int) -> None:
         """Let those go that are more than that, all at once: the newest, and first of all those
-        that do not wait yet."""
+        that do not wait yet. One that was asked for by name stays."""
+        most = max(most, int(self._asked_for))
         self._due -= min(self._due, max(0, self._there() - most))
         while self._coming and self._there() > most:
             self._let_go(self._coming.pop())
         while len(self._waiting) > most:
             self._let_go(self._waiting.pop())
 
+    def give_up(self) -> None:
+        """Let all go: their memory is needed."""
+        self._asked_for = False
+        self.keep(0)
+
     def discard(self) -> None:
         """Let all go, and have no more."""
         self._ended = True
-        self.keep(0)
+        self.give_up()
 
     def _let_go(self, child: ForkedChild) -> None:
         child.kill()

@@ -194,6 +194,29 @@ def test_zero_spares_are_none_and_a_start_by_name_says_so(home: Path) -> None:
     run(home, scenario)
 
 
+def test_a_spare_that_was_asked_for_by_name_waits_for_its_start_though_no_plan_wants_it(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        model = await with_spares(h, 0)
+        template = h.revision(model).template
+        os.kill(template.channel.pid, signal.SIGSTOP)
+        preparing = asyncio.create_task(h.prepare(model, "spare"))
+        await h.uplink.until(lambda: template.spares._coming)
+        h.node.spare_keeper.follow()
+        os.kill(template.channel.pid, signal.SIGCONT)
+        assert (await preparing).ok
+        h.node.spare_keeper.follow()
+        assert len(template.spares.waiting) == 1
+        assert (await h.call(model, "total", strategy="spare")).value == 499500
+        assert not template.spares.waiting
+        assert (await h.prepare(model, "spare")).ok
+        template.spares.give_up()
+        assert not template.spares.waiting
+
+    run(home, scenario)
+
+
 def test_single_use_containers_are_spares(home: Path) -> None:
     async def scenario(h: Harness) -> None:
         model = await with_spares(h, 2, single_use_containers=True)
