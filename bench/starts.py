@@ -119,14 +119,8 @@ def main() -> int:
     options.file("starts.md").write_text(sheets.markdown(figures), encoding="utf-8")
     console.print(f"\n[dim]figures: {options.json} and {options.results}/starts.md[/]\n")
 
-    measured = []
-    for number, check in PROMISES.items():
-        found = check(figures)
-        if found.kept is None:
-            console.print(f"  {number}  {found.text}: [dim]not measured[/]", highlight=False)
-        else:
-            measured.append(script.Promise(number, found.text, found.kept))
-    kept = script.verdict(console, measured, check=options.check)
+    checked = script.checked(PROMISES, figures)
+    kept = script.verdict(console, checked, check=options.check)
     return 1 if figures.errors else kept
 
 
