@@ -177,10 +177,9 @@ def _in_instances(
             at = stack.enter_context(places(home_dir, kinds, progress))
         floor = stack.enter_context(bare())
         sleep = stack.enter_context(probes.criu_restores("CRIU restores sleep"))
-        default = at.get(SPARE, next(iter(at.values())))
 
         def measure_fresh() -> None:
-            figures.fresh = fresh.measure(default, extent.sustained_s, progress)
+            figures.fresh = fresh.measure(at[SPARE], extent.sustained_s, progress)
 
         part(
             "single",
@@ -205,12 +204,11 @@ def _in_instances(
             "Starts in a row",
             lambda: figures.endurance.extend(endurance.measure(at, extent.in_a_row, progress)),
         )
-        if SPARE in at:
-            part(
-                "spares",
-                "Memory of spares",
-                lambda: figures.spares.extend(spare_memory.measure(at[SPARE], kinds[1:], progress)),
-            )
+        part(
+            "spares",
+            "Memory of spares",
+            lambda: figures.spares.extend(spare_memory.measure(at[SPARE], kinds[1:], progress)),
+        )
 
 
 if __name__ == "__main__":
