@@ -24,8 +24,6 @@ from peers.versus import Versus
 from rekindle.bench import machine as machines
 from rekindle.bench.records import write_json
 
-#: Numbers in SPECIFICATION.md.
-PROMISES = ("S11", "S12", "S13", "S21", "S22", "S23")
 #: What each peer's process logs.
 LOGS = script.SCRATCH / "calls-logs"
 
@@ -57,8 +55,7 @@ def main() -> int:
     options.file("calls.md").write_text(report.markdown(versus), encoding="utf-8")
     console.print(f"[dim]figures: {options.json} and {options.results}/calls.md[/]\n")
     promises = [
-        script.Promise(number, target.text, target.kept)
-        for number, target in zip(PROMISES, report.targets(versus), strict=True)
+        script.Promise(target.number, target.text, target.kept) for target in report.targets(versus)
     ]
     return script.verdict(console, promises, check=options.check)
 

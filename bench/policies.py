@@ -13,9 +13,7 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from lab import markdown, script, spares
 from lab.workload import Workload, generate, without_snapshots
@@ -37,7 +35,6 @@ PERCENTILE = 99
 #: So much memory that keeping everything does not fit: eviction decides.
 SHORT_OF_MEMORY_GIB = 12.0
 
-_COVERED = "starts that find a spare, where every input needs a runner of its own"
 #: What an hour of callers waiting is worth, from hardly anything to much.
 WAITING = (0.05, 0.2, 1.0, 4.0)
 TARGETS_MS = (1000.0, 100.0)
@@ -100,14 +97,6 @@ def bare_event_s(trace: Trace) -> float:
     return (time.process_time() - began) / order
 
 
-def _covered(rows: list[list[str]]) -> Table:
-    headings, *cells = rows
-    made = Table(*headings, title=_COVERED, title_justify="left", box=box.SIMPLE_HEAD)
-    for row in cells:
-        made.add_row(*row)
-    return made
-
-
 def main() -> int:
     """Replay and show; 1 for a promise not kept."""
     options = script.options("policies", __doc__.splitlines()[0])
@@ -131,7 +120,7 @@ def main() -> int:
         short = try_all(trace, short_settings(), prices, node, progress)
         bare.append(bare_event_s(trace))
 
-    covered = spares.rows()
+    covered = spares.sheet()
     front = pareto(tried, PERCENTILE)
     title = (
         f"{workload.functions} functions, {workload.duration_s / 3600:g} h, {len(trace):,} arrivals"
@@ -143,7 +132,7 @@ def main() -> int:
     ]
     for name, rows, its_front in sheets:
         console.print(table(rows, its_front, title=name, even=True))
-    console.print(_covered(covered))
+    console.print(covered.rich())
     speeds = {one.label: one.outcome.calls / one.took_s for one in tried}
     slowest = min(speeds, key=speeds.__getitem__)
     mean = sum(one.outcome.calls for one in tried) / sum(one.took_s for one in tried)
@@ -169,8 +158,7 @@ def main() -> int:
         for name, rows, its_front in sheets:
             sheet = "\n".join(markdown.table(as_rows(rows, its_front, even=True)))
             file.write(f"**{name}**\n\n{sheet}\n\n")
-        sheet = "\n".join(markdown.table(covered))
-        file.write(f"**{_COVERED}**\n\n{sheet}\n\n")
+        file.write(f"{covered.markdown()}\n")
         file.write(f"{LEGEND[0].upper()}{LEGEND[1:]}; even: every function counts alike.\n\n")
         file.write(f"{speed[0].upper()}{speed[1:]}. {machines.line(machine)}\n")
     whole = {
@@ -181,7 +169,7 @@ def main() -> int:
         "percentile": PERCENTILE,
         "settings": as_json(tried, front),
         "without_snapshots": as_json(cold, []),
-        "starts_that_find_a_spare": covered,
+        "starts_that_find_a_spare": [covered.header, *covered.rows],
         "short_of_memory_gib": SHORT_OF_MEMORY_GIB,
         "short_of_memory": as_json(short, sheets[2][2]),
         "arrivals_per_cpu_s": {"mean": round(mean), "slowest": round(speeds[slowest])},

@@ -72,14 +72,8 @@ def main() -> int:
     chart.save(figures, options.file("restore.png"))
     console.print(f"\n[dim]figures: {options.json} and {options.results}/restore.{{md,png}}[/]\n")
 
-    measured = []
-    for number, check in PROMISES.items():
-        found = check(figures)
-        if found.kept is None:
-            console.print(f"  {number}  {found.text}: [dim]not measured[/]", highlight=False)
-        else:
-            measured.append(script.Promise(number, found.text, found.kept))
-    kept = script.verdict(console, measured, check=options.check)
+    checked = script.checked(PROMISES, figures)
+    kept = script.verdict(console, checked, check=options.check)
     return 1 if figures.errors else kept
 
 

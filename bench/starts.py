@@ -119,14 +119,8 @@ def main() -> int:
     options.file("starts.md").write_text(sheets.markdown(figures), encoding="utf-8")
     console.print(f"\n[dim]figures: {options.json} and {options.results}/starts.md[/]\n")
 
-    measured = []
-    for number, check in PROMISES.items():
-        found = check(figures)
-        if found.kept is None:
-            console.print(f"  {number}  {found.text}: [dim]not measured[/]", highlight=False)
-        else:
-            measured.append(script.Promise(number, found.text, found.kept))
-    kept = script.verdict(console, measured, check=options.check)
+    checked = script.checked(PROMISES, figures)
+    kept = script.verdict(console, checked, check=options.check)
     return 1 if figures.errors else kept
 
 
@@ -183,10 +177,9 @@ def _in_instances(
             at = stack.enter_context(places(home_dir, kinds, progress))
         floor = stack.enter_context(bare())
         sleep = stack.enter_context(probes.criu_restores("CRIU restores sleep"))
-        default = at.get(SPARE, next(iter(at.values())))
 
         def measure_fresh() -> None:
-            figures.fresh = fresh.measure(default, extent.sustained_s, progress)
+            figures.fresh = fresh.measure(at[SPARE], extent.sustained_s, progress)
 
         part(
             "single",
@@ -211,12 +204,11 @@ def _in_instances(
             "Starts in a row",
             lambda: figures.endurance.extend(endurance.measure(at, extent.in_a_row, progress)),
         )
-        if SPARE in at:
-            part(
-                "spares",
-                "Memory of spares",
-                lambda: figures.spares.extend(spare_memory.measure(at[SPARE], kinds[1:], progress)),
-            )
+        part(
+            "spares",
+            "Memory of spares",
+            lambda: figures.spares.extend(spare_memory.measure(at[SPARE], kinds[1:], progress)),
+        )
 
 
 if __name__ == "__main__":

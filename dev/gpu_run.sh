@@ -26,5 +26,5 @@ cd "$tree" || exit 1
 timeout 80 "$python" -m pytest -m gpu -p no:cacheprovider -o addopts= -q -rA tests/gpu \
     >"$out/tests.txt" 2>&1
 tail -n 40 "$out/tests.txt"
-cp "$REKINDLE_HOME"/*/log/*.log "$out/" 2>/dev/null
+cp "$REKINDLE_HOME"/run/rk-*/logs/*.log "$out/" 2>/dev/null
 exit 0

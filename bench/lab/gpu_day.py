@@ -139,22 +139,22 @@ def jobs(day: Day) -> list[Job]:
             continue
         (count, gib) = rng.choices(kinds, weights)[0]
         priority = rng.choices(*zip(*day.priorities, strict=True))[0]
-        takes_s = min(day.longest_s, rng.lognormvariate(math.log(day.median_s), day.sigma))
+        takes_s = _takes_s(day, rng)
         wanted = (GpuRequest(model=ANY, count=count, memory_mib=gib * _GIB),)
         made.append(Job(len(made), at, takes_s, wanted, priority, waits_since=at))
 
 
 def _mean_gpu_s(day: Day) -> float:
     rng = random.Random(0)
-    times = [
-        min(day.longest_s, rng.lognormvariate(math.log(day.median_s), day.sigma))
-        for _ in range(20_000)
-    ]
     total = sum(weight for _, weight in day.kinds)
     gpus = sum(
         weight * (gib * _GIB / _MEMORY_MIB if gib else count) for (count, gib), weight in day.kinds
     )
-    return sum(times) / len(times) * gpus / total
+    return mean([_takes_s(day, rng) for _ in range(20_000)]) * gpus / total
+
+
+def _takes_s(day: Day, rng: random.Random) -> float:
+    return min(day.longest_s, rng.lognormvariate(math.log(day.median_s), day.sigma))
 
 
 @dataclass

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from lab.markdown import table as markdown_table
+from rekindle.bench import machine as machines
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,25 @@ class Sheet:
         if self.note:
             lines += ["", self.note]
         return "\n".join(lines) + "\n"
+
+
+def for_terminal(
+    sheets: Iterable[Sheet], machine: dict[str, Any], errors: Iterable[str]
+) -> RenderableType:
+    """Sheets, the machine and each error once, for a terminal."""
+    parts: list[RenderableType] = []
+    for sheet in sheets:
+        parts += [sheet.rich(), ""]
+    parts.append(f"[dim]{machines.line(machine)}[/]")
+    parts += [f"[red]error: {line}[/]" for line in dict.fromkeys(errors)]
+    return Group(*parts)
+
+
+def for_document(sheets: Iterable[Sheet], machine: dict[str, Any], note: str = "") -> str:
+    """Sheets and the machine, for a document."""
+    parts = [sheet.markdown() for sheet in sheets]
+    parts.append(f"{note}{machines.line(machine)}.\n")
+    return "\n".join(parts)
 
 
 def times(ratio: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from lab.sheet import Sheet
 from rekindle.bench.tune import costs
 from rekindle.bench.tune.outcome import outcome
 from rekindle.bench.tune.simulator import Simulation
@@ -46,12 +47,13 @@ def patterns() -> Iterator[tuple[str, list[float]]]:
         yield f"{size} at once", [10.0 * (i // size) for i in range(_STARTS)]
 
 
-def rows() -> list[list[str]]:
-    """The headings, and one row a pattern."""
-    return [
+def sheet() -> Sheet:
+    """One row a pattern."""
+    return Sheet(
+        "starts that find a spare, where every input needs a runner of its own",
         ["starts", *(f"{count} spare{'s' * (count > 1)}" for count in COUNTS)],
-        *(
+        [
             [name, *(f"{covered(count, times):.0%}" for count in COUNTS)]
             for name, times in patterns()
-        ),
-    ]
+        ],
+    )

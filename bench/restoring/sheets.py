@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 
-from lab.sheet import Sheet, times
-from rekindle.bench import machine as machines
+from lab.sheet import Sheet, for_document, for_terminal, times
 from rekindle.bench.summary import median, percentile
 from rekindle.bench.table import ms, phases_shown
 from rekindle.wire.phases import Phase
@@ -43,19 +42,12 @@ def sheets(figures: Figures) -> list[Sheet]:
 
 def render(figures: Figures) -> RenderableType:
     """All sheets and the machine, for a terminal."""
-    parts: list[RenderableType] = []
-    for sheet in sheets(figures):
-        parts += [sheet.rich(), ""]
-    parts.append(f"[dim]{machines.line(figures.machine)}[/]")
-    parts += [f"[red]error: {line}[/]" for line in dict.fromkeys(figures.errors)]
-    return Group(*parts)
+    return for_terminal(sheets(figures), figures.machine, figures.errors)
 
 
 def markdown(figures: Figures) -> str:
     """All sheets and the machine, for a document."""
-    parts = [sheet.markdown() for sheet in sheets(figures)]
-    parts.append(f"Medians of interleaved runs. {machines.line(figures.machine)}.\n")
-    return "\n".join(parts)
+    return for_document(sheets(figures), figures.machine, note="Medians of interleaved runs. ")
 
 
 def starts(sizes: Sequence[SizeFigures]) -> Sheet:

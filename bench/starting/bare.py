@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import SetupError
+from lab.answerer import Answerer, answerer
 
 _PROGRAM = Path(__file__).with_name("fork_exit.py")
 
@@ -33,7 +31,7 @@ class Took:
 class Bare:
     """The process that forks."""
 
-    _process: subprocess.Popen[str]
+    _process: Answerer
 
     def one(self) -> Took:
         """One child."""
@@ -47,52 +45,21 @@ class Bare:
 
     def begin_rate(self, seconds: float) -> None:
         """Have it fork for so long; ``rate`` has the answer."""
-        self._say(f"rate {seconds}")
+        self._process.say(f"rate {seconds}")
 
     def rate(self) -> float:
         """Children a second."""
-        return float(self._answer()["per_second"])
+        return float(json.loads(self._process.answer())["per_second"])
 
     def _ask(self, line: str) -> Any:
-        self._say(line)
-        return self._answer()
-
-    def _say(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SetupError("the process that measures a bare fork has ended")
-        return json.loads(line)
+        return json.loads(self._process.ask(line))
 
 
 @contextlib.contextmanager
 def bare() -> Iterator[Bare]:
     """The process, for as long as it is needed."""
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_PROGRAM)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    found = Bare(process)
-    try:
-        found._answer()
-        yield found
-    finally:
-        assert process.stdin is not None and process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+    with answerer("a bare fork", ["-I", "-S", str(_PROGRAM)]) as process:
+        yield Bare(process)
 
 
 def rate_on_cores(cores: int, seconds: float) -> float:

@@ -7,15 +7,13 @@ an error: a call in it may have had the runner of another.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
+from functools import partial
 
 from lab.steps import Steps
 from rekindle.bench.summary import median
 from rekindle.bench.table import ms
-from rekindle.exception import Error
-from rekindle.sdk.calls import records
+from restoring.threads import together
 from starting.bare import Bare
 from starting.figures import BurstFigures, Figures
 from starting.places import Place, Places, settle, until_no_runner_is_left
@@ -56,32 +54,10 @@ def measure(
 def _once(place: Place, kind: str, count: int, figures: BurstFigures) -> None:
     function = place.functions.starts[kind]
     lasts_s = 0.5 + count * _EACH_S
-    lock, ready = threading.Lock(), threading.Barrier(count)
-    took_ms: list[float] = []
-
-    def call() -> None:
-        ready.wait(_PATIENCE_S)
-        began = time.perf_counter_ns()
-        try:
-            ran_s = function.remote(lasts_s)
-        except Error as error:
-            with lock:
-                figures.errors.append(f"{type(error).__name__}: {error}")
-            return
-        waited = (time.perf_counter_ns() - began) / 1e6 - ran_s * 1e3
-        with lock:
-            took_ms.append(waited)
-
-    threads = [threading.Thread(target=call, daemon=True) for _ in range(count)]
-    with records.collect() as finished:
-        for thread in threads:
-            thread.start()
-        deadline = time.monotonic() + lasts_s + _PATIENCE_S
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-    if missing := sum(thread.is_alive() for thread in threads):
-        figures.errors += [f"hangs: no answer after {_PATIENCE_S:g} s"] * missing
+    done = together(partial(function.remote, lasts_s), count, patience_s=lasts_s + _PATIENCE_S)
+    took_ms = [waited_ms - ran_s * 1e3 for waited_ms, ran_s in done.answers]
     figures.took_ms += took_ms
+    figures.errors += done.errors
     if took_ms and max(took_ms) > lasts_s * 1e3:
         figures.errors.append("a start came after the first call had returned")
-    figures.served = dict(Counter(figures.served) + Counter(one.strategy for one in finished))
+    figures.served = dict(done.served + Counter(figures.served))

@@ -46,21 +46,20 @@ def at_once(count: float) -> dict[str, list[float]]:
 
 
 def rate(seconds: float) -> dict[str, float]:
-    """Children one after another for so long: how many a second, and the CPU time of each."""
-    before, began, count = cpu_s(), time.perf_counter(), 0
+    """Children one after another for so long: how many a second."""
+    began, count = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
         pid = os.fork()
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
         count += 1
-    took = time.perf_counter() - began
-    return {"per_second": count / took, "cpu_ms": (cpu_s() - before) * 1e3 / count}
+    return {"per_second": count / (time.perf_counter() - began)}
 
 
 def main() -> None:
     """Answer each line."""
-    print(json.dumps("ready"), flush=True)
+    print("ready", flush=True)
     answers: dict[str, Callable[..., object]] = {"one": one, "at-once": at_once, "rate": rate}
     for line in sys.stdin:
         asked, *numbers = line.split()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from rekindle.linux.maps import rollup
 from starting.places import Place
 
 #: Those that are there once, and that no start makes.
@@ -46,7 +47,9 @@ def take(place: Place) -> Inventory:
                 (f"mounts: {role}", _lines(Path(f"/proc/{process.pid}/mountinfo"))),
             ):
                 counts[name] = counts.get(name, 0) + number
-            memory[role] = memory.get(role, 0) + _private(process)
+            memory[role] = memory.get(role, 0) + sum(
+                held for name, held in rollup(process.pid).items() if name.startswith("Private_")
+            )
     counts["cgroups"] = sum(1 for _ in os.walk("/sys/fs/cgroup"))
     counts["/dev/shm"] = len(os.listdir("/dev/shm"))
     counts["mounts of the machine"] = _lines(Path("/proc/self/mountinfo"))
@@ -80,11 +83,6 @@ def role_of(process: psutil.Process) -> str:
     if any("criu" in word for word in line):
         return "criu"
     return "redis" if any("redis" in word for word in line) else Path(line[0]).name
-
-
-def _private(process: psutil.Process) -> int:
-    with open(f"/proc/{process.pid}/smaps_rollup") as rollup:
-        return sum(int(line.split()[1]) << 10 for line in rollup if line.startswith("Private_"))
 
 
 def _lines(path: Path) -> int:

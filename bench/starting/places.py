@@ -59,7 +59,7 @@ def places(home: Path, kinds: tuple[str, ...], steps: Steps) -> Iterator[Places]
     _make_snapshots(home, kinds, steps)
     with contextlib.ExitStack() as stack:
         found: Places = {}
-        for strategy in strategies.known():
+        for strategy in strategies.ALL:
             steps.say(f"an instance for {strategy}")
             found[strategy] = _open(stack, home, kinds, strategy)
         yield found

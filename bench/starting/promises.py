@@ -132,7 +132,7 @@ def second_run_is_short(figures: Figures) -> Check:
     """``rekindle run``, when it has been run before."""
     shell, more_ms = figures.shell, math.nan
     if shell is not None:
-        more_ms = median(shell.second.wall_ms) - median(shell.python.wall_ms)
+        more_ms = shell.second.median_ms - shell.python.median_ms
     shown = "not measured" if math.isnan(more_ms) else f"{more_ms:.0f} ms"
     return Check(
         f"a second rekindle run of a small program takes at most {SECOND_RUN_MS:g} ms more "

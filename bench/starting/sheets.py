@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 
-from lab.sheet import Sheet, times
-from rekindle.bench import machine as machines
+from lab.sheet import Sheet, for_document, for_terminal, times
 from rekindle.bench.summary import median, percentile
 from rekindle.bench.table import mebibytes, ms
 from starting.figures import Figures, StartFigures, mean
@@ -34,19 +33,12 @@ def sheets(figures: Figures) -> list[Sheet]:
 
 def render(figures: Figures) -> RenderableType:
     """All sheets and the machine, for a terminal."""
-    parts: list[RenderableType] = []
-    for sheet in sheets(figures):
-        parts += [sheet.rich(), ""]
-    parts.append(f"[dim]{machines.line(figures.machine)}[/]")
-    parts += [f"[red]error: {line}[/]" for line in dict.fromkeys(figures.errors)]
-    return Group(*parts)
+    return for_terminal(sheets(figures), figures.machine, figures.errors)
 
 
 def markdown(figures: Figures) -> str:
     """All sheets and the machine, for a document."""
-    parts = [sheet.markdown() for sheet in sheets(figures)]
-    parts.append(f"{machines.line(figures.machine)}.\n")
-    return "\n".join(parts)
+    return for_document(sheets(figures), figures.machine)
 
 
 def _floor_ms(figures: Figures, strategy: str) -> float:
@@ -221,8 +213,8 @@ def shell(figures: Figures) -> Sheet:
     """From the shell."""
     rows = []
     if (found := figures.shell) is not None:
-        empty = median(found.python.wall_ms)
-        torch = median(found.torch.wall_ms if found.torch is not None else [])
+        empty = found.python.median_ms
+        torch = found.torch.median_ms if found.torch is not None else math.nan
         for name, samples in (
             ("rekindle run, the first", found.first),
             ("rekindle run, the second", found.second),
@@ -230,7 +222,7 @@ def shell(figures: Figures) -> Sheet:
             ('python -c "import torch"', found.torch),
         ):
             if samples is not None:
-                took = median(samples.wall_ms)
+                took = samples.median_ms
                 cpu_ms = ms(median(samples.cpu_ms))
                 rows.append([name, times(took / empty), times(took / torch), ms(took), cpu_ms])
     return Sheet(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rekindle.bench.summary import median
 from rekindle.exception import Error
 
 HELLO = Path(__file__).parents[2] / "examples" / "hello.py"
@@ -38,12 +38,7 @@ class Samples:
     @property
     def median_ms(self) -> float:
         """The median of the wall times."""
-        return statistics.median(self.wall_ms)
-
-    @property
-    def median_cpu_ms(self) -> float:
-        """The median of the CPU times."""
-        return statistics.median(self.cpu_ms)
+        return median(self.wall_ms)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,13 @@ measured has served it.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from lab.steps import Steps
 from rekindle.bench.table import ms
-from rekindle.exception import Error, StrategyUnavailableError
-from rekindle.sdk.calls import records
+from rekindle.exception import Error
 from rekindle.wire.phases import Strategy
+from restoring.calls import plain
 from restoring.probes import Probe
 from starting.bare import Bare
 from starting.figures import Figures, Start
@@ -67,21 +65,6 @@ def _round(
 
 def first_and_later(function: Any, strategy: str) -> Start:
     """A call that starts a runner, and the ones after it. Raises StrategyUnavailableError."""
-    with records.collect() as finished:
-        first_ms = _timed(function.remote)
-        later_ms = [_timed(function.remote) for _ in range(CALLS)]
-    record = finished[0]
-    if record.strategy != strategy:
-        notes = f" ({'; '.join(record.notes)})" if record.notes else ""
-        raise StrategyUnavailableError(f"{record.strategy} served, not {strategy}{notes}")
-    if others := {one.strategy for one in finished[1:]} - {Strategy.WARM.value}:
-        raise StrategyUnavailableError(f"later calls were served by {', '.join(others)}")
-    return Start(
-        first_ms=first_ms, second_ms=later_ms[0], later_ms=later_ms[1:], phases=record.phases
-    )
-
-
-def _timed(call: Callable[[], object]) -> float:
-    began = time.perf_counter_ns()
-    call()
-    return (time.perf_counter_ns() - began) / 1e6
+    first_ms, _, record = plain(function, Strategy(strategy))
+    second_ms, *later_ms = (plain(function, Strategy.WARM)[0] for _ in range(CALLS))
+    return Start(first_ms=first_ms, second_ms=second_ms, later_ms=later_ms, phases=record.phases)

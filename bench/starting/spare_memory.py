@@ -12,6 +12,7 @@ import psutil
 
 from lab.steps import Steps
 from rekindle.exception import StrategyUnavailableError
+from rekindle.linux.maps import share_of
 from rekindle.sdk import autoscaler
 from starting.figures import SpareFigures
 from starting.places import Place, until_no_runner_is_left
@@ -70,8 +71,5 @@ def _appeared(place: Place, before: set[psutil.Process]) -> list[psutil.Process]
 
 
 def _pss(process: psutil.Process) -> int:
-    try:
-        with open(f"/proc/{process.pid}/smaps_rollup") as rollup:
-            return next(int(line.split()[1]) << 10 for line in rollup if line.startswith("Pss:"))
-    except (FileNotFoundError, ProcessLookupError, StopIteration):
-        return 0
+    share = share_of(process.pid)
+    return 0 if share is None else share.pss

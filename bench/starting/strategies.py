@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from rekindle.sdk import autoscaler
-from rekindle.sdk.options import PoolOptions
 from rekindle.sdk.running import RunningApp
 from rekindle.wire.phases import Strategy
 
-SPARE, FORK, RESTORE = "spare", "fork", "restore"
+SPARE, FORK, RESTORE = Strategy.SPARE.value, Strategy.FORK.value, Strategy.RESTORE.value
 ALL = (SPARE, FORK, RESTORE)
-
-
-def known() -> tuple[str, ...]:
-    """Those of ``ALL`` that this rekindle has."""
-    return tuple(name for name in ALL if name in set(Strategy))
 
 
 def settle_pools(app: RunningApp, functions: list[str], strategy: str, window_s: float) -> None:
     """Set pools so that a start without an idle runner is of this strategy."""
     for function in functions:
         name = f"{app.name}.{function}"
-        if strategy == FORK and "spare_containers" in PoolOptions.__annotations__:
+        if strategy == FORK:
             autoscaler.set_by_name(app.client, name, spare_containers=0)
         if strategy == RESTORE:
             options = {"keep_s": window_s, "rest": "cached"}

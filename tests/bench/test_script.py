@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from lab import script
+from lab.checks import Check
 
 BENCH = Path(script.__file__).parent.parent
 
@@ -43,6 +44,20 @@ def test_a_script_of_which_nothing_is_promised_says_so_and_passes_its_check() ->
     console = Console(file=io.StringIO(), width=100)
     assert script.verdict(console, [], check=True) == 0
     assert "promises nothing of this" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_was_not_measured_is_neither_kept_nor_fails_the_check() -> None:
+    checks = {
+        "S1": lambda figure: Check("fast", figure),
+        "S2": lambda figure: Check("faster", None),
+    }
+    console = Console(file=io.StringIO(), width=100)
+    assert script.verdict(console, script.checked(checks, True), check=True) == 0
+    assert script.verdict(console, script.checked(checks, False), check=True) == 1
+    assert script.verdict(console, script.checked(checks, None), check=True) == 0
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("S2  faster: not measured") == 3
+    assert "promises nothing of this" not in text
 
 
 def test_a_script_may_have_options_of_its_own() -> None:
