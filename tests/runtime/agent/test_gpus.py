@@ -289,20 +289,21 @@ def test_a_share_that_is_reserved_stays_the_starts_whatever_strangers_take_meanw
     pool = found.of("pool", parse("any", 9000), 0)
     assert pool.reserve()
 
-    async def scenario() -> None:
+    async def scenario(process: subprocess.Popen[bytes]) -> None:
         claim = await pool.claim(1.0)
         found.fleet.foreign = {claim.given.uuids[0]: 12_000}
         freed = asyncio.Event()
         found.on_free = freed.set
-        with subprocess.Popen(["sleep", "1000"]) as process:
-            try:
-                pool.take_over(claim, "ru-1", process.pid)
-                assert found.runners() == ["ru-1"]
-            finally:
-                process.kill()
+        pool.take_over(claim, "ru-1", process.pid)
+        assert found.runners() == ["ru-1"]
+        process.kill()
         await asyncio.wait_for(freed.wait(), 10)
 
-    asyncio.run(scenario())
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            asyncio.run(scenario(process))
+        finally:
+            process.kill()
     assert not found.fleet.holdings
 
 
