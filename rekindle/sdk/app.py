@@ -82,7 +82,9 @@ class App(AppState):
         of the template that are forked and wait for a start (default: the pool's policy decides; 0:
         none). ``scaledown_window``: seconds that an idle runner is kept, 2 to 3,600 (default 60).
         ``single_use_containers``: one input each. ``enable_memory_snapshot``: start from a snapshot
-        of the template. ``retries``: how often a failed input runs again. ``cpu`` in cores,
+        of the template. ``enable_gpu_snapshot``: of a runner after its GPU hooks, too, where the
+        driver can; off by default, also spelled ``experimental_options={"enable_gpu_snapshot":
+        True}``. ``retries``: how often a failed input runs again. ``cpu`` in cores,
         ``memory`` in MiB; each may be a pair of request and limit (all are checked and recorded, no
         runner is held to them yet).
         ``gpu``: GPUs that each runner has, as in ``"H100"``, ``"A100-80GB:2"``, ``"any"``, or a

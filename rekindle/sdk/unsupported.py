@@ -65,7 +65,7 @@ RENAMED = {
 
 _UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network", "tags")
 #: Keywords to come: what to do meanwhile.
-KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | {
+KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "image": NAMES["Image"],
     "volumes": NAMES["Volume"],
     "network_file_systems": NAMES["NetworkFileSystem"],

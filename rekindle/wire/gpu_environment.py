@@ -16,6 +16,8 @@ MEMORY_MIB = "REKINDLE_GPU_MEMORY_MIB"
 HOLDER = "REKINDLE_GPU_HOLDER"
 #: In a runner: what names its revision at the holder.
 REVISION = "REKINDLE_GPU_REVISION"
+#: What a start says of its own: not for a copy of the process that was told.
+OF_A_START = (GPUS, MEMORY_MIB, HOLDER, REVISION)
 
 
 def uuids(environ: Mapping[str, str], name: str = GPUS) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ class FunctionSpec:
     scaledown_window_s: float = 60.0
     single_use_containers: bool = False
     enable_memory_snapshot: bool = False
+    enable_gpu_snapshot: bool = False
     retries: RetrySpec | None = None
     # Recorded; nothing is held to them yet.
     cpu: float | None = None

@@ -25,9 +25,10 @@ from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.inventory import Inventory, allowed
 from rekindle.gpu_restore.placement.devices import Device, Fleet, Holding, node_of, shares_of
 from rekindle.gpu_restore.placement.line import Line
-from rekindle.gpu_restore.placement.options import options, why_never
+from rekindle.gpu_restore.placement.options import Option, options, why_never
 from rekindle.gpu_restore.placement.packing import BestFit, choose
 from rekindle.gpu_restore.placement.preemption import Preemption, preempt
+from rekindle.runtime.agent.gpu_lending import LENT_PRIORITY, Lending
 from rekindle.wire import gpu_environment
 from rekindle.wire.gpus import GpuRequest, in_words
 from rekindle.wire.logs import kv
@@ -74,6 +75,10 @@ class Gpus:
         #: Told that a start waits which the scheduler does not know of: it may make room.
         self.on_wanted: Callable[[PoolGpus], None] = lambda _pool: None
         self._taken: set[str] = set()
+        #: What work in the background has.
+        self.lending = Lending()
+        #: Of those, held until a process has ended.
+        self._ending: set[str] = set()
         self._freed = asyncio.Event()
         self._numbers = itertools.count(1)
         #: For a runner without a GPU.
@@ -111,6 +116,7 @@ class Gpus:
         option = choose(self.fleet, pool.wanted, self.packing, barred)
         if option is None:
             self.line.add(pool.key, pool.wanted, pool.priority, now)
+            self.lending.take_back(self.fleet, pool.wanted, pool.priority, self.packing)
             return None
         self.line.remove(pool.key)
         owner = f"start {next(self._numbers)}"
@@ -145,6 +151,7 @@ class Gpus:
         """
         pidfd = os.pidfd_open(pid)
         self.fleet.hand_over(owner, runner_id, time.monotonic())
+        self.lending.gone(owner)
         self._taken.add(runner_id)
         self._release_at_end(runner_id, pidfd)
 
@@ -154,9 +161,52 @@ class Gpus:
         listed = ",".join(uuids)
         return {gpu_environment.EXPECTED: listed, "CUDA_VISIBLE_DEVICES": listed} if uuids else {}
 
+    def in_snapshots(self, wanted: tuple[GpuRequest, ...]) -> str:
+        """What a GPU snapshot depends on, besides the model that it was made on."""
+        return f"driver {self.found.driver}, gpu={in_words(wanted)}"
+
+    def lend(self, pool: PoolGpus, give_way: Callable[[], None]) -> str | None:
+        """Devices for work in the background, where some are free and nobody waits for any.
+
+        ``give_way`` is called when a start needs them: then they are to be free soon.
+        """
+        option = self._spare_devices(pool)
+        if option is None:
+            return None
+        owner = f"lent {next(self._numbers)}"
+        self._hold(owner, option.devices, option.memory_mib, LENT_PRIORITY)
+        self.lending.add(owner, give_way)
+        return owner
+
+    def may_lend(self, pool: PoolGpus) -> bool:
+        """Whether there are such devices now."""
+        return self._spare_devices(pool) is not None
+
+    def _spare_devices(self, pool: PoolGpus) -> Option | None:
+        return None if len(self.line) else choose(self.fleet, pool.wanted, self.packing)
+
+    def lent_until_end(self, owner: str, pid: int) -> None:
+        """They are free again when this process has ended. Raises OSError."""
+        self._release_at_end(owner, os.pidfd_open(pid))
+        self._ending.add(owner)
+
+    def end_loan(self, owner: str) -> None:
+        """Nobody has to be told any more; free at once, or when the process that has them ends."""
+        if owner in self._ending:
+            self.lending.gone(owner)
+        else:
+            self.release(owner)
+
+    def let_go(self, owner: str) -> None:
+        """A start does not need them: free at once, or when the spare that has them has ended."""
+        if not self.lending.let_go(owner):
+            self.release(owner)
+
     def release(self, owner: str) -> None:
         """Devices are free again."""
         self._taken.discard(owner)
+        self._ending.discard(owner)
+        self.lending.gone(owner)
         if self.fleet.release(owner) is not None:
             self._freed.set()
             self.on_free()
@@ -218,6 +268,8 @@ class PoolGpus:
     priority: int
     _gpus: Gpus
     _reserved: deque[str] = field(default_factory=deque)
+    #: Held by spares that have their context: one that is reserved is the spare's own.
+    _contexts: deque[str] = field(default_factory=deque)
     #: Runners that were given devices, the newest.
     _owners: deque[str] = field(default_factory=lambda: deque(maxlen=16))
 
@@ -239,15 +291,47 @@ class PoolGpus:
         then the start fails, and says why."""
         if not self.wanted or self._why_never:
             return True
-        owner = self._gpus.reserve(self)
+        owner = self._take_context() or self._gpus.reserve(self)
         if owner is not None:
             self._reserved.append(owner)
         return owner is not None
 
+    def lend(self, give_way: Callable[[], None]) -> Claim | None:
+        """See Gpus.lend."""
+        owner = None
+        if self.wanted and not self._why_never:
+            owner = self._gpus.lend(self, give_way)
+        return None if owner is None else Claim(owner, self._gpus.given(owner))
+
+    def may_lend(self) -> bool:
+        """Whether ``lend`` would find something."""
+        return bool(self.wanted) and not self._why_never and self._gpus.may_lend(self)
+
+    def lent_until_end(self, claim: Claim, pid: int) -> None:
+        """See Gpus."""
+        self._gpus.lent_until_end(claim.owner, pid)
+
+    def end_loan(self, claim: Claim) -> None:
+        """The work is done, or its process will end: then they are free."""
+        self._gpus.end_loan(claim.owner)
+
+    def has_context(self, claim: Claim) -> None:
+        """A spare has its context on what was lent to it: a start may have both."""
+        self._contexts.append(claim.owner)
+
+    def _take_context(self) -> str | None:
+        """What a spare with its context holds, for a start."""
+        while self._contexts:
+            owner = self._contexts.popleft()
+            if self._gpus.lending.keep(owner):
+                self.leave()
+                return owner
+        return None
+
     def unreserve(self) -> None:
         """The start that was reserved for last does not come to be."""
         if self._reserved:
-            self._gpus.release(self._reserved.pop())
+            self._gpus.let_go(self._reserved.pop())
 
     def each(self) -> float:
         """GPUs that one runner holds, by those that hold some now or by what is asked for first."""
@@ -274,11 +358,17 @@ class PoolGpus:
         GpuUnavailableError."""
         if not self.wanted:
             return Claim("", self._gpus.nothing)
-        if self._reserved:
+        while self._reserved:
             owner = self._reserved.popleft()
-        else:
-            owner = await self._gpus.reserve_or_wait(self, timeout_s)
+            if self._gpus.holding(owner) is not None:  # the spare that had it may have ended
+                return Claim(owner, self._gpus.given(owner))
+        owner = self._take_context() or await self._gpus.reserve_or_wait(self, timeout_s)
         return Claim(owner, self._gpus.given(owner))
+
+    def put_back(self, claim: Claim) -> None:
+        """The next step of the same start takes it."""
+        if claim.owner:
+            self._reserved.appendleft(claim.owner)
 
     def take_over(self, claim: Claim, runner_id: str, pid: int) -> None:
         """It is this runner's, until its process ends. Raises OSError: its process is gone, say."""
@@ -288,15 +378,17 @@ class PoolGpus:
 
     def drop(self, claim: Claim) -> None:
         """No runner came of it; nothing where one has taken it over."""
-        self._gpus.release(claim.owner)
+        self._gpus.let_go(claim.owner)
 
     def give_back(self) -> None:
         """Nothing is started any more: what no start has taken is free."""
         self.leave()
+        while (owner := self._take_context()) is not None:
+            self._gpus.let_go(owner)
         while self._reserved:
-            self._gpus.release(self._reserved.popleft())
+            self._gpus.let_go(self._reserved.popleft())
 
     def start_failed(self, starting: int) -> None:
         """So many starts are under way: what is reserved beyond them is free."""
         while len(self._reserved) > starting:
-            self._gpus.release(self._reserved.pop())
+            self._gpus.let_go(self._reserved.pop())

@@ -31,6 +31,7 @@ from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
 from rekindle.runtime.agent.scheduling.scheduler import Scheduler
 from rekindle.runtime.agent.scheduling.spare_keeper import SpareKeeper
+from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
@@ -283,6 +284,8 @@ class Node:
             ):
                 # A package or a file changed under a template that is alive.
                 revision.drop_template()
+            if revision.gpu_tracker is not None:
+                await revision.gpu_tracker.refresh()
             return pool
         return self.inventory.pools[key]
 
@@ -297,7 +300,11 @@ class Node:
                 code=function.code,
                 params=params,
                 source_dir=function.source_dir,
-                tracker=SnapshotTracker(self.context, function.spec, params, {}),
+                tracker=SnapshotTracker(
+                    *(self.context, function.spec, params, {}),
+                    gpu="hooks left out" if function.spec.enable_gpu_snapshot else "",
+                ),
+                gpu_tracker=gpu_freezing.tracker_of(self.context, function.spec, params),
                 secrets_in_snapshot=in_snapshot,
                 withheld=(
                     tuple(sorted(set(function.secrets) - may))
@@ -305,7 +312,8 @@ class Node:
                     else ()
                 ),
             )
-            revision.tracker.env = revision.environment()
+            for tracker in filter(None, (revision.tracker, revision.gpu_tracker)):
+                tracker.env = revision.environment()
             self.inventory.revisions[key] = revision
         return revision
 

@@ -47,23 +47,29 @@ def inspect(found: Inspection) -> None:
 
 
 def run_hooks(service: Service, marks: list[Mark]) -> list[str]:
-    """In a runner: bring its GPUs up, then run the ``@enter(snap=False)`` hooks.
+    """In a runner: bring its GPUs up, then run the hooks for it, as far as they have not run.
 
     Returns notes for the record of the start. Raises GpuError, or what a hook raises.
     """
+    with gpu_marks.within(marks, None):
+        bring_up()
+    hooks = [*service.enter_gpu, *service.enter]
+    if hooks:
+        with gpu_marks.within(marks, Phase.ENTER_RUNNER):
+            service.run_hooks(hooks)
+        marks.append((Phase.ENTER_RUNNER.value, now_ns()))
+    return gpu_marks.take_notes()
+
+
+def bring_up() -> None:
+    """The GPUs of this process, if it has any; from now on it is no template. Raises GpuError."""
     template = _template()
     if template is not None:
         template.leave()
     if os.environ.get(GPUS):
         from rekindle.gpu_restore.context import bring_up
 
-        with gpu_marks.within(marks, None):
-            bring_up()
-    if service.enter:
-        with gpu_marks.within(marks, Phase.ENTER_RUNNER):
-            service.run_hooks(service.enter)
-        marks.append((Phase.ENTER_RUNNER.value, now_ns()))
-    return gpu_marks.take_notes()
+        bring_up()
 
 
 def _template() -> Template | None:

@@ -28,6 +28,7 @@ from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.linux import capabilities  # noqa: E402
 from rekindle.runtime.runner import (  # noqa: E402
+    early_gpu,
     gpus,
     inputs,
     loaded,
@@ -65,6 +66,7 @@ def main() -> int:
         thread_pools.lift_environment(user_threads)
     if boot["park"]:
         template.renew = functools.partial(serve.renew, user_threads)
+        template.use_gpu = functools.partial(early_gpu.obey, service)
         service.drop_loop()
         sockets.untrack()
         forking.stop_tracking()
@@ -103,7 +105,10 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
             unique.track()
             gpus.in_template()
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
-        service = load(boot["name"], boot["place"], code, base64.b64decode(boot["params"]))
+        service = load(
+            *(boot["name"], boot["place"], code, base64.b64decode(boot["params"])),
+            gpu_snapshots=boot["gpu_snapshots"],
+        )
         marks.append((Phase.IMPORT.value, now_ns()))
         if service.enter_snap:
             service.run_hooks(service.enter_snap)

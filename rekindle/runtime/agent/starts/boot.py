@@ -144,6 +144,7 @@ async def _load(
             "user_threads": revision.user_threads(),
             "park": park,
             "hides": context.gpus.hides,
+            "gpu_snapshots": revision.spec.enable_gpu_snapshot,
         },
         revision.code,
     )

@@ -5,9 +5,8 @@ A step that fails falls to the next one, and says why. Warm runners are the pool
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,41 +17,25 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.runtime.agent.gpus import Claim, PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts import gpu_restoring
+from rekindle.runtime.agent.starts.becoming import Becoming
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.child import ForkedChild
-from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.restoring import bring_back
-from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
-from rekindle.runtime.isolation.sandbox import Sandbox
-from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
-from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Starter:
+class Starter(Becoming):
     """Starts runners of one pool."""
 
-    context: NodeContext
-    revision: Revision
-    #: What a runner gets when it becomes one, secrets among it: after a template was frozen.
-    runner_env: Mapping[str, str]
-    #: Secrets alone, which a process that is never frozen has while it imports its modules.
-    secrets: Mapping[str, str]
-    #: A line that a runner wrote: (line, runner id, call id).
-    on_line: Callable[[pb.LogLine, str, str], None]
-    #: A note to the app's user.
-    say: Callable[[str], None]
-    #: What its runners need of GPUs, and what is reserved for them.
-    gpus: PoolGpus
     _first: bool = True
 
     async def start(self, forced: Strategy | None, began_ns: int) -> Runner:
@@ -72,6 +55,7 @@ class Starter:
         await self._look_for_snapshot(clock, notes)
         revision, runner = self.revision, None
         for strategy, start, possible in (
+            (Strategy.RESTORE, self._restore_on_gpu, self._has_gpu_snapshot),
             (Strategy.SPARE, self._spare, revision.has_spare),
             (Strategy.FORK, self._fork, revision.live_template),
             (Strategy.RESTORE, self._restore, lambda: revision.tracker.snapshot),
@@ -85,6 +69,8 @@ class Starter:
                 self._passed_over(notes, strategy, str(error))
         if runner is None:
             runner = await self._cold(clock)
+        if revision.gpu_tracker is not None and not runner.of_gpu_snapshot:
+            notes.append(gpu_restoring.why_without(revision))
         runner.notes = [*notes, *runner.notes]
         return runner
 
@@ -97,10 +83,11 @@ class Starter:
             await self._look_for_snapshot(clock, [])
             if strategy is Strategy.SPARE and (template := self.revision.live_template()):
                 await template.spares.coming()  # as the plan asks for them, one is
+            on_gpu = self._has_gpu_snapshot()
             step = {
                 Strategy.SPARE: self._spare,
                 Strategy.FORK: self._fork,
-                Strategy.RESTORE: self._restore,
+                Strategy.RESTORE: self._restore_on_gpu if on_gpu else self._restore,
             }[strategy]
             return await step(clock)
         except StrategyUnavailableError:
@@ -114,6 +101,9 @@ class Starter:
         tracker = self.revision.tracker
         known = tracker.state
         await tracker.look()
+        on_gpu = self.revision.gpu_tracker
+        if on_gpu is not None:
+            await on_gpu.look()
         if tracker.state is not known:
             clock.mark(Phase.IMAGE)
         if self._first:
@@ -121,6 +111,9 @@ class Starter:
             self._first = False
             if tracker.state is SnapshotState.IMPOSSIBLE:
                 self.say(f"no snapshot of {self.revision.label}: {tracker.reason}")
+            elif on_gpu is not None and on_gpu.state is SnapshotState.IMPOSSIBLE:
+                why = f"{on_gpu.reason}; {gpu_restoring.INSTEAD}"
+                self.say(f"no GPU snapshot of {self.revision.label}: {why}")
             elif tracker.state is SnapshotState.ABSENT and tracker.refused:
                 self._passed_over(notes, Strategy.RESTORE, tracker.reason)
 
@@ -151,8 +144,8 @@ class Starter:
         """A runner of a child that waits, or that finds its start as soon as it is forked."""
         process = Process(child.channel, child.exit_status, child.kill, child.forked)
         try:
-            output = self._output(child.name)
-            runner = await self._become(child.name, process, clock, strategy, output)
+            output = self.output_of(child.name)
+            runner = await self.become(child.name, process, clock, strategy, output)
             await child.forked  # before it said that it is ready, or as good as
         except (RunnerLostError, StartError, OSError) as error:
             child.kill()
@@ -177,7 +170,7 @@ class Starter:
         snapshot = await tracker.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
-        output = self._output("")
+        output = self.output_of("")
         try:
             back = await bring_back(self.context, self.revision, snapshot, clock)
         except SnapshotRestoreError as error:
@@ -187,11 +180,37 @@ class Starter:
         except BaseException:
             output.close()
             raise
-        exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        _follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
-        process = Process(back.reported(), exit_status, back.sandbox.kill)
-        runner = await self._become(back.id, process, clock, Strategy.RESTORE, output)
-        self.context.restores[runner.id] = restore_steps(clock, back.arrived_ns)
+        return await self.become_restored(back, snapshot, clock, output)
+
+    def _has_gpu_snapshot(self) -> bool:
+        tracker = self.revision.gpu_tracker
+        return tracker is not None and tracker.snapshot is not None
+
+    async def _restore_on_gpu(self, clock: PhaseClock) -> Runner:
+        tracker = self.revision.gpu_tracker
+        snapshot = await tracker.usable() if tracker is not None else None
+        if snapshot is None:
+            raise StrategyUnavailableError("restore: there is no GPU snapshot")
+        claim = await self.gpus.claim(self.revision.spec.startup_timeout_s)
+        output = self.output_of("")
+        context, revision = self.context, self.revision
+        try:
+            async with context.restoring.turn(revision.label):
+                back = await gpu_restoring.bring_back_on_gpu(
+                    context, revision, snapshot, claim, clock
+                )
+        except BaseException as error:
+            output.close()
+            self.gpus.put_back(claim)  # for the next step
+            if isinstance(error, SnapshotRestoreError):
+                gpu_restoring.failed(revision, str(error))
+            raise
+        try:
+            runner = await self.become_restored(back, snapshot, clock, output, claim)
+        except (StartError, RunnerLostError) as error:
+            gpu_restoring.failed(revision, str(error))
+            raise
+        revision.gpu_failures, runner.of_gpu_snapshot = 0, True
         return runner
 
     async def restore_template(self) -> LiveTemplate:
@@ -256,7 +275,7 @@ class Starter:
         self, clock: PhaseClock, *, park: bool, env: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[str, Output, Booted]:
         runner_id = new_id("ru")
-        output = self._output(runner_id)
+        output = self.output_of(runner_id)
         try:
             booted = await boot(
                 self.context,
@@ -284,7 +303,7 @@ class Starter:
         self._note_unsafe(template)
         await template.hand_over()
         process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
-        return await self._become(runner_id, process, clock, Strategy.COLD, output)
+        return await self.become(runner_id, process, clock, Strategy.COLD, output)
 
     async def _boot_with_gpus(self, clock: PhaseClock) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""
@@ -292,7 +311,7 @@ class Starter:
         try:
             runner_id, output, booted = await self._boot(clock, park=False, env=claim.given.env)
             process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
-            return await self._become(runner_id, process, clock, Strategy.COLD, output, claim)
+            return await self.become(runner_id, process, clock, Strategy.COLD, output, claim)
         except BaseException:
             self.gpus.drop(claim)
             raise
@@ -308,85 +327,6 @@ class Starter:
         log.warning("not safe to fork", extra=kv(function=self.revision.label, reasons=reasons))
         how = "each runner boots cold" if template.dump_unsafe else "runners are restored"
         self.say(f"{self.revision.label}: its template is not forked, {how} ({reasons})")
-
-    # ---- what all have in common -----------------------------------------------------------
-
-    def _output(self, runner_id: str) -> Output:
-        return Output(lambda line: self.on_line(line, runner_id, ""))
-
-    async def _become(
-        self,
-        runner_id: str,
-        process: Process,
-        clock: PhaseClock,
-        strategy: Strategy,
-        output: Output,
-        claim: Claim | None = None,
-    ) -> Runner:
-        """Tell a process to become a runner, and wait until it is ready.
-
-        ``output`` goes to it with the order, unless it has had it since it booted. ``claim``: its
-        GPUs, where it has known of them since then.
-        """
-        page = RunnerPage.create()
-        runner = Runner(
-            *(runner_id, strategy, process.channel, output, page, process.exit_status),
-            *(process.end, clock.start_ns, clock.marks),
-        )
-        output.page = page
-        output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
-        try:
-            timeout_s = self.revision.spec.startup_timeout_s
-            if claim is None:
-                claim = await self.gpus.claim(timeout_s)
-            if claim.owner and process.there is not None:
-                await process.there  # its devices are held by its process id
-            self.gpus.take_over(claim, runner_id, process.channel.pid)
-            runner.gpus = claim.given.uuids
-            env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
-            order = {"op": "start", "env": env, "hidden": claim.given.hidden}
-            fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
-            if runner.channel.is_open:
-                runner.channel.send_with_fds(order, fds)
-            else:
-                runner.channel.open(order, fds)
-            if not output.is_handed_over:
-                output.handed_over()
-            page.handed_over()
-            await runner.become_ready(timeout_s)
-        except BaseException as error:
-            runner.kill("start failed")
-            if claim is not None:
-                self.gpus.drop(claim)
-            if isinstance(error, OSError):
-                raise StartError(f"a new runner closed its connection: {error}") from error
-            raise
-        return runner
-
-
-def _follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]) -> None:
-    """A restored process is no one's job: its init adopts it and reports how it ends."""
-
-    def ended(which: int, status: int) -> None:
-        if which == pid and not exit_status.done():
-            exit_status.set_result(status)
-
-    sandbox.on_adopted_exit(ended)
-    sandbox.gone.add_done_callback(lambda _gone: ended(pid, -9))
-
-
-def restore_steps(clock: PhaseClock, arrived_ns: int) -> dict[str, float]:
-    """The steps of one restore in ms: ``spawn_criu`` (zero where one waited), ``criu`` (to the
-    first instruction of the process), ``resume`` (to its report) and ``reseed``."""
-    at = {"start": clock.start_ns, **dict(clock.marks)}
-    awake_ns = at[Phase.RESTORE.value]
-    steps = {
-        "spawn_criu": at[Phase.ISOLATE.value] - at["start"],
-        "criu": awake_ns - at[Phase.ISOLATE.value],
-        "resume": arrived_ns - awake_ns,
-        "reseed": at[Phase.RESEED.value] - arrived_ns,
-    }
-    return {name: max(0, ns) / 1e6 for name, ns in steps.items()}
 
 
 def _close_with(template: LiveTemplate, output: Output) -> None:

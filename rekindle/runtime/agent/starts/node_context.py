@@ -20,6 +20,7 @@ from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.activity import StartActivity
+from rekindle.runtime.agent.starts.gpu_checkpoints import GpuCheckpoints
 from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
@@ -53,6 +54,7 @@ class NodeContext:
     #: Which runner has which GPU, and what they use of it.
     gpus: Gpus
     gpu_use: GpuUse
+    gpu_checkpoints: GpuCheckpoints = field(default_factory=GpuCheckpoints)
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
 
@@ -142,6 +144,7 @@ class NodeContext:
         await self.listener.close()
         await self.spawner.stop()
         self.gpu_use.close()
+        await self.gpu_checkpoints.close()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 
 

@@ -1,0 +1,117 @@
+"""How a process becomes a runner of one pool: its start, its GPUs, its output, until it is ready.
+
+Whatever the process was: a forked child, a restored copy, one that has booted. Which of them, the
+ladder says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rekindle.exception import StartError
+from rekindle.runtime.agent.gpus import Claim, PoolGpus
+from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.restoring import follow_adopted, restore_steps
+from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.starts.template import Process
+from rekindle.runtime.agent.starts.waiting import WaitingRestore
+from rekindle.snapshot.store import Snapshot
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.page import RunnerPage
+from rekindle.wire.phases import PhaseClock, Strategy
+
+
+@dataclass
+class Becoming:
+    """Makes runners of one pool out of processes."""
+
+    context: NodeContext
+    revision: Revision
+    #: What a runner gets when it becomes one, secrets among it: after a template was frozen.
+    runner_env: Mapping[str, str]
+    #: Secrets alone, which a process that is never frozen has while it imports its modules.
+    secrets: Mapping[str, str]
+    #: A line that a runner wrote: (line, runner id, call id).
+    on_line: Callable[[pb.LogLine, str, str], None]
+    #: A note to the app's user.
+    say: Callable[[str], None]
+    #: What its runners need of GPUs, and what is reserved for them.
+    gpus: PoolGpus
+
+    def on_loading_line(self, line: pb.LogLine) -> None:
+        """What a process prints that is no runner yet."""
+        self.on_line(line, "", "")
+
+    def output_of(self, runner_id: str) -> Output:
+        """What a process prints, as that of this runner."""
+        return Output(lambda line: self.on_line(line, runner_id, ""))
+
+    async def become_restored(
+        self,
+        back: WaitingRestore,
+        snapshot: Snapshot,
+        clock: PhaseClock,
+        output: Output,
+        claim: Claim | None = None,
+    ) -> Runner:
+        """A runner of a restored copy; otherwise as ``become``."""
+        exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
+        process = Process(back.reported(), exit_status, back.sandbox.kill)
+        runner = await self.become(back.id, process, clock, Strategy.RESTORE, output, claim)
+        if not snapshot.manifest.gpus:
+            self.context.restores[runner.id] = restore_steps(clock, back.arrived_ns)
+        return runner
+
+    async def become(
+        self,
+        runner_id: str,
+        process: Process,
+        clock: PhaseClock,
+        strategy: Strategy,
+        output: Output,
+        claim: Claim | None = None,
+    ) -> Runner:
+        """Tell a process to become a runner, and wait until it is ready.
+
+        ``output`` goes to it with the order, unless it has had it since it booted. ``claim``: its
+        GPUs, where it has known of them since then.
+        """
+        page = RunnerPage.create()
+        runner = Runner(
+            *(runner_id, strategy, process.channel, output, page, process.exit_status),
+            *(process.end, clock.start_ns, clock.marks),
+        )
+        output.page = page
+        output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
+        try:
+            timeout_s = self.revision.spec.startup_timeout_s
+            if claim is None:
+                claim = await self.gpus.claim(timeout_s)
+            if claim.owner and process.there is not None:
+                await process.there  # its devices are held by its process id
+            self.gpus.take_over(claim, runner_id, process.channel.pid)
+            runner.gpus = claim.given.uuids
+            env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
+            order = {"op": "start", "env": env, "hidden": claim.given.hidden}
+            fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
+            if runner.channel.is_open:
+                runner.channel.send_with_fds(order, fds)
+            else:
+                runner.channel.open(order, fds)
+            if not output.is_handed_over:
+                output.handed_over()
+            page.handed_over()
+            await runner.become_ready(timeout_s)
+        except BaseException as error:
+            runner.kill("start failed")
+            if claim is not None:
+                self.gpus.drop(claim)
+            if isinstance(error, OSError):
+                raise StartError(f"a new runner closed its connection: {error}") from error
+            raise
+        return runner
