@@ -62,8 +62,8 @@ def mark_of(function: Any) -> Mark | None:
 
 
 def hooks_of(raw: type) -> dict[str, Any]:
-    """Names by role: ``methods`` (public name -> attribute), ``enter_snap``, ``enter_gpu``, ``enter``,
-    ``exit``.
+    """Names by role: ``methods`` (public name -> attribute), ``enter_snap``, ``enter_gpu``,
+    ``enter``, ``exit``.
 
     Parents' come first; a name that a subclass redefines without a mark is no hook any more.
     """

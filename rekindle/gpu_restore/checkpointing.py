@@ -29,7 +29,10 @@ def main() -> int:
 
 
 def serve(orders: TextIO, answers: TextIO) -> None:
-    """``{"id", "op": "suspend" | "resume", "pid", "moved"}`` -> ``{"id", "reason"}``, "" is done."""
+    """``{"id", "op", "pid", "moved"}`` -> ``{"id", "reason"}``, where "" is that it is done.
+
+    ``op`` is ``suspend`` or ``resume``.
+    """
     lock = threading.Lock()
 
     def answer(said: dict[str, Any]) -> None:

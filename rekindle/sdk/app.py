@@ -89,7 +89,8 @@ class App(AppState):
         runner is held to them yet).
         ``gpu``: GPUs that each runner has, as in ``"H100"``, ``"A100-80GB:2"``, ``"any"``, or a
         list of such, the best first; ``gpu_memory``: a share of one GPU instead, in MiB;
-        ``gpu_priority``: -100 to 100 (default 0), who has more may take the GPU of who has less.
+        ``gpu_priority``: -100 to 100 (default 0), who has more may take the GPU of who has less;
+        ``gpu_spares``: so many of its spares hold a GPU that nobody needs, and have its context.
         ``env`` and ``secrets``: environment variables; what ``env`` says is in the function's
         snapshot, secrets are in none unless they allow it.
         ``serialized``: the code travels by value, with the values that it mentions, and its

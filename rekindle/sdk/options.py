@@ -43,6 +43,7 @@ class FunctionOptions(PoolOptions, total=False):
     gpu: str | Sequence[str] | None
     gpu_memory: int | None
     gpu_priority: int
+    gpu_spares: int
     env: dict[str, str | None] | None
     secrets: Sequence[Secret]
     include_source: bool | None
@@ -112,6 +113,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         memory_limit_mib=memory_limit,
         gpu=gpu,
         gpu_priority=gpu_priority,
+        gpu_spares=_gpu_spares(given, gpu),
     )
     return Options(
         spec=spec,
@@ -154,6 +156,18 @@ def _gpu_snapshot(given: Mapping[str, Any], gpu: tuple[GpuRequest, ...]) -> bool
     if not gpu:
         raise InvalidError(f"{name}=True needs gpu=: there is no GPU to take a snapshot of")
     return True
+
+
+def _gpu_spares(given: Mapping[str, Any], gpu: tuple[GpuRequest, ...]) -> int:
+    """How many spares are to have their GPU's context. Raises InvalidError."""
+    count: int = given.get("gpu_spares", 0)
+    checks.number("gpu_spares", count, 0, 64, whole=True)
+    if count and not (gpu and given.get("enable_memory_snapshot")):
+        raise InvalidError(
+            f"gpu_spares={count} needs gpu= and enable_memory_snapshot=True: spares are forked "
+            f"from a template, and these hold a GPU"
+        )
+    return count
 
 
 def check_pool(given: Mapping[str, Any]) -> None:

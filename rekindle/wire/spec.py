@@ -75,6 +75,7 @@ class FunctionSpec:
     #: In the order of preference; empty: none.
     gpu: tuple[GpuRequest, ...] = ()
     gpu_priority: int = 0
+    gpu_spares: int = 0  # spares that hold their GPU and have its context, at most
 
     def to_json(self) -> str:
         """Canonical JSON: equal specs give equal text."""

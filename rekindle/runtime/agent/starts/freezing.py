@@ -163,7 +163,7 @@ async def write(
     sandbox: Sandbox,
     manifest: Manifest,
     memory_bytes: int,
-    dumped: Callable[[], None] = bool,
+    dumped: Callable[[], object] = bool,
 ) -> Snapshot:
     """Have CRIU write the parked process that the manifest names, which ends with it; keep that.
 

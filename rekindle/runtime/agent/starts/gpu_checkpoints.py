@@ -88,9 +88,9 @@ class GpuCheckpoints:
 
     async def _start(self) -> asyncio.subprocess.Process:
         async with self._starting:
-            if self._process is not None and self._process.returncode is None:
-                if self._reading is not None and not self._reading.done():
-                    return self._process
+            reading = self._reading is not None and not self._reading.done()
+            if self._process is not None and reading:
+                return self._process
             if self._why_not:
                 raise GpuError(self._why_not)
             try:

@@ -19,7 +19,7 @@ from rekindle.exception import (
 )
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
-from rekindle.runtime.agent.starts import gpu_restoring
+from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring
 from rekindle.runtime.agent.starts.becoming import Becoming
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.child import ForkedChild
@@ -112,7 +112,7 @@ class Starter(Becoming):
             if tracker.state is SnapshotState.IMPOSSIBLE:
                 self.say(f"no snapshot of {self.revision.label}: {tracker.reason}")
             elif on_gpu is not None and on_gpu.state is SnapshotState.IMPOSSIBLE:
-                why = f"{on_gpu.reason}; {gpu_restoring.INSTEAD}"
+                why = f"{on_gpu.reason}; {gpu_freezing.INSTEAD}"
                 self.say(f"no GPU snapshot of {self.revision.label}: {why}")
             elif tracker.state is SnapshotState.ABSENT and tracker.refused:
                 self._passed_over(notes, Strategy.RESTORE, tracker.reason)
