@@ -74,6 +74,8 @@ class Gpus:
         self.on_free: Callable[[], None] = lambda: None
         #: Told that a start waits which the scheduler does not know of: it may make room.
         self.on_wanted: Callable[[PoolGpus], None] = lambda _pool: None
+        #: Told when a start has to wait for devices.
+        self.on_short: Callable[[], None] = lambda: None
         self._taken: set[str] = set()
         #: What work in the background has.
         self.lending = Lending()
@@ -116,6 +118,7 @@ class Gpus:
         option = choose(self.fleet, pool.wanted, self.packing, barred)
         if option is None:
             self.line.add(pool.key, pool.wanted, pool.priority, now)
+            self.on_short()
             self.lending.take_back(self.fleet, pool.wanted, pool.priority, self.packing)
             return None
         self.line.remove(pool.key)

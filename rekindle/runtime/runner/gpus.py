@@ -10,13 +10,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rekindle.gpu_restore import marks as gpu_marks
-from rekindle.wire.gpu_environment import EXPECTED, GPUS
+from rekindle.wire.gpu_environment import EXPECTED, GPUS, HOLDER, HOLDER_FD
 from rekindle.wire.phases import Mark, Phase, now_ns
 
 if TYPE_CHECKING:
     from rekindle.forkserver.inspection import Inspection
     from rekindle.gpu_restore.before_snapshot import Template
     from rekindle.runtime.runner.service import Service
+    from rekindle.wire.frames import Header
 
 
 def in_template() -> None:
@@ -44,6 +45,14 @@ def inspect(found: Inspection) -> None:
     reasons = touched.reasons(template.watch, expects_gpu=bool(template.uuids))
     found.fork_unsafe[:] = touched.condense(found.fork_unsafe, reasons)
     found.dump_unsafe[:] = touched.condense(found.dump_unsafe, reasons)
+
+
+def take_holder(order: Header, fds: list[int]) -> list[int]:
+    """The descriptors of a start without that of a connection to held weights, which is kept."""
+    if not order["holder"]:
+        return fds
+    os.environ[HOLDER] = f"{HOLDER_FD}{fds[-1]}:{os.getpid()}"
+    return fds[:-1]
 
 
 def run_hooks(service: Service, marks: list[Mark]) -> list[str]:

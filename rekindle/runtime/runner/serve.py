@@ -48,7 +48,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     channel, marks = become.channel, become.marks
     order = become.order
     try:
-        *output, page_fd = become.fds
+        *output, page_fd = gpus.take_holder(order, become.fds)
         page = RunnerPage.attach(page_fd)
         if output:
             park.take_output(output[0], output[1])

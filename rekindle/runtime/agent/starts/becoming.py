@@ -11,15 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rekindle.exception import StartError
+from rekindle.linux.descriptors import close_all
 from rekindle.runtime.agent.gpus import Claim, PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.gpu_holders import User
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.restoring import follow_adopted, restore_steps
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.template import Process
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.snapshot.store import Snapshot
+from rekindle.wire import gpu_environment
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import PhaseClock, Strategy
@@ -67,6 +70,31 @@ class Becoming:
             self.context.restores[runner.id] = restore_steps(clock, back.arrived_ns)
         return runner
 
+    async def claim_gpus(self) -> Claim:
+        """What one start gets; see PoolGpus.claim. What others hold of it is gone."""
+        claim = await self.gpus.claim(self.revision.spec.startup_timeout_s)
+        try:
+            await self.context.gpu_holders.make_room(claim, self.revision.gpu_name)
+        except BaseException:
+            self.gpus.drop(claim)
+            raise
+        return claim
+
+    def _connect_holder(self, runner: Runner, claim: Claim, env: dict[str, str]) -> list[int]:
+        """A runner's end of a connection to the holder of its first GPU, if there is to be one."""
+        spec, holders = self.revision.spec, self.context.gpu_holders
+        if not claim.given.devices or gpu_environment.HOLDER in spec.env:
+            return []
+
+        def lost() -> None:
+            runner.kill("the process that held its weights on the GPU ended")
+
+        user = User(runner.id, self.revision.gpu_name, lost)
+        fd = holders.connect(claim.given.devices[0], user)
+        env[gpu_environment.REVISION] = user.revision
+        runner.on_gone["holder"] = lambda: holders.forget(runner.id)
+        return [fd] if fd >= 0 else []
+
     async def become(
         self,
         runner_id: str,
@@ -81,6 +109,7 @@ class Becoming:
         ``output`` goes to it with the order, unless it has had it since it booted. ``claim``: its
         GPUs, where it has known of them since then.
         """
+        held: list[int] = []
         page = RunnerPage.create()
         runner = Runner(
             *(runner_id, strategy, process.channel, output, page, process.exit_status),
@@ -91,14 +120,16 @@ class Becoming:
         try:
             timeout_s = self.revision.spec.startup_timeout_s
             if claim is None:
-                claim = await self.gpus.claim(timeout_s)
+                claim = await self.claim_gpus()
             if claim.owner and process.there is not None:
                 await process.there  # its devices are held by its process id
             self.gpus.take_over(claim, runner_id, process.channel.pid)
             runner.gpus = claim.given.uuids
             env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
-            order = {"op": "start", "env": env, "hidden": claim.given.hidden}
+            held = self._connect_holder(runner, claim, env)
+            order = {"op": "start", "env": env, "hidden": claim.given.hidden, "holder": bool(held)}
             fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
+            fds += held
             if runner.channel.is_open:
                 runner.channel.send_with_fds(order, fds)
             else:
@@ -106,9 +137,12 @@ class Becoming:
             if not output.is_handed_over:
                 output.handed_over()
             page.handed_over()
+            close_all(held)
+            held = []
             await runner.become_ready(timeout_s)
         except BaseException as error:
             runner.kill("start failed")
+            close_all(held)
             if claim is not None:
                 self.gpus.drop(claim)
             if isinstance(error, OSError):

@@ -180,6 +180,7 @@ async def _dump(
     assert tracker.ingredients is not None
     pid = template.channel.pid
     given = claim.given
+    await context.gpu_holders.make_room(claim, revision.gpu_name)
     answer = await template.use_gpu(given.env, given.hidden, revision.spec.startup_timeout_s)
     control_pipe = freezing.control_pipe_of(template)
     await template.park()

@@ -191,7 +191,7 @@ class Starter(Becoming):
         snapshot = await tracker.usable() if tracker is not None else None
         if snapshot is None:
             raise StrategyUnavailableError("restore: there is no GPU snapshot")
-        claim = await self.gpus.claim(self.revision.spec.startup_timeout_s)
+        claim = await self.claim_gpus()
         output = self.output_of("")
         context, revision = self.context, self.revision
         try:
@@ -307,7 +307,7 @@ class Starter(Becoming):
 
     async def _boot_with_gpus(self, clock: PhaseClock) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""
-        claim = await self.gpus.claim(self.revision.spec.startup_timeout_s)
+        claim = await self.claim_gpus()
         try:
             runner_id, output, booted = await self._boot(clock, park=False, env=claim.given.env)
             process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)

@@ -21,6 +21,7 @@ from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.gpu_checkpoints import GpuCheckpoints
+from rekindle.runtime.agent.starts.gpu_holders import GpuHolders
 from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
@@ -54,6 +55,7 @@ class NodeContext:
     #: Which runner has which GPU, and what they use of it.
     gpus: Gpus
     gpu_use: GpuUse
+    gpu_holders: GpuHolders
     gpu_checkpoints: GpuCheckpoints = field(default_factory=GpuCheckpoints)
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
@@ -87,6 +89,8 @@ class NodeContext:
         if found is None:
             log.warning("no CRIU", extra=kv(reason=problem))
         gpus = await find_gpus()
+        holders = GpuHolders(settings.gpu_held_mib)
+        gpus.on_short = holders.drop_unused
         store = SnapshotStore(paths.snapshots_dir())
         # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
         await asyncio.to_thread(store.sweep)
@@ -102,6 +106,7 @@ class NodeContext:
             freezing=asyncio.Lock(),
             gpus=gpus,
             gpu_use=GpuUse(gpus),
+            gpu_holders=holders,
         )
 
     async def warm_feature_cache(self) -> None:
@@ -144,7 +149,7 @@ class NodeContext:
         await self.listener.close()
         await self.spawner.stop()
         self.gpu_use.close()
-        await self.gpu_checkpoints.close()
+        await asyncio.gather(self.gpu_checkpoints.close(), self.gpu_holders.close())
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 
 

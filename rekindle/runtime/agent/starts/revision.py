@@ -19,7 +19,7 @@ from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.wire.environment import passed_on_environment
-from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.spec import FunctionSpec, params_digest
 
 
 @dataclass
@@ -58,6 +58,11 @@ class Revision:
     #: Whether its template is being restored to be kept.
     restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def gpu_name(self) -> str:
+        """What names it to holders of weights: other code, or other parameters, are another."""
+        return f"{self.spec.revision()}-{params_digest(self.params)[:16]}"
 
     @property
     def label(self) -> str:
