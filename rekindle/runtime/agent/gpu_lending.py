@@ -7,7 +7,7 @@ placement but whom to tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rekindle.gpu_restore.placement.devices import Fleet, Holding
@@ -42,6 +42,10 @@ class Lending:
             self._kept[owner] = give_way
         return give_way is not None
 
+    def is_kept(self, owner: str) -> bool:
+        """Whether they are a start's, and a spare has them."""
+        return owner in self._kept
+
     def let_go(self, owner: str) -> bool:
         """The start does not need them: have the spare end; False where there is none."""
         give_way = self._kept.pop(owner, None)
@@ -71,7 +75,3 @@ class Lending:
         for victim in found.victims if found is not None else ():
             self.leaving.add(victim.owner)
             self._lent.pop(victim.owner)()
-
-    def owners(self) -> Collection[str]:
-        """Those whose devices a start could have."""
-        return self._lent.keys()

@@ -16,7 +16,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from rekindle.exception import GpuUnavailableError
@@ -363,10 +363,23 @@ class PoolGpus:
             return Claim("", self._gpus.nothing)
         while self._reserved:
             owner = self._reserved.popleft()
-            if self._gpus.holding(owner) is not None:  # the spare that had it may have ended
+            if self._gpus.lending.is_kept(owner):
+                self._gpus.let_go(owner)  # a spare's, and the start goes on without that one
+            elif self._gpus.holding(owner) is not None:
                 return Claim(owner, self._gpus.given(owner))
-        owner = self._take_context() or await self._gpus.reserve_or_wait(self, timeout_s)
+        owner = await self._gpus.reserve_or_wait(self, timeout_s)
         return Claim(owner, self._gpus.given(owner))
+
+    def claim_context(self) -> Claim | None:
+        """What a spare with its context holds, for a start by that spare; None: there is none."""
+        kept = [one for one in self._reserved if self._gpus.lending.is_kept(one)]
+        if kept:
+            self._reserved.remove(kept[0])
+        elif self._reserved or not (taken := self._take_context()):
+            return None
+        else:
+            kept = [taken]
+        return Claim(kept[0], replace(self._gpus.given(kept[0]), hidden=()))
 
     def put_back(self, claim: Claim) -> None:
         """The next step of the same start takes it."""

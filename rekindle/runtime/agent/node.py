@@ -68,11 +68,11 @@ class Node:
         self.leases = Leases(self._pool, settings.instance_dir)
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
+        self._tasks = BackgroundTasks()
         self.spare_keeper = SpareKeeper(
-            self.inventory, self.budget, context.activity, settings.max_runners
+            self.inventory, self.budget, context.activity, settings.max_runners, self._tasks
         )
         self.scheduler = Scheduler(self.inventory, self.leases, self.budget, context.gpus, settings)
-        self._tasks = BackgroundTasks()
 
     def listen(self) -> None:
         """Listen for clients of this machine."""

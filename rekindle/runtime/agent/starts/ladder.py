@@ -17,6 +17,7 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
+from rekindle.runtime.agent.gpus import Claim
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring
@@ -127,10 +128,15 @@ class Starter(Becoming):
 
     async def _spare(self, clock: PhaseClock) -> Runner:
         template = self.revision.live_template()
-        child = template.spares.take() if template is not None else None
-        if child is None:
+        claim = self.gpus.claim_context()
+        if (
+            template is None
+            or (child := template.spares.take(claim.owner if claim is not None else "")) is None
+        ):
+            if claim is not None:
+                self.gpus.drop(claim)  # the spare that held it has ended, or is about to
             raise StrategyUnavailableError(f"spare: {self.revision.why_no_spare()}")
-        return await self._become_child(child, clock, Strategy.SPARE)
+        return await self._become_child(child, clock, Strategy.SPARE, claim)
 
     async def _fork(self, clock: PhaseClock) -> Runner:
         template = self.revision.live_template()
@@ -139,13 +145,17 @@ class Starter(Becoming):
         return await self._become_child(template.fork(), clock, Strategy.FORK)
 
     async def _become_child(
-        self, child: ForkedChild, clock: PhaseClock, strategy: Strategy
+        self,
+        child: ForkedChild,
+        clock: PhaseClock,
+        strategy: Strategy,
+        claim: Claim | None = None,
     ) -> Runner:
         """A runner of a child that waits, or that finds its start as soon as it is forked."""
         process = Process(child.channel, child.exit_status, child.kill, child.forked)
         try:
             output = self.output_of(child.name)
-            runner = await self.become(child.name, process, clock, strategy, output)
+            runner = await self.become(child.name, process, clock, strategy, output, claim)
             await child.forked  # before it said that it is ready, or as good as
         except (RunnerLostError, StartError, OSError) as error:
             child.kill()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import random
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,30 +12,20 @@ from typing import Any
 import pytest
 
 import rekindle
-from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.request import parse
-from rekindle.runtime.agent import gpus
 from rekindle.runtime.agent.runners.runner import RunnerState
-from rekindle.runtime.agent.starts import gpu_checkpoints
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot.store import SnapshotStore
 from rekindle.wire.phases import now_ns
-from tests.gpu_restore import cuda_process, machines
+from tests.gpu_restore import cuda_process
 from tests.runtime.agent.harness import Gate, Harness, Outcome, run
+from tests.runtime.agent.starts.cuda_world import REPOSITORY, StandIn, World
 
 pytestmark = [
     pytest.mark.criu,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may open a userfaultfd"),
 ]
-REPOSITORY = str(Path(__file__).parents[4])
 Scenario = Callable[[Harness], Awaitable[None]]
-
-
-class StandIn:
-    """As part of a class: CUDA is the stand-in wherever the class is loaded."""
-
-    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return cuda_process.install, ()
 
 
 class Model:
@@ -78,30 +66,6 @@ class Model:
 
     def wait(self, gate: str) -> None:
         os.close(os.open(gate, os.O_RDONLY))
-
-
-class World:
-    """A recorded machine with a stand-in for its driver."""
-
-    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
-        self.log, self.failing = path / "log", path / "fails"
-        (path / "machine.json").write_text(json.dumps(machines.recording(machine)))
-        monkeypatch.setenv(RECORDING, str(path / "machine.json"))
-        monkeypatch.setattr(gpus, "RECORDING", "NOTHING_IS_RECORDED")
-        monkeypatch.setenv(cuda_process.LOG, str(self.log))
-        monkeypatch.setenv(cuda_process.FAILS, str(self.failing))
-        monkeypatch.setenv("PYTHONPATH", REPOSITORY)
-        monkeypatch.setattr(
-            gpu_checkpoints,
-            "helper_argv",
-            lambda: [sys.executable, "-m", "tests.gpu_restore.cuda_process"],
-        )
-
-    def calls(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-    def fail(self, call: str) -> None:
-        self.failing.write_text(call)
 
 
 @pytest.fixture
