@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -28,34 +28,13 @@ from rekindle.gpu_restore.placement.line import Line
 from rekindle.gpu_restore.placement.options import Option, options, why_never
 from rekindle.gpu_restore.placement.packing import BestFit, choose
 from rekindle.gpu_restore.placement.preemption import Preemption, preempt
+from rekindle.runtime.agent.gpu_claims import Claim, Given
 from rekindle.runtime.agent.gpu_lending import LENT_PRIORITY, Lending
 from rekindle.wire import gpu_environment
 from rekindle.wire.gpus import GpuRequest, in_words
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a runner gets of its devices: variables, and device files that it must not open."""
-
-    devices: tuple[Device, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
-    hidden: Sequence[str] = ()
-
-    @property
-    def uuids(self) -> list[str]:
-        """Its devices."""
-        return [device.uuid for device in self.devices]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What one start gets, under the name that it is held by; "" where that is nothing."""
-
-    owner: str
-    given: Given
 
 
 class Gpus:

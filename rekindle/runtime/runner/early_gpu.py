@@ -47,6 +47,9 @@ def _run_hooks(service: Service) -> Header:
     gpus.bring_up()
     service.run_hooks(service.enter_gpu)
     service.enter_gpu = []
+    from rekindle.gpu_restore.device import drop_staging
+
+    drop_staging()  # of copies that are done: not for a snapshot
     service.drop_loop()
     program.stop_noting()
     repeating = unique.prepare()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from rekindle.exception import StartError
 from rekindle.linux.descriptors import close_all
-from rekindle.runtime.agent.gpus import Claim, PoolGpus
+from rekindle.runtime.agent.gpu_claims import Claim
+from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.gpu_holders import User

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 
 from rekindle.exception import GpuError, SnapshotCreateError, StartError
 from rekindle.linux import processes
-from rekindle.runtime.agent.gpus import Claim, PoolGpus
+from rekindle.runtime.agent.gpu_claims import Claim
+from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import freezing

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.gpu_restore.placement.devices import Device
-from rekindle.runtime.agent.gpus import Claim
+from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.isolation.sandbox import describe_exit
 from rekindle.wire import gpu_environment
 from rekindle.wire.frames import Header, send_with_fds

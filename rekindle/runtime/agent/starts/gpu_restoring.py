@@ -9,7 +9,7 @@ import asyncio
 import logging
 
 from rekindle.exception import GpuError, SnapshotRestoreError
-from rekindle.runtime.agent.gpus import Claim
+from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.starts.gpu_freezing import INSTEAD, gpu_kinds
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.restoring import bring_back

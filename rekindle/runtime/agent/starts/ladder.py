@@ -17,7 +17,7 @@ from rekindle.exception import (
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.runtime.agent.gpus import Claim
+from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring

@@ -11,7 +11,7 @@ import logging
 import time
 
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.runtime.agent.gpus import Claim
+from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.starts.becoming import Becoming
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.spares import NOT_AGAIN_S, Spares
