@@ -104,5 +104,5 @@ def test_the_process_that_makes_the_calls_answers_each_order(
     ]
     assert library.process == {PID: State.CHECKPOINTED}
     assert library.contexts == {}  # it takes no memory of any device
-    first, second = _served(monkeypatch, library, {"id": 8, "op": "suspend", "pid": PID})
+    _first, second = _served(monkeypatch, library, {"id": 8, "op": "suspend", "pid": PID})
     assert isinstance(second, dict) and "cuCheckpointProcessLock failed" in second["reason"]
