@@ -53,7 +53,7 @@ class Gpus:
         self.on_free: Callable[[], None] = lambda: None
         #: Told that a start waits which the scheduler does not know of: it may make room.
         self.on_wanted: Callable[[PoolGpus], None] = lambda _pool: None
-        #: Told when a start has to wait for devices.
+        #: Told when a start has to wait for memory that no runner has.
         self.on_short: Callable[[], None] = lambda: None
         self._taken: set[str] = set()
         #: What work in the background has.
@@ -97,13 +97,22 @@ class Gpus:
         option = choose(self.fleet, pool.wanted, self.packing, barred)
         if option is None:
             self.line.add(pool.key, pool.wanted, pool.priority, now)
-            self.on_short()
+            if self._waits_for_strangers(pool):
+                self.on_short()
             self.lending.take_back(self.fleet, pool.wanted, pool.priority, self.packing)
             return None
         self.line.remove(pool.key)
         owner = f"start {next(self._numbers)}"
         self._hold(owner, option.devices, option.memory_mib, pool.priority)
         return owner
+
+    def _waits_for_strangers(self, pool: PoolGpus) -> bool:
+        """Whether a share would fit, but for memory of processes that are no runners."""
+        if not any(one.memory_mib for one in pool.wanted) or not any(self.fleet.foreign.values()):
+            return False
+        return bool(
+            options(Fleet(self.fleet.nodes.values(), self.fleet.holdings.values()), pool.wanted)
+        )
 
     async def reserve_or_wait(self, pool: PoolGpus, timeout_s: float) -> str:
         """The same for a start that nobody has reserved for. Raises GpuUnavailableError."""

@@ -72,3 +72,18 @@ def test_a_start_that_does_not_come_to_be_has_the_spare_with_its_gpu_end() -> No
     pool.unreserve()
     assert told == ["end"]
     assert set(found.fleet.holdings) == {claim.owner}  # until its process has ended
+
+
+def test_unused_weights_are_asked_for_only_where_they_are_in_the_way() -> None:
+    found = Gpus(machines.inventory("one_t4"))
+    asked: list[str] = []
+    found.on_short = lambda: asked.append("short")
+    share, whole = found.of("share", parse("any", 9000), 0), found.of("whole", parse("T4"), 0)
+    (device,) = found.fleet.devices()
+    found.fleet.foreign = {device.uuid: 8000}  # a holder's, say
+    assert not share.reserve() and asked == ["short"]
+    share.leave()
+    found.fleet.foreign = {}
+    assert share.reserve()
+    found.fleet.foreign = {device.uuid: 8000}
+    assert not whole.reserve() and asked == ["short"]  # a runner is in the way
