@@ -33,6 +33,7 @@ from rekindle.runtime.runner import (  # noqa: E402
     inputs,
     loaded,
     program,
+    rehearsal,
     serve,
     unique,
     withheld,
@@ -67,6 +68,8 @@ def main() -> int:
     if boot["park"]:
         template.renew = functools.partial(serve.renew, user_threads)
         template.use_gpu = functools.partial(early_gpu.obey, service)
+        template.rehearse = rehearsal.rehearse
+        template.dress = functools.partial(serve.dress, service)
         service.drop_loop()
         sockets.untrack()
         forking.stop_tracking()

@@ -18,6 +18,8 @@ from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.gpu_holders import User
 from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.outfit import Outfit
+from rekindle.runtime.agent.starts.pending import PendingStart
 from rekindle.runtime.agent.starts.restoring import follow_adopted, restore_steps
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.template import Process
@@ -25,8 +27,8 @@ from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire import gpu_environment
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.page import RunnerPage
-from rekindle.wire.phases import PhaseClock, Strategy
+from rekindle.wire.frames import Header
+from rekindle.wire.phases import Strategy
 
 
 @dataclass
@@ -58,17 +60,17 @@ class Becoming:
         self,
         back: WaitingRestore,
         snapshot: Snapshot,
-        clock: PhaseClock,
-        output: Output,
+        pending: PendingStart,
+        outfit: Outfit,
         claim: Claim | None = None,
     ) -> Runner:
         """A runner of a restored copy; otherwise as ``become``."""
         exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
         process = Process(back.reported(), exit_status, back.sandbox.kill)
-        runner = await self.become(back.id, process, clock, Strategy.RESTORE, output, claim)
+        runner = await self.become(back.id, process, pending, Strategy.RESTORE, outfit, claim)
         if not snapshot.manifest.gpus:
-            self.context.restores[runner.id] = restore_steps(clock, back.arrived_ns)
+            self.context.restores[runner.id] = restore_steps(pending.clock, back.arrived_ns)
         return runner
 
     async def claim_gpus(self) -> Claim:
@@ -100,21 +102,21 @@ class Becoming:
         self,
         runner_id: str,
         process: Process,
-        clock: PhaseClock,
+        pending: PendingStart,
         strategy: Strategy,
-        output: Output,
+        outfit: Outfit,
         claim: Claim | None = None,
     ) -> Runner:
         """Tell a process to become a runner, and wait until it is ready.
 
-        ``output`` goes to it with the order, unless it has had it since it booted. ``claim``: its
+        Its output goes to it with the order, unless it has had that since it booted. ``claim``: its
         GPUs, where it has known of them since then.
         """
         held: list[int] = []
-        page = RunnerPage.create()
+        output, page = outfit.output, outfit.page
         runner = Runner(
             *(runner_id, strategy, process.channel, output, page, process.exit_status),
-            *(process.end, clock.start_ns, clock.marks),
+            *(process.end, pending.clock.start_ns, pending.clock.marks),
         )
         output.page = page
         output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
@@ -128,16 +130,21 @@ class Becoming:
             runner.gpus = claim.given.uuids
             env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
             held = self._connect_holder(runner, claim, env)
-            order = {"op": "start", "env": env, "hidden": claim.given.hidden, "holder": bool(held)}
-            fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
-            fds += held
+            order: Header = {
+                "op": "start",
+                "env": env,
+                "hidden": claim.given.hidden,
+                "holder": bool(held),
+            }
+            fds = [*outfit.descriptors, *held]
+            if (client := pending.client) is not None:
+                order["lease"] = client.offer(runner, pending.notes)
+                fds.append(client.sock.fileno())
             if runner.channel.is_open:
                 runner.channel.send_with_fds(order, fds)
             else:
                 runner.channel.open(order, fds)
-            if not output.is_handed_over:
-                output.handed_over()
-            page.handed_over()
+            outfit.handed_over()
             close_all(held)
             held = []
             await runner.become_ready(timeout_s)

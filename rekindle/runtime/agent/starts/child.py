@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from rekindle.exception import StartError
 from rekindle.linux.processes import pid_of
 from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.wire.frames import Header
 
 
@@ -33,6 +34,8 @@ class ForkedChild:
     gpu_owner: str = ""
     #: Done with what it answers to the order at hand.
     answer: asyncio.Future[Header] | None = None
+    #: What it will get with its start, where that is made already.
+    outfit: Outfit | None = None
     _pidfd: int = -1
     _doomed: bool = False
 
@@ -86,6 +89,19 @@ class ForkedChild:
         """It says something while it waits for its start."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(message)
+
+    def take_outfit(self) -> Outfit:
+        """What it gets with its start; the caller closes it. Raises OSError."""
+        outfit, self.outfit = self.outfit, None
+        return outfit or Outfit.make()
+
+    def let_go(self) -> None:
+        """No start takes it. One that is not forked yet finds its connection closed, and goes."""
+        self.kill()
+        self.channel.close()
+        if self.outfit is not None:
+            self.outfit.close()
+            self.outfit = None
 
     def kill(self) -> None:
         """End it now, with all that it started: it is PID 1 of its namespace."""

@@ -24,6 +24,8 @@ from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring
 from rekindle.runtime.agent.starts.becoming import Becoming
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.outfit import Outfit
+from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
@@ -39,21 +41,22 @@ class Starter(Becoming):
 
     _first: bool = True
 
-    async def start(self, forced: Strategy | None, began_ns: int) -> Runner:
+    async def start(
+        self, forced: Strategy | None, began_ns: int, client: FirstClient | None = None
+    ) -> Runner:
         """A runner that is ready, by the first step of the ladder that succeeds.
 
         With ``forced``, by that step or not at all: StrategyUnavailableError. Otherwise raises
         UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails.
         """
         with self.context.activity.start():
-            return await self._start(forced, PhaseClock(began_ns))
+            return await self._start(forced, PendingStart(PhaseClock(began_ns), client))
 
-    async def _start(self, forced: Strategy | None, clock: PhaseClock) -> Runner:
+    async def _start(self, forced: Strategy | None, pending: PendingStart) -> Runner:
         self.gpus.check()
         if forced is not None:
-            return await self._start_forced(forced, clock)
-        notes: list[str] = []
-        await self._look_for_snapshot(clock, notes)
+            return await self._start_forced(forced, pending)
+        await self._look_for_snapshot(pending)
         revision, runner = self.revision, None
         for strategy, start, possible in (
             (Strategy.RESTORE, self._restore_on_gpu, self._has_gpu_snapshot),
@@ -64,24 +67,24 @@ class Starter(Becoming):
             if not possible():
                 continue
             try:
-                runner = await start(clock)
+                runner = await start(pending)
                 break
             except (StartError, SnapshotError, RunnerLostError) as error:
-                self._passed_over(notes, strategy, str(error))
+                self._passed_over(pending, strategy, str(error))
         if runner is None:
-            runner = await self._cold(clock)
+            runner = await self._cold(pending)
         if revision.gpu_tracker is not None and not runner.of_gpu_snapshot:
-            notes.append(gpu_restoring.why_without(revision))
-        runner.notes = [*notes, *runner.notes]
+            pending.notes.append(gpu_restoring.why_without(revision))
+        runner.notes = [*pending.notes, *runner.notes]
         return runner
 
-    async def _start_forced(self, strategy: Strategy, clock: PhaseClock) -> Runner:
+    async def _start_forced(self, strategy: Strategy, pending: PendingStart) -> Runner:
         if strategy is Strategy.WARM:
             raise StrategyUnavailableError("warm: no idle runner is there")
         try:
             if strategy is Strategy.COLD:
-                return await self._boot_runner(clock, park=False)
-            await self._look_for_snapshot(clock, [])
+                return await self._boot_runner(pending, park=False)
+            await self._look_for_snapshot(pending)
             if strategy is Strategy.SPARE and (template := self.revision.live_template()):
                 await template.spares.coming()  # as the plan asks for them, one is
             on_gpu = self._has_gpu_snapshot()
@@ -90,13 +93,13 @@ class Starter(Becoming):
                 Strategy.FORK: self._fork,
                 Strategy.RESTORE: self._restore_on_gpu if on_gpu else self._restore,
             }[strategy]
-            return await step(clock)
+            return await step(pending)
         except StrategyUnavailableError:
             raise
         except (StartError, SnapshotError, RunnerLostError) as error:
             raise StrategyUnavailableError(f"{strategy}: {error}") from error
 
-    async def _look_for_snapshot(self, clock: PhaseClock, notes: list[str]) -> None:
+    async def _look_for_snapshot(self, pending: PendingStart) -> None:
         if not self.revision.snapshots_enabled:
             return
         tracker = self.revision.tracker
@@ -106,7 +109,7 @@ class Starter(Becoming):
         if on_gpu is not None:
             await on_gpu.look()
         if tracker.state is not known:
-            clock.mark(Phase.IMAGE)
+            pending.clock.mark(Phase.IMAGE)
         if self._first:
             # Later refusals and failures are reported when they happen.
             self._first = False
@@ -116,17 +119,17 @@ class Starter(Becoming):
                 why = f"{on_gpu.reason}; {gpu_freezing.INSTEAD}"
                 self.say(f"no GPU snapshot of {self.revision.label}: {why}")
             elif tracker.state is SnapshotState.ABSENT and tracker.refused:
-                self._passed_over(notes, Strategy.RESTORE, tracker.reason)
+                self._passed_over(pending, Strategy.RESTORE, tracker.reason)
 
-    def _passed_over(self, notes: list[str], strategy: Strategy, reason: str) -> None:
+    def _passed_over(self, pending: PendingStart, strategy: Strategy, reason: str) -> None:
         note = f"{strategy} passed over: {reason}"
-        notes.append(note)
+        pending.notes.append(note)
         log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))
         self.say(f"{self.revision.label}: {note}")
 
     # ---- spare and fork --------------------------------------------------------------------
 
-    async def _spare(self, clock: PhaseClock) -> Runner:
+    async def _spare(self, pending: PendingStart) -> Runner:
         template = self.revision.live_template()
         claim = self.gpus.claim_context()
         if (
@@ -136,26 +139,26 @@ class Starter(Becoming):
             if claim is not None:
                 self.gpus.drop(claim)  # the spare that held it has ended, or is about to
             raise StrategyUnavailableError(f"spare: {self.revision.why_no_spare()}")
-        return await self._become_child(child, clock, Strategy.SPARE, claim)
+        return await self._become_child(child, pending, Strategy.SPARE, claim)
 
-    async def _fork(self, clock: PhaseClock) -> Runner:
+    async def _fork(self, pending: PendingStart) -> Runner:
         template = self.revision.live_template()
         if template is None:
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-        return await self._become_child(template.fork(), clock, Strategy.FORK)
+        return await self._become_child(template.fork(), pending, Strategy.FORK)
 
     async def _become_child(
         self,
         child: ForkedChild,
-        clock: PhaseClock,
+        pending: PendingStart,
         strategy: Strategy,
         claim: Claim | None = None,
     ) -> Runner:
         """A runner of a child that waits, or that finds its start as soon as it is forked."""
         process = Process(child.channel, child.exit_status, child.kill, child.forked)
         try:
-            output = self.output_of(child.name)
-            runner = await self.become(child.name, process, clock, strategy, output, claim)
+            outfit = child.take_outfit()
+            runner = await self.become(child.name, process, pending, strategy, outfit, claim)
             await child.forked  # before it said that it is ready, or as good as
         except (RunnerLostError, StartError, OSError) as error:
             child.kill()
@@ -169,54 +172,54 @@ class Starter(Becoming):
 
     # ---- restore ---------------------------------------------------------------------------
 
-    async def _restore(self, clock: PhaseClock) -> Runner:
+    async def _restore(self, pending: PendingStart) -> Runner:
         async with self.context.restoring.turn(self.revision.label) as waited:
             if waited:
-                clock.mark(Phase.QUEUE)
-            return await self._restore_now(clock)
+                pending.clock.mark(Phase.QUEUE)
+            return await self._restore_now(pending)
 
-    async def _restore_now(self, clock: PhaseClock) -> Runner:
+    async def _restore_now(self, pending: PendingStart) -> Runner:
         tracker = self.revision.tracker
         snapshot = await tracker.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
-        output = self.output_of("")
+        outfit = Outfit.make()
         try:
-            back = await bring_back(self.context, self.revision, snapshot, clock)
+            back = await bring_back(self.context, self.revision, snapshot, pending.clock)
         except SnapshotRestoreError as error:
-            output.close()
+            outfit.close()
             tracker.refuse(str(error))
             raise
         except BaseException:
-            output.close()
+            outfit.close()
             raise
-        return await self.become_restored(back, snapshot, clock, output)
+        return await self.become_restored(back, snapshot, pending, outfit)
 
     def _has_gpu_snapshot(self) -> bool:
         tracker = self.revision.gpu_tracker
         return tracker is not None and tracker.snapshot is not None
 
-    async def _restore_on_gpu(self, clock: PhaseClock) -> Runner:
+    async def _restore_on_gpu(self, pending: PendingStart) -> Runner:
         tracker = self.revision.gpu_tracker
         snapshot = await tracker.usable() if tracker is not None else None
         if snapshot is None:
             raise StrategyUnavailableError("restore: there is no GPU snapshot")
         claim = await self.claim_gpus()
-        output = self.output_of("")
+        outfit = Outfit.make()
         context, revision = self.context, self.revision
         try:
             async with context.restoring.turn(revision.label):
                 back = await gpu_restoring.bring_back_on_gpu(
-                    context, revision, snapshot, claim, clock
+                    context, revision, snapshot, claim, pending.clock
                 )
         except BaseException as error:
-            output.close()
+            outfit.close()
             self.gpus.put_back(claim)  # for the next step
             if isinstance(error, SnapshotRestoreError):
                 gpu_restoring.failed(revision, str(error))
             raise
         try:
-            runner = await self.become_restored(back, snapshot, clock, output, claim)
+            runner = await self.become_restored(back, snapshot, pending, outfit, claim)
         except (StartError, RunnerLostError) as error:
             gpu_restoring.failed(revision, str(error))
             raise
@@ -250,19 +253,19 @@ class Starter(Becoming):
 
     # ---- cold ------------------------------------------------------------------------------
 
-    async def _cold(self, clock: PhaseClock) -> Runner:
+    async def _cold(self, pending: PendingStart) -> Runner:
         """Boot. A function with snapshots gets a template on the way."""
         revision = self.revision
         if not revision.snapshots_enabled or revision.fork_unsafe:
-            return await self._boot_runner(clock, park=False)
+            return await self._boot_runner(pending, park=False)
         async with revision.booting:
             if revision.live_template() is not None:
                 # Another start booted it while we waited for our turn.
-                clock.mark(Phase.QUEUE)
-                return await self._fork(clock)
+                pending.clock.mark(Phase.QUEUE)
+                return await self._fork(pending)
             if not revision.fork_unsafe:
-                return await self._boot_runner(clock, park=True)
-        return await self._boot_runner(clock, park=False)
+                return await self._boot_runner(pending, park=True)
+        return await self._boot_runner(pending, park=False)
 
     async def boot_template(self) -> LiveTemplate:
         """Boot a template without a runner. Raises as ``start`` does."""
@@ -301,27 +304,31 @@ class Starter(Becoming):
             raise
         return runner_id, output, booted
 
-    async def _boot_runner(self, clock: PhaseClock, *, park: bool) -> Runner:
+    async def _boot_runner(self, pending: PendingStart, *, park: bool) -> Runner:
         if not park:
-            return await self._boot_with_gpus(clock)
-        runner_id, output, booted = await self._boot(clock, park=True)
+            return await self._boot_with_gpus(pending)
+        runner_id, output, booted = await self._boot(pending.clock, park=True)
         template = self._template_of(booted)
         if not template.fork_unsafe:
             self.revision.keep(template)
             _close_with(template, output)
-            return await self._become_child(template.fork(), clock, Strategy.COLD)
+            return await self._become_child(template.fork(), pending, Strategy.COLD)
         self._note_unsafe(template)
         await template.hand_over()
         process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
-        return await self.become(runner_id, process, clock, Strategy.COLD, output)
+        outfit = Outfit.around(output)
+        return await self.become(runner_id, process, pending, Strategy.COLD, outfit)
 
-    async def _boot_with_gpus(self, clock: PhaseClock) -> Runner:
+    async def _boot_with_gpus(self, pending: PendingStart) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""
         claim = await self.claim_gpus()
         try:
-            runner_id, output, booted = await self._boot(clock, park=False, env=claim.given.env)
+            runner_id, output, booted = await self._boot(
+                pending.clock, park=False, env=claim.given.env
+            )
             process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
-            return await self.become(runner_id, process, clock, Strategy.COLD, output, claim)
+            outfit = Outfit.around(output)
+            return await self.become(runner_id, process, pending, Strategy.COLD, outfit, claim)
         except BaseException:
             self.gpus.drop(claim)
             raise
