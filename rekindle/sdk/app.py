@@ -19,7 +19,7 @@ from rekindle.sdk.declaration import AppState, Declaration
 from rekindle.sdk.function import Function
 from rekindle.sdk.hooks import is_generator
 from rekindle.sdk.options import FunctionOptions
-from rekindle.sdk.resources import Secret, check_secrets
+from rekindle.sdk.secret import Secret, check_secrets
 
 if TYPE_CHECKING:
     from rekindle.sdk.run import AppRun

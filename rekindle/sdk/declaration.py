@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.options import Options
     from rekindle.sdk.program.places import Place
-    from rekindle.sdk.resources import Secret
     from rekindle.sdk.running import RunningApp
+    from rekindle.sdk.secret import Secret
 
 #: The app whose code is being pickled, if any: its handles then carry code and no ids.
 packing: ContextVar[AppState | None] = ContextVar("rekindle_packing", default=None)

@@ -8,7 +8,8 @@ from typing import Any, TypedDict
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
-from rekindle.sdk.resources import Retries, Secret, check_secrets, retry_spec
+from rekindle.sdk.resources import Retries, retry_spec
+from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec
 

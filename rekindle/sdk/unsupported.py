@@ -44,7 +44,6 @@ COMMANDS = {
     "container": "`rekindle status` and `rekindle top` show runners",
     "function": "`rekindle status` and `rekindle pool ls` show functions",
     "volume": "read and write files of this machine by their path",
-    "secret": "use rekindle.Secret.from_dict, from_local_environ or from_dotenv",
     "image": "install packages into the environment that runs rekindle",
     "dict": "keep shared values in a database or a file",
 }

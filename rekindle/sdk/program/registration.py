@@ -14,7 +14,7 @@ from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
 from rekindle.sdk.program import main_module, source
 from rekindle.sdk.program.main_module import Program
-from rekindle.sdk.resources import merged, named_in_snapshot
+from rekindle.sdk.secret import merged, named_in_snapshot, references
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
@@ -43,6 +43,10 @@ def request_for(
             spec=spec_message(spec_of(declaration, app_name, bundle, script)),
             code=b"" if declaration.place else pack(declaration),
             secrets=merged((*app.secrets, *_options(declaration).secrets)),
+            named_secrets=[
+                pb.NamedSecret(**vars(one))
+                for one in references((*app.secrets, *_options(declaration).secrets))
+            ],
         )
         for declaration in declarations
     ]

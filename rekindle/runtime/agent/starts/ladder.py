@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from rekindle.exception import (
     RunnerLostError,
+    ServiceError,
     SnapshotError,
     SnapshotRestoreError,
     StartError,
@@ -43,10 +44,11 @@ class Starter:
 
     context: NodeContext
     revision: Revision
-    #: What a runner gets when it becomes one, secrets among it: after a template was frozen.
+    #: What a runner gets when it becomes one: after a template was frozen.
     runner_env: Mapping[str, str]
-    #: Secrets alone, which a process that is never frozen has while it imports its modules.
-    secrets: Mapping[str, str]
+    #: Gives its secrets as they are now: a runner gets them with that, and a process that is never
+    #: frozen has them while it imports its modules. Raises Error.
+    secrets: Callable[[], Awaitable[Mapping[str, str]]]
     #: A line that a runner wrote: (line, runner id, call id).
     on_line: Callable[[pb.LogLine, str, str], None]
     #: A note to the app's user.
@@ -265,7 +267,10 @@ class Starter:
                 clock,
                 hostname=runner_id,
                 park=park,
-                secrets={**({} if self.revision.snapshots_enabled else self.secrets), **env},
+                secrets={
+                    **({} if self.revision.snapshots_enabled else await self._secrets()),
+                    **env,
+                },
             )
         except BaseException:
             output.close()
@@ -311,6 +316,13 @@ class Starter:
 
     # ---- what all have in common -----------------------------------------------------------
 
+    async def _secrets(self) -> Mapping[str, str]:
+        """As they are now. Raises StartError."""
+        try:
+            return await self.secrets()
+        except ServiceError as error:
+            raise StartError(str(error)) from error
+
     def _output(self, runner_id: str) -> Output:
         return Output(lambda line: self.on_line(line, runner_id, ""))
 
@@ -343,7 +355,12 @@ class Starter:
                 await process.there  # its devices are held by its process id
             self.gpus.take_over(claim, runner_id, process.channel.pid)
             runner.gpus = claim.given.uuids
-            env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
+            env = {
+                **self.runner_env,
+                **await self._secrets(),
+                **claim.given.env,
+                "REKINDLE_RUNNER_ID": runner_id,
+            }
             order = {"op": "start", "env": env, "hidden": claim.given.hidden}
             fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
             if runner.channel.is_open:
