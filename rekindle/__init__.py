@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rekindle.sdk.resources import Retries as Retries
     from rekindle.sdk.running import enable_output as enable_output
     from rekindle.sdk.secret import Secret as Secret
+    from rekindle.sdk.volume import Volume as Volume
+    from rekindle.sdk.volume_mounts import CloudBucketMount as CloudBucketMount
 
 #: Module -> public names that it defines.
 _HOMES = {
@@ -40,6 +42,8 @@ _HOMES = {
     "rekindle.sdk.resources": ("Retries",),
     "rekindle.sdk.running": ("enable_output",),
     "rekindle.sdk.secret": ("Secret",),
+    "rekindle.sdk.volume": ("Volume",),
+    "rekindle.sdk.volume_mounts": ("CloudBucketMount",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

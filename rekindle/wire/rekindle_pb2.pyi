@@ -148,20 +148,29 @@ class FunctionSpec(_message.Message):
     def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ...) -> None: ...
 
 class VolumeMount(_message.Message):
-    __slots__ = ("path", "name", "environment", "url", "read_only", "sub_path")
+    __slots__ = ("path", "name", "environment", "url", "read_only", "sub_path", "options")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PATH_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     READ_ONLY_FIELD_NUMBER: _ClassVar[int]
     SUB_PATH_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
     path: bytes
     name: str
     environment: str
     url: str
     read_only: bool
     sub_path: bytes
-    def __init__(self, path: _Optional[bytes] = ..., name: _Optional[str] = ..., environment: _Optional[str] = ..., url: _Optional[str] = ..., read_only: bool = ..., sub_path: _Optional[bytes] = ...) -> None: ...
+    options: _containers.ScalarMap[str, str]
+    def __init__(self, path: _Optional[bytes] = ..., name: _Optional[str] = ..., environment: _Optional[str] = ..., url: _Optional[str] = ..., read_only: bool = ..., sub_path: _Optional[bytes] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class GpuRequest(_message.Message):
     __slots__ = ("model", "count", "memory_mib")

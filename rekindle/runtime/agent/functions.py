@@ -16,6 +16,7 @@ from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.uplink import Uplink
+from rekindle.volumes import registry as volume_registry
 from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_of
@@ -112,6 +113,7 @@ class Functions:
             "REKINDLE_APP_ID": function.app_id,
             "REKINDLE_FUNCTION": function.spec.name,
             calldepth.VARIABLE: str(self._context.settings.max_call_depth),
+            volume_registry.VARIABLE: str(volume_registry.Registry.default().root),
         }
         key = (function.function_id, params_digest(revision.params))
         gpus = self._context.gpus.of(key, function.spec.gpu, function.spec.gpu_priority)

@@ -29,8 +29,10 @@ from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
+from rekindle.runtime.agent.starts.volumes import binds_of, written
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.frames import Header
 from rekindle.wire.logs import kv
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
@@ -361,7 +363,9 @@ class Starter:
                 **claim.given.env,
                 "REKINDLE_RUNNER_ID": runner_id,
             }
-            order = {"op": "start", "env": env, "hidden": claim.given.hidden}
+            order: Header = {"op": "start", "env": env, "hidden": claim.given.hidden}
+            if self.revision.spec.volumes:
+                order["volumes"] = await binds_of(self.revision.spec)
             fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
             if runner.channel.is_open:
                 runner.channel.send_with_fds(order, fds)
@@ -371,6 +375,9 @@ class Starter:
                 output.handed_over()
             page.handed_over()
             await runner.become_ready(timeout_s)
+            if self.revision.spec.volumes:
+                gone = self.context.volume_pushes.use(written(self.revision.spec))
+                runner.on_gone["volumes"] = gone
         except BaseException as error:
             runner.kill("start failed")
             if claim is not None:
