@@ -89,7 +89,7 @@ class Vault:
             info = self.key_file.stat()
         except OSError as error:
             raise SetupError(f"{self.key_file} cannot be read: {error.strerror}") from error
-        read_at = (info.st_ino, info.st_mtime_ns)
+        read_at = (info.st_ino, info.st_ctime_ns)  # whose change of permissions counts, too
         if self._box is None or read_at != self._read_at:
             if info.st_mode & 0o077 or info.st_uid not in (os.geteuid(), 0):
                 raise SetupError(
