@@ -18,7 +18,6 @@ _PROGRAM = """
     from rekindle.sdk.running import ask_strategy
 
     app = rekindle.App("keeper", secrets=[rekindle.Secret.from_name("door", required_keys=["PIN"])])
-    value = Path("value").read_text()
 
     @app.cls(enable_memory_snapshot=True, single_use_containers=True)
     class Frozen:
@@ -40,7 +39,7 @@ _PROGRAM = """
         rekindle.Secret.from_name("door").update({"PIN": "x" * 40_000})
 
     def seen_in():
-        found = set()
+        found, value = set(), Path("value").read_text()
         for process in Path("/proc").glob("[0-9]*"):
             for name in ("cmdline", "environ"):
                 try:
@@ -56,7 +55,7 @@ _PROGRAM = """
     def main():
         first = [Frozen().pin.remote(), cold.remote()]
         where = seen_in()
-        rekindle.Secret.from_name("door").update({"PIN": value + "-new"})
+        rekindle.Secret.from_name("door").update({"PIN": Path("value").read_text() + "-new"})
         kept = cold.remote()
         with ask_strategy("fork"):
             forked = Frozen().pin.remote()

@@ -56,7 +56,7 @@ def test_every_start_has_the_volume_and_a_change_of_what_was_frozen_is_seen(home
         put("weights", text)
         put("part/a", "1")
         found = {"first": Model().look.remote("first"), "part": part.remote()}
-        for strategy in ("fork", "spare", "cold"):
+        for strategy in ("fork", "cold"):
             with ask_strategy(strategy):
                 found[strategy] = Model().look.remote(strategy)
         # Deleted and made again while its template lives: who starts then has the new one.
@@ -69,7 +69,7 @@ def test_every_start_has_the_volume_and_a_change_of_what_was_frozen_is_seen(home
     )
     found = home.run(script, "--text", "one").value
     seen = ["part", "weights"]
-    for name in ("first", "fork", "spare", "cold"):
+    for name in ("first", "fork", "cold"):
         seen = sorted([*seen, name])
         assert found[name] == ["one", "one", seen], name
     assert found["part"] == [["a"], os.strerror(30)]

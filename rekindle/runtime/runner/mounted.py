@@ -26,6 +26,7 @@ def see(binds: Sequence[Mapping[str, Any]]) -> None:
             if not os.path.samestat(wanted, os.stat(one["target"])):
                 if os.geteuid() != 0:
                     capabilities.take_up()
+                mounts.unmount(one["target"])  # nothing can be mounted on a deleted directory
                 mounts.bind_beneath(
                     one["root"], one["below"], one["target"], read_only=one["read_only"]
                 )
