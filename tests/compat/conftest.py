@@ -1,0 +1,1 @@
+"""Homes of real programs, as in tests/e2e."""
