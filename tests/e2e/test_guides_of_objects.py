@@ -17,6 +17,7 @@ def program(page: str) -> str:
 
 
 def test_what_the_pages_show_runs_and_prints_what_it_should(shared: Home) -> None:
+    shared.rekindle("secret", "create", "mail", "SMTP_PASSWORD=example", "--force")
     signed = shared.run(shared.script(program("docs/secrets.md"), "signing.py")).out.split()[-1]
     assert re.fullmatch("[0-9a-f]{64}", signed)
     volumes = program("docs/volumes.md").replace("/tmp/books", str(shared.scripts / "books"))
