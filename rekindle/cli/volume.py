@@ -86,7 +86,7 @@ def delete(name: str, allow_missing: bool, yes: bool, environment: str | None) -
 @_env_option
 def rename(name: str, new_name: str, environment: str | None) -> None:
     """Give a volume another name."""
-    _named(name, environment).rename(new_name)
+    Volume.rename(name, new_name, environment_name=environment)
     click.echo(f"{name} is called {new_name} now.")
 
 

@@ -5,13 +5,13 @@ Standard library only until something is asked of one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
-from rekindle.sdk.dual import dual, dual_iterator
+from rekindle.sdk.dual import dual, dual_iterator, settled
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
 
@@ -75,6 +75,18 @@ class VolumeObjects:
         await caller.in_thread(
             lambda: volume_place.delete(name, environment, allow_missing=allow_missing)
         )
+
+
+async def _rename(
+    caller: Caller, old_name: str, new_name: str, *, environment_name: str | None = None
+) -> Callable[[], None]:
+    """Give a volume another name. Raises NotFoundError, AlreadyExistsError."""
+    from rekindle.sdk import volume_place
+
+    checks.name("the volume name", new_name)
+    reference = VolumeReference(old_name, environment_of(environment_name))
+    await caller.in_thread(lambda: volume_place.rename(reference, new_name))
+    return lambda: None
 
 
 class Volume:
@@ -143,7 +155,12 @@ class Volume:
     def with_mount_options(
         self, *, read_only: bool | None = None, sub_path: str | None = None
     ) -> Volume:
-        """The same volume, as runners are to have it: not to be written to, or a part alone."""
+        """The same volume, as runners are to have it: not to be written to, or a part alone.
+
+        Raises InvalidError for a part that leaves the volume.
+        """
+        if ".." in (sub_path or "").split("/"):
+            raise InvalidError(f"sub_path={sub_path!r} must not have `..` in it")
         return Volume(
             self._reference,
             read_only=self._read_only if read_only is None else read_only,
@@ -251,14 +268,9 @@ class Volume:
             lambda: _change(self._fresh(), "copy", paths, dst_path, recursive=recursive)
         )
 
-    @dual
-    async def rename(self: Volume, caller: Caller, new_name: str) -> None:
-        """Give it another name. Runners that have it keep it. Raises AlreadyExistsError."""
-        from rekindle.sdk import volume_place
-
-        checks.name("the volume name", new_name)
-        await caller.in_thread(lambda: volume_place.rename(self._reference, new_name))
-        self._reference = replace(self._reference, name=new_name)
+    #: ``Volume.rename(old_name, new_name)``: runners that have it keep it. Raises NotFoundError,
+    #: AlreadyExistsError.
+    rename = settled(_rename)
 
     def _folder(self) -> Folder:
         from rekindle.sdk import volume_place

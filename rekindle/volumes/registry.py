@@ -7,6 +7,7 @@ see. A volume is made and removed by one rename, so none is ever seen half.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -31,6 +32,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 EPHEMERAL = ".ephemeral"
 #: Folders that are being made or removed.
 _DRAFT = ".draft-"
+#: What a rename says where a folder that is not empty is there.
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,10 @@ class Registry:
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
                 os.rename(draft, place)
-            except OSError:  # a folder that is not empty is there
+            except OSError as error:
                 found = self._read(place)
-                if found is None:
-                    raise
+                if found is None or error.errno not in _TAKEN:
+                    raise VolumeError(f"{place} cannot be made: {error.strerror}") from error
                 if not allow_existing:
                     raise AlreadyExistsError(
                         f"there is a volume {name!r} in the environment {environment!r} already"
@@ -128,7 +131,9 @@ class Registry:
             os.rename(record.place, place)
         except FileNotFoundError:
             raise NotFoundError(f"the volume {record.name!r} is gone") from None
-        except OSError:
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise VolumeError(f"{place} cannot be made: {error.strerror}") from error
             raise AlreadyExistsError(f"there is a volume {name!r} already") from None
         return self.find(name, record.environment)
 

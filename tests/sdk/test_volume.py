@@ -55,8 +55,8 @@ def test_files_are_sent_together_read_and_changed() -> None:
     assert held.read_file_into_fileobj("b/one", found) == 5
     held.commit()
     held.reload()
-    held.rename("corpus")
-    assert held.info().name == "corpus"
+    rekindle.Volume.rename("data", "corpus")
+    assert rekindle.Volume.from_name("corpus").info().name == "corpus"
     with pytest.raises(NotFoundError):
         rekindle.Volume.from_name("data").listdir("/")
 
@@ -145,6 +145,11 @@ def test_what_cannot_be_mounted_is_refused_at_import(given: Any, words: list[str
     assert all(word in str(caught.value) for word in words), caught.value
     with pytest.raises(InvalidError):
         rekindle.App("x", volumes=given)
+
+
+def test_a_part_that_leaves_the_volume_is_refused() -> None:
+    with pytest.raises(InvalidError, match="sub_path"):
+        V.with_mount_options(sub_path="a/../../b")
 
 
 def test_a_bucket_that_cannot_be_mounted_says_what_to_do() -> None:
