@@ -2,17 +2,5 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mounted:
-    """``path`` shows the directory ``below`` of the volume whose files lie in ``root``."""
-
-    path: str
-    root: str
-    below: str
-
-
-#: Of a runner; empty in every other process.
-mounted: list[Mounted] = []
+#: Of a runner: a path, and the folder of the volume that is seen there. Empty in other processes.
+mounted: list[tuple[str, str]] = []

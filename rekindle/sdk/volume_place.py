@@ -48,8 +48,8 @@ def fresh(reference: VolumeReference) -> remote.Folder:
 
 def reload(found: remote.Folder) -> None:
     """See what was committed. Raises VolumeBusyError where this runner has files of it open."""
-    for one in here.mounted:
-        if Path(one.root) == found.files and (opened := _open_below(one.path)):
+    for path, root in here.mounted:
+        if Path(root) == found.files and (opened := _open_below(path)):
             raise VolumeBusyError(
                 f"{found.label} cannot be reloaded while this runner has files of it open: "
                 f"{', '.join(opened[:4])}; close them first"

@@ -122,7 +122,9 @@ class Registry:
 
     async def load_secrets(self, function_id: str) -> tuple[dict[str, str], list[pb.NamedSecret]]:
         """What a function declares of secrets: values, and those kept by name."""
-        fields: dict[bytes, bytes] = await self._link.command("HGETALL", keys.function(function_id))
+        names = (b"secrets", b"named")
+        values = await self._link.command("HMGET", keys.function(function_id), *names)
+        fields = {name: value for name, value in zip(names, values, strict=True) if value}
         return self._opened(function_id, fields), _named(fields)
 
     async def seal_again(self, function_ids: Sequence[str]) -> int:

@@ -22,8 +22,8 @@ def see(binds: Sequence[Mapping[str, Any]]) -> None:
     """
     for one in binds:
         try:
-            wanted = os.stat(os.path.join(one["root"], one["below"]))
-            if not os.path.samestat(wanted, os.stat(one["target"])):
+            wanted, there = os.stat(one["source"]), os.stat(one["target"])
+            if wanted.st_ino != there.st_ino or wanted.st_dev != there.st_dev:
                 if os.geteuid() != 0:
                     capabilities.take_up()
                 mounts.unmount(one["target"])  # nothing can be mounted on a deleted directory
@@ -32,4 +32,4 @@ def see(binds: Sequence[Mapping[str, Any]]) -> None:
                 )
         except OSError as error:
             raise VolumeError(f"no volume can be at {one['target']}: {error}") from error
-    volumes.mounted = [volumes.Mounted(one["target"], one["root"], one["below"]) for one in binds]
+    volumes.mounted = [(one["target"], one["root"]) for one in binds]

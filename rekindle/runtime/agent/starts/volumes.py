@@ -18,6 +18,8 @@ class Bind(TypedDict):
 
     root: str
     below: str
+    #: Both together, for who only looks.
+    source: str
     target: str
     read_only: bool
 
@@ -33,7 +35,7 @@ async def binds_of(spec: FunctionSpec) -> list[Bind]:
 
 
 async def _bind(mount: VolumeMount) -> Bind:
-    folder = _folder(mount)
+    folder = await asyncio.to_thread(_url_folder, mount) if mount.url else _folder(mount)
     if folder.url:
         await asyncio.to_thread(folder.pull_if_old)
     if mount.sub_path and not mount.read_only:
@@ -41,16 +43,35 @@ async def _bind(mount: VolumeMount) -> Bind:
     return Bind(
         root=str(folder.files),
         below=mount.sub_path,
+        source=os.path.join(folder.files, mount.sub_path),
         target=mount.path,
         read_only=mount.read_only,
     )
 
 
+#: What was read of a volume, and the folder's inode then: each start of a runner asks.
+_known: dict[tuple[str, str, str], tuple[int, remote.Folder]] = {}
+
+
 def _folder(mount: VolumeMount) -> remote.Folder:
-    registry = Registry.default()
     if mount.url:
-        return remote.of_url(registry.root, mount.url, mount.options)
-    return remote.of_volume(registry.find(mount.name, mount.environment))
+        return _url_folder(mount)
+    root = Registry.default().root
+    which = (str(root), mount.environment, mount.name)
+    inode, folder = _known.get(which, (0, None))
+    if folder is not None:
+        try:
+            if os.stat(folder.files).st_ino == inode:
+                return folder
+        except FileNotFoundError:
+            pass  # deleted, or renamed
+    folder = remote.of_volume(Registry(root).find(mount.name, mount.environment))
+    _known[which] = (os.stat(folder.files).st_ino, folder)
+    return folder
+
+
+def _url_folder(mount: VolumeMount) -> remote.Folder:
+    return remote.of_url(Registry.default().root, mount.url, mount.options)
 
 
 def written(spec: FunctionSpec) -> list[remote.Folder]:
@@ -61,4 +82,4 @@ def written(spec: FunctionSpec) -> list[remote.Folder]:
 
 def sources(binds: list[Bind]) -> list[list[str]]:
     """Of each: where processes see it, and where that lies on the machine."""
-    return [[one["target"], os.path.join(one["root"], one["below"])] for one in binds]
+    return [[one["target"], one["source"]] for one in binds]
