@@ -39,6 +39,18 @@ _MODEL = """
         except OSError as error:
             return [os.listdir(PLACE), error.strerror]
 
+    @app.function(volumes={{PLACE: shelf}})
+    def lead_out():
+        os.symlink("/etc", f"{{PLACE}}/out")
+
+    @app.function(volumes={{PLACE: shelf.with_mount_options(sub_path="out")}})
+    def outside():
+        return os.listdir(PLACE)
+
+    @app.function(volumes={{PLACE: shelf.with_mount_options(sub_path="out", read_only=True)}})
+    def outside_to_read():
+        return os.listdir(PLACE)
+
     def put(path, text):
         with shelf.batch_upload(force=True) as batch:
             batch.put_file(io.BytesIO(text.encode()), path)
@@ -56,9 +68,15 @@ def test_every_start_has_the_volume_and_a_change_of_what_was_frozen_is_seen(home
         put("weights", text)
         put("part/a", "1")
         found = {"first": Model().look.remote("first"), "part": part.remote()}
+        lead_out.remote()
         for strategy in ("fork", "cold"):
             with ask_strategy(strategy):
                 found[strategy] = Model().look.remote(strategy)
+        for one in (outside, outside_to_read):
+            try:
+                one.remote()
+            except rekindle.exception.StartError as error:
+                found[one.name] = str(error)
         # Deleted and made again while its template lives: who starts then has the new one.
         rekindle.Volume.objects.delete("shelf")
         put("weights", text)
@@ -69,8 +87,10 @@ def test_every_start_has_the_volume_and_a_change_of_what_was_frozen_is_seen(home
     )
     found = home.run(script, "--text", "one").value
     seen = ["part", "weights"]
+    for name in ("outside", "outside_to_read"):  # a part that is a link out of the volume
+        assert "leaves" in found[name] or os.strerror(18) in found[name], found
     for name in ("first", "fork", "cold"):
-        seen = sorted([*seen, name])
+        seen = sorted([*seen, name, *(["out"] if name == "fork" else [])])
         assert found[name] == ["one", "one", seen], name
     assert found["part"] == [["a"], os.strerror(30)]
     assert found["again"] == ["one", "one", ["again", "weights"]]
