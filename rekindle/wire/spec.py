@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.wire.gpus import GpuRequest
+from rekindle.wire.volumes import VolumeMount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,7 @@ class FunctionSpec:
     gpu: tuple[GpuRequest, ...] = ()
     gpu_priority: int = 0
     gpu_spares: int = 0  # spares that hold their GPU and have its context, at most
+    volumes: tuple[VolumeMount, ...] = ()
 
     def to_json(self) -> str:
         """Canonical JSON: equal specs give equal text."""
@@ -91,6 +93,7 @@ class FunctionSpec:
         if raw.get("retries") is not None:
             raw["retries"] = RetrySpec(**raw["retries"])
         raw["gpu"] = tuple(GpuRequest(**one) for one in raw.get("gpu") or ())
+        raw["volumes"] = tuple(VolumeMount(**one) for one in raw.get("volumes") or ())
         return cls(**raw)
 
     def revision(self) -> str:

@@ -7,10 +7,10 @@ ladder says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from rekindle.exception import StartError
+from rekindle.exception import ServiceError, StartError
 from rekindle.linux.descriptors import close_all
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.gpus import PoolGpus
@@ -23,6 +23,7 @@ from rekindle.runtime.agent.starts.pending import PendingStart
 from rekindle.runtime.agent.starts.restoring import follow_adopted, restore_steps
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.template import Process
+from rekindle.runtime.agent.starts.volumes import binds_of, written
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire import gpu_environment
@@ -37,16 +38,24 @@ class Becoming:
 
     context: NodeContext
     revision: Revision
-    #: What a runner gets when it becomes one, secrets among it: after a template was frozen.
+    #: What a runner gets when it becomes one: after a template was frozen.
     runner_env: Mapping[str, str]
-    #: Secrets alone, which a process that is never frozen has while it imports its modules.
-    secrets: Mapping[str, str]
+    #: Gives its secrets as they are now: a runner gets them with that, and a process that is never
+    #: frozen has them while it imports its modules. Raises Error.
+    secrets: Callable[[], Awaitable[Mapping[str, str]]]
     #: A line that a runner wrote: (line, runner id, call id).
     on_line: Callable[[pb.LogLine, str, str], None]
     #: A note to the app's user.
     say: Callable[[str], None]
     #: What its runners need of GPUs, and what is reserved for them.
     gpus: PoolGpus
+
+    async def secrets_now(self) -> Mapping[str, str]:
+        """Its secrets. Raises StartError."""
+        try:
+            return await self.secrets()
+        except ServiceError as error:
+            raise StartError(str(error)) from error
 
     def on_loading_line(self, line: pb.LogLine) -> None:
         """What a process prints that is no runner yet."""
@@ -128,7 +137,12 @@ class Becoming:
                 await process.there  # its devices are held by its process id
             self.gpus.take_over(claim, runner_id, process.channel.pid)
             runner.gpus = claim.given.uuids
-            env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
+            env = {
+                **self.runner_env,
+                **await self.secrets_now(),
+                **claim.given.env,
+                "REKINDLE_RUNNER_ID": runner_id,
+            }
             held = self._connect_holder(runner, claim, env)
             order: Header = {
                 "op": "start",
@@ -136,6 +150,8 @@ class Becoming:
                 "hidden": claim.given.hidden,
                 "holder": bool(held),
             }
+            if self.revision.spec.volumes:
+                order["volumes"] = await binds_of(self.revision.spec)
             fds = [*outfit.descriptors, *held]
             if (client := pending.client) is not None:
                 order["lease"] = client.offer(runner, pending.notes)
@@ -148,6 +164,9 @@ class Becoming:
             close_all(held)
             held = []
             await runner.become_ready(timeout_s)
+            if self.revision.spec.volumes:
+                gone = self.context.volume_pushes.use(written(self.revision.spec))
+                runner.on_gone["volumes"] = gone
         except BaseException as error:
             runner.kill("start failed")
             close_all(held)

@@ -297,7 +297,10 @@ class Starter(Becoming):
                 clock,
                 hostname=runner_id,
                 park=park,
-                secrets={**({} if self.revision.snapshots_enabled else self.secrets), **env},
+                secrets={
+                    **({} if self.revision.snapshots_enabled else await self.secrets_now()),
+                    **env,
+                },
             )
         except BaseException:
             output.close()

@@ -23,6 +23,7 @@ from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.gpu_checkpoints import GpuCheckpoints
 from rekindle.runtime.agent.starts.gpu_holders import GpuHolders
 from rekindle.runtime.agent.starts.turns import Turns
+from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
@@ -60,6 +61,8 @@ class NodeContext:
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
 
+    #: Volumes whose files lie in a store, too.
+    volume_pushes: VolumePushes = field(default_factory=VolumePushes)
     #: Of restores that a runner is waited for: they take processors, not time, from each other.
     restoring: Turns = field(default_factory=Turns)
     #: Runner id -> the steps of its restore in ms, of the newest restores.
@@ -150,6 +153,7 @@ class NodeContext:
         await self.spawner.stop()
         self.gpu_use.close()
         await asyncio.gather(self.gpu_checkpoints.close(), self.gpu_holders.close())
+        await self.volume_pushes.close()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 
 
