@@ -10,6 +10,7 @@ scheduler's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -35,6 +36,8 @@ from rekindle.wire.gpus import GpuRequest, in_words
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
+#: A start that nobody has reserved for looks so often for who may make room, in seconds.
+LOOK_AGAIN_S = 0.5
 
 
 class Gpus:
@@ -108,11 +111,9 @@ class Gpus:
 
     def _waits_for_strangers(self, pool: PoolGpus) -> bool:
         """Whether a share would fit, but for memory of processes that are no runners."""
-        if not any(one.memory_mib for one in pool.wanted) or not any(self.fleet.foreign.values()):
-            return False
-        return bool(
-            options(Fleet(self.fleet.nodes.values(), self.fleet.holdings.values()), pool.wanted)
-        )
+        shares = [one for one in pool.wanted if one.memory_mib]
+        alone = Fleet(self.fleet.nodes.values(), self.fleet.holdings.values())
+        return any(self.fleet.foreign.values()) and bool(options(alone, shares))
 
     async def reserve_or_wait(self, pool: PoolGpus, timeout_s: float) -> str:
         """The same for a start that nobody has reserved for. Raises GpuUnavailableError."""
@@ -121,7 +122,8 @@ class Gpus:
                 while (owner := self.reserve(pool)) is None:
                     self.on_wanted(pool)
                     self._freed.clear()
-                    await self._freed.wait()
+                    with contextlib.suppress(TimeoutError):  # who was busy may be idle now
+                        await asyncio.wait_for(self._freed.wait(), LOOK_AGAIN_S)
                 return owner
         except TimeoutError as error:
             raise GpuUnavailableError(
@@ -161,7 +163,7 @@ class Gpus:
 
         ``give_way`` is called when a start needs them: then they are to be free soon.
         """
-        option = self._spare_devices(pool)
+        option = self.spare_devices(pool)
         if option is None:
             return None
         owner = f"lent {next(self._numbers)}"
@@ -169,11 +171,8 @@ class Gpus:
         self.lending.add(owner, give_way)
         return owner
 
-    def may_lend(self, pool: PoolGpus) -> bool:
-        """Whether there are such devices now."""
-        return self._spare_devices(pool) is not None
-
-    def _spare_devices(self, pool: PoolGpus) -> Option | None:
+    def spare_devices(self, pool: PoolGpus) -> Option | None:
+        """Such devices, where there are some now."""
         return None if len(self.line) else choose(self.fleet, pool.wanted, self.packing)
 
     def lent_until_end(self, owner: str, pid: int) -> None:
@@ -296,7 +295,9 @@ class PoolGpus:
 
     def may_lend(self) -> bool:
         """Whether ``lend`` would find something."""
-        return bool(self.wanted) and not self._why_never and self._gpus.may_lend(self)
+        return (
+            bool(self.wanted) and not self._why_never and self._gpus.spare_devices(self) is not None
+        )
 
     def lent_until_end(self, claim: Claim, pid: int) -> None:
         """See Gpus."""
