@@ -23,6 +23,10 @@ class NotFoundError(Error):
     """A named app, function, call or snapshot does not exist."""
 
 
+class AlreadyExistsError(Error):
+    """Something of that name is there already."""
+
+
 class AuthError(Error):
     """The token is missing or wrong."""
 

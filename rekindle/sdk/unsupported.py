@@ -11,8 +11,6 @@ NAMES = {
     "Volume": "read and write files of this machine by their path",
     "NetworkFileSystem": "read and write files of this machine by their path",
     "CloudBucketMount": "use the store's own client, or fsspec, inside the function",
-    "Dict": "keep shared values in a database or a file",
-    "Queue": "pass values as arguments and results, or use a queue server of your own",
     "Sandbox": "start a process with subprocess inside a function",
     "Cron": "call the function from cron or a systemd timer with `rekindle run`",
     "Period": "call the function from cron or a systemd timer with `rekindle run`",
@@ -46,7 +44,6 @@ COMMANDS = {
     "volume": "read and write files of this machine by their path",
     "secret": "use rekindle.Secret.from_dict, from_local_environ or from_dotenv",
     "image": "install packages into the environment that runs rekindle",
-    "dict": "keep shared values in a database or a file",
 }
 
 #: Older keywords of the decorators: what they are called now.

@@ -19,6 +19,11 @@ PASSED_ON = (
 PASSED_ON_PREFIXES = ("LC_", "XDG_", "HF_")
 
 
+#: Where names of secrets and volumes lie when nothing says otherwise, and the variable that does.
+DEFAULT_ENVIRONMENT = "main"
+ENVIRONMENT_VARIABLE = "REKINDLE_ENVIRONMENT"
+
+
 def passed_on_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The part of an environment, this process's unless another is given, that runners get."""
     return {
