@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from struct import Struct
+from itertools import accumulate, chain, pairwise, repeat
+from struct import Struct, unpack_from
 from typing import NamedTuple
 
 from rekindle import exception
@@ -160,19 +161,13 @@ _COUNT = Struct(">BI").pack
 
 def pack_list(parts: Sequence[bytes]) -> bytes:
     """A list, as the scripts on Redis read it: MessagePack, an array of strings."""
-    out = [_COUNT(0xDD, len(parts))]
-    for part in parts:
-        out.append(_COUNT(0xDB, len(part)))
-        out.append(part)
-    return b"".join(out)
+    heads = map(_COUNT, repeat(0xDB), map(len, parts))
+    return _COUNT(0xDD, len(parts)) + b"".join(chain.from_iterable(zip(heads, parts, strict=True)))
 
 
 def unpack_list(data: bytes, at: int = 0) -> list[bytes]:
-    """A list, as those scripts write it: each part behind its length."""
-    out = []
-    end, size = len(data), _SIZE.unpack_from
-    while at < end:
-        stop = at + 4 + size(data, at)[0]
-        out.append(data[at + 4 : stop])
-        at = stop
-    return out
+    """A list, as those scripts write it: how many, how long each is, then all of them."""
+    (count,) = _SIZE.unpack_from(data, at)
+    at += 4 + 4 * count
+    ends = list(accumulate(unpack_from(f">{count}I", data, at - 4 * count), initial=at))
+    return [data[begin:end] for begin, end in pairwise(ends)]

@@ -35,13 +35,16 @@ class Shared:
     created_ns: int
     #: Who made it: user and program, as that said it.
     created_by: str = ""
-    #: Its key names as Redis reads them: entries and used, or partitions.
+    #: The name of its key, entries or partitions, as Redis reads it.
     keys: bytes = field(default=b"", compare=False, repr=False)
+
+    #: What keys of answers about it begin with.
+    answers: bytes = field(default=b"", compare=False, repr=False)
 
     def record(self) -> dict[str, object]:
         """What is kept, and what programs are told."""
         found = asdict(self)
-        del found["keys"]
+        del found["keys"], found["answers"]
         return found
 
 
@@ -49,10 +52,11 @@ def _shared(record: dict[str, object]) -> Shared:
     object_id = str(record["object_id"])
     own = [keys.queue_partitions(object_id)]
     if record["kind"] == "dict":
-        own = [keys.dict_entries(object_id), keys.dict_used(object_id)]
+        own = [keys.dict_entries(object_id)]
     # Without the count of words, which packed() puts in front.
     raw = packed(*(key.encode() for key in own)).partition(b"\r\n")[2]
-    return Shared(**record, keys=raw)  # type: ignore[arg-type]  # it is a record of asdict
+    answers = keys.answer(object_id, "").encode()
+    return Shared(**record, keys=raw, answers=answers)  # type: ignore[arg-type]  # it is a record of asdict
 
 
 class Catalog:
@@ -153,7 +157,7 @@ class Catalog:
         await self._link.command("HDEL", self._key, one.object_id, patience_s=0)
         gone: list[str] = []
         if one.kind == "dict":
-            gone += (keys.dict_entries(one.object_id), keys.dict_used(one.object_id))
+            gone.append(keys.dict_entries(one.object_id))
         else:
             index = keys.queue_partitions(one.object_id)
             for raw in await self._link.command("ZRANGE", index, 0, -1, patience_s=0):

@@ -19,12 +19,12 @@ from rekindle.wire.object_frames import AGAIN, OPTION, Op, Request
 
 #: Op -> script and the number of its keys.
 _SCRIPTS = {
-    Op.DICT_GET: ("dict_get", 2),
-    Op.DICT_PUT: ("dict_put", 3),
-    Op.DICT_POP: ("dict_pop", 3),
-    Op.DICT_LEN: ("dict_len", 2),
-    Op.DICT_CLEAR: ("dict_clear", 3),
-    Op.DICT_SCAN: ("dict_scan", 2),
+    Op.DICT_GET: ("dict_get", 1),
+    Op.DICT_PUT: ("dict_put", 2),
+    Op.DICT_POP: ("dict_pop", 2),
+    Op.DICT_LEN: ("dict_len", 1),
+    Op.DICT_CLEAR: ("dict_clear", 2),
+    Op.DICT_SCAN: ("dict_scan", 1),
     Op.QUEUE_PUT: ("queue_put", 4),
     Op.QUEUE_GET: ("queue_get", 4),
     Op.QUEUE_LEN: ("queue_len", 2),
@@ -58,7 +58,7 @@ _FLAG = (_bulk(b"0"), _bulk(b"1"))
 class Caller(NamedTuple):
     """Who asks, and the number of the request: what an answer is kept under."""
 
-    session: str
+    session: bytes
     slot: int
     number: bytes
 
@@ -82,7 +82,7 @@ def command_again(one: Shared, request: Request, caller: Caller) -> bytes:
 
 
 def _answer_key(one: Shared, caller: Caller) -> bytes:
-    return _bulk(keys.answer(one.object_id, f"{caller.session}:{caller.slot}").encode())
+    return _bulk(b"%b%b:%d" % (one.answers, caller.session, caller.slot))
 
 
 def _now_s() -> bytes:
@@ -103,7 +103,9 @@ def _option(request: Request) -> bytes:
 
 
 def _dict_get(one: Shared, request: Request, _: Caller) -> list[bytes]:
-    return [one.keys, _bulk(request.body), _now_s(), _option(request)]
+    field, option = request.body, request.flags & OPTION == OPTION
+    words = (one.keys, len(field), field, time.time(), option)
+    return [b"%b$%d\r\n%b\r\n$10\r\n%d\r\n$1\r\n%d\r\n" % words]
 
 
 def _dict_put(one: Shared, request: Request, caller: Caller) -> list[bytes]:
@@ -115,11 +117,12 @@ def _dict_pop(one: Shared, request: Request, caller: Caller) -> list[bytes]:
 
 
 def _dict_len(one: Shared, _request: Request, _: Caller) -> list[bytes]:
-    return [one.keys, _now_s()]
+    return [one.keys]
 
 
 def _dict_scan(one: Shared, request: Request, _: Caller) -> list[bytes]:
-    return [one.keys, _now_s(), _bulk(request.body or b"0"), _option(request)]
+    cursor = _bulk(request.body or b"0")
+    return [one.keys, _now_s(), cursor, _number(request.quantity), _option(request)]
 
 
 def _items(one: Shared, partition: bytes = b"") -> bytes:
@@ -170,9 +173,9 @@ _ARGUMENTS = {
     Op.DICT_GET: (_dict_get, 3),
     Op.DICT_PUT: (_dict_put, 5),
     Op.DICT_POP: (_dict_pop, 4),
-    Op.DICT_LEN: (_dict_len, 1),
+    Op.DICT_LEN: (_dict_len, 0),
     Op.DICT_CLEAR: (_change, 2),
-    Op.DICT_SCAN: (_dict_scan, 3),
+    Op.DICT_SCAN: (_dict_scan, 4),
     Op.QUEUE_PUT: (_queue_put, 6),
     Op.QUEUE_GET: (_queue_get, 4),
     Op.QUEUE_LEN: (_queue_len, 3),

@@ -181,7 +181,7 @@ class _Connection(asyncio.Protocol):
             raise AuthError("the first request of a connection must say the token")
         if not hmac.compare_digest(request.body, self._token):
             raise AuthError("the token is wrong; send that of the instance")
-        self._session.name = request.partition.hex()
+        self._session.name = request.partition.hex().encode()
         self._welcome = True
 
     def _answer(self, slot: int, status: int, body: bytes | Error) -> None:

@@ -29,6 +29,7 @@ from rekindle.exception import (
     NotFoundError,
     RequestSizeError,
     ResourceExhaustedError,
+    ServiceError,
 )
 from rekindle.wire.logs import kv
 from rekindle.wire.object_frames import OPTION, Op, Request, Status, pack_list, unpack_list
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 Answer = Callable[[int, bytes | Error], None]
 
 _SWEEP_S = 3600.0
+#: Few at a time: each may have its 100 MiB.
+_SWEEP_COUNT = 20
 _OF_DICT = frozenset(range(Op.DICT_GET, Op.DICT_SCAN + 1))
 _OF_QUEUE = frozenset(range(Op.QUEUE_PUT, Op.QUEUE_RETURN + 1))
 _MAX_PARTITION_BYTES = 64
@@ -49,7 +52,7 @@ _MAX_TTL_S = 7 * 24 * 3600
 class Session:
     """One connection of a program."""
 
-    name: str = ""
+    name: bytes = b""
     closed: bool = False
     #: By slot: what is tried, or waits.
     attempts: dict[int, _Attempt] = field(default_factory=dict)
@@ -234,13 +237,36 @@ class ObjectService:
         while True:
             await asyncio.sleep(_SWEEP_S)
             for one in list(self.catalog.by_id.values()):
-                op = Op.DICT_LEN if one.kind == "dict" else Op.QUEUE_LEN
-                self.send(one, Request(op, flags=OPTION), Caller("", 0, b""), _swept)
+                try:
+                    await self._swept(one)
+                except ServiceError as error:
+                    log.warning("old entries were not dropped", extra=kv(reason=error))
 
+    async def _swept(self, one: Shared) -> None:
+        """Look at all of an object; the scripts drop what has had its time."""
+        if one.kind == "queue":
+            await self._reply(one, Request(Op.QUEUE_LEN, flags=OPTION))
+            return
+        cursor = b"0"
+        while True:
+            request = Request(Op.DICT_SCAN, cursor, flags=OPTION, quantity=_SWEEP_COUNT)
+            cursor = unpack_list(await self._reply(one, request))[0]
+            if cursor == b"0":
+                return
 
-def _swept(reply: Any) -> None:
-    if isinstance(reply, Exception):
-        log.warning("expired entries were not dropped", extra=kv(reason=reply))
+    async def _reply(self, one: Shared, request: Request) -> bytes:
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def replied(reply: Any) -> None:
+            if future.done():
+                return
+            if isinstance(reply, bytes):
+                future.set_result(reply)
+            else:
+                future.set_exception(reply)
+
+        self.send(one, request, Caller(b"", 0, b""), replied)
+        return await future
 
 
 def _tell(answer: Answer, reply: Any) -> None:

@@ -138,11 +138,6 @@ def dict_entries(object_id: str) -> str:
     return f"rk:dict:{{{object_id}}}:entries"
 
 
-def dict_used(object_id: str) -> str:
-    """Sorted set: identity of a key -> when it was last used, in seconds."""
-    return f"rk:dict:{{{object_id}}}:used"
-
-
 def queue_items(object_id: str, partition: str = "") -> str:
     """List: items of a partition of a Queue; without a partition, what such keys begin with."""
     return f"rk:queue:{{{object_id}}}:items:{partition}"

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import compress
 from typing import Any, ClassVar
 
 from rekindle.exception import RequestSizeError
 from rekindle.sdk.objects.handle import Handle, Objects
-from rekindle.sdk.objects.keys import entry, identity, key_of, value_of
+from rekindle.sdk.objects.keys import (
+    entry,
+    identity,
+    keys_of,
+    pickled,
+    plain_entries,
+    value_of,
+    values_of,
+)
 from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
 from rekindle.wire.object_frames import (
     MAX_VALUE_BYTES,
@@ -19,7 +28,6 @@ from rekindle.wire.object_frames import (
     pack_list,
     unpack_list,
 )
-from rekindle.wire.serialization import serialize
 
 _MISSING = object()
 _PUT, _GET, _POP = int(Op.DICT_PUT), int(Op.DICT_GET), int(Op.DICT_POP)
@@ -40,7 +48,7 @@ class Dict(Handle):
     def get(self, key: Any, default: Any = None) -> Steps[Any]:
         """``get(key, default=None)``: the value, or ``default`` where there is none."""
         reply = yield Request(_GET, identity(key))
-        return value_of(reply.body, f"the value of {key!r}") if reply.body else default
+        return value_of(reply.body, "a value of a Dict") if reply.body else default
 
     @both
     def put(self, key: Any, value: Any, *, skip_if_exists: bool = False) -> Steps[bool]:
@@ -58,7 +66,7 @@ class Dict(Handle):
         """``pop(key[, default])``: take a value out. Raises KeyError without a default."""
         reply = yield Request(_POP, identity(key))
         if reply.body:
-            return value_of(reply.body, f"the value of {key!r}")
+            return value_of(reply.body, "a value of a Dict")
         if default is _MISSING:
             raise KeyError(key)
         return default
@@ -78,6 +86,9 @@ class Dict(Handle):
         pairs += kwargs.items()
         parts: list[bytes] = []
         size = 0
+        plain = plain_entries(pairs) if len(pairs) <= PART_COUNT else None
+        if plain is not None and sum(map(len, plain)) <= PART_BYTES:
+            parts, pairs = plain, []
         for key, value in pairs:
             pair = _pair(key, value)
             more = len(pair[0]) + len(pair[1])
@@ -103,19 +114,17 @@ class Dict(Handle):
     @both_iterators
     def keys(self) -> Batches[Any]:
         """``keys()``: in no order. Each that is there all the time comes once."""
-        yield from _scan(OPTION, lambda name, stored: key_of(name, stored))
+        yield from _scan(OPTION, keys_of)
 
     @both_iterators
     def values(self) -> Batches[Any]:
         """``values()``: in no order, as ``keys()``."""
-        yield from _scan(0, lambda _, stored: value_of(stored, "a value"))
+        yield from _scan(0, lambda _, entries: values_of(entries))
 
     @both_iterators
     def items(self) -> Batches[tuple[Any, Any]]:
         """``items()``: pairs of key and value, in no order, as ``keys()``."""
-        yield from _scan(
-            0, lambda name, stored: (key_of(name, stored), value_of(stored, "a value"))
-        )
+        yield from _scan(0, _items)
 
     # ---- as a dict -----------------------------------------------------------------------------
 
@@ -146,7 +155,7 @@ class Dict(Handle):
 
 def _pair(key: Any, value: Any) -> tuple[bytes, bytes]:
     name = identity(key)
-    raw = serialize(value, f"the value of {key!r}")
+    raw = pickled(value, "the value")
     if len(raw) > MAX_VALUE_BYTES:
         raise RequestSizeError(
             f"the value of {key!r} takes {len(raw):,} bytes, the limit is {MAX_VALUE_BYTES:,}; "
@@ -155,21 +164,27 @@ def _pair(key: Any, value: Any) -> tuple[bytes, bytes]:
     return name, entry(key, name, raw)
 
 
-def _scan(flags: int, make: Any) -> Batches[Any]:
+def _scan(flags: int, make: Callable[[list[bytes], list[bytes]], list[Any]]) -> Batches[Any]:
+    """Some at a time; ``make`` gets identities and entries."""
     seen: set[bytes] = set()
-    cursor = b"0"
+    cursor, count = b"0", 100
     while True:
-        reply = yield Request(Op.DICT_SCAN, cursor, flags=flags)
+        reply = yield Request(Op.DICT_SCAN, cursor, flags=flags, quantity=count)
+        # Few at first: each may be large.
+        count = min(8 * count, 5000) if len(reply.body) < (1 << 18) else max(1, count // 8)
         cursor, *parts = unpack_list(reply.body)
-        batch = []
-        for at in range(0, len(parts), 2):
-            name = parts[at]
-            if name not in seen:  # the server may give one twice while it makes room
-                seen.add(name)
-                batch.append(make(name, parts[at + 1]))
-        yield batch
+        names, entries = parts[::2], parts[1::2]
+        if not seen.isdisjoint(names):  # the server may give one twice while it makes room
+            new = [name not in seen for name in names]
+            names, entries = list(compress(names, new)), list(compress(entries, new))
+        seen.update(names)
+        yield make(names, entries)
         if cursor == b"0":
             return
+
+
+def _items(names: list[bytes], entries: list[bytes]) -> list[tuple[Any, Any]]:
+    return list(zip(keys_of(names, entries), values_of(entries), strict=True))
 
 
 Dict.objects = Objects(Dict)

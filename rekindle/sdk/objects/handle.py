@@ -159,7 +159,7 @@ class Handle:
         return self._id
 
     @both
-    def hydrate(self: H) -> Steps[H]:
+    def hydrate(self) -> Steps[Handle]:
         """``hydrate()``: find it now. Raises NotFoundError."""
         yield _INFO
         return self

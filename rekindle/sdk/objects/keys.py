@@ -11,16 +11,23 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+from collections.abc import Sequence
+from itertools import chain
 from struct import Struct
+from time import time
 from typing import Any
 
 from rekindle.exception import DeserializationError, InvalidError
 from rekindle.wire import pickling
 from rekindle.wire.serialization import deserialize, serialize
 
-_SIZE = Struct(">I")
-#: In front of a value whose key its identity tells.
-_NO_KEY = _SIZE.pack(0)
+#: In front of a value: when it was put, in seconds, and the size of the key that follows.
+_HEAD = Struct(">II")
+_NO_KEY = bytes(4)
+#: Identities that tell the whole key, and the types of such keys.
+_TELLS, _TOLD = b"sib", (str, int, bytes)
+#: What pickle takes as it is.
+SCALARS = frozenset((int, float, str, bytes, bool, type(None)))
 #: Longer identities are replaced by a digest.
 _LONGEST = 256
 
@@ -62,7 +69,8 @@ def _pickled(key: Any) -> bytes:
             ) from error
         except Exception:  # noqa: BLE001 - cloudpickle may be able to, or says why not
             continue
-        return buffer.getvalue()
+        found: bytes = buffer.getvalue()
+        return found
     return serialize(key, "the key")  # raises, with the part that cannot be pickled
 
 
@@ -88,17 +96,43 @@ def entry(key: Any, name: bytes, value: bytes) -> bytes:
 
     ``value`` is pickled already.
     """
-    if name[0] in b"sib" and type(key) in (str, int, bytes):
-        return _NO_KEY + value
+    if name[0] in _TELLS and type(key) in _TOLD:
+        return _HEAD.pack(int(time()), 0) + value
     raw = serialize(key, "the key")
-    return _SIZE.pack(len(raw)) + raw + value
+    return _HEAD.pack(int(time()), len(raw)) + raw + value
+
+
+def plain_entries(pairs: Sequence[tuple[Any, Any]]) -> list[bytes] | None:
+    """Identities and entries by turns, the quick way; None unless all are short and simple."""
+    if not all(type(key) is str and type(value) in SCALARS for key, value in pairs):
+        return None
+    names = [b"s" + key.encode("utf-8", "surrogatepass") for key, _ in pairs]
+    if max(map(len, names), default=0) > _LONGEST:
+        return None
+    head, dumps, protocol = _HEAD.pack(int(time()), 0), pickle.dumps, pickling.PROTOCOL
+    values = [head + dumps(value, protocol) for _, value in pairs]
+    return list(chain.from_iterable(zip(names, values, strict=True)))
+
+
+def keys_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[Any]:
+    """The keys of many entries. Raises DeserializationError."""
+    if all(name[0] == 0x73 for name in names) and all(one[4:8] == _NO_KEY for one in entries):
+        return [name[1:].decode("utf-8", "surrogatepass") for name in names]
+    return list(map(key_of, names, entries))
+
+
+def values_of(entries: Sequence[bytes]) -> list[Any]:
+    """The values of many entries. Raises DeserializationError."""
+    if all(one[4:8] == _NO_KEY for one in entries):
+        return unpickled([one[8:] for one in entries], "a value of a Dict")
+    return [value_of(one, "a value of a Dict") for one in entries]
 
 
 def key_of(name: bytes, stored: bytes) -> Any:
     """The key of an entry. Raises DeserializationError."""
-    (size,) = _SIZE.unpack_from(stored)
+    _, size = _HEAD.unpack_from(stored)
     if size:
-        return deserialize(stored[4 : 4 + size], "a key")
+        return deserialize(stored[8 : 8 + size], "a key")
     form, rest = name[:1], name[1:]
     if form == b"s":
         return rest.decode("utf-8", "surrogatepass")
@@ -111,5 +145,20 @@ def key_of(name: bytes, stored: bytes) -> Any:
 
 def value_of(stored: bytes, what: str) -> Any:
     """The value of an entry. Raises DeserializationError."""
-    (size,) = _SIZE.unpack_from(stored)
-    return deserialize(stored[4 + size :], what)
+    _, size = _HEAD.unpack_from(stored)
+    return deserialize(stored[8 + size :], what)
+
+
+def pickled(value: Any, what: str) -> bytes:
+    """A value as it is stored. Raises SerializationError."""
+    if type(value) in SCALARS:
+        return pickle.dumps(value, pickling.PROTOCOL)
+    return serialize(value, what)
+
+
+def unpickled(parts: Sequence[bytes], what: str) -> list[Any]:
+    """Many values. Raises DeserializationError."""
+    try:
+        return list(map(pickle.loads, parts))
+    except Exception:  # noqa: BLE001 - it is found again, and named
+        return [deserialize(part, what) for part in parts]

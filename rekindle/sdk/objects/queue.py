@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from rekindle.exception import InvalidError, RequestSizeError
 from rekindle.sdk import checks
 from rekindle.sdk.objects.handle import Handle, Objects
+from rekindle.sdk.objects.keys import pickled, unpickled
 from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
 from rekindle.wire.object_frames import (
     OPTION,
@@ -21,7 +22,7 @@ from rekindle.wire.object_frames import (
     pack_list,
     unpack_list,
 )
-from rekindle.wire.serialization import deserialize, serialize
+from rekindle.wire.serialization import deserialize
 
 _GET, _PUT = int(Op.QUEUE_GET), int(Op.QUEUE_PUT)
 _MAX_ITEM_BYTES = 1 << 20
@@ -98,7 +99,7 @@ class Queue(Handle):
             if block:
                 raise queue.Empty
             return None
-        return deserialize(reply.body[5:], "an item of a Queue")
+        return deserialize(reply.body[9:], "an item of a Queue")
 
     @both
     def get_many(
@@ -122,7 +123,7 @@ class Queue(Handle):
             if block:
                 raise queue.Empty
             return []
-        return [deserialize(raw, "an item of a Queue") for raw in unpack_list(reply.body, 1)]
+        return unpickled(unpack_list(reply.body, 1), "an item of a Queue")
 
     @both
     def len(self, *, partition: str | None = None, total: bool = False) -> Steps[int]:
@@ -160,11 +161,11 @@ class Queue(Handle):
                 return
             first, *items = unpack_list(reply.body, 1)
             cursor = int(first) + len(items)
-            yield [deserialize(raw, "an item of a Queue") for raw in items]
+            yield unpickled(items, "an item of a Queue")
 
 
 def _pickled(value: Any) -> bytes:
-    raw = serialize(value, "an item of a Queue")
+    raw = pickled(value, "an item of a Queue")
     if len(raw) > _MAX_ITEM_BYTES:
         raise RequestSizeError(
             f"an item of a Queue takes {len(raw):,} bytes, the limit is {_MAX_ITEM_BYTES:,}; put "

@@ -32,7 +32,7 @@ class Located(Protocol):
         """Takes in what came back."""
 
 
-S = TypeVar("S")
+S = TypeVar("S", bound=Located)
 P = ParamSpec("P")
 R = TypeVar("R")
 V = TypeVar("V")

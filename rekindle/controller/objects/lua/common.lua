@@ -17,23 +17,29 @@ local function record(key, answer)
   return answer
 end
 
--- Drop entries that no one has read or written for their time.
-local function expire(entries, used, now)
-  local limit = tonumber(now) - LIFE_S
-  while true do
-    local old = redis.call('ZRANGE', used, '-inf', limit, 'BYSCORE', 'LIMIT', 0, 1000)
-    if #old == 0 then return end
-    redis.call('HDEL', entries, unpack(old))
-    redis.call('ZREM', used, unpack(old))
+-- An entry, unless no one has read or written it for its time.
+local function live(entries, field, now)
+  local entry = redis.call('HGET', entries, field)
+  if entry and tonumber(now) - struct.unpack('>I4', entry) >= LIFE_S then
+    redis.call('HDEL', entries, field)
+    return false
   end
+  return entry
 end
 
+-- A Dict that no one uses goes as a whole, a little after its last entry has had its time.
+local function keep(entries)
+  if redis.call('TTL', entries) < LIFE_S then redis.call('EXPIRE', entries, LIFE_S + 7200) end
+end
+
+-- How many, how long each is, and all of them behind one another.
 local function packed(list)
-  local out = {}
-  for i = 1, #list do
-    out[2 * i - 1] = struct.pack('>I4', #list[i])
-    out[2 * i] = list[i]
+  local sizes, out = {}, {}
+  for i = 1, #list do sizes[i] = #list[i] end
+  for i = 1, #sizes, 4000 do
+    local last = math.min(i + 3999, #sizes)
+    out[#out + 1] = struct.pack('>' .. string.rep('I4', last - i + 1), unpack(sizes, i, last))
   end
-  return table.concat(out)
+  return struct.pack('>I4', #list) .. table.concat(out) .. table.concat(list)
 end
 
