@@ -56,15 +56,16 @@ def _list(kind: type[Dict] | type[Queue], env: str | None, as_json: bool) -> Non
     _use_instance()
     rows: list[tuple[Handle, ObjectInfo, int]] = []
     for one in kind.objects.list(environment_name=env):
-        count = one.len() if isinstance(one, Dict) else one.len(total=True)
+        count = one.len(total=True) if isinstance(one, Queue) else Dict.from_id(one.object_id).len()
         rows.append((one, one.info(), count))
     if as_json:
-        print_json([_row(one, info) | {"len": count} for one, info, count in rows])
+        print_json([_row(shown, info) | {"len": count} for shown, info, count in rows])
         return
     made = table("name", ">len", "made", "by", "id")
-    for one, info, count in rows:
+    for shown, info, count in rows:
         made.add_row(
-            *(str(one.name), str(count), since(_ns(info)), info.created_by or "", one.object_id)
+            *(str(shown.name), str(count), since(_ns(info))),
+            *(info.created_by or "", shown.object_id),
         )
     console().print(made if rows else f"There is no {kind.__name__} with a name.")
 

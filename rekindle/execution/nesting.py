@@ -32,11 +32,6 @@ def attach(page: RunnerPage) -> None:
     _page = page
 
 
-def is_attached() -> bool:
-    """Whether this process is a runner; a template is none yet."""
-    return _page is not None
-
-
 def begin(depth: int) -> None:
     """Called by a runner before each input: how many calls it was made inside of."""
     global _depth, _called

@@ -37,7 +37,7 @@ PART_COUNT = 5000
 
 #: It was sent before, and its answer did not arrive.
 AGAIN = 1
-#: What the second flag means depends on the op: keep what is there, keys alone, all partitions.
+#: What it means depends on the op: keep what is there, keys alone, all partitions, may be missing.
 OPTION = 2
 
 

@@ -221,6 +221,8 @@ class ObjectService:
             raise InvalidError(f"nothing of number {request.op} can be asked about objects")
         if name:
             found = catalog.find(kind, environment, name)
+            if found is None and request.op == Op.DELETE and request.flags & OPTION:
+                return None
             if found is None:
                 raise NotFoundError(
                     f"there is no {kind.capitalize()} {name!r} in the environment "

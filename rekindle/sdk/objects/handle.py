@@ -28,7 +28,7 @@ from rekindle.wire.object_frames import OPTION, Op, Reply, Request
 
 H = TypeVar("H", bound="Handle")
 
-_HOLD_AGAIN_S = 0.5
+_HOLD_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -274,11 +274,8 @@ class Objects(Generic[H]):
         Handles to it raise NotFoundError from then on, also when one of that name is made again.
         """
         checks.name("the name", name)
-        try:
-            yield Request(Op.DELETE, self._about(environment_of(environment_name), name))
-        except NotFoundError:
-            if not allow_missing:
-                raise
+        body = self._about(environment_of(environment_name), name)
+        yield Request(Op.DELETE, body, flags=OPTION if allow_missing else 0)
 
 
 # ---- ephemeral ones ----------------------------------------------------------------------------

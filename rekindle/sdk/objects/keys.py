@@ -71,12 +71,14 @@ def _pickled(key: Any) -> bytes:
             continue
         found: bytes = buffer.getvalue()
         return found
-    return serialize(key, "the key")  # raises, with the part that cannot be pickled
+    serialize(key, "the key")  # raises, with the part that cannot be pickled
+    raise InvalidError("a key of a Dict must not contain itself")
 
 
 def identity(key: Any) -> bytes:
     """The bytes that name the entry. Raises SerializationError, InvalidError."""
     kind = type(key)
+    found: bytes
     if kind is str:
         found = b"s" + key.encode("utf-8", "surrogatepass")
     elif kind is int:

@@ -16,8 +16,8 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from rekindle import paths
-from rekindle.exception import ConnectionError
-from rekindle.execution import context, nesting
+from rekindle.exception import ConnectionError, ExecutionError
+from rekindle.execution import context
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk import running
 from rekindle.sdk.connection.patience import connect_timeout_s
@@ -53,10 +53,7 @@ class Link:
         except BaseException:
             session.close()
             raise
-        if context.is_local() or nesting.is_attached():
-            self._idle.append(session)
-        else:  # a template, which is copied: it holds nothing open
-            session.close()
+        self._idle.append(session)
         return wire.result_of(reply)
 
     def forget(self) -> None:
@@ -194,12 +191,18 @@ def link_to(instance: Path) -> Link:
 def link_of(instance: str) -> Link:
     """The link to an instance directory; to that of this process without one.
 
-    Raises ConnectionError where there is none.
+    Raises ConnectionError where there is none, ExecutionError in a template.
     """
     global _asked, _current
     if instance:
         return _links.get(Path(instance)) or link_to(Path(instance))
     asked = (os.environ.get("REKINDLE_DIR"), running.innermost_instance())
+    if asked[0] is None and not context.is_local():
+        raise ExecutionError(
+            "Dict and Queue cannot be used while a function is imported, or in an "
+            "@rekindle.enter(snap=True) hook: a snapshot belongs to no instance. Use them in the "
+            "function, or in an @rekindle.enter() hook"
+        )
     if _current is None or asked != _asked or not _current.instance.exists():
         _current, _asked = link_to(running.default_instance()), asked
     return _current
