@@ -252,7 +252,7 @@ class ObjectService:
         cursor = b"0"
         while True:
             request = Request(Op.DICT_SCAN, cursor, flags=OPTION, quantity=_SWEEP_COUNT)
-            cursor = unpack_list(await self._reply(one, request))[0]
+            cursor = unpack_list(await self._reply(one, request))[-1]
             if cursor == b"0":
                 return
 

@@ -172,7 +172,8 @@ def _scan(flags: int, make: Callable[[list[bytes], list[bytes]], list[Any]]) -> 
         reply = yield Request(Op.DICT_SCAN, cursor, flags=flags, quantity=count)
         # Few at first: each may be large.
         count = min(8 * count, 5000) if len(reply.body) < (1 << 18) else max(1, count // 8)
-        cursor, *parts = unpack_list(reply.body)
+        parts = unpack_list(reply.body)
+        cursor = parts.pop()
         names, entries = parts[::2], parts[1::2]
         if not seen.isdisjoint(names):  # the server may give one twice while it makes room
             new = [name not in seen for name in names]

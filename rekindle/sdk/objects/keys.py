@@ -106,7 +106,9 @@ def entry(key: Any, name: bytes, value: bytes) -> bytes:
 
 def plain_entries(pairs: Sequence[tuple[Any, Any]]) -> list[bytes] | None:
     """Identities and entries by turns, the quick way; None unless all are short and simple."""
-    if not all(type(key) is str and type(value) in SCALARS for key, value in pairs):
+    if not SCALARS.issuperset(type(value) for _, value in pairs):
+        return None
+    if not all(type(key) is str for key, _ in pairs):
         return None
     names = [b"s" + key.encode("utf-8", "surrogatepass") for key, _ in pairs]
     if max(map(len, names), default=0) > _LONGEST:
@@ -118,14 +120,18 @@ def plain_entries(pairs: Sequence[tuple[Any, Any]]) -> list[bytes] | None:
 
 def keys_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[Any]:
     """The keys of many entries. Raises DeserializationError."""
-    if all(name[0] == 0x73 for name in names) and all(one[4:8] == _NO_KEY for one in entries):
+    if {name[:1] for name in names} <= {b"s"} and _have_no_key(entries):
         return [name[1:].decode("utf-8", "surrogatepass") for name in names]
     return list(map(key_of, names, entries))
 
 
+def _have_no_key(entries: Sequence[bytes]) -> bool:
+    return {one[4:8] for one in entries} <= {_NO_KEY}
+
+
 def values_of(entries: Sequence[bytes]) -> list[Any]:
     """The values of many entries. Raises DeserializationError."""
-    if all(one[4:8] == _NO_KEY for one in entries):
+    if _have_no_key(entries):
         return unpickled([one[8:] for one in entries], "a value of a Dict")
     return [value_of(one, "a value of a Dict") for one in entries]
 
@@ -156,6 +162,14 @@ def pickled(value: Any, what: str) -> bytes:
     if type(value) in SCALARS:
         return pickle.dumps(value, pickling.PROTOCOL)
     return serialize(value, what)
+
+
+def plain_pickles(values: Sequence[Any]) -> list[bytes]:
+    """Many values, the quick way; empty unless all are simple."""
+    if not SCALARS.issuperset(map(type, values)):
+        return []
+    dumps, protocol = pickle.dumps, pickling.PROTOCOL
+    return [dumps(value, protocol) for value in values]
 
 
 def unpickled(parts: Sequence[bytes], what: str) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from rekindle.exception import InvalidError, RequestSizeError
 from rekindle.sdk import checks
 from rekindle.sdk.objects.handle import Handle, Objects
-from rekindle.sdk.objects.keys import pickled, unpickled
+from rekindle.sdk.objects.keys import pickled, plain_pickles, unpickled
 from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
 from rekindle.wire.object_frames import (
     OPTION,
@@ -175,6 +175,11 @@ def _pickled(value: Any) -> bytes:
 
 
 def _parts(values: Iterable[Any]) -> Iterable[list[bytes]]:
+    if isinstance(values, (list, tuple)) and len(values) <= PART_COUNT:
+        plain = plain_pickles(values)
+        if plain and max(map(len, plain)) <= _MAX_ITEM_BYTES and sum(map(len, plain)) <= PART_BYTES:
+            yield plain
+            return
     part: list[bytes] = []
     size = 0
     for value in values:
