@@ -11,6 +11,7 @@ from rekindle.sdk.objects.handle import Handle, Objects
 from rekindle.sdk.objects.keys import (
     entry,
     identity,
+    items_of,
     keys_of,
     pickled,
     plain_entries,
@@ -124,7 +125,7 @@ class Dict(Handle):
     @both_iterators
     def items(self) -> Batches[tuple[Any, Any]]:
         """``items()``: pairs of key and value, in no order, as ``keys()``."""
-        yield from _scan(0, _items)
+        yield from _scan(0, items_of)
 
     # ---- as a dict -----------------------------------------------------------------------------
 
@@ -182,10 +183,6 @@ def _scan(flags: int, make: Callable[[list[bytes], list[bytes]], list[Any]]) -> 
         yield make(names, entries)
         if cursor == b"0":
             return
-
-
-def _items(names: list[bytes], entries: list[bytes]) -> list[tuple[Any, Any]]:
-    return list(zip(keys_of(names, entries), values_of(entries), strict=True))
 
 
 Dict.objects = Objects(Dict)

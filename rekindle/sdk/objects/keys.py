@@ -125,6 +125,11 @@ def keys_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[Any]:
     return list(map(key_of, names, entries))
 
 
+def items_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[tuple[Any, Any]]:
+    """The keys and values of many entries. Raises DeserializationError."""
+    return list(zip(keys_of(names, entries), values_of(entries), strict=True))
+
+
 def _have_no_key(entries: Sequence[bytes]) -> bool:
     return {one[4:8] for one in entries} <= {_NO_KEY}
 
