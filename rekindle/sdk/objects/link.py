@@ -67,6 +67,7 @@ class Link:
         try:
             token = paths.token_file(self.instance).read_bytes().strip()
         except OSError as error:
+            _look_again()
             raise ConnectionError(
                 f"no rekindle instance at {self.instance}: its token cannot be read "
                 f"({error.strerror}). Start one with `rekindle up`, or use `rekindle run`"
@@ -80,9 +81,11 @@ class Link:
         ``since``: when it was there last, by time.monotonic().
         """
         if not self.instance.exists():
+            _look_again()
             raise ConnectionError(f"the instance at {self.instance} has ended") from None
         waited = time.monotonic() - since
         if waited > connect_timeout_s():
+            _look_again()
             raise ConnectionError(
                 f"the controller at {self.instance} has not answered for {waited:.1f} s "
                 f"({reason}); `rekindle status` says whether it is up"
@@ -177,6 +180,8 @@ class _Session:
 
 _lock = threading.Lock()
 _links: dict[Path, Link] = {}
+#: The same by the text of the directory, as handles have it.
+_named: dict[str, Link] = {}
 #: What the last answer to "which instance" was given to.
 _asked: tuple[str | None, Path | None] = (None, None)
 _current: Link | None = None
@@ -195,7 +200,10 @@ def link_of(instance: str) -> Link:
     """
     global _asked, _current
     if instance:
-        return _links.get(Path(instance)) or link_to(Path(instance))
+        found = _named.get(instance)
+        if found is None:
+            found = _named[instance] = link_to(Path(instance))
+        return found
     asked = (os.environ.get("REKINDLE_DIR"), running.innermost_instance())
     if asked[0] is None and not context.is_local():
         raise ExecutionError(
@@ -203,9 +211,15 @@ def link_of(instance: str) -> Link:
             "@rekindle.enter(snap=True) hook: a snapshot belongs to no instance. Use them in the "
             "function, or in an @rekindle.enter() hook"
         )
-    if _current is None or asked != _asked or not _current.instance.exists():
+    if _current is None or asked != _asked:
         _current, _asked = link_to(running.default_instance()), asked
     return _current
+
+
+def _look_again() -> None:
+    """An instance did not answer: another may be up by now."""
+    global _current
+    _current = None
 
 
 def _forget_in_child() -> None:
