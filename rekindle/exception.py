@@ -166,5 +166,25 @@ class CudaError(GpuError):
         self.code = code
 
 
+class VolumeError(Error):
+    """Root of what can go wrong with a volume."""
+
+
+class VolumePathError(VolumeError, InvalidError):
+    """A path leaves its volume, or names something of another kind than is wanted."""
+
+
+class VolumeFileNotFoundError(VolumeError, NotFoundError, FileNotFoundError):
+    """There is no such file in the volume."""
+
+
+class VolumeFileExistsError(VolumeError, AlreadyExistsError, FileExistsError):
+    """There is such a file in the volume already."""
+
+
+class VolumeBusyError(VolumeError, ExecutionError, RuntimeError):
+    """Files of the volume are open in this process; close them first."""
+
+
 class SetupError(Error):
     """Set-up could not finish (no package mirror, a signature that does not verify)."""
