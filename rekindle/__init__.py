@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rekindle.sdk.hooks import exit as exit
     from rekindle.sdk.hooks import method as method
     from rekindle.sdk.hooks import parameter as parameter
+    from rekindle.sdk.objects.dict import Dict as Dict
+    from rekindle.sdk.objects.queue import Queue as Queue
     from rekindle.sdk.resources import Retries as Retries
     from rekindle.sdk.running import enable_output as enable_output
     from rekindle.sdk.secret import Secret as Secret
@@ -39,6 +41,8 @@ _HOMES = {
     "rekindle.sdk.function": ("Function",),
     "rekindle.sdk.function_call": ("FunctionCall",),
     "rekindle.sdk.hooks": ("enter", "exit", "method", "parameter"),
+    "rekindle.sdk.objects.dict": ("Dict",),
+    "rekindle.sdk.objects.queue": ("Queue",),
     "rekindle.sdk.resources": ("Retries",),
     "rekindle.sdk.running": ("enable_output",),
     "rekindle.sdk.secret": ("Secret",),

@@ -17,11 +17,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from rekindle.controller.auth import TokenInterceptor
 from rekindle.controller.metrics.http import MetricsHttp
 from rekindle.controller.nodes.gateway import AgentGateway
+from rekindle.controller.objects.server import ObjectServer
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import SetupError
-from rekindle.paths import fitting_socket
+from rekindle.paths import fitting_socket, objects_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
 
@@ -47,6 +48,7 @@ class ControllerServer:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._parts = Parts(config)
+        self._objects = ObjectServer(self._parts.objects, config.token)
         self._metrics_http = MetricsHttp(self._parts.scrape.text)
         # The type stubs of grpc_health lack its asyncio half.
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
@@ -73,6 +75,8 @@ class ControllerServer:
             await self._metrics_http.start(self._config.metrics_listen)
         await self._recover()
         parts.start()
+        if socket_path is not None:
+            await self._objects.start(objects_socket(socket_path.parent))
         if socket_path is not None:
             self._bind_socket(socket_path)
         port = 0
@@ -140,6 +144,7 @@ class ControllerServer:
         """End cleanly: requests get UNAVAILABLE, log lines are stored."""
         await self._health.enter_graceful_shutdown()
         await self._metrics_http.stop()
+        await self._objects.stop()
         await self._grpc.stop(_END_GRACE_S)
         try:
             async with asyncio.timeout(2.0):

@@ -35,6 +35,7 @@ from rekindle.controller.nodes.leasing import Leasing
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.objects.key_rotation import KeyRotation
 from rekindle.controller.objects.named_secrets import NamedSecrets
+from rekindle.controller.objects.service import ObjectService
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.pools.pool_service import PoolService
 from rekindle.controller.queue.blob_keeper import BlobKeeper
@@ -124,6 +125,13 @@ class Parts:
         )
         self.agents = Agents(core, self.registry, self.redelivery, logbook)
         self.inbox = AgentInbox(core, result_intake, self.redelivery, self.reaper, orders, logbook)
+        # Dict and Queue
+        self.objects = ObjectService(
+            *(link, config.redis_url, config.instance_id),
+            patience_s=settings.redis_patience_s,
+            grace_s=settings.hold_grace_s,
+            tasks=core.tasks,
+        )
         # Pools, and what is shown
         self.pools = PoolService(state, link, core.tasks)
         self.metrics = Metrics(state, settings)

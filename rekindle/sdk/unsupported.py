@@ -9,8 +9,6 @@ from __future__ import annotations
 NAMES = {
     "Image": "install packages into the environment that runs rekindle; runners use it",
     "NetworkFileSystem": "use rekindle.Volume",
-    "Dict": "keep shared values in a database or a file",
-    "Queue": "pass values as arguments and results, or use a queue server of your own",
     "Sandbox": "start a process with subprocess inside a function",
     "Cron": "call the function from cron or a systemd timer with `rekindle run`",
     "Period": "call the function from cron or a systemd timer with `rekindle run`",
@@ -42,7 +40,6 @@ COMMANDS = {
     "container": "`rekindle status` and `rekindle top` show runners",
     "function": "`rekindle status` and `rekindle pool ls` show functions",
     "image": "install packages into the environment that runs rekindle",
-    "dict": "keep shared values in a database or a file",
 }
 
 #: Older keywords of the decorators: what they are called now.

@@ -7,7 +7,6 @@ deadline. Coroutines here run on the background thread. Knows nothing of pickles
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +15,11 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from rekindle import paths
-from rekindle.exception import ConnectionError, InvalidError, VersionError
+from rekindle.exception import ConnectionError, VersionError
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
 from rekindle.sdk.connection.channel import open_channel
+from rekindle.sdk.connection.patience import connect_timeout_s
 from rekindle.sdk.connection.seen import Arrived, Seen
 from rekindle.sdk.connection.taken import TakenReports
 from rekindle.wire import rekindle_pb2 as pb
@@ -31,18 +31,6 @@ M = TypeVar("M", bound=Message)
 
 #: Channels that a forked child inherited: to close one would wait for threads that are not there.
 _of_parent: list[Any] = []
-
-
-def connect_timeout_s() -> float:
-    """How long a controller may be away before a call fails (REKINDLE_CONNECT_TIMEOUT_S)."""
-    text = os.environ.get("REKINDLE_CONNECT_TIMEOUT_S", "30")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise InvalidError(f"REKINDLE_CONNECT_TIMEOUT_S={text!r} must be seconds, 0 or more")
-    return seconds
 
 
 class Client:
