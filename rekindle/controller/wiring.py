@@ -7,9 +7,12 @@ from typing import assert_never
 
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
+from rekindle.controller.deployments.deployments import Deployments
+from rekindle.controller.deployments.retiring import Retiring
 from rekindle.controller.events import (
     AgentJoined,
     AgentLost,
+    AppDeployed,
     AppForgotten,
     BlobsReleased,
     CallerMissing,
@@ -50,6 +53,7 @@ from rekindle.controller.queue.table import InputTable
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport
+from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.registry import Registry
@@ -112,6 +116,11 @@ class Parts:
         self.apps = Apps(
             core, self.registry, logbook, self.app_names, orders, self.canceller, self.retention
         )
+        retiring = Retiring(core, self.apps, orders, self.registry)
+        deployment_store = DeploymentStore(link, config.instance_id)
+        self.deployments = Deployments(
+            core, self.apps, self.registry, deployment_store, store, retiring
+        )
         self.agents = Agents(core, self.registry, self.redelivery, logbook)
         self.inbox = AgentInbox(core, result_intake, self.redelivery, self.reaper, orders, logbook)
         # Pools, and what is shown
@@ -170,6 +179,8 @@ class Parts:
             case FunctionOpened(function):
                 self.orders.open_function(function)
                 scaler.opened(function)
+            case AppDeployed():
+                pass
             case AppForgotten():
                 if self.shrinking is not None:
                     self.shrinking.soon()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import checks
+from rekindle.sdk import checks, schedules
 from rekindle.sdk.resources import Retries, Secret, check_secrets, retry_spec
+from rekindle.sdk.schedules import Cron, Period
 from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec
 
@@ -45,6 +46,7 @@ class FunctionOptions(PoolOptions, total=False):
     secrets: Sequence[Secret]
     include_source: bool | None
     serialized: bool
+    schedule: Cron | Period | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,8 @@ class Options:
     secrets: tuple[Secret, ...]
     include_source: bool
     serialized: bool
+    #: When it runs by itself, once it is deployed.
+    schedule: Cron | Period | None = None
 
 
 #: Of these, None is the same as the default.
@@ -115,6 +119,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         secrets=check_secrets("secrets", given.get("secrets", ())),
         include_source=values.get("include_source", True),
         serialized=values.get("serialized", False),
+        schedule=schedules.check(where, given.get("schedule")),
     )
 
 

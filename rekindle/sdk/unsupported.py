@@ -14,8 +14,6 @@ NAMES = {
     "Dict": "keep shared values in a database or a file",
     "Queue": "pass values as arguments and results, or use a queue server of your own",
     "Sandbox": "start a process with subprocess inside a function",
-    "Cron": "call the function from cron or a systemd timer with `rekindle run`",
-    "Period": "call the function from cron or a systemd timer with `rekindle run`",
     "Proxy": "leave it out",
     "Tunnel": "leave it out",
     "forward": "leave it out",
@@ -37,10 +35,8 @@ INSTEAD = {
 
 #: Commands: what to do in their place.
 COMMANDS = {
-    "deploy": "`rekindle up` keeps an instance, `rekindle run` runs an app on it while it lasts",
     "serve": "run `rekindle run` again after a change",
     "shell": "use a shell of this machine: runners see its files",
-    "app": "`rekindle status` lists apps, `rekindle logs` shows what they printed",
     "container": "`rekindle status` and `rekindle top` show runners",
     "function": "`rekindle status` and `rekindle pool ls` show functions",
     "volume": "read and write files of this machine by their path",
@@ -63,13 +59,12 @@ RENAMED = {
     "interactive": ".local(), to debug in this process",
 }
 
-_UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network", "tags")
+_UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network")
 #: Keywords to come: what to do meanwhile.
 KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | {
     "image": NAMES["Image"],
     "volumes": NAMES["Volume"],
     "network_file_systems": NAMES["NetworkFileSystem"],
-    "schedule": NAMES["Cron"],
     "is_generator": "return a list",
     "ephemeral_disk": "use the tempfile module",
 }

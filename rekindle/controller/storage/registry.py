@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.records import StoredAgent, StoredApp
+from rekindle.controller.storage.records import FunctionOwner, StoredAgent, StoredApp
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
@@ -29,18 +29,19 @@ class Registry:
         self,
         app: pb.RegisterAppRequest,
         functions: Mapping[str, tuple[FunctionSpec, pb.FunctionDef]],
+        version: int = 0,
     ) -> None:
-        """Keep an app, its functions by id and their queues; the same app again is added to."""
-        await self._link.commands(
-            [
-                ("XGROUP", "CREATE", keys.queue(function_id), keys.GROUP, "0", "MKSTREAM")
-                for function_id in functions
-            ],
-            harmless="BUSYGROUP",  # it is there already
-        )
+        """Keep an app, its functions by id and their queues; the same app again is added to.
+
+        ``version``: of a deployed app.
+        """
+        await self._make_queues(functions)
         key, digest = keys.app(app.app_id), app.source.digest
         commands: list[Command] = [
-            ("HSET", key, "name", app.name, "ephemeral", int(app.ephemeral), "closed", 0)
+            (
+                *("HSET", key, "name", app.name, "ephemeral", int(app.ephemeral), "closed", 0),
+                *("version", version, "detached", int(app.detached)),
+            )
         ]
         if digest:
             commands.append(("SET", keys.source(app.app_id, digest), app.source.data))
@@ -57,6 +58,15 @@ class Registry:
         commands.append(("SADD", keys.apps(self._instance), app.app_id))
         await self._link.commands(commands)
 
+    async def _make_queues(self, function_ids: Iterable[str]) -> None:
+        await self._link.commands(
+            [
+                ("XGROUP", "CREATE", keys.queue(function_id), keys.GROUP, "0", "MKSTREAM")
+                for function_id in function_ids
+            ],
+            harmless="BUSYGROUP",  # it is there already
+        )
+
     async def load_apps(self) -> list[StoredApp]:
         """The open apps of this instance."""
         raw_ids = await self._link.command(
@@ -64,12 +74,13 @@ class Registry:
         )
         apps = []
         for app_id in sorted(raw.decode() for raw in raw_ids):
-            app = await self._load_app(app_id)
+            app = await self.load_app(app_id)
             if app is not None:
                 apps.append(app)
         return apps
 
-    async def _load_app(self, app_id: str) -> StoredApp | None:
+    async def load_app(self, app_id: str) -> StoredApp | None:
+        """An app, also one that was put away; None where nothing is known of it."""
         fields: dict[bytes, bytes] = await self._link.command(
             "HGETALL", keys.app(app_id), patience_s=_FOREVER
         )
@@ -91,6 +102,8 @@ class Registry:
             ephemeral=fields.get(b"ephemeral") == b"1",
             closed=fields.get(b"closed") == b"1",
             functions=functions,
+            version=int(fields.get(b"version", 0)),
+            detached=fields.get(b"detached") == b"1",
         )
 
     async def load_code(self, function_id: str) -> pb.FetchFunctionReply | None:
@@ -98,10 +111,17 @@ class Registry:
         fields: dict[bytes, bytes] = await self._link.command("HGETALL", keys.function(function_id))
         if b"app" not in fields:
             return None
-        app_id, digest = fields[b"app"].decode(), fields[b"source"].decode()
+        app_id = source_of = fields[b"app"].decode()
+        if b"code_from" in fields:
+            newer: dict[bytes, bytes] = await self._link.command(
+                "HGETALL", keys.function(fields[b"code_from"].decode())
+            )
+            if newer:
+                fields, source_of = newer, newer[b"app"].decode()
+        digest = fields[b"source"].decode()
         source = b""
         if digest:
-            source = await self._link.command("GET", keys.source(app_id, digest))
+            source = await self._link.command("GET", keys.source(source_of, digest))
         return pb.FetchFunctionReply(
             app_id=app_id,
             function=pb.FunctionDef(
@@ -134,6 +154,56 @@ class Registry:
             ("SREM", keys.apps(self._instance), app_id),
         ]
         await self._link.commands(commands, patience_s=_FOREVER)
+
+    # ---- versions of deployed apps
+
+    async def put_away(self, app_id: str, function_ids: Sequence[str], log_ttl_s: int) -> None:
+        """Keep an app's definition alone: it has no queues, and a restart does not find it."""
+        commands: list[Command] = [
+            ("UNLINK", key(function_id))
+            for function_id in function_ids
+            for key in (keys.queue, keys.backlog, keys.undone, keys.pool)
+        ]
+        for function_id in function_ids:
+            commands.append(("HDEL", keys.function(function_id), "code_from"))
+            commands.append(("EXPIRE", keys.once(function_id), log_ttl_s))
+        commands += [
+            ("SREM", keys.apps(self._instance), app_id),
+            ("EXPIRE", keys.logs(app_id), log_ttl_s),
+            ("HSET", keys.app(app_id), "closed", 0),
+        ]
+        await self._link.commands(commands, patience_s=_FOREVER)
+
+    async def bring_back(self, app_id: str, function_ids: Sequence[str]) -> None:
+        """The opposite of ``put_away``."""
+        await self._make_queues(function_ids)
+        commands: list[Command] = [("PERSIST", keys.once(one)) for one in function_ids]
+        commands += [
+            ("PERSIST", keys.logs(app_id)),
+            ("SADD", keys.apps(self._instance), app_id),
+        ]
+        await self._link.commands(commands)
+
+    async def owner_of(self, function_id: str) -> FunctionOwner | None:
+        """Whose a function is; None where it is not known (any more)."""
+        app_id, name = await self._link.command("HMGET", keys.function(function_id), "app", "name")
+        if app_id is None:
+            return None
+        app, version = await self._link.command(
+            "HMGET", keys.app(app_id.decode()), "name", "version"
+        )
+        if app is None:
+            return None
+        return FunctionOwner(app_id.decode(), app.decode(), name.decode(), int(version or 0))
+
+    async def run_code_of(self, function_ids: Mapping[str, str]) -> None:
+        """From now on each of these functions runs the code of another one."""
+        await self._link.commands(
+            [
+                ("HSET", keys.function(one), "code_from", other)
+                for one, other in function_ids.items()
+            ]
+        )
 
     # ---- agents
 

@@ -17,7 +17,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,13 @@ class Leases:
     """All leases of a node."""
 
     def __init__(
-        self, open_pool: Callable[[str, bytes], Coroutine[Any, Any, Pool]], instance: Path
+        self,
+        open_pool: Callable[[str, bytes], Coroutine[Any, Any, Pool]],
+        instance: Path,
+        retired: Container[str] = (),
     ) -> None:
+        """``retired``: ids of apps whose runners no client gets without the controller's word."""
+        self._retired = retired
         self._open_pool = open_pool
         self._instance = instance
         self._token = ""
@@ -219,7 +224,10 @@ class Leases:
                 Strategy(asked) if asked else None,
                 bool(hello.get("measure")),
             )
-            self._add(pool, request)
+            if pool.app_id in self._retired:
+                request.refuse("its app has a newer version")
+            else:
+                self._add(pool, request)
             granted = await answered
             body = granted.SerializeToString()
             head = pack_frame({"lease": lease_id, "limit": self.max_payload_bytes}, len(body))
@@ -339,6 +347,14 @@ class Leases:
         elif lease.state is LeaseState.HELD and lease.sock is not None:
             lease.move(LeaseState.RECALLED)
             self.listener.shut_for_reading(lease.sock)
+
+    def recall_idle(self, pools: Container[Pool]) -> bool:
+        """Take back what is not called of some pools; whether clients have runners of them."""
+        mine = [lease for lease in self._leases.values() if lease.pool in pools]
+        for lease in mine:
+            if not lease.runs:
+                self.recall(lease)
+        return any(lease.state is not LeaseState.ENDED for lease in mine)
 
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
