@@ -97,6 +97,8 @@ class Client:
 
     async def close(self) -> None:
         """Give the channel back; a later call opens another."""
+        if self._channel is not None and self.alive():
+            await self._taken.flush()
         channel, self._channel, self._owner = self._channel, None, None
         if channel is not None:
             await channel.close(None)
