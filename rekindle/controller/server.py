@@ -123,6 +123,7 @@ class ControllerServer:
                 parts.apps.start_grace(app)
                 for function in app.functions.values():
                     parts.loader.load_more(function)
+        await parts.schedules.load()
         for app_id, deployed in half_closed:
             parts.core.tasks.spawn(parts.apps.close(app_id, put_away=deployed), "close app")
         log.info(

@@ -236,6 +236,17 @@ class ControllerService(pb_grpc.ControllerServicer):
         found = [known.find(request.app)] if request.app else known.all()
         return pb.DeployedAppsReply(apps=[known.message(one) for one in found])
 
+    async def Schedules(self, request: pb.SchedulesRequest, context: Context) -> pb.SchedulesReply:
+        app = self._parts.deployments.find(request.app).name if request.app else ""
+        return await self._parts.schedule_report.make(app)
+
+    async def RunSchedule(
+        self, request: pb.RunScheduleRequest, context: Context
+    ) -> pb.ScheduledRun:
+        names.check_call_id(request.call_id)
+        run = await self._parts.schedules.run_now(request.app, request.function, request.call_id)
+        return await self._parts.schedule_report.run(run)
+
     async def Metrics(self, request: pb.MetricsRequest, context: Context) -> pb.MetricsReply:
         return pb.MetricsReply(text=await self._parts.scrape.text())
 

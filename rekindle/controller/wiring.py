@@ -50,6 +50,8 @@ from rekindle.controller.queue.results import ResultStreams
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
+from rekindle.controller.schedules.report import ScheduleReport
+from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport
@@ -57,6 +59,7 @@ from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.registry import Registry
+from rekindle.controller.storage.schedule_store import ScheduleStore
 from rekindle.controller.storage.shrinking import Shrinking
 from rekindle.controller.storage.store import QueueStore
 
@@ -121,6 +124,9 @@ class Parts:
         self.deployments = Deployments(
             core, self.apps, self.registry, deployment_store, store, retiring
         )
+        schedule_store = ScheduleStore(link, config.instance_id)
+        self.schedules = Scheduler(core, schedule_store, self.deployments, self.intake)
+        self.schedule_report = ScheduleReport(state, self.schedules, store)
         self.agents = Agents(core, self.registry, self.redelivery, logbook)
         self.inbox = AgentInbox(core, result_intake, self.redelivery, self.reaper, orders, logbook)
         # Pools, and what is shown
@@ -138,6 +144,7 @@ class Parts:
         self.pools.start()
         tasks.spawn(self.reaper.run(), "look for ended leases")
         tasks.spawn(self.blobs.run(), "sweep blobs")
+        tasks.spawn(self.schedules.run(), "run what is due")
         if self.shrinking is not None:
             tasks.spawn(self.shrinking.run(), "make redis smaller")
 
@@ -179,8 +186,8 @@ class Parts:
             case FunctionOpened(function):
                 self.orders.open_function(function)
                 scaler.opened(function)
-            case AppDeployed():
-                pass
+            case AppDeployed(name):
+                self.schedules.deployed(name)
             case AppForgotten():
                 if self.shrinking is not None:
                     self.shrinking.soon()
