@@ -119,7 +119,7 @@ class Parts:
         self.apps = Apps(
             core, self.registry, logbook, self.app_names, orders, self.canceller, self.retention
         )
-        retiring = Retiring(core, self.apps, orders, self.registry)
+        retiring = Retiring(core, self.apps, orders, self.registry, store)
         deployment_store = DeploymentStore(link, config.instance_id)
         self.deployments = Deployments(
             core, self.apps, self.registry, deployment_store, store, retiring

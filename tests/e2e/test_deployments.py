@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import sys
 
-from tests.e2e.harness import Home, wait_until
+from tests.e2e.harness import Home, service, wait_until
 
 SERVICE = """
 import rekindle
@@ -126,3 +128,112 @@ def test_no_call_fails_while_an_app_is_deployed_again_and_again(home: Home) -> N
     wait_until(lambda: len(home.status()["apps"]) == 1, "the end of former versions")
     stats = home.status()["agents"][0]["stats"]
     assert len(stats["templates"]) <= 1
+
+
+RESTARTS = """
+import json, os, sys
+import rekindle
+
+def calls():
+    answer = rekindle.Function.from_name("service", "answer")
+    return [answer.remote(1)[0], rekindle.Function.from_name("service", "nested").remote(2)[0]]
+
+print(json.dumps(calls()))
+"""
+
+
+def test_a_deployed_app_needs_neither_its_program_nor_its_files_and_survives_restarts(
+    home: Home,
+) -> None:
+    """The controller and the agent are killed, the whole instance is taken down and up again."""
+    text = SERVICE.format(version=1).replace('rekindle.App("service")', "rekindle.App('service')")
+    home.script(text + "\nfrom helper_of_it import VALUE\n", "gone/service.py")
+    home.script("VALUE = 5\n", "gone/helper_of_it.py")
+    said = home.rekindle("deploy", "gone/service.py")
+    assert "no instance is up: starting one that stays" in said.err
+    home.script(RESTARTS, "restarts.py")
+    shutil.rmtree(home.scripts / "gone")
+
+    def calls() -> object:
+        return home.python("restarts.py").value
+
+    def templates() -> list[str]:
+        agents = home.status()["agents"]
+        return [one["function"] for agent in agents for one in agent["stats"].get("templates", [])]
+
+    assert calls() == [1, 1]
+    wait_until(lambda: home.snapshots(), "the snapshot")
+    supervisor = home.supervisor()
+    for module in ("rekindle.controller", "rekindle.runtime.agent"):
+        killed = service(supervisor, module)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert calls() == [1, 1]
+    home.rekindle("down")
+    home.up()
+    # Before any call: from its snapshot.
+    wait_until(lambda: templates() == ["answer"], "the template of what is deployed")
+    starts = home.status()["recent_starts"]
+    assert not [one for one in starts if one["strategy"] == "cold"]
+    assert calls() == [1, 1]
+    assert home.rekindle("app", "stop", "-y", "service").out.startswith("Stopped service.")
+    failed = home.python("restarts.py", status=1)
+    assert "the app 'service' is stopped" in failed.err
+    assert "is version 2 now: the content of 1" in home.rekindle("app", "rollback", "service").out
+    assert calls() == [1, 1]
+    assert [one["version"] for one in app_list(home, "history", "service")] == [2, 1]
+    assert "present; content of 1" in home.rekindle("app", "history", "service").out
+    assert "answer (0 undone)" in home.rekindle("app", "info", "service").out
+    assert '"state": "deployed"' in home.rekindle("app", "list", "--json").out
+
+
+TICKS = """
+import rekindle
+
+app = rekindle.App("ticks")
+
+@app.function(schedule=rekindle.Period(seconds=1))
+def tick():
+    with open({file!r}, "a") as file:
+        file.write(rekindle.current_function_call_id() + "\\n")
+
+@app.function(schedule=rekindle.Cron("0 9 * * *", timezone="Europe/Berlin"))
+def fails():
+    raise ValueError("not today")
+"""
+
+
+def test_a_schedule_runs_once_for_each_time_though_controllers_are_killed(home: Home) -> None:
+    """Each run is in the file once, and none is there that the controller does not know."""
+    ran = home.scripts / "ran"
+    ran.touch()
+    home.up()
+    home.script(TICKS.format(file=str(ran)), "ticks.py")
+    home.rekindle("deploy", "ticks.py")
+    supervisor = home.supervisor()
+    for _ in range(2):
+        before = len(ran.read_text().splitlines())
+        wait_until(lambda: len(ran.read_text().splitlines()) > before, "a run")  # noqa: B023
+        killed = service(supervisor, "rekindle.controller")
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    assert "Submitted fc-" in home.rekindle("schedule", "run", "ticks.fails").out
+
+    def of_function(name: str) -> dict[str, object]:
+        found = json.loads(home.rekindle("schedule", "ls", "ticks", "--json").out)
+        return next(one for one in found if one["function"] == name)
+
+    wait_until(lambda: of_function("fails")["last"][0]["state"] == "failed", "the failure")  # type: ignore[index]
+    assert "failed: ValueError: not today" in home.rekindle("schedule", "ls").out
+    tick = wait_until(lambda: _all_done(of_function("tick")), "an end of all runs")
+    ids = ran.read_text().splitlines()
+    assert len(ids) == len(set(ids))
+    assert {run["call_id"] for run in tick["last"]} <= set(ids)
+    assert [run["due"] for run in tick["last"]] == sorted(
+        {run["due"] for run in tick["last"]}, reverse=True
+    )
+    assert len(ids) >= tick["runs"]
+
+
+def _all_done(one: dict[str, object]) -> dict[str, object] | None:
+    return one if {run["state"] for run in one["last"]} == {"done"} else None  # type: ignore[attr-defined]

@@ -223,7 +223,7 @@ class Deployments:
         for one in dropped:
             if one.app_id not in self._core.state.apps:
                 ttl_s = self._core.settings.result_ttl_s
-                await self._registry.forget_app(one.app_id, list(one.functions.values()), ttl_s)
+                await self._registry.forget_version(one.app_id, list(one.functions.values()), ttl_s)
         return deployment
 
     async def _content(self, name: str, source: Version, app_id: str) -> pb.RegisterAppRequest:
@@ -320,6 +320,11 @@ class Deployments:
 
     async def _reopened(self, app_id: str, function_id: str) -> Function:
         app = await self._open(app_id)
+        if function_id not in app.functions:
+            raise NotFoundError(
+                f"the version of {app.name!r} that {function_id!r} is of is not kept any more: "
+                f"the newest {records.KEPT_VERSIONS} are"
+            )
         return app.functions[function_id]
 
     async def _open(self, app_id: str) -> App:

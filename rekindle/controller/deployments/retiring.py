@@ -16,6 +16,7 @@ from rekindle.controller.core import Core
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.state import App
 from rekindle.controller.storage.registry import Registry
+from rekindle.controller.storage.store import QueueStore
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Retiring:
     _apps: Apps
     _orders: Orders
     _registry: Registry
+    _store: QueueStore
 
     def begin(
         self,
@@ -67,8 +69,11 @@ class Retiring:
             if used:
                 await self._until_quiet(app, _USED_S)
             await self._orders.close_app(app.app_id, drain=True)
-            if not self._is_quiet(app):
+            # Redis has the last word on what is undone.
+            undone = any(await self._store.depth(list(app.functions)))
+            if undone or not self._is_quiet(app):
                 await self._until_quiet(app)
+                await asyncio.sleep(_LOOK_S)
                 continue
             log.info("version ends", extra=kv(app=app.name, version=app.version))
             await self._apps.close(app.app_id, put_away=put_away)

@@ -94,7 +94,7 @@ class Registry:
         functions = {
             function_id: FunctionSpec.from_json(spec.decode())
             for function_id, (name, spec) in zip(ids, replies, strict=True)
-            if name is not None
+            if name is not None and spec is not None
         }
         return StoredApp(
             app_id=app_id,
@@ -183,6 +183,22 @@ class Registry:
             ("SADD", keys.apps(self._instance), app_id),
         ]
         await self._link.commands(commands)
+
+    async def forget_version(self, app_id: str, function_ids: Sequence[str], ttl_s: int) -> None:
+        """Remove a version that was put away; whose its functions were is known for a while."""
+        fields: dict[bytes, bytes] = await self._link.command(
+            "HGETALL", keys.app(app_id), patience_s=_FOREVER
+        )
+        digests = {value.decode() for name, value in fields.items() if name.startswith(b"f:")}
+        commands: list[Command] = [
+            ("UNLINK", keys.source(app_id, digest)) for digest in digests if digest
+        ]
+        for function_id in function_ids:
+            key = keys.function(function_id)
+            commands.append(("HDEL", key, "spec", "code", "secrets", "source", "code_from"))
+            commands.append(("EXPIRE", key, ttl_s))
+        commands.append(("EXPIRE", keys.app(app_id), ttl_s))
+        await self._link.commands(commands, patience_s=_FOREVER)
 
     async def owner_of(self, function_id: str) -> FunctionOwner | None:
         """Whose a function is; None where it is not known (any more)."""
