@@ -160,7 +160,7 @@ class Apps:
 
     def _grace_over(self, app: App) -> None:
         app.grace = None
-        if app.detached and (app.visits or any(one.undone for one in app.functions.values())):
+        if app.detached and (app.accepting or any(one.undone for one in app.functions.values())):
             self.start_grace(app)
         elif not app.holders and not app.closing:
             log.info("no client holds the app", extra=kv(app=app.app_id, name=app.name))
