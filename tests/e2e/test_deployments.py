@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 
-from tests.e2e.harness import Home, service, wait_until
+from tests.e2e.harness import Gate, Home, service, wait_until
 
 SERVICE = """
 import rekindle
@@ -237,3 +237,32 @@ def test_a_schedule_runs_once_for_each_time_though_controllers_are_killed(home: 
 
 def _all_done(one: dict[str, object]) -> dict[str, object] | None:
     return one if {run["state"] for run in one["last"]} == {"done"} else None  # type: ignore[attr-defined]
+
+
+DETACHED = """
+import rekindle
+{gate}
+app = rekindle.App("detached")
+
+@app.function()
+def waits(path: str) -> str:
+    wait_at(path)
+    return "went on"
+"""
+
+
+def test_a_detached_run_goes_on_without_its_program(home: Home, gate: Gate) -> None:
+    """Its program is killed while the function runs; who has the id of the call gets its value."""
+    home.up(REKINDLE_HOLD_GRACE_S="0.2")
+    home.script(DETACHED.format(gate=Gate.SOURCE), "detached.py")
+    run = home.start_rekindle("run", "--detach", "detached.py::waits", "--path", gate.directory)
+    run.until("Submitted fc-", "err")
+    run.until("waiting")
+    run.kill()
+    call_id = run.text("err").partition("Submitted ")[2].split(".")[0]
+    home.script(
+        "import sys, rekindle; print(rekindle.FunctionCall.from_id(sys.argv[1]).get())", "get.py"
+    )
+    gate.open()
+    assert home.python("get.py", call_id).out == "went on\n"
+    wait_until(lambda: not home.status()["apps"], "the end of its app")
