@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from rekindle.controller import names
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
-from rekindle.controller.deployments import records
+from rekindle.controller.deployments import choosing, records
 from rekindle.controller.deployments.records import Deployment, Version
 from rekindle.controller.deployments.retiring import Retiring
 from rekindle.controller.events import AppDeployed
@@ -38,7 +38,6 @@ from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
-STRATEGIES = ("rolling", "recreate")
 _MOST_TAG = 50
 
 T = TypeVar("T")
@@ -103,7 +102,7 @@ class Deployments:
     async def deploy(self, request: pb.DeployRequest) -> pb.DeployReply:
         """Make a version the present one. Raises InvalidError for what cannot be deployed."""
         wanted = request.app
-        strategy = _checked(request.strategy)
+        strategy = choosing.checked(request.strategy)
         names.check_app_id(wanted.app_id)
         if not wanted.name:
             raise InvalidError("an app needs a name to be deployed")
@@ -138,7 +137,7 @@ class Deployments:
 
         Raises NotFoundError for a version that there is not, InvalidError for one that is not kept.
         """
-        strategy = _checked(request.strategy)
+        strategy = choosing.checked(request.strategy)
         names.check_app_id(request.app_id)
         name = self.find(request.app).name
 
@@ -146,7 +145,7 @@ class Deployments:
             deployment = self._known[name]
             if deployment.of_app(request.app_id) is not None:  # sent again
                 return pb.DeployReply(app=self.message(deployment))
-            source = _source(deployment, request)
+            source = choosing.source(deployment, request)
             wanted = await self._content(name, source, request.app_id)
             version = dataclasses.replace(
                 source,
@@ -250,13 +249,9 @@ class Deployments:
         """
         deployment = self.find(request.app)
         number = request.version
-        version = _kept(deployment, number) if number else _present(deployment)
+        version = choosing.kept(deployment, number) if number else choosing.present(deployment)
         app = await self._open(version.app_id)
         return self._named(app, request.name, version.version)
-
-    async def app_of(self, name: str) -> App:
-        """The present version of an app. Raises NotFoundError, ExecutionError."""
-        return await self._open(_present(self.find(name)).app_id)
 
     @asynccontextmanager
     async def routed(
@@ -297,7 +292,7 @@ class Deployments:
             return self._apps.function(function_id)
         if pinned:
             if deployment.stopped:
-                raise _stopped(deployment)
+                raise choosing.stopped(deployment)
             return await self._reopened(app_id, function_id)
         if call_id and not deployment.stopped:
             if await self._calls.call_meta(function_id, call_id) is not None:
@@ -306,7 +301,7 @@ class Deployments:
             began = await self._registry.owner_of(at.function_id) if at is not None else None
             if at is not None and began is not None:
                 return await self._reopened(began.app_id, at.function_id)
-        present = _present(deployment)
+        present = choosing.present(deployment)
         return self._named(await self._open(present.app_id), name, present.version)
 
     def _named(self, app: App, name: str, version: int) -> Function:
@@ -353,50 +348,3 @@ class Deployments:
         self._retiring.begin(app, used=True)
         log.info("former version opened", extra=kv(app=app.name, version=app.version))
         return app
-
-
-def _checked(strategy: str) -> str:
-    if strategy and strategy not in STRATEGIES:
-        hint = names.nearest(strategy, STRATEGIES, "")
-        raise InvalidError(f"no deployment strategy {strategy!r}; {hint}")
-    return strategy or STRATEGIES[0]
-
-
-def _present(deployment: Deployment) -> Version:
-    if deployment.stopped:
-        raise _stopped(deployment)
-    return deployment.present
-
-
-def _stopped(deployment: Deployment) -> ExecutionError:
-    name = deployment.name
-    return ExecutionError(
-        f"the app {name!r} is stopped; deploy it again, or `rekindle app rollback {name}`"
-    )
-
-
-def _kept(deployment: Deployment, number: int) -> Version:
-    version = deployment.numbered(number)
-    if version is None:
-        raise NotFoundError(
-            f"the app {deployment.name!r} has no version {number}; "
-            f"the newest is {deployment.present.version}"
-        )
-    if not version.kept:
-        raise InvalidError(
-            f"version {number} of {deployment.name!r} is not kept any more: the newest "
-            f"{records.KEPT_VERSIONS} are"
-        )
-    return version
-
-
-def _source(deployment: Deployment, request: pb.RollbackRequest) -> Version:
-    if request.version:
-        return _kept(deployment, request.version)
-    present = deployment.present
-    if request.same or deployment.stopped:
-        return present
-    number = (present.rolled_back_to or present.version) - 1  # not what a rollback has replaced
-    if number < 1:
-        raise InvalidError(f"the app {deployment.name!r} has no version before the present one")
-    return _kept(deployment, number)
