@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rekindle.exception import ExecutionError, InvalidError
@@ -20,11 +20,13 @@ from rekindle.sdk.dual import Dual
 from rekindle.sdk.function import Function
 from rekindle.sdk.hooks import is_generator
 from rekindle.sdk.options import FunctionOptions
-from rekindle.sdk.resources import Secret, check_secrets
+from rekindle.sdk.secret import Secret, check_secrets
 
 if TYPE_CHECKING:
     from rekindle.sdk.deploying import Deployed
     from rekindle.sdk.run import AppRun
+    from rekindle.sdk.volume import Volume
+    from rekindle.sdk.volume_mounts import CloudBucketMount
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,9 +36,10 @@ class App(AppState):
     """A group of functions and classes that run together.
 
     ``name``: up to 64 letters, digits and ``. _ -``; without one, the program's file names it.
-    ``secrets``: given to all its functions, before their own. ``include_source=False``: local
-    modules are not shipped; the node must have them. ``tags``: names and values, each up to 63
-    letters, digits and ``. _ -``, that its deployments have. Raises InvalidError.
+    ``secrets`` and ``volumes``: given to all its functions, before their own.
+    ``include_source=False``: local modules are not shipped; the node must have them. ``tags``:
+    names and values, each up to 63 letters, digits and ``. _ -``, that its deployments have.
+    Raises InvalidError.
     """
 
     def __init__(
@@ -44,15 +47,21 @@ class App(AppState):
         name: str | None = None,
         *,
         secrets: Sequence[Secret] = (),
+        volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         include_source: bool = True,
         tags: dict[str, str] | None = None,
         **unknown: Any,
     ) -> None:
-        checks.unknown_keywords("App()", unknown, ("name", "secrets", "include_source", "tags"))
+        known = ("name", "secrets", "volumes", "include_source", "tags")
+        checks.unknown_keywords("App()", unknown, known)
         if name is not None:
             checks.name("the app name", name)
         checks.flag("include_source", include_source)
-        super().__init__(name, check_secrets("secrets", secrets), include_source, checks.tags(tags))
+        super().__init__(
+            *(name, check_secrets("secrets", secrets), include_source),
+            options.check_volumes(volumes),
+            checks.tags(tags),
+        )
         self.registered: dict[str, Function[..., Any] | Cls] = {}
         self.entrypoints: dict[str, LocalEntrypoint] = {}
 
@@ -96,6 +105,7 @@ class App(AppState):
         ``gpu_priority``: -100 to 100 (default 0), who has more may take the GPU of who has less.
         ``env`` and ``secrets``: environment variables; what ``env`` says is in the function's
         snapshot, secrets are in none unless they allow it.
+        ``volumes``: paths at which its runners have a ``rekindle.Volume`` or ``CloudBucketMount``.
         ``serialized``: the code travels by value, with the values that it mentions, and its
         module is not imported.
         ``schedule``: a ``rekindle.Cron`` or ``rekindle.Period`` by which a deployed app runs it,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.wire.gpus import GpuRequest
+from rekindle.wire.volumes import VolumeMount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ class FunctionSpec:
     #: In the order of preference; empty: none.
     gpu: tuple[GpuRequest, ...] = ()
     gpu_priority: int = 0
+    volumes: tuple[VolumeMount, ...] = ()
 
     def to_json(self) -> str:
         """Canonical JSON: equal specs give equal text."""
@@ -89,6 +91,7 @@ class FunctionSpec:
         if raw.get("retries") is not None:
             raw["retries"] = RetrySpec(**raw["retries"])
         raw["gpu"] = tuple(GpuRequest(**one) for one in raw.get("gpu") or ())
+        raw["volumes"] = tuple(VolumeMount(**one) for one in raw.get("volumes") or ())
         return cls(**raw)
 
     def revision(self) -> str:

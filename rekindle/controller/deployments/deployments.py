@@ -78,6 +78,16 @@ class Deployments:
         """Those that there are, by name."""
         return [self._known[name] for name in sorted(self._known)]
 
+    def function_ids(self) -> list[str]:
+        """Of all versions that are kept."""
+        return [
+            function_id
+            for deployment in self._known.values()
+            for version in deployment.versions
+            if version.kept
+            for function_id in version.functions.values()
+        ]
+
     def find(self, wanted: str) -> Deployment:
         """By a name or the id of one of its versions. Raises NotFoundError with the nearest."""
         if wanted in self._known:

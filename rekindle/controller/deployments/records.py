@@ -134,7 +134,14 @@ def digest_of(request: pb.RegisterAppRequest) -> str:
         "tags": dict(request.tags),
         "schedules": schedules_of(request),
         "functions": {
-            one.spec.name: [spec_of(one.spec).revision(), _digest(one.secrets)]
+            one.spec.name: [
+                spec_of(one.spec).revision(),
+                _digest(one.secrets),
+                [
+                    secret.SerializeToString(deterministic=True).hex()
+                    for secret in one.named_secrets
+                ],
+            ]
             for one in request.functions
         },
     }

@@ -6,14 +6,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import FunctionOwner, StoredAgent, StoredApp
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.messages import spec_message
+from rekindle.wire.messages import as_dict, spec_message
 from rekindle.wire.spec import FunctionSpec
 
 _FOREVER = 0.0
+#: What a function's hash has besides whose it is.
+_CONTENT = ("spec", "code", "secrets", "named", "source", "code_from")
 
 
 @dataclass(eq=False)
@@ -22,6 +25,7 @@ class Registry:
 
     _link: RedisLink
     _instance: str
+    _vault: Vault
 
     # ---- apps and functions
 
@@ -51,7 +55,8 @@ class Registry:
                 (
                     *("HSET", keys.function(function_id), "app", app.app_id, "name", spec.name),
                     *("spec", spec.to_json(), "code", definition.code),
-                    *("secrets", json.dumps(dict(definition.secrets)), "source", digest),
+                    *("secrets", self._sealed(function_id, definition), "source", digest),
+                    *("named", json.dumps([as_dict(one) for one in definition.named_secrets])),
                 )
             )
         # Last: now a restart finds the app.
@@ -66,6 +71,10 @@ class Registry:
             ],
             harmless="BUSYGROUP",  # it is there already
         )
+
+    def _sealed(self, function_id: str, definition: pb.FunctionDef) -> bytes:
+        values = dict(definition.secrets)
+        return self._vault.seal(f"the secrets of {function_id}", values) if values else b""
 
     async def load_apps(self) -> list[StoredApp]:
         """The open apps of this instance."""
@@ -112,11 +121,13 @@ class Registry:
         if b"app" not in fields:
             return None
         app_id = source_of = fields[b"app"].decode()
+        secrets_of = function_id
         if b"code_from" in fields:
             newer: dict[bytes, bytes] = await self._link.command(
                 "HGETALL", keys.function(fields[b"code_from"].decode())
             )
             if newer:
+                secrets_of = fields[b"code_from"].decode()
                 fields, source_of = newer, newer[b"app"].decode()
         digest = fields[b"source"].decode()
         source = b""
@@ -127,10 +138,38 @@ class Registry:
             function=pb.FunctionDef(
                 spec=spec_message(FunctionSpec.from_json(fields[b"spec"].decode())),
                 code=fields[b"code"],
-                secrets=json.loads(fields[b"secrets"]),
+                secrets=self._opened(secrets_of, fields),
+                named_secrets=_named(fields),
             ),
             source=pb.SourceBundle(digest=digest, data=source or b""),
         )
+
+    async def load_secrets(self, function_id: str) -> tuple[dict[str, str], list[pb.NamedSecret]]:
+        """What a function declares of secrets: values, and those kept by name."""
+        names = (b"secrets", b"named", b"code_from")
+        values = await self._link.command("HMGET", keys.function(function_id), *names)
+        if values[-1]:
+            return await self.load_secrets(values[-1].decode())
+        fields = {name: value for name, value in zip(names, values, strict=True) if value}
+        return self._opened(function_id, fields), _named(fields)
+
+    async def seal_again(self, function_ids: Sequence[str]) -> int:
+        """Seal the values that functions declare with the newest key; how many functions."""
+        changed: list[Command] = []
+        for function_id in function_ids:
+            key = keys.function(function_id)
+            sealed = await self._link.command("HGET", key, "secrets")
+            if sealed:
+                what = f"the secrets of {function_id}"
+                again = self._vault.seal(what, self._vault.open(what, sealed))
+                changed.append(("HSET", key, "secrets", again))
+        if changed:
+            await self._link.commands(changed)
+        return len(changed)
+
+    def _opened(self, function_id: str, fields: Mapping[bytes, bytes]) -> dict[str, str]:
+        sealed = fields.get(b"secrets", b"")
+        return self._vault.open(f"the secrets of {function_id}", sealed) if sealed else {}
 
     async def mark_closing(self, app_id: str) -> None:
         """From now on the app takes no inputs, also after a restart."""
@@ -195,7 +234,7 @@ class Registry:
         ]
         for function_id in function_ids:
             key = keys.function(function_id)
-            commands.append(("HDEL", key, "spec", "code", "secrets", "source", "code_from"))
+            commands.append(("HDEL", key, *_CONTENT))
             commands.append(("EXPIRE", key, ttl_s))
         commands.append(("EXPIRE", keys.app(app_id), ttl_s))
         await self._link.commands(commands, patience_s=_FOREVER)
@@ -274,3 +313,7 @@ class Registry:
             "XREVRANGE", keys.logs(app_id), "+", "-", "COUNT", 1, patience_s=_FOREVER
         )
         return int(bytes(reply[0][0]).split(b"-")[0]) if reply else 0
+
+
+def _named(fields: Mapping[bytes, bytes]) -> list[pb.NamedSecret]:
+    return [pb.NamedSecret(**one) for one in json.loads(fields.get(b"named", b"[]"))]

@@ -15,12 +15,13 @@ from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
 from rekindle.sdk.program import main_module, source
 from rekindle.sdk.program.main_module import Program
-from rekindle.sdk.resources import Secret, merged, named_in_snapshot
+from rekindle.sdk.secret import Secret, merged, named_in_snapshot, references
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
 from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.volumes import VolumeMount
 
 #: Code is small; what is larger carries data along.
 MAX_CODE_BYTES = 64 * 1024 * 1024
@@ -51,9 +52,10 @@ def request_for(
         pb.FunctionDef(
             spec=spec_message(spec_of(declaration, app_name, bundle, script)),
             code=b"" if declaration.place else pack(declaration),
-            secrets=merged(
-                (*app.secrets, *_secrets_of_part(app, declaration), *_options(declaration).secrets)
-            ),
+            secrets=merged(_secrets(app, declaration)),
+            named_secrets=[
+                pb.NamedSecret(**vars(one)) for one in references(_secrets(app, declaration))
+            ],
             schedule=_schedule(declaration),
         )
         for declaration in declarations
@@ -101,7 +103,18 @@ def spec_of(
         code_digest=fingerprint.code_digest(raw, place),
         source_digest=bundle.digest if bundle is not None and options.include_source else "",
         hooks_digest=hooks_digest,
+        volumes=_volumes(declaration),
     )
+
+
+def _volumes(declaration: Declaration) -> tuple[VolumeMount, ...]:
+    of_app = declaration.app.volumes if declaration.app is not None else {}
+    own = _options(declaration).volumes
+    if not of_app and not own:
+        return ()
+    from rekindle.sdk.program import volumes
+
+    return volumes.mounts_of(of_app, own)
 
 
 def pack(declaration: Declaration) -> bytes:
@@ -125,10 +138,11 @@ def pack(declaration: Declaration) -> bytes:
     return data
 
 
-def _secrets_of_part(app: AppState, declaration: Declaration) -> tuple[Secret, ...]:
-    """Those of the app that it comes from, where that is included in another one."""
+def _secrets(app: AppState, declaration: Declaration) -> tuple[Secret, ...]:
+    """All that a function is given, those of the app that it comes from included."""
     own = declaration.app
-    return own.secrets if own is not None and own is not app else ()
+    of_part = own.secrets if own is not None and own is not app else ()
+    return (*app.secrets, *of_part, *_options(declaration).secrets)
 
 
 def _schedule(declaration: Declaration) -> pb.Schedule | None:

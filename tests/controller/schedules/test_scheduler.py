@@ -49,6 +49,7 @@ class Controller:
                 metrics_listen="",
                 blob_url="",
                 blob_threshold_bytes=0,
+                secrets_key_file=instance.directory / "secrets.key",
             )
         )
         self.parts.deployments._clock = clock
