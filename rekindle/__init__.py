@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rekindle.sdk.objects.queue import Queue as Queue
     from rekindle.sdk.resources import Retries as Retries
     from rekindle.sdk.running import enable_output as enable_output
+    from rekindle.sdk.schedules import Cron as Cron
+    from rekindle.sdk.schedules import Period as Period
     from rekindle.sdk.secret import Secret as Secret
     from rekindle.sdk.volume import Volume as Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount as CloudBucketMount
@@ -45,6 +47,7 @@ _HOMES = {
     "rekindle.sdk.objects.queue": ("Queue",),
     "rekindle.sdk.resources": ("Retries",),
     "rekindle.sdk.running": ("enable_output",),
+    "rekindle.sdk.schedules": ("Cron", "Period"),
     "rekindle.sdk.secret": ("Secret",),
     "rekindle.sdk.volume": ("Volume",),
     "rekindle.sdk.volume_mounts": ("CloudBucketMount",),

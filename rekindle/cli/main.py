@@ -18,6 +18,9 @@ from rekindle.wire.version import __version__
 #: Name -> (module, what it does).
 _COMMANDS = {
     "run": ("run", "Run a function or entrypoint of a file."),
+    "deploy": ("deploy", "Have an app of a file stay, as its next version."),
+    "app": ("app", "Look at deployed apps; stop them, roll them back."),
+    "schedule": ("schedule", "See when functions of deployed apps run; run one now."),
     "up": ("up", "Keep an instance up: Redis, controller and agent."),
     "down": ("up", "End the instance that `rekindle up` keeps."),
     "status": ("status", "Show apps, queues and agents of an instance."),

@@ -112,7 +112,8 @@ class ControllerServer:
         await parts.link.command("PING")
         parts.agents.expect(await parts.registry.load_agents())
         orphaned = bool(state.expected_agents)
-        half_closed: list[str] = []
+        half_closed: list[tuple[str, bool]] = []
+        await parts.deployments.load()
         for stored in await parts.registry.load_apps():
             for function_id in stored.functions:
                 await parts.pools.book.load(function_id)
@@ -120,13 +121,15 @@ class ControllerServer:
             for function in app.functions.values():
                 await parts.loader.recover(function, orphaned=orphaned)
             if stored.closed:
-                half_closed.append(app.app_id)
+                half_closed.append((app.app_id, app.version > 0))
             else:
+                parts.deployments.restored(app)
                 parts.apps.start_grace(app)
                 for function in app.functions.values():
                     parts.loader.load_more(function)
-        for app_id in half_closed:
-            parts.core.tasks.spawn(parts.apps.close(app_id), "close app")
+        await parts.schedules.load()
+        for app_id, deployed in half_closed:
+            parts.core.tasks.spawn(parts.apps.close(app_id, put_away=deployed), "close app")
         log.info(
             "state read back",
             extra=kv(

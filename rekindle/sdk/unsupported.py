@@ -10,8 +10,6 @@ NAMES = {
     "Image": "install packages into the environment that runs rekindle; runners use it",
     "NetworkFileSystem": "use rekindle.Volume",
     "Sandbox": "start a process with subprocess inside a function",
-    "Cron": "call the function from cron or a systemd timer with `rekindle run`",
-    "Period": "call the function from cron or a systemd timer with `rekindle run`",
     "Proxy": "leave it out",
     "Tunnel": "leave it out",
     "forward": "leave it out",
@@ -33,10 +31,8 @@ INSTEAD = {
 
 #: Commands: what to do in their place.
 COMMANDS = {
-    "deploy": "`rekindle up` keeps an instance, `rekindle run` runs an app on it while it lasts",
     "serve": "run `rekindle run` again after a change",
     "shell": "use a shell of this machine: runners see its files",
-    "app": "`rekindle status` lists apps, `rekindle logs` shows what they printed",
     "container": "`rekindle status` and `rekindle top` show runners",
     "function": "`rekindle status` and `rekindle pool ls` show functions",
     "image": "install packages into the environment that runs rekindle",
@@ -56,12 +52,11 @@ RENAMED = {
     "interactive": ".local(), to debug in this process",
 }
 
-_UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network", "tags")
+_UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network")
 #: Keywords to come: what to do meanwhile.
 KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | {
     "image": NAMES["Image"],
     "network_file_systems": NAMES["NetworkFileSystem"],
-    "schedule": NAMES["Cron"],
     "is_generator": "return a list",
     "ephemeral_disk": "use the tempfile module",
 }

@@ -29,6 +29,16 @@ def app(app_id: str) -> str:
     return f"rk:app:{app_id}"
 
 
+def deployments(instance: str) -> str:
+    """Hash: name -> a deployed app with its versions (deployments/records.py), as JSON."""
+    return f"rk:deployments:{instance}"
+
+
+def schedules(instance: str) -> str:
+    """Hash: "app/function" -> when it ran last, and what it runs now, as JSON."""
+    return f"rk:schedules:{instance}"
+
+
 def source(app_id: str, digest: str) -> str:
     """String: a source bundle of an app."""
     return f"rk:source:{app_id}:{digest}"

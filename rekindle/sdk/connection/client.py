@@ -85,6 +85,8 @@ class Client:
 
     async def close(self) -> None:
         """Give the channel back; a later call opens another."""
+        if self._channel is not None and self.alive():
+            await self._taken.flush()
         channel, self._channel, self._owner = self._channel, None, None
         if channel is not None:
             await channel.close(None)
@@ -179,6 +181,13 @@ class Client:
         self.node_tokens[handle.function_id] = handle.node_token
         return handle.function_id
 
+    async def find(self, app: str, name: str, version: int) -> pb.FunctionHandle:
+        """A function of a deployed app by its name; raises NotFoundError, ExecutionError."""
+        request = pb.LookupRequest(app=app, name=name, version=version)
+        handle = await self.request("Lookup", request, pb.FunctionHandle)
+        self.node_tokens[handle.function_id] = handle.node_token
+        return handle
+
     async def invoke(self, request: pb.SubmitRequest) -> pb.Result:
         """Submit one input and wait for its result, with its data."""
         await self._put_large(request)
@@ -186,7 +195,8 @@ class Client:
         if result.blob:
             result.data = await self.blob(result.blob)
         blobs = [result.blob] if result.blob else []
-        self.taken(request.call_id, request.function_id, blobs=blobs, whole=True)
+        function_id = result.function_id or request.function_id  # there may be a newer version
+        self.taken(request.call_id, function_id, blobs=blobs, whole=True)
         return result
 
     def taken(
@@ -295,11 +305,13 @@ class Client:
         strategy: str = "",
         *,
         measure: bool = False,
+        pinned: bool = False,
     ) -> pb.LeaseReply:
         """Ask for a runner for direct calls; asked once, since all works without."""
         request = pb.LeaseRequest(
             function_id=function_id, params=params, depth=depth, strategy=strategy, measure=measure
         )
+        request.pinned = pinned
         return await self.request("Lease", request, pb.LeaseReply, patience_s=0.0)
 
 
