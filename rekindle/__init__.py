@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rekindle.sdk.resources import Retries as Retries
     from rekindle.sdk.resources import Secret as Secret
     from rekindle.sdk.running import enable_output as enable_output
+    from rekindle.sdk.sharing import batched as batched
+    from rekindle.sdk.sharing import concurrent as concurrent
 
 #: Module -> public names that it defines.
 _HOMES = {
@@ -39,6 +41,7 @@ _HOMES = {
     "rekindle.sdk.hooks": ("enter", "exit", "method", "parameter"),
     "rekindle.sdk.resources": ("Retries", "Secret"),
     "rekindle.sdk.running": ("enable_output",),
+    "rekindle.sdk.sharing": ("batched", "concurrent"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -107,9 +107,11 @@ def send_call(
 def receive_call(sock: socket.socket) -> CallFrame | None:
     """The next call; None when the client is done, or a call was cut short. Raises OSError."""
     got = _receive(sock, _CALL.size)
-    if got is None:
-        return None
-    data, fd = got
+    return None if got is None else parse_call(*got)
+
+
+def parse_call(data: bytes | bytearray, fd: int) -> CallFrame:
+    """A whole call frame."""
     _size, flags, count, id_bytes, method_bytes = _CALL.unpack_from(data)
     id_at = _CALL.size + count * _NUMBER.size
     method_at = id_at + id_bytes
@@ -161,6 +163,11 @@ def parse_reply(data: bytes | bytearray, fd: int) -> ReplyFrame:
         memoryview(data)[value_at:],
         fd,
     )
+
+
+def call_bytes(data: bytes | bytearray) -> int:
+    """How long the call frame is that begins with ``data``; 0 while that is not known."""
+    return _CALL.size + int(_CALL.unpack_from(data)[0]) if len(data) >= _CALL.size else 0
 
 
 def reply_bytes(data: bytes | bytearray) -> int:

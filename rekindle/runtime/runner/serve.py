@@ -76,6 +76,11 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         ready["not_hidden"] = not_hidden
     channel.send(ready)
     try:
+        if "many" in order:
+            from rekindle.runtime.runner.many import serving
+
+            serving.serve(service, channel, page, order["many"])
+            return _stop(service, channel)
         return _serve(service, channel, page)
     except FrameError:
         return 0  # the agent is gone, and with it whoever waits for a result

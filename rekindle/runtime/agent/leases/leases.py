@@ -28,6 +28,7 @@ from rekindle.linux.maps import share_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.leases.direct_listener import DirectListener
+from rekindle.runtime.agent.leases.beside import fate_beside, is_over_time
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
 from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
@@ -122,8 +123,9 @@ class Leases:
         if runner.state is not RunnerState.IDLE:
             request.refuse("its runner ended")
             return
-        runner.move(RunnerState.LENT)
-        runner.lent += 1
+        if runner.slots is None:
+            runner.move(RunnerState.LENT)
+            runner.lent += 1
         self._grant(request, pool, runner)
 
     async def runner_by(self, pool: Pool, strategy: Strategy) -> Runner:
@@ -165,17 +167,26 @@ class Leases:
         )
         runner.private = runner.private or pool.revision.spec.single_use_containers
         self._leases[lease.id] = lease
+        if lease.slot >= 0:
+            runner.lent += 1
 
         def mark(header: Header, _body: bytes) -> None:
             self._mark(lease, str(header["call_id"]))
 
         def gone() -> None:
             self._lost[lease.id] = lease
+            if lease.fate is None and lease.slot >= 0:
+                lease.fate = fate_beside(lease)
             self._end(lease)
 
+        def returned(header: Header, _body: bytes) -> None:
+            its = lease if runner.slots is None else runner.slots.owner(header["slot"])
+            if isinstance(its, Lease):
+                self._end(its)
+
         runner.handlers["mark"] = mark
-        runner.handlers["returned"] = lambda _header, _body: self._end(lease)
-        runner.on_gone["lease"] = gone
+        runner.handlers["returned"] = returned
+        runner.on_gone[lease.gone_key] = gone
         if not self._looks:
             self._looks = True
             self._tasks.spawn(self._look_while_lent())
@@ -183,7 +194,7 @@ class Leases:
 
     def _mark(self, lease: Lease, call_id: str) -> None:
         """Have the log show that all lines of a call, or of the start, have come."""
-        lease.runner.output.drain()
+        lease.runner.output.drain(runs_on=lease.slot >= 0)
         line = pb.LogLine(stream="mark", at_ns=now_ns())
         lease.pool.starter.on_line(line, lease.runner.id, call_id)
 
@@ -264,7 +275,9 @@ class Leases:
         """Give a client's connection to its runner; False where that is not possible any more."""
         try:
             sock.setblocking(True)  # for the runner: its descriptor shares this
-            order = {"op": "lease", "max_result_bytes": lease.max_result_bytes}
+            order: Header = {"op": "lease", "max_result_bytes": lease.max_result_bytes}
+            if lease.slot >= 0:
+                order["slot"] = lease.slot
             lease.runner.channel.send_with_fds(order, [sock.fileno()])
         except OSError as error:  # a FrameError is one too
             log.warning("not lent", extra=kv(runner=lease.runner.id, reason=error))
@@ -285,7 +298,8 @@ class Leases:
         lease = self._lost.get(str(hello["fate"]))
         kind, message = "lost", "its agent knows nothing of it"
         if lease is not None and _is_its(lease, hello):
-            kind, message = lease.fate or ("lost", await lease.runner.fate())
+            kind, message = lease.fate or ("lost", "")
+            message = message or await lease.runner.fate()
         answer = pack_frame({"fate": kind, "message": message})
         await asyncio.get_running_loop().sock_sendall(sock, answer)
 
@@ -307,8 +321,11 @@ class Leases:
         self._leases.pop(lease.id, None)
         lease.ended.set()
         runner = lease.runner
-        if runner.state is RunnerState.LENT:
-            del runner.on_gone["lease"]
+        live = lease.is_live
+        if runner.slots is not None and runner.slots.owner(lease.slot) is lease:
+            runner.slots.release(lease.slot)
+        if live:
+            del runner.on_gone[lease.gone_key]
             lease.pool.take_back(runner, lease.used)
             if lease.measure:
                 self._tasks.spawn(self._measure_and_retire(lease))
@@ -367,6 +384,8 @@ class Leases:
             while self._leases:
                 await asyncio.sleep(LOOK_S)
                 pools = {lease.pool for lease in self._leases.values()}
+                for pool in pools:
+                    self.recalls.even_out(pool)
                 for lease in list(self._leases.values()):
                     self._look(lease)
                 for pool in pools:
@@ -376,14 +395,17 @@ class Leases:
             self._looks = False
 
     def _look(self, lease: Lease) -> None:
-        if lease.runner.state is not RunnerState.LENT:
+        if not lease.is_live:
             return
         now = time.monotonic()
-        began_ns = lease.runner.page.began_ns
+        began_ns = lease.began_ns
         if self._count(lease) or began_ns:
             lease.used = now
         spec = lease.pool.revision.spec
-        if began_ns and now_ns() - began_ns > spec.timeout_s * 1e9:
+        ran_s = (now_ns() - began_ns) / 1e9 if began_ns else 0.0
+        if ran_s > spec.timeout_s:
+            if not is_over_time(lease, began_ns, ran_s):
+                return
             self._kill(
                 lease,
                 "timeout",
@@ -391,7 +413,8 @@ class Leases:
                 "was stopped; give the function a longer timeout if it needs one",
             )
         elif began_ns and lease.client_gone:
-            self._cancel(lease, now)
+            if lease.slot < 0:  # else its runner sees that for itself
+                self._cancel(lease, now)
         elif lease.state is LeaseState.OFFERED and now - lease.since > OFFER_S:
             self._end(lease)
         elif lease.state is LeaseState.HELD and self._is_surplus(lease.pool):

@@ -31,7 +31,8 @@ from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
-from rekindle.wire.page import RunnerPage
+from rekindle.runtime.agent.runners.slots import Slots
+from rekindle.wire.page import RunnerPage, untagged
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
@@ -334,7 +335,16 @@ class Starter:
             *(process.end, clock.start_ns, clock.marks),
         )
         output.page = page
-        output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
+        if self.revision.spec.takes_many:
+            runner.slots = Slots(self.revision.spec.most_inputs)
+
+        def on_line(line: pb.LogLine) -> None:
+            call_id = runner.current_call()
+            if runner.slots is not None:
+                call_id, line.text = untagged(line.text)
+            self.on_line(line, runner_id, call_id)
+
+        output.redirect(on_line)
         try:
             timeout_s = self.revision.spec.startup_timeout_s
             if claim is None:
@@ -345,6 +355,9 @@ class Starter:
             runner.gpus = claim.given.uuids
             env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
             order = {"op": "start", "env": env, "hidden": claim.given.hidden}
+            if runner.slots is not None:
+                spec = self.revision.spec
+                order["many"] = {"max_batch_size": spec.max_batch_size, "wait_ms": spec.wait_ms}
             fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
             if runner.channel.is_open:
                 runner.channel.send_with_fds(order, fds)
