@@ -130,6 +130,7 @@ class ManyDispatcher(InputDispatcher):
             "slots": [one.slot for one in inputs],
             "indexes": [one.index for one in inputs],
             "sizes": [len(payload) for payload in payloads],
+            "alone": first.order.suspect,
         }
         with contextlib.suppress(FrameError):  # its end is reported next, and gives them back
             runner.channel.send(header, payloads)

@@ -60,7 +60,7 @@ class Batches:
         """For how long no batch begins; None: until something comes."""
         if not self._waiting:
             return None
-        if len(self._waiting) >= self._most:
+        if len(self._waiting) >= self._most or self._waiting[0][1].alone:
             return 0
         return max(0.0, self._waiting[0][0] + self._wait_s - time.monotonic())
 

@@ -93,6 +93,7 @@ class Intake:
                 *(slot, call_id, index, method, header["depth"], load, self),
                 *(Prints(call_id), received_ns),
             )
+            run.alone = header["alone"]
             self._given[slot] = run
             self.take(run)
 

@@ -40,6 +40,8 @@ class Run:
     cause: InputCancellation | FunctionTimeoutError | None = None
     #: Interrupts it, while it runs.
     interrupt: Callable[[], None] | None = None
+    #: No other comes until it has ended.
+    alone: bool = False
     #: Calls that it has made were waited for.
     called: bool = False
 
