@@ -43,6 +43,8 @@ OK, FAILED, CANCELLED = 0, 1, 2
 _READ_BYTES = 1 << 16
 _FD_SPACE = socket.CMSG_SPACE(4)
 #: Numbers: an enum's ``|`` takes as long as the system call.
+#: Do not wait for what is not there.
+DONTWAIT = int(socket.MSG_DONTWAIT)
 _NO_SIGNAL, _CLOEXEC = int(socket.MSG_NOSIGNAL), int(socket.MSG_CMSG_CLOEXEC)
 _ORDER = sys.byteorder
 

@@ -17,7 +17,8 @@ from rekindle import paths
 from rekindle.exception import Error
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk.calls import records
-from rekindle.sdk.calls.lease import Lease, readable
+from rekindle.sdk.calls.lease import Lease
+from rekindle.sdk.calls.readable import readable
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import FrameSocket
 
@@ -120,7 +121,7 @@ class LeaseCache:
             if blocks:
                 Arrivals(sock.fileno()).wait(perf_counter_ns())  # a start may take minutes
             else:
-                await readable(sock)
+                await readable(sock.fileno())
             header, body, _fds = frames.receive()
             granted = pb.LeaseGranted.FromString(body)
         except OSError:  # a FrameError is one too

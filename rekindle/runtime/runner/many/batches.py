@@ -21,6 +21,9 @@ from rekindle.runtime.runner.many.intake import Intake
 from rekindle.runtime.runner.many.run import Run
 from rekindle.runtime.runner.service import Service
 from rekindle.wire.phases import now_ns
+from rekindle.wire.reuse import IDLE_S, drop_idle
+
+_NAP_S = 0.0003
 
 
 class Batches:
@@ -42,12 +45,20 @@ class Batches:
 
     def serve(self) -> None:
         """Until the agent ends it. Raises FrameError: the agent is gone."""
+        comes = False
         while not self._intake.stopped:
-            left_s = self._left_s()
-            if left_s != 0:
+            left_s, before = self._left_s(), len(self._waiting)
+            if left_s and comes:
+                # Others are on their way: to be woken for each costs both ends more than the call.
+                time.sleep(min(left_s, _NAP_S))
+            elif left_s is None:
+                if not self._service.wait(self._intake.fileno(), IDLE_S):
+                    drop_idle()
+            elif left_s:
                 self._service.wait(self._intake.fileno(), left_s)
             self._came = time.monotonic()
             self._intake.pump()
+            comes = len(self._waiting) > before
             if self._left_s() == 0:
                 self._run([self._waiting.popleft()[1] for _ in range(self._next())])
                 # What came meanwhile has waited for as long, or less.

@@ -58,7 +58,7 @@ class Connection:
     def read(self) -> wire.CallFrame | None:
         """The next call, once all of it has come; ``over`` is set at the end. Raises OSError."""
         try:
-            piece, fd = wire.read_some(self._sock, socket.MSG_DONTWAIT)
+            piece, fd = wire.read_some(self._sock, wire.DONTWAIT)
         except BlockingIOError:
             return None
         if fd >= 0:
