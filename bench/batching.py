@@ -6,8 +6,8 @@ First: 64 tasks of one client call a batched function with an item each, against
 function with the list of all 64, in rounds by turns. The model takes DEVICE_MS for a batch, on a
 device that is played by a sleep, as it is not to take processor time from what is measured; without
 it, what is left is what the calls cost. Second: an engine with continuous batching, as those that
-serve language models: it takes a step for all requests that it has, and requests come and go between
-steps; the same requests one by one, and side by side by ``@rekindle.concurrent``.
+serve language models: it takes a step for all requests that it has, and requests come and go
+between steps; the same requests one by one, and side by side by ``@rekindle.concurrent``.
 """
 
 from __future__ import annotations
@@ -173,7 +173,11 @@ def main() -> int:
         listed_ms, items_ms = (ms[f"{way}, {device_ms:g} ms"] for way in ("a list", "items"))
         rate, part = 1000 * ITEMS / items_ms, listed_ms / items_ms
         shown.add_row(
-            f"{device_ms:g} ms", f"{listed_ms:.1f}", f"{items_ms:.1f}", f"{rate:,.0f}", f"{part:.0%}"
+            f"{device_ms:g} ms",
+            f"{listed_ms:.1f}",
+            f"{items_ms:.1f}",
+            f"{rate:,.0f}",
+            f"{part:.0%}",
         )
     console.print(shown)
     cost_us = 1000 * (ms["items, 0 ms"] - ms["a list, 0 ms"]) / ITEMS
@@ -181,8 +185,8 @@ def main() -> int:
     console.print(
         f"An item of its own costs {cost_us:.0f} us more than one of a list.\n"
         f"{REQUESTS} requests of {TOKENS} tokens, steps of {STEP_MS:g} ms: one by one "
-        f"{ms['one by one']:.0f} ms, side by side {ms['side by side']:.0f} ms, {times:.1f} times as "
-        f"many a second\n[dim]{machines.line(machine)}[/]"
+        f"{ms['one by one']:.0f} ms, side by side {ms['side by side']:.0f} ms, {times:.1f} times "
+        f"as many a second\n[dim]{machines.line(machine)}[/]"
     )
     part = ms[f"a list, {DEVICE_MS:g} ms"] / ms[f"items, {DEVICE_MS:g} ms"]
     figures = {

@@ -55,7 +55,9 @@ def concurrent(
     return decorate
 
 
-def batched(*no_parentheses: Any, max_batch_size: int, wait_ms: int) -> Callable[[T], T]:
+def batched(
+    *no_parentheses: Any, max_batch_size: int, wait_ms: int
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Collect inputs into batches: ``@rekindle.batched(max_batch_size=64, wait_ms=20)``.
 
     Under ``@app.function()``, or on the one method of a class. Callers pass single items; the
@@ -66,7 +68,8 @@ def batched(*no_parentheses: Any, max_batch_size: int, wait_ms: int) -> Callable
     checks.parentheses("@rekindle.batched", no_parentheses)
     sharing = batching("@rekindle.batched", max_batch_size, wait_ms)
 
-    def decorate(raw: T) -> T:
+    # What callers give and get is an item, not a list, and has no name here.
+    def decorate(raw: Callable[..., Any]) -> Callable[..., Any]:
         _check(raw, "@rekindle.batched()")
         if inspect.isclass(raw):
             raise InvalidError(

@@ -93,11 +93,15 @@ def everything(directory):
     out["both"] = both()
     out["nested"] = asyncio.run(direct(nested, 1, 1))
 
+    async def is_there(name):
+        while not (await task.remote.aio("seen", name))[2]:
+            pass
+
     async def tasks():
         first = asyncio.ensure_future(task.remote.aio("wait", "a"))
         calls = [task.spawn("wait", "b"), task.spawn("wait", "c")]
-        while not (await task.remote.aio("seen", "c"))[2] or not (await task.remote.aio("seen", "b"))[2]:
-            pass
+        for name in ("b", "c"):
+            await is_there(name)
         calls[0].cancel()
         assert type(await task.remote.aio("nothing")) is str
         try:
@@ -115,10 +119,10 @@ def everything(directory):
         _, pid, _ = await task.remote.aio("seen")
         late = [asyncio.ensure_future(task.remote.aio("wait", "never"))]
         late.append(asyncio.ensure_future(asyncio.to_thread(task.spawn("wait", "never").get)))
-        out["late"] = [type(error).__name__ for error in await asyncio.gather(*late, return_exceptions=True)]
+        errors = await asyncio.gather(*late, return_exceptions=True)
+        out["late"] = [type(error).__name__ for error in errors]
         given_up = asyncio.ensure_future(task.remote.aio("wait", "given up"))
-        while not (await task.remote.aio("seen", "given up"))[2]:
-            pass
+        await is_there("given up")
         before = (await task.remote.aio("seen"))[0]
         given_up.cancel()
         while (await task.remote.aio("seen"))[0] == before:
@@ -155,7 +159,8 @@ def test_inputs_share_a_runner_and_each_has_what_is_its_own(shared: Home) -> Non
     # Each of the two waits for a place: its runner's are taken by those that wait.
     assert all(inner != outer for inner, outer in found["nested"])
 
-    lines = [json.loads(line) for line in shared.rekindle("logs", "beside", "--json").out.splitlines()]
+    logs = shared.rekindle("logs", "beside", "--json").out
+    lines = [json.loads(line) for line in logs.splitlines()]
     said = [line for line in lines if line["text"].endswith((" met", " left"))]
     assert len(said) == 36
     assert all(line["text"].split()[0] == line["call_id"] for line in said)
@@ -163,7 +168,7 @@ def test_inputs_share_a_runner_and_each_has_what_is_its_own(shared: Home) -> Non
     # The one that ended last had begun first; what became of one was no other's matter.
     assert found["failed"] == "KeyError('x')"
     assert (found["first"][0], found["second"][0]) == ("a", "c")
-    assert found["cancelled"] == "InputCancellation" or found["cancelled"] == "RemoteError"
+    assert found["cancelled"] in ("InputCancellation", "RemoteError")
     assert found["late"] == ["FunctionTimeoutError", "FunctionTimeoutError"]
     assert found["same"]
 

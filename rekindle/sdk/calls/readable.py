@@ -1,8 +1,8 @@
 """Waiting on an event loop for what arrives at descriptors, of which many take turns.
 
-A loop's own ``add_reader`` and ``remove_reader`` take longer than the rest of a small call. Here all
-descriptors of a loop are in one epoll, which is what the loop watches; one that is waited for is
-armed, by one system call, and disarmed by what arrives. Knows nothing of calls.
+A loop's own ``add_reader`` and ``remove_reader`` take longer than the rest of a small call. Here
+all descriptors of a loop are in one epoll, which is what the loop watches; one that is waited for
+is armed, by one system call, and disarmed by what arrives. Knows nothing of calls.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from rekindle.exception import Error, StrategyUnavailableError
 from rekindle.linux.maps import share_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
-from rekindle.runtime.agent.leases.direct_listener import DirectListener
 from rekindle.runtime.agent.leases.beside import fate_beside, is_over_time
+from rekindle.runtime.agent.leases.direct_listener import DirectListener
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
 from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of

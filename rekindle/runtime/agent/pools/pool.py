@@ -199,9 +199,7 @@ class Pool:
         if isinstance(self.dispatcher, ManyDispatcher):
             counting = self.runners.counting(self.dispatcher.depth())
             aim = self.revision.spec.aimed_inputs
-            return runners_missing(
-                self.dispatcher, counting, self.runners.starting, asking, aim
-            )
+            return runners_missing(self.dispatcher, counting, self.runners.starting, asking, aim)
         serving = [
             r
             for r in self.runners.counting(self.dispatcher.depth())

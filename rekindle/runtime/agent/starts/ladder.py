@@ -21,6 +21,7 @@ from rekindle.exception import (
 from rekindle.runtime.agent.gpus import Claim, PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.runners.slots import Slots
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -31,7 +32,6 @@ from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
-from rekindle.runtime.agent.runners.slots import Slots
 from rekindle.wire.page import RunnerPage, untagged
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 

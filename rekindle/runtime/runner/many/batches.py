@@ -125,7 +125,9 @@ class Batches:
         current = context.set_current(first.input_id, first.call_id)
         printing = prints.current.set(first.prints)
         try:
-            lists = dict(zip(self._parameters.parameters, map(list, zip(*items)), strict=True))
+            lists = dict(
+                zip(self._parameters.parameters, map(list, zip(*items, strict=True)), strict=True)
+            )
             positional = [lists.pop(name) for name in list(lists) if self._is_positional(name)]
             values = self._service.settle(self._function(*positional, **lists))
             self._check(values, len(runs))

@@ -1,4 +1,4 @@
-"""Where inputs come from, and where results go: the agent, and every client that leases this runner.
+"""Where inputs come from, and where results go: the agent, and each client that has this runner.
 
 All are watched by one epoll. A client has one call at a time on its connection; several clients, or
 several calls of one, have a connection each. Knows nothing of how inputs are run.
@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from rekindle.exception import FunctionTimeoutError, InputCancellation
 from rekindle.forkserver import park
@@ -31,9 +30,7 @@ from rekindle.wire.serialization import deserialize, serialize
 class Intake:
     """See the module. ``take`` gets each input; it is called by ``pump`` alone."""
 
-    def __init__(
-        self, channel: FrameSocket, page: RunnerPage, what: Callable[[str], str]
-    ) -> None:
+    def __init__(self, channel: FrameSocket, page: RunnerPage, what: Callable[[str], str]) -> None:
         self._channel = channel
         self.page = page
         self.what = what
@@ -201,5 +198,3 @@ def end_run(run: Run, timeout: FunctionTimeoutError | None) -> None:
         run.cause = timeout or InputCancellation("the input was cancelled")
         if run.interrupt is not None:
             run.interrupt()
-
-

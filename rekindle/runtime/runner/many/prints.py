@@ -46,7 +46,9 @@ class Prints:
 
     def _send(self, fd: int, lines: list[str]) -> None:
         self.printed = True
-        data = b"".join(tagged(self.call_id, line.encode("utf-8", "backslashreplace")) for line in lines)
+        data = b"".join(
+            tagged(self.call_id, line.encode("utf-8", "backslashreplace")) for line in lines
+        )
         with _lock:
             while data:
                 data = data[os.write(fd, data) :]

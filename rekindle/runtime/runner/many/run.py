@@ -39,7 +39,7 @@ class Run:
     #: Why it is to end: it was cancelled, or ran for too long.
     cause: InputCancellation | FunctionTimeoutError | None = None
     #: Interrupts it, while it runs.
-    interrupt: Callable[[], None] | None = None
+    interrupt: Callable[[], object] | None = None
     #: No other comes until it has ended.
     alone: bool = False
     #: Calls that it has made were waited for.
