@@ -200,13 +200,13 @@ def main() -> int:
     console.print(f"[dim]figures: {options.json}[/]\n")
     promises = [
         script.Promise(
-            "S29",
+            "S27",
             f"{ITEMS} calls with an item each reach at least {PART:.0%} of the items a second of "
             f"one call with a list, of a model that takes {DEVICE_MS:g} ms ({part:.0%})",
             part >= PART,
         ),
         script.Promise(
-            "S30",
+            "S28",
             f"{REQUESTS} requests side by side to an engine with continuous batching are at least "
             f"{TIMES:g} times as many a second as one by one ({times:.1f})",
             times >= TIMES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.e2e.conftest import instance, shared  # noqa: F401 - fixtures
 from tests.e2e.harness import Home
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "batching.py"
+GUIDE = EXAMPLE.parents[1] / "docs" / "batching.md"
 SCORES = [f"{{'score': {sum(map(ord, text)) / (3 * ord('z'))}}}" for text in ("abc", "zyx", "pqr")]
 
 
@@ -47,6 +49,15 @@ def test_calls_that_are_gathered_are_one_batch(shared: Home) -> None:  # noqa: F
     (its,) = [line for line in lines if line.startswith("current batch")]
     assert sorted(its) == sorted(batch("abc", "zyx", "pqr"))
     assert lines[-1] == f"[{', '.join(SCORES)}]"
+
+
+def test_the_programs_of_the_guide_run(shared: Home) -> None:  # noqa: F811
+    blocks = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
+    first, second = [block for block in blocks if "local_entrypoint" in block]
+    lines = shared.run(shared.script(first)).out.splitlines()
+    assert lines.count("[2, 2, 2, 3]") == 1
+    assert lines.count("2") == 3
+    assert shared.run(shared.script(second)).out.splitlines() == ["who!", "what!", "why!"]
 
 
 class TestConcurrent:

@@ -61,13 +61,22 @@ def nested(depth):
 
 meeting_of_two = threading.Barrier(2, timeout=60)
 
+@app.function(timeout=60)
+@rekindle.concurrent(max_inputs=4, target_inputs=2)
+def spread(directory, n):
+    with open(f"{directory}/{n}-spread", "w") as file:
+        file.write(runner())
+    while sum(name.endswith("-spread") for name in os.listdir(directory)) < 6:
+        time.sleep(0.01)
+    return runner()
+
 @app.function(max_containers=1, timeout=60)
 @rekindle.concurrent(max_inputs=4)
 def mortal(directory, n):
     with open(f"{directory}/{n}", "a") as file:
         file.write(f"{runner()}\\n")
     if len(open(f"{directory}/{n}").readlines()) == 1:
-        while len(os.listdir(directory)) < 4 or n:
+        while not all(os.path.exists(f"{directory}/{m}") for m in range(4)) or n:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return n
@@ -140,6 +149,10 @@ def main(directory: str):
         rest = await asyncio.gather(*[mortal.remote.aio(directory, n) for n in (2, 3)])
         return [call.get() for call in calls], rest
     out["died"] = asyncio.run(die())
+
+    async def more_than_fit():
+        return await asyncio.gather(*[spread.remote.aio(directory, n) for n in range(6)])
+    out["spread"] = asyncio.run(more_than_fit())
     print(json.dumps(out))
 """
 
@@ -171,6 +184,11 @@ def test_inputs_share_a_runner_and_each_has_what_is_its_own(shared: Home) -> Non
     assert found["cancelled"] in ("InputCancellation", "RemoteError")
     assert found["late"] == ["FunctionTimeoutError", "FunctionTimeoutError"]
     assert found["same"]
+
+    # Beyond what is aimed at a runner takes more, up to its most; more than that starts another.
+    counts = {runner: found["spread"].count(runner) for runner in found["spread"]}
+    assert len(counts) > 1
+    assert max(counts.values()) <= 4
 
     assert found["died"] == [[0, 1], [2, 3]]
     runners = {n: (runs / n).read_text().split() for n in "0123"}

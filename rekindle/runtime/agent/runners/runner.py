@@ -52,10 +52,15 @@ _MOVES = {
         RunnerState.STOPPING,
         RunnerState.GONE,
     },
-    RunnerState.BUSY: {RunnerState.IDLE, RunnerState.LENT, RunnerState.GONE},
-    RunnerState.LENT: {RunnerState.IDLE, RunnerState.BUSY, RunnerState.GONE},
+    RunnerState.BUSY: {RunnerState.IDLE, RunnerState.GONE},
+    RunnerState.LENT: {RunnerState.IDLE, RunnerState.GONE},
     RunnerState.STOPPING: {RunnerState.GONE},
     RunnerState.GONE: set(),
+}
+#: Of one that has several inputs at a time, some of the queue and some of clients.
+_MOVES_OF_MANY = _MOVES | {
+    RunnerState.BUSY: _MOVES[RunnerState.BUSY] | {RunnerState.LENT},
+    RunnerState.LENT: _MOVES[RunnerState.LENT] | {RunnerState.BUSY},
 }
 
 
@@ -131,7 +136,8 @@ class Runner:
 
     def move(self, to: RunnerState) -> None:
         """Change the state. Raises InternalFailure for a step that must not happen."""
-        if to not in _MOVES[self.state]:
+        moves = _MOVES if self.slots is None else _MOVES_OF_MANY
+        if to not in moves[self.state]:
             raise InternalFailure(f"runner {self.id} cannot go from {self.state} to {to}")
         self.state = to
         if to is RunnerState.IDLE:

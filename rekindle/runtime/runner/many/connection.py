@@ -11,29 +11,41 @@ import pickle
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rekindle.runtime.runner.direct_server import pack_result
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.exceptions import record_exception
+from rekindle.wire.frames import Header
 from rekindle.wire.reuse import MemoryFiles
 from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import Packed, unpack
 
 if TYPE_CHECKING:
-    from rekindle.runtime.runner.many.intake import Intake
     from rekindle.runtime.runner.many.run import Run
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Where a connection reports to."""
+
+    what: Callable[[str], str]  # how errors name a method
+    send: Callable[[Header], None]  # to the agent
+    called: Callable[[Run, bool], None]  # a call has ended, and whether it failed
+    ended: Callable[[Connection], None]
 
 
 class Connection:
     """See the module."""
 
-    def __init__(self, sock: socket.socket, slot: int, limit_bytes: int, intake: Intake) -> None:
+    def __init__(self, sock: socket.socket, slot: int, limit_bytes: int, reports: Reports) -> None:
         self._sock = sock
         self._fd = sock.fileno()
         self.slot = slot
         self._limit_bytes = limit_bytes
-        self._intake = intake
+        self._reports = reports
         self._files = MemoryFiles()
         self._gone: deque[int] = deque()
         self._frame = bytearray()
@@ -83,18 +95,18 @@ class Connection:
         try:
             return unpack(call.data, fd, self._gone)
         except BaseException as error:
-            what = f"the arguments of {self._intake.what(call.method)}"
+            what = f"the arguments of {self._reports.what(call.method)}"
             raise unpickling_error(what, error) from error
 
     def answer(self, runs: list[Run]) -> None:
         """Answer the call that is on."""
         (run,) = runs
         status, packed = self._packed(run)
-        self._intake.count(run, failed=status != wire.OK)
+        self._reports.called(run, status != wire.OK)
         printed = run.prints.printed or run.called
         if printed:
             # Before the answer: the mark is on its way when the caller begins to wait for it.
-            self._intake.send({"op": "mark", "call_id": run.call_id})
+            self._reports.send({"op": "mark", "call_id": run.call_id})
         with self._lock:
             # The next call may be here as soon as the answer is there.
             self.run = None
@@ -104,12 +116,12 @@ class Connection:
             over = self.over
         packed.close()
         if over:
-            self._intake.end(self)
+            self._reports.ended(self)
 
     def _packed(self, run: Run) -> tuple[int, Packed]:
         value, run.value = run.value, None
         if run.failure is None:
-            what = f"the result of {self._intake.what(run.method)}"
+            what = f"the result of {self._reports.what(run.method)}"
             try:
                 return wire.OK, pack_result(value, what, self._limit_bytes, self._files)
             except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is

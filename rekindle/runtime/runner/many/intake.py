@@ -16,7 +16,7 @@ from functools import partial
 from rekindle.exception import FunctionTimeoutError, InputCancellation
 from rekindle.forkserver import park
 from rekindle.runtime.runner.inputs import describe
-from rekindle.runtime.runner.many.connection import Connection
+from rekindle.runtime.runner.many.connection import Connection, Reports
 from rekindle.runtime.runner.many.prints import Prints
 from rekindle.runtime.runner.many.run import Run
 from rekindle.wire import finished
@@ -41,6 +41,7 @@ class Intake:
         self._epoll = select.epoll()
         self._epoll.register(channel.fileno(), select.EPOLLIN)
         self._connections: dict[int, Connection] = {}
+        self._reports = Reports(what, self.send, self._called, self._end)
         #: By slot, what the agent gave and has no result yet.
         self._given: dict[int, Run] = {}
 
@@ -115,7 +116,7 @@ class Intake:
             self.page.end_slot(run.slot)
         self.send({"op": "done", "slots": [run.slot for run in runs]}, b"".join(pieces))
 
-    def count(self, run: Run, *, failed: bool) -> None:
+    def _called(self, run: Run, failed: bool) -> None:
         """A direct call has ended."""
         self.page.end_slot(run.slot)
         with self._lock:
@@ -147,7 +148,7 @@ class Intake:
     def _lease(self, fd: int, header: Header) -> None:
         sock = socket.socket(fileno=fd)
         limit = header["max_result_bytes"] or sys.maxsize
-        connection = Connection(sock, header["slot"], limit, self)
+        connection = Connection(sock, header["slot"], limit, self._reports)
         self._connections[fd] = connection
         # Its first call, and its end, are readable; EPOLLHUP comes unasked.
         self._epoll.register(fd, select.EPOLLIN)
@@ -160,11 +161,11 @@ class Intake:
         try:
             call = connection.read()
         except OSError:
-            self.end(connection)
+            self._end(connection)
             return
         if call is None:
             if connection.over:
-                self.end(connection)
+                self._end(connection)
             return
         load = partial(connection.unpack, call)
         run = Run(
@@ -181,9 +182,9 @@ class Intake:
             self._epoll.modify(connection.fileno(), select.EPOLLET)  # it has said all it has to say
             end_run(run, None)
         else:
-            self.end(connection)
+            self._end(connection)
 
-    def end(self, connection: Connection) -> None:
+    def _end(self, connection: Connection) -> None:
         """A connection is over, and no call runs on it; from any thread."""
         if self._connections.pop(connection.fileno(), None) is None:
             return
