@@ -97,13 +97,20 @@ def send_call(
 
     ``gone``: memory files of the runner that are no longer seen here; what is sent is taken out.
     """
+    _send(sock, call_frame(call_id, method, packed, gone, depth), packed)
+
+
+def call_frame(
+    call_id: str, method: str, packed: Packed, gone: deque[int] | None = None, depth: int = 0
+) -> bytes:
+    """The bytes of a call; the descriptor of its value, where it has one, is to go with them."""
     raw_id, raw_method = call_id.encode(), method.encode()
     flags = depth << _DEPTH_SHIFT | (0 if packed.file is None else SHARED)
     count, numbers = _take_numbers(gone) if gone else (0, b"")
     data = packed.data
     size = len(numbers) + len(raw_id) + len(raw_method) + len(data)
     head = _CALL.pack(size, flags, count, len(raw_id), len(raw_method))
-    _send(sock, head + numbers + raw_id + raw_method + data, packed)
+    return head + numbers + raw_id + raw_method + data
 
 
 def receive_call(sock: socket.socket) -> CallFrame | None:
@@ -136,13 +143,18 @@ def send_reply(
     gone: deque[int] | None = None,
     *,
     printed: bool,
+    before: bytes = b"",
 ) -> None:
-    """Answer a call; ``gone`` as in ``send_call``. Raises OSError when the client is gone."""
+    """Answer a call; ``gone`` as in ``send_call``, ``before``: what is to be read before the
+    answer. Raises OSError when the client is gone."""
     flags = (PRINTED if printed else 0) | (0 if packed.file is None else SHARED)
     count, numbers = _take_numbers(gone) if gone else (0, b"")
     data = packed.data
     head = _REPLY.pack(len(numbers) + len(data), status, flags, count, *times)
-    _send(sock, head + numbers + data, packed)
+    if before and packed.file is not None:
+        sock.sendall(before, _NO_SIGNAL)  # a descriptor is read with the first byte it came with
+        before = b""
+    _send(sock, before + head + numbers + data, packed)
 
 
 def receive_reply(sock: socket.socket) -> ReplyFrame | None:

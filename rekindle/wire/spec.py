@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.wire.gpus import GpuRequest
+from rekindle.wire.volumes import VolumeMount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ class FunctionSpec:
     #: In the order of preference; empty: none.
     gpu: tuple[GpuRequest, ...] = ()
     gpu_priority: int = 0
+    volumes: tuple[VolumeMount, ...] = ()
 
     @property
     def most_inputs(self) -> int:
@@ -110,6 +112,7 @@ class FunctionSpec:
         if raw.get("retries") is not None:
             raw["retries"] = RetrySpec(**raw["retries"])
         raw["gpu"] = tuple(GpuRequest(**one) for one in raw.get("gpu") or ())
+        raw["volumes"] = tuple(VolumeMount(**one) for one in raw.get("volumes") or ())
         return cls(**raw)
 
     def revision(self) -> str:

@@ -1,1 +1,1 @@
-"""The rows of another API's table that apply on one's own machines."""
+"""Behaviour that programs written for Modal's client rely on, row by row of its API."""

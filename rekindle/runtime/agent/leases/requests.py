@@ -7,6 +7,7 @@ there, a request does not show.
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,11 +27,16 @@ class LeaseRequest:
     depth: int
     #: What results may have at most.
     max_result_bytes: int
-    answer: Callable[[pb.LeaseGranted], None]
+    #: Told what is granted; None: its runner has its connection, and tells it.
+    answer: Callable[[pb.LeaseGranted | None], None]
     #: How its runner is to be started; None for any, or an idle one.
     strategy: Strategy | None = None
     #: Whether the memory that it holds afterwards is asked for, with a strategy.
     measure: bool = False
+    #: Its connection, which may go to a runner with its start; None for one of another machine.
+    sock: socket.socket | None = None
+    #: Whether it has sent its first call already.
+    sent: bool = False
     received_ns: int = field(default_factory=now_ns)
 
     def refuse(self, reason: str) -> None:
@@ -62,6 +68,11 @@ class Requests:
         if not waiting:
             self._waiting.pop(key, None)
         return refused
+
+    def refuse_all(self, reason: str) -> None:
+        """Refuse every one."""
+        for key in list(self._waiting):
+            self.refuse_beyond(key, 0, reason)
 
 
 def start_of(request: LeaseRequest, runner: Runner) -> pb.RunnerBegan | None:
