@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from rekindle.sdk.schedules import Cron as Cron
     from rekindle.sdk.schedules import Period as Period
     from rekindle.sdk.secret import Secret as Secret
+    from rekindle.sdk.sharing import batched as batched
+    from rekindle.sdk.sharing import concurrent as concurrent
     from rekindle.sdk.volume import Volume as Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount as CloudBucketMount
 
@@ -51,6 +53,7 @@ _HOMES = {
     "rekindle.sdk.secret": ("Secret",),
     "rekindle.sdk.volume": ("Volume",),
     "rekindle.sdk.volume_mounts": ("CloudBucketMount",),
+    "rekindle.sdk.sharing": ("batched", "concurrent"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from rekindle.exception import DeserializationError
 
 MARK = "__rekindle_mark__"
+_SHARING = "__rekindle_sharing__"
 
 #: From class, methods (public name -> attribute), parameters, a method's public name and the app to
 #: what calls that method remotely.
@@ -35,6 +36,26 @@ class Mark(NamedTuple):
     kind: str  # "enter" | "exit" | "method"
     snap: bool = False
     handle: MethodHandle | None = None  # of a method
+
+
+class Sharing(NamedTuple):
+    """How the inputs of a function or class share a runner: some at a time, or in batches."""
+
+    max_inputs: int = 1
+    target_inputs: int = 1
+    max_batch_size: int = 0  # 0: not in batches
+    wait_ms: int = 0
+
+
+def share(function: Any, sharing: Sharing) -> None:
+    """Note on a function or class how its inputs share a runner."""
+    setattr(function, _SHARING, sharing)
+
+
+def sharing_of(function: Any) -> Sharing | None:
+    """What was noted on just this function or class."""
+    found = vars(function).get(_SHARING) if hasattr(function, "__dict__") else None
+    return found if isinstance(found, Sharing) else None
 
 
 class Parameter:

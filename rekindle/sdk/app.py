@@ -21,6 +21,7 @@ from rekindle.sdk.function import Function
 from rekindle.sdk.hooks import is_generator
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.secret import Secret, check_secrets
+from rekindle.sdk.sharing import shared
 
 if TYPE_CHECKING:
     from rekindle.sdk.deploying import Deployed
@@ -157,7 +158,8 @@ class App(AppState):
                     f"{raw.__name__}.{found['enter_snap'][0]} has @rekindle.enter(snap=True), "
                     f"which needs @app.cls(enable_memory_snapshot=True)"
                 )
-            declaration = self._declare(raw, raw.__name__, "cls", checked, found["methods"])
+            fits = shared(raw, checked, found["methods"])
+            declaration = self._declare(raw, raw.__name__, "cls", fits, found["methods"])
             made = Cls(declaration)
             self.registered[declaration.name] = made
             return made
@@ -367,7 +369,8 @@ class FunctionDecorator:
         checks.name("the function name", name)
         if self._options.schedule is not None:
             _check_takes_nothing(raw)
-        declaration = self._app._declare(raw, name, "function", self._options, {})
+        checked = shared(raw, self._options)
+        declaration = self._app._declare(raw, name, "function", checked, {})
         made: Function[..., Any] = Function(declaration)
         self._app.registered[name] = made
         return made

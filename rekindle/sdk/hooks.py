@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rekindle.exception import InvalidError
-from rekindle.execution.declared import MARK, Decorated, Mark, Parameter, mark_of
+from rekindle.execution.declared import MARK, Decorated, Mark, Parameter, mark_of, sharing_of
 from rekindle.sdk import checks
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -82,6 +82,8 @@ def _mark(function: F, mark: Mark, decorator: str) -> F:
     if inspect.isclass(function) or not inspect.isfunction(function):
         raise InvalidError(f"{decorator} is on {function!r}: it must be on a method of a class")
     former = mark_of(function)
+    if former is not None and former.kind == mark.kind and sharing_of(function) is not None:
+        return function  # @batched() makes a method of it already
     if former is not None:
         raise InvalidError(
             f"{decorator} on {function.__qualname__}, which is marked {former.kind!r} already: "

@@ -13,8 +13,6 @@ NAMES = {
     "Proxy": "leave it out",
     "Tunnel": "leave it out",
     "forward": "leave it out",
-    "batched": "take a list as the argument of one call",
-    "concurrent": "leave it out: a runner has one input at a time; give max_containers=",
     "asgi_app": "serve HTTP from your own program and call .remote.aio() in its handlers",
     "wsgi_app": "serve HTTP from your own program and call .remote() in its handlers",
     "web_server": "serve HTTP from your own program and call .remote() in its handlers",
@@ -48,7 +46,7 @@ RENAMED = {
     "mount": "include_source= (local modules are sent by themselves)",
     "shared_volumes": "volumes=",
     "max_inputs": "single_use_containers=True for one input a runner",
-    "allow_concurrent_inputs": "max_containers=: a runner has one input at a time",
+    "allow_concurrent_inputs": "@rekindle.concurrent(max_inputs=...)",
     "interactive": ".local(), to debug in this process",
 }
 

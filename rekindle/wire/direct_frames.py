@@ -43,6 +43,8 @@ OK, FAILED, CANCELLED = 0, 1, 2
 _READ_BYTES = 1 << 16
 _FD_SPACE = socket.CMSG_SPACE(4)
 #: Numbers: an enum's ``|`` takes as long as the system call.
+#: Do not wait for what is not there.
+DONTWAIT = int(socket.MSG_DONTWAIT)
 _NO_SIGNAL, _CLOEXEC = int(socket.MSG_NOSIGNAL), int(socket.MSG_CMSG_CLOEXEC)
 _ORDER = sys.byteorder
 
@@ -114,9 +116,11 @@ def call_frame(
 def receive_call(sock: socket.socket) -> CallFrame | None:
     """The next call; None when the client is done, or a call was cut short. Raises OSError."""
     got = _receive(sock, _CALL.size)
-    if got is None:
-        return None
-    data, fd = got
+    return None if got is None else parse_call(*got)
+
+
+def parse_call(data: bytes | bytearray, fd: int) -> CallFrame:
+    """A whole call frame."""
     _size, flags, count, id_bytes, method_bytes = _CALL.unpack_from(data)
     id_at = _CALL.size + count * _NUMBER.size
     method_at = id_at + id_bytes
@@ -173,6 +177,11 @@ def parse_reply(data: bytes | bytearray, fd: int) -> ReplyFrame:
         memoryview(data)[value_at:],
         fd,
     )
+
+
+def call_bytes(data: bytes | bytearray) -> int:
+    """How long the call frame is that begins with ``data``; 0 while that is not known."""
+    return _CALL.size + int(_CALL.unpack_from(data)[0]) if len(data) >= _CALL.size else 0
 
 
 def reply_bytes(data: bytes | bytearray) -> int:

@@ -65,6 +65,12 @@ class FunctionSpec:
     spare_containers: int | None = None  # None: the policy decides
     scaledown_window_s: float = 60.0
     single_use_containers: bool = False
+    # Inputs that one runner has at a time: so many, aimed at so many; or in batches of so many, of
+    # which the oldest waits so long.
+    max_inputs: int = 1
+    target_inputs: int = 1
+    max_batch_size: int = 0
+    wait_ms: int = 0
     enable_memory_snapshot: bool = False
     retries: RetrySpec | None = None
     # Recorded; nothing is held to them yet.
@@ -76,6 +82,21 @@ class FunctionSpec:
     gpu: tuple[GpuRequest, ...] = ()
     gpu_priority: int = 0
     volumes: tuple[VolumeMount, ...] = ()
+
+    @property
+    def most_inputs(self) -> int:
+        """Inputs that a runner may have at a time; of batches, the next one gathers meanwhile."""
+        return 2 * self.max_batch_size if self.max_batch_size else self.max_inputs
+
+    @property
+    def aimed_inputs(self) -> int:
+        """Inputs at a time beyond which another runner is wanted."""
+        return self.max_batch_size or self.target_inputs
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether a runner has more than one input at a time."""
+        return self.most_inputs > 1
 
     def to_json(self) -> str:
         """Canonical JSON: equal specs give equal text."""

@@ -16,7 +16,7 @@ from rekindle.exception import InvalidError
         ("keep_warm", "min_containers="),
         ("concurrency_limit", "max_containers="),
         ("container_idle_timeout", "scaledown_window="),
-        ("allow_concurrent_inputs", "max_containers="),
+        ("allow_concurrent_inputs", "@rekindle.concurrent"),
         ("checkpointing_enabled", "enable_memory_snapshot="),
         ("mounts", "include_source="),
     ],

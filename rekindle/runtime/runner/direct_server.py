@@ -128,7 +128,8 @@ class DirectCalls:
         status = wire.OK
         if failure is None:
             try:
-                packed = self._pack(done.value, call.method)
+                what = f"the result of {self._inputs.what(call.method)}"
+                packed = pack_result(done.value, what, self._limit_bytes, self._files)
             except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
                 failure = error
         done.value = None
@@ -151,21 +152,6 @@ class DirectCalls:
         finally:
             packed.close()
 
-    def _pack(self, value: Any, method: str) -> Packed:
-        what = f"the result of {self._inputs.what(method)}"
-        try:
-            return pack(value, self._limit_bytes, self._files)
-        except TooLargeError as error:
-            raise RequestSizeError(
-                f"{what} is over the limit of {error.limit / 2**20:.1f} MiB ({error.limit} bytes); "
-                f"write it to a file and return its name, return it in parts, or raise "
-                f"REKINDLE_MAX_PAYLOAD_BYTES where the controller is started"
-            ) from None
-        except OSError:
-            raise
-        except BaseException:  # noqa: BLE001 - a user's __reduce__ may raise anything
-            return Packed(serialize(value, what))  # says what part of it cannot be pickled
-
     # ---- output
 
     def _printed(self) -> bool:
@@ -187,3 +173,22 @@ class DirectCalls:
         except OSError:
             return -1  # closed, or replaced by something that is no pipe
         return drained + waiting if self._page.output == (False, drained) else -1
+
+
+def pack_result(value: Any, what: str, limit_bytes: int, files: MemoryFiles) -> Packed:
+    """A value for a client; ``what`` is how errors name it.
+
+    Raises RequestSizeError, OSError, SerializationError.
+    """
+    try:
+        return pack(value, limit_bytes, files)
+    except TooLargeError as error:
+        raise RequestSizeError(
+            f"{what} is over the limit of {error.limit / 2**20:.1f} MiB ({error.limit} bytes); "
+            f"write it to a file and return its name, return it in parts, or raise "
+            f"REKINDLE_MAX_PAYLOAD_BYTES where the controller is started"
+        ) from None
+    except OSError:
+        raise
+    except BaseException:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        return Packed(serialize(value, what))  # says what part of it cannot be pickled

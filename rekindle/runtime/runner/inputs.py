@@ -130,7 +130,7 @@ class Inputs:
         if done.cancelled:
             ending = Ending.CANCELLED
         elif done.failure is not None:
-            ending, data = Ending.RAISED, _describe(done.failure)
+            ending, data = Ending.RAISED, describe(done.failure)
             page.fail()
         head = finished.head(index, ending, done.began_ns, done.loaded_ns, done.ended_ns, len(data))
         if not page.keep(head, data):
@@ -149,7 +149,7 @@ def _results(number: int, *, last: bool) -> Header:
     return {"op": "results", "slice": number, "last": last}
 
 
-def _describe(error: BaseException) -> bytes:
+def describe(error: BaseException) -> bytes:
     if isinstance(error, InputCancellation):
         # Raised by the user's own code; the type is not for callers to catch.
         error = ExecutionError(f"the function raised {type(error).__name__}: {error}")

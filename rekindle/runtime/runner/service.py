@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -59,19 +60,29 @@ class Service:
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """One event loop for the life of the runner, as connections made in hooks belong to it."""
+        loop = self.event_loop()
+        if self.canceller is None:
+            return loop.run_until_complete(coroutine)
+        task = loop.create_task(coroutine)
+        self.canceller.task = (loop, task)
+        try:
+            return loop.run_until_complete(task)
+        finally:
+            self.canceller.task = None
+
+    def event_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of hooks and inputs; made when it is first asked for."""
         import asyncio
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
-        if self.canceller is None:
-            return self._loop.run_until_complete(coroutine)
-        task = self._loop.create_task(coroutine)
-        self.canceller.task = (self._loop, task)
-        try:
-            return self._loop.run_until_complete(task)
-        finally:
-            self.canceller.task = None
+        return self._loop
+
+    @property
+    def is_async(self) -> bool:
+        """Whether any function is."""
+        return any(map(iscoroutinefunction, self.functions.values()))
 
     @property
     def has_loop(self) -> bool:

@@ -302,7 +302,8 @@ class _Invocation:
             ready_ns = began.marks[-1][1] if began and began.marks else self.submitted_ns
             self._record(runner_id, False, (ready_ns, ready_ns, now_ns()), began)
             raise FunctionTimeoutError(fate.message)
-        self.lost_runners += 1
+        if fate.kind != "again":  # it had not begun, or its runner was ended for another call
+            self.lost_runners += 1
 
     def of(self, result: pb.Result) -> pb.Result:
         """The result of a start, as that of this call."""

@@ -19,6 +19,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from rekindle.linux.arrivals import Arrivals
+from rekindle.sdk.calls.readable import readable
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
@@ -35,6 +36,9 @@ _TAKE_UP_S = 2.0
 _FATE_S = 10.0
 #: How often it is looked whether memory files lie idle, while there are some.
 _LOOK_S = 1.0
+
+
+_PEEK = int(socket.MSG_PEEK) | wire.DONTWAIT
 
 
 class NotRunError(Exception):
@@ -167,7 +171,7 @@ class Lease:
     def is_over(self) -> bool:
         """Whether an idle lease was taken back meanwhile."""
         try:
-            return not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not self._sock.recv(1, _PEEK)
         except BlockingIOError:
             return False
         except OSError:
@@ -224,9 +228,9 @@ def _receive(sock: socket.socket) -> wire.ReplyFrame | None:
 async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
     frame, fd, size = bytearray(), -1, 0
     while not size or len(frame) < size:
-        await readable(sock)
+        await readable(sock.fileno())
         try:
-            piece, came = wire.read_some(sock, socket.MSG_DONTWAIT)
+            piece, came = wire.read_some(sock, wire.DONTWAIT)
         except BlockingIOError:
             continue
         except OSError:
@@ -239,22 +243,6 @@ async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
         frame += piece
         size = wire.reply_bytes(frame)
     return wire.parse_reply(frame, fd)
-
-
-async def readable(sock: socket.socket) -> None:
-    """Return when there is something to read, or an end."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock.fileno(), _wake, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock.fileno())
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
 
 
 #: Every lease that this process has, in use or idle.

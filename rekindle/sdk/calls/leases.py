@@ -18,7 +18,8 @@ from rekindle import paths
 from rekindle.exception import Error
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk.calls import records
-from rekindle.sdk.calls.lease import Fate, Lease, fate_of, readable
+from rekindle.sdk.calls.lease import Fate, Lease, fate_of
+from rekindle.sdk.calls.readable import readable
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import FrameSocket, pack_frame
 from rekindle.wire.granted import granted
@@ -144,7 +145,7 @@ class LeaseCache:
                 arrivals = Arrivals(sock.fileno())
                 arrivals.wait(perf_counter_ns())  # a start may take minutes
             else:
-                await readable(sock)
+                await readable(sock.fileno())
             header, body, _fds = frames.receive()
             failure = pb.Result.FromString(body) if body else None
         except OSError:  # a FrameError is one too

@@ -125,9 +125,10 @@ class LocalClients:
             log.warning("unexpected client")
             request.sock.close()
             return
+        asked_for = request.strategy not in (None, Strategy.WARM)
         if pool.app_id in self._retired:
             request.refuse("its app has a newer version")
-        elif request.strategy in (None, Strategy.WARM) or pool.closed:
+        elif not asked_for or pool.closed or pool.revision.spec.takes_many:
             self._leases.add(pool, request)
         else:
             pool.start_runner(self._first_clients.of(pool, request), request.strategy)
@@ -208,7 +209,8 @@ class LocalClients:
             lease = self._leases.lost.get(str(hello["fate"]))
             kind, message = "unknown", "its agent knows nothing of it"
             if lease is not None and self._may_ask(lease, str(hello.get("token"))):
-                kind, message = lease.fate or ("lost", await lease.runner.fate())
+                kind, message = lease.fate or ("lost", "")
+                message = message or await lease.runner.fate()
             await _send_and_close(sock, pack_frame({"fate": kind, "message": message}))
 
 

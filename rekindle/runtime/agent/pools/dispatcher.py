@@ -102,11 +102,13 @@ class InputDispatcher:
             for batch in batches.values():
                 self._results.done(batch)
         for runner_id in runners:
-            runner = self._runners[runner_id]
-            # What has not begun comes back, and is dropped here; it must not begin meanwhile.
-            runner.page.recall(runner.handed)
-            self._look_at(runner, time.monotonic())
-            self._look_soon()
+            self._cancel_on(self._runners[runner_id])
+
+    def _cancel_on(self, runner: Runner) -> None:
+        # What has not begun comes back, and is dropped here; it must not begin meanwhile.
+        runner.page.recall(runner.handed)
+        self._look_at(runner, time.monotonic())
+        self._look_soon()
 
     def retire(self, runner: Runner, reason: str) -> None:
         """A runner gets no more inputs, and what it has not begun waits again."""

@@ -27,6 +27,7 @@ from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.backoff import Backoff
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import Event, RunnerEnded, SliceEnded, SnapshotEnded
+from rekindle.runtime.agent.pools.many_dispatcher import ManyDispatcher, runners_missing
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
@@ -71,7 +72,8 @@ class Pool:
         #: How many runners to have: the controller's plan, or what the function declares.
         self.sizing = Sizing(declared_plan(spec))
         self.runners = RunnerSet(self.sizing)
-        self.dispatcher = InputDispatcher(spec, self.runners, self.results, self._publish)
+        dispatcher = ManyDispatcher if spec.takes_many else InputDispatcher
+        self.dispatcher = dispatcher(spec, self.runners, self.results, self._publish)
         self._tasks = BackgroundTasks()
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
@@ -195,6 +197,10 @@ class Pool:
         """Runners to start for the inputs, and the clients, that wait."""
         if not (self.waiting or asking) or (self.backoff.is_loop and self.backoff.left_s() > 0):
             return 0
+        if isinstance(self.dispatcher, ManyDispatcher):
+            counting = self.runners.counting(self.dispatcher.depth())
+            aim = self.revision.spec.aimed_inputs
+            return runners_missing(self.dispatcher, counting, self.runners.starting, asking, aim)
         serving = [
             r
             for r in self.runners.counting(self.dispatcher.depth())
@@ -223,7 +229,9 @@ class Pool:
     # ---- lending -------------------------------------------------------------------------------
 
     def lend(self, depth: int = 0) -> Runner | None:
-        """An idle runner for one client's direct calls, at this depth; None when there is none."""
+        """A runner for a client's direct calls, at this depth; None when none has room."""
+        if isinstance(self.dispatcher, ManyDispatcher):
+            return self.dispatcher.pick(depth)
         runner = self.runners.last_used() if self.runners.may_run(depth) else None
         if runner is not None:
             runner.move(RunnerState.LENT)
@@ -232,12 +240,19 @@ class Pool:
 
     def take_back(self, runner: Runner, used: float) -> None:
         """A lent runner, last called at ``used`` (monotonic seconds), is the pool's again."""
-        runner.move(RunnerState.IDLE)
+        if runner.slots is None:
+            runner.move(RunnerState.IDLE)
+        else:
+            runner.settle()
         runner.idle_since = used
         self.sizing.called(used)
         self.changed()
 
     # ---- starting and stopping -----------------------------------------------------------------
+
+    def places_coming(self) -> int:
+        """Clients that the runners which are being started will have room for."""
+        return self.runners.unclaimed * self.revision.spec.most_inputs - len(self.waiting)
 
     def start_runner(
         self, client: FirstClient | None = None, strategy: Strategy | None = None
@@ -333,6 +348,9 @@ class Pool:
         runner.handlers["results"] = lambda header, body: dispatcher.take_results(
             runner, header, body
         )
+        if isinstance(dispatcher, ManyDispatcher):
+            many = dispatcher
+            runner.handlers["done"] = lambda header, body: many.take_done(runner, header, body)
         runner.on_gone["pool"] = lambda: dispatcher.runner_ended(runner)
         if runner.state is RunnerState.GONE:  # already
             dispatcher.runner_ended(runner)

@@ -83,7 +83,7 @@ class Scheduler:
         else:
             pool.gpus.leave()
         if asking:
-            self._leases.refuse_requests(pool, pool.runners.unclaimed - len(pool.waiting))
+            self._leases.refuse_requests(pool, pool.places_coming())
         if pool.waiting and not pool.runners.starting:
             self._leases.recalls.recall_for(pool, stuck=True)
         pool.freeze_when_due(len(self._leases.requests.of(pool.key)))

@@ -22,6 +22,7 @@ from rekindle.exception import (
 from rekindle.runtime.agent.gpus import Claim, PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.runners.slots import Slots
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -36,6 +37,7 @@ from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
 from rekindle.wire.logs import kv
+from rekindle.wire.page import untagged
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
@@ -354,7 +356,16 @@ class Starter:
             *(process.end, pending.clock.start_ns, pending.clock.marks),
         )
         output.page = page
-        output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
+        if self.revision.spec.takes_many:
+            runner.slots = Slots(self.revision.spec.most_inputs)
+
+        def on_line(line: pb.LogLine) -> None:
+            call_id = runner.current_call()
+            if runner.slots is not None:
+                call_id, line.text = untagged(line.text)
+            self.on_line(line, runner_id, call_id)
+
+        output.redirect(on_line)
         try:
             timeout_s = self.revision.spec.startup_timeout_s
             if claim is None:
@@ -372,6 +383,9 @@ class Starter:
             order: Header = {"op": "start", "env": env, "hidden": claim.given.hidden}
             if self.revision.spec.volumes:
                 order["volumes"] = await binds_of(self.revision.spec)
+            if runner.slots is not None:
+                spec = self.revision.spec
+                order["many"] = {"max_batch_size": spec.max_batch_size, "wait_ms": spec.wait_ms}
             fds = outfit.descriptors
             if (client := pending.client) is not None:
                 order["lease"] = client.offer(runner, pending.notes)
