@@ -126,11 +126,13 @@ class ControllerService(pb_grpc.ControllerServicer):
             raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")
         self._check(request)
         function = self._parts.apps.function(request.function_id)
+        _check_no_generator(function, request)
         return pb.Result.FromString(await self._parts.intake.invoke(function, request))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)
         function = self._parts.apps.function(request.function_id)
+        _check_no_generator(function, request)
         return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
 
     async def Results(
@@ -228,6 +230,18 @@ def check_protocol(protocol: int, who: str, version: str = "") -> None:
             f"the {who}{shown} speaks protocol {protocol}, this controller ({__version__}) "
             f"protocol {PROTOCOL}; update the {older}, then restart it"
         )
+
+
+def _check_no_generator(function: Function, request: pb.SubmitRequest) -> None:
+    """What is queued has one result for each input. Raises InvalidError."""
+    generators = function.spec.generators
+    for one in request.inputs if generators else ():
+        if one.method in generators:
+            name = f"{function.name}.{one.method}" if one.method else function.name
+            raise InvalidError(
+                f"{name} is a generator, which the queue cannot run: iterate over "
+                f"{name}.remote_gen(...)"
+            )
 
 
 def _check_strategy(strategy: str) -> None:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.execution.context import is_local
-from rekindle.execution.declared import Decorated, hooks_of, mark_of
+from rekindle.execution.declared import Decorated, generators_of, hooks_of, mark_of
 from rekindle.sdk import checks, options
 from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import AppState, Declaration
 from rekindle.sdk.function import Function
-from rekindle.sdk.hooks import is_generator
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.resources import Secret, check_secrets
 
@@ -70,6 +69,7 @@ class App(AppState):
         self,
         *no_parentheses: Any,
         name: str | None = None,
+        is_generator: bool | None = None,
         **given: Unpack[FunctionOptions],
     ) -> FunctionDecorator:
         """Make a function of this app: it can be called with ``.remote()`` and its like.
@@ -90,6 +90,8 @@ class App(AppState):
         ``gpu_priority``: -100 to 100 (default 0), who has more may take the GPU of who has less.
         ``env`` and ``secrets``: environment variables; what ``env`` says is in the function's
         snapshot, secrets are in none unless they allow it.
+        ``is_generator``: its items come one by one, with ``.remote_gen()``; True for what returns
+        an iterator (a function with ``yield`` is known for one).
         ``serialized``: the code travels by value, with the values that it mentions, and its
         module is not imported.
 
@@ -104,7 +106,7 @@ class App(AppState):
                 raise InvalidError(
                     f"the function name {name!r} must not have a dot: it is no method"
                 )
-        return FunctionDecorator(self, name, checked)
+        return FunctionDecorator(self, name, checked, is_generator)
 
     def cls(
         self,
@@ -135,7 +137,10 @@ class App(AppState):
                     f"{raw.__name__}.{found['enter_snap'][0]} has @rekindle.enter(snap=True), "
                     f"which needs @app.cls(enable_memory_snapshot=True)"
                 )
-            declaration = self._declare(raw, raw.__name__, "cls", checked, found["methods"])
+            generators = generators_of(raw, found["methods"])
+            declaration = self._declare(
+                raw, raw.__name__, "cls", checked, found["methods"], generators
+            )
             made = Cls(declaration)
             self.registered[declaration.name] = made
             return made
@@ -171,7 +176,14 @@ class App(AppState):
         kind: str,
         checked: options.Options,
         methods: dict[str, str],
+        generators: frozenset[str],
     ) -> Declaration:
+        if generators and checked.spec.retries is not None:
+            what = f"{name}.{min(generators)}" if kind == "cls" else name
+            raise InvalidError(
+                f"{what} is a generator, which cannot have retries=: items of a run that fails "
+                f"are with its caller already. Call it again from there"
+            )
         taken = self.declarations.get(name)
         # At a prompt, or in a notebook, a cell that runs again declares again.
         redone = hasattr(sys, "ps1") or "IPython" in sys.modules or not is_local()
@@ -181,7 +193,14 @@ class App(AppState):
                 f"entrypoints must differ; give @app.function(name=...)"
             )
         declaration = Declaration(
-            self.name or "", name, kind, methods, raw=raw, options=checked, app=self
+            self.name or "",
+            name,
+            kind,
+            methods,
+            raw=raw,
+            options=checked,
+            app=self,
+            generators=generators,
         )
         self.declarations[name] = declaration
         return declaration
@@ -239,20 +258,28 @@ def _gone(name: str) -> Callable[..., Any]:
 class FunctionDecorator:
     """What ``@app.function(...)`` applies to the function below it."""
 
-    def __init__(self, app: App, name: str | None, checked: options.Options) -> None:
+    def __init__(
+        self, app: App, name: str | None, checked: options.Options, is_generator: bool | None
+    ) -> None:
         self._app = app
         self._name = name
         self._options = checked
+        self._is_generator = is_generator
 
     @overload
     def __call__(self, raw: Callable[P, Coroutine[Any, Any, R]]) -> Function[P, R]: ...
+    @overload
+    def __call__(self, raw: Callable[P, AsyncIterator[R] | Iterator[R]]) -> Function[P, R]: ...
     @overload
     def __call__(self, raw: Callable[P, R]) -> Function[P, R]: ...
     def __call__(self, raw: Callable[..., Any]) -> Function[..., Any]:
         check_function(raw)
         name = self._name or raw.__name__
         checks.name("the function name", name)
-        declaration = self._app._declare(raw, name, "function", self._options, {})
+        generators = checks.generator("@app.function", raw, self._is_generator)
+        declaration = self._app._declare(
+            raw, name, "function", self._options, {}, frozenset({""} if generators else ())
+        )
         made: Function[..., Any] = Function(declaration)
         self._app.registered[name] = made
         return made
@@ -286,10 +313,6 @@ def check_function(raw: Any) -> None:
         raise InvalidError(
             f"@app.function() is on {raw.__qualname__}, a method: use @app.cls() on the class and "
             f"@rekindle.method() on the method"
-        )
-    if is_generator(raw):
-        raise InvalidError(
-            f"{raw.__qualname__} is a generator: these are not supported yet; return a list"
         )
     if raw.__name__ == "<lambda>":
         raise InvalidError("@app.function() is on a lambda: write a def, it needs a name")

@@ -54,18 +54,21 @@ class Declaration:
     app: AppState | None = None
     function_id: str = ""  # of a handle that was pickled while its app ran
     instance: str = ""  # the instance directory that knows the id
+    #: Methods ("" of a function) whose items come one by one; None where that is not known here.
+    generators: frozenset[str] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         names = (self.app_name, self.name, self.kind, self.methods)
         if self.app is not None and packing.get() is self.app:
             from rekindle.sdk.program.places import portable
 
-            return _handle, names, portable(self.raw, serialized=self.serialized)
+            made = (*names, "", "", self.generators)
+            return _handle, made, portable(self.raw, serialized=self.serialized)
         function_id, instance = self.function_id, self.instance
         if self.running is not None or not (function_id or is_local()):
             client, function_id, _ = self.resolve()
             instance = str(client.instance)
-        return _handle, (*names, function_id, instance)
+        return _handle, (*names, function_id, instance, self.generators)
 
     def __setstate__(self, raw: Any) -> None:
         self.raw = raw
@@ -144,8 +147,17 @@ def _handle(
     methods: dict[str, str],
     function_id: str = "",
     instance: str = "",
+    generators: frozenset[str] | None = None,
 ) -> Declaration:
-    return Declaration(app_name, name, kind, methods, function_id=function_id, instance=instance)
+    return Declaration(
+        app_name,
+        name,
+        kind,
+        methods,
+        function_id=function_id,
+        instance=instance,
+        generators=generators,
+    )
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from functools import cache, cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
 
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk.binding import Binding
@@ -85,7 +85,8 @@ class Function(Declared, Generic[P, R]):
     # ---- calls ---------------------------------------------------------------------------------
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Call the function in this process. Of an async function: a coroutine.
+        """Call the function in this process. Of an async function: a coroutine; of a generator:
+        that generator.
 
         A method runs on an object of this process, whose enter hooks run once, before its first
         call.
@@ -109,7 +110,15 @@ class Function(Declared, Generic[P, R]):
         RunnerLostError and StartError for what can happen to a runner; ConnectionError when no
         controller answers.
         """
+        if self.is_generator:
+            return Dual(self._no_value, self._no_value, self._remote)
         return Dual(self._remote, self._remote_aio)
+
+    def _no_value(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise InvalidError(
+            f"{self.name} is a generator, which has no one value: iterate over "
+            f"{self.name}.remote_gen(...), or .remote_gen.aio(...) with `async for`"
+        )
 
     def _remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
         value: R = _calls().remote(self._target(), args, kwargs)
@@ -119,11 +128,47 @@ class Function(Declared, Generic[P, R]):
         value: R = await _calls().remote_aio(self._target(), args, kwargs)
         return value
 
+    @dual_iterator
+    def remote_gen(
+        self, caller: Caller, /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[R, None]:
+        """``remote_gen(*args, **kwargs)``: run a generator in a runner; an iterator of its items.
+
+        It starts with the first item that is asked for. Items come as they are yielded; the
+        generator is at most 64 small ones ahead of its reader. To leave the loop, or to close the
+        iterator, closes the generator. After the items that came before it, raises what the
+        generator raised, and the like of ``remote``; a runner that is lost after the first item is
+        a RunnerLostError. ``timeout=`` counts from the first to the last item.
+        """
+        from rekindle.sdk.calls import streaming
+
+        if self.is_generator is False:
+            raise InvalidError(
+                f"{self.name} is no generator: {self.name}.remote(...) gives its value. Of what "
+                f"returns an iterator, say so with is_generator=True"
+            )
+        return streaming.items(caller, self._target(), args, kwargs)
+
+    @property
+    def is_generator(self) -> bool | None:
+        """Whether its items come one by one; None where only a handle is here that cannot tell."""
+        known = self._declaration.generators
+        return None if known is None else self._method in known
+
+    def _check_queued(self, way: str) -> None:
+        """Refuse what is queued, of a generator: its items have to have a reader."""
+        if self.is_generator:
+            raise InvalidError(
+                f"{self.name} is a generator, which .{way}() cannot run: iterate over "
+                f"{self.name}.remote_gen(...)"
+            )
+
     @dual
     async def spawn(self, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:
         """``spawn(*args, **kwargs)``: submit the call, durably, and return without waiting."""
         from rekindle.sdk.calls import invoke
 
+        self._check_queued("spawn")
         return await invoke.spawn(caller, self._target(), args, kwargs)
 
     # ---- many inputs ---------------------------------------------------------------------------
@@ -147,6 +192,7 @@ class Function(Declared, Generic[P, R]):
         """
         from rekindle.sdk.calls import arguments
 
+        self._check_queued("map")
         inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks)
         return self._mapped(caller, inputs, kwargs, order_outputs, return_exceptions)
 
@@ -166,6 +212,7 @@ class Function(Declared, Generic[P, R]):
         """
         from rekindle.sdk.calls import arguments
 
+        self._check_queued("starmap")
         inputs = arguments.starred(self.name, input_iterator, blocks=caller.blocks)
         return self._mapped(caller, inputs, kwargs, order_outputs, return_exceptions)
 
@@ -194,6 +241,7 @@ class Function(Declared, Generic[P, R]):
         """``for_each(*iterators, kwargs={}, ignore_exceptions=False)``: map, values dropped."""
         from rekindle.sdk.calls import arguments
 
+        self._check_queued("for_each")
         inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks, what="for_each")
         async for _ in self._mapped(caller, inputs, kwargs, False, ignore_exceptions):
             pass
@@ -210,6 +258,7 @@ class Function(Declared, Generic[P, R]):
         """
         from rekindle.sdk.calls import arguments, mapping
 
+        self._check_queued("spawn_map")
         inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks, what="spawn_map")
         return await mapping.spawn(caller, self._target(), inputs, kwargs)
 

@@ -70,7 +70,6 @@ KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | 
     "volumes": NAMES["Volume"],
     "network_file_systems": NAMES["NetworkFileSystem"],
     "schedule": NAMES["Cron"],
-    "is_generator": "return a list",
     "ephemeral_disk": "use the tempfile module",
 }
 

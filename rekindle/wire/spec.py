@@ -74,6 +74,8 @@ class FunctionSpec:
     #: In the order of preference; empty: none.
     gpu: tuple[GpuRequest, ...] = ()
     gpu_priority: int = 0
+    #: Methods (of a function: "") whose items come one by one.
+    generators: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Canonical JSON: equal specs give equal text."""

@@ -261,6 +261,7 @@ class Node:
             answer,
             Strategy(order.strategy) if order.strategy else None,
             order.measure,
+            order.patient,
         )
         self._tasks.spawn(self.leases.request(order.function_id, order.params, request))
 

@@ -13,6 +13,7 @@ import pickle
 import socket
 import sys
 from collections import deque
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -21,8 +22,10 @@ from rekindle.execution import nesting
 from rekindle.forkserver import park
 from rekindle.linux.arrivals import Arrivals
 from rekindle.linux.descriptors import bytes_waiting
+from rekindle.runtime.runner import generators
 from rekindle.runtime.runner.inputs import Inputs
 from rekindle.wire import direct_frames as wire
+from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameSocket
 from rekindle.wire.page import RunnerPage
@@ -102,7 +105,10 @@ class DirectCalls:
 
         run = (_NO_SLICE, self._number)
         nesting.begin(call.depth)
-        done = self._inputs.attempt(f"{call.call_id}:0", call.call_id, call.method, run, load)
+        items = partial(self._send_items, sock, received_ns) if call.stream else None
+        done = self._inputs.attempt(
+            f"{call.call_id}:0", call.call_id, call.method, run, load, items
+        )
         if call.fd >= 0:
             os.close(call.fd)  # cancelled before it could be loaded
         failure = done.failure
@@ -110,7 +116,7 @@ class DirectCalls:
         status = wire.OK
         if failure is None:
             try:
-                packed = self._pack(done.value, call.method)
+                packed = self._pack(done.value, call.method, self._files)
             except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
                 failure = error
         done.value = None
@@ -132,11 +138,25 @@ class DirectCalls:
         finally:
             packed.close()
 
-    def _pack(self, value: Any, method: str) -> Packed:
-        what = f"the result of {self._inputs.what(method)}"
+    def _send_items(
+        self, sock: socket.socket, received_ns: int, method: str, args: Any, kwargs: Any
+    ) -> None:
+        """Run a generator; the answer, without a value, follows its last item."""
+        writer = ItemWriter(sock, (received_ns, now_ns()))
         try:
-            return pack(value, self._limit_bytes, self._files)
+            # No file is written again: how many of them the reader keeps, nobody can tell here.
+            make = partial(self._pack, method=method, what="an item", files=None)
+            generators.run(self._inputs.service, method, args, kwargs, writer, make)
+        finally:
+            writer.close()
+
+    def _pack(
+        self, value: Any, method: str, files: MemoryFiles | None, what: str = "the result"
+    ) -> Packed:
+        try:
+            return pack(value, self._limit_bytes, files)
         except TooLargeError as error:
+            what = f"{what} of {self._inputs.what(method)}"
             raise RequestSizeError(
                 f"{what} is over the limit of {error.limit / 2**20:.1f} MiB ({error.limit} bytes); "
                 f"write it to a file and return its name, return it in parts, or raise "
@@ -145,6 +165,7 @@ class DirectCalls:
         except OSError:
             raise
         except BaseException:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            what = f"{what} of {self._inputs.what(method)}"
             return Packed(serialize(value, what))  # says what part of it cannot be pickled
 
     # ---- output

@@ -88,13 +88,19 @@ class LeaseCache:
         self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
 
     async def ask_node(
-        self, depth: int = 0, strategy: str = "", *, blocks: bool = True
+        self,
+        depth: int = 0,
+        strategy: str = "",
+        *,
+        blocks: bool = True,
+        patient: bool = False,
     ) -> Lease | None:
         """Ask the agent of this machine; the connection becomes that to the runner.
 
         ``blocks``: the thread waits for the answer, which can take as long as a start; otherwise
-        its event loop does. None where there is no agent that knows the function: the controller
-        is to be asked. Raises NoRunnerError as ``ask``.
+        its event loop does. ``patient``: it waits for a runner however long others have them all.
+        None where there is no agent that knows the function: the controller is to be asked. Raises
+        NoRunnerError as ``ask``.
         """
         token = self.client.node_tokens.get(self.function_id, "")
         if (
@@ -115,6 +121,7 @@ class LeaseCache:
                     "token": token,
                     "strategy": strategy,
                     "measure": _to_measure(strategy),
+                    "patient": patient,
                 }
             )
             if blocks:
@@ -153,17 +160,23 @@ class LeaseCache:
         """Whether it is time to ask the controller for a lease."""
         return time.monotonic() >= self._ask_at
 
-    async def ask(self, depth: int = 0, strategy: str = "") -> Lease | None:
+    async def ask(
+        self, depth: int = 0, strategy: str = "", *, patient: bool = False
+    ) -> Lease | None:
         """Ask for a lease, for calls at this depth; runs on the background thread.
 
+        ``patient``: as of ``ask_node``; what the controller refuses for good is raised then.
         Raises NoRunnerError where a runner was to be started for it, and could not be.
         """
         try:
             reply = await self.client.lease(
                 *(self.function_id, self.params, depth, strategy),
                 measure=_to_measure(strategy),
+                patient=patient,
             )
         except Error:
+            if patient:
+                raise
             # A function that cannot be leased, or no controller: it all works without.
             self._ask_at = time.monotonic() + _NEVER_S
             return None

@@ -307,12 +307,19 @@ class Client:
         strategy: str = "",
         *,
         measure: bool = False,
+        patient: bool = False,
     ) -> pb.LeaseReply:
-        """Ask for a runner for direct calls; asked once, since all works without."""
+        """Ask for a runner for direct calls; once, since all works without, unless ``patient``."""
         request = pb.LeaseRequest(
-            function_id=function_id, params=params, depth=depth, strategy=strategy, measure=measure
+            function_id=function_id,
+            params=params,
+            depth=depth,
+            strategy=strategy,
+            measure=measure,
+            patient=patient,
         )
-        return await self.request("Lease", request, pb.LeaseReply, patience_s=0.0)
+        patience_s = None if patient else 0.0
+        return await self.request("Lease", request, pb.LeaseReply, patience_s=patience_s)
 
 
 class _LostError(Exception):

@@ -218,9 +218,10 @@ class Leases:
                 answered.set_result,
                 Strategy(asked) if asked else None,
                 bool(hello.get("measure")),
+                bool(hello.get("patient")),
             )
             self._add(pool, request)
-            granted = await answered
+            granted = await self._while_it_waits(sock, pool, request, answered)
             body = granted.SerializeToString()
             head = pack_frame({"lease": lease_id, "limit": self.max_payload_bytes}, len(body))
             # The runner first: it gets ready to read a call while its client reads the answer.
@@ -238,6 +239,28 @@ class Leases:
         finally:
             if not lent:
                 sock.close()
+
+    async def _while_it_waits(
+        self,
+        sock: socket.socket,
+        pool: Pool,
+        request: LeaseRequest,
+        answered: asyncio.Future[pb.LeaseGranted],
+    ) -> pb.LeaseGranted:
+        """The answer; a client that goes while it waits for long gets none. Raises OSError."""
+        if not request.patient or answered.done():
+            return await answered
+
+        def hung_up() -> None:
+            self.requests.remove(pool.key, request)
+            if not answered.done():
+                answered.set_exception(BrokenPipeError("its client is gone"))
+
+        self.listener.watch(sock, hung_up)
+        try:
+            return await answered
+        finally:
+            self.listener.forget(sock)
 
     def _instance_token(self) -> str:
         if not self._token:  # an instance has one for its life
@@ -342,7 +365,7 @@ class Leases:
 
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
-        self.requests.refuse_beyond(pool.key, 0, "its app is closed")
+        self.requests.refuse_all(pool.key, "its app is closed")
         mine = [lease for lease in self._leases.values() if lease.pool is pool]
         for lease in mine:
             if lease.runs:
@@ -370,7 +393,7 @@ class Leases:
                 for lease in list(self._leases.values()):
                     self._look(lease)
                 for pool in pools:
-                    if pool.waiting:
+                    if pool.waiting or self.requests.of(pool.key):
                         pool.changed()
         finally:
             self._looks = False

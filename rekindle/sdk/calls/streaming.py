@@ -1,0 +1,230 @@
+"""Generators: from the arguments in the caller's hands to its items, one by one.
+
+Always by a lease: what a generator yields goes straight to its reader, which holds it up by not
+reading (wire/direct_stream.py). Where no runner is free and none may be started, the call waits for
+one. A runner that is lost before the first item is replaced by another; after it, no one but the
+caller knows what the items that came were good for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from rekindle.exception import RequestSizeError, RunnerLostError
+from rekindle.execution import nesting
+from rekindle.sdk.calls import leases
+from rekindle.sdk.calls.callers import Caller
+from rekindle.sdk.calls.invoke import Invocation
+from rekindle.sdk.calls.lease import Lease, NotRunError
+from rekindle.sdk.calls.outcome import error_of, passable
+from rekindle.sdk.calls.target import CallTarget
+from rekindle.wire import direct_frames as wire
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.direct_stream import ItemReader
+from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
+from rekindle.wire.phases import now_ns
+from rekindle.wire.serialization import unpickling_error
+from rekindle.wire.shared import unpack
+
+#: Runners that a call may lose before its first item, as an input may (REKINDLE_MAX_DELIVERIES).
+_MOST_LOST = 3
+#: A runner could not be lent for a reason that passes: the next time it is asked for.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+
+
+async def items(
+    caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> AsyncGenerator[Any, None]:
+    """The items of one call. It begins when the first one is asked for."""
+    call = Invocation.begin(target, args, kwargs)
+    while True:
+        run = await _Run.begin(caller, call)
+        try:
+            async with contextlib.aclosing(run.items()) as values:
+                async for value in values:
+                    yield value
+            return
+        except _LostError as lost:
+            if call.lost_runners >= _MOST_LOST:
+                raise RunnerLostError(lost.message) from None
+
+
+class _LostError(Exception):
+    """The runner was lost before the first item."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+async def _leased(caller: Caller, call: Invocation) -> Lease:
+    """A runner; waits until there is one. Raises what its start, or the controller, raises."""
+    cache, pause_s = call.cache, _FIRST_PAUSE_S
+    assert cache is not None  # it was begun for a direct call
+    blocks = caller.blocks
+    while True:
+        while (lease := call.idle_lease()) is not None:
+            if not lease.is_over():
+                return lease
+            lease.close()
+        try:
+            with nesting.waiting():
+                asked = (call.depth, call.strategy)
+                lease = await cache.ask_node(*asked, blocks=blocks, patient=True)
+                if lease is None:
+                    lease = await caller.run(cache.ask(*asked, patient=True))
+                if lease is not None:
+                    return lease
+                await caller.run(asyncio.sleep(pause_s))
+        except leases.NoRunnerError as failed:
+            raise passable(error_of(call.of(failed.result), call.target.name)) from failed
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+class _Run:
+    """One call on one runner."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        call: Invocation,
+        lease: Lease,
+        reader: ItemReader,
+        began: pb.RunnerBegan | None,
+    ) -> None:
+        self._caller = caller
+        self._call = call
+        self._lease = lease
+        self._reader = reader
+        self._began = began
+        self._count = 0
+        #: When the call had been received and loaded, and the last of what is known of it was.
+        self._marks = (0, 0, 0)
+
+    @classmethod
+    async def begin(cls, caller: Caller, call: Invocation) -> _Run:
+        """Have it run. Raises SerializationError, RequestSizeError, and what ``_leased`` does."""
+        while True:
+            lease = await _leased(caller, call)
+            packed = call.packed(lease)
+            if packed is None:
+                assert call.cache is not None
+                call.cache.give_back(lease)
+                call.request()  # says what cannot be pickled
+                raise RequestSizeError(
+                    f"the arguments of {call.target.name} are over the limit of "
+                    f"{lease.limit_bytes / 2**20:.1f} MiB; pass large data by file, or raise "
+                    f"REKINDLE_MAX_PAYLOAD_BYTES where the controller is started"
+                )
+            began, lease.began = lease.began, None
+            try:
+                reader = lease.stream(call.call_id, call.target.method, packed, call.depth)
+            except NotRunError:
+                continue  # it was taken back just now
+            finally:
+                packed.close()
+            return cls(caller, call, lease, reader, began)
+
+    async def items(self) -> AsyncGenerator[Any, None]:
+        """Its items. Raises what the generator raised, and _LostError."""
+        reader, ended, ok = self._reader, False, False
+        try:
+            while True:
+                if (frame := reader.take()) is None:
+                    if reader.ended:
+                        await self._lost()
+                    await self._read()
+                elif frame.status == wire.ITEM:
+                    value = self._value(frame)
+                    yield value
+                    del value, frame
+                    await self._caller.pause()
+                else:
+                    ended = True
+                    if frame.gone:
+                        self._lease.files.came_back(frame.gone)
+                    self._marks = (frame.received_ns, frame.loaded_ns, frame.executed_ns)
+                    await self._show_output(frame)
+                    if frame.status != wire.OK:
+                        raise passable(_error(frame, self._call.target.name))
+                    ok = True
+                    return
+        finally:
+            reader.close()
+            self._end(ended, ok=ok)
+
+    # ---- what arrives
+
+    async def _read(self) -> None:
+        """Take in what has come; waits for it."""
+        reader, caller = self._reader, self._caller
+        with nesting.waiting():
+            if caller.blocks:
+                reader.read()
+                return
+            with contextlib.suppress(BlockingIOError):
+                reader.read(socket.MSG_DONTWAIT)
+                return
+            await self._lease.until_readable()
+
+    def _value(self, frame: wire.ReplyFrame) -> Any:
+        size, shared = len(frame.data), frame.fd >= 0
+        if not self._count:
+            self._marks = (frame.received_ns, frame.loaded_ns, frame.executed_ns)
+        self._count += 1
+        try:
+            value = unpack(frame.data, frame.take_fd())
+        except BaseException as error:
+            what = f"item {self._count - 1} of {self._call.target.name}"
+            raise unpickling_error(what, error) from error
+        self._reader.took(size, shared=shared)
+        return value
+
+    async def _lost(self) -> None:
+        """The runner is gone. Raises FunctionTimeoutError, RunnerLostError or _LostError."""
+        call, lease = self._call, self._lease
+        fate = await self._caller.in_thread(lease.fate)
+        call.lost(lease.runner_id, fate, self._began)
+        message = f"{call.target.name}: {fate.message}"
+        if self._count:
+            raise RunnerLostError(
+                f"{message}; {self._count} items had come, so it is not run again by itself"
+            )
+        raise _LostError(message)
+
+    # ---- the end
+
+    async def _show_output(self, frame: wire.ReplyFrame) -> None:
+        logs = self._call.target.logs
+        if logs is None:
+            return
+        if self._began is not None and self._began.printed:
+            await self._caller.run(logs.marked(self._lease.id))
+        if frame.printed:
+            await self._caller.run(logs.marked(self._call.call_id))
+
+    def _end(self, ended: bool, *, ok: bool) -> None:
+        """Let go of the runner: where its reply has not come, the generator is closed by that."""
+        call, lease = self._call, self._lease
+        assert call.cache is not None
+        if ended:
+            call.cache.give_back(lease)
+        else:
+            lease.close()
+        received_ns, loaded_ns, executed_ns = self._marks
+        if received_ns:
+            until_ns = executed_ns if ended else now_ns()
+            marks = (received_ns, loaded_ns, until_ns)
+            call.record(lease.runner_id, ok or not ended, marks, self._began)
+
+
+def _error(frame: wire.ReplyFrame, name: str) -> Exception:
+    try:
+        record = ExceptionRecord(*unpack(frame.data, frame.take_fd()))
+    except BaseException as error:
+        raise unpickling_error(f"the error of {name}", error) from error
+    return rebuild_exception(record)
