@@ -70,9 +70,7 @@ async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str
     return within(await _answered(LoopCaller(), Invocation.begin(target, args, kwargs)))
 
 
-async def _answered(
-    caller: Caller, call: Invocation, *, may_ask: bool = True
-) -> Callable[[], Any]:
+async def _answered(caller: Caller, call: Invocation, *, may_ask: bool = True) -> Callable[[], Any]:
     """Wait for the answer to a call; what gives its value, or raises what the function raised.
 
     ``may_ask``: where no lease is idle, the controller is asked for one.

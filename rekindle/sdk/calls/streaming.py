@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 from rekindle.exception import RequestSizeError, RunnerLostError
@@ -20,7 +21,7 @@ from rekindle.sdk.calls import leases
 from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.calls.invoke import Invocation
 from rekindle.sdk.calls.lease import Lease, NotRunError
-from rekindle.sdk.calls.outcome import error_of, passable
+from rekindle.sdk.calls.outcome import passable, settle, within
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
@@ -81,7 +82,8 @@ async def _leased(caller: Caller, call: Invocation) -> Lease:
                     return lease
                 await caller.run(asyncio.sleep(pause_s))
         except leases.NoRunnerError as failed:
-            raise passable(error_of(call.of(failed.result), call.target.name)) from failed
+            # Raises what the start failed with, and has that in the records.
+            within(partial(settle, call.of(failed.result), call.target.name, call.submitted_ns))
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
