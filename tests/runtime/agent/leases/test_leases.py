@@ -23,7 +23,7 @@ from rekindle.exception import InputCancellation
 from rekindle.runtime.agent.leases import leases as leases_room
 from rekindle.runtime.agent.leases.requests import LeaseRequest
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
-from rekindle.sdk.calls.leases import Lease, NotRunError
+from rekindle.sdk.calls.lease import Lease, NotRunError
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception, remote_traceback
