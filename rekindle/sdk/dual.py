@@ -41,7 +41,7 @@ class Dual(Generic[P, R, A]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if loop_warning.loop_runs():
-            loop_warning.warn(f".{self._body.__name__.lstrip('_')}()", iterates=self._iterates)
+            loop_warning.warn(self._body.__name__.lstrip("_"), iterates=self._iterates)
         return self._blocking(*args, **kwargs)
 
     @property

@@ -226,9 +226,7 @@ class Function(Declared, Generic[P, R]):
     ) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import mapping
 
-        return mapping.run(
-            caller, self.name, self._target, inputs, kwargs, order_outputs, return_exceptions
-        )
+        return mapping.run(caller, self._target, inputs, kwargs, order_outputs, return_exceptions)
 
     @dual
     async def for_each(

@@ -24,11 +24,11 @@ def loop_runs() -> bool:
 
 
 def warn(what: str, *, iterates: bool) -> None:
-    """Warn of a call of ``what``, made by the first frame that is not ours; once for each line."""
+    """Warn of a call of ``.what()`` by the first frame that is not ours; once for each line."""
     frame = _caller()
-    call = _with_aio(frame) or f"{what}.aio(...)"
+    call = _with_aio(frame) or f"....{what}.aio(...)"
     instead = f"async for item in {call}:" if iterates else f"await {call}"
-    warn_at(frame, what, instead)
+    warn_at(frame, f".{what}()", instead)
 
 
 def warn_of_with(what: str, instead: str) -> None:

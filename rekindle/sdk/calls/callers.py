@@ -214,8 +214,7 @@ class LoopIterator(AsyncGenerator[T, None]):
 
 def _warn_unused(what: str, loop: str) -> None:
     warnings.warn(
-        f"{what}(...) gave an iterator that nobody has iterated over, so nothing has run: write "
-        f"`{loop} item in {what}(...)`",
+        f"{what}(...) was never iterated, so nothing has run: write `{loop} item in {what}(...)`",
         NeverIteratedWarning,
         stacklevel=3,
     )
