@@ -5,7 +5,7 @@ Standard library only until something is called remotely.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from functools import cache, cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
@@ -128,10 +128,8 @@ class Function(Declared, Generic[P, R]):
         value: R = await _calls().remote_aio(self._target(), args, kwargs)
         return value
 
-    @dual_iterator
-    def remote_gen(
-        self, caller: Caller, /, *args: P.args, **kwargs: P.kwargs
-    ) -> AsyncGenerator[R, None]:
+    @cached_property
+    def remote_gen(self) -> Dual[P, Iterator[R], AsyncGenerator[R, None]]:
         """``remote_gen(*args, **kwargs)``: run a generator in a runner; an iterator of its items.
 
         It starts with the first item that is asked for. Items come as they are yielded; the
@@ -140,14 +138,25 @@ class Function(Declared, Generic[P, R]):
         generator raised, and the like of ``remote``; a runner that is lost after the first item is
         a RunnerLostError. ``timeout=`` counts from the first to the last item.
         """
+        return Dual(self._remote_gen, self._remote_gen_aio, iterates=True)
+
+    def _remote_gen(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         from rekindle.sdk.calls import streaming
 
+        return streaming.Items(self._target_of_items(), args, kwargs)
+
+    def _remote_gen_aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
+        from rekindle.sdk.calls import streaming
+
+        return streaming.LoopItems(self._target_of_items(), args, kwargs)
+
+    def _target_of_items(self) -> CallTarget:
         if self.is_generator is False:
             raise InvalidError(
                 f"{self.name} is no generator: {self.name}.remote(...) gives its value. Of what "
                 f"returns an iterator, say so with is_generator=True"
             )
-        return streaming.items(caller, self._target(), args, kwargs)
+        return self._target()
 
     @property
     def is_generator(self) -> bool | None:

@@ -59,8 +59,10 @@ class ItemWriter:
         try:
             if self._ahead > AHEAD_BYTES:
                 self._wait()
-            times = _NO_TIMES if self.count else (*self._times, at_ns)
-            wire.send_reply(self._sock, wire.ITEM, times, packed, printed=False)
+            if packed.file is None:
+                self._sock.sendall(self._frame(packed, at_ns), socket.MSG_NOSIGNAL)
+            else:
+                wire.send_descriptor(self._sock, self._frame(packed, at_ns), packed.file.fd)
             self._sent(packed)
         except OSError as error:
             raise ReaderGoneError from error
@@ -72,11 +74,11 @@ class ItemWriter:
         try:
             if self._ahead > AHEAD_BYTES:
                 await self._wait_aio()
-            times = _NO_TIMES if self.count else (*self._times, at_ns)
+            frame = self._frame(packed, at_ns)
             if packed.file is None:
-                await self._send_aio(wire.reply_frame(wire.ITEM, times, packed))
+                await self._send_aio(frame)
             else:  # a small frame, and nothing else is on its way
-                wire.send_reply(self._sock, wire.ITEM, times, packed, printed=False)
+                wire.send_descriptor(self._sock, frame, packed.file.fd)
             self._sent(packed)
         except OSError as error:
             raise ReaderGoneError from error
@@ -88,6 +90,12 @@ class ItemWriter:
         if self._credit >= 0:
             os.close(self._credit)
             self._credit = -1
+
+    def _frame(self, packed: Packed, at_ns: int) -> bytes:
+        if not self.count:
+            return wire.reply_frame(wire.ITEM, (*self._times, at_ns), packed)
+        data, flags = packed.data, 0 if packed.file is None else wire.SHARED
+        return wire.REPLY.pack(len(data), wire.ITEM, flags, 0, 0, 0, 0) + data
 
     def _sent(self, packed: Packed) -> None:
         self.count += 1
@@ -135,24 +143,41 @@ class ItemReader:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._frames: deque[wire.ReplyFrame] = deque()
+        #: A whole frame, whether it is an item, and the descriptor that came with it.
+        self._frames: deque[tuple[memoryview, bool, int]] = deque()
         self._pieces: list[bytes] = []  # of a frame that is not whole yet
         self._have = self._need = 0
         self._fds: deque[int] = deque()
         self._credit = -1
         self._taken = 0
+        #: Came with the first item: when the call was received and loaded, when that was yielded.
+        self.times = _NO_TIMES
         #: Whether nothing more will come.
         self.ended = False
 
-    def take(self) -> wire.ReplyFrame | None:
-        """The next item, or the reply; None where none is here."""
-        return self._frames.popleft() if self._frames else None
+    @property
+    def has_item(self) -> bool:
+        """Whether an item is here, to be taken."""
+        return bool(self._frames) and self._frames[0][1]
 
-    def took(self, data_bytes: int, *, shared: bool) -> None:
-        """An item with so much data is in its reader's hands: the generator may go on."""
-        self._taken += _cost(data_bytes, shared=shared)
+    def take_item(self) -> tuple[memoryview, int]:
+        """The next item, which is here: its data, and the descriptor that came with it, or -1.
+
+        It is in its reader's hands then: the generator may go on.
+        """
+        frame, _is_item, fd = self._frames.popleft()
+        data_bytes = len(frame) - _HEAD_BYTES
+        self._taken += _cost(data_bytes, shared=fd >= 0)
         if self._taken >= _TELL_BYTES:
             self._tell()
+        return frame[_HEAD_BYTES:], fd
+
+    def take_reply(self) -> wire.ReplyFrame | None:
+        """The answer that follows the last item; None while neither is here."""
+        if not self._frames:
+            return None
+        frame, _is_item, fd = self._frames.popleft()
+        return wire.parse_reply(frame, fd)
 
     def read(self, flags: int = 0) -> None:
         """Take in what has come. Raises BlockingIOError where ``flags`` say so."""
@@ -174,18 +199,18 @@ class ItemReader:
 
     def close(self) -> None:
         """Let go of all descriptors."""
-        self._frames.clear()
-        for fd in (*self._fds, self._credit):
+        for fd in (*(fd for *_, fd in self._frames), *self._fds, self._credit):
             if fd >= 0:
                 os.close(fd)
+        self._frames.clear()
         self._fds.clear()
         self._credit = -1
 
     def _parse(self, data: bytes) -> None:
-        at, end, unpack = 0, len(data), wire.REPLY.unpack_from
+        at, end, unpack, frames = 0, len(data), wire.REPLY.unpack_from, self._frames
         view, self._need = memoryview(data), 0
         while end - at >= _HEAD_BYTES:
-            size, status, flags, *_ = unpack(data, at)
+            size, status, flags, _, *times = unpack(data, at)
             stop = at + _HEAD_BYTES + size
             if stop > end:
                 self._need = stop - at
@@ -197,7 +222,9 @@ class ItemReader:
             else:
                 # Descriptors come in the order of their frames.
                 fd = self._fds.popleft() if flags & wire.SHARED else -1
-                self._frames.append(wire.parse_reply(view[at:stop], fd))
+                frames.append((view[at:stop], status == wire.ITEM, fd))
+                if times[0] and status == wire.ITEM:
+                    self.times = (times[0], times[1], times[2])
             at = stop
         self._have = end - at
         self._pieces = [data[at:]] if at < end else []

@@ -56,16 +56,13 @@ class Generator:
 def taken(reader: ItemReader) -> Iterator[Any]:
     """What a caller gets, until the reply."""
     while True:
-        frame = reader.take()
-        if frame is None:
+        if reader.has_item:
+            yield unpack(*reader.take_item())
+        elif (reply := reader.take_reply()) is None:
             assert not reader.ended
             reader.read()
-        elif frame.status == wire.ITEM:
-            size, shared = len(frame.data), frame.fd >= 0
-            value = unpack(frame.data, frame.take_fd())
-            reader.took(size, shared=shared)
-            yield value
         else:
+            assert (reply.status, reply.received_ns) == (wire.OK, 1)
             return
 
 
@@ -131,7 +128,7 @@ def test_who_waits_for_a_reader_that_goes_is_woken(ends: Ends) -> None:
     client, runner = ends
     generator = Generator(runner, [bytes(AHEAD_BYTES + 1)] * 2)
     reader = ItemReader(client)
-    while reader.take() is None:
+    while not reader.has_item:
         reader.read()
     client.shutdown(socket.SHUT_RDWR)
     generator.thread.join()
@@ -143,14 +140,14 @@ def test_who_waits_for_a_reader_that_goes_is_woken(ends: Ends) -> None:
 def test_the_times_come_with_the_first_item(ends: Ends) -> None:
     client, runner = ends
     writer, reader = ItemWriter(runner, (1, 2)), ItemReader(client)
+    assert reader.times == (0, 0, 0)
     writer.send(pack("a"), 3)
     writer.send(pack("b"), 4)
     reader.read()
-    frames = [reader.take(), reader.take()]
-    times = [(f.received_ns, f.loaded_ns, f.executed_ns) for f in frames if f is not None]
-    assert times == [(1, 2, 3), (0, 0, 0)]
+    assert reader.times == (1, 2, 3)
+    assert [unpack(*reader.take_item()) for _ in range(2)] == ["a", "b"]
     runner.close()
     reader.read()
-    assert reader.ended
+    assert reader.ended and not reader.has_item and reader.take_reply() is None
     writer.close()
     reader.close()

@@ -18,7 +18,13 @@ from typing import Any
 from rekindle.exception import RequestSizeError, RunnerLostError
 from rekindle.execution import nesting
 from rekindle.sdk.calls import leases
-from rekindle.sdk.calls.callers import Caller
+from rekindle.sdk.calls.callers import (
+    BLOCKING,
+    BlockingIterator,
+    Caller,
+    LoopCaller,
+    LoopIterator,
+)
 from rekindle.sdk.calls.invoke import Invocation
 from rekindle.sdk.calls.lease import Lease, NotRunError
 from rekindle.sdk.calls.outcome import passable, settle, within
@@ -37,13 +43,63 @@ _MOST_LOST = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 
 
-async def items(
-    caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
+class Items(BlockingIterator[Any]):
+    """The items of one call, for a caller that blocks. It begins when the first is asked for."""
+
+    def __init__(self, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._here = _Here()
+        values = _items(BLOCKING, target, args, kwargs, self._here)
+        super().__init__(values, f"{target.name}.remote_gen")
+
+    def __next__(self) -> Any:
+        # Most items are here when they are asked for: two generators less for each.
+        run = self._here.run
+        if run is None or not run.has_item:
+            return super().__next__()
+        try:
+            return run.take()
+        except BaseException:
+            self.close()
+            raise
+
+
+class LoopItems(LoopIterator[Any]):
+    """The same for a task of an event loop."""
+
+    def __init__(self, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._here = _Here()
+        self._caller = LoopCaller()
+        values = _items(self._caller, target, args, kwargs, self._here)
+        super().__init__(values, f"{target.name}.remote_gen.aio")
+
+    async def __anext__(self) -> Any:
+        run = self._here.run
+        if run is None or not run.has_item:
+            return await super().__anext__()
+        await self._caller.pause()
+        try:
+            return run.take()
+        except BaseException:
+            await self.aclose()
+            raise
+
+
+class _Here:
+    """Where what iterates finds the run that is on."""
+
+    run: _Run | None = None
+
+
+async def _items(
+    caller: Caller,
+    target: CallTarget,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    here: _Here,
 ) -> AsyncGenerator[Any, None]:
-    """The items of one call. It begins when the first one is asked for."""
     call = Invocation.begin(target, args, kwargs)
     while True:
-        run = await _Run.begin(caller, call)
+        run = here.run = await _Run.begin(caller, call)
         try:
             async with contextlib.aclosing(run.items()) as values:
                 async for value in values:
@@ -52,6 +108,8 @@ async def items(
         except _LostError as lost:
             if call.lost_runners >= _MOST_LOST:
                 raise RunnerLostError(lost.message) from None
+        finally:
+            here.run = None
 
 
 class _LostError(Exception):
@@ -104,8 +162,6 @@ class _Run:
         self._reader = reader
         self._began = began
         self._count = 0
-        #: When the call had been received and loaded, and the last of what is known of it was.
-        self._marks = (0, 0, 0)
 
     @classmethod
     async def begin(cls, caller: Caller, call: Invocation) -> _Run:
@@ -136,20 +192,18 @@ class _Run:
         reader, ended, ok = self._reader, False, False
         try:
             while True:
-                if (frame := reader.take()) is None:
+                if reader.has_item:
+                    yield self.take()
+                    await self._caller.pause()
+                elif (frame := reader.take_reply()) is None:
                     if reader.ended:
                         await self._lost()
                     await self._read()
-                elif frame.status == wire.ITEM:
-                    value = self._value(frame)
-                    yield value
-                    del value, frame
-                    await self._caller.pause()
                 else:
                     ended = True
                     if frame.gone:
                         self._lease.files.came_back(frame.gone)
-                    self._marks = (frame.received_ns, frame.loaded_ns, frame.executed_ns)
+                    reader.times = (frame.received_ns, frame.loaded_ns, frame.executed_ns)
                     await self._show_output(frame)
                     if frame.status != wire.OK:
                         raise passable(_error(frame, self._call.target.name))
@@ -173,18 +227,20 @@ class _Run:
                 return
             await self._lease.until_readable()
 
-    def _value(self, frame: wire.ReplyFrame) -> Any:
-        size, shared = len(frame.data), frame.fd >= 0
-        if not self._count:
-            self._marks = (frame.received_ns, frame.loaded_ns, frame.executed_ns)
+    @property
+    def has_item(self) -> bool:
+        """Whether an item is here, which the caller need not wait for."""
+        return self._reader.has_item
+
+    def take(self) -> Any:
+        """That item. Raises what unpickling it raises."""
+        data, fd = self._reader.take_item()
         self._count += 1
         try:
-            value = unpack(frame.data, frame.take_fd())
+            return unpack(data, fd)
         except BaseException as error:
             what = f"item {self._count - 1} of {self._call.target.name}"
             raise unpickling_error(what, error) from error
-        self._reader.took(size, shared=shared)
-        return value
 
     async def _lost(self) -> None:
         """The runner is gone. Raises FunctionTimeoutError, RunnerLostError or _LostError."""
@@ -217,7 +273,7 @@ class _Run:
             call.cache.give_back(lease)
         else:
             lease.close()
-        received_ns, loaded_ns, executed_ns = self._marks
+        received_ns, loaded_ns, executed_ns = self._reader.times
         if received_ns:
             until_ns = executed_ns if ended else now_ns()
             marks = (received_ns, loaded_ns, until_ns)
