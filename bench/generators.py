@@ -2,8 +2,8 @@
 
 .venv/bin/python bench/generators.py [--quick] [--json FILE] [--check] [--results DIR]
 
-The pipe is a multiprocessing.Pipe of Python's own from one bare process to another, with nothing but
-its send and recv: what any other way has to be measured by. The ways take turns, in the same run.
+The pipe is a multiprocessing.Pipe of Python's own from one bare process to another, with nothing
+but its send and recv: what any other way has to be measured by. The ways take turns, in one run.
 """
 
 from __future__ import annotations

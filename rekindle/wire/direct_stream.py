@@ -13,7 +13,6 @@ import os
 import select
 import socket
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rekindle.wire import direct_frames as wire
@@ -52,6 +51,7 @@ class ItemWriter:
         self._times = times
         self._ahead = 0  # sent and, as far as is known, not taken
         self._credit = -1
+        self._events: select.epoll | None = None
         self.count = 0
 
     def send(self, packed: Packed, at_ns: int) -> None:
@@ -87,6 +87,9 @@ class ItemWriter:
 
     def close(self) -> None:
         """Let go of the eventfd."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
         if self._credit >= 0:
             os.close(self._credit)
             self._credit = -1
@@ -101,31 +104,33 @@ class ItemWriter:
         self.count += 1
         self._ahead += _cost(len(packed.data), shared=packed.file is not None)
 
-    def _ask_for_credit(self) -> int:
-        """The eventfd that the reader writes to."""
-        if self._credit < 0:
+    def _ask_for_credit(self) -> select.epoll:
+        """What is readable once the reader has said something, or is gone."""
+        if self._events is None:
             self._credit = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             frame = wire.reply_frame(wire.CREDIT, _NO_TIMES, Packed(b""))
             wire.send_descriptor(self._sock, frame, self._credit)
-        return self._credit
+            self._events = select.epoll()
+            self._events.register(self._credit, select.EPOLLIN)
+            self._events.register(self._sock, 0)  # a hang-up, and no end of one direction
+        return self._events
+
+    def _take_credit(self, events: list[tuple[int, int]]) -> None:
+        if any(fd != self._credit for fd, _events in events):
+            raise ReaderGoneError
+        if events:
+            self._ahead -= os.eventfd_read(self._credit)
 
     def _wait(self) -> None:
-        credit = self._ask_for_credit()
-        poll = select.poll()
-        poll.register(credit, select.POLLIN)
-        poll.register(self._sock, 0)  # a hang-up, and no end of one direction
+        events = self._ask_for_credit()
         while self._ahead > AHEAD_BYTES:
-            if any(fd != credit for fd, _events in poll.poll()):
-                raise ReaderGoneError
-            self._ahead -= os.eventfd_read(credit)
+            self._take_credit(events.poll())
 
     async def _wait_aio(self) -> None:
-        """Until there is room: where the reader is gone, the agent has this cancelled."""
-        credit = self._ask_for_credit()
+        events = self._ask_for_credit()
         while self._ahead > AHEAD_BYTES:
-            await _ready(credit, writable=False)
-            with suppress(BlockingIOError):
-                self._ahead -= os.eventfd_read(credit)
+            await _ready(events.fileno(), writable=False)
+            self._take_credit(events.poll(0))
 
     async def _send_aio(self, frame: bytes) -> None:
         left = memoryview(frame)

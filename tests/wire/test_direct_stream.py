@@ -124,9 +124,10 @@ def test_a_runner_that_is_being_taken_back_is_told_what_was_taken_all_the_same(
     reader.close()
 
 
-def test_who_waits_for_a_reader_that_goes_is_woken(ends: Ends) -> None:
+@pytest.mark.parametrize("loop", [False, True], ids=["thread", "loop"])
+def test_who_waits_for_a_reader_that_goes_is_woken(ends: Ends, loop: bool) -> None:
     client, runner = ends
-    generator = Generator(runner, [bytes(AHEAD_BYTES + 1)] * 2)
+    generator = Generator(runner, [bytes(AHEAD_BYTES + 1)] * 2, loop=loop)
     reader = ItemReader(client)
     while not reader.has_item:
         reader.read()
