@@ -121,6 +121,14 @@ class ControllerService(pb_grpc.ControllerServicer):
             node_token=self._node_token(function),
         )
 
+    async def Variant(self, request: pb.VariantRequest, context: Context) -> pb.FunctionHandle:
+        function = await self._parts.variants.make(request)
+        return pb.FunctionHandle(
+            name=function.name,
+            function_id=function.function_id,
+            node_token=self._node_token(function),
+        )
+
     async def Invoke(self, request: pb.SubmitRequest, context: Context) -> pb.Result:
         if len(request.inputs) != 1:
             raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")

@@ -55,6 +55,7 @@ from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.registry import Registry
 from rekindle.controller.storage.shrinking import Shrinking
 from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.variants import Variants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,7 @@ class Parts:
         self.apps = Apps(
             core, self.registry, logbook, self.app_names, orders, self.canceller, self.retention
         )
+        self.variants = Variants(self.apps, self.registry)
         self.agents = Agents(core, self.registry, self.redelivery, logbook)
         self.inbox = AgentInbox(core, result_intake, self.redelivery, self.reaper, orders, logbook)
         # Pools, and what is shown

@@ -19,7 +19,8 @@ from rekindle.sdk.dual import Dual, dual, dual_iterator
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.function_call import FunctionCall
-    from rekindle.sdk.options import PoolOptions
+    from rekindle.sdk.options import PoolOptions, VariantOptions
+    from rekindle.sdk.stats import FunctionCurrentStats
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -289,6 +290,37 @@ class Function(Declared, Generic[P, R]):
                 f"Use {own}().update_autoscaler(...)"
             )
         await autoscaler.update(caller, self._declaration, b"", **settings)
+
+    def with_options(self, **given: Unpack[VariantOptions]) -> Function[P, R]:
+        """The same function with other options, and with runners of its own.
+
+        ``cpu``, ``memory``, ``gpu``, ``gpu_memory``, ``gpu_priority``, ``env``, ``secrets``,
+        ``retries``, ``timeout``, ``startup_timeout``, ``max_containers``, ``buffer_containers``,
+        ``spare_containers``, ``scaledown_window`` and ``single_use_containers``, as of
+        ``@app.function``. Variables of ``env`` are added to the function's; ``secrets`` replace
+        them; what is None stays. Calls of it add up, and equal options are one variant, also from
+        several programs. Raises InvalidError, and TypeError for what cannot differ.
+        """
+        from rekindle.sdk.variants import variant
+
+        if self._method:
+            own = self._declaration.name
+            raise InvalidError(
+                f"{self.name} is a method: its runners are those of its class. Use "
+                f"{own}.with_options(...)().{self._method}"
+            )
+        return Function(variant(self._declaration, given))
+
+    @dual
+    async def get_current_stats(self, caller: Caller) -> FunctionCurrentStats:
+        """``get_current_stats()``: its runners, and what waits for them (sdk/stats.py).
+
+        Of a method: of its instance's runners. Raises NotFoundError.
+        """
+        from rekindle.sdk import stats
+
+        params = self._binding.params if self._binding is not None else b""
+        return await stats.current(caller, self._declaration, params)
 
     # ---- for the bench -------------------------------------------------------------------------
 

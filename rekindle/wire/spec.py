@@ -76,6 +76,8 @@ class FunctionSpec:
     gpu_priority: int = 0
     #: Methods (of a function: "") whose items come one by one.
     generators: tuple[str, ...] = ()
+    #: What names it among the variants of its function; "" of that itself.
+    variant: str = ""
 
     def to_json(self) -> str:
         """Canonical JSON: equal specs give equal text."""

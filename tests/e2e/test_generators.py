@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from pathlib import Path
 
 from tests.e2e import direct_program
 from tests.e2e.harness import Gate, Home, wait_until
@@ -120,6 +122,7 @@ class Model:
 """
 )
 
+ROOT = Path(__file__).parents[2]
 program = partial(direct_program.program, APP)
 
 
@@ -286,3 +289,13 @@ def letters_of():
     ended = shared.run(shared.script(text.replace('App("generators")', 'App("early-end")')))
     assert ended.value == [200] * 5
     assert shared.rekindle("logs", "early-end").out.count("let go") == 6
+
+
+def test_the_guide_and_the_example_print_what_they_say(shared: Home) -> None:
+    guide = (ROOT / "docs" / "generators.md").read_text()
+    blocks = re.findall(r"^```(python|text)\n(.*?)^```", guide, re.M | re.S)
+    script = shared.script("\n\n".join(text for kind, text in blocks if kind == "python"))
+    said = [text for kind, text in blocks if kind == "text"]
+    assert [shared.run(f"{script}::{name}").out for name in ("main", "words")] == said
+    text = shared.run(ROOT / "examples" / "stream.py", "--sentences", "1", "--start", "Ahab").out
+    assert text.startswith("Ahab ") and text.rstrip().endswith((".", "!", "?"))
