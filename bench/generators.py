@@ -199,13 +199,13 @@ def main() -> int:
         console,
         [
             script.Promise(
-                "S31",
+                "I4",
                 f"remote_gen has at least {LEAST_OF_PIPE:g} times the items a second of a pipe "
                 f"({worst:.2f} at the worst)",
                 worst >= LEAST_OF_PIPE,
             ),
             script.Promise(
-                "S32",
+                "I2",
                 f"a reader that stops holds a generator up: at most {MOST_MIB:g} MiB for items of "
                 f"1 MiB ({slow['mib']:.1f} MiB, {slow['made']:g} made)",
                 slow["mib"] <= MOST_MIB and slow["made"] < SLOW_ITEMS,
