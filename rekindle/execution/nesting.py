@@ -32,6 +32,12 @@ def attach(page: RunnerPage) -> None:
     _page = page
 
 
+def detach() -> None:
+    """No input runs here, and none is reported."""
+    global _page, _depth, _called
+    _page, _depth, _called = None, -1, False
+
+
 def begin(depth: int) -> None:
     """Called by a runner before each input: how many calls it was made inside of."""
     global _depth, _called

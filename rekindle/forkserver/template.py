@@ -1,7 +1,7 @@
 """The template's loop: it obeys its agent's orders until one of them makes it a runner.
 
 A forked child and a restored copy leave the same loop at the same place, as ``Become``. Orders:
-``prepare``, ``fork``, ``copy``, ``park``, ``start``, ``exit``.
+``prepare``, ``fork``, ``copy``, ``park``, ``outfit``, ``start``, ``exit``.
 
 Many children are forked by one order, each with a connection to the agent that came with it. A
 child does all that needs nothing of its start's own, and then reads its start from the connection:
@@ -46,6 +46,10 @@ class Template:
     socket_path: str
     #: What a forked child does next to being isolated, before it knows anything of its start.
     renew: Callable[[], object] = bool
+    #: What a spare does before it waits, so that less is left to do once its start has come.
+    rehearse: Callable[[], object] = bool
+    #: What it does with what it will need as a runner, which comes while it waits.
+    dress: Callable[[FrameSocket, list[int]], object] = print
     things: OpenThings = field(default_factory=OpenThings)
     forker: Forker = field(default_factory=Forker)
     #: pidfd -> process id.
@@ -74,6 +78,8 @@ class Template:
             elif operation == "park":
                 self.channel.send({"op": "parking"})
                 self._park()
+            elif operation == "outfit":
+                self.dress(self.channel, fds)
             elif operation == "start":
                 if self._is_spare:
                     self._marks = [(_FORK, now_ns())]
@@ -157,6 +163,7 @@ class Template:
         self.renew()
         self._is_spare = spare
         if spare:
+            self.rehearse()
             self.channel.send({"op": "waiting"})
 
     def _fork_copy(self) -> None:

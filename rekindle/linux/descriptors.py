@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import os
 import platform
+import select
 import socket
 import struct
 import termios
@@ -50,6 +51,16 @@ def copies(fds: Sequence[int]) -> list[int]:
         close_all(made)
         raise
     return made
+
+
+def has_hung_up(fd: int) -> bool:
+    """Whether the other end of a connected socket was closed.
+
+    That one direction is shut does not count (POLLRDHUP would say it of either end's doing).
+    """
+    poll = select.poll()
+    poll.register(fd, 0)  # a hang-up is told in any case
+    return bool(poll.poll(0))
 
 
 def close_all(fds: Sequence[int]) -> None:

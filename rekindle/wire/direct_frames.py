@@ -101,6 +101,19 @@ def send_call(
 
     ``gone``: memory files of the runner that are no longer seen here; what is sent is taken out.
     """
+    _send(sock, call_frame(call_id, method, packed, gone, depth, stream=stream), packed)
+
+
+def call_frame(
+    call_id: str,
+    method: str,
+    packed: Packed,
+    gone: deque[int] | None = None,
+    depth: int = 0,
+    *,
+    stream: bool = False,
+) -> bytes:
+    """The bytes of a call; the descriptor of its value, where it has one, is to go with them."""
     raw_id, raw_method = call_id.encode(), method.encode()
     flags = depth << _DEPTH_SHIFT | (0 if packed.file is None else SHARED)
     count, numbers = _take_numbers(gone) if gone else (0, b"")
@@ -108,7 +121,7 @@ def send_call(
     size = len(numbers) + len(raw_id) + len(raw_method) + len(data)
     counts = count | _STREAM if stream else count
     head = _CALL.pack(size, flags, counts, len(raw_id), len(raw_method))
-    _send(sock, head + numbers + raw_id + raw_method + data, packed)
+    return head + numbers + raw_id + raw_method + data
 
 
 def receive_call(sock: socket.socket) -> CallFrame | None:
@@ -141,9 +154,14 @@ def send_reply(
     gone: deque[int] | None = None,
     *,
     printed: bool,
+    before: bytes = b"",
 ) -> None:
-    """Answer a call; ``gone`` as in ``send_call``. Raises OSError when the client is gone."""
-    _send(sock, reply_frame(status, times, packed, gone, printed=printed), packed)
+    """Answer a call; ``gone`` as in ``send_call``, ``before``: what is to be read before the
+    answer. Raises OSError when the client is gone."""
+    if before and packed.file is not None:
+        sock.sendall(before, _NO_SIGNAL)  # a descriptor is read with the first byte it came with
+        before = b""
+    _send(sock, before + reply_frame(status, times, packed, gone, printed=printed), packed)
 
 
 def reply_frame(

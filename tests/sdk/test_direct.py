@@ -30,6 +30,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import to_status
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameError, FrameSocket
+from rekindle.wire.granted import Granted
 from rekindle.wire.phases import now_ns
 from rekindle.wire.shared import Packed, pack, unpack
 from tests.sdk.fake_controller import FakeController
@@ -58,7 +59,6 @@ class Lender(FakeController):
         self.fate = {"fate": "lost", "message": "it was killed"}
         #: Its agent answers none of those that ask before all of them do.
         self.all_ask: threading.Barrier | None = None
-        self.lent = pb.LeaseGranted(ok=True, token="token", runner_id="ru-direct")
         self.calls: list[str] = []
         self.ended = threading.Event()
         self.serve: Serve = answer
@@ -112,7 +112,7 @@ class Lender(FakeController):
             if "ask" in hello:
                 assert self.all_ask is not None
                 self.all_ask.wait(20)
-                frames.send({"lease": "le", "limit": 0}, self.lent.SerializeToString())
+                frames.send(Granted(hello["lease"], "", "token", "ru-direct", 0, False).header())
             else:
                 sock.sendall(wire.WELCOME)
             while (call := wire.receive_call(sock)) is not None:
@@ -259,9 +259,23 @@ def test_exceptions_come_as_they_are_and_the_lease_stays(lender: Lender) -> None
     assert lender.lease_requests == 1
 
 
-def test_a_call_that_was_not_accepted_goes_through_the_controller_once(lender: Lender) -> None:
+@pytest.mark.parametrize("way", ["blocking", "aio"])
+def test_a_call_that_was_not_accepted_is_made_by_a_new_lease_once(lender: Lender, way: str) -> None:
     with app.run():
         add.remote(2)
+        for one in lender.connections:
+            one.shutdown(socket.SHUT_RD)
+        value = add.remote(3) if way == "blocking" else asyncio.run(_await(add.remote.aio(3)))
+        assert value == 3
+    assert not lender.submitted and len(lender.calls) == 2 and lender.lease_requests == 2
+
+
+def test_a_call_that_was_not_accepted_where_no_lease_is_granted_is_queued_once(
+    lender: Lender,
+) -> None:
+    with app.run():
+        add.remote(2)
+        lender.refusal = "no runner is idle"
         for one in lender.connections:
             one.shutdown(socket.SHUT_RD)
         assert add.remote(3) == 3
@@ -364,6 +378,7 @@ def test_a_lease_that_ends_takes_its_memory_files_along(lender: Lender, way: str
         if way == "cancelled":
             asyncio.run(scenario())
         elif way == "not accepted":
+            lender.refusal = "no runner is idle"
             for one in lender.connections:
                 one.shutdown(socket.SHUT_RD)
             assert add.remote(large, b"z") == large + b"z"

@@ -10,8 +10,9 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
+from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.exception import Error
+from rekindle.exception import Error, InternalFailure
 from rekindle.runtime.agent import forced
 from rekindle.runtime.agent.functions import Functions, OpenFunction
 from rekindle.runtime.agent.history import History
@@ -22,7 +23,9 @@ from rekindle.runtime.agent.inputs.inflight import InFlight
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.inputs.results import Results
 from rekindle.runtime.agent.inventory import Inventory
+from rekindle.runtime.agent.leases.first_clients import FirstClients
 from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.leases.local_clients import LocalClients
 from rekindle.runtime.agent.leases.requests import LeaseRequest
 from rekindle.runtime.agent.pools.plan import EVERY, Plans
 from rekindle.runtime.agent.pools.pool import Pool
@@ -64,18 +67,25 @@ class Node:
         self.plans = Plans()
         self.functions = Functions(context, uplink)
         #: Runners that clients call directly.
-        self.leases = Leases(self._pool, settings.instance_dir)
+        self.leases = Leases(paths.direct_socket(settings.instance_dir))
+        first_clients = FirstClients(self.leases)
+        self.local_clients = LocalClients(
+            *(self.leases, first_clients, self.inventory.pool_of, self._pool),
+            settings.instance_dir,
+        )
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
         self.spare_keeper = SpareKeeper(
             self.inventory, self.budget, context.activity, settings.max_runners
         )
-        self.scheduler = Scheduler(self.inventory, self.leases, self.budget, context.gpus, settings)
+        self.scheduler = Scheduler(
+            *(self.inventory, self.leases, first_clients, self.budget, context.gpus, settings)
+        )
         self._tasks = BackgroundTasks()
 
     def listen(self) -> None:
         """Listen for clients of this machine."""
-        self.leases.listener.open()
+        self.local_clients.listen()
 
     # ---- orders of the controller ----------------------------------------------------------
 
@@ -250,7 +260,9 @@ class Node:
     def lease(self, order: pb.GrantLease) -> None:
         """A client asks, by way of the controller, for a runner of its own."""
 
-        def answer(granted: pb.LeaseGranted) -> None:
+        def answer(granted: pb.LeaseGranted | None) -> None:
+            if granted is None:
+                raise InternalFailure("a client of the controller has no connection here")
             granted.request_id = order.request_id
             self.uplink.send(pb.AgentMessage(lease=granted))
 
@@ -261,9 +273,18 @@ class Node:
             answer,
             Strategy(order.strategy) if order.strategy else None,
             order.measure,
-            order.patient,
+            patient=order.patient,
         )
-        self._tasks.spawn(self.leases.request(order.function_id, order.params, request))
+        self._tasks.spawn(self.lend(order.function_id, order.params, request))
+
+    async def lend(self, function_id: str, params: bytes, request: LeaseRequest) -> None:
+        """Serve a request; its answer comes with a pass of the pool."""
+        try:
+            pool = await self._pool(function_id, params)
+        except Error as error:
+            request.refuse(str(error))
+            return
+        self.leases.add(pool, request)
 
     # ---- pools -----------------------------------------------------------------------------
 
@@ -350,6 +371,7 @@ class Node:
         await asyncio.gather(*map(self.close_pool, self.inventory.pools.values()))
         await _finish_snapshots(self.inventory.revisions.values())
         await self.leases.close()
+        await self.local_clients.close()
         for revision in self.inventory.revisions.values():
             revision.drop_template()
         await asyncio.gather(self._tasks.cancel(), self.results.close(), self.functions.close())

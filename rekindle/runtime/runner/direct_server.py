@@ -21,13 +21,13 @@ from rekindle.exception import RequestSizeError
 from rekindle.execution import nesting
 from rekindle.forkserver import park
 from rekindle.linux.arrivals import Arrivals
-from rekindle.linux.descriptors import bytes_waiting
+from rekindle.linux.descriptors import bytes_waiting, has_hung_up
 from rekindle.runtime.runner import generators
 from rekindle.runtime.runner.inputs import Inputs
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
-from rekindle.wire.frames import FrameSocket
+from rekindle.wire.frames import FrameSocket, Header, pack_frame
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 from rekindle.wire.reuse import IDLE_S, MemoryFiles
@@ -48,25 +48,43 @@ class DirectCalls:
         self._number = 0
         self._limit_bytes = sys.maxsize  # of values, the same as through the queue
         self._written = -1  # by all calls up to now; -1: not known
+        self._before = b""  # to be read before the next answer
         # Of the client that is served: what its results are written to, and which of its own memory
         # files nothing here sees any more.
         self._files = MemoryFiles()
         self._gone: deque[int] = deque()
 
+    def serve_first(self, fd: int, lease: Header) -> None:
+        """Serve the client that this process was started for: what it was granted it reads before
+        its first answer. Raises FrameError: the agent is gone."""
+        frame = pack_frame(lease["granted"])
+        self._written = 0  # with what was printed on the way here
+        if lease["sent"]:
+            self._before = frame
+        else:
+            os.write(fd, frame)
+        self._serve(fd, lease["max_result_bytes"] or sys.maxsize)
+
     def serve(self, fd: int, limit_bytes: int) -> None:
         """Serve one client until its connection ends. Raises FrameError: the agent is gone."""
-        self._limit_bytes = limit_bytes
         self._written = self._total_written()
+        self._serve(fd, limit_bytes)
+
+    def _serve(self, fd: int, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
         self._files, self._gone = MemoryFiles(), deque()
         arrivals = Arrivals(fd)
         with socket.socket(fileno=fd) as sock:
             try:
+                if self._before and has_hung_up(fd):
+                    raise BrokenPipeError  # what it sent before it went is not begun
                 while (call := self._next(sock, arrivals)) is not None:
                     self._run(sock, call)
             except OSError:
                 pass  # the client is gone, and no one waits for an answer
             finally:
                 self._files.close()
+                self._before = b""  # of this client alone
             with contextlib.suppress(OSError):
                 # The agent has a copy of this end: to close ours would say nothing to the client.
                 sock.shutdown(socket.SHUT_RDWR)
@@ -134,7 +152,8 @@ class DirectCalls:
             self._channel.send({"op": "mark", "call_id": call.call_id})
         try:
             times = (received_ns, done.loaded_ns, done.ended_ns)
-            wire.send_reply(sock, status, times, packed, self._gone, printed=printed)
+            before, self._before = self._before, b""
+            wire.send_reply(sock, status, times, packed, self._gone, printed=printed, before=before)
         finally:
             packed.close()
 

@@ -32,6 +32,7 @@ from rekindle.runtime.runner import (  # noqa: E402
     inputs,
     loaded,
     program,
+    rehearsal,
     serve,
     unique,
     withheld,
@@ -65,6 +66,8 @@ def main() -> int:
         thread_pools.lift_environment(user_threads)
     if boot["park"]:
         template.renew = functools.partial(serve.renew, user_threads)
+        template.rehearse = rehearsal.rehearse
+        template.dress = functools.partial(serve.dress, service)
         service.drop_loop()
         sockets.untrack()
         forking.stop_tracking()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import dataclass
 
 from rekindle.execution import nesting
 from rekindle.forkserver import park, thread_pools
@@ -14,6 +15,7 @@ from rekindle.runtime.runner import devices, gpus, unique
 from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
+from rekindle.wire import granted
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameError, FrameSocket, Header
 from rekindle.wire.page import RunnerPage
@@ -39,6 +41,35 @@ def renew(user_threads: dict[str, str] | None) -> None:
         _failure = error
 
 
+@dataclass
+class _Outfit:
+    """What a runner has around its service."""
+
+    page: RunnerPage
+    inputs: Inputs
+    direct: DirectCalls
+
+    @classmethod
+    def of(cls, service: Service, channel: FrameSocket, fds: list[int]) -> _Outfit:
+        """From the descriptors of output, where that is not known yet, and of the page."""
+        *output, page_fd = fds
+        page = RunnerPage.attach(page_fd)
+        if output:
+            park.take_output(output[0], output[1])
+        nesting.attach(page)
+        inputs = Inputs(service, channel, page)
+        return cls(page, inputs, DirectCalls(inputs, channel, page))
+
+
+_outfit: _Outfit | None = None
+
+
+def dress(service: Service, channel: FrameSocket, fds: list[int]) -> None:
+    """In a spare that waits: what it needs as a runner, and knows nothing of its start."""
+    global _outfit
+    _outfit = _Outfit.of(service, channel, fds)
+
+
 def run(service: Service, become: Become, user_threads: dict[str, str] | None) -> int:
     """Serve until asked to stop; returns the exit status.
 
@@ -48,10 +79,9 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     channel, marks = become.channel, become.marks
     order = become.order
     try:
-        *output, page_fd = become.fds
-        page = RunnerPage.attach(page_fd)
-        if output:
-            park.take_output(output[0], output[1])
+        lease = order.get("lease")
+        client_fd = become.fds.pop() if lease else -1
+        outfit = _outfit or _Outfit.of(service, channel, become.fds)
         not_hidden = devices.hide(order["hidden"]) if order["hidden"] else ""
         if os.geteuid() != 0:
             capabilities.drop()
@@ -75,23 +105,24 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     if not_hidden:
         ready["not_hidden"] = not_hidden
     channel.send(ready)
+    if lease:
+        granted.add_start(lease["granted"], marks, notes)
     try:
-        return _serve(service, channel, page)
+        if lease:
+            outfit.direct.serve_first(client_fd, lease)
+        return _serve(service, channel, outfit)
     except FrameError:
         return 0  # the agent is gone, and with it whoever waits for a result
 
 
-def _serve(service: Service, channel: FrameSocket, page: RunnerPage) -> int:
-    nesting.attach(page)
-    inputs = Inputs(service, channel, page)
-    direct = DirectCalls(inputs, channel, page)
+def _serve(service: Service, channel: FrameSocket, outfit: _Outfit) -> int:
     while True:
         service.wait(channel.fileno())
         header, body, fds = channel.receive()
         if header["op"] == "inputs":
-            inputs.run(header, body)
+            outfit.inputs.run(header, body)
         elif header["op"] == "lease":
-            direct.serve(fds[0], header["max_result_bytes"] or sys.maxsize)
+            outfit.direct.serve(fds[0], header["max_result_bytes"] or sys.maxsize)
         elif header["op"] == "stop":
             return _stop(service, channel)
         else:

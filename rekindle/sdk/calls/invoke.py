@@ -8,6 +8,7 @@ asked for, that no runner is free for and none can be started for now, and whose
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,10 +29,14 @@ from rekindle.wire import direct_frames
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_call_id
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
+from rekindle.wire.granted import Began
 from rekindle.wire.phases import Strategy, now_ns
 from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import Packed, pack_input, unpack
 from rekindle.wire.usercode import came_by_signal
+
+#: Arguments up to this go with the request for a lease: less than a socket takes at once.
+_ALONG_BYTES = 32 << 10
 
 
 def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -51,11 +56,11 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         with nesting.waiting():
             reply = lease.call(call.call_id, target.method, packed, call.depth)
     except NotRunError:
-        lease = None  # it was taken back; another may be there
+        lease = None  # it was taken back
     finally:
         packed.close()
     if lease is None:
-        return finish(_answered(BLOCKING, call, may_ask=bool(call.strategy)))()
+        return finish(_answered(BLOCKING, call))()
     if reply is None:
         call.lost(lease.runner_id, lease.fate())
         return finish(_queued(BLOCKING, call))()
@@ -70,47 +75,87 @@ async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str
     return within(await _answered(LoopCaller(), Invocation.begin(target, args, kwargs)))
 
 
-async def _answered(caller: Caller, call: Invocation, *, may_ask: bool = True) -> Callable[[], Any]:
+async def _answered(caller: Caller, call: Invocation) -> Callable[[], Any]:
     """Wait for the answer to a call; what gives its value, or raises what the function raised.
 
-    ``may_ask``: where no lease is idle, the controller is asked for one.
+    By an idle lease, by one that is asked for, or through the controller.
     """
-    target, cache = call.target, call.cache
-    lease = call.idle_lease()
-    if cache is not None and lease is None and may_ask and cache.may_ask():
-        try:
-            with nesting.waiting():
-                lease = await cache.ask_node(call.depth, call.strategy, blocks=caller.blocks)
-                if lease is None and cache.may_ask():
-                    lease = await caller.run(cache.ask(call.depth, call.strategy))
-        except leases.NoRunnerError as failed:
-            return partial(settle, call.of(failed.result), target.name, call.submitted_ns)
-    while cache is not None and lease is not None:
-        packed = call.packed(lease)
-        began, lease.began = lease.began, None
-        if packed is None:
-            cache.give_back(lease)
-            break
-        sent = (call.call_id, target.method, packed, call.depth)
-        try:
-            with nesting.waiting():
-                reply = lease.call(*sent) if caller.blocks else await lease.call_aio(*sent)
-        except NotRunError:
-            lease = call.idle_lease()  # this one was taken back; another may be there
-            continue
-        finally:
-            packed.close()
-        if reply is None:
-            call.lost(lease.runner_id, await caller.in_thread(lease.fate), began)
-            break
-        cache.give_back(lease)
-        if target.logs is not None:
-            if began is not None and began.printed:
-                await caller.run(target.logs.marked(lease.id))
-            if reply.printed:
-                await caller.run(target.logs.marked(call.call_id))
-        return partial(call.settle, lease, reply, began)
+    cache = call.cache
+    if cache is not None:
+        while (lease := call.idle_lease()) is not None:
+            with contextlib.suppress(NotRunError):  # it was taken back meanwhile
+                return await _through(caller, call, cache, lease)
+        if cache.may_ask():
+            with contextlib.suppress(NotRunError):
+                return await _by_new_lease(caller, call, cache)
     return await _queued(caller, call)
+
+
+async def _by_new_lease(
+    caller: Caller, call: Invocation, cache: leases.LeaseCache
+) -> Callable[[], Any]:
+    """Ask for a lease, and send the call along where it is small. Raises NotRunError: none."""
+    frame = call.frame()
+    try:
+        with nesting.waiting():
+            lease = await cache.ask_node(call.depth, call.strategy, frame, blocks=caller.blocks)
+            if lease is None and cache.may_ask():
+                frame = b""
+                lease = await caller.run(cache.ask(call.depth, call.strategy))
+            if lease is None:
+                raise NotRunError
+            if not frame:
+                return await _through(caller, call, cache, lease)
+            began, lease.began = lease.began, None
+            reply = await lease.answer(blocks=caller.blocks)
+    except leases.NoRunnerError as failed:
+        return partial(settle, call.of(failed.result), call.target.name, call.submitted_ns)
+    except leases.LostError as lost:
+        call.lost("", lost.fate)
+        return await _queued(caller, call)
+    return await _ended(caller, call, cache, lease, reply, began)
+
+
+async def _through(
+    caller: Caller, call: Invocation, cache: leases.LeaseCache, lease: Lease
+) -> Callable[[], Any]:
+    """Make the call by this lease. Raises NotRunError."""
+    packed = call.packed(lease)
+    began, lease.began = lease.began, None
+    if packed is None:
+        cache.give_back(lease)
+        return await _queued(caller, call)
+    sent = (call.call_id, call.target.method, packed, call.depth)
+    try:
+        with nesting.waiting():
+            reply = lease.call(*sent) if caller.blocks else await lease.call_aio(*sent)
+    finally:
+        packed.close()
+    return await _ended(caller, call, cache, lease, reply, began)
+
+
+async def _ended(
+    caller: Caller,
+    call: Invocation,
+    cache: leases.LeaseCache,
+    lease: Lease,
+    reply: direct_frames.ReplyFrame | None,
+    began: Began | None,
+) -> Callable[[], Any]:
+    """An answer has come: once all lines that were printed before it are there, its value.
+
+    None where its runner is gone: the call goes through the controller, or is over its time.
+    """
+    if reply is None:
+        call.lost(lease.runner_id, await caller.in_thread(lease.fate), began)
+        return await _queued(caller, call)
+    cache.give_back(lease)
+    if call.target.logs is not None:
+        if began is not None and began.printed:
+            await caller.run(call.target.logs.marked(lease.id))
+        if reply.printed:
+            await caller.run(call.target.logs.marked(call.call_id))
+    return partial(call.settle, lease, reply, began)
 
 
 async def _queued(caller: Caller, call: Invocation) -> Callable[[], Any]:
@@ -202,6 +247,17 @@ class Invocation:
 
     # ---- directly
 
+    def frame(self) -> bytes:
+        """The call itself, to be sent with the request for a lease, where it is small; else empty,
+        and what is wrong with its arguments is found when they are packed for a runner."""
+        try:
+            packed = pack_input(self.args, self.kwargs, _ALONG_BYTES)
+        except BaseException as error:
+            if came_by_signal(error):
+                raise
+            return b""
+        return direct_frames.call_frame(self.call_id, self.target.method, packed, None, self.depth)
+
     def packed(self, lease: Lease) -> Packed | None:
         """The arguments for a runner. None for those that cannot travel: ``request`` says why."""
         try:
@@ -216,7 +272,7 @@ class Invocation:
         self,
         lease: Lease,
         reply: direct_frames.ReplyFrame,
-        began: pb.RunnerBegan | None = None,
+        began: Began | None = None,
     ) -> Any:
         """The value; raises what the function raised. The record is complete then.
 
@@ -236,11 +292,11 @@ class Invocation:
             marks = (reply.received_ns, reply.loaded_ns, reply.executed_ns)
             self.record(lease.runner_id, ok, marks, began)
 
-    def lost(self, runner_id: str, fate: Fate, began: pb.RunnerBegan | None = None) -> None:
+    def lost(self, runner_id: str, fate: Fate, began: Began | None = None) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
         if fate.kind == "timeout":
             # When its input was there, the runner can tell no more: as soon as it was ready.
-            ready_ns = began.marks[-1].at_ns if began and began.marks else self.submitted_ns
+            ready_ns = began.marks[-1][1] if began and began.marks else self.submitted_ns
             self.record(runner_id, False, (ready_ns, ready_ns, now_ns()), began)
             raise FunctionTimeoutError(fate.message)
         self.lost_runners += 1
@@ -256,7 +312,7 @@ class Invocation:
         runner_id: str,
         ok: bool,
         marks: tuple[int, int, int],
-        began: pb.RunnerBegan | None = None,
+        began: Began | None = None,
     ) -> None:
         """Have what it took in the records; ``marks``: received, loaded, executed."""
         records.add_direct(

@@ -24,6 +24,7 @@ from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
 from rekindle.wire.direct_stream import ItemReader
 from rekindle.wire.frames import FrameSocket, pack_frame
+from rekindle.wire.granted import Began, Granted
 from rekindle.wire.shared import Packed
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class NotRunError(Exception):
 
 @dataclass(frozen=True)
 class Fate:
-    """Why a runner gave no answer: ``timeout`` or ``lost``, in words."""
+    """Why a runner gave no answer: ``timeout``, ``lost``, or ``unknown`` to its agent; in words."""
 
     kind: str
     message: str
@@ -52,28 +53,30 @@ class Fate:
 class Lease:
     """A lease that this process holds."""
 
-    def __init__(self, sock: socket.socket, reply: pb.LeaseReply) -> None:
+    def __init__(
+        self, sock: socket.socket, granted: Granted, arrivals: Arrivals | None = None
+    ) -> None:
         self._sock = sock
-        self._arrivals = Arrivals(sock.fileno())
-        self._path = reply.socket
-        self._token = reply.token
-        self.id = reply.lease_id
-        self.runner_id = reply.runner_id
+        self._arrivals = arrivals or Arrivals(sock.fileno())
+        self._path = granted.socket
+        self._token = granted.token
+        self.id = granted.lease_id
+        self.runner_id = granted.runner_id
         #: The start of its runner, for the record of the first call: that waited for it.
-        self.began = reply.began if reply.HasField("began") else None
+        self.began = granted.began
         #: For one call alone: its runner ends with it.
-        self.once = reply.once
+        self.once = granted.once
         #: What arguments may have: more goes through the controller, which has the error.
-        self.limit_bytes = reply.max_payload_bytes or sys.maxsize
+        self.limit_bytes = granted.max_payload_bytes or sys.maxsize
         #: What arguments for this runner are packed into.
         self.files = reuse.MemoryFiles()
         #: Memory files of its results that nothing here sees any more.
         self.gone: deque[int] = deque()
 
     @classmethod
-    def of(cls, sock: socket.socket, reply: pb.LeaseReply) -> Lease:
-        """A lease whose connection is its runner's already."""
-        lease = cls(sock, reply)
+    def of(cls, sock: socket.socket, granted: Granted, arrivals: Arrivals | None = None) -> Lease:
+        """A lease whose connection is its runner's already; ``arrivals``: of that connection."""
+        lease = cls(sock, granted, arrivals)
         held[id(lease)] = lease
         return lease
 
@@ -94,7 +97,7 @@ class Lease:
         except BaseException:
             sock.close()
             raise
-        return cls.of(sock, reply)
+        return cls.of(sock, _granted(reply))
 
     def call(
         self, call_id: str, method: str, packed: Packed, depth: int = 0
@@ -107,6 +110,23 @@ class Lease:
             self._send(call_id, method, packed, depth)
             self._arrivals.wait(perf_counter_ns())
             reply = _receive(self._sock)
+        except BaseException:
+            self.close()
+            raise
+        self._received(reply)
+        return reply
+
+    async def answer(self, *, blocks: bool) -> wire.ReplyFrame | None:
+        """Wait for the answer to a call that was sent with the request for this lease.
+
+        ``blocks``: the thread waits, otherwise its event loop. None where the runner is gone.
+        """
+        try:
+            if blocks:
+                self._arrivals.wait(perf_counter_ns())
+                reply = _receive(self._sock)
+            else:
+                reply = await _receive_aio(self._sock)
         except BaseException:
             self.close()
             raise
@@ -161,16 +181,7 @@ class Lease:
 
     def fate(self) -> Fate:
         """What became of the runner, from its agent."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(_FATE_S)
-            try:
-                sock.connect(self._path)
-                asked = FrameSocket(sock)
-                asked.send({"fate": self.id, "token": self._token})
-                header, _body, _fds = asked.receive()
-            except OSError as error:  # a FrameError is one too
-                return Fate("lost", f"its agent is gone ({error})")
-        return Fate(str(header.get("fate", "lost")), str(header.get("message", "")))
+        return fate_of(self.id, self._token, self._path)
 
     def is_over(self) -> bool:
         """Whether an idle lease was taken back meanwhile."""
@@ -193,6 +204,33 @@ class Lease:
         self._sock.close()
         self.files.close()
         held.pop(id(self), None)
+
+
+def _granted(reply: pb.LeaseReply) -> Granted:
+    """What the controller says of a lease."""
+    began = None
+    if reply.HasField("began"):
+        start = reply.began
+        marks = [(mark.phase, mark.at_ns) for mark in start.marks]
+        began = Began(start.strategy, start.began_ns, marks, list(start.notes), start.printed)
+    return Granted(
+        *(reply.lease_id, reply.socket, reply.token, reply.runner_id),
+        *(reply.max_payload_bytes, reply.once, began),
+    )
+
+
+def fate_of(lease_id: str, token: str, path: str) -> Fate:
+    """What became of the runner of a lease, from the agent at ``path``."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(_FATE_S)
+        try:
+            sock.connect(path)
+            asked = FrameSocket(sock)
+            asked.send({"fate": lease_id, "token": token})
+            header, _body, _fds = asked.receive()
+        except OSError as error:  # a FrameError is one too
+            return Fate("lost", f"its agent is gone ({error})")
+    return Fate(str(header.get("fate", "lost")), str(header.get("message", "")))
 
 
 def _receive(sock: socket.socket) -> wire.ReplyFrame | None:

@@ -7,6 +7,7 @@ directly, calls/invoke.py decides. A forked child has no part in its parent's le
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from rekindle import paths
 from rekindle.exception import Error
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk.calls import records
-from rekindle.sdk.calls.lease import Lease, readable
+from rekindle.sdk.calls.lease import Fate, Lease, fate_of, readable
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.frames import FrameSocket
+from rekindle.wire.frames import FrameSocket, pack_frame
+from rekindle.wire.granted import granted
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -31,6 +33,14 @@ _PAUSE_S, _PAUSE_MAX_S = 0.02, 1.0
 _NEVER_S = 30.0
 #: With more parameters than this it is the controller that is asked.
 _MOST_PARAMS_BYTES = 1024
+
+
+class LostError(Exception):
+    """A runner that was being started ended, and may have begun the call."""
+
+    def __init__(self, fate: Fate) -> None:
+        super().__init__(fate.message)
+        self.fate = fate
 
 
 class NoRunnerError(Exception):
@@ -91,16 +101,19 @@ class LeaseCache:
         self,
         depth: int = 0,
         strategy: str = "",
+        call: bytes = b"",
         *,
         blocks: bool = True,
         patient: bool = False,
     ) -> Lease | None:
         """Ask the agent of this machine; the connection becomes that to the runner.
 
-        ``blocks``: the thread waits for the answer, which can take as long as a start; otherwise
-        its event loop does. ``patient``: it waits for a runner however long others have them all.
-        None where there is no agent that knows the function: the controller is to be asked. Raises
-        NoRunnerError as ``ask``.
+        ``call``: the frame of a call that is sent along; where a lease is returned the runner has
+        it, and its answer is there. ``blocks``: the thread waits for the answer, which can take as
+        long as a start; otherwise its event loop does. ``patient``: it waits for a runner however
+        long others have them all. None where there is no agent that knows the function: the
+        controller is to be asked. Raises NoRunnerError as ``ask``, and LostError where a runner may
+        have begun the call that was sent along.
         """
         token = self.client.node_tokens.get(self.function_id, "")
         if (
@@ -109,50 +122,50 @@ class LeaseCache:
             or time.monotonic() < self._ask_node_at
         ):
             return None
+        path = str(paths.direct_socket(self.client.instance))
+        lease_id = f"le-{secrets.token_hex(8)}"
+        ask = {
+            "ask": self.function_id,
+            "lease": lease_id,
+            "params": self.params.hex(),
+            "depth": depth,
+            "token": token,
+            "strategy": strategy,
+            "measure": _to_measure(strategy),
+            "sent": bool(call),
+            "patient": patient,
+        }
+        sent = False
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.connect(str(paths.direct_socket(self.client.instance)))
+            sock.connect(path)
+            sock.sendall(pack_frame(ask) + call, socket.MSG_NOSIGNAL)
+            sent = bool(call)
             frames = FrameSocket(sock)
-            frames.send(
-                {
-                    "ask": self.function_id,
-                    "params": self.params.hex(),
-                    "depth": depth,
-                    "token": token,
-                    "strategy": strategy,
-                    "measure": _to_measure(strategy),
-                    "patient": patient,
-                }
-            )
+            arrivals = None
             if blocks:
-                Arrivals(sock.fileno()).wait(perf_counter_ns())  # a start may take minutes
+                arrivals = Arrivals(sock.fileno())
+                arrivals.wait(perf_counter_ns())  # a start may take minutes
             else:
                 await readable(sock)
             header, body, _fds = frames.receive()
-            granted = pb.LeaseGranted.FromString(body)
+            failure = pb.Result.FromString(body) if body else None
         except OSError:  # a FrameError is one too
             sock.close()
+            fate = fate_of(lease_id, token, path) if sent else None
+            if fate is not None and fate.kind != "unknown":
+                raise LostError(fate) from None
             self._ask_node_at = time.monotonic() + _NEVER_S
             return None
         except BaseException:
             sock.close()
             raise
-        if granted.ok:
+        if header["ok"]:
             self._pause_s = _PAUSE_S
-            reply = pb.LeaseReply(
-                lease_id=header["lease"],
-                socket=granted.socket,
-                token=granted.token,
-                runner_id=granted.runner_id,
-                max_payload_bytes=header["limit"],
-                once=granted.once,
-            )
-            if granted.HasField("began"):
-                reply.began.CopyFrom(granted.began)
-            return Lease.of(sock, reply)
+            return Lease.of(sock, granted(header), arrivals)
         sock.close()
-        if granted.HasField("failure"):
-            raise NoRunnerError(granted.failure)
+        if failure is not None:
+            raise NoRunnerError(failure)
         self.refused()
         return None
 

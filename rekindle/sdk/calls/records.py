@@ -14,6 +14,7 @@ from rekindle.wire.phases import Phase, Strategy, durations_ms, now_ns
 
 if TYPE_CHECKING:
     from rekindle.wire import rekindle_pb2 as pb
+    from rekindle.wire.granted import Began
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ def add_direct(
     ok: bool,
     submitted_ns: int,
     marks: tuple[int, int, int],
-    began: pb.RunnerBegan | None = None,
+    began: Began | None = None,
 ) -> None:
     """Record a direct call.
 
@@ -104,7 +105,7 @@ def add_direct(
         way = [(Phase.QUEUE.value, received_ns)]
     else:
         way = [(Phase.QUEUE.value, began.began_ns)]
-        way += [(mark.phase, mark.at_ns) for mark in began.marks]
+        way += began.marks
     way.append((Phase.LOAD_INPUT.value, loaded_ns))
     way.append((Phase.EXECUTE.value, executed_ns))
     way.append((Phase.STORE_RESULT.value, now_ns()))

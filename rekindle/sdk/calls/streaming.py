@@ -30,9 +30,9 @@ from rekindle.sdk.calls.lease import Lease, NotRunError
 from rekindle.sdk.calls.outcome import passable, settle, within
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.wire import direct_frames as wire
-from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.direct_stream import ItemReader
 from rekindle.wire.exceptions import ExceptionRecord, rebuild_exception
+from rekindle.wire.granted import Began
 from rekindle.wire.phases import now_ns
 from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import unpack
@@ -154,7 +154,7 @@ class _Run:
         call: Invocation,
         lease: Lease,
         reader: ItemReader,
-        began: pb.RunnerBegan | None,
+        began: Began | None,
     ) -> None:
         self._caller = caller
         self._call = call

@@ -16,6 +16,7 @@ from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 class LeaseState(Enum):
     """Where a lease is in its life."""
 
+    STARTING = "starting"  # its client's connection goes to a runner with its start
     OFFERED = "offered"  # the runner is reserved, its client has not connected
     HELD = "held"
     RECALLED = "recalled"  # what was sent is served, nothing new comes
@@ -23,6 +24,7 @@ class LeaseState(Enum):
 
 
 _MOVES = {
+    LeaseState.STARTING: {LeaseState.HELD, LeaseState.ENDED},
     LeaseState.OFFERED: {LeaseState.HELD, LeaseState.ENDED},
     LeaseState.HELD: {LeaseState.RECALLED, LeaseState.ENDED},
     LeaseState.RECALLED: {LeaseState.ENDED},
@@ -57,6 +59,8 @@ class Lease:
     since: float = field(default_factory=time.monotonic)  # of its state
     used: float = field(default_factory=time.monotonic)
     client_gone: bool = False
+    #: It came back before it was seen that its runner is ready.
+    returned: bool = False
     #: The run that it was asked to cancel, and when.
     cancelled: tuple[int, float] = (-1, 0.0)
     #: Why the runner was ended, where the agent did it: a kind of fate, and words.

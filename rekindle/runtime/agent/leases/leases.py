@@ -11,23 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
-from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, StrategyUnavailableError
 from rekindle.linux.maps import share_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
-from rekindle.runtime.agent.leases.direct_listener import DirectListener
+from rekindle.runtime.agent.leases.hangups import Hangups
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
 from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
@@ -35,10 +31,8 @@ from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.direct_frames import WELCOME
-from rekindle.wire.frames import Header, pack_frame
+from rekindle.wire.frames import Header
 from rekindle.wire.logs import kv
-from rekindle.wire.node_token import node_token
 from rekindle.wire.page import CANCEL_SIGNAL, cancel_token
 from rekindle.wire.phases import Strategy, now_ns
 
@@ -57,17 +51,14 @@ _FATES = 1000
 class Leases:
     """All leases of a node."""
 
-    def __init__(
-        self, open_pool: Callable[[str, bytes], Coroutine[Any, Any, Pool]], instance: Path
-    ) -> None:
-        self._open_pool = open_pool
-        self._instance = instance
-        self._token = ""
-        self.listener = DirectListener(paths.direct_socket(instance), self._greet)
+    def __init__(self, path: Path) -> None:
+        #: Where clients with leases find this agent.
+        self.path = path
+        self.hangups = Hangups()
         self.counts: dict[Pool, Counts] = {}
         self._leases: dict[str, Lease] = {}
-        #: Those whose runner ended, oldest first.
-        self._lost: Recent[str, Lease] = Recent(_FATES)
+        #: Those whose runner ended, oldest first: clients may ask why.
+        self.lost: Recent[str, Lease] = Recent(_FATES)
         #: Which of them are taken back, for whom.
         self.recalls = Recalls(self._leases, self.recall)
         #: Clients that wait for a runner.
@@ -79,16 +70,8 @@ class Leases:
 
     # ---- granting --------------------------------------------------------------------------
 
-    async def request(self, function_id: str, params: bytes, request: LeaseRequest) -> None:
+    def add(self, pool: Pool, request: LeaseRequest) -> None:
         """A client wants a runner of its own: the pool's next pass has its answer."""
-        try:
-            pool = await self._open_pool(function_id, params)
-        except Error as error:
-            request.refuse(str(error))
-            return
-        self._add(pool, request)
-
-    def _add(self, pool: Pool, request: LeaseRequest) -> None:
         if pool.closed:
             request.refuse("its app is closed")
         elif request.strategy is not None:
@@ -96,6 +79,10 @@ class Leases:
         else:
             self.requests.add(pool.key, request)
             pool.changed()
+
+    def find(self, lease_id: str) -> Lease | None:
+        """One that stands."""
+        return self._leases.get(lease_id)
 
     def serve_requests(self, pool: Pool) -> None:
         """Lend idle runners to those that wait for one, and give the error of a start to the first.
@@ -138,19 +125,20 @@ class Leases:
         return idle
 
     def _grant(self, request: LeaseRequest, pool: Pool, runner: Runner) -> None:
-        lease = self._lend(request, pool, runner)
+        lease = self.lend(request, pool, runner, LeaseState.OFFERED)
         began = start_of(request, runner)
         if began is not None and began.printed:
             self._mark(lease, lease.id)
-        request.answer(
-            pb.LeaseGranted(
-                ok=True,
-                socket=str(self.listener.path),
-                token=lease.token,
-                runner_id=runner.id,
-                began=began,
-                once=runner.private,
-            )
+        request.answer(self._granted(lease, began))
+
+    def _granted(self, lease: Lease, began: pb.RunnerBegan | None) -> pb.LeaseGranted:
+        return pb.LeaseGranted(
+            ok=True,
+            socket=str(self.path),
+            token=lease.token,
+            runner_id=lease.runner.id,
+            began=began,
+            once=lease.runner.private,
         )
 
     def refuse_requests(self, pool: Pool, coming: int) -> None:
@@ -158,23 +146,32 @@ class Leases:
         if self.requests.refuse_beyond(pool.key, coming, "no runner is idle"):
             self.recalls.recall_stale(pool)
 
-    def _lend(self, request: LeaseRequest, pool: Pool, runner: Runner) -> Lease:
+    def lend(self, request: LeaseRequest, pool: Pool, runner: Runner, state: LeaseState) -> Lease:
         token = secrets.token_urlsafe(24)
         lease = Lease(
-            *(request.lease_id, token, pool, runner, request.max_result_bytes, request.measure)
+            *(request.lease_id, token, pool, runner, request.max_result_bytes, request.measure),
+            state,
         )
-        runner.private = runner.private or pool.revision.spec.single_use_containers
+        once = request.strategy not in (None, Strategy.WARM)
+        runner.private = runner.private or once or pool.revision.spec.single_use_containers
         self._leases[lease.id] = lease
 
         def mark(header: Header, _body: bytes) -> None:
             self._mark(lease, str(header["call_id"]))
 
+        def returned(_header: Header, _body: bytes) -> None:
+            lease.returned = True
+            if lease.state is not LeaseState.STARTING:
+                self.end(lease)
+
         def gone() -> None:
-            self._lost[lease.id] = lease
-            self._end(lease)
+            self.lost[lease.id] = lease
+            if lease.state is LeaseState.STARTING:
+                lease.sock = None  # it goes to the next one that is started
+            self.end(lease)
 
         runner.handlers["mark"] = mark
-        runner.handlers["returned"] = lambda _header, _body: self._end(lease)
+        runner.handlers["returned"] = returned
         runner.on_gone["lease"] = gone
         if not self._looks:
             self._looks = True
@@ -187,113 +184,26 @@ class Leases:
         line = pb.LogLine(stream="mark", at_ns=now_ns())
         lease.pool.starter.on_line(line, lease.runner.id, call_id)
 
-    # ---- clients ---------------------------------------------------------------------------
+    # ---- handing over ----------------------------------------------------------------------
 
-    async def _greet(self, sock: socket.socket, hello: Header) -> bool:
-        if "fate" in hello:
-            await self._tell_fate(sock, hello)
-            return False
-        if "ask" in hello:
-            self._tasks.spawn(self._ask(sock, hello))
-            return True
-        return self._take_up(sock, hello)
-
-    async def _ask(self, sock: socket.socket, hello: Header) -> None:
-        """A client of this machine asks for a runner: its connection becomes the runner's."""
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[pb.LeaseGranted] = loop.create_future()
-        lease_id = f"le-{secrets.token_hex(8)}"
-        lent = False
-        try:
-            pool = await self._open_pool(str(hello["ask"]), bytes.fromhex(hello["params"]))
-            expected = node_token(self._instance_token(), pool.app_id)
-            if not hmac.compare_digest(expected, str(hello["token"])):
-                log.warning("unexpected client")
-                return
-            asked = str(hello.get("strategy", ""))
-            request = LeaseRequest(
-                lease_id,
-                int(hello["depth"]),
-                self.max_payload_bytes,
-                answered.set_result,
-                Strategy(asked) if asked else None,
-                bool(hello.get("measure")),
-                bool(hello.get("patient")),
-            )
-            self._add(pool, request)
-            granted = await self._while_it_waits(sock, pool, request, answered)
-            body = granted.SerializeToString()
-            head = pack_frame({"lease": lease_id, "limit": self.max_payload_bytes}, len(body))
-            # The runner first: it gets ready to read a call while its client reads the answer.
-            lease = self._leases.get(lease_id)
-            lent = lease is not None and self._hand_over(sock, lease)
-            if granted.ok:
-                _send_small(sock, head + body)
-            else:  # what a start failed with may be large
-                await loop.sock_sendall(sock, head + body)
-        except (Error, OSError, KeyError, ValueError) as error:
-            log.warning("not lent", extra=kv(reason=str(error) or type(error).__name__))
-            if lent:  # its runner has it, and gives it back: it is not another's before that
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-        finally:
-            if not lent:
-                sock.close()
-
-    async def _while_it_waits(
-        self,
-        sock: socket.socket,
-        pool: Pool,
-        request: LeaseRequest,
-        answered: asyncio.Future[pb.LeaseGranted],
-    ) -> pb.LeaseGranted:
-        """The answer; a client that goes while it waits for long gets none. Raises OSError."""
-        if not request.patient or answered.done():
-            return await answered
-
-        def hung_up() -> None:
-            self.requests.remove(pool.key, request)
-            if not answered.done():
-                answered.set_exception(BrokenPipeError("its client is gone"))
-
-        self.listener.watch(sock, hung_up)
-        try:
-            return await answered
-        finally:
-            self.listener.forget(sock)
-
-    def _instance_token(self) -> str:
-        if not self._token:  # an instance has one for its life
-            self._token = paths.token_file(self._instance).read_text().strip()
-        return self._token
-
-    def _take_up(self, sock: socket.socket, hello: Header) -> bool:
-        """Pass a client's connection on to its runner; False where there is none for it."""
-        lease = self._leases.get(str(hello.get("lease")))
-        if lease is None or not _is_its(lease, hello):
-            log.warning("unexpected client")
-            return False
-        if lease.state is not LeaseState.OFFERED:
-            return False  # a token is good for one connection
-        try:
-            sock.send(WELCOME)
-        except OSError as error:
-            log.warning("not lent", extra=kv(runner=lease.runner.id, reason=error))
-            self._end(lease)
-            return False
-        return self._hand_over(sock, lease)
-
-    def _hand_over(self, sock: socket.socket, lease: Lease) -> bool:
+    def hand_over(self, sock: socket.socket, lease: Lease) -> bool:
         """Give a client's connection to its runner; False where that is not possible any more."""
+        lease.sock = sock
         try:
             sock.setblocking(True)  # for the runner: its descriptor shares this
             order = {"op": "lease", "max_result_bytes": lease.max_result_bytes}
             lease.runner.channel.send_with_fds(order, [sock.fileno()])
         except OSError as error:  # a FrameError is one too
             log.warning("not lent", extra=kv(runner=lease.runner.id, reason=error))
-            self._end(lease)
+            lease.sock = None  # it is closed by who was to hand it over
+            self.end(lease)
             return False
-        lease.sock = sock
+        self.hold(lease)
+        return True
+
+    def hold(self, lease: Lease) -> None:
+        """Its runner has its client's connection, and reads from it."""
+        assert lease.sock is not None
         lease.move(LeaseState.HELD)
         lease.used = time.monotonic()
 
@@ -301,27 +211,18 @@ class Leases:
             lease.client_gone = True
             self._look(lease)
 
-        self.listener.watch(sock, hung_up)
-        return True
-
-    async def _tell_fate(self, sock: socket.socket, hello: Header) -> None:
-        lease = self._lost.get(str(hello["fate"]))
-        kind, message = "lost", "its agent knows nothing of it"
-        if lease is not None and _is_its(lease, hello):
-            kind, message = lease.fate or ("lost", await lease.runner.fate())
-        answer = pack_frame({"fate": kind, "message": message})
-        await asyncio.get_running_loop().sock_sendall(sock, answer)
+        self.hangups.watch(lease.sock, hung_up)
 
     # ---- the end ---------------------------------------------------------------------------
 
-    def _end(self, lease: Lease) -> None:
+    def end(self, lease: Lease) -> None:
         """Over: the runner is its pool's again, where it is alive."""
         if lease.state is LeaseState.ENDED:
             return
         self._count(lease)
         lease.move(LeaseState.ENDED)
         if lease.sock is not None:
-            self.listener.forget(lease.sock)
+            self.hangups.forget(lease.sock)
             # Not only closed: should the runner hold on to its own, the client must see the end.
             with contextlib.suppress(OSError):
                 lease.sock.shutdown(socket.SHUT_RDWR)
@@ -358,18 +259,32 @@ class Leases:
     def recall(self, lease: Lease) -> None:
         """Take a runner back: it serves what was sent to it, and returns."""
         if lease.state is LeaseState.OFFERED:
-            self._end(lease)
+            self.end(lease)
         elif lease.state is LeaseState.HELD and lease.sock is not None:
             lease.move(LeaseState.RECALLED)
-            self.listener.shut_for_reading(lease.sock)
+            self.hangups.shut_for_reading(lease.sock)
+
+    def withdraw(self, lease: Lease) -> None:
+        """Its runner is not to run what its client has sent."""
+        sock = lease.sock
+        assert sock is not None
+        lease.fate = ("lost", "its app was closed")
+        self.lost[lease.id] = lease
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+            while sock.recv(1 << 16, socket.MSG_DONTWAIT):
+                continue  # what was sent before could still be read
+        self.end(lease)
 
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
-        self.requests.refuse_all(pool.key, "its app is closed")
+        self.requests.refuse_pool(pool.key, "its app is closed")
         mine = [lease for lease in self._leases.values() if lease.pool is pool]
         for lease in mine:
             if lease.runs:
                 self._kill(lease, "lost", "its app was closed")
+            elif lease.state is LeaseState.STARTING:
+                self.withdraw(lease)
             else:
                 self.recall(lease)
         with contextlib.suppress(TimeoutError):
@@ -416,7 +331,7 @@ class Leases:
         elif began_ns and lease.client_gone:
             self._cancel(lease, now)
         elif lease.state is LeaseState.OFFERED and now - lease.since > OFFER_S:
-            self._end(lease)
+            self.end(lease)
         elif lease.state is LeaseState.HELD and self._is_surplus(lease.pool):
             self.recall(lease)
         elif lease.state is LeaseState.HELD and not began_ns:
@@ -480,9 +395,10 @@ class Leases:
     async def close(self) -> None:
         """No more leases; those that stood have ended with their pools."""
         for lease in list(self._leases.values()):
-            self._end(lease)
+            self.end(lease)
+        self.requests.refuse_all("the agent is stopping")
         await self._tasks.cancel()
-        await self.listener.close()
+        self.hangups.close()
 
 
 async def measure(pool: Pool, runner: Runner) -> None:
@@ -490,13 +406,3 @@ async def measure(pool: Pool, runner: Runner) -> None:
     if runner.state is RunnerState.IDLE:
         share = await asyncio.to_thread(share_of, runner.channel.pid)
         pool.history.measured_pss[runner.id] = share.pss if share is not None else 0
-
-
-def _send_small(sock: socket.socket, frame: bytes) -> None:
-    """Send to one that was sent nothing yet, without waiting. Raises OSError."""
-    if sock.send(frame, socket.MSG_DONTWAIT) < len(frame):
-        raise BlockingIOError(f"an answer of {len(frame)} bytes does not fit")
-
-
-def _is_its(lease: Lease, hello: Header) -> bool:
-    return hmac.compare_digest(lease.token, str(hello.get("token")))

@@ -7,6 +7,7 @@ there, a request does not show.
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,11 +27,16 @@ class LeaseRequest:
     depth: int
     #: What results may have at most.
     max_result_bytes: int
-    answer: Callable[[pb.LeaseGranted], None]
+    #: Told what is granted; None: its runner has its connection, and tells it.
+    answer: Callable[[pb.LeaseGranted | None], None]
     #: How its runner is to be started; None for any, or an idle one.
     strategy: Strategy | None = None
     #: Whether the memory that it holds afterwards is asked for, with a strategy.
     measure: bool = False
+    #: Its connection, which may go to a runner with its start; None for one of another machine.
+    sock: socket.socket | None = None
+    #: Whether it has sent its first call already.
+    sent: bool = False
     #: It is not refused, however long it waits: what it is for can go no other way.
     patient: bool = False
     received_ns: int = field(default_factory=now_ns)
@@ -63,8 +69,8 @@ class Requests:
             one.refuse(reason)
         return len(late)
 
-    def refuse_all(self, key: PoolKey, reason: str) -> None:
-        """Refuse those that are patient, too."""
+    def refuse_pool(self, key: PoolKey, reason: str) -> None:
+        """Refuse all of a pool, those that are patient, too."""
         for one in self._waiting.pop(key, ()):
             one.refuse(reason)
 
@@ -79,6 +85,11 @@ class Requests:
     def patient(self, key: PoolKey) -> list[LeaseRequest]:
         """Those of a pool that wait until they have a runner."""
         return [one for one in self.of(key) if one.patient]
+
+    def refuse_all(self, reason: str) -> None:
+        """Refuse every one."""
+        for key in list(self._waiting):
+            self.refuse_pool(key, reason)
 
 
 def start_of(request: LeaseRequest, runner: Runner) -> pb.RunnerBegan | None:

@@ -32,6 +32,7 @@ from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.runtime.agent.starts.ladder import Starter
+from rekindle.runtime.agent.starts.pending import FirstClient
 from rekindle.runtime.agent.starts.restoring import record_working_set
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.wire.logs import kv
@@ -244,38 +245,56 @@ class Pool:
 
     # ---- starting and stopping -----------------------------------------------------------------
 
-    def start_runner(self) -> None:
-        """Start one; what fails is the result of the input that waits longest."""
-        self.runners.starting += 1
-        self._tasks.spawn(self._start_one())
+    def start_runner(
+        self, client: FirstClient | None = None, strategy: Strategy | None = None
+    ) -> None:
+        """Start one, for a client where one is given, by a strategy where that asks for it.
 
-    async def _start_one(self) -> None:
+        What fails is the client's, or the result of the input that waits longest.
+        """
+        self.runners.starting += 1
+        self.runners.promised += client is not None
+        self._tasks.spawn(self._start_one(client, strategy))
+
+    async def _start_one(self, client: FirstClient | None, strategy: Strategy | None) -> None:
         began_ns = now_ns()
         try:
-            runner = await self.start(None, began_ns)
+            runner = await self.start(strategy, began_ns, client)
         except (Error, UserCodeFailed) as error:
-            self._start_failed(error)
+            if strategy is None:
+                self._start_failed(error, claimed=client is not None)
+            if client is not None:
+                client.failed(error)
         else:
-            self._used = True
-            self.backoff.started()
+            if strategy is None:
+                self._used = True
+                self.backoff.started()
+                self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
             if self.closed:
+                if client is not None:
+                    client.withdrawn()
                 await runner.stop(self.exit_grace_s)
                 return
+            runner.private = runner.private or strategy is not None
             self.welcome(runner)
-            self.dispatcher.pace.started((runner.ready_ns - began_ns) / 1e9)
+            if client is not None:
+                client.served(runner)
         finally:
             self.runners.starting -= 1
+            self.runners.promised -= client is not None
             self.gpus.start_failed(self.runners.starting)
         self.changed()
 
-    async def start(self, strategy: Strategy | None, began_ns: int) -> Runner:
+    async def start(
+        self, strategy: Strategy | None, began_ns: int, client: FirstClient | None = None
+    ) -> Runner:
         """A runner, by this strategy or by the first that succeeds; the start is recorded.
 
-        Raises Error or UserCodeFailed.
+        ``client``: whose connection goes to it. Raises Error or UserCodeFailed.
         """
         runner, failure = None, ""
         try:
-            runner = await self.starter.start(strategy, began_ns)
+            runner = await self.starter.start(strategy, began_ns, client)
             return runner
         except (Error, UserCodeFailed) as error:
             failure = str(error)
@@ -303,14 +322,17 @@ class Pool:
         error, self._unclaimed = self._unclaimed, None
         return error
 
-    def _start_failed(self, error: StartFailure) -> None:
-        self._unclaimed = None if self.waiting else error
+    def _start_failed(self, error: StartFailure, *, claimed: bool) -> None:
+        """``claimed``: it is a client's, and no input's unless all have it."""
+        if not claimed:
+            self._unclaimed = None if self.waiting else error
         log.warning("start failed", extra=kv(function=self.revision.label, reason=error))
         self.backoff.start_failed()
         # User code that raises will raise again; another error may have been this start's alone.
         every = isinstance(error, UserCodeFailed | GpuUnavailableError) or self.backoff.is_loop
         self.dispatcher.fail_waiting(
-            lambda one: outcome.start_failed(one, error), len(self.waiting) if every else 1
+            lambda one: outcome.start_failed(one, error),
+            len(self.waiting) if every else int(not claimed),
         )
 
     def welcome(self, runner: Runner) -> None:

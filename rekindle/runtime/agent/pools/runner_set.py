@@ -26,6 +26,8 @@ class RunnerSet(dict[str, Runner]):
         self._sizing = sizing
         #: Runners that are being started.
         self.starting = 0
+        #: Those of them that are a client's already.
+        self.promised = 0
         #: Runners that it may have beyond the limit, as those it has wait for one another
         #: (stalls.py).
         self.beyond = 0
@@ -51,6 +53,11 @@ class RunnerSet(dict[str, Runner]):
     def size(self) -> int:
         """How many there are or will be: those that are being started included."""
         return len(self) + self.starting
+
+    @property
+    def unclaimed(self) -> int:
+        """Those on their way that are no client's yet."""
+        return self.starting - self.promised
 
     # ---- places --------------------------------------------------------------------------------
 

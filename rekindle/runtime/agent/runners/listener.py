@@ -8,9 +8,8 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import StartError
@@ -24,16 +23,19 @@ log = logging.getLogger(__name__)
 HELLO_TIMEOUT_S = 10.0
 _HELLO_BYTES = 4096
 _PREFIX_BYTES = 12
+#: So many are taken in, in one turn of the loop.
+_AT_ONCE = 64
+#: None is, for this long, after one could not be.
+_PAUSE_S = 0.1
 
 
 class UnixListener:
-    """``on_hello`` says whether it takes a connection, which is closed otherwise."""
+    """``on_hello`` says whether it takes a connection, which is closed otherwise.
 
-    def __init__(
-        self,
-        path: Path,
-        on_hello: Callable[[socket.socket, Header], Coroutine[Any, Any, bool]],
-    ) -> None:
+    Most who connect have said who they are when they are accepted: that costs no turn of the loop.
+    """
+
+    def __init__(self, path: Path, on_hello: Callable[[socket.socket, Header], bool]) -> None:
         self.path = path
         self._on_hello = on_hello
         self._listener: socket.socket | None = None
@@ -49,41 +51,115 @@ class UnixListener:
         os.chmod(self.path, 0o600)
         listener.listen(256)
         self._listener = listener
-        self._tasks.spawn(self._accept(listener))
+        asyncio.get_running_loop().add_reader(listener, self._accept)
 
     async def close(self) -> None:
         """Stop listening and remove the socket."""
         await self._tasks.cancel()
         if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
             self._listener = None
             self.path.unlink(missing_ok=True)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, _address = await loop.sock_accept(listener)
-            self._tasks.spawn(self._greet(sock))
+    def _accept(self) -> None:
+        """Take in those that wait; not without end, as the loop has other things to do."""
+        for _ in range(_AT_ONCE):
+            if self._listener is None:
+                return
+            try:
+                sock, _address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._pause(error)
+                return
+            sock.setblocking(False)
+            try:
+                hello = _hello_at_once(sock)
+                if hello is None:
+                    self._tasks.spawn(self._greet(sock))
+                else:
+                    self._take_in(sock, hello)
+            except (FrameError, ValueError, OSError) as error:
+                _refuse(sock, error)
+
+    def _pause(self, error: OSError) -> None:
+        """No more descriptors, say: those that wait can wait a little longer."""
+        log.warning("no connection accepted", extra=kv(reason=error))
+        loop, listener = asyncio.get_running_loop(), self._listener
+        assert listener is not None
+        loop.remove_reader(listener)
+
+        def go_on() -> None:
+            if self._listener is listener:
+                loop.add_reader(listener, self._accept)
+
+        loop.call_later(_PAUSE_S, go_on)
 
     async def _greet(self, sock: socket.socket) -> None:
-        taken = False
+        """One that has not said all of it yet."""
         try:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 hello = await _receive_hello(sock)
-                taken = await self._on_hello(sock, hello)
+        except asyncio.CancelledError:
+            sock.close()
+            raise
         except (TimeoutError, FrameError, ValueError, OSError) as error:
+            _refuse(sock, error)
+            return
+        self._take_in(sock, hello)
+
+    def _take_in(self, sock: socket.socket, hello: Header) -> None:
+        taken = False
+        try:
+            taken = self._on_hello(sock, hello)
+        except (FrameError, ValueError, OSError) as error:
             log.warning("connection refused", extra=kv(reason=str(error) or type(error).__name__))
         finally:
             if not taken:
                 sock.close()
 
 
+def _refuse(sock: socket.socket, error: Exception) -> None:
+    log.warning("connection refused", extra=kv(reason=str(error) or type(error).__name__))
+    sock.close()
+
+
+def _hello_at_once(sock: socket.socket) -> Header | None:
+    """The frame that a process begins with, where all of it is there; not a byte more is taken.
+
+    Raises FrameError, ValueError or OSError.
+    """
+    try:
+        there = sock.recv(_PREFIX_BYTES + _HELLO_BYTES, socket.MSG_PEEK)
+    except BlockingIOError:
+        return None
+    if not there:
+        raise FrameError("the process closed the connection")
+    if len(there) < _PREFIX_BYTES:
+        return None
+    end = _PREFIX_BYTES + _header_bytes(there)
+    if len(there) < end:
+        return None
+    return _decoded(sock.recv(end)[_PREFIX_BYTES:])
+
+
 async def _receive_hello(sock: socket.socket) -> Header:
-    """The frame that a process begins with; not a byte of what follows it."""
-    header_bytes, body_bytes = frame_prefix(await _receive_exactly(sock, _PREFIX_BYTES))
+    """The same, as it comes."""
+    size = _header_bytes(await _receive_exactly(sock, _PREFIX_BYTES))
+    return _decoded(await _receive_exactly(sock, size))
+
+
+def _header_bytes(prefix: bytes) -> int:
+    header_bytes, body_bytes = frame_prefix(prefix)
     if body_bytes or header_bytes > _HELLO_BYTES:
         raise FrameError("not a hello")
-    hello = json.loads(await _receive_exactly(sock, header_bytes))
+    return header_bytes
+
+
+def _decoded(raw: bytes) -> Header:
+    hello = json.loads(raw)
     if not isinstance(hello, dict):
         raise FrameError("not a hello")
     return hello
@@ -122,7 +198,7 @@ class RunnerListener(UnixListener):
             if not future.done():
                 future.set_exception(StartError("the agent is stopping"))
 
-    async def _take(self, sock: socket.socket, hello: Header) -> bool:
+    def _take(self, sock: socket.socket, hello: Header) -> bool:
         future = self._expected.get(str(hello.get("token")))
         if future is None or future.done():
             log.warning("unexpected hello")

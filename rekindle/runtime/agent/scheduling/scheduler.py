@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from rekindle.runtime.agent.gpus import Gpus
 from rekindle.runtime.agent.inventory import Inventory
+from rekindle.runtime.agent.leases.first_clients import FirstClients
 from rekindle.runtime.agent.leases.leases import Leases
 from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.pool import Lack, Pool
@@ -38,6 +39,7 @@ class Scheduler:
         self,
         inventory: Inventory,
         leases: Leases,
+        first_clients: FirstClients,
         budget: Budget,
         gpus: Gpus,
         settings: AgentSettings,
@@ -45,6 +47,7 @@ class Scheduler:
         self.agenda = Agenda(self._pass)
         self._pools = inventory.pools
         self._leases = leases
+        self._first_clients = first_clients
         self._budget = budget
         self._settings = settings
         self._stalls = Stalls(inventory, settings.max_waiting_runners)
@@ -74,15 +77,16 @@ class Scheduler:
         patient = self._leases.requests.patient(pool.key)
         pool.asked_depth = max((one.depth for one in patient), default=0)
         returning = self._leases.recalls.returning(pool)
-        asking = len(self._leases.requests.of(pool.key))
+        asking = len(self._leases.requests.of(pool.key)) + pool.runners.promised
         while (lack := pool.lack(returning, asking)) is not None:
             if not self._room_for_runner(pool, ahead=lack is Lack.AHEAD):
                 break
-            pool.start_runner()
+            pool.start_runner(self._first_clients.of_next_start(pool))
         else:
             pool.gpus.leave()
         if asking:
-            self._leases.refuse_requests(pool, pool.runners.starting - len(pool.waiting))
+            self._leases.refuse_requests(pool, pool.runners.unclaimed - len(pool.waiting))
+        patient = self._leases.requests.patient(pool.key)  # but those that a start is for
         if (pool.waiting or patient) and not pool.runners.starting:
             self._leases.recalls.recall_for(pool, stuck=True, asking=len(patient))
         pool.freeze_when_due(len(self._leases.requests.of(pool.key)))

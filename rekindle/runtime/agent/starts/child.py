@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from rekindle.exception import StartError
 from rekindle.linux.processes import pid_of
 from rekindle.runtime.agent.runners.channel import Channel
+from rekindle.runtime.agent.starts.outfit import Outfit
 
 
 @dataclass(eq=False)
@@ -28,6 +29,8 @@ class ForkedChild:
     forked: asyncio.Future[None]
     #: How it ended: exit status, or minus a signal number.
     exit_status: asyncio.Future[int]
+    #: What it will get with its start, where that is made already.
+    outfit: Outfit | None = None
     _pidfd: int = -1
     _doomed: bool = False
 
@@ -76,6 +79,19 @@ class ForkedChild:
             self._pidfd = -1
         if not self.exit_status.done():
             self.exit_status.set_result(status)
+
+    def take_outfit(self) -> Outfit:
+        """What it gets with its start; the caller closes it. Raises OSError."""
+        outfit, self.outfit = self.outfit, None
+        return outfit or Outfit.make()
+
+    def let_go(self) -> None:
+        """No start takes it. One that is not forked yet finds its connection closed, and goes."""
+        self.kill()
+        self.channel.close()
+        if self.outfit is not None:
+            self.outfit.close()
+            self.outfit = None
 
     def kill(self) -> None:
         """End it now, with all that it started: it is PID 1 of its namespace."""

@@ -24,14 +24,16 @@ from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.outfit import Outfit
+from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
 from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.frames import Header
 from rekindle.wire.logs import kv
-from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
@@ -55,21 +57,22 @@ class Starter:
     gpus: PoolGpus
     _first: bool = True
 
-    async def start(self, forced: Strategy | None, began_ns: int) -> Runner:
+    async def start(
+        self, forced: Strategy | None, began_ns: int, client: FirstClient | None = None
+    ) -> Runner:
         """A runner that is ready, by the first step of the ladder that succeeds.
 
         With ``forced``, by that step or not at all: StrategyUnavailableError. Otherwise raises
         UserCodeFailed, StartupTimeoutError or StartError when even a cold boot fails.
         """
         with self.context.activity.start():
-            return await self._start(forced, PhaseClock(began_ns))
+            return await self._start(forced, PendingStart(PhaseClock(began_ns), client))
 
-    async def _start(self, forced: Strategy | None, clock: PhaseClock) -> Runner:
+    async def _start(self, forced: Strategy | None, pending: PendingStart) -> Runner:
         self.gpus.check()
         if forced is not None:
-            return await self._start_forced(forced, clock)
-        notes: list[str] = []
-        await self._look_for_snapshot(clock, notes)
+            return await self._start_forced(forced, pending)
+        await self._look_for_snapshot(pending)
         revision, runner = self.revision, None
         for strategy, start, possible in (
             (Strategy.SPARE, self._spare, revision.has_spare),
@@ -79,22 +82,22 @@ class Starter:
             if not possible():
                 continue
             try:
-                runner = await start(clock)
+                runner = await start(pending)
                 break
             except (StartError, SnapshotError, RunnerLostError) as error:
-                self._passed_over(notes, strategy, str(error))
+                self._passed_over(pending, strategy, str(error))
         if runner is None:
-            runner = await self._cold(clock)
-        runner.notes = [*notes, *runner.notes]
+            runner = await self._cold(pending)
+        runner.notes = [*pending.notes, *runner.notes]
         return runner
 
-    async def _start_forced(self, strategy: Strategy, clock: PhaseClock) -> Runner:
+    async def _start_forced(self, strategy: Strategy, pending: PendingStart) -> Runner:
         if strategy is Strategy.WARM:
             raise StrategyUnavailableError("warm: no idle runner is there")
         try:
             if strategy is Strategy.COLD:
-                return await self._boot_runner(clock, park=False)
-            await self._look_for_snapshot(clock, [])
+                return await self._boot_runner(pending, park=False)
+            await self._look_for_snapshot(pending)
             if strategy is Strategy.SPARE and (template := self.revision.live_template()):
                 await template.spares.coming()  # as the plan asks for them, one is
             step = {
@@ -102,57 +105,57 @@ class Starter:
                 Strategy.FORK: self._fork,
                 Strategy.RESTORE: self._restore,
             }[strategy]
-            return await step(clock)
+            return await step(pending)
         except StrategyUnavailableError:
             raise
         except (StartError, SnapshotError, RunnerLostError) as error:
             raise StrategyUnavailableError(f"{strategy}: {error}") from error
 
-    async def _look_for_snapshot(self, clock: PhaseClock, notes: list[str]) -> None:
+    async def _look_for_snapshot(self, pending: PendingStart) -> None:
         if not self.revision.snapshots_enabled:
             return
         tracker = self.revision.tracker
         known = tracker.state
         await tracker.look()
         if tracker.state is not known:
-            clock.mark(Phase.IMAGE)
+            pending.clock.mark(Phase.IMAGE)
         if self._first:
             # Later refusals and failures are reported when they happen.
             self._first = False
             if tracker.state is SnapshotState.IMPOSSIBLE:
                 self.say(f"no snapshot of {self.revision.label}: {tracker.reason}")
             elif tracker.state is SnapshotState.ABSENT and tracker.refused:
-                self._passed_over(notes, Strategy.RESTORE, tracker.reason)
+                self._passed_over(pending, Strategy.RESTORE, tracker.reason)
 
-    def _passed_over(self, notes: list[str], strategy: Strategy, reason: str) -> None:
+    def _passed_over(self, pending: PendingStart, strategy: Strategy, reason: str) -> None:
         note = f"{strategy} passed over: {reason}"
-        notes.append(note)
+        pending.notes.append(note)
         log.warning("strategy passed over", extra=kv(function=self.revision.label, note=note))
         self.say(f"{self.revision.label}: {note}")
 
     # ---- spare and fork --------------------------------------------------------------------
 
-    async def _spare(self, clock: PhaseClock) -> Runner:
+    async def _spare(self, pending: PendingStart) -> Runner:
         template = self.revision.live_template()
         child = template.spares.take() if template is not None else None
         if child is None:
             raise StrategyUnavailableError(f"spare: {self.revision.why_no_spare()}")
-        return await self._become_child(child, clock, Strategy.SPARE)
+        return await self._become_child(child, pending, Strategy.SPARE)
 
-    async def _fork(self, clock: PhaseClock) -> Runner:
+    async def _fork(self, pending: PendingStart) -> Runner:
         template = self.revision.live_template()
         if template is None:
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
-        return await self._become_child(template.fork(), clock, Strategy.FORK)
+        return await self._become_child(template.fork(), pending, Strategy.FORK)
 
     async def _become_child(
-        self, child: ForkedChild, clock: PhaseClock, strategy: Strategy
+        self, child: ForkedChild, pending: PendingStart, strategy: Strategy
     ) -> Runner:
         """A runner of a child that waits, or that finds its start as soon as it is forked."""
         process = Process(child.channel, child.exit_status, child.kill, child.forked)
         try:
-            output = self._output(child.name)
-            runner = await self._become(child.name, process, clock, strategy, output)
+            outfit = child.take_outfit()
+            runner = await self._become(child.name, process, pending, strategy, outfit)
             await child.forked  # before it said that it is ready, or as good as
         except (RunnerLostError, StartError, OSError) as error:
             child.kill()
@@ -166,32 +169,32 @@ class Starter:
 
     # ---- restore ---------------------------------------------------------------------------
 
-    async def _restore(self, clock: PhaseClock) -> Runner:
+    async def _restore(self, pending: PendingStart) -> Runner:
         async with self.context.restoring.turn(self.revision.label) as waited:
             if waited:
-                clock.mark(Phase.QUEUE)
-            return await self._restore_now(clock)
+                pending.clock.mark(Phase.QUEUE)
+            return await self._restore_now(pending)
 
-    async def _restore_now(self, clock: PhaseClock) -> Runner:
+    async def _restore_now(self, pending: PendingStart) -> Runner:
         tracker = self.revision.tracker
         snapshot = await tracker.usable()
         if snapshot is None:
             raise StrategyUnavailableError(f"restore: {self.revision.why_no_restore()}")
-        output = self._output("")
+        outfit = Outfit.make()
         try:
-            back = await bring_back(self.context, self.revision, snapshot, clock)
+            back = await bring_back(self.context, self.revision, snapshot, pending.clock)
         except SnapshotRestoreError as error:
-            output.close()
+            outfit.close()
             tracker.refuse(str(error))
             raise
         except BaseException:
-            output.close()
+            outfit.close()
             raise
         exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         _follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
         process = Process(back.reported(), exit_status, back.sandbox.kill)
-        runner = await self._become(back.id, process, clock, Strategy.RESTORE, output)
-        self.context.restores[runner.id] = restore_steps(clock, back.arrived_ns)
+        runner = await self._become(back.id, process, pending, Strategy.RESTORE, outfit)
+        self.context.restores[runner.id] = restore_steps(pending.clock, back.arrived_ns)
         return runner
 
     async def restore_template(self) -> LiveTemplate:
@@ -221,19 +224,19 @@ class Starter:
 
     # ---- cold ------------------------------------------------------------------------------
 
-    async def _cold(self, clock: PhaseClock) -> Runner:
+    async def _cold(self, pending: PendingStart) -> Runner:
         """Boot. A function with snapshots gets a template on the way."""
         revision = self.revision
         if not revision.snapshots_enabled or revision.fork_unsafe:
-            return await self._boot_runner(clock, park=False)
+            return await self._boot_runner(pending, park=False)
         async with revision.booting:
             if revision.live_template() is not None:
                 # Another start booted it while we waited for our turn.
-                clock.mark(Phase.QUEUE)
-                return await self._fork(clock)
+                pending.clock.mark(Phase.QUEUE)
+                return await self._fork(pending)
             if not revision.fork_unsafe:
-                return await self._boot_runner(clock, park=True)
-        return await self._boot_runner(clock, park=False)
+                return await self._boot_runner(pending, park=True)
+        return await self._boot_runner(pending, park=False)
 
     async def boot_template(self) -> LiveTemplate:
         """Boot a template without a runner. Raises as ``start`` does."""
@@ -272,27 +275,31 @@ class Starter:
             raise
         return runner_id, output, booted
 
-    async def _boot_runner(self, clock: PhaseClock, *, park: bool) -> Runner:
+    async def _boot_runner(self, pending: PendingStart, *, park: bool) -> Runner:
         if not park:
-            return await self._boot_with_gpus(clock)
-        runner_id, output, booted = await self._boot(clock, park=True)
+            return await self._boot_with_gpus(pending)
+        runner_id, output, booted = await self._boot(pending.clock, park=True)
         template = self._template_of(booted)
         if not template.fork_unsafe:
             self.revision.keep(template)
             _close_with(template, output)
-            return await self._become_child(template.fork(), clock, Strategy.COLD)
+            return await self._become_child(template.fork(), pending, Strategy.COLD)
         self._note_unsafe(template)
         await template.hand_over()
         process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
-        return await self._become(runner_id, process, clock, Strategy.COLD, output)
+        outfit = Outfit.around(output)
+        return await self._become(runner_id, process, pending, Strategy.COLD, outfit)
 
-    async def _boot_with_gpus(self, clock: PhaseClock) -> Runner:
+    async def _boot_with_gpus(self, pending: PendingStart) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""
         claim = await self.gpus.claim(self.revision.spec.startup_timeout_s)
         try:
-            runner_id, output, booted = await self._boot(clock, park=False, env=claim.given.env)
+            runner_id, output, booted = await self._boot(
+                pending.clock, park=False, env=claim.given.env
+            )
             process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
-            return await self._become(runner_id, process, clock, Strategy.COLD, output, claim)
+            outfit = Outfit.around(output)
+            return await self._become(runner_id, process, pending, Strategy.COLD, outfit, claim)
         except BaseException:
             self.gpus.drop(claim)
             raise
@@ -318,20 +325,20 @@ class Starter:
         self,
         runner_id: str,
         process: Process,
-        clock: PhaseClock,
+        pending: PendingStart,
         strategy: Strategy,
-        output: Output,
+        outfit: Outfit,
         claim: Claim | None = None,
     ) -> Runner:
         """Tell a process to become a runner, and wait until it is ready.
 
-        ``output`` goes to it with the order, unless it has had it since it booted. ``claim``: its
+        Its output goes to it with the order, unless it has had that since it booted. ``claim``: its
         GPUs, where it has known of them since then.
         """
-        page = RunnerPage.create()
+        output, page = outfit.output, outfit.page
         runner = Runner(
             *(runner_id, strategy, process.channel, output, page, process.exit_status),
-            *(process.end, clock.start_ns, clock.marks),
+            *(process.end, pending.clock.start_ns, pending.clock.marks),
         )
         output.page = page
         output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
@@ -344,15 +351,16 @@ class Starter:
             self.gpus.take_over(claim, runner_id, process.channel.pid)
             runner.gpus = claim.given.uuids
             env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
-            order = {"op": "start", "env": env, "hidden": claim.given.hidden}
-            fds = [page.fd] if output.is_handed_over else [*output.write_fds, page.fd]
+            order: Header = {"op": "start", "env": env, "hidden": claim.given.hidden}
+            fds = outfit.descriptors
+            if (client := pending.client) is not None:
+                order["lease"] = client.offer(runner, pending.notes)
+                fds.append(client.sock.fileno())
             if runner.channel.is_open:
                 runner.channel.send_with_fds(order, fds)
             else:
                 runner.channel.open(order, fds)
-            if not output.is_handed_over:
-                output.handed_over()
-            page.handed_over()
+            outfit.handed_over()
             await runner.become_ready(timeout_s)
         except BaseException as error:
             runner.kill("start failed")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from rekindle.exception import StartError
 from rekindle.runtime.agent.starts.child import ForkedChild
+from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.wire.frames import FrameError
 from rekindle.wire.logs import kv
 
@@ -120,9 +121,9 @@ class Spares:
         most = max(most, int(self._asked_for))
         self._due -= min(self._due, max(0, self._there() - most))
         while self._coming and self._there() > most:
-            self._let_go(self._coming.pop())
+            self._coming.pop().let_go()
         while len(self._waiting) > most:
-            self._let_go(self._waiting.pop())
+            self._waiting.pop().let_go()
 
     def give_up(self) -> None:
         """Let all go: their memory is needed."""
@@ -133,10 +134,6 @@ class Spares:
         """Let all go, and have no more."""
         self._ended = True
         self.give_up()
-
-    def _let_go(self, child: ForkedChild) -> None:
-        child.kill()
-        child.channel.close()  # one that is not forked yet finds its connection closed, and goes
 
     async def _await(self, child: ForkedChild) -> None:
         """Take a child in once it waits."""
@@ -149,11 +146,12 @@ class Spares:
             if child in self._coming:
                 self._coming.discard(child)
                 self._give_up_for_now()
-                self._let_go(child)
+                child.let_go()
                 log.warning("no spare", extra=kv(spare=child.name, reason=error))
             return
         if child not in self._coming:
             return  # let go meanwhile
+        self._outfit(child)
         self._coming.discard(child)
         self._waiting.append(child)
         child.exit_status.add_done_callback(lambda _status: self._lost(child))
@@ -164,6 +162,21 @@ class Spares:
             self._give_up_for_now()
             log.warning("no spare", extra=kv(reason=error))
 
+    def _outfit(self, child: ForkedChild) -> None:
+        """Give it what it needs as a runner; where that cannot be, it has it with its start."""
+        try:
+            outfit = Outfit.make()
+            try:
+                child.channel.send_with_fds({"op": "outfit"}, outfit.descriptors)
+            except OSError:  # a FrameError is one too
+                outfit.close()
+                raise
+        except OSError as error:
+            log.debug("no outfit", extra=kv(spare=child.name, reason=error))
+            return
+        outfit.handed_over()
+        child.outfit = outfit
+
     def _give_up_for_now(self) -> None:
         self._due = 0
         self._not_before = time.monotonic() + NOT_AGAIN_S
@@ -172,4 +185,4 @@ class Spares:
         """One that ends while it waits is not handed out."""
         if child in self._waiting:
             self._waiting.remove(child)
-            self._let_go(child)
+            child.let_go()

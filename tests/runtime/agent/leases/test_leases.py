@@ -106,7 +106,7 @@ class Client:
         request_id = f"{id(self)}-{self._asked}"
         answered: asyncio.Future[pb.LeaseGranted] = asyncio.get_running_loop().create_future()
         request = LeaseRequest(f"le-{request_id}", 0, 0, answered.set_result, strategy, measure)
-        await self.h.node.leases.request(self.function_id, b"", request)
+        await self.h.node.lend(self.function_id, b"", request)
         granted = await answered
         granted.request_id = request_id
         return granted
@@ -364,11 +364,12 @@ def test_a_runner_granted_to_a_client_that_hung_up_is_another_s_once_it_has_let_
     async def scenario(h: Harness) -> None:
         function_id, client = await warm(h, max_containers=1)
         (runner,) = h.runners(function_id)
-        h.node.leases._token = "secret"
-        hello = {"ask": function_id, "params": "", "depth": 0}
-        hello["token"] = node_token("secret", "ap-test")
-        for _ in range(20):
+        h.node.local_clients._token = "secret"
+        hello = {"ask": function_id, "params": "", "depth": 0, "strategy": "", "measure": False}
+        hello |= {"sent": False, "token": node_token("secret", "ap-test")}
+        for number in range(20):
             lent = runner.lent
+            hello["lease"] = f"le-{number:016x}"
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(str(paths.direct_socket(home / "instance")))
                 sock.sendall(pack_frame(hello))

@@ -9,7 +9,8 @@ KEY = ("fu-1", "")
 
 
 def a_request(requests: Requests, answers: list[str], name: str, *, patient: bool) -> LeaseRequest:
-    def answer(granted: pb.LeaseGranted) -> None:
+    def answer(granted: pb.LeaseGranted | None) -> None:
+        assert granted is not None
         answers.append(f"{name}: {granted.reason}")
 
     made = LeaseRequest(name, 0, 0, answer, patient=patient)
@@ -31,7 +32,7 @@ def test_the_patient_are_not_refused_where_no_runner_is_coming() -> None:
 def test_the_patient_are_refused_with_their_app() -> None:
     requests, answers = Requests(), list[str]()
     a_request(requests, answers, "a", patient=True)
-    requests.refuse_all(KEY, "closed")
+    requests.refuse_pool(KEY, "closed")
     assert answers == ["a: closed"] and not requests.of(KEY)
 
 

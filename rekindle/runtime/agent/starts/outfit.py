@@ -1,0 +1,57 @@
+"""What a process gets with its start besides orders: pipes for its output, and its page.
+
+Spares are given theirs while they wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rekindle.runtime.agent.runners.output import Output
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.page import RunnerPage
+
+
+@dataclass(eq=False)
+class Outfit:
+    """Of one process."""
+
+    output: Output
+    page: RunnerPage
+
+    @classmethod
+    def make(cls) -> Outfit:
+        """Raises OSError."""
+        return cls.around(Output(_nobody_writes))
+
+    @classmethod
+    def around(cls, output: Output) -> Outfit:
+        """With output that is there already; closes it where the rest cannot be made. Raises
+        OSError."""
+        try:
+            return cls(output, RunnerPage.create())
+        except BaseException:
+            output.close()
+            raise
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What of it the process has not been given yet."""
+        if self.page.fd < 0:
+            return []
+        return [*(() if self.output.is_handed_over else self.output.write_fds), self.page.fd]
+
+    def handed_over(self) -> None:
+        """The process has it."""
+        if not self.output.is_handed_over:
+            self.output.handed_over()
+        self.page.handed_over()
+
+    def close(self) -> None:
+        """It goes to no process."""
+        self.output.close()
+        self.page.close()
+
+
+def _nobody_writes(_line: pb.LogLine) -> None:
+    """The process that will has not got its end."""

@@ -1,0 +1,308 @@
+"""Clients of this machine whose connection goes to a runner with its start. Real runners."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rekindle import paths
+from rekindle.runtime.agent.runners.runner import RunnerState
+from rekindle.wire import direct_frames as wire
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.exceptions import ExceptionRecord
+from rekindle.wire.frames import FrameSocket, Header, pack_frame
+from rekindle.wire.node_token import node_token
+from rekindle.wire.shared import pack_input, unpack
+from tests.runtime.agent.harness import Gate, Harness, run
+
+pytestmark = pytest.mark.criu
+
+ID = "le-00000000000000aa"
+
+
+class Worker:
+    """Says where it ran, and leaves a trace."""
+
+    def who(self, trace: str = "") -> str:
+        if trace:
+            Path(trace).touch()
+        return socket.gethostname()
+
+    def crash(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def talk(self) -> None:
+        print("in the call")
+
+
+class Prints:
+    """Its hook prints."""
+
+    who = Worker.who
+
+    def enter(self) -> None:
+        print("in the hook")
+
+
+class DiesOnce:
+    """Its first runner that is forked dies before it is ready."""
+
+    who = Worker.who
+
+    def load(self) -> None:
+        self.loaded = True
+
+    def enter(self) -> None:
+        died = Path(os.environ["DIED"])
+        if not died.exists():
+            died.touch()
+            os._exit(3)  # the first of a namespace is not killed from within
+
+
+class Fails:
+    """Its hook fails."""
+
+    who = Worker.who
+
+    def enter(self) -> None:
+        raise RuntimeError("no weights")
+
+
+class Held:
+    """Its hook waits at a gate, and says that it does."""
+
+    who = Worker.who
+
+    def enter(self) -> None:
+        Path(os.environ["HELD"]).touch()
+        with open(os.environ["GATE"]) as gate:
+            gate.read(0)
+
+
+class Asking:
+    """A client's connection, with a call sent along."""
+
+    def __init__(self, h: Harness, function_id: str, method: str, *args: Any, **ask: Any) -> None:
+        h.node.local_clients._token = "secret"
+        self.path = str(paths.direct_socket(h.home / "instance"))
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+        self.token = node_token("secret", "ap-test")
+        hello = {
+            "ask": function_id,
+            "lease": ID,
+            "params": "",
+            "depth": 0,
+            "strategy": "",
+            "measure": False,
+            "sent": True,
+            "token": self.token,
+        } | ask
+        call = b""
+        if hello["sent"]:
+            call = wire.call_frame("fc-1", method, pack_input(args, {}))
+        self.sock.sendall(pack_frame(hello) + call)
+
+    async def told(self) -> tuple[Header, bytes]:
+        header, body, _fds = await asyncio.to_thread(FrameSocket(self.sock).receive)
+        return header, body
+
+    async def answer(self) -> wire.ReplyFrame | None:
+        try:
+            return await asyncio.to_thread(wire.receive_reply, self.sock)
+        except ConnectionResetError:  # closed with what was sent
+            return None
+
+    async def value(self) -> Any:
+        reply = await self.answer()
+        assert reply is not None
+        value = unpack(reply.data, reply.take_fd())
+        assert reply.status == wire.OK, ExceptionRecord(*value).traceback
+        return value
+
+    async def fate(self, token: str = "") -> Header:
+        def ask() -> Header:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(self.path)
+                frames = FrameSocket(sock)
+                frames.send({"fate": ID, "token": token or self.token})
+                return frames.receive()[0]
+
+        return await asyncio.to_thread(ask)
+
+
+@pytest.mark.parametrize("strategy", ["cold", "restore", "fork", "spare"])
+def test_a_call_that_is_sent_along_is_answered_with_the_start_of_its_runner(
+    home: Path, strategy: str
+) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker, enable_memory_snapshot=strategy != "cold")
+        if strategy != "cold":
+            assert (await h.call(worker, "who")).value
+            assert (await h.prepare(worker, strategy)).ok
+        asking = Asking(h, worker, "who", strategy=strategy)
+        told, _body = await asking.told()
+        assert told["ok"] and told["lease"] == ID and told["once"]
+        assert told["began"][0] == strategy
+        assert "reseed" in {name for name, _at in told["marks"]}
+        assert await asking.value() == told["runner"]
+        asking.sock.close()
+        await h.uplink.until(lambda: told["runner"] not in [r.id for r in h.runners(worker)])
+
+    run(home, scenario)
+
+
+def test_an_idle_runner_tells_what_was_granted_before_it_answers(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        worker = h.add(Worker)
+        assert (await h.call(worker, "who")).value
+        (runner,) = h.runners(worker)
+        await h.uplink.until(lambda: runner.state is RunnerState.IDLE)
+        asking = Asking(h, worker, "who")
+        told, _body = await asking.told()
+        assert told["runner"] == runner.id and not told["began"]
+        assert await asking.value() == runner.id
+        asking.sock.close()
+        await h.uplink.until(lambda: runner.state is RunnerState.IDLE)
+
+    run(home, scenario)
+
+
+def test_one_that_sends_its_call_later_is_told_as_soon_as_its_runner_is_ready(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        asking = Asking(h, h.add(Worker), "", sent=False)
+        told, _body = await asking.told()
+        wire.send_call(asking.sock, "fc-1", "who", pack_input((), {}))
+        assert await asking.value() == told["runner"]
+        asking.sock.close()
+
+    run(home, scenario)
+
+
+def test_lines_of_the_start_are_marked_with_those_of_the_first_call(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        asking = Asking(h, h.add(Prints), "who")
+        await asking.told()
+        reply = await asking.answer()
+        assert reply is not None and reply.printed
+        lines = h.uplink.lines
+        await h.uplink.until(lambda: any(one.stream == "mark" for one in lines))
+        mark = next(at for at, one in enumerate(lines) if one.stream == "mark")
+        assert "in the hook" in [one.text for one in lines[:mark]]
+        asking.sock.close()
+
+    run(home, scenario)
+
+
+def test_a_start_that_dies_falls_to_the_next_step_and_the_call_is_answered(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        died = home / "died"
+        worker = h.add(DiesOnce, enable_memory_snapshot=True, env={"DIED": str(died)})
+        died.touch()
+        assert (await h.call(worker, "who")).value
+        assert (await h.prepare(worker, "restore")).ok
+        assert (await h.prepare(worker, "fork")).ok
+        for runner in h.runners(worker):
+            await h.node.inventory.pools[(worker, "")].stop(runner)
+        died.unlink()
+        asking = Asking(h, worker, "who")
+        told, _body = await asking.told()
+        assert died.exists()
+        assert any("passed over" in note and "died" in note for note in told["notes"])
+        assert await asking.value() == told["runner"]
+        asking.sock.close()
+
+    run(home, scenario)
+
+
+def test_a_hook_that_fails_is_the_answer(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        asking = Asking(h, h.add(Fails), "who")
+        told, body = await asking.told()
+        failure = pb.Result.FromString(body)
+        assert not told["ok"] and failure.message == "no weights"
+        assert not h.node.leases._leases
+
+    run(home, scenario)
+
+
+def test_a_call_is_not_run_where_its_app_is_closed_before_its_runner_is_ready(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        with Gate(home) as gate:
+            held, trace = home / "held", home / "ran"
+            worker = h.add(Held, env={"HELD": str(held), "GATE": gate.path})
+            asking = Asking(h, worker, "who", str(trace))
+            await h.uplink.until(held.exists)
+            h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
+            assert await asking.answer() is None
+            assert (await asking.fate())["message"] == "its app was closed"
+            assert (await asking.fate("another's"))["fate"] == "unknown"
+            gate.open()
+            await h.uplink.until(lambda: h.uplink.closed_apps)
+            assert not trace.exists()
+
+    run(home, scenario)
+
+
+def test_a_call_is_not_begun_where_its_client_has_gone_before_its_runner_is_ready(
+    home: Path,
+) -> None:
+    async def scenario(h: Harness) -> None:
+        with Gate(home) as gate:
+            held, trace = home / "held", home / "ran"
+            worker = h.add(Held, env={"HELD": str(held), "GATE": gate.path})
+            asking = Asking(h, worker, "who", str(trace))
+            await h.uplink.until(held.exists)
+            asking.sock.close()
+            gate.open()
+            await h.uplink.until(lambda: [r.state for r in h.runners(worker)] == [RunnerState.IDLE])
+            assert not trace.exists() and not h.node.leases._leases
+            another = Asking(h, worker, "who", lease=ID[:-1] + "b")
+            told, _body = await another.told()
+            assert told["lease"] == ID[:-1] + "b"
+            assert await another.value() == told["runner"]
+            another.sock.close()
+
+    run(home, scenario)
+
+
+def test_who_lost_its_runner_without_an_answer_is_told_its_fate(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        asking = Asking(h, h.add(Worker), "crash")
+        assert await asking.answer() is None
+        fate = await asking.fate()
+        assert fate["fate"] == "lost" and "SIGKILL" in fate["message"]
+
+    run(home, scenario)
+
+
+def test_more_clients_than_runners_are_refused_not_left_waiting(home: Path) -> None:
+    async def scenario(h: Harness) -> None:
+        with Gate(home) as gate:
+            held = home / "held"
+            worker = h.add(Held, max_containers=1, env={"HELD": str(held), "GATE": gate.path})
+            first = Asking(h, worker, "who")
+            await h.uplink.until(held.exists)
+            second = Asking(h, worker, "who", lease=ID[:-1] + "b")
+            told, body = await second.told()
+            assert not told["ok"] and not body
+            gate.open()
+            assert (await first.told())[0]["ok"] and await first.value()
+            first.sock.close()
+
+    run(home, scenario)
+
+
+@pytest.mark.parametrize("wrong", [{"token": "another's"}, {"lease": "le-1"}, {"params": "x"}])
+def test_an_ask_that_is_not_right_is_hung_up_on(home: Path, wrong: dict[str, str]) -> None:
+    async def scenario(h: Harness) -> None:
+        assert await Asking(h, h.add(Worker), "who", **wrong).answer() is None
+        assert not h.node.leases._leases
+
+    run(home, scenario)
