@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from rekindle.sdk.hooks import method as method
     from rekindle.sdk.hooks import parameter as parameter
     from rekindle.sdk.resources import Retries as Retries
-    from rekindle.sdk.resources import Secret as Secret
     from rekindle.sdk.running import enable_output as enable_output
+    from rekindle.sdk.secret import Secret as Secret
+    from rekindle.sdk.volume import Volume as Volume
+    from rekindle.sdk.volume_mounts import CloudBucketMount as CloudBucketMount
 
 #: Module -> public names that it defines.
 _HOMES = {
@@ -37,8 +39,11 @@ _HOMES = {
     "rekindle.sdk.function": ("Function",),
     "rekindle.sdk.function_call": ("FunctionCall",),
     "rekindle.sdk.hooks": ("enter", "exit", "method", "parameter"),
-    "rekindle.sdk.resources": ("Retries", "Secret"),
+    "rekindle.sdk.resources": ("Retries",),
     "rekindle.sdk.running": ("enable_output",),
+    "rekindle.sdk.secret": ("Secret",),
+    "rekindle.sdk.volume": ("Volume",),
+    "rekindle.sdk.volume_mounts": ("CloudBucketMount",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -23,6 +23,10 @@ class NotFoundError(Error):
     """A named app, function, call or snapshot does not exist."""
 
 
+class AlreadyExistsError(Error):
+    """Something of that name is there already."""
+
+
 class AuthError(Error):
     """The token is missing or wrong."""
 
@@ -171,6 +175,26 @@ class CudaError(GpuError):
         super().__init__(message)
         self.call = call
         self.code = code
+
+
+class VolumeError(Error):
+    """Root of what can go wrong with a volume."""
+
+
+class VolumePathError(VolumeError, InvalidError):
+    """A path leaves its volume, or names something of another kind than is wanted."""
+
+
+class VolumeFileNotFoundError(VolumeError, NotFoundError, FileNotFoundError):
+    """There is no such file in the volume."""
+
+
+class VolumeFileExistsError(VolumeError, AlreadyExistsError, FileExistsError):
+    """There is such a file in the volume already."""
+
+
+class VolumeBusyError(VolumeError, ExecutionError, RuntimeError):
+    """Files of the volume are open in this process; close them first."""
 
 
 class SetupError(Error):

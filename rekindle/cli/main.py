@@ -26,6 +26,8 @@ _COMMANDS = {
     "queue": ("queue", "Look at queues, cancel calls, replay dead letters."),
     "pool": ("pool", "Look at pools; set their sizes and policies."),
     "metrics": ("status", "Print the metrics for Prometheus."),
+    "secret": ("secret", "Keep secrets by name: list, create, delete, rotate the key."),
+    "volume": ("volume", "Keep folders by name: list, ls, get, put, and others."),
     "setup": ("setup", "Get what rekindle needs (CRIU) onto this machine."),
     "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
     "snapshot": ("snapshot", "List, inspect and remove snapshots."),

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from rekindle.controller.instance import claim, instance_id, read_token
+from rekindle.controller.objects import vault
 from rekindle.controller.server import ControllerServer
 from rekindle.controller.settings import Settings
 from rekindle.controller.storage.aof_sync import AofSync
@@ -64,6 +65,7 @@ async def _serve(directory: Path, url: str, listen: str | None) -> int:
         embedded=url == own,
         blob_url=blobs.store_url(directory),
         blob_threshold_bytes=blobs.threshold_bytes(),
+        secrets_key_file=vault.default_key_file(),
     )
     server = ControllerServer(config)
     sync = AofSync(directory / "redis") if url == own else None

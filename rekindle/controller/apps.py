@@ -13,6 +13,7 @@ from rekindle.controller.events import AppForgotten, FunctionOpened
 from rekindle.controller.logs.appnames import AppNames
 from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.nodes.orders import Orders
+from rekindle.controller.objects.named_secrets import NamedSecrets
 from rekindle.controller.queue.canceller import Canceller
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.state import App, Function
@@ -38,6 +39,7 @@ class Apps:
     _orders: Orders
     _canceller: Canceller
     _retention: Retention
+    _secrets: NamedSecrets
 
     async def register(self, request: pb.RegisterAppRequest) -> list[pb.FunctionHandle]:
         """Keep an app and its functions. The same request again changes nothing."""
@@ -50,6 +52,7 @@ class Apps:
             if not (spec.name and spec.app_name):
                 raise InvalidError("a function of the app has no name")
             functions[names.function_id(spec.revision(), request.app_id)] = (spec, definition)
+            await self._secrets.check(definition.named_secrets)
         await self._registry.save_app(request, functions)
         app = await self._open(request.app_id, request.name, request.ephemeral)
         for function_id, (spec, _) in functions.items():
@@ -96,7 +99,8 @@ class Apps:
         definition: pb.FunctionDef,
         source: pb.SourceBundle,
     ) -> Function:
-        """Keep one function more of an app that is open (variants.py)."""
+        """Keep one function more of an app that is open (variants.py). Raises as ``register``."""
+        await self._secrets.check(definition.named_secrets)
         request = pb.RegisterAppRequest(
             app_id=app.app_id, name=app.name, ephemeral=app.ephemeral, source=source
         )

@@ -53,7 +53,7 @@ class ControllerServer:
         interceptors = [TokenInterceptor(config.token)]
         self._grpc = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         parts = self._parts
-        gateway = AgentGateway(parts.agents, parts.inbox, parts.apps, parts.registry)
+        gateway = AgentGateway(parts.agents, parts.inbox, parts.apps, parts.registry, parts.secrets)
         for add, servicer in (
             (pb_grpc.add_ControllerServicer_to_server, ControllerService(parts)),
             (pb_grpc.add_AgentGatewayServicer_to_server, gateway),

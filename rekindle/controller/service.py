@@ -213,6 +213,27 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def Metrics(self, request: pb.MetricsRequest, context: Context) -> pb.MetricsReply:
         return pb.MetricsReply(text=await self._parts.scrape.text())
 
+    async def PutSecret(self, request: pb.PutSecretRequest, context: Context) -> pb.SecretInfo:
+        return await self._parts.secrets.put(request)
+
+    async def GetSecret(self, request: pb.SecretRef, context: Context) -> pb.SecretInfo:
+        return await self._parts.secrets.get(request)
+
+    async def ListSecrets(
+        self, request: pb.ListSecretsRequest, context: Context
+    ) -> pb.ListSecretsReply:
+        return pb.ListSecretsReply(secrets=await self._parts.secrets.listed(request.environment))
+
+    async def DeleteSecret(
+        self, request: pb.DeleteSecretRequest, context: Context
+    ) -> pb.DeleteSecretReply:
+        return pb.DeleteSecretReply(deleted=await self._parts.secrets.delete(request))
+
+    async def RotateSecretKey(
+        self, request: pb.RotateSecretKeyRequest, context: Context
+    ) -> pb.RotateSecretKeyReply:
+        return await self._parts.key_rotation.rotate()
+
     def _check(self, request: pb.SubmitRequest) -> None:
         names.check_call_id(request.call_id)
         _check_strategy(request.strategy)

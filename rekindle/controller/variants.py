@@ -53,9 +53,12 @@ class Variants:
         stored = await self._registry.load_code(base.function_id)
         if stored is None or base.app.closing:
             raise ExecutionError(f"the app {base.app.name!r} is closed; run it again")
-        secrets = request.secrets if request.replaces_secrets else stored.function.secrets
+        given = request if request.replaces_secrets else stored.function
         definition = pb.FunctionDef(
-            spec=spec_message(spec), code=stored.function.code, secrets=dict(secrets)
+            spec=spec_message(spec),
+            code=stored.function.code,
+            secrets=dict(given.secrets),
+            named_secrets=given.named_secrets,
         )
         return await self._apps.add_function(base.app, function_id, spec, definition, stored.source)
 
@@ -70,6 +73,7 @@ def variant_of(base: FunctionSpec, request: pb.VariantRequest) -> FunctionSpec:
     of = [base.variant, spec.to_json()]
     if request.replaces_secrets:
         of += sorted(f"{name}={value}" for name, value in request.secrets.items())
+        of += [one.SerializeToString(deterministic=True).hex() for one in request.named_secrets]
     digest = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:8]
     name = base.name.partition("[")[0]
     return dataclasses.replace(spec, name=f"{name}[{digest}]", variant=digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import assert_never
 
 from rekindle.controller.apps import Apps
@@ -32,6 +33,9 @@ from rekindle.controller.nodes.agents import Agents
 from rekindle.controller.nodes.inbox import AgentInbox
 from rekindle.controller.nodes.leasing import Leasing
 from rekindle.controller.nodes.orders import Orders
+from rekindle.controller.objects.key_rotation import KeyRotation
+from rekindle.controller.objects.named_secrets import NamedSecrets
+from rekindle.controller.objects.vault import Vault
 from rekindle.controller.pools.pool_service import PoolService
 from rekindle.controller.queue.blob_keeper import BlobKeeper
 from rekindle.controller.queue.canceller import Canceller
@@ -70,6 +74,8 @@ class Config:
     metrics_listen: str  # host:port where metrics are served over HTTP; "": nowhere
     blob_url: str
     blob_threshold_bytes: int
+    #: Keys that stored secrets are sealed with; made when it is needed first.
+    secrets_key_file: Path
 
 
 class Parts:
@@ -88,7 +94,8 @@ class Parts:
         )
         store = QueueStore(link, config.instance_id)
         letter_store = LetterStore(link, config.instance_id)
-        self.registry = Registry(link, config.instance_id)
+        vault = Vault(config.secrets_key_file)
+        self.registry = Registry(link, config.instance_id, vault)
         self.shrinking = Shrinking(link) if config.embedded else None
         # Inputs, from the table up
         table = InputTable(settings.lease_margin_s)
@@ -110,8 +117,11 @@ class Parts:
         logbook = self.logbook = Logbook(self.registry, core.tasks, settings)
         orders = self.orders = Orders(state, settings, Leasing(state, settings))
         self.app_names = AppNames(state, link, settings.result_ttl_s)
+        self.secrets = NamedSecrets(link, vault)
+        self.key_rotation = KeyRotation(vault, self.secrets, self.registry, state)
         self.apps = Apps(
-            core, self.registry, logbook, self.app_names, orders, self.canceller, self.retention
+            *(core, self.registry, logbook, self.app_names, orders),
+            *(self.canceller, self.retention, self.secrets),
         )
         self.variants = Variants(self.apps, self.registry)
         self.agents = Agents(core, self.registry, self.redelivery, logbook)

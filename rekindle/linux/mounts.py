@@ -6,14 +6,17 @@ import ctypes
 import errno
 import os
 
+from rekindle.linux.beneath import open_beneath
 from rekindle.linux.libc import check, libc
 
+MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 MS_BIND = 4096
 MS_REC = 16384
 _MS_REMOUNT = 32
+MS_UNBINDABLE = 1 << 17
 _MS_PRIVATE = 1 << 18
 _MS_RELATIME = 1 << 21
 #: statvfs(3)'s flags that mount(2) has under the same number: rdonly to noexec, and two of atime.
@@ -71,6 +74,27 @@ def forbid_device(path: str) -> None:
     forbidden, as a mount namespace of a user who is not root must not allow it.
     """
     mount(path, path, flags=MS_BIND)
+    _remount(path, MS_NODEV)
+
+
+def _remount(path: str, more: int) -> None:
+    """Forbid something more at a mount: what is forbidden there stays so."""
     had = os.statvfs(path).f_flag
     flags = had & _SAME_FLAGS | (_MS_RELATIME if had & _ST_RELATIME else 0)
-    mount("none", path, flags=MS_BIND | _MS_REMOUNT | flags | MS_NODEV)
+    mount("none", path, flags=MS_BIND | _MS_REMOUNT | flags | more)
+
+
+def bind_beneath(root: str, below: str, target: str, *, read_only: bool) -> None:
+    """Show the directory ``below`` of ``root`` at ``target``; nothing outside of ``root``, whatever
+    links lead to. Raises OSError."""
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if below:
+            inner = open_beneath(fd, below, os.O_PATH | os.O_DIRECTORY)
+            os.close(fd)
+            fd = inner
+        mount(f"/proc/self/fd/{fd}", target, flags=MS_BIND)
+    finally:
+        os.close(fd)
+    if read_only:
+        _remount(target, MS_RDONLY)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rekindle.exception import ExecutionError, InvalidError
@@ -18,10 +18,12 @@ from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import AppState, Declaration
 from rekindle.sdk.function import Function
 from rekindle.sdk.options import FunctionOptions
-from rekindle.sdk.resources import Secret, check_secrets
+from rekindle.sdk.secret import Secret, check_secrets
 
 if TYPE_CHECKING:
     from rekindle.sdk.run import AppRun
+    from rekindle.sdk.volume import Volume
+    from rekindle.sdk.volume_mounts import CloudBucketMount
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,8 +33,9 @@ class App(AppState):
     """A group of functions and classes that run together.
 
     ``name``: up to 64 letters, digits and ``. _ -``; without one, the program's file names it.
-    ``secrets``: given to all its functions, before their own. ``include_source=False``: local
-    modules are not shipped; the node must have them. Raises InvalidError.
+    ``secrets`` and ``volumes``: given to all its functions, before their own.
+    ``include_source=False``: local modules are not shipped; the node must have them. Raises
+    InvalidError.
     """
 
     def __init__(
@@ -40,14 +43,18 @@ class App(AppState):
         name: str | None = None,
         *,
         secrets: Sequence[Secret] = (),
+        volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         include_source: bool = True,
         **unknown: Any,
     ) -> None:
-        checks.unknown_keywords("App()", unknown, ("name", "secrets", "include_source"))
+        checks.unknown_keywords("App()", unknown, ("name", "secrets", "volumes", "include_source"))
         if name is not None:
             checks.name("the app name", name)
         checks.flag("include_source", include_source)
-        super().__init__(name, check_secrets("secrets", secrets), include_source)
+        super().__init__(
+            *(name, check_secrets("secrets", secrets), include_source),
+            options.check_volumes(volumes),
+        )
         self.registered: dict[str, Function[..., Any] | Cls] = {}
         self.entrypoints: dict[str, LocalEntrypoint] = {}
 
@@ -92,6 +99,7 @@ class App(AppState):
         snapshot, secrets are in none unless they allow it.
         ``is_generator``: its items come one by one, with ``.remote_gen()``; True for what returns
         an iterator (a function with ``yield`` is known for one).
+        ``volumes``: paths at which its runners have a ``rekindle.Volume`` or ``CloudBucketMount``.
         ``serialized``: the code travels by value, with the values that it mentions, and its
         module is not imported.
 

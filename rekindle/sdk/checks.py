@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import Decorated, is_generator
 from rekindle.sdk.unsupported import KEYWORDS, RENAMED
+from rekindle.wire.environment import variable_problem
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -98,27 +99,14 @@ def name(what: str, value: Any) -> None:
 
 def environment(parameter: str, value: Any) -> dict[str, str]:
     """A mapping of variable names to strings; entries that are None are left out."""
-    if not isinstance(value, dict):
-        raise InvalidError(f"{parameter}={value!r} must be a dict of names to strings")
+    if not isinstance(value, Mapping):  # it may be a value: it is not shown
+        raise InvalidError(f"{parameter}: a {type(value).__name__} is no dict of names to strings")
     out: dict[str, str] = {}
     for key, text in value.items():
-        if not isinstance(key, str) or not key or "=" in key or "\0" in key:
-            raise InvalidError(
-                f"{parameter}: {key!r} cannot be the name of an environment variable "
-                f"(a non-empty string without '=' and NUL)"
-            )
-        if text is None:
-            continue
-        if not isinstance(text, str) or "\0" in text:
-            raise InvalidError(
-                f"{parameter}[{key!r}] must be a string without NUL, not a {type(text).__name__}"
-            )
-        if len(key) > 16_384 or len(text) > 32_768:
-            raise InvalidError(
-                f"{parameter}[{key[:40]!r}] is too long: a name may have 16384 characters, "
-                f"a value 32768"
-            )
-        out[key] = text
+        if problem := variable_problem(key, "" if text is None else text):
+            raise InvalidError(f"{parameter}{'' if problem.startswith('[') else ': '}{problem}")
+        if text is not None:
+            out[key] = text
     return out
 
 

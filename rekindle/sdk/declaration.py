@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import ExecutionError
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.options import Options
     from rekindle.sdk.program.places import Place
-    from rekindle.sdk.resources import Secret
     from rekindle.sdk.running import RunningApp
+    from rekindle.sdk.secret import Secret
+    from rekindle.sdk.volume import Volume
+    from rekindle.sdk.volume_mounts import CloudBucketMount
 
 #: The app whose code is being pickled, if any: its handles then carry code and no ids.
 packing: ContextVar[AppState | None] = ContextVar("rekindle_packing", default=None)
@@ -32,9 +36,16 @@ packing: ContextVar[AppState | None] = ContextVar("rekindle_packing", default=No
 class AppState:
     """What is declared in an app, and what runs of it."""
 
-    def __init__(self, name: str | None, secrets: tuple[Secret, ...], include_source: bool) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        secrets: tuple[Secret, ...],
+        include_source: bool,
+        volumes: Mapping[str, Volume | CloudBucketMount] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         self.secrets = secrets
+        self.volumes = volumes
         self.include_source = include_source
         self.declarations: dict[str, Declaration] = {}
         #: What ``run()`` made, while it runs.

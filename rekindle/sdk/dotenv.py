@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 from dotenv.parser import parse_stream
 
@@ -16,13 +17,18 @@ def load(path: str | Path | None, filename: str) -> dict[str, str]:
     of the form NAME=value.
     """
     file = _find(path, filename)
-    values: dict[str, str] = {}
     with file.open(encoding="utf-8") as stream:
-        for line in parse_stream(stream):
-            if line.error or (line.key is not None and line.value is None):
-                raise InvalidError(f"{file}:{line.original.line} is not of the form NAME=value")
-            if line.key is not None and line.value is not None:
-                values[line.key] = line.value
+        return parse(stream, str(file))
+
+
+def parse(stream: IO[str], name: str) -> dict[str, str]:
+    """Values of a stream; ``name`` is what errors call it. Raises InvalidError."""
+    values: dict[str, str] = {}
+    for line in parse_stream(stream):
+        if line.error or (line.key is not None and line.value is None):
+            raise InvalidError(f"{name}:{line.original.line} is not of the form NAME=value")
+        if line.key is not None and line.value is not None:
+            values[line.key] = line.value
     return values
 
 

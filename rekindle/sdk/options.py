@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
-from rekindle.sdk.resources import Retries, Secret, check_secrets, retry_spec
+from rekindle.sdk.resources import Retries, retry_spec
+from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec
+
+if TYPE_CHECKING:
+    from rekindle.sdk.volume import Volume
+    from rekindle.sdk.volume_mounts import CloudBucketMount
 
 MAX_TIMEOUT_S = 24 * 3600
 #: What a message has room for.
@@ -48,6 +53,7 @@ class FunctionOptions(VariantOptions, total=False):
     """What ``@app.function`` and ``@app.cls`` may be given; see there."""
 
     enable_memory_snapshot: bool
+    volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool | None
     serialized: bool
 
@@ -59,6 +65,7 @@ class Options:
     #: What travels of them; names, code and surroundings are added when the app is run.
     spec: FunctionSpec
     secrets: tuple[Secret, ...]
+    volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool
     serialized: bool
 
@@ -118,9 +125,19 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
     return Options(
         spec=spec,
         secrets=check_secrets("secrets", given.get("secrets", ())),
+        volumes=check_volumes(given.get("volumes")),
         include_source=values.get("include_source", True),
         serialized=values.get("serialized", False),
     )
+
+
+def check_volumes(given: Any) -> Mapping[str, Volume | CloudBucketMount]:
+    """Volumes by their paths. Raises InvalidError."""
+    if given is None or given == {}:
+        return {}  # most functions: nothing is loaded for them
+    from rekindle.sdk import volume_mounts
+
+    return volume_mounts.check_volumes("volumes", given)
 
 
 def _gpu(given: Mapping[str, Any]) -> tuple[tuple[GpuRequest, ...], int]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 #: Attributes of the package: what to do in their place.
 NAMES = {
     "Image": "install packages into the environment that runs rekindle; runners use it",
-    "Volume": "read and write files of this machine by their path",
-    "NetworkFileSystem": "read and write files of this machine by their path",
-    "CloudBucketMount": "use the store's own client, or fsspec, inside the function",
+    "NetworkFileSystem": "use rekindle.Volume",
     "Dict": "keep shared values in a database or a file",
     "Queue": "pass values as arguments and results, or use a queue server of your own",
     "Sandbox": "start a process with subprocess inside a function",
@@ -43,8 +41,6 @@ COMMANDS = {
     "app": "`rekindle status` lists apps, `rekindle logs` shows what they printed",
     "container": "`rekindle status` and `rekindle top` show runners",
     "function": "`rekindle status` and `rekindle pool ls` show functions",
-    "volume": "read and write files of this machine by their path",
-    "secret": "use rekindle.Secret.from_dict, from_local_environ or from_dotenv",
     "image": "install packages into the environment that runs rekindle",
     "dict": "keep shared values in a database or a file",
 }
@@ -57,7 +53,7 @@ RENAMED = {
     "checkpointing_enabled": "enable_memory_snapshot=",
     "mounts": "include_source= (local modules are sent by themselves)",
     "mount": "include_source= (local modules are sent by themselves)",
-    "shared_volumes": "files of this machine, by their path",
+    "shared_volumes": "volumes=",
     "max_inputs": "single_use_containers=True for one input a runner",
     "allow_concurrent_inputs": "max_containers=: a runner has one input at a time",
     "interactive": ".local(), to debug in this process",
@@ -67,7 +63,6 @@ _UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network", "tags
 #: Keywords to come: what to do meanwhile.
 KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | {
     "image": NAMES["Image"],
-    "volumes": NAMES["Volume"],
     "network_file_systems": NAMES["NetworkFileSystem"],
     "schedule": NAMES["Cron"],
     "ephemeral_disk": "use the tempfile module",

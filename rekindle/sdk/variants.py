@@ -13,7 +13,7 @@ from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.sdk import checks, options
 from rekindle.sdk.declaration import Declaration
-from rekindle.sdk.resources import merged, named_in_snapshot
+from rekindle.sdk.secret import merged, named_in_snapshot, references
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -96,6 +96,7 @@ class Variant(Declaration):
         )
         if request.replaces_secrets:
             request.secrets.update(merged(secrets))
+            request.named_secrets.extend(pb.NamedSecret(**vars(one)) for one in references(secrets))
             request.spec.secrets_in_snapshot[:] = named_in_snapshot(secrets)
         return request
 

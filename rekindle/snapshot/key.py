@@ -81,7 +81,11 @@ def gather(
         python=machine.python_identity(spec.python, spec.python_version),
         env_digest=_digest(sorted((spec.env if env is None else env).items())),
         path_digest=_digest(
-            [spec.cwd, spec.sys_path, spec.sys_path_last, spec.module, spec.qualname, spec.program]
+            [
+                *(spec.cwd, spec.sys_path, spec.sys_path_last),
+                *(spec.module, spec.qualname, spec.program),
+                *(vars(mount) for mount in spec.volumes),
+            ]
         ),
         packages=packages.installed(spec.python),
         runtime_digest=runtime_digest(),

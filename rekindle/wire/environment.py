@@ -1,4 +1,7 @@
-"""What a node's own environment passes on to runners. Standard library only."""
+"""Environment variables: what a node's own environment passes on, and what one may hold.
+
+Also the environments that names of objects lie in. Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,32 @@ PASSED_ON = (
     *("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "http_proxy", "https_proxy"),
 )
 PASSED_ON_PREFIXES = ("LC_", "XDG_", "HF_")
+
+
+#: Where names of secrets and volumes lie when nothing says otherwise, and the variable that does.
+DEFAULT_ENVIRONMENT = "main"
+ENVIRONMENT_VARIABLE = "REKINDLE_ENVIRONMENT"
+
+#: Characters of a variable that a function is given.
+MAX_NAME_LENGTH = 16_384
+MAX_VALUE_LENGTH = 32_768
+
+
+def variable_problem(name: object, value: object) -> str:
+    """Why a variable cannot be given to a process, "" where it can. Never shows the value."""
+    if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+        return (
+            f"{str(name)[:40]!r} cannot be the name of an environment variable "
+            f"(a non-empty string without '=' and NUL)"
+        )
+    if not isinstance(value, str) or "\0" in value:
+        return f"[{name[:40]!r}] must be a string without NUL, not a {type(value).__name__}"
+    if len(name) > MAX_NAME_LENGTH or len(value) > MAX_VALUE_LENGTH:
+        return (
+            f"[{name[:40]!r}] is too long: a name may have {MAX_NAME_LENGTH} characters, "
+            f"a value {MAX_VALUE_LENGTH}"
+        )
+    return ""
 
 
 def passed_on_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -21,6 +21,7 @@ _CODE_OF: dict[type[exception.Error], grpc.StatusCode] = {
     exception.InvalidError: grpc.StatusCode.INVALID_ARGUMENT,
     exception.NotFoundError: grpc.StatusCode.NOT_FOUND,
     exception.OutputExpiredError: grpc.StatusCode.NOT_FOUND,
+    exception.AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
     exception.VersionError: grpc.StatusCode.FAILED_PRECONDITION,
     exception.ExecutionError: grpc.StatusCode.FAILED_PRECONDITION,
     exception.ResourceExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -18,6 +18,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.pools import Level, PoolPlan, Rest
 from rekindle.wire.spec import FunctionSpec, RetrySpec, params_digest
+from rekindle.wire.volumes import VolumeMount
 
 
 def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:
@@ -28,6 +29,8 @@ def spec_message(spec: FunctionSpec) -> pb.FunctionSpec:
     for name in ("program", "sys_path", "sys_path_last"):
         raw[name] = [os.fsencode(one) for one in raw[name]]
     raw["env"] = {name: os.fsencode(value) for name, value in spec.env.items()}
+    for mount in raw["volumes"]:
+        mount |= {name: os.fsencode(mount[name]) for name in ("path", "sub_path")}
     return pb.FunctionSpec(**raw)
 
 
@@ -42,6 +45,8 @@ def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
             raw[name] = RetrySpec(**as_dict(value))
         elif name == "gpu":
             raw[name] = tuple(GpuRequest(**as_dict(one)) for one in value)
+        elif name == "volumes":
+            raw[name] = tuple(_mount_of(one) for one in value)
         elif isinstance(value, Mapping):
             raw[name] = {key: os.fsdecode(value[key]) for key in value}
         elif isinstance(value, str | bytes):
@@ -51,6 +56,12 @@ def spec_of(message: pb.FunctionSpec) -> FunctionSpec:
         else:
             raw[name] = value
     return FunctionSpec(**raw)
+
+
+def _mount_of(message: pb.VolumeMount) -> VolumeMount:
+    raw = as_dict(message)
+    raw |= {name: os.fsdecode(raw[name]) for name in ("path", "sub_path")}
+    return VolumeMount(**raw)
 
 
 def payload_too_large(what: str, size: int, limit: int) -> str:

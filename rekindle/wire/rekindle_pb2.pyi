@@ -50,7 +50,7 @@ class HelloReply(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., instance_id: _Optional[str] = ..., agents: _Optional[int] = ..., blob_url: _Optional[str] = ..., blob_threshold_bytes: _Optional[int] = ...) -> None: ...
 
 class FunctionDef(_message.Message):
-    __slots__ = ("spec", "code", "secrets")
+    __slots__ = ("spec", "code", "secrets", "named_secrets")
     class SecretsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -61,13 +61,15 @@ class FunctionDef(_message.Message):
     SPEC_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
+    NAMED_SECRETS_FIELD_NUMBER: _ClassVar[int]
     spec: FunctionSpec
     code: bytes
     secrets: _containers.ScalarMap[str, str]
-    def __init__(self, spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., code: _Optional[bytes] = ..., secrets: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    named_secrets: _containers.RepeatedCompositeFieldContainer[NamedSecret]
+    def __init__(self, spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., code: _Optional[bytes] = ..., secrets: _Optional[_Mapping[str, str]] = ..., named_secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ...) -> None: ...
 
 class FunctionSpec(_message.Message):
-    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "variant", "generators")
+    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "variant", "generators", "volumes")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +112,7 @@ class FunctionSpec(_message.Message):
     GPU_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     GENERATORS_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
     app_name: str
     name: str
     kind: str
@@ -145,7 +148,33 @@ class FunctionSpec(_message.Message):
     gpu_priority: int
     variant: str
     generators: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ...) -> None: ...
+    volumes: _containers.RepeatedCompositeFieldContainer[VolumeMount]
+    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ...) -> None: ...
+
+class VolumeMount(_message.Message):
+    __slots__ = ("path", "name", "environment", "url", "read_only", "sub_path", "options")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    SUB_PATH_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    path: bytes
+    name: str
+    environment: str
+    url: str
+    read_only: bool
+    sub_path: bytes
+    options: _containers.ScalarMap[str, str]
+    def __init__(self, path: _Optional[bytes] = ..., name: _Optional[str] = ..., environment: _Optional[str] = ..., url: _Optional[str] = ..., read_only: bool = ..., sub_path: _Optional[bytes] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class GpuRequest(_message.Message):
     __slots__ = ("model", "count", "memory_mib")
@@ -170,6 +199,22 @@ class RetrySpec(_message.Message):
     max_delay_s: float
     min_delay_s: float
     def __init__(self, max_retries: _Optional[int] = ..., backoff_coefficient: _Optional[float] = ..., initial_delay_s: _Optional[float] = ..., max_delay_s: _Optional[float] = ..., min_delay_s: _Optional[float] = ...) -> None: ...
+
+class NamedSecret(_message.Message):
+    __slots__ = ("name", "environment", "id", "required_keys", "kept", "keys")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_KEYS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    environment: str
+    id: str
+    required_keys: _containers.RepeatedScalarFieldContainer[str]
+    kept: _containers.RepeatedScalarFieldContainer[str]
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., environment: _Optional[str] = ..., id: _Optional[str] = ..., required_keys: _Optional[_Iterable[str]] = ..., kept: _Optional[_Iterable[str]] = ..., keys: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SourceBundle(_message.Message):
     __slots__ = ("digest", "data")
@@ -240,7 +285,7 @@ class LookupRequest(_message.Message):
     def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class VariantRequest(_message.Message):
-    __slots__ = ("function_id", "fields", "spec", "replaces_secrets", "secrets")
+    __slots__ = ("function_id", "fields", "spec", "replaces_secrets", "secrets", "named_secrets")
     class SecretsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -253,12 +298,14 @@ class VariantRequest(_message.Message):
     SPEC_FIELD_NUMBER: _ClassVar[int]
     REPLACES_SECRETS_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
+    NAMED_SECRETS_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     fields: _containers.RepeatedScalarFieldContainer[str]
     spec: FunctionSpec
     replaces_secrets: bool
     secrets: _containers.ScalarMap[str, str]
-    def __init__(self, function_id: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., replaces_secrets: bool = ..., secrets: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    named_secrets: _containers.RepeatedCompositeFieldContainer[NamedSecret]
+    def __init__(self, function_id: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., replaces_secrets: bool = ..., secrets: _Optional[_Mapping[str, str]] = ..., named_secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ...) -> None: ...
 
 class Input(_message.Message):
     __slots__ = ("index", "method", "payload", "blob")
@@ -583,6 +630,93 @@ class PoolSettings(_message.Message):
     changed: PoolChanges
     spare_containers: int
     def __init__(self, min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window: _Optional[float] = ..., policy: _Optional[str] = ..., policy_options: _Optional[_Mapping[str, OptionValue]] = ..., changed: _Optional[_Union[PoolChanges, _Mapping]] = ..., spare_containers: _Optional[int] = ...) -> None: ...
+
+class SecretRef(_message.Message):
+    __slots__ = ("name", "environment", "id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    environment: str
+    id: str
+    def __init__(self, name: _Optional[str] = ..., environment: _Optional[str] = ..., id: _Optional[str] = ...) -> None: ...
+
+class SecretInfo(_message.Message):
+    __slots__ = ("name", "environment", "id", "keys", "created_ns", "updated_ns")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_NS_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_NS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    environment: str
+    id: str
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    created_ns: int
+    updated_ns: int
+    def __init__(self, name: _Optional[str] = ..., environment: _Optional[str] = ..., id: _Optional[str] = ..., keys: _Optional[_Iterable[str]] = ..., created_ns: _Optional[int] = ..., updated_ns: _Optional[int] = ...) -> None: ...
+
+class PutSecretRequest(_message.Message):
+    __slots__ = ("secret", "values", "replace", "merge", "keep", "new_id")
+    class ValuesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    NEW_ID_FIELD_NUMBER: _ClassVar[int]
+    secret: SecretRef
+    values: _containers.ScalarMap[str, str]
+    replace: bool
+    merge: bool
+    keep: bool
+    new_id: str
+    def __init__(self, secret: _Optional[_Union[SecretRef, _Mapping]] = ..., values: _Optional[_Mapping[str, str]] = ..., replace: bool = ..., merge: bool = ..., keep: bool = ..., new_id: _Optional[str] = ...) -> None: ...
+
+class ListSecretsRequest(_message.Message):
+    __slots__ = ("environment",)
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    environment: str
+    def __init__(self, environment: _Optional[str] = ...) -> None: ...
+
+class ListSecretsReply(_message.Message):
+    __slots__ = ("secrets",)
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    secrets: _containers.RepeatedCompositeFieldContainer[SecretInfo]
+    def __init__(self, secrets: _Optional[_Iterable[_Union[SecretInfo, _Mapping]]] = ...) -> None: ...
+
+class DeleteSecretRequest(_message.Message):
+    __slots__ = ("secret", "allow_missing")
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    secret: SecretRef
+    allow_missing: bool
+    def __init__(self, secret: _Optional[_Union[SecretRef, _Mapping]] = ..., allow_missing: bool = ...) -> None: ...
+
+class DeleteSecretReply(_message.Message):
+    __slots__ = ("deleted",)
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    deleted: bool
+    def __init__(self, deleted: bool = ...) -> None: ...
+
+class RotateSecretKeyRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RotateSecretKeyReply(_message.Message):
+    __slots__ = ("key_file", "sealed_again")
+    KEY_FILE_FIELD_NUMBER: _ClassVar[int]
+    SEALED_AGAIN_FIELD_NUMBER: _ClassVar[int]
+    key_file: str
+    sealed_again: int
+    def __init__(self, key_file: _Optional[str] = ..., sealed_again: _Optional[int] = ...) -> None: ...
 
 class DeadLettersRequest(_message.Message):
     __slots__ = ("function_id", "limit", "after")
@@ -1107,6 +1241,19 @@ class KeptCalls(_message.Message):
     first_gone_in_s: float
     last_gone_in_s: float
     def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., calls: _Optional[int] = ..., first_gone_in_s: _Optional[float] = ..., last_gone_in_s: _Optional[float] = ...) -> None: ...
+
+class FetchSecretsReply(_message.Message):
+    __slots__ = ("values",)
+    class ValuesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.ScalarMap[str, str]
+    def __init__(self, values: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class FetchFunctionRequest(_message.Message):
     __slots__ = ("function_id",)

@@ -146,6 +146,31 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.StatusRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.PutSecret = channel.unary_unary(
+                '/rekindle.v1.Controller/PutSecret',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.PutSecretRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SecretInfo.FromString,
+                _registered_method=True)
+        self.GetSecret = channel.unary_unary(
+                '/rekindle.v1.Controller/GetSecret',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SecretRef.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SecretInfo.FromString,
+                _registered_method=True)
+        self.ListSecrets = channel.unary_unary(
+                '/rekindle.v1.Controller/ListSecrets',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.ListSecretsRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.ListSecretsReply.FromString,
+                _registered_method=True)
+        self.DeleteSecret = channel.unary_unary(
+                '/rekindle.v1.Controller/DeleteSecret',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeleteSecretRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeleteSecretReply.FromString,
+                _registered_method=True)
+        self.RotateSecretKey = channel.unary_unary(
+                '/rekindle.v1.Controller/RotateSecretKey',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyReply.FromString,
+                _registered_method=True)
 
 
 class ControllerServicer(object):
@@ -302,6 +327,37 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutSecret(self, request, context):
+        """Named secrets. No reply has a value: agents alone are given them, for runners that start.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSecret(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSecrets(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSecret(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateSecretKey(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControllerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -414,6 +470,31 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.StatusRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.StatusReply.SerializeToString,
+            ),
+            'PutSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutSecret,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.PutSecretRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.SecretInfo.SerializeToString,
+            ),
+            'GetSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSecret,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SecretRef.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.SecretInfo.SerializeToString,
+            ),
+            'ListSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSecrets,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.ListSecretsRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.ListSecretsReply.SerializeToString,
+            ),
+            'DeleteSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSecret,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeleteSecretRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeleteSecretReply.SerializeToString,
+            ),
+            'RotateSecretKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateSecretKey,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1022,6 +1103,141 @@ class Controller(object):
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def PutSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/PutSecret',
+            rekindle_dot_wire_dot_rekindle__pb2.PutSecretRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.SecretInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/GetSecret',
+            rekindle_dot_wire_dot_rekindle__pb2.SecretRef.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.SecretInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/ListSecrets',
+            rekindle_dot_wire_dot_rekindle__pb2.ListSecretsRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.ListSecretsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/DeleteSecret',
+            rekindle_dot_wire_dot_rekindle__pb2.DeleteSecretRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeleteSecretReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateSecretKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/RotateSecretKey',
+            rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.RotateSecretKeyReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class AgentGatewayStub(object):
     """---- for agents --------------------------------------------------------------------------
@@ -1044,6 +1260,11 @@ class AgentGatewayStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionReply.FromString,
                 _registered_method=True)
+        self.FetchSecrets = channel.unary_unary(
+                '/rekindle.v1.AgentGateway/FetchSecrets',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FetchSecretsReply.FromString,
+                _registered_method=True)
 
 
 class AgentGatewayServicer(object):
@@ -1064,6 +1285,13 @@ class AgentGatewayServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchSecrets(self, request, context):
+        """The variables of all secrets of a function, as they are now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentGatewayServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1076,6 +1304,11 @@ def add_AgentGatewayServicer_to_server(servicer, server):
                     servicer.FetchFunction,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionReply.SerializeToString,
+            ),
+            'FetchSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.FetchSecrets,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.FetchSecretsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1134,6 +1367,33 @@ class AgentGateway(object):
             '/rekindle.v1.AgentGateway/FetchFunction',
             rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.AgentGateway/FetchSecrets',
+            rekindle_dot_wire_dot_rekindle__pb2.FetchFunctionRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.FetchSecretsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rekindle.wire.gpus import GpuRequest
+from rekindle.wire.volumes import VolumeMount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,7 @@ class FunctionSpec:
     generators: tuple[str, ...] = ()
     #: What names it among the variants of its function; "" of that itself.
     variant: str = ""
+    volumes: tuple[VolumeMount, ...] = ()
 
     def to_json(self) -> str:
         """Canonical JSON: equal specs give equal text."""
@@ -93,6 +95,7 @@ class FunctionSpec:
         if raw.get("retries") is not None:
             raw["retries"] = RetrySpec(**raw["retries"])
         raw["gpu"] = tuple(GpuRequest(**one) for one in raw.get("gpu") or ())
+        raw["volumes"] = tuple(VolumeMount(**one) for one in raw.get("volumes") or ())
         return cls(**raw)
 
     def revision(self) -> str:

@@ -86,6 +86,7 @@ class Instance:
     def __init__(self, directory: Path, **environ: str) -> None:
         self.directory = directory
         self.environ = {**os.environ, **QUICK, **environ}
+        self.environ["REKINDLE_SECRETS_KEY_FILE"] = str(directory / "secrets.key")
         self.environ.pop("REKINDLE_REDIS_URL", None)
         self.redis: Program | None = None
         self.controller: Program | None = None

@@ -46,7 +46,7 @@ def make() -> rekindle.App:
         ({"gpu": "any", "gpu_priority": 200}, ["gpu_priority=200", "-100 to 100"]),
         ({"image": None}, ["image", "not supported yet"]),
         ({"schedule": object()}, ["schedule", "not supported yet"]),
-        ({"volumes": {}}, ["volumes", "not supported yet"]),
+        ({"volumes": {"data": 1}}, ["volumes", "absolute path"]),
         ({"env": {"A": 1}}, ["env['A']", "int"]),
         ({"env": {"A=B": "x"}}, ["'A=B'"]),
         ({"secrets": ["x"]}, ["secrets", "rekindle.Secret"]),

@@ -10,7 +10,8 @@ import pytest
 import rekindle
 from rekindle.exception import InvalidError
 from rekindle.execution import context
-from rekindle.sdk.resources import merged, retry_spec
+from rekindle.sdk.resources import retry_spec
+from rekindle.sdk.secret import merged
 
 
 @pytest.mark.parametrize(

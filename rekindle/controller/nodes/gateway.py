@@ -13,6 +13,7 @@ import grpc.aio
 from rekindle.controller.apps import Apps
 from rekindle.controller.nodes.agents import Agents
 from rekindle.controller.nodes.inbox import AgentInbox
+from rekindle.controller.objects.named_secrets import NamedSecrets
 from rekindle.controller.service import Context, answered, check_protocol
 from rekindle.controller.state import Agent
 from rekindle.controller.storage.registry import Registry
@@ -36,6 +37,7 @@ class AgentGateway:
     _inbox: AgentInbox
     _apps: Apps
     _registry: Registry
+    _secrets: NamedSecrets
 
     @answered
     async def Session(self, requests: object, context: Context) -> None:
@@ -78,7 +80,17 @@ class AgentGateway:
         code = await self._registry.load_code(function.function_id)
         if code is None:
             raise NotFoundError(f"the code of {request.function_id!r} is gone; run the app again")
+        for one in code.function.named_secrets:
+            one.keys[:] = await self._secrets.keys_of(one)
         return code
+
+    @answered
+    async def FetchSecrets(
+        self, request: pb.FetchFunctionRequest, context: Context
+    ) -> pb.FetchSecretsReply:
+        function = self._apps.function(request.function_id)
+        declared, named = await self._registry.load_secrets(function.function_id)
+        return pb.FetchSecretsReply(values=await self._secrets.values(declared, named))
 
 
 def _hello(first: pb.AgentMessage) -> pb.AgentHello:

@@ -10,6 +10,8 @@ from __future__ import annotations
 GROUP = "rk"
 #: Set: functions ("app.function") whose arrivals are recorded.
 RECORDED = "rk:recorded"
+#: Hash: environment and name of a secret -> its record, values sealed (objects/named_secrets.py).
+SECRETS = "rk:secrets"
 
 
 def apps(instance: str) -> str:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys
 from rekindle.controller.storage.records import StoredAgent, StoredApp
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.messages import spec_message
+from rekindle.wire.messages import as_dict, spec_message
 from rekindle.wire.spec import FunctionSpec
 
 _FOREVER = 0.0
@@ -22,6 +23,7 @@ class Registry:
 
     _link: RedisLink
     _instance: str
+    _vault: Vault
 
     # ---- apps and functions
 
@@ -50,12 +52,17 @@ class Registry:
                 (
                     *("HSET", keys.function(function_id), "app", app.app_id, "name", spec.name),
                     *("spec", spec.to_json(), "code", definition.code),
-                    *("secrets", json.dumps(dict(definition.secrets)), "source", digest),
+                    *("secrets", self._sealed(function_id, definition), "source", digest),
+                    *("named", json.dumps([as_dict(one) for one in definition.named_secrets])),
                 )
             )
         # Last: now a restart finds the app.
         commands.append(("SADD", keys.apps(self._instance), app.app_id))
         await self._link.commands(commands)
+
+    def _sealed(self, function_id: str, definition: pb.FunctionDef) -> bytes:
+        values = dict(definition.secrets)
+        return self._vault.seal(f"the secrets of {function_id}", values) if values else b""
 
     async def load_apps(self) -> list[StoredApp]:
         """The open apps of this instance."""
@@ -107,10 +114,36 @@ class Registry:
             function=pb.FunctionDef(
                 spec=spec_message(FunctionSpec.from_json(fields[b"spec"].decode())),
                 code=fields[b"code"],
-                secrets=json.loads(fields[b"secrets"]),
+                secrets=self._opened(function_id, fields),
+                named_secrets=_named(fields),
             ),
             source=pb.SourceBundle(digest=digest, data=source or b""),
         )
+
+    async def load_secrets(self, function_id: str) -> tuple[dict[str, str], list[pb.NamedSecret]]:
+        """What a function declares of secrets: values, and those kept by name."""
+        names = (b"secrets", b"named")
+        values = await self._link.command("HMGET", keys.function(function_id), *names)
+        fields = {name: value for name, value in zip(names, values, strict=True) if value}
+        return self._opened(function_id, fields), _named(fields)
+
+    async def seal_again(self, function_ids: Sequence[str]) -> int:
+        """Seal the values that functions declare with the newest key; how many functions."""
+        changed: list[Command] = []
+        for function_id in function_ids:
+            key = keys.function(function_id)
+            sealed = await self._link.command("HGET", key, "secrets")
+            if sealed:
+                what = f"the secrets of {function_id}"
+                again = self._vault.seal(what, self._vault.open(what, sealed))
+                changed.append(("HSET", key, "secrets", again))
+        if changed:
+            await self._link.commands(changed)
+        return len(changed)
+
+    def _opened(self, function_id: str, fields: Mapping[bytes, bytes]) -> dict[str, str]:
+        sealed = fields.get(b"secrets", b"")
+        return self._vault.open(f"the secrets of {function_id}", sealed) if sealed else {}
 
     async def mark_closing(self, app_id: str) -> None:
         """From now on the app takes no inputs, also after a restart."""
@@ -188,3 +221,7 @@ class Registry:
             "XREVRANGE", keys.logs(app_id), "+", "-", "COUNT", 1, patience_s=_FOREVER
         )
         return int(bytes(reply[0][0]).split(b"-")[0]) if reply else 0
+
+
+def _named(fields: Mapping[bytes, bytes]) -> list[pb.NamedSecret]:
+    return [pb.NamedSecret(**one) for one in json.loads(fields.get(b"named", b"[]"))]

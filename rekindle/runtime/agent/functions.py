@@ -6,6 +6,7 @@ Knows nothing of pools: they ask.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.uplink import Uplink
+from rekindle.volumes import registry as volume_registry
 from rekindle.wire import calldepth
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_of
@@ -32,6 +34,10 @@ class OpenFunction:
     code: bytes
     secrets: dict[str, str]
     source_dir: Path | None
+    #: Whether some of its secrets are kept by name, so that they may change.
+    has_named: bool
+    #: The variables of those, as they were when it was fetched.
+    named_keys: frozenset[str]
 
 
 @dataclass(eq=False)
@@ -68,6 +74,8 @@ class Functions:
             reply.function.code,
             dict(reply.function.secrets),
             source_dir,
+            bool(reply.function.named_secrets),
+            frozenset(key for one in reply.function.named_secrets for key in one.keys),
         )
 
     def forget(self, app_id: str) -> list[str]:
@@ -105,11 +113,17 @@ class Functions:
             "REKINDLE_APP_ID": function.app_id,
             "REKINDLE_FUNCTION": function.spec.name,
             calldepth.VARIABLE: str(self._context.settings.max_call_depth),
-            **function.secrets,
+            volume_registry.VARIABLE: str(volume_registry.Registry.default().root),
         }
         key = (function.function_id, params_digest(revision.params))
         gpus = self._context.gpus.of(key, function.spec.gpu, function.spec.gpu_priority)
-        return Starter(self._context, revision, runner_env, function.secrets, on_line, say, gpus)
+
+        async def secrets() -> Mapping[str, str]:
+            if not function.has_named:
+                return function.secrets
+            return await self._uplink.fetch_secrets(function.function_id)
+
+        return Starter(self._context, revision, runner_env, secrets, on_line, say, gpus)
 
 
 def _result_of(task: asyncio.Task[OpenFunction]) -> OpenFunction | None:

@@ -322,7 +322,7 @@ class Node:
                 tracker=SnapshotTracker(self.context, function.spec, params, {}),
                 secrets_in_snapshot=in_snapshot,
                 withheld=(
-                    tuple(sorted(set(function.secrets) - may))
+                    tuple(sorted((set(function.secrets) | function.named_keys) - may))
                     if function.spec.enable_memory_snapshot
                     else ()
                 ),

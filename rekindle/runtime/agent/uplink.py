@@ -15,3 +15,6 @@ class Uplink(Protocol):
 
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         """Code, specification and secrets of a function."""
+
+    async def fetch_secrets(self, function_id: str) -> dict[str, str]:
+        """The variables of all its secrets, as they are now. Raises Error."""

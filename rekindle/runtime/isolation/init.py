@@ -17,10 +17,10 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rekindle.linux import mounts
+from rekindle.linux import mount_points, mounts
 
 #: Largest request: an argument list and an environment.
 MAX_REQUEST_BYTES = 1 << 18
@@ -63,7 +63,10 @@ def run_init(control: socket.socket) -> int:
                         _open_channel(request, fds, channels, poll)
                         jobs[_start(request, fds)] = request
                 except OSError as error:
-                    _report(control, {"job": request["job"], "status": 127, "reason": str(error)})
+                    failed = {"status": 127, "reason": str(error)}
+                    _report(control, {"job": request["job"], **failed})
+                    if "send" in request:
+                        _report(control, {"job": request["job"], "reply": ""})
                 finally:
                     for passed in fds:
                         os.close(passed)
@@ -91,7 +94,8 @@ def _open_channel(
 
 def _send(request: dict[str, Any], channel: socket.socket) -> None:
     """Pass a message on to a job. The directories in ``open`` can be found at their numbers among
-    the descriptors of this process until the job's next reply."""
+    the descriptors of this process until the job's next reply; ``binds``: see ``_start``."""
+    bind(request.get("binds", ()))
     for target, path in request["open"].items():
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.dup2(fd, int(target), inheritable=False)
@@ -130,6 +134,14 @@ def ended_children() -> Iterator[tuple[int, int]]:
         yield pid, os.waitstatus_to_exitcode(status)
 
 
+def bind(binds: Sequence[Mapping[str, Any]]) -> None:
+    """Show directories at other places: ``below`` of ``root`` at ``target``. Raises OSError."""
+    if binds:
+        mount_points.provide([one["target"] for one in binds])
+    for one in binds:
+        mounts.bind_beneath(one["root"], one["below"], one["target"], read_only=one["read_only"])
+
+
 def _reap(control: socket.socket, jobs: dict[int, dict[str, Any]]) -> bool:
     """Collect what ended and report it; whether a child is left."""
     try:
@@ -150,7 +162,9 @@ def _start(request: dict[str, Any], fds: list[int]) -> int:
     ids that it had, so templates keep clear of the small ones that CRIU itself uses).
     ``new_session``: it leads one. ``nice``: added to its niceness, for work that may wait.
     ``run_dir``: bound over /run while the job runs (CRIU's feature cache).
+    ``binds``: directories that are seen at other places from now on, see ``bind``.
     """
+    bind(request.get("binds", ()))
     if request.get("run_dir"):
         mounts.mount(request["run_dir"], "/run", flags=mounts.MS_BIND)
     if request.get("pid"):

@@ -81,12 +81,14 @@ class Sandbox:
         env: Mapping[str, str],
         cwd: str = "/",
         fds: Mapping[int, int] | None = None,
+        binds: Sequence[Mapping[str, object]] = (),
         **options: int | str,
     ) -> asyncio.Future[JobExit]:
         """Start a process in the namespaces; the future says how it ended.
 
         ``fds`` maps numbers in the new process to descriptors of ours; the rest is closed and 0..2
-        are the null device unless given. ``options``: see ``init._start``. Raises StartError.
+        are the null device unless given. ``binds``, ``options``: see ``init._start``.
+        Raises StartError.
         """
         self._job_count += 1
         job = f"j{self._job_count}"
@@ -97,6 +99,7 @@ class Sandbox:
             "env": dict(env),
             "cwd": cwd,
             "fd_targets": list(fds or {}),
+            "binds": list(binds),
             **options,
         }
         data = json.dumps(request).encode()
@@ -126,13 +129,18 @@ class Sandbox:
         return WaitingJob(self, f"j{self._job_count}", ended)
 
     def _send_to(
-        self, job: str, data: bytes, directories: Mapping[int, str]
+        self,
+        job: str,
+        data: bytes,
+        directories: Mapping[int, str],
+        binds: Sequence[Mapping[str, object]],
     ) -> asyncio.Future[bytes]:
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         message = {
             "job": job,
             "send": base64.b64encode(data).decode(),
             "open": {str(number): path for number, path in directories.items()},
+            "binds": list(binds),
         }
         try:
             self._orders.send(json.dumps(message).encode())
@@ -202,13 +210,18 @@ class WaitingJob:
     job: str
     ended: asyncio.Future[JobExit]
 
-    def send(self, data: bytes, directories: Mapping[int, str]) -> asyncio.Future[bytes]:
+    def send(
+        self,
+        data: bytes,
+        directories: Mapping[int, str],
+        binds: Sequence[Mapping[str, object]] = (),
+    ) -> asyncio.Future[bytes]:
         """Send it the message; the future is its answer, empty when it died.
 
-        It finds ``directories`` open at their numbers in the process that sends, until it answers.
-        Raises StartError.
+        It finds ``directories`` open at their numbers in the process that sends, until it answers;
+        ``binds``: see ``init.bind``. Raises StartError.
         """
-        return self.sandbox._send_to(self.job, data, directories)
+        return self.sandbox._send_to(self.job, data, directories, binds)
 
 
 class Spawner:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Sequence
 
 from rekindle.linux import maps
 from rekindle.runtime.runner import program
 
 
-def files() -> dict[str, list[int]]:
-    """Path -> [size in bytes, modification time in ns]; files that are gone are left out."""
+def files(volumes: Sequence[Sequence[str]] = ()) -> dict[str, list[int]]:
+    """Path -> [size in bytes, modification time in ns]; files that are gone are left out.
+
+    ``volumes``: directories that are seen here, and where the machine has them: so they are named.
+    """
     paths = set()
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
@@ -34,5 +38,12 @@ def files() -> dict[str, list[int]]:
         except OSError:
             continue  # deleted, or inside an archive
         if stat.S_ISREG(info.st_mode):
-            found[path] = [info.st_size, info.st_mtime_ns]
+            found[_at_home(path, volumes)] = [info.st_size, info.st_mtime_ns]
     return found
+
+
+def _at_home(path: str, volumes: Sequence[Sequence[str]]) -> str:
+    for seen, lies in volumes:
+        if path.startswith(f"{seen}/"):
+            return lies + path[len(seen) :]
+    return path

@@ -86,7 +86,7 @@ def main() -> int:
                 "op": "parked",
                 "marks": marks,
                 "inspection": vars(found),
-                "loaded": loaded.files(),
+                "loaded": loaded.files(boot["volumes"]),
             }
         )
     else:

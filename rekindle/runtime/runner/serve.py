@@ -11,7 +11,7 @@ from rekindle.execution import nesting
 from rekindle.forkserver import park, thread_pools
 from rekindle.forkserver.template import Become
 from rekindle.linux import capabilities
-from rekindle.runtime.runner import devices, gpus, unique
+from rekindle.runtime.runner import devices, gpus, mounted, unique
 from rekindle.runtime.runner.direct_server import DirectCalls
 from rekindle.runtime.runner.inputs import Inputs, send_failure
 from rekindle.runtime.runner.service import Service
@@ -83,6 +83,8 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         client_fd = become.fds.pop() if lease else -1
         outfit = _outfit or _Outfit.of(service, channel, become.fds)
         not_hidden = devices.hide(order["hidden"]) if order["hidden"] else ""
+        if "volumes" in order:
+            mounted.see(order["volumes"])
         if os.geteuid() != 0:
             capabilities.drop()
         for name, value in order["env"].items():  # ``update`` runs ten functions more

@@ -14,12 +14,13 @@ from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
 from rekindle.sdk.program import main_module, source
 from rekindle.sdk.program.main_module import Program
-from rekindle.sdk.resources import merged, named_in_snapshot
+from rekindle.sdk.secret import merged, named_in_snapshot, references
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
 from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.volumes import VolumeMount
 
 #: Code is small; what is larger carries data along.
 MAX_CODE_BYTES = 64 * 1024 * 1024
@@ -43,6 +44,10 @@ def request_for(
             spec=spec_message(spec_of(declaration, app_name, bundle, script)),
             code=b"" if declaration.place else pack(declaration),
             secrets=merged((*app.secrets, *_options(declaration).secrets)),
+            named_secrets=[
+                pb.NamedSecret(**vars(one))
+                for one in references((*app.secrets, *_options(declaration).secrets))
+            ],
         )
         for declaration in declarations
     ]
@@ -89,7 +94,18 @@ def spec_of(
         code_digest=fingerprint.code_digest(raw, place),
         source_digest=bundle.digest if bundle is not None and options.include_source else "",
         hooks_digest=hooks_digest,
+        volumes=_volumes(declaration),
     )
+
+
+def _volumes(declaration: Declaration) -> tuple[VolumeMount, ...]:
+    of_app = declaration.app.volumes if declaration.app is not None else {}
+    own = _options(declaration).volumes
+    if not of_app and not own:
+        return ()
+    from rekindle.sdk.program import volumes
+
+    return volumes.mounts_of(of_app, own)
 
 
 def pack(declaration: Declaration) -> bytes:

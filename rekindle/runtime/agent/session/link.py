@@ -69,17 +69,25 @@ class Link:
 
     async def fetch(self, function_id: str) -> pb.FetchFunctionReply:
         """Code and specification of a function. Raises ServiceError."""
+        reply: pb.FetchFunctionReply = await self._ask("FetchFunction", function_id, "code")
+        return reply
+
+    async def fetch_secrets(self, function_id: str) -> dict[str, str]:
+        """The variables of all its secrets, as they are now. Raises ServiceError."""
+        reply: pb.FetchSecretsReply = await self._ask("FetchSecrets", function_id, "secrets")
+        return dict(reply.values)
+
+    async def _ask(self, method: str, function_id: str, what: str) -> Any:
         request = pb.FetchFunctionRequest(function_id=function_id)
         for attempt in range(50):
             try:
-                reply: pb.FetchFunctionReply = await self._stub.FetchFunction(
+                return await getattr(self._stub, method)(
                     request, metadata=self._metadata, timeout=30, wait_for_ready=True
                 )
-                return reply
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == 49:
                     raise ServiceError(
-                        f"the code of {function_id} could not be fetched: {error.details()}"
+                        f"the {what} of {function_id} could not be fetched: {error.details()}"
                     ) from error
                 await asyncio.sleep(0.2)
         raise AssertionError("unreachable")

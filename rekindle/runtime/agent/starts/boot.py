@@ -15,6 +15,7 @@ from rekindle.forkserver.park import CONTROL_FD
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.agent.starts import volumes
 from rekindle.runtime.agent.starts.control_pipe import ControlPipe
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
@@ -87,6 +88,7 @@ async def boot(
     nothing is left then.
     """
     gpus = context.gpus.expected(revision.spec.gpu) if park else {}
+    binds = await volumes.binds_of(revision.spec)
     sandbox = await context.spawner.spawn(hostname)
     control_pipe = ControlPipe()
     # A parked copy would read the end of the pipe as the order to go, so our end stays open.
@@ -99,6 +101,7 @@ async def boot(
             [revision.interpreter(), "-P", "-m", "rekindle.runtime.runner.main"],
             env={**revision.boot_environment(), **gpus, **secrets},
             cwd=revision.working_directory(),
+            binds=binds,
             fds={1: output.write_fds[0], 2: output.write_fds[1], CONTROL_FD: control_pipe.read_fd},
             pid=FIRST_PID,
             new_session=True,
@@ -112,7 +115,7 @@ async def boot(
         except StartError:
             output.drain()
             raise
-        return await _load(context, revision, sandbox, channel, job, clock, park=park)
+        return await _load(context, revision, sandbox, channel, job, clock, binds, park=park)
     except BaseException:
         sandbox.kill()
         raise
@@ -125,6 +128,7 @@ async def _load(
     channel: Channel,
     job: asyncio.Future[JobExit],
     clock: PhaseClock,
+    binds: list[volumes.Bind],
     *,
     park: bool,
 ) -> Booted:
@@ -139,7 +143,8 @@ async def _load(
             "bundle": str(revision.source_dir) if revision.source_dir else "",
             "path_first": list(revision.spec.sys_path),
             "path_last": list(revision.spec.sys_path_last),
-            "roots": revision.project_dirs(),
+            "roots": [*revision.project_dirs(), *(one["target"] for one in binds)],
+            "volumes": volumes.sources(binds),
             "withheld": list(revision.withheld),
             "user_threads": revision.user_threads(),
             "park": park,

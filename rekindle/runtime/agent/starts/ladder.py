@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from rekindle.exception import (
     RunnerLostError,
+    ServiceError,
     SnapshotError,
     SnapshotRestoreError,
     StartError,
@@ -30,6 +31,7 @@ from rekindle.runtime.agent.starts.restoring import bring_back
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
+from rekindle.runtime.agent.starts.volumes import binds_of, written
 from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
@@ -45,10 +47,11 @@ class Starter:
 
     context: NodeContext
     revision: Revision
-    #: What a runner gets when it becomes one, secrets among it: after a template was frozen.
+    #: What a runner gets when it becomes one: after a template was frozen.
     runner_env: Mapping[str, str]
-    #: Secrets alone, which a process that is never frozen has while it imports its modules.
-    secrets: Mapping[str, str]
+    #: Gives its secrets as they are now: a runner gets them with that, and a process that is never
+    #: frozen has them while it imports its modules. Raises Error.
+    secrets: Callable[[], Awaitable[Mapping[str, str]]]
     #: A line that a runner wrote: (line, runner id, call id).
     on_line: Callable[[pb.LogLine, str, str], None]
     #: A note to the app's user.
@@ -268,7 +271,10 @@ class Starter:
                 clock,
                 hostname=runner_id,
                 park=park,
-                secrets={**({} if self.revision.snapshots_enabled else self.secrets), **env},
+                secrets={
+                    **({} if self.revision.snapshots_enabled else await self._secrets()),
+                    **env,
+                },
             )
         except BaseException:
             output.close()
@@ -318,6 +324,13 @@ class Starter:
 
     # ---- what all have in common -----------------------------------------------------------
 
+    async def _secrets(self) -> Mapping[str, str]:
+        """As they are now. Raises StartError."""
+        try:
+            return await self.secrets()
+        except ServiceError as error:
+            raise StartError(str(error)) from error
+
     def _output(self, runner_id: str) -> Output:
         return Output(lambda line: self.on_line(line, runner_id, ""))
 
@@ -350,8 +363,15 @@ class Starter:
                 await process.there  # its devices are held by its process id
             self.gpus.take_over(claim, runner_id, process.channel.pid)
             runner.gpus = claim.given.uuids
-            env = {**self.runner_env, **claim.given.env, "REKINDLE_RUNNER_ID": runner_id}
+            env = {
+                **self.runner_env,
+                **await self._secrets(),
+                **claim.given.env,
+                "REKINDLE_RUNNER_ID": runner_id,
+            }
             order: Header = {"op": "start", "env": env, "hidden": claim.given.hidden}
+            if self.revision.spec.volumes:
+                order["volumes"] = await binds_of(self.revision.spec)
             fds = outfit.descriptors
             if (client := pending.client) is not None:
                 order["lease"] = client.offer(runner, pending.notes)
@@ -362,6 +382,9 @@ class Starter:
                 runner.channel.open(order, fds)
             outfit.handed_over()
             await runner.become_ready(timeout_s)
+            if self.revision.spec.volumes:
+                gone = self.context.volume_pushes.use(written(self.revision.spec))
+                runner.on_gone["volumes"] = gone
         except BaseException as error:
             runner.kill("start failed")
             if claim is not None:

@@ -21,6 +21,7 @@ from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.turns import Turns
+from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
@@ -56,6 +57,8 @@ class NodeContext:
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
 
+    #: Volumes whose files lie in a store, too.
+    volume_pushes: VolumePushes = field(default_factory=VolumePushes)
     #: Of restores that a runner is waited for: they take processors, not time, from each other.
     restoring: Turns = field(default_factory=Turns)
     #: Runner id -> the steps of its restore in ms, of the newest restores.
@@ -142,6 +145,7 @@ class NodeContext:
         await self.listener.close()
         await self.spawner.stop()
         self.gpu_use.close()
+        await self.volume_pushes.close()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 
 

@@ -17,6 +17,7 @@ from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.starts.volumes import binds_of
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.snapshot import diagnose, worker, workingset
 from rekindle.snapshot.store import Snapshot
@@ -82,6 +83,7 @@ async def _restore_once(
     context: NodeContext, revision: Revision, snapshot: Snapshot, images: Path, clock: PhaseClock
 ) -> WaitingRestore:
     assert context.waiting is not None
+    binds = await binds_of(revision.spec)
     pin = context.store.pin(snapshot.key)
     if pin is None:
         raise SnapshotRestoreError(f"snapshot {snapshot.key} was removed from the store")
@@ -114,6 +116,7 @@ async def _restore_once(
                 worker.IMAGES_FD: str(images),
                 worker.WORK_FD: context.spawner.feature_cache_dir,
             },
+            binds,
         )
         waiting.channel = await _restored_arrives(arrival, answer, snapshot, restore_log)
     except BaseException:

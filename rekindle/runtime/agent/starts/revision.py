@@ -18,6 +18,7 @@ from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, Snapsh
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
+from rekindle.volumes import registry as volumes
 from rekindle.wire.environment import passed_on_environment
 from rekindle.wire.spec import FunctionSpec
 
@@ -74,10 +75,17 @@ class Revision:
             # The same for OpenBLAS: it spins for two to the power of this, in processor cycles.
             "OPENBLAS_THREAD_TIMEOUT": "4",
             **passed_on_environment(),
+            **self._volumes_variable(),
             **self.spec.env,
             **(self.secrets_in_snapshot if self.snapshots_enabled else {}),
             "PYTHONUNBUFFERED": "1",
         }
+
+    def _volumes_variable(self) -> dict[str, str]:
+        """Where volumes lie, for hooks that look into one."""
+        if not self.spec.volumes:
+            return {}
+        return {volumes.VARIABLE: str(volumes.Registry.default().root)}
 
     def boot_environment(self) -> dict[str, str]:
         """As a process boots: with thread pools limited where it may become a template."""

@@ -1,0 +1,169 @@
+"""``rekindle secret``: secrets that the instance keeps by name. Values are never shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from rekindle.cli import operator
+from rekindle.cli.tables import console, json_option, print_json, since, table
+from rekindle.exception import InvalidError
+from rekindle.sdk.environments import environment_of
+from rekindle.sdk.secret import Secret, SecretObjects
+from rekindle.sdk.secret_info import SecretInfo
+
+_env_option = click.option(
+    "-e", "--env", "environment", default=None, metavar="NAME", help="The environment (main)."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def secret() -> None:
+    """Keep secrets by name, for rekindle.Secret.from_name.
+
+    They are stored encrypted, and given to runners that start. No command shows a value.
+    """
+
+
+def _objects() -> SecretObjects:
+    operator.connect()  # says what to do where no instance is up
+    return Secret.objects
+
+
+@secret.command("list")
+@_env_option
+@json_option
+def list_(environment: str | None, as_json: bool) -> None:
+    """Show names, variables and ages."""
+    found = _objects().list(environment_name=environment)
+    if as_json:
+        print_json([_row(one) for one in found])
+        return
+    made = table("name", "variables", "changed", "id")
+    for one in found:
+        changed = since(int(one.updated_at * 1e9))
+        made.add_row(one.name, ", ".join(one.keys), changed, one.object_id)
+    console().print(made if found else f"No secrets in {environment_of(environment)}.")
+
+
+def _row(one: SecretInfo) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "environment": one.environment,
+        "id": one.object_id,
+        "variables": list(one.keys),
+        "created": _time(one.created_at),
+        "updated": _time(one.updated_at),
+    }
+
+
+def _time(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+@secret.command(short_help="Keep variables under a name.")
+@click.argument("name")
+@click.argument("pairs", nargs=-1, metavar="[KEY=VALUE...]")
+@click.option(
+    "--from-dotenv", type=click.Path(allow_dash=True), help="Read a .env file (-: stdin)."
+)
+@click.option(
+    "--from-json", type=click.Path(allow_dash=True), help="Read a JSON object (-: stdin)."
+)
+@click.option("--force", is_flag=True, help="Replace one that is there.")
+@_env_option
+def create(
+    name: str,
+    pairs: tuple[str, ...],
+    from_dotenv: str | None,
+    from_json: str | None,
+    force: bool,
+    environment: str | None,
+) -> None:
+    """Keep variables under a name: KEY=VALUE, or KEY=- to read the value from standard input.
+
+    What stands on a command line is in the shell's history and, while it runs, in the list of
+    processes; KEY=- and files are not. On a terminal, KEY=- asks and shows nothing.
+    """
+    values: dict[str, str | None] = {}
+    if from_dotenv is not None:
+        values |= _dotenv(from_dotenv)
+    if from_json is not None:
+        values |= _json(from_json)
+    values |= _pairs(pairs)
+    if not values:
+        raise click.UsageError("give KEY=VALUE, KEY=-, --from-dotenv or --from-json")
+    made = _objects().create(name, values, overwrite=force, environment_name=environment)
+    click.echo(f"{made.name} has {', '.join(made.keys)}.")
+    click.echo(f'Use it with secrets=[rekindle.Secret.from_name("{made.name}")].')
+
+
+@secret.command()
+@click.argument("name")
+@click.option("--allow-missing", is_flag=True, help="It is no error where there is none.")
+@_env_option
+def delete(name: str, allow_missing: bool, environment: str | None) -> None:
+    """Forget a secret. Runners that have it keep it; those that need it start no more."""
+    _objects().delete(name, allow_missing=allow_missing, environment_name=environment)
+    click.echo(f"{name} is gone.")
+
+
+@secret.command("rotate-key")
+def rotate_key() -> None:
+    """Encrypt everything with a new key, and drop the old one from the key file."""
+    click.echo(f"Everything is sealed with a new key, in {_objects().rotate_key()}.")
+
+
+# ---- where values come from --------------------------------------------------------------------
+
+
+def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    asked = [pair.partition("=")[0] for pair in pairs if pair.endswith("=-")]
+    if len(asked) > 1 and not sys.stdin.isatty():
+        raise click.UsageError(
+            f"only one value can come from standard input, not {', '.join(asked)}; "
+            f"use --from-json -"
+        )
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            # It may be a value that was meant to follow: it is not shown.
+            raise click.UsageError("each argument behind the name must be KEY=VALUE or KEY=-")
+        values[key] = _typed(key) if value == "-" else value
+    return values
+
+
+def _typed(key: str) -> str:
+    if sys.stdin.isatty():
+        asked: str = click.prompt(key, hide_input=True)
+        return asked
+    return sys.stdin.read().removesuffix("\n").removesuffix("\r")
+
+
+def _dotenv(path: str) -> dict[str, str]:
+    from rekindle.sdk import dotenv
+
+    if path == "-":
+        return dotenv.parse(sys.stdin, "standard input")
+    if not Path(path).is_file():
+        raise InvalidError(f"--from-dotenv: there is no file {path}")
+    return dotenv.load(path, ".env")
+
+
+def _json(path: str) -> dict[str, str | None]:
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidError(f"--from-json: {path} cannot be read: {error.strerror}") from None
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:  # its own text would quote nothing, its context might
+        raise InvalidError(f"--from-json: no JSON, at line {error.lineno}") from None
+    if not isinstance(found, dict):
+        raise InvalidError(f"--from-json: a JSON object is wanted, not a {type(found).__name__}")
+    return found

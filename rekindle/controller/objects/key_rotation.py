@@ -1,0 +1,33 @@
+"""A new key for all that is sealed: named secrets, and those that open apps declare with values.
+
+First the new key is added to the file, then everything is sealed again, then the old keys are
+dropped. Broken off anywhere, all can be opened with the keys of the file, and it can be done again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rekindle.controller.objects.named_secrets import NamedSecrets
+from rekindle.controller.objects.vault import Vault
+from rekindle.controller.state import State
+from rekindle.controller.storage.registry import Registry
+from rekindle.wire import rekindle_pb2 as pb
+
+
+@dataclass(eq=False)
+class KeyRotation:
+    """See the module."""
+
+    _vault: Vault
+    _secrets: NamedSecrets
+    _registry: Registry
+    _state: State
+
+    async def rotate(self) -> pb.RotateSecretKeyReply:
+        """Raises SetupError, and ServiceError for what none of the present keys opens."""
+        self._vault.add_key()
+        count = await self._secrets.seal_again()
+        count += await self._registry.seal_again(list(self._state.functions))
+        self._vault.keep_newest_key()
+        return pb.RotateSecretKeyReply(key_file=str(self._vault.key_file), sealed_again=count)

@@ -1,0 +1,224 @@
+"""Named secrets: kept sealed in Redis, given to agents for runners that start, to nobody else.
+
+One hash has all of them: ``ENVIRONMENT/NAME`` -> a JSON record with names of variables and sealed
+values. Nothing here logs or shows a value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+from rekindle.controller import names
+from rekindle.controller.objects.vault import Vault
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.environment import DEFAULT_ENVIRONMENT, variable_problem
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(r"se-[0-9A-Za-z]{8,32}")
+
+
+@dataclass(slots=True)
+class StoredSecret:
+    """A record as it lies in Redis."""
+
+    id: str
+    name: str
+    environment: str
+    keys: list[str]
+    created_ns: int
+    updated_ns: int
+    sealed: str = field(repr=False)
+
+    @property
+    def what(self) -> str:
+        """What its values are sealed for."""
+        return f"the secret {self.environment}/{self.name}"
+
+    def info(self) -> pb.SecretInfo:
+        """What clients are told."""
+        told = {name: value for name, value in asdict(self).items() if name != "sealed"}
+        return pb.SecretInfo(**told)
+
+
+@dataclass(eq=False)
+class NamedSecrets:
+    """The secrets of the instances that share a Redis."""
+
+    _link: RedisLink
+    _vault: Vault
+    #: A change reads what is there first.
+    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    # ---- what clients ask for ------------------------------------------------------------------
+
+    async def put(self, request: pb.PutSecretRequest) -> pb.SecretInfo:
+        """Create, replace or add to a secret. Sent again, it changes nothing.
+
+        Raises AlreadyExistsError, NotFoundError, InvalidError for names and values that cannot be.
+        """
+        values = dict(request.values)
+        for name, value in values.items():
+            if problem := variable_problem(name, value):
+                raise InvalidError(problem)
+        async with self._changing:
+            found = await self._find(request.secret)
+            if found is None and (request.merge or request.secret.id):
+                raise await self._missing(request.secret)
+            if found is not None and found.id != request.new_id:
+                if request.keep:
+                    return found.info()
+                if not (request.replace or request.merge):
+                    raise AlreadyExistsError(
+                        f"the secret {found.name!r} is there already; change it with .update(), "
+                        f"or replace it with `rekindle secret create --force`"
+                    )
+            if found is not None and request.merge:
+                values = {**self._vault.open(found.what, found.sealed.encode()), **values}
+            now_ns = time.time_ns()
+            environment = request.secret.environment or DEFAULT_ENVIRONMENT
+            made = StoredSecret(
+                id=found.id if found else _checked_id(request.new_id),
+                name=found.name if found else _checked("secret", request.secret.name),
+                environment=found.environment if found else _checked("environment", environment),
+                keys=sorted(values),
+                created_ns=found.created_ns if found else now_ns,
+                updated_ns=now_ns,
+                sealed="",
+            )
+            made.sealed = self._vault.seal(made.what, values).decode()
+            await self._save([made])
+        return made.info()
+
+    async def get(self, ref: pb.SecretRef) -> pb.SecretInfo:
+        """What is known of one. Raises NotFoundError with the nearest names."""
+        found = await self._find(ref)
+        if found is None:
+            raise await self._missing(ref)
+        return found.info()
+
+    async def listed(self, environment: str) -> list[pb.SecretInfo]:
+        """Those of an environment, of all for "", by name."""
+        found = await self._all()
+        wanted = [one for one in found if environment in ("", one.environment)]
+        wanted.sort(key=lambda one: (one.environment, one.name))
+        return [one.info() for one in wanted]
+
+    async def delete(self, request: pb.DeleteSecretRequest) -> bool:
+        """Forget one; whether it was there. Raises NotFoundError unless it may be missing."""
+        async with self._changing:
+            found = await self._find(request.secret)
+            if found is None:
+                if request.allow_missing:
+                    return False
+                raise await self._missing(request.secret)
+            await self._link.command("HDEL", keys.SECRETS, _field(found.environment, found.name))
+        return True
+
+    async def seal_again(self) -> int:
+        """Seal all of them with the newest key; how many. Raises ServiceError."""
+        async with self._changing:
+            found = await self._all()
+            for one in found:
+                values = self._vault.open(one.what, one.sealed.encode())
+                one.sealed = self._vault.seal(one.what, values).decode()
+            await self._save(found)
+        return len(found)
+
+    # ---- what apps and agents need -------------------------------------------------------------
+
+    async def check(self, wanted: Iterable[pb.NamedSecret]) -> None:
+        """Refuse what a function cannot be given: NotFoundError; InvalidError for missing keys."""
+        for one in wanted:
+            found = await self._wanted(one)
+            if missing := sorted(set(one.required_keys) - set(found.keys)):
+                raise InvalidError(
+                    f"the secret {found.name!r} lacks {', '.join(missing)}, which required_keys= "
+                    f"asks for; it has {', '.join(found.keys) or 'no variables'}. Add them with "
+                    f"`rekindle secret create --force` or Secret.update()"
+                )
+
+    async def keys_of(self, one: pb.NamedSecret) -> list[str]:
+        """Names of the variables that a secret has now; none where it is gone."""
+        found = await self._find(_ref(one))
+        return found.keys if found is not None else []
+
+    async def values(
+        self, declared: Mapping[str, str], wanted: Iterable[pb.NamedSecret]
+    ) -> dict[str, str]:
+        """The variables of a function: those declared with their values, named ones over them.
+
+        Raises NotFoundError for a secret that is gone, ServiceError for one that does not open.
+        """
+        out = dict(declared)
+        for one in wanted:
+            found = await self._wanted(one)
+            opened = self._vault.open(found.what, found.sealed.encode())
+            out |= {name: value for name, value in opened.items() if name not in one.kept}
+        return out
+
+    async def _wanted(self, one: pb.NamedSecret) -> StoredSecret:
+        found = await self._find(_ref(one))
+        if found is None:
+            raise await self._missing(_ref(one))
+        return found
+
+    # ---- records -------------------------------------------------------------------------------
+
+    async def _find(self, ref: pb.SecretRef) -> StoredSecret | None:
+        if ref.id:
+            return next((one for one in await self._all() if one.id == ref.id), None)
+        place = _field(ref.environment or DEFAULT_ENVIRONMENT, ref.name)
+        raw = await self._link.command("HGET", keys.SECRETS, place)
+        return StoredSecret(**json.loads(raw)) if raw is not None else None
+
+    async def _all(self) -> list[StoredSecret]:
+        found: dict[bytes, bytes] = await self._link.command("HGETALL", keys.SECRETS)
+        return [StoredSecret(**json.loads(raw)) for raw in found.values()]
+
+    async def _save(self, secrets: Iterable[StoredSecret]) -> None:
+        changes = [
+            ("HSET", keys.SECRETS, _field(one.environment, one.name), json.dumps(asdict(one)))
+            for one in secrets
+        ]
+        if changes:
+            await self._link.commands(changes)
+
+    async def _missing(self, ref: pb.SecretRef) -> NotFoundError:
+        environment = ref.environment or DEFAULT_ENVIRONMENT
+        known = [one.name for one in await self._all() if one.environment == environment]
+        wanted = ref.id or ref.name
+        hint = names.nearest(wanted, known, f"there is none in the environment {environment!r}")
+        return NotFoundError(
+            f"no secret {wanted!r} here; {hint}. `rekindle secret create {wanted} KEY=-` makes one"
+        )
+
+
+def _ref(one: pb.NamedSecret) -> pb.SecretRef:
+    return pb.SecretRef(name=one.name, environment=one.environment, id=one.id)
+
+
+def _field(environment: str, name: str) -> str:
+    return f"{environment}/{name}"
+
+
+def _checked(what: str, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InvalidError(
+            f"the name of a {what} must be 1 to 64 characters out of letters, digits and . _ -, "
+            f"not {name!r}"
+        )
+    return name
+
+
+def _checked_id(made: str) -> str:
+    if not _ID.fullmatch(made):
+        raise InvalidError(f"{made!r} is not the id of a secret (se- and 8 to 32 characters)")
+    return made

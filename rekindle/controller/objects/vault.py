@@ -1,0 +1,151 @@
+"""The vault: what seals values before they go to Redis, and the file with its keys.
+
+The file (mode 0600) has one Fernet key a line, the newest first: that one seals, all of them open.
+It is made when something is sealed first. Knows nothing of what is sealed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rekindle import paths
+from rekindle.exception import ServiceError, SetupError
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+#: Names the file where several controllers share a Redis, and so a key.
+VARIABLE = "REKINDLE_SECRETS_KEY_FILE"
+
+
+def default_key_file() -> Path:
+    """``$REKINDLE_SECRETS_KEY_FILE``, else ``secrets.key`` in rekindle's own directory."""
+    named = os.environ.get(VARIABLE)
+    return Path(named).absolute() if named else paths.home() / "secrets.key"
+
+
+@dataclass(eq=False)
+class Vault:
+    """Seals with the newest key of a file, opens with any of them."""
+
+    key_file: Path
+    _box: MultiFernet | None = None
+    #: Of the file when it was read: another controller, or an operator, may have changed it.
+    _read_at: tuple[int, int] = (0, 0)
+
+    def seal(self, what: str, values: Mapping[str, str]) -> bytes:
+        """Encrypted, and bound to ``what``: moved to another place, it does not open there.
+
+        Raises SetupError for a key file that cannot be used.
+        """
+        text = json.dumps({"what": what, "values": dict(values)})
+        return self._keys(make=True).encrypt(text.encode())
+
+    def open(self, what: str, sealed: bytes) -> dict[str, str]:
+        """The inverse. Raises ServiceError where no key of the file fits, and SetupError."""
+        from cryptography.fernet import InvalidToken
+
+        try:
+            held = json.loads(self._keys(make=False).decrypt(sealed))
+        except InvalidToken:
+            raise ServiceError(
+                f"{what} cannot be opened: it was sealed with a key that is not in "
+                f"{self.key_file}, or it was changed; put the key back, or set it again"
+            ) from None
+        if held["what"] != what:
+            raise ServiceError(f"{what} cannot be opened: what lies there was sealed for another")
+        values: dict[str, str] = held["values"]
+        return values
+
+    def add_key(self) -> None:
+        """Seal with a new key from now on; the others still open. Raises SetupError."""
+        self._keys(make=True)
+        self._write([_new_key(), *self._lines()])
+
+    def keep_newest_key(self) -> None:
+        """Nothing is sealed with the other keys any more: drop them. Raises SetupError."""
+        self._write(self._lines()[:1])
+
+    # ---- the file ------------------------------------------------------------------------------
+
+    def _keys(self, *, make: bool) -> MultiFernet:
+        from cryptography.fernet import Fernet, MultiFernet
+
+        try:
+            info = self.key_file.stat()
+        except FileNotFoundError:
+            if not make:
+                raise SetupError(
+                    f"the key of stored secrets is not there: {self.key_file}; put the file back"
+                ) from None
+            self._make()
+            info = self.key_file.stat()
+        except OSError as error:
+            raise SetupError(f"{self.key_file} cannot be read: {error.strerror}") from error
+        read_at = (info.st_ino, info.st_ctime_ns)  # whose change of permissions counts, too
+        if self._box is None or read_at != self._read_at:
+            if info.st_mode & 0o077 or info.st_uid not in (os.geteuid(), 0):
+                raise SetupError(
+                    f"{self.key_file} has the keys of stored secrets and may be read by others "
+                    f"(mode {stat.S_IMODE(info.st_mode):o}, owner {info.st_uid}); make it yours "
+                    f"alone: chmod 600"
+                )
+            try:
+                self._box = MultiFernet([Fernet(line) for line in self._lines()])
+            except ValueError:  # says nothing of the key itself
+                raise SetupError(
+                    f"{self.key_file} is no file of keys: one key a line, each 32 bytes in base64"
+                ) from None
+            self._read_at = read_at
+        return self._box
+
+    def _lines(self) -> list[str]:
+        try:
+            text = self.key_file.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SetupError(
+                f"{self.key_file} cannot be read as a file of keys ({type(error).__name__})"
+            ) from None
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def _make(self) -> None:
+        """Make the file with a first key, unless somebody else just did."""
+        draft = self._draft([_new_key()])
+        try:
+            os.link(draft, self.key_file)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise SetupError(f"{self.key_file} cannot be made: {error.strerror}") from error
+        finally:
+            draft.unlink()
+
+    def _write(self, lines: Sequence[str]) -> None:
+        draft = self._draft(lines)
+        os.replace(draft, self.key_file)
+        self._box = None
+
+    def _draft(self, lines: Sequence[str]) -> Path:
+        """A file with mode 0600 next to the key file, on disk before it is put in place."""
+        try:
+            fd, name = tempfile.mkstemp(prefix=".secrets-", dir=self.key_file.parent)
+        except OSError as error:
+            raise SetupError(f"{self.key_file} cannot be written: {error.strerror}") from error
+        with open(fd, "w", encoding="ascii") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+        return Path(name)
+
+
+def _new_key() -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key().decode()

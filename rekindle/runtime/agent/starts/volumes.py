@@ -1,0 +1,85 @@
+"""A function's volumes on this node: where they lie, as their stores have them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TypedDict
+
+from rekindle.exception import Error, StartError
+from rekindle.volumes import remote
+from rekindle.volumes.registry import Registry
+from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.volumes import VolumeMount
+
+
+class Bind(TypedDict):
+    """A directory that processes of a function see at another place (isolation/init.py)."""
+
+    root: str
+    below: str
+    #: Both together, for who only looks.
+    source: str
+    target: str
+    read_only: bool
+
+
+async def binds_of(spec: FunctionSpec) -> list[Bind]:
+    """Where its volumes lie now. Raises StartError, also for one that was deleted."""
+    if not spec.volumes:
+        return []
+    try:
+        return [await _bind(mount) for mount in spec.volumes]
+    except (Error, OSError) as error:
+        raise StartError(f"{spec.app_name}.{spec.name} cannot have its volumes: {error}") from error
+
+
+async def _bind(mount: VolumeMount) -> Bind:
+    folder = await asyncio.to_thread(_url_folder, mount) if mount.url else _folder(mount)
+    if folder.url:
+        await asyncio.to_thread(folder.pull_if_old)
+    if mount.sub_path and not mount.read_only:
+        folder.tree.mkdir(mount.sub_path)
+    return Bind(
+        root=str(folder.files),
+        below=mount.sub_path,
+        source=os.path.join(folder.files, mount.sub_path),
+        target=mount.path,
+        read_only=mount.read_only,
+    )
+
+
+#: What was read of a volume, and the folder's inode then: each start of a runner asks.
+_known: dict[tuple[str, str, str], tuple[int, remote.Folder]] = {}
+
+
+def _folder(mount: VolumeMount) -> remote.Folder:
+    if mount.url:
+        return _url_folder(mount)
+    root = Registry.default().root
+    which = (str(root), mount.environment, mount.name)
+    inode, folder = _known.get(which, (0, None))
+    if folder is not None:
+        try:
+            if os.stat(folder.files).st_ino == inode:
+                return folder
+        except FileNotFoundError:
+            pass  # deleted, or renamed
+    folder = remote.of_volume(Registry(root).find(mount.name, mount.environment))
+    _known[which] = (os.stat(folder.files).st_ino, folder)
+    return folder
+
+
+def _url_folder(mount: VolumeMount) -> remote.Folder:
+    return remote.of_url(Registry.default().root, mount.url, mount.options)
+
+
+def written(spec: FunctionSpec) -> list[remote.Folder]:
+    """Those of its volumes that are kept the same as a store, and that it may write to."""
+    folders = [_folder(mount) for mount in spec.volumes if not mount.read_only]
+    return [folder for folder in folders if folder.url]
+
+
+def sources(binds: list[Bind]) -> list[list[str]]:
+    """Of each: where processes see it, and where that lies on the machine."""
+    return [[one["target"], one["source"]] for one in binds]

@@ -1,0 +1,27 @@
+"""What is known of a volume, and how a program names one. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class VolumeInfo:
+    """What is known of a volume. ``created_at`` in seconds since the epoch; ``url``: its store."""
+
+    name: str
+    environment: str
+    object_id: str
+    created_at: float
+    url: str
+
+
+@dataclass(frozen=True)
+class VolumeReference:
+    """A volume as a program names it; ``make``: where it is missing, with this ``url``."""
+
+    name: str
+    environment: str
+    id: str = ""
+    make: bool = False
+    url: str = ""

@@ -1,0 +1,136 @@
+"""Where volumes lie, for a program and for a runner. Imported when one is used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rekindle.exception import NotFoundError, VolumeBusyError
+from rekindle.execution import volumes as here
+from rekindle.execution.context import is_local
+from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
+from rekindle.volumes import remote
+from rekindle.volumes.registry import EPHEMERAL, Registry, VolumeRecord
+
+
+def record(reference: VolumeReference) -> VolumeRecord:
+    """Its record; made where it is missing and may be. Raises NotFoundError."""
+    registry = Registry.default()
+    if reference.id:
+        return registry.by_id(reference.id)
+    try:
+        return registry.find(reference.name, reference.environment)
+    except NotFoundError:
+        if not reference.make:
+            raise
+        return registry.create(
+            reference.name, reference.environment, reference.url, allow_existing=True
+        )
+
+
+def folder(reference: VolumeReference) -> remote.Folder:
+    """The folder that its files lie in."""
+    return remote.of_volume(record(reference))
+
+
+def fresh(reference: VolumeReference) -> remote.Folder:
+    """The same; a program sees what the store has now, a runner what it has reloaded."""
+    found = folder(reference)
+    if is_local():
+        found.pull_if_old()
+    return found
+
+
+def reload(found: remote.Folder) -> None:
+    """See what was committed. Raises VolumeBusyError where this runner has files of it open."""
+    for path, root in here.mounted:
+        if Path(root) == found.files and (opened := _open_below(path)):
+            raise VolumeBusyError(
+                f"{found.label} cannot be reloaded while this runner has files of it open: "
+                f"{', '.join(opened[:4])}; close them first"
+            )
+    found.pull()
+
+
+def _open_below(path: str) -> list[str]:
+    """What this process has open of a mounted directory, its working directory included."""
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    found = []
+    for link in ["/proc/self/cwd", *links]:
+        try:
+            place = os.readlink(link)
+        except FileNotFoundError:
+            continue  # the listing's own
+        if place == path or place.startswith(f"{path}/"):
+            found.append(place)
+    return found
+
+
+def create(name: str, environment: str, url: str, *, allow_existing: bool) -> VolumeInfo:
+    """Raises AlreadyExistsError, InvalidError."""
+    made = Registry.default().create(name, environment, url, allow_existing=allow_existing)
+    return _info(made)
+
+
+def listed(environment: str) -> list[VolumeInfo]:
+    """Those of an environment."""
+    registry = Registry.default()
+    registry.sweep()
+    return [_info(one) for one in registry.all(environment)]
+
+
+def delete(name: str, environment: str, *, allow_missing: bool) -> None:
+    """Raises NotFoundError."""
+    registry = Registry.default()
+    try:
+        registry.delete(registry.find(name, environment))
+    except NotFoundError:
+        if not allow_missing:
+            raise
+
+
+def rename(reference: VolumeReference, name: str) -> None:
+    """Raises NotFoundError, AlreadyExistsError."""
+    Registry.default().rename(record(reference), name)
+
+
+def info(reference: VolumeReference) -> VolumeInfo:
+    """Raises NotFoundError."""
+    return _info(record(reference))
+
+
+def _info(found: VolumeRecord) -> VolumeInfo:
+    return VolumeInfo(found.name, found.environment, found.id, found.created_ns / 1e9, found.url)
+
+
+class EphemeralVolume:
+    """The context manager that ``Volume.ephemeral()`` gives."""
+
+    def __init__(self, make: Callable[[str, str], Any]) -> None:
+        self._make = make
+        self._held: AbstractContextManager[VolumeRecord] | None = None
+
+    def __enter__(self) -> Any:
+        self._held = Registry.default().ephemeral()
+        made = self._held.__enter__()
+        return self._make(made.name, EPHEMERAL)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._held is not None
+        self._held.__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> Any:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(self, *how: Any) -> None:
+        await asyncio.to_thread(self.__exit__, *how)

@@ -1,0 +1,106 @@
+"""``with volume.batch_upload() as batch``: files of a program, sent together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import IO, Any
+
+from rekindle.exception import InvalidError, VolumeFileExistsError
+from rekindle.volumes.remote import Folder
+from rekindle.volumes.staging import Staging
+from rekindle.volumes.tree import clean
+
+_CHUNK_BYTES = 1 << 20
+
+
+class VolumeUpload:
+    """Takes files until its block ends; then all are put in place, and the store has them."""
+
+    def __init__(self, find: Callable[[], Folder], force: bool) -> None:
+        self._find = find
+        self._force = force
+        #: Where it goes -> where it is, and the permissions that it gets.
+        self._files: dict[str, tuple[str | os.PathLike[str] | IO[bytes], int | None]] = {}
+
+    def put_file(
+        self,
+        local_file: str | os.PathLike[str] | IO[bytes],
+        remote_path: str,
+        mode: int | None = None,
+    ) -> None:
+        """A file, by its path or open for reading. Into ``remote_path`` where that ends in ``/``.
+
+        ``mode``: its permissions; those of the local file unless given.
+        """
+        target = str(remote_path)
+        if target.endswith("/"):
+            if not isinstance(local_file, (str, os.PathLike)):
+                raise InvalidError(f"put_file: {remote_path!r} names a directory, for an open file")
+            target += Path(local_file).name
+        if isinstance(local_file, (str, os.PathLike)) and not Path(local_file).is_file():
+            raise FileNotFoundError(f"there is no file {os.fspath(local_file)!r} to be sent")
+        self._files[clean(target)] = (local_file, mode)
+
+    def put_directory(
+        self,
+        local_path: str | os.PathLike[str],
+        remote_path: str,
+        recursive: bool = True,
+    ) -> None:
+        """The files of a directory, and of those below it unless ``recursive=False``."""
+        top = Path(local_path)
+        if not top.is_dir():
+            raise FileNotFoundError(f"there is no directory {os.fspath(local_path)!r} to be sent")
+        for path in sorted(top.rglob("*") if recursive else top.iterdir()):
+            if path.is_file():
+                self.put_file(path, f"{remote_path}/{path.relative_to(top)}")
+
+    # ---- the block -----------------------------------------------------------------------------
+
+    def __enter__(self) -> VolumeUpload:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is None:
+            self._send()
+
+    async def __aenter__(self) -> VolumeUpload:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is None:
+            await asyncio.to_thread(self._send)
+
+    def _send(self) -> None:
+        folder = self._find()
+        folder.pull_if_old()
+        tree = folder.tree
+        if not self._force:
+            for path in self._files:
+                if tree.exists(path):
+                    raise VolumeFileExistsError(
+                        f"{path!r} is in {folder.label} already; batch_upload(force=True) "
+                        f"replaces it. Nothing was sent"
+                    )
+        with Staging(tree) as staging:
+            for path, (local, mode) in self._files.items():
+                with _opened(local) as source, staging.file(path, _mode(source, local, mode)) as to:
+                    shutil.copyfileobj(source, to, _CHUNK_BYTES)
+            staging.place(force=self._force)
+        folder.push()
+
+
+def _opened(local: str | os.PathLike[str] | IO[bytes]) -> AbstractContextManager[Any]:
+    return open(local, "rb") if isinstance(local, (str, os.PathLike)) else nullcontext(local)
+
+
+def _mode(source: Any, local: object, given: int | None) -> int:
+    if given is not None or source is local:
+        return 0o644 if given is None else given
+    mode: int = os.fstat(source.fileno()).st_mode
+    return mode

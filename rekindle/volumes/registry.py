@@ -1,0 +1,210 @@
+"""Which volumes there are: a folder each, ``ENVIRONMENT/NAME``, below one directory.
+
+In it lie ``volume.json`` (its id, when it was made, its store) and ``files``, which is what users
+see. A volume is made and removed by one rename, so none is ever seen half.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError, VolumeError
+
+#: Another directory than the one in rekindle's home.
+VARIABLE = "REKINDLE_VOLUMES"
+#: An fsspec URL below which new volumes keep their files; "": on this machine alone.
+URL_VARIABLE = "REKINDLE_VOLUMES_URL"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: The environment of volumes without a name. No other can be called so.
+EPHEMERAL = ".ephemeral"
+#: Folders that are being made or removed.
+_DRAFT = ".draft-"
+#: What a rename says where a folder that is not empty is there.
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+
+
+@dataclass(frozen=True)
+class VolumeRecord:
+    """One volume."""
+
+    id: str
+    name: str
+    environment: str
+    created_ns: int
+    url: str
+    place: Path
+
+    @property
+    def files(self) -> Path:
+        """The folder that users see."""
+        return self.place / "files"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The volumes below ``root``."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> Registry:
+        """``$REKINDLE_VOLUMES``, else ``volumes`` in rekindle's own directory."""
+        named = os.environ.get(VARIABLE)
+        return cls(Path(named).absolute() if named else paths.home() / "volumes")
+
+    def find(self, name: str, environment: str) -> VolumeRecord:
+        """Raises NotFoundError with the nearest name, InvalidError for what cannot be one."""
+        found = self._read(self._place(name, environment))
+        if found is None:
+            known = ", ".join(one.name for one in self.all(environment)[:8])
+            raise NotFoundError(
+                f"no volume {name!r} in {self.root / environment}; "
+                f"{f'there are {known}' if known else 'there is none'}. "
+                f"Volume.from_name({name!r}, create_if_missing=True) or `rekindle volume create "
+                f"{name}` makes one"
+            )
+        return found
+
+    def by_id(self, wanted: str) -> VolumeRecord:
+        """Raises NotFoundError."""
+        for one in self.all(None, ephemeral=True):
+            if one.id == wanted:
+                return one
+        raise NotFoundError(f"no volume {wanted!r} in {self.root}; `rekindle volume list`")
+
+    def all(self, environment: str | None, *, ephemeral: bool = False) -> list[VolumeRecord]:
+        """Those of an environment, of all for None, by name."""
+        pattern = environment if environment is not None else "*"
+        folders = [*self.root.glob(f"{pattern}/*")]
+        if ephemeral:
+            folders += self.root.glob(f"{EPHEMERAL}/*")
+        found = [self._read(place) for place in sorted(folders)]
+        hidden = () if ephemeral else (EPHEMERAL,)
+        return [one for one in found if one is not None and one.environment not in hidden]
+
+    def create(
+        self, name: str, environment: str, url: str = "", *, allow_existing: bool = False
+    ) -> VolumeRecord:
+        """A new, empty volume. Raises AlreadyExistsError, InvalidError."""
+        place = self._place(name, environment)
+        with self._draft(url or self._url_of(name, environment)) as draft:
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                os.rename(draft, place)
+            except OSError as error:
+                found = self._read(place)
+                if found is None or error.errno not in _TAKEN:
+                    raise VolumeError(f"{place} cannot be made: {error.strerror}") from error
+                if not allow_existing:
+                    raise AlreadyExistsError(
+                        f"there is a volume {name!r} in the environment {environment!r} already"
+                    ) from None
+                return found
+        return self.find(name, environment)
+
+    def delete(self, record: VolumeRecord) -> None:
+        """Remove a volume with all that is in it. Raises NotFoundError."""
+        gone = self.root / f"{_DRAFT}{secrets.token_hex(8)}"
+        try:
+            os.rename(record.place, gone)
+        except FileNotFoundError:
+            raise NotFoundError(f"the volume {record.name!r} is gone already") from None
+        shutil.rmtree(gone)
+
+    def rename(self, record: VolumeRecord, name: str) -> VolumeRecord:
+        """Give a volume another name; who has it keeps it. Raises AlreadyExistsError."""
+        place = self._place(name, record.environment)
+        try:
+            os.rename(record.place, place)
+        except FileNotFoundError:
+            raise NotFoundError(f"the volume {record.name!r} is gone") from None
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise VolumeError(f"{place} cannot be made: {error.strerror}") from error
+            raise AlreadyExistsError(f"there is a volume {name!r} already") from None
+        return self.find(name, record.environment)
+
+    @contextlib.contextmanager
+    def ephemeral(self) -> Iterator[VolumeRecord]:
+        """A volume for as long as the block lasts; those of programs that were killed are removed.
+
+        Whether a program still has its volume is told by its lock.
+        """
+        self.sweep()
+        name = secrets.token_hex(8)
+        place = self.root / EPHEMERAL / name
+        with self._draft("") as draft, open(draft / "volume.json", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.rename(draft, place)
+            record = self._read(place)
+            assert record is not None
+            try:
+                yield record
+            finally:
+                with contextlib.suppress(NotFoundError):
+                    self.delete(record)
+
+    def sweep(self) -> None:
+        """Remove the volumes of programs that ended without doing so."""
+        for place in self.root.glob(f"{EPHEMERAL}/*"):
+            try:
+                with open(place / "volume.json", "rb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(place, ignore_errors=True)
+            except (BlockingIOError, FileNotFoundError):
+                continue  # in use, or just removed
+
+    # ---- folders -------------------------------------------------------------------------------
+
+    def _place(self, name: str, environment: str) -> Path:
+        for what, given in (("volume", name), ("environment", environment)):
+            if not _NAME.fullmatch(given) and given != EPHEMERAL:
+                raise InvalidError(
+                    f"the name of a {what} must be 1 to 64 characters out of letters, digits and "
+                    f". _ -, and begin with a letter or digit, not {given!r}"
+                )
+        return self.root / environment / name
+
+    def _url_of(self, name: str, environment: str) -> str:
+        base = os.environ.get(URL_VARIABLE, "").rstrip("/")
+        return f"{base}/{environment}/{name}" if base else ""
+
+    @contextlib.contextmanager
+    def _draft(self, url: str) -> Iterator[Path]:
+        draft = self.root / f"{_DRAFT}{secrets.token_hex(8)}"
+        try:
+            draft.mkdir(parents=True, mode=0o700)
+            (draft / "files").mkdir(mode=0o700)
+            about = {"id": f"vo-{secrets.token_hex(11)}", "created_ns": time.time_ns(), "url": url}
+            (draft / "volume.json").write_text(json.dumps(about))
+        except OSError as error:
+            raise VolumeError(f"no volume can be made in {self.root}: {error.strerror}") from error
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _read(self, place: Path) -> VolumeRecord | None:
+        try:
+            about = json.loads((place / "volume.json").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise VolumeError(f"{place / 'volume.json'} cannot be read: {error}") from error
+        return VolumeRecord(
+            about["id"], place.name, place.parent.name, about["created_ns"], about["url"], place
+        )

@@ -1,0 +1,72 @@
+"""``rekindle secret``: values come in by arguments, files and standard input, and never out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.command import _MAIN, PATIENCE_S, environ, rekindle
+from tests.controller.harness import Instance
+
+VALUE = "swordfish-4715"
+
+
+def create(instance: Instance, *argv: str, stdin: str = "", status: int = 0) -> str:
+    """``rekindle secret create`` with something on standard input; all that it said."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _MAIN, "secret", "create", *argv],
+        env=environ(instance.directory),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == status, said
+    assert VALUE not in said
+    return said
+
+
+def test_secrets_are_made_from_every_source_listed_replaced_and_deleted(
+    shared: Instance, tmp_path: Path
+) -> None:
+    dotenv, values = tmp_path / ".env", tmp_path / "values.json"
+    dotenv.write_text(f"D={VALUE}\nX=1\n")
+    values.write_text(json.dumps({"J": VALUE, "X": "2"}))
+    said = create(
+        *(shared, "cli-all", "A=1", "B=-", "X=3"),
+        *("--from-dotenv", str(dotenv), "--from-json", str(values)),
+        stdin=f"{VALUE}\n",
+    )
+    assert "cli-all has A, B, D, J, X" in said
+    assert "--force" in create(shared, "cli-all", f"A={VALUE}", status=1)
+    create(shared, "cli-all", "--from-json", "-", "--force", stdin=json.dumps({"S": VALUE}))
+    create(shared, "cli-env", "--from-dotenv", "-", "-e", "cli", stdin=f"S={VALUE}\n")
+    listed = rekindle(shared.directory, "secret", "list", "--json").stdout
+    (row,) = [row for row in json.loads(listed) if row["name"] == "cli-all"]
+    assert row["variables"] == ["S"]
+    assert VALUE not in listed
+    shown = rekindle(shared.directory, "secret", "list", "--env", "cli").stdout
+    assert "cli-env" in shown and "cli-all" not in shown
+    rekindle(shared.directory, "secret", "delete", "cli-all")
+    missing = rekindle(shared.directory, "secret", "delete", "cli-all", status=1).stderr
+    assert "no secret 'cli-all'" in missing
+    rekindle(shared.directory, "secret", "delete", "cli-all", "--allow-missing")
+
+
+def test_what_is_wrong_is_said_without_a_value(shared: Instance, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.write_text(VALUE)
+    for argv, status in (
+        (["cli-bad", VALUE], 2),
+        (["cli-bad"], 2),
+        (["cli-bad", "A=-", "B=-"], 2),
+        (["cli-bad", f"={VALUE}"], 1),
+        (["cli-bad", "--from-dotenv", str(bad)], 1),
+        (["cli-bad", "--from-dotenv", str(tmp_path / "none")], 1),
+        (["cli-bad", "--from-json", str(bad)], 1),
+    ):
+        create(shared, *argv, status=status)

@@ -1,0 +1,83 @@
+"""``rekindle volume``, without an instance."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import _MAIN, PATIENCE_S, environ
+
+
+class Terminal:
+    """The command line in a home of the test's own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._environ = environ(root / "no-instance", REKINDLE_HOME=str(root / "home"))
+
+    def __call__(self, *argv: str, status: int = 0, stdin: bytes = b"") -> str:
+        ended = subprocess.run(
+            [sys.executable, "-c", _MAIN, "volume", *argv],
+            env=self._environ,
+            cwd=self.root,
+            input=stdin,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert ended.returncode == status, f"{argv}: {ended.stdout!r}\n{ended.stderr!r}"
+        return (ended.stdout if status == 0 else ended.stderr).decode()
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Terminal:
+    """``volume("ls", ...)``: what it printed; its errors where it is to fail."""
+    return Terminal(tmp_path)
+
+
+def test_files_go_in_are_moved_about_and_come_out(volume: Terminal) -> None:
+    folder = volume.root / "folder"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a").write_text("1")
+    (folder / "below" / "b").write_text("22")
+    volume("create", "data")
+    volume("put", "data", "folder")
+    volume("put", "data", "folder/a", "/single/")
+    volume("put", "data", "-", "piped", stdin=b"by pipe")
+    assert "force=True" in volume("put", "data", "folder", status=1)
+    volume("put", "data", "folder", "--force")
+    volume("cp", "data", "piped", "single/")
+    volume("rm", "data", "single/a")
+    assert "recursive" in volume("rm", "data", "folder", status=1)
+    listed = json.loads(volume("ls", "data", "-r", "--json"))
+    assert {one["path"]: one["size"] for one in listed if one["type"] == "file"} == {
+        "folder/a": 1,
+        "folder/below/b": 2,
+        "piped": 7,
+        "single/piped": 7,
+    }
+    assert volume("get", "data", "piped", "-") == "by pipe"
+    volume("get", "data", "folder", "out")
+    assert (volume.root / "out" / "folder" / "below" / "b").read_text() == "22"
+    assert "is there already" in volume("get", "data", "folder", "out", status=1)
+    volume("get", "data", "folder", "out", "--force")
+    assert "leaves the volume" in volume("get", "data", "../volume.json", "-", status=1)
+    assert "folder/" in volume("ls", "data")
+
+
+def test_volumes_are_listed_renamed_and_deleted(volume: Terminal) -> None:
+    volume("create", "one", "--url", "memory://one")
+    volume("create", "two", "--env", "other")
+    assert "already" in volume("create", "one", status=1)
+    (row,) = json.loads(volume("list", "--json"))
+    assert (row["name"], row["environment"], row["url"]) == ("one", "main", "memory://one")
+    volume("rename", "one", "three")
+    assert "three" in volume("list")
+    volume("delete", "three", "--yes")
+    assert "no volume 'three'" in volume("delete", "three", "--yes", status=1)
+    volume("delete", "three", "--allow-missing")
+    assert "No volumes" in volume("list")

@@ -1,0 +1,185 @@
+"""Named secrets at a real controller with a real Redis: sealed, changed, given to agents alone."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.errors import from_rpc_error
+from rekindle.wire.messages import spec_message
+from rekindle.wire.spec import FunctionSpec
+from tests.controller.harness import Client, Instance, in_loop, new_id
+
+VALUE = "swordfish-4712"
+
+
+def put(name: str, values: dict[str, str], **more: Any) -> pb.PutSecretRequest:
+    ref = pb.SecretRef(name=name)
+    return pb.PutSecretRequest(secret=ref, values=values, **{"new_id": new_id("se"), **more})
+
+
+async def refused(client: Client, method: str, request: Any) -> str:
+    with pytest.raises(Exception) as caught:
+        await client.call(method, request)
+    error = from_rpc_error(caught.value)
+    return f"{type(error).__name__}: {error}"
+
+
+async def given(client: Client, *named: pb.NamedSecret, **declared: str) -> dict[str, str]:
+    """What an agent gets for a function that has these."""
+    spec = FunctionSpec(app_name="app", name="f")
+    request = pb.RegisterAppRequest(
+        app_id=new_id("ap"),
+        name="app",
+        functions=[pb.FunctionDef(spec=spec_message(spec), secrets=declared, named_secrets=named)],
+    )
+    reply = await client.call("RegisterApp", request)
+    return await fetched(client, reply.functions[0].function_id)
+
+
+async def fetched(client: Client, function_id: str) -> dict[str, str]:
+    reply = await client.gateway.FetchSecrets(
+        pb.FetchFunctionRequest(function_id=function_id), metadata=client.metadata
+    )
+    return dict(reply.values)
+
+
+def on_disk(directory: Path, text: str) -> list[str]:
+    found = subprocess.run(
+        ["grep", "-rlF", text, str(directory)], capture_output=True, text=True, check=False
+    )
+    return found.stdout.split()
+
+
+@in_loop
+async def test_nothing_on_disk_has_a_value_and_the_key_is_for_its_owner_alone(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client:
+        name = new_id("sealed")
+        info = await client.call("PutSecret", put(name, {"A": VALUE, "B": "x"}))
+        assert (list(info.keys), info.name) == (["A", "B"], name)
+        assert VALUE not in str(info)
+        values = await given(client, pb.NamedSecret(name=name), C=f"{VALUE}-declared")
+        assert values == {"A": VALUE, "B": "x", "C": f"{VALUE}-declared"}
+        assert on_disk(shared.directory, name)  # Redis has its record, and the log may
+        assert on_disk(shared.directory, VALUE) == []
+        key = shared.directory / "secrets.key"
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+@in_loop
+async def test_one_that_is_there_is_replaced_or_added_to_only_where_asked(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client:
+        name = new_id("kept")
+        first = put(name, {"A": "1"})
+        made = await client.call("PutSecret", first)
+        assert (await client.call("PutSecret", first)).id == made.id  # sent again
+        said = await refused(client, "PutSecret", put(name, {"A": "2"}))
+        assert said.startswith("AlreadyExistsError") and "--force" in said
+        assert (await client.call("PutSecret", put(name, {"A": "2"}, keep=True))).id == made.id
+        await client.call("PutSecret", put(name, {"B": "2"}, merge=True, new_id=""))
+        assert await given(client, pb.NamedSecret(name=name)) == {"A": "1", "B": "2"}
+        replaced = await client.call("PutSecret", put(name, {"C": "3"}, replace=True))
+        assert (replaced.id, list(replaced.keys)) == (made.id, ["C"])
+        assert await given(client, pb.NamedSecret(id=made.id)) == {"C": "3"}
+
+
+@in_loop
+async def test_later_ones_count_whether_named_or_declared(shared: Instance) -> None:
+    async with Client(shared) as client:
+        one, two = new_id("one"), new_id("two")
+        await client.call("PutSecret", put(one, {"A": "one", "B": "one", "C": "one"}))
+        await client.call("PutSecret", put(two, {"B": "two"}))
+        named = [pb.NamedSecret(name=one, kept=["C"]), pb.NamedSecret(name=two)]
+        values = await given(client, *named, A="before", C="after")
+        assert values == {"A": "one", "B": "two", "C": "after"}
+
+
+@in_loop
+async def test_an_app_that_asks_for_what_is_not_there_is_refused(shared: Instance) -> None:
+    async with Client(shared) as client:
+        name = new_id("partial")
+        await client.call("PutSecret", put(name, {"A": VALUE}))
+        for named, words in (
+            (pb.NamedSecret(name=f"{name}x"), ["NotFoundError", name, "rekindle secret create"]),
+            (pb.NamedSecret(name=name, environment="staging"), ["NotFoundError", "staging"]),
+            (
+                pb.NamedSecret(name=name, required_keys=["A", "Z"]),
+                ["InvalidError", "Z", "it has A"],
+            ),
+        ):
+            spec = spec_message(FunctionSpec(app_name="app", name="f"))
+            request = pb.RegisterAppRequest(
+                app_id=new_id("ap"),
+                name="app",
+                functions=[pb.FunctionDef(spec=spec, named_secrets=[named])],
+            )
+            said = await refused(client, "RegisterApp", request)
+            assert all(word in said for word in words) and VALUE not in said, said
+
+
+@in_loop
+async def test_values_and_names_that_cannot_be_are_refused_without_being_shown(
+    shared: Instance,
+) -> None:
+    async with Client(shared) as client:
+        for name, values in (
+            ("has space", {"A": VALUE}),
+            ("long", {"A": VALUE + "x" * 32_768}),
+            ("key", {"A=B": VALUE}),
+            ("nul", {"A": f"{VALUE}\0"}),
+        ):
+            said = await refused(client, "PutSecret", put(name, values))
+            assert said.startswith("InvalidError") and VALUE not in said, said
+
+
+@in_loop
+async def test_a_new_key_opens_everything_and_the_old_one_is_gone(instance: Instance) -> None:
+    key = instance.directory / "secrets.key"
+    async with Client(instance) as client:
+        await client.call("PutSecret", put("one", {"A": VALUE}))
+        _app_id, (function_id,) = await client.register()
+        old = key.read_text()
+        reply = await client.call("RotateSecretKey", pb.RotateSecretKeyRequest())
+        assert (reply.sealed_again, reply.key_file) == (2, str(key))
+        assert key.read_text() != old and len(key.read_text().split()) == 1
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        instance.kill_controller()
+        instance.start_controller()
+        assert await given(client, pb.NamedSecret(name="one")) == {"A": VALUE}
+        assert await fetched(client, function_id) == {"KEY": "value"}
+        # With the key that was, nothing opens, and the error says which file to look at.
+        key.write_text(old)
+        said = await refused(client, "PutSecret", put("one", {"B": "x"}, merge=True))
+        assert str(key) in said and VALUE not in said
+        key.chmod(0o644)
+        said = await refused(client, "PutSecret", put("two", {"B": "x"}))
+        assert "chmod 600" in said
+
+
+@in_loop
+async def test_deleted_ones_are_listed_no_more(shared: Instance) -> None:
+    async with Client(shared) as client:
+        name = new_id("gone")
+        ref = pb.SecretRef(name=name, environment="listing")
+        await client.call(
+            "PutSecret", pb.PutSecretRequest(secret=ref, values={"A": "1"}, new_id=new_id("se"))
+        )
+
+        async def listed() -> list[str]:
+            wanted = pb.ListSecretsRequest(environment="listing")
+            return [one.name for one in (await client.call("ListSecrets", wanted)).secrets]
+
+        assert await listed() == [name]
+        assert (await client.call("DeleteSecret", pb.DeleteSecretRequest(secret=ref))).deleted
+        assert await listed() == []
+        said = await refused(client, "DeleteSecret", pb.DeleteSecretRequest(secret=ref))
+        assert said.startswith("NotFoundError")

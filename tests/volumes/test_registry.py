@@ -1,0 +1,89 @@
+"""Which volumes there are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
+from rekindle.volumes.registry import EPHEMERAL, Registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """None yet."""
+    return Registry(tmp_path / "volumes")
+
+
+def test_names_are_of_their_environment_and_ids_of_the_volume(registry: Registry) -> None:
+    one = registry.create("data", "main")
+    other = registry.create("data", "staging", "memory://there")
+    assert one.id != other.id and other.url == "memory://there"
+    (one.files / "file").write_text("1")
+    assert [found.name for found in registry.all("main")] == ["data"]
+    assert registry.create("data", "main", allow_existing=True) == one
+    with pytest.raises(AlreadyExistsError, match="'data'"):
+        registry.create("data", "main")
+    renamed = registry.rename(one, "corpus")
+    assert registry.by_id(one.id) == renamed
+    assert (renamed.files / "file").read_text() == "1"
+    with pytest.raises(NotFoundError, match="there are corpus"):
+        registry.find("data", "main")
+    registry.create("data", "main")
+    with pytest.raises(AlreadyExistsError):
+        registry.rename(renamed, "data")
+    registry.delete(renamed)
+    with pytest.raises(NotFoundError, match="gone already"):
+        registry.delete(renamed)
+    assert [found.name for found in registry.all(None)] == ["data", "data"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a b", "x" * 65, "a\n"])
+def test_what_would_be_another_folder_is_no_name(registry: Registry, name: str) -> None:
+    for attempt in (
+        lambda: registry.create(name, "main"),
+        lambda: registry.find(name, "main"),
+        lambda: registry.create("data", name),
+        lambda: registry.rename(registry.create("ok", "main", allow_existing=True), name),
+    ):
+        with pytest.raises(InvalidError):
+            attempt()
+
+
+def test_new_volumes_lie_below_the_url_that_is_set(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_VOLUMES_URL", "s3://bucket/volumes/")
+    assert registry.create("data", "main").url == "s3://bucket/volumes/main/data"
+
+
+def test_one_without_a_name_is_gone_after_its_block_and_after_sigkill(registry: Registry) -> None:
+    with registry.ephemeral() as held:
+        assert registry.find(held.name, EPHEMERAL) == held
+        assert registry.all(None) == []
+        program = subprocess.Popen(
+            [sys.executable, "-c", _HOLDER, str(registry.root)], stdout=subprocess.PIPE, text=True
+        )
+        assert program.stdout is not None
+        with program.stdout:
+            other = Path(program.stdout.readline().strip())
+            registry.sweep()
+            assert other.exists() and held.files.exists()
+            program.kill()
+            program.wait()
+        registry.sweep()
+        assert not other.exists() and held.files.exists()
+    assert not held.files.exists()
+
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from rekindle.volumes.registry import Registry
+with Registry(Path(sys.argv[1])).ephemeral() as held:
+    print(held.place, flush=True)
+    time.sleep(600)
+"""
