@@ -16,6 +16,7 @@ from rekindle.sdk.unsupported import KEYWORDS, RENAMED
 from rekindle.wire.environment import variable_problem
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TAG = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
 
 def number(
@@ -95,6 +96,19 @@ def name(what: str, value: Any) -> None:
         raise InvalidError(
             f"{what} {value!r} must be 1 to 64 characters out of letters, digits and . _ -"
         )
+
+
+def tags(given: Any) -> dict[str, str]:
+    """Tags of an app: texts by name, each as a name may be. Raises InvalidError."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InvalidError(f"tags={given!r} must be a dict of texts")
+    for key, value in given.items():
+        for what, text in ((f"the tag {key!r}", key), (f"the value of the tag {key!r}", value)):
+            if not isinstance(text, str) or not _TAG.fullmatch(text):
+                raise InvalidError(f"{what} is {text!r}: write 1 to 63 letters, digits and . _ -")
+    return dict(given)
 
 
 def environment(parameter: str, value: Any) -> dict[str, str]:

@@ -14,7 +14,7 @@ from rekindle.sdk.binding import (
     check_type,
     check_values,
 )
-from rekindle.sdk.declaration import Declared
+from rekindle.sdk.declaration import Declared, named
 from rekindle.sdk.dual import dual
 from rekindle.sdk.function import Function
 
@@ -32,6 +32,11 @@ class Cls(Declared):
         if declaration.raw is not None:
             self.__doc__ = declaration.raw.__doc__
             self.__wrapped__ = declaration.raw
+
+    @classmethod
+    def from_name(cls, app_name: str, name: str, *, version: int | None = None) -> Cls:
+        """A class of a deployed app; as ``Function.from_name``. Its parameters go by keyword."""
+        return Cls(named(app_name, name, "cls", version))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """An instance, with values for the class's parameters. Nothing runs yet."""
@@ -85,7 +90,7 @@ class Instance:
             raise AttributeError(name)
         binding = self._binding
         declaration = binding.declaration
-        if name in declaration.methods:
+        if name in declaration.methods_now():
             method: Function[..., Any] = Function(declaration, method=name, binding=binding)
             return method
         if name in binding.parameters:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Un
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.calls.target import CallTarget
-from rekindle.sdk.declaration import Declaration, Declared
+from rekindle.sdk.declaration import Declaration, Declared, named
 from rekindle.sdk.dual import Dual, dual, dual_iterator
 
 if TYPE_CHECKING:
@@ -65,6 +65,22 @@ class Function(Declared, Generic[P, R]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _handle, (self._declaration, self._method, self._binding)
 
+    @classmethod
+    def from_name(
+        cls, app_name: str, name: str, *, version: int | None = None
+    ) -> Function[..., Any]:
+        """A function of a deployed app. It is looked up when it is called first.
+
+        ``version``: just that one of the app, also when there is a newer one; without, each call is
+        of the version that is the present one then. Raises InvalidError for what can be no name.
+        """
+        if "." in name:
+            owner, _, method = name.partition(".")
+            raise InvalidError(
+                f"{name!r} is a method: rekindle.Cls.from_name({app_name!r}, {owner!r})().{method}"
+            )
+        return Function(named(app_name, name, "function", version))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refused, as it does not say where. Raises TypeError."""
         raise TypeError(
@@ -79,7 +95,10 @@ class Function(Declared, Generic[P, R]):
             return last
         client, function_id, app = self._declaration.resolve()
         params = self._binding.params if self._binding is not None else b""
-        target = CallTarget(client, function_id, params, self._method, self.name, app)
+        target = CallTarget(
+            *(client, function_id, params, self._method, self.name, app),
+            pinned=self._declaration.pinned,
+        )
         self._last_target = target
         return target
 

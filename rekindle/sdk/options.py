@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import checks
+from rekindle.sdk import checks, schedules
 from rekindle.sdk.resources import Retries, retry_spec
+from rekindle.sdk.schedules import Cron, Period
 from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec
@@ -56,6 +57,7 @@ class FunctionOptions(VariantOptions, total=False):
     volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool | None
     serialized: bool
+    schedule: Cron | Period | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,8 @@ class Options:
     volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool
     serialized: bool
+    #: When it runs by itself, once it is deployed.
+    schedule: Cron | Period | None = None
 
 
 #: Of these, None is the same as the default.
@@ -128,6 +132,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         volumes=check_volumes(given.get("volumes")),
         include_source=values.get("include_source", True),
         serialized=values.get("serialized", False),
+        schedule=schedules.check(where, given.get("schedule")),
     )
 
 

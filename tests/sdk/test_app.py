@@ -45,7 +45,7 @@ def make() -> rekindle.App:
         ({"gpu_memory": 4000}, ["gpu_memory=4000", "gpu='any'"]),
         ({"gpu": "any", "gpu_priority": 200}, ["gpu_priority=200", "-100 to 100"]),
         ({"image": None}, ["image", "not supported yet"]),
-        ({"schedule": object()}, ["schedule", "not supported yet"]),
+        ({"schedule": object()}, ["schedule", "rekindle.Cron"]),
         ({"volumes": {"data": 1}}, ["volumes", "absolute path"]),
         ({"env": {"A": 1}}, ["env['A']", "int"]),
         ({"env": {"A=B": "x"}}, ["'A=B'"]),

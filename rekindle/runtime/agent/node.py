@@ -14,6 +14,7 @@ from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, InternalFailure
 from rekindle.runtime.agent import forced
+from rekindle.runtime.agent.draining import Draining
 from rekindle.runtime.agent.functions import Functions, OpenFunction
 from rekindle.runtime.agent.history import History
 from rekindle.runtime.agent.inputs import outcome
@@ -72,6 +73,7 @@ class Node:
         self.local_clients = LocalClients(
             *(self.leases, first_clients, self.inventory.pool_of, self._pool),
             settings.instance_dir,
+            self.functions.retired,
         )
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
@@ -82,6 +84,7 @@ class Node:
             *(self.inventory, self.leases, first_clients, self.budget, context.gpus, settings)
         )
         self._tasks = BackgroundTasks()
+        self.draining = Draining(self.inventory, self.functions, self.leases, self.close_pool)
 
     def listen(self) -> None:
         """Listen for clients of this machine."""
@@ -179,9 +182,9 @@ class Node:
 
     def open(self, order: pb.OpenFunction) -> None:
         """An app was registered: get ready for its first call."""
-        self._tasks.spawn(self._open(order.function_id))
+        self._tasks.spawn(self._open(order.function_id, deployed=order.deployed))
 
-    async def _open(self, function_id: str) -> None:
+    async def _open(self, function_id: str, *, deployed: bool) -> None:
         try:
             opened = await self.functions.get(function_id)
             pool = await self._pool(function_id, b"")
@@ -192,6 +195,8 @@ class Node:
             await pool.revision.tracker.look()
             if pool.revision.tracker.snapshot is not None and self.context.waiting is not None:
                 self.context.waiting.refill(after_s=0)
+            if deployed and pool.keeper.may_keep_template() and pool.revision.template is None:
+                pool.keeper.keep_template()  # the next call of what stays may be long to come
         self.scheduler.reconcile(pool)
 
     def plan(self, order: pb.FollowPlan) -> None:
@@ -214,9 +219,15 @@ class Node:
 
     def close_app(self, order: pb.CloseAppOnAgent) -> None:
         """An app is closed: its pools go; the controller hears of it when they are gone."""
-        self._tasks.spawn(self._close_app(order.app_id))
+        self._tasks.spawn(self._close_app(order))
 
-    async def _close_app(self, app_id: str) -> None:
+    async def _close_app(self, order: pb.CloseAppOnAgent) -> None:
+        app_id = order.app_id
+        if order.drain or order.recreate:
+            await self.draining.end(app_id, at_once=order.recreate)
+            self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
+            return
+        self.functions.retired.discard(app_id)
         closing = [pool for pool in self.inventory.pools.values() if pool.app_id == app_id]
         await asyncio.gather(*map(self.close_pool, closing))
         await _finish_snapshots(pool.revision for pool in closing)

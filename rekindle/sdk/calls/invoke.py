@@ -217,7 +217,9 @@ class Invocation:
         depth = nesting.depth_of_calls(target.name)
         cache = None
         if direct:
-            cache = leases.cache_of(target.client, target.function_id, target.params)
+            cache = leases.cache_of(
+                target.client, target.function_id, target.params, pinned=target.pinned
+            )
         strategy = asked_strategy()
         return cls(target, args, kwargs, submitted_ns, new_call_id(), depth, strategy, cache)
 
@@ -243,6 +245,7 @@ class Invocation:
             submitted_ns=self.submitted_ns,
             depth=self.depth,
             lost=self.lost_runners,
+            pinned=target.pinned,
         )
 
     # ---- directly

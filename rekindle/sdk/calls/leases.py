@@ -58,6 +58,10 @@ class LeaseCache:
     client: Client
     function_id: str
     params: bytes
+    #: Whether its runners are of just this version of a deployed app.
+    pinned: bool = False
+    #: What the agent is asked for: of a deployed app the newer version, once it is known.
+    _asked_id: str = ""
     #: Used from several threads: list.append and list.pop are all that is done with it.
     idle: list[Lease] = field(default_factory=list)
     _ask_at: float = 0.0
@@ -115,7 +119,8 @@ class LeaseCache:
         controller is to be asked. Raises NoRunnerError as ``ask``, and LostError where a runner may
         have begun the call that was sent along.
         """
-        token = self.client.node_tokens.get(self.function_id, "")
+        asked_id = self._asked_id or self.function_id
+        token = self.client.node_tokens.get(asked_id, "")
         if (
             not token
             or len(self.params) > _MOST_PARAMS_BYTES
@@ -125,7 +130,7 @@ class LeaseCache:
         path = str(paths.direct_socket(self.client.instance))
         lease_id = f"le-{secrets.token_hex(8)}"
         ask = {
-            "ask": self.function_id,
+            "ask": asked_id,
             "lease": lease_id,
             "params": self.params.hex(),
             "depth": depth,
@@ -186,6 +191,7 @@ class LeaseCache:
                 *(self.function_id, self.params, depth, strategy),
                 measure=_to_measure(strategy),
                 patient=patient,
+                pinned=self.pinned,
             )
         except Error:
             if patient:
@@ -193,6 +199,9 @@ class LeaseCache:
             # A function that cannot be leased, or no controller: it all works without.
             self._ask_at = time.monotonic() + _NEVER_S
             return None
+        if reply.HasField("moved"):
+            self._asked_id, self._ask_node_at = reply.moved.function_id, 0.0
+            self.client.node_tokens[self._asked_id] = reply.moved.node_token
         if reply.HasField("failure"):
             raise NoRunnerError(reply.failure)
         if not reply.granted:
@@ -215,12 +224,14 @@ def _to_measure(strategy: str) -> bool:
 _caches: dict[tuple[Any, ...], LeaseCache] = {}
 
 
-def cache_of(client: Client, function_id: str, params: bytes) -> LeaseCache:
+def cache_of(
+    client: Client, function_id: str, params: bytes, *, pinned: bool = False
+) -> LeaseCache:
     """Where leases of a function are."""
-    key = (client, function_id, params)
+    key = (client, function_id, params, pinned)
     cache = _caches.get(key)
     if cache is None:
-        cache = _caches[key] = LeaseCache(client, function_id, params)
+        cache = _caches[key] = LeaseCache(client, function_id, params, pinned)
     return cache
 
 

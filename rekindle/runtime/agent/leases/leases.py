@@ -16,6 +16,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Container
 from pathlib import Path
 
 from rekindle.background_tasks import BackgroundTasks
@@ -275,6 +276,14 @@ class Leases:
             while sock.recv(1 << 16, socket.MSG_DONTWAIT):
                 continue  # what was sent before could still be read
         self.end(lease)
+
+    def recall_idle(self, pools: Container[Pool]) -> bool:
+        """Take back what is not called of some pools; whether clients have runners of them."""
+        mine = [lease for lease in self._leases.values() if lease.pool in pools]
+        for lease in mine:
+            if not lease.runs:
+                self.recall(lease)
+        return any(lease.state is not LeaseState.ENDED for lease in mine)
 
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""

@@ -13,7 +13,7 @@ import hmac
 import logging
 import re
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,10 @@ class LocalClients:
         find_pool: Callable[[str, bytes], Pool | None],
         open_pool: Callable[[str, bytes], Coroutine[Any, Any, Pool]],
         instance: Path,
+        retired: Container[str] = (),
     ) -> None:
+        """``retired``: ids of apps whose runners no client gets without the controller's word."""
+        self._retired = retired
         self._leases = leases
         self._first_clients = first_clients
         #: One that is open; one that is opened where it must be.
@@ -123,7 +126,9 @@ class LocalClients:
             log.warning("unexpected client")
             request.sock.close()
             return
-        if request.strategy in (None, Strategy.WARM) or pool.closed:
+        if pool.app_id in self._retired:
+            request.refuse("its app has a newer version")
+        elif request.strategy in (None, Strategy.WARM) or pool.closed:
             self._leases.add(pool, request)
         else:
             pool.start_runner(self._first_clients.of(pool, request), request.strategy)

@@ -128,6 +128,18 @@ class InputDispatcher:
             one = self.waiting.popleft()
             self._results.one(one, make(one))
 
+    def return_waiting(self, reason: str) -> None:
+        """What waits goes back to the controller."""
+        while self.waiting:
+            self._results.returned(self.waiting.popleft(), reason, counts=False)
+
+    def return_running(self) -> None:
+        """What runs goes back to the controller when its runner ends."""
+        for runner in self._runners.with_inputs():
+            for one in [one for piece in runner.slices for one in piece.left.values()]:
+                if one.cancel is Cancel.NO:
+                    one.cancel = Cancel.RETURN
+
     def close(self) -> None:
         """What waits, and what comes from now on, is cancelled."""
         self.closed = True

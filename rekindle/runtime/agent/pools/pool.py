@@ -370,6 +370,14 @@ class Pool:
         for runner in self.sizing.surplus(idle, running, time.monotonic()):
             self.stop_runner(runner)
 
+    def hand_back(self, reason: str) -> None:
+        """What waits goes back to the controller, and what runs as soon as its runner is ended."""
+        self.dispatcher.return_running()
+        for runner in self.runners.with_inputs():
+            runner.preempted = reason
+            runner.kill(reason)
+        self.dispatcher.return_waiting(reason)
+
     def shut(self) -> None:
         """Its app is closed: nothing is started any more, and what waits is cancelled."""
         self.agenda.remove(self.key)
