@@ -55,7 +55,6 @@ _UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network")
 KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | {
     "image": NAMES["Image"],
     "network_file_systems": NAMES["NetworkFileSystem"],
-    "is_generator": "return a list",
     "ephemeral_disk": "use the tempfile module",
 }
 

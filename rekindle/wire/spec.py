@@ -81,6 +81,10 @@ class FunctionSpec:
     #: In the order of preference; empty: none.
     gpu: tuple[GpuRequest, ...] = ()
     gpu_priority: int = 0
+    #: Methods (of a function: "") whose items come one by one.
+    generators: tuple[str, ...] = ()
+    #: What names it among the variants of its function; "" of that itself.
+    variant: str = ""
     volumes: tuple[VolumeMount, ...] = ()
 
     @property
