@@ -24,9 +24,15 @@ if TYPE_CHECKING:
     from rekindle.sdk.hooks import exit as exit
     from rekindle.sdk.hooks import method as method
     from rekindle.sdk.hooks import parameter as parameter
+    from rekindle.sdk.objects.dict import Dict as Dict
+    from rekindle.sdk.objects.queue import Queue as Queue
     from rekindle.sdk.resources import Retries as Retries
     from rekindle.sdk.running import enable_output as enable_output
+    from rekindle.sdk.schedules import Cron as Cron
+    from rekindle.sdk.schedules import Period as Period
     from rekindle.sdk.secret import Secret as Secret
+    from rekindle.sdk.sharing import batched as batched
+    from rekindle.sdk.sharing import concurrent as concurrent
     from rekindle.sdk.volume import Volume as Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount as CloudBucketMount
 
@@ -39,11 +45,15 @@ _HOMES = {
     "rekindle.sdk.function": ("Function",),
     "rekindle.sdk.function_call": ("FunctionCall",),
     "rekindle.sdk.hooks": ("enter", "exit", "method", "parameter"),
+    "rekindle.sdk.objects.dict": ("Dict",),
+    "rekindle.sdk.objects.queue": ("Queue",),
     "rekindle.sdk.resources": ("Retries",),
     "rekindle.sdk.running": ("enable_output",),
+    "rekindle.sdk.schedules": ("Cron", "Period"),
     "rekindle.sdk.secret": ("Secret",),
     "rekindle.sdk.volume": ("Volume",),
     "rekindle.sdk.volume_mounts": ("CloudBucketMount",),
+    "rekindle.sdk.sharing": ("batched", "concurrent"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -86,6 +86,11 @@ def direct_socket(instance: Path) -> Path:
     return instance / "direct.sock"
 
 
+def objects_socket(instance: Path) -> Path:
+    """Where programs and runners reach Dict and Queue."""
+    return instance / "objects.sock"
+
+
 def token_file(instance: Path) -> Path:
     """The shared secret of an instance (mode 0600)."""
     return instance / "token"

@@ -1,4 +1,4 @@
-"""``rekindle queue dead``: inputs that were given up; seen, put back on the queue, or dropped."""
+"""``rekindle inputs dead``: inputs that were given up; seen, put back on the queue, or dropped."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def show(letter_id: str, as_json: bool) -> None:
     client = operator.connect()
     letter = next((one for one in _letters(client, "") if one.id == letter_id), None)
     if letter is None:
-        raise NotFoundError(f"no dead letter {letter_id}; `rekindle queue dead ls` lists all")
+        raise NotFoundError(f"no dead letter {letter_id}; `rekindle inputs dead ls` lists all")
     if as_json:
         print_json(fields(letter))
         return
@@ -110,8 +110,8 @@ def replay(ids: tuple[str, ...], every: bool, name: str) -> None:
     They run as new calls, in the app that is open now: run an app that was closed again first.
 
     \b
-    rekindle queue dead replay fu-.../1763719000000-0
-    rekindle queue dead replay --function shop.price
+    rekindle inputs dead replay fu-.../1763719000000-0
+    rekindle inputs dead replay --function shop.price
     """
     _change("replay", ids, every, name)
 
@@ -133,11 +133,11 @@ def drop(ids: tuple[str, ...], every: bool, name: str, yes: bool) -> None:
 
 def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
     if sum((bool(ids), every, bool(name))) != 1:
-        raise InvalidError(f"`rekindle queue dead {what}` takes ids, --function NAME or --all")
+        raise InvalidError(f"`rekindle inputs dead {what}` takes ids, --function NAME or --all")
     client = operator.connect()
     chosen = ids or (tuple(letter.id for letter in _letters(client, name)) if name else ())
     if name and not chosen:
-        raise NotFoundError(f"there are no dead letters of {name!r}; `rekindle queue dead ls`")
+        raise NotFoundError(f"there are no dead letters of {name!r}; `rekindle inputs dead ls`")
     replies = []
     for start in range(0, max(1, len(chosen)), _PAGE):
         selection = pb.DeadLetterSelection(ids=chosen[start : start + _PAGE], all=every)
@@ -152,7 +152,9 @@ def _change(what: str, ids: tuple[str, ...], every: bool, name: str) -> None:
     for note in notes:
         click.echo(note)
     if ids and count < len(ids) and not notes:
-        click.echo(f"{len(ids) - count} of the ids named none; `rekindle queue dead ls` lists all.")
+        click.echo(
+            f"{len(ids) - count} of the ids named none; `rekindle inputs dead ls` lists all."
+        )
 
 
 def _letters(client: Client, name: str) -> Iterator[pb.DeadLetter]:

@@ -18,12 +18,17 @@ from rekindle.wire.version import __version__
 #: Name -> (module, what it does).
 _COMMANDS = {
     "run": ("run", "Run a function or entrypoint of a file."),
+    "deploy": ("deploy", "Have an app of a file stay, as its next version."),
+    "app": ("app", "Look at deployed apps; stop them, roll them back."),
+    "schedule": ("schedule", "See when functions of deployed apps run; run one now."),
     "up": ("up", "Keep an instance up: Redis, controller and agent."),
     "down": ("up", "End the instance that `rekindle up` keeps."),
     "status": ("status", "Show apps, queues and agents of an instance."),
     "top": ("top", "Watch functions, runners and starts, live."),
     "logs": ("logs", "Show what an app printed, or follow it."),
-    "queue": ("queue", "Look at queues, cancel calls, replay dead letters."),
+    "inputs": ("queue", "Look at inputs that wait, cancel calls, replay dead letters."),
+    "dict": ("objects", "Look at Dicts, and change what is in them."),
+    "queue": ("objects", "Look at Queues, and change what is in them."),
     "pool": ("pool", "Look at pools; set their sizes and policies."),
     "metrics": ("status", "Print the metrics for Prometheus."),
     "secret": ("secret", "Keep secrets by name: list, create, delete, rotate the key."),
@@ -49,7 +54,8 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"rekindle.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        name = f"{cmd_name}_" if cmd_name == "dict" else cmd_name  # no name hides dict
+        command: click.Command = getattr(module, name)
         return command
 
     def resolve_command(

@@ -1,4 +1,4 @@
-"""``rekindle queue``: what waits, one call, its cancellation, and dead letters."""
+"""``rekindle inputs``: what waits, one call, its cancellation, and dead letters."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rekindle.wire.messages import as_dict
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def queue() -> None:
-    """Look at queues, cancel calls, and see to inputs that were given up."""
+def inputs() -> None:
+    """Look at inputs that wait, cancel calls, and see to inputs that were given up."""
 
 
-@queue.command("ls")
+@inputs.command("ls")
 @click.option("--function", "name", default="", metavar="NAME", help="Only this function, or app.")
 @json_option
 def ls(name: str, as_json: bool) -> None:
@@ -36,7 +36,7 @@ def ls(name: str, as_json: bool) -> None:
         if is_named(name, row["app"], row["function"], row["function_id"])
     ]
     if name and not rows:
-        raise NotFoundError(f"no open function is called {name!r}; `rekindle queue ls` lists all")
+        raise NotFoundError(f"no open function is called {name!r}; `rekindle inputs ls` lists all")
     if as_json:
         print_json(rows)
         return
@@ -53,7 +53,7 @@ def ls(name: str, as_json: bool) -> None:
     if report.dead_of_closed and not name:
         click.echo(
             f"{report.dead_of_closed} dead letters are of apps that are closed; "
-            "`rekindle queue dead ls` lists all."
+            "`rekindle inputs dead ls` lists all."
         )
 
 
@@ -67,7 +67,7 @@ def functions(report: pb.StatusReply) -> list[dict[str, Any]]:
     ]
 
 
-@queue.command()
+@inputs.command()
 @click.argument("call_id", metavar="fc-...")
 @json_option
 def show(call_id: str, as_json: bool) -> None:
@@ -100,7 +100,7 @@ def state_of(info: pb.CallInfo) -> str:
     return "running" if info.running or info.done else "queued"
 
 
-@queue.command(short_help="Cancel a call.")
+@inputs.command(short_help="Cancel a call.")
 @click.argument("call_id", metavar="fc-...")
 @click.option(
     "--terminate-containers",
@@ -117,4 +117,4 @@ def cancel(call_id: str, terminate_containers: bool) -> None:
         click.echo(f"{call_id}: {met.queued} queued inputs and {met.running} in flight cancelled.")
 
 
-queue.add_command(dead)
+inputs.add_command(dead)

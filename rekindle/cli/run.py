@@ -34,6 +34,7 @@ class RunOptions:
     strategy: str | None = None
     quiet: bool = False
     linger: str | None = None
+    detach: bool = False
 
 
 def _own_options() -> list[click.Option]:
@@ -47,6 +48,11 @@ def _own_options() -> list[click.Option]:
         ),
         click.Option(
             ["-q", "--quiet"], is_flag=True, help="Leave out rekindle's own notes and results."
+        ),
+        click.Option(
+            ["-d", "--detach"],
+            is_flag=True,
+            help="What was submitted goes on when this program ends, also by Ctrl-C.",
         ),
         click.Option(
             ["--linger"],
@@ -92,11 +98,20 @@ run.params += _own_options()
 def _command_for(target: Target, options: RunOptions) -> click.Command:
     """A command whose options are those of the target's signature."""
     function = _raw(target)
+    if not isinstance(target.what, LocalEntrypoint):
+        generators = target.what._declaration.generators or ()
+        if (target.method if isinstance(target.what, Cls) else "") in generators:
+            raise InvalidError(
+                f"{target.name} is a generator, which `rekindle run` does not call: write an "
+                f"@app.local_entrypoint() that iterates over {target.name}.remote_gen(...)"
+            )
     if not isinstance(target.what, Cls) and arguments.takes_raw(function):
         return click.Command(
             target.name,
             params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)],
-            callback=lambda words: _execute(target, options, lambda: _call(target, {}, *words)),
+            callback=lambda words: _execute(
+                target, options, lambda: _call(target, options, {}, *words)
+            ),
             context_settings={"ignore_unknown_options": True, "help_option_names": []},
         )
     params = arguments.options_of(function, target.name)
@@ -128,7 +143,7 @@ def _command_for(target: Target, options: RunOptions) -> click.Command:
             if value not in (None, False):
                 chosen = replace(chosen, **{param.name: value})
         for_class = {name: given.pop(name) for name in of_class}
-        return _execute(target, chosen, lambda: _call(target, for_class, **given))
+        return _execute(target, chosen, lambda: _call(target, chosen, for_class, **given))
 
     return click.Command(
         target.name,
@@ -171,13 +186,17 @@ def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> in
             stack.enter_context(running.enable_output())
             if options.strategy:
                 stack.enter_context(running.ask_strategy(options.strategy))
-            stack.enter_context(target.app.run())
+            app = stack.enter_context(target.app.run(detach=options.detach))
             try:
                 result = call()
                 if result is not None and not options.quiet:
                     click.echo(result if isinstance(result, str) else repr(result))
             except KeyboardInterrupt:
-                notes.write_note("Stopping.")
+                notes.write_note(
+                    f"What was submitted goes on: `rekindle logs {app.app_id}` shows its output."
+                    if options.detach
+                    else "Stopping."
+                )
                 status = INTERRUPTED
             except Exception as error:  # noqa: BLE001 - whatever the user's code raised
                 _show_failure(error)
@@ -199,7 +218,9 @@ def _show_failure(error: BaseException) -> None:
     failure.show_failure(error)
 
 
-def _call(target: Target, for_class: dict[str, Any], /, *words: str, **values: Any) -> Any:
+def _call(
+    target: Target, options: RunOptions, for_class: dict[str, Any], /, *words: str, **values: Any
+) -> Any:
     """The value of the call; None of a local entrypoint."""
     what = target.what
     if isinstance(what, LocalEntrypoint):
@@ -210,4 +231,9 @@ def _call(target: Target, for_class: dict[str, Any], /, *words: str, **values: A
             asyncio.run(made)
         return None
     function = getattr(what(**for_class), target.method) if isinstance(what, Cls) else what
+    if options.detach:  # in the queue, where it needs nobody who waits
+        submitted = function.spawn(*words, **values)
+        if not options.quiet:
+            notes.write_note(f"Submitted {submitted.object_id}.")
+        return submitted.get()
     return function.remote(*words, **values)

@@ -41,8 +41,13 @@ class Apps:
     _retention: Retention
     _secrets: NamedSecrets
 
-    async def register(self, request: pb.RegisterAppRequest) -> list[pb.FunctionHandle]:
-        """Keep an app and its functions. The same request again changes nothing."""
+    async def register(
+        self, request: pb.RegisterAppRequest, version: int = 0
+    ) -> list[pb.FunctionHandle]:
+        """Keep an app and its functions. The same request again changes nothing.
+
+        ``version``: of a deployed app (deployments/), which alone may have no functions.
+        """
         names.check_app_id(request.app_id)
         if request.app_id in self._core.state.closed_apps:
             raise ExecutionError(f"the app {request.name!r} was closed; make a new id to run it")
@@ -53,8 +58,9 @@ class Apps:
                 raise InvalidError("a function of the app has no name")
             functions[names.function_id(spec.revision(), request.app_id)] = (spec, definition)
             await self._secrets.check(definition.named_secrets)
-        await self._registry.save_app(request, functions)
+        await self._registry.save_app(request, functions, version)
         app = await self._open(request.app_id, request.name, request.ephemeral)
+        app.version, app.detached = version, request.detached
         for function_id, (spec, _) in functions.items():
             self._add(app, function_id, spec)
         self.start_grace(app)  # a client that dies before it holds its app
@@ -69,9 +75,13 @@ class Apps:
             for function_id, (spec, _) in functions.items()
         ]
 
-    async def restore(self, stored: StoredApp) -> App:
-        """An app that the controller before this one had."""
+    async def restore(self, stored: StoredApp, *, retired: bool = False) -> App:
+        """An app that the controller before this one had, or one that was put away.
+
+        ``retired``: it takes calls only of who asks for it.
+        """
         app = await self._open(stored.app_id, stored.name, stored.ephemeral, again=True)
+        app.version, app.detached, app.retired = stored.version, stored.detached, retired
         for function_id, spec in stored.functions.items():
             self._add(app, function_id, spec)
         return app
@@ -90,6 +100,23 @@ class Apps:
         app.functions[function_id] = function
         self._core.state.functions[function_id] = function
         self._core.publish(FunctionOpened(function))
+
+    async def add_function(
+        self,
+        app: App,
+        function_id: str,
+        spec: FunctionSpec,
+        definition: pb.FunctionDef,
+        source: pb.SourceBundle,
+    ) -> Function:
+        """Keep one function more of an app that is open (variants.py). Raises as ``register``."""
+        await self._secrets.check(definition.named_secrets)
+        request = pb.RegisterAppRequest(
+            app_id=app.app_id, name=app.name, ephemeral=app.ephemeral, source=source
+        )
+        await self._registry.save_app(request, {function_id: (spec, definition)})
+        self._add(app, function_id, spec)
+        return app.functions[function_id]
 
     def function(self, function_id: str) -> Function:
         """An open function by its id.
@@ -153,15 +180,20 @@ class Apps:
 
     def _grace_over(self, app: App) -> None:
         app.grace = None
-        if not app.holders and not app.closing:
+        if app.detached and (app.accepting or any(one.undone for one in app.functions.values())):
+            self.start_grace(app)
+        elif not app.holders and not app.closing:
             log.info("no client holds the app", extra=kv(app=app.app_id, name=app.name))
             work = self.close(app.app_id, f"the program that ran {app.name!r} is gone")
             self._core.tasks.spawn(work, "close app")
 
     # ---- closing
 
-    async def close(self, app_id: str, reason: str = "") -> None:
-        """Close an app: queued inputs are cancelled, runners stopped. Once more does nothing."""
+    async def close(self, app_id: str, reason: str = "", *, put_away: bool = False) -> None:
+        """Close an app: queued inputs are cancelled, runners stopped. Once more does nothing.
+
+        ``put_away``: its definition stays, so that it can be opened again.
+        """
         app = self._core.state.apps.get(app_id)
         if app is None:
             return
@@ -186,9 +218,8 @@ class Apps:
             if call.function.app is app:
                 call.wake_watchers()
         await self._retention.forget(app)
-        await self._registry.forget_app(
-            app_id, list(app.functions), self._core.settings.result_ttl_s
-        )
+        let_go = self._registry.put_away if put_away else self._registry.forget_app
+        await let_go(app_id, list(app.functions), self._core.settings.result_ttl_s)
         for function_id in app.functions:
             self._core.state.functions.pop(function_id, None)
         self._core.state.apps.pop(app_id, None)

@@ -22,6 +22,13 @@ class FunctionOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class AppDeployed:
+    """A deployed app has another version, or was stopped."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class AppForgotten:
     """An app has ended, and nothing of it is left but what is kept for its time."""
 
@@ -116,6 +123,7 @@ class RedisReturned:
 
 Event = (
     FunctionOpened
+    | AppDeployed
     | AppForgotten
     | InputsAccepted
     | InputsCompleted

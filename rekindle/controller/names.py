@@ -12,6 +12,7 @@ from rekindle.wire.callid import made_at
 
 _TAIL = r"[0-9A-Za-z_-]{4,64}"
 _APP = re.compile(rf"ap-{_TAIL}")
+_OBJECT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CALL = re.compile(rf"fc-{_TAIL}")
 
 
@@ -19,6 +20,12 @@ def check_app_id(app_id: str) -> None:
     """Raise InvalidError unless ``app_id`` has the form of one (it becomes part of keys)."""
     if not _APP.fullmatch(app_id):
         raise InvalidError(f"{app_id!r} is not an app id (ap- and 4 to 64 letters or digits)")
+
+
+def check_object_name(name: str) -> None:
+    """Raise InvalidError unless ``name`` may be that of a Dict or Queue, or of an environment."""
+    if not _OBJECT.fullmatch(name):
+        raise InvalidError(f"{name!r} is no name: 1 to 64 letters, digits, '.', '-' and '_'")
 
 
 def check_call_id(call_id: str) -> None:

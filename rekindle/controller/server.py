@@ -17,11 +17,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from rekindle.controller.auth import TokenInterceptor
 from rekindle.controller.metrics.http import MetricsHttp
 from rekindle.controller.nodes.gateway import AgentGateway
+from rekindle.controller.objects.server import ObjectServer
 from rekindle.controller.service import ControllerService
 from rekindle.controller.settings import MAX_MESSAGE_BYTES
 from rekindle.controller.wiring import Config, Parts
 from rekindle.exception import SetupError
-from rekindle.paths import fitting_socket
+from rekindle.paths import fitting_socket, objects_socket
 from rekindle.wire import rekindle_pb2_grpc as pb_grpc
 from rekindle.wire.logs import kv
 
@@ -47,6 +48,7 @@ class ControllerServer:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._parts = Parts(config)
+        self._objects = ObjectServer(self._parts.objects, config.token)
         self._metrics_http = MetricsHttp(self._parts.scrape.text)
         # The type stubs of grpc_health lack its asyncio half.
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
@@ -73,6 +75,8 @@ class ControllerServer:
             await self._metrics_http.start(self._config.metrics_listen)
         await self._recover()
         parts.start()
+        if socket_path is not None:
+            await self._objects.start(objects_socket(socket_path.parent))
         if socket_path is not None:
             self._bind_socket(socket_path)
         port = 0
@@ -108,7 +112,8 @@ class ControllerServer:
         await parts.link.command("PING")
         parts.agents.expect(await parts.registry.load_agents())
         orphaned = bool(state.expected_agents)
-        half_closed: list[str] = []
+        half_closed: list[tuple[str, bool]] = []
+        await parts.deployments.load()
         for stored in await parts.registry.load_apps():
             for function_id in stored.functions:
                 await parts.pools.book.load(function_id)
@@ -116,13 +121,15 @@ class ControllerServer:
             for function in app.functions.values():
                 await parts.loader.recover(function, orphaned=orphaned)
             if stored.closed:
-                half_closed.append(app.app_id)
+                half_closed.append((app.app_id, app.version > 0))
             else:
+                parts.deployments.restored(app)
                 parts.apps.start_grace(app)
                 for function in app.functions.values():
                     parts.loader.load_more(function)
-        for app_id in half_closed:
-            parts.core.tasks.spawn(parts.apps.close(app_id), "close app")
+        await parts.schedules.load()
+        for app_id, deployed in half_closed:
+            parts.core.tasks.spawn(parts.apps.close(app_id, put_away=deployed), "close app")
         log.info(
             "state read back",
             extra=kv(
@@ -140,6 +147,7 @@ class ControllerServer:
         """End cleanly: requests get UNAVAILABLE, log lines are stored."""
         await self._health.enter_graceful_shutdown()
         await self._metrics_http.stop()
+        await self._objects.stop()
         await self._grpc.stop(_END_GRACE_S)
         try:
             async with asyncio.timeout(2.0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import grpc
@@ -114,7 +115,25 @@ class ControllerService(pb_grpc.ControllerServicer):
         return pb.CloseAppReply()
 
     async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.FunctionHandle:
-        function = self._parts.apps.lookup(request.app_id, request.name)
+        if request.app:
+            function = await self._parts.deployments.handle(request)
+        else:
+            function = self._parts.apps.lookup(request.app_id, request.name)
+        return self._handle(function)
+
+    def _handle(self, function: Function) -> pb.FunctionHandle:
+        return pb.FunctionHandle(
+            name=function.name,
+            function_id=function.function_id,
+            node_token=self._node_token(function),
+            app_id=function.app.app_id,
+            version=function.app.version,
+            kind=function.spec.kind,
+            methods=function.spec.methods,
+        )
+
+    async def Variant(self, request: pb.VariantRequest, context: Context) -> pb.FunctionHandle:
+        function = await self._parts.variants.make(request)
         return pb.FunctionHandle(
             name=function.name,
             function_id=function.function_id,
@@ -125,13 +144,20 @@ class ControllerService(pb_grpc.ControllerServicer):
         if len(request.inputs) != 1:
             raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")
         self._check(request)
-        function = self._parts.apps.function(request.function_id)
-        return pb.Result.FromString(await self._parts.intake.invoke(function, request))
+        async with self._routed(request) as function:
+            _check_no_generator(function, request)
+            return pb.Result.FromString(await self._parts.intake.invoke(function, request))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)
-        function = self._parts.apps.function(request.function_id)
-        return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
+        async with self._routed(request) as function:
+            _check_no_generator(function, request)
+            return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
+
+    def _routed(self, request: pb.SubmitRequest) -> AbstractAsyncContextManager[Function]:
+        return self._parts.deployments.routed(
+            request.function_id, pinned=request.pinned, call_id=request.call_id
+        )
 
     async def Results(
         self, request: pb.ResultsRequest, context: Context
@@ -181,8 +207,12 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Lease(self, request: pb.LeaseRequest, context: Context) -> pb.LeaseReply:
         _check_strategy(request.strategy)
-        function = self._parts.apps.function(request.function_id)
-        return await self._parts.orders.leasing.lease(function, request)
+        deployments = self._parts.deployments
+        async with deployments.routed(request.function_id, pinned=request.pinned) as function:
+            reply = await self._parts.orders.leasing.lease(function, request)
+            if function.function_id != request.function_id:
+                reply.moved.CopyFrom(self._handle(function))
+            return reply
 
     async def Logs(self, request: pb.LogsRequest, context: Context) -> AsyncIterator[pb.LogLine]:
         app_id = request.app_id
@@ -199,6 +229,33 @@ class ControllerService(pb_grpc.ControllerServicer):
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
         return await self._parts.status.make(pools=not request.without_pools)
+
+    async def Deploy(self, request: pb.DeployRequest, context: Context) -> pb.DeployReply:
+        return await self._parts.deployments.deploy(request)
+
+    async def Rollback(self, request: pb.RollbackRequest, context: Context) -> pb.DeployReply:
+        return await self._parts.deployments.rollback(request)
+
+    async def StopApp(self, request: pb.StopAppRequest, context: Context) -> pb.DeployedApp:
+        return await self._parts.deployments.stop(request.app)
+
+    async def DeployedApps(
+        self, request: pb.DeployedAppsRequest, context: Context
+    ) -> pb.DeployedAppsReply:
+        known = self._parts.deployments
+        found = [known.find(request.app)] if request.app else known.all()
+        return pb.DeployedAppsReply(apps=[known.message(one) for one in found])
+
+    async def Schedules(self, request: pb.SchedulesRequest, context: Context) -> pb.SchedulesReply:
+        app = self._parts.deployments.find(request.app).name if request.app else ""
+        return await self._parts.schedule_report.make(app)
+
+    async def RunSchedule(
+        self, request: pb.RunScheduleRequest, context: Context
+    ) -> pb.ScheduledRun:
+        names.check_call_id(request.call_id)
+        run = await self._parts.schedules.run_now(request.app, request.function, request.call_id)
+        return await self._parts.schedule_report.run(run)
 
     async def Metrics(self, request: pb.MetricsRequest, context: Context) -> pb.MetricsReply:
         return pb.MetricsReply(text=await self._parts.scrape.text())
@@ -249,6 +306,18 @@ def check_protocol(protocol: int, who: str, version: str = "") -> None:
             f"the {who}{shown} speaks protocol {protocol}, this controller ({__version__}) "
             f"protocol {PROTOCOL}; update the {older}, then restart it"
         )
+
+
+def _check_no_generator(function: Function, request: pb.SubmitRequest) -> None:
+    """What is queued has one result for each input. Raises InvalidError."""
+    generators = function.spec.generators
+    for one in request.inputs if generators else ():
+        if one.method in generators:
+            name = f"{function.name}.{one.method}" if one.method else function.name
+            raise InvalidError(
+                f"{name} is a generator, which the queue cannot run: iterate over "
+                f"{name}.remote_gen(...)"
+            )
 
 
 def _check_strategy(strategy: str) -> None:

@@ -313,6 +313,11 @@ class App:
     closing: bool = False
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     holders: int = 0
+    detached: bool = False  # ephemeral; closed when nobody holds it and nothing of it is undone
+    version: int = 0  # of a deployed app
+    #: There is a newer version, or its app is stopped: it takes calls only of who asks for it.
+    retired: bool = False
+    visits: int = 0  # requests for its functions that are being handled
     grace: asyncio.TimerHandle | None = None
     accepting: int = 0  # requests whose inputs are on their way to Redis
     quiet: asyncio.Event = field(default_factory=asyncio.Event)  # set when accepting falls to 0

@@ -68,6 +68,8 @@ class StatusReport:
                     ephemeral=app.ephemeral,
                     held=app.holders > 0,
                     closing=app.closing,
+                    version=app.version,
+                    draining=app.retired,
                     functions=[shown[one] for one in app.functions if one in shown],
                 )
                 for app in state.apps.values()

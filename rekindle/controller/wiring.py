@@ -8,9 +8,12 @@ from typing import assert_never
 
 from rekindle.controller.apps import Apps
 from rekindle.controller.core import Core
+from rekindle.controller.deployments.deployments import Deployments
+from rekindle.controller.deployments.retiring import Retiring
 from rekindle.controller.events import (
     AgentJoined,
     AgentLost,
+    AppDeployed,
     AppForgotten,
     BlobsReleased,
     CallerMissing,
@@ -35,6 +38,7 @@ from rekindle.controller.nodes.leasing import Leasing
 from rekindle.controller.nodes.orders import Orders
 from rekindle.controller.objects.key_rotation import KeyRotation
 from rekindle.controller.objects.named_secrets import NamedSecrets
+from rekindle.controller.objects.service import ObjectService
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.pools.pool_service import PoolService
 from rekindle.controller.queue.blob_keeper import BlobKeeper
@@ -51,14 +55,19 @@ from rekindle.controller.queue.results import ResultStreams
 from rekindle.controller.queue.retention import Retention
 from rekindle.controller.queue.stream_loader import StreamLoader
 from rekindle.controller.queue.table import InputTable
+from rekindle.controller.schedules.report import ScheduleReport
+from rekindle.controller.schedules.scheduler import Scheduler
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import State
 from rekindle.controller.status import StatusReport
+from rekindle.controller.storage.deployment_store import DeploymentStore
 from rekindle.controller.storage.letter_store import LetterStore
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.registry import Registry
+from rekindle.controller.storage.schedule_store import ScheduleStore
 from rekindle.controller.storage.shrinking import Shrinking
 from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.variants import Variants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +126,31 @@ class Parts:
         orders = self.orders = Orders(state, settings, Leasing(state, settings))
         self.app_names = AppNames(state, link, settings.result_ttl_s)
         self.secrets = NamedSecrets(link, vault)
-        self.key_rotation = KeyRotation(vault, self.secrets, self.registry, state)
+        self.key_rotation = KeyRotation(
+            *(vault, self.secrets, self.registry, state), lambda: self.deployments.function_ids()
+        )
         self.apps = Apps(
             *(core, self.registry, logbook, self.app_names, orders),
             *(self.canceller, self.retention, self.secrets),
         )
+        self.variants = Variants(self.apps, self.registry)
+        retiring = Retiring(core, self.apps, orders, self.registry, store)
+        deployment_store = DeploymentStore(link, config.instance_id)
+        self.deployments = Deployments(
+            core, self.apps, self.registry, deployment_store, store, retiring
+        )
+        schedule_store = ScheduleStore(link, config.instance_id)
+        self.schedules = Scheduler(core, schedule_store, self.deployments, self.intake)
+        self.schedule_report = ScheduleReport(state, self.schedules, store)
         self.agents = Agents(core, self.registry, self.redelivery, logbook)
         self.inbox = AgentInbox(core, result_intake, self.redelivery, self.reaper, orders, logbook)
+        # Dict and Queue
+        self.objects = ObjectService(
+            *(link, config.redis_url, config.instance_id),
+            patience_s=settings.redis_patience_s,
+            grace_s=settings.hold_grace_s,
+            tasks=core.tasks,
+        )
         # Pools, and what is shown
         self.pools = PoolService(state, link, core.tasks)
         self.metrics = Metrics(state, settings)
@@ -139,6 +166,7 @@ class Parts:
         self.pools.start()
         tasks.spawn(self.reaper.run(), "look for ended leases")
         tasks.spawn(self.blobs.run(), "sweep blobs")
+        tasks.spawn(self.schedules.run(), "run what is due")
         if self.shrinking is not None:
             tasks.spawn(self.shrinking.run(), "make redis smaller")
 
@@ -180,6 +208,8 @@ class Parts:
             case FunctionOpened(function):
                 self.orders.open_function(function)
                 scaler.opened(function)
+            case AppDeployed(name):
+                self.schedules.deployed(name)
             case AppForgotten():
                 if self.shrinking is not None:
                     self.shrinking.soon()

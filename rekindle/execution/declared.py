@@ -16,6 +16,7 @@ from rekindle.exception import DeserializationError
 MARK = "__rekindle_mark__"
 #: Where a hook of ``enter`` goes, by its ``snap``.
 _ENTER: dict[bool | str, str] = {True: "enter_snap", "gpu": "enter_gpu", False: "enter"}
+_SHARING = "__rekindle_sharing__"
 
 #: From class, methods (public name -> attribute), parameters, a method's public name and the app to
 #: what calls that method remotely.
@@ -37,6 +38,27 @@ class Mark(NamedTuple):
     kind: str  # "enter" | "exit" | "method"
     snap: bool | str = False  # "gpu": with the GPU, in a GPU snapshot where one is taken
     handle: MethodHandle | None = None  # of a method
+    generator: bool = False  # a method whose items come one by one
+
+
+class Sharing(NamedTuple):
+    """How the inputs of a function or class share a runner: some at a time, or in batches."""
+
+    max_inputs: int = 1
+    target_inputs: int = 1
+    max_batch_size: int = 0  # 0: not in batches
+    wait_ms: int = 0
+
+
+def share(function: Any, sharing: Sharing) -> None:
+    """Note on a function or class how its inputs share a runner."""
+    setattr(function, _SHARING, sharing)
+
+
+def sharing_of(function: Any) -> Sharing | None:
+    """What was noted on just this function or class."""
+    found = vars(function).get(_SHARING) if hasattr(function, "__dict__") else None
+    return found if isinstance(found, Sharing) else None
 
 
 class Parameter:
@@ -88,6 +110,17 @@ def hooks_of(raw: type) -> dict[str, Any]:
         else:
             out["exit"].append(name)
     return out
+
+
+def is_generator(function: Any) -> bool:
+    """Whether calling it makes a generator, sync or async."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def generators_of(raw: type, methods: dict[str, str]) -> frozenset[str]:
+    """Those of the methods (public name -> attribute) of a class that are generators."""
+    marks = {name: mark_of(getattr(raw, attr)) for name, attr in methods.items()}
+    return frozenset(name for name, mark in marks.items() if mark and mark.generator)
 
 
 def parameters_of(raw: type) -> dict[str, Parameter]:

@@ -9,6 +9,8 @@ this. A run has no lock, as a signal that cancels it may come anywhere.
 from __future__ import annotations
 
 import os
+import threading
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from rekindle.exception import CallDepthError
@@ -24,6 +26,47 @@ _depth = -1
 _called = False
 #: One for each wait that is on: several threads, or tasks, of an input may wait.
 _waits: set[object] = set()
+
+
+class Beside:
+    """One of several inputs that run here side by side: its depth, and whether it waits."""
+
+    __slots__ = ("called", "depth", "waits")
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.waits = 0
+        #: Whether it has waited for calls that it made.
+        self.called = False
+
+
+_here: ContextVar[Beside | None] = ContextVar("rekindle_beside", default=None)
+_beside: set[Beside] = set()
+_lock = threading.Lock()  # of inputs side by side: no signal interrupts those
+
+
+def begin_beside(depth: int) -> Beside:
+    """As ``begin``, where others run beside it; in the context that it runs in."""
+    one = Beside(depth)
+    _here.set(one)
+    with _lock:
+        _beside.add(one)
+        _publish_beside()
+    return one
+
+
+def end_beside(one: Beside) -> None:
+    """It has ended."""
+    with _lock:
+        _beside.discard(one)
+        _publish_beside()
+
+
+def _publish_beside() -> None:
+    """The runner waits while all of them do."""
+    if _page is not None:
+        all_wait = bool(_beside) and all(one.waits for one in _beside)
+        _page.wait(min(one.depth for one in _beside) if all_wait else -1)
 
 
 def attach(page: RunnerPage) -> None:
@@ -57,7 +100,8 @@ def depth_of_calls(what: str) -> int:
 
     Raises CallDepthError, naming ``what`` is called, where that is too deep.
     """
-    depth = _depth + 1
+    here = _here.get()
+    depth = (_depth if here is None else here.depth) + 1
     if depth and depth > (most := max_depth()):
         raise CallDepthError(
             f"{what} is called inside of {depth} calls that wait for one another, the limit is "
@@ -70,19 +114,29 @@ def depth_of_calls(what: str) -> int:
 class waiting:
     """Within, the input that runs waits for calls that it made."""
 
-    __slots__ = ("_one",)
+    __slots__ = ("_beside", "_one")
 
     def __enter__(self) -> None:
         global _called
         self._one: object = None
-        if _page is not None:
+        self._beside = here = _here.get()
+        if here is not None:
+            here.called = True
+            with _lock:
+                here.waits += 1
+                _publish_beside()
+        elif _page is not None:
             _called = True
             self._one = one = object()
             _waits.add(one)
             _publish()
 
     def __exit__(self, *_error: object) -> None:
-        if self._one is not None:
+        if self._beside is not None:
+            with _lock:
+                self._beside.waits -= 1
+                _publish_beside()
+        elif self._one is not None:
             _waits.discard(self._one)
             _publish()
 
@@ -101,9 +155,11 @@ def _publish() -> None:
 
 def _in_child() -> None:
     """A process that user code forked: the page is its parent's to write."""
-    global _page
+    global _page, _lock
     _page = None
     _waits.clear()
+    _beside.clear()
+    _lock = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_in_child)

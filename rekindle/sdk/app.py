@@ -7,21 +7,31 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.execution.context import is_local
-from rekindle.execution.declared import Decorated, hooks_of, mark_of
+from rekindle.execution.declared import Decorated, generators_of, hooks_of, mark_of
 from rekindle.sdk import checks, options
 from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import AppState, Declaration
+from rekindle.sdk.dual import Dual
 from rekindle.sdk.function import Function
-from rekindle.sdk.hooks import is_generator
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.secret import Secret, check_secrets
+from rekindle.sdk.sharing import shared
 
 if TYPE_CHECKING:
+    from rekindle.sdk.deploying import Deployed
     from rekindle.sdk.run import AppRun
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
@@ -35,8 +45,9 @@ class App(AppState):
 
     ``name``: up to 64 letters, digits and ``. _ -``; without one, the program's file names it.
     ``secrets`` and ``volumes``: given to all its functions, before their own.
-    ``include_source=False``: local modules are not shipped; the node must have them. Raises
-    InvalidError.
+    ``include_source=False``: local modules are not shipped; the node must have them. ``tags``:
+    names and values, each up to 63 letters, digits and ``. _ -``, that its deployments have.
+    Raises InvalidError.
     """
 
     def __init__(
@@ -46,15 +57,18 @@ class App(AppState):
         secrets: Sequence[Secret] = (),
         volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         include_source: bool = True,
+        tags: dict[str, str] | None = None,
         **unknown: Any,
     ) -> None:
-        checks.unknown_keywords("App()", unknown, ("name", "secrets", "volumes", "include_source"))
+        known = ("name", "secrets", "volumes", "include_source", "tags")
+        checks.unknown_keywords("App()", unknown, known)
         if name is not None:
             checks.name("the app name", name)
         checks.flag("include_source", include_source)
         super().__init__(
             *(name, check_secrets("secrets", secrets), include_source),
             options.check_volumes(volumes),
+            checks.tags(tags),
         )
         self.registered: dict[str, Function[..., Any] | Cls] = {}
         self.entrypoints: dict[str, LocalEntrypoint] = {}
@@ -68,8 +82,10 @@ class App(AppState):
 
     @property
     def app_id(self) -> str | None:
-        """The id of the running app (``ap-...``); None while it does not run."""
-        return self.running.app_id if self.running is not None else None
+        """The id of the running or deployed app (``ap-...``); None while it is neither."""
+        if self.running is not None:
+            return self.running.app_id
+        return self.deployed.app_id if self.deployed is not None else None
 
     # ---- declaring -----------------------------------------------------------------------------
 
@@ -77,6 +93,7 @@ class App(AppState):
         self,
         *no_parentheses: Any,
         name: str | None = None,
+        is_generator: bool | None = None,
         **given: Unpack[FunctionOptions],
     ) -> FunctionDecorator:
         """Make a function of this app: it can be called with ``.remote()`` and its like.
@@ -100,9 +117,13 @@ class App(AppState):
         ``gpu_spares``: so many of its spares hold a GPU that nobody needs, and have its context.
         ``env`` and ``secrets``: environment variables; what ``env`` says is in the function's
         snapshot, secrets are in none unless they allow it.
+        ``is_generator``: its items come one by one, with ``.remote_gen()``; True for what returns
+        an iterator (a function with ``yield`` is known for one).
         ``volumes``: paths at which its runners have a ``rekindle.Volume`` or ``CloudBucketMount``.
         ``serialized``: the code travels by value, with the values that it mentions, and its
         module is not imported.
+        ``schedule``: a ``rekindle.Cron`` or ``rekindle.Period`` by which a deployed app runs it,
+        without arguments.
 
         Raises InvalidError that names the parameter, the value and what is allowed, and TypeError
         for a keyword that does not exist.
@@ -115,7 +136,7 @@ class App(AppState):
                 raise InvalidError(
                     f"the function name {name!r} must not have a dot: it is no method"
                 )
-        return FunctionDecorator(self, name, checked)
+        return FunctionDecorator(self, name, checked, is_generator)
 
     def cls(
         self,
@@ -139,6 +160,10 @@ class App(AppState):
                     f"@app.cls() is on {raw!r}, which is no class; use @app.function()"
                 )
             checks.name("the class name", raw.__name__)
+            if checked.schedule is not None:
+                raise InvalidError(
+                    f"@app.cls(schedule=...) is on {raw.__name__}: only a function has a schedule"
+                )
             check_class(raw)
             found = hooks_of(raw)
             if found["enter_snap"] and not checked.spec.enable_memory_snapshot:
@@ -146,7 +171,11 @@ class App(AppState):
                     f"{raw.__name__}.{found['enter_snap'][0]} has @rekindle.enter(snap=True), "
                     f"which needs @app.cls(enable_memory_snapshot=True)"
                 )
-            declaration = self._declare(raw, raw.__name__, "cls", checked, found["methods"])
+            fits = shared(raw, checked, found["methods"])
+            generators = generators_of(raw, found["methods"])
+            declaration = self._declare(
+                raw, raw.__name__, "cls", fits, found["methods"], generators
+            )
             made = Cls(declaration)
             self.registered[declaration.name] = made
             return made
@@ -182,7 +211,19 @@ class App(AppState):
         kind: str,
         checked: options.Options,
         methods: dict[str, str],
+        generators: frozenset[str],
     ) -> Declaration:
+        what = f"{name}.{min(generators)}" if generators and kind == "cls" else name
+        if generators and checked.spec.takes_many:
+            raise InvalidError(
+                f"{what} is a generator, which cannot be concurrent or batched: "
+                f"leave the decorator out, or put the generator into a class of its own"
+            )
+        if generators and checked.spec.retries is not None:
+            raise InvalidError(
+                f"{what} is a generator, which cannot have retries=: items of a run that fails "
+                f"are with its caller already. Call it again from there"
+            )
         taken = self.declarations.get(name)
         # At a prompt, or in a notebook, a cell that runs again declares again.
         redone = hasattr(sys, "ps1") or "IPython" in sys.modules or not is_local()
@@ -192,16 +233,103 @@ class App(AppState):
                 f"entrypoints must differ; give @app.function(name=...)"
             )
         declaration = Declaration(
-            self.name or "", name, kind, methods, raw=raw, options=checked, app=self
+            self.name or "",
+            name,
+            kind,
+            methods,
+            raw=raw,
+            options=checked,
+            app=self,
+            generators=generators,
         )
         self.declarations[name] = declaration
         return declaration
 
     # ---- running -------------------------------------------------------------------------------
 
-    def run(self, *, name: str | None = None) -> AppRun:
+    def include(self, other: App, *, inherit_tags: bool = True) -> App:
+        """Have all that another app declares in this one as well; this app.
+
+        With ``inherit_tags`` also its tags, where this one has none of that name. Raises
+        InvalidError where both have a name.
+        """
+        if not isinstance(other, App):
+            raise InvalidError(f"app.include({other!r}): it must be a rekindle.App")
+        for name, declaration in other.declarations.items():
+            if self.declarations.get(name, declaration) is not declaration:
+                raise InvalidError(
+                    f"app {self.name!r} has {name!r} already, and so has {other.name!r}, which it "
+                    f"is to include: give one of them another name"
+                )
+        self.declarations |= other.declarations
+        self.registered |= other.registered
+        if self not in other.included_in:
+            other.included_in.append(self)
+        if inherit_tags:
+            self.tags = {**other.tags, **self.tags}
+        return self
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        """The tags that it has when it is deployed next. Raises InvalidError."""
+        self.tags = checks.tags(tags)
+
+    def get_tags(self) -> dict[str, str]:
+        """Its tags."""
+        return dict(self.tags)
+
+    # ---- staying -------------------------------------------------------------------------------
+
+    @property
+    def deploy(self) -> Dual[..., Deployed, Awaitable[Deployed]]:
+        """``deploy(*, name=None, tag="", strategy="rolling")``: have it stay, as its next version.
+
+        It runs on the instance of ``rekindle up`` (or ``$REKINDLE_DIR``), which is brought up where
+        it is not. All calls go to the new version at once; the same content again is no new
+        version. ``strategy``: "rolling" lets the runners of the former version end what they have;
+        "recreate" stops them, and what they had runs again by the new code. ``tag``: up to 50
+        characters that the history shows. Raises InvalidError, SerializationError, ConnectionError.
+        """
+
+        def blocking(
+            *, name: str | None = None, tag: str = "", strategy: str = "rolling"
+        ) -> Deployed:
+            from rekindle.sdk import deploying
+
+            return deploying.deploy(self, name, tag, strategy)
+
+        return _in_thread(blocking)
+
+    @classmethod
+    def lookup(cls, name: str, *, create_if_missing: bool = False) -> App:
+        """A deployed app by its name; with ``create_if_missing`` an empty one is deployed.
+
+        Raises NotFoundError where there is none.
+        """
+        from rekindle.sdk import deploying
+
+        made = App(name)
+        made.deployed = deploying.look_up(name, create_if_missing=create_if_missing)
+        return made
+
+    @property
+    def stop(self) -> Dual[[], None, Awaitable[None]]:
+        """``stop()``: end the deployed app; what is queued and runs is cancelled.
+
+        Raises InvalidError where it was neither deployed nor looked up here.
+        """
+
+        def blocking() -> None:
+            from rekindle.sdk import deploying
+
+            deploying.stop(self)
+
+        return _in_thread(blocking)
+
+    def run(self, *, name: str | None = None, detach: bool = False) -> AppRun:
         """Run the app while a ``with`` (or ``async with``) block lasts.
 
+        ``detach``: what was spawned goes on when the block or the program ends; the app ends after
+        the last of it. It runs on the instance of ``rekindle up``, which is brought up if need be.
         Uses the instance of ``$REKINDLE_DIR`` or of ``rekindle up``, or a private one that is
         taken down at the end. Raises InvalidError when the app runs already, or while the module
         is being imported; SerializationError when code cannot travel; ConnectionError when no
@@ -211,7 +339,18 @@ class App(AppState):
 
         if name is not None:
             checks.name("the app name", name)
-        return AppRun(self, name)
+        return AppRun(self, name, detach=detach)
+
+
+def _in_thread(blocking: Callable[P, R]) -> Dual[P, R, Awaitable[R]]:
+    """Both forms of what a thread does."""
+
+    async def aio(*args: P.args, **kwargs: P.kwargs) -> R:
+        import asyncio
+
+        return await asyncio.to_thread(blocking, *args, **kwargs)
+
+    return Dual(blocking, aio)
 
 
 class LocalEntrypoint:
@@ -250,23 +389,46 @@ def _gone(name: str) -> Callable[..., Any]:
 class FunctionDecorator:
     """What ``@app.function(...)`` applies to the function below it."""
 
-    def __init__(self, app: App, name: str | None, checked: options.Options) -> None:
+    def __init__(
+        self, app: App, name: str | None, checked: options.Options, is_generator: bool | None
+    ) -> None:
         self._app = app
         self._name = name
         self._options = checked
+        self._is_generator = is_generator
 
     @overload
     def __call__(self, raw: Callable[P, Coroutine[Any, Any, R]]) -> Function[P, R]: ...
+    @overload
+    def __call__(self, raw: Callable[P, AsyncIterator[R] | Iterator[R]]) -> Function[P, R]: ...
     @overload
     def __call__(self, raw: Callable[P, R]) -> Function[P, R]: ...
     def __call__(self, raw: Callable[..., Any]) -> Function[..., Any]:
         check_function(raw)
         name = self._name or raw.__name__
         checks.name("the function name", name)
-        declaration = self._app._declare(raw, name, "function", self._options, {})
+        generators = checks.generator("@app.function", raw, self._is_generator)
+        if self._options.schedule is not None:
+            _check_takes_nothing(raw)
+            if generators:
+                raise InvalidError(f"{name} is a generator, which no schedule= can run")
+        checked = shared(raw, self._options)
+        declaration = self._app._declare(
+            raw, name, "function", checked, {}, frozenset({""} if generators else ())
+        )
         made: Function[..., Any] = Function(declaration)
         self._app.registered[name] = made
         return made
+
+
+def _check_takes_nothing(raw: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(raw).bind()
+    except TypeError as error:
+        raise InvalidError(
+            f"{raw.__name__} has a schedule, which calls it without arguments: {error}; "
+            f"give its parameters defaults"
+        ) from None
 
 
 def check_function(raw: Any) -> None:
@@ -297,10 +459,6 @@ def check_function(raw: Any) -> None:
         raise InvalidError(
             f"@app.function() is on {raw.__qualname__}, a method: use @app.cls() on the class and "
             f"@rekindle.method() on the method"
-        )
-    if is_generator(raw):
-        raise InvalidError(
-            f"{raw.__qualname__} is a generator: these are not supported yet; return a list"
         )
     if raw.__name__ == "<lambda>":
         raise InvalidError("@app.function() is on a lambda: write a def, it needs a name")

@@ -5,16 +5,18 @@ Standard library only.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rekindle.exception import InvalidError
-from rekindle.execution.declared import Decorated
+from rekindle.execution.declared import Decorated, is_generator
 from rekindle.sdk.unsupported import KEYWORDS, RENAMED
 from rekindle.wire.environment import variable_problem
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TAG = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
 
 def number(
@@ -69,12 +71,44 @@ def flag(parameter: str, value: Any) -> None:
         raise InvalidError(f"{parameter}={value!r} must be True or False")
 
 
+def generator(decorator: str, function: Any, given: bool | None) -> bool:
+    """Whether a function is called as a generator; ``given``: what is said of it."""
+    found = is_generator(function)
+    if given is None:
+        return found
+    flag(f"{decorator}(is_generator)", given)
+    if found and not given:
+        raise InvalidError(
+            f"{decorator}(is_generator=False) is on {function.__qualname__}, which is a generator: "
+            f"return a list, or leave it out and call it with .remote_gen()"
+        )
+    if given and inspect.iscoroutinefunction(function):
+        raise InvalidError(
+            f"{decorator}(is_generator=True) is on {function.__qualname__}, an async function "
+            f"without a yield: what it returns comes as a whole"
+        )
+    return given
+
+
 def name(what: str, value: Any) -> None:
     """A name of at most 64 letters, digits, dots, dashes and underscores."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise InvalidError(
             f"{what} {value!r} must be 1 to 64 characters out of letters, digits and . _ -"
         )
+
+
+def tags(given: Any) -> dict[str, str]:
+    """Tags of an app: texts by name, each as a name may be. Raises InvalidError."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InvalidError(f"tags={given!r} must be a dict of texts")
+    for key, value in given.items():
+        for what, text in ((f"the tag {key!r}", key), (f"the value of the tag {key!r}", value)):
+            if not isinstance(text, str) or not _TAG.fullmatch(text):
+                raise InvalidError(f"{what} is {text!r}: write 1 to 63 letters, digits and . _ -")
+    return dict(given)
 
 
 def environment(parameter: str, value: Any) -> dict[str, str]:

@@ -14,14 +14,14 @@ from rekindle.sdk.binding import (
     check_type,
     check_values,
 )
-from rekindle.sdk.declaration import Declared
+from rekindle.sdk.declaration import Declared, named
 from rekindle.sdk.dual import dual
 from rekindle.sdk.function import Function
 
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.declaration import Declaration
-    from rekindle.sdk.options import PoolOptions
+    from rekindle.sdk.options import PoolOptions, VariantOptions
 
 
 class Cls(Declared):
@@ -33,9 +33,23 @@ class Cls(Declared):
             self.__doc__ = declaration.raw.__doc__
             self.__wrapped__ = declaration.raw
 
+    @classmethod
+    def from_name(cls, app_name: str, name: str, *, version: int | None = None) -> Cls:
+        """A class of a deployed app; as ``Function.from_name``. Its parameters go by keyword."""
+        return Cls(named(app_name, name, "cls", version))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """An instance, with values for the class's parameters. Nothing runs yet."""
         return Instance(Binding(self._declaration, self._bind(args, kwargs)))
+
+    def with_options(self, **given: Unpack[VariantOptions]) -> Cls:
+        """The same class with other options, and with runners of its own.
+
+        As of a function (sdk/function.py): ``Model.with_options(gpu="H100")(size=7).run``.
+        """
+        from rekindle.sdk.variants import variant
+
+        return Cls(variant(self._declaration, given))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         raw = self._declaration.raw
@@ -76,7 +90,7 @@ class Instance:
             raise AttributeError(name)
         binding = self._binding
         declaration = binding.declaration
-        if name in declaration.methods:
+        if name in declaration.methods_now():
             method: Function[..., Any] = Function(declaration, method=name, binding=binding)
             return method
         if name in binding.parameters:

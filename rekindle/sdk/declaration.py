@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import ExecutionError
+from rekindle.exception import ExecutionError, NotFoundError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated
-from rekindle.sdk import running
+from rekindle.sdk import checks, running
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.secret import Secret
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
+    from rekindle.wire.rekindle_pb2 import FunctionHandle
 
 #: The app whose code is being pickled, if any: its handles then carry code and no ids.
 packing: ContextVar[AppState | None] = ContextVar("rekindle_packing", default=None)
@@ -42,14 +43,41 @@ class AppState:
         secrets: tuple[Secret, ...],
         include_source: bool,
         volumes: Mapping[str, Volume | CloudBucketMount] = MappingProxyType({}),
+        tags: dict[str, str] | None = None,
     ) -> None:
         self.name = name
+        self.tags = dict(tags or {})
         self.secrets = secrets
         self.volumes = volumes
         self.include_source = include_source
         self.declarations: dict[str, Declaration] = {}
         #: What ``run()`` made, while it runs.
         self.running: RunningApp | None = None
+        #: Where it was deployed from here, or looked up.
+        self.deployed: DeployedHere | None = None
+        #: Apps that have all of it (``App.include``).
+        self.included_in: list[AppState] = []
+
+    def runs_as(self) -> RunningApp | None:
+        """What runs of it, by itself or as a part of another app."""
+        if self.running is not None:
+            return self.running
+        return next((one.running for one in self.included_in if one.running is not None), None)
+
+    def deployed_as(self) -> DeployedHere | None:
+        """The same for what was deployed."""
+        if self.deployed is not None:
+            return self.deployed
+        return next((one.deployed for one in self.included_in if one.deployed is not None), None)
+
+
+@dataclass(frozen=True)
+class DeployedHere:
+    """A deployed app: its name, the instance, and the id that its version has or had."""
+
+    name: str
+    client: Client
+    app_id: str
 
 
 @dataclass(eq=False)
@@ -65,18 +93,26 @@ class Declaration:
     app: AppState | None = None
     function_id: str = ""  # of a handle that was pickled while its app ran
     instance: str = ""  # the instance directory that knows the id
+    by_name: bool = False  # a handle to a function of a deployed app
+    version: int = 0  # of that app; 0: the present one
+    #: Methods ("" of a function) whose items come one by one; None where that is not known here.
+    generators: frozenset[str] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         names = (self.app_name, self.name, self.kind, self.methods)
-        if self.app is not None and packing.get() is self.app:
+        if self.by_name:
+            return _handle, (*names[:3], {}, "", self.instance, True, self.version)
+        packed = packing.get()
+        if self.app is not None and (packed is self.app or packed in self.app.included_in):
             from rekindle.sdk.program.places import portable
 
-            return _handle, names, portable(self.raw, serialized=self.serialized)
+            made = (*names, "", "", False, 0, self.generators)
+            return _handle, made, portable(self.raw, serialized=self.serialized)
         function_id, instance = self.function_id, self.instance
         if self.running is not None or not (function_id or is_local()):
             client, function_id, _ = self.resolve()
             instance = str(client.instance)
-        return _handle, (*names, function_id, instance)
+        return _handle, (*names, function_id, instance, False, 0, self.generators)
 
     def __setstate__(self, raw: Any) -> None:
         self.raw = raw
@@ -84,7 +120,7 @@ class Declaration:
     @property
     def running(self) -> RunningApp | None:
         """Its app, while that runs."""
-        return self.app.running if self.app is not None else None
+        return self.app.runs_as() if self.app is not None else None
 
     @property
     def serialized(self) -> bool:
@@ -103,6 +139,11 @@ class Declaration:
         app = self.running
         if app is not None:
             return app.client, app.function_id(self.name), app
+        if self.by_name:
+            client = running.client_of(self.instance)
+            return client, self._found(client, self.app_name).function_id, None
+        if self.app is not None and (here := self.app.deployed_as()) is not None:
+            return here.client, self._found(here.client, here.name).function_id, None
         if self.function_id:
             return running.client_of(self.instance), self.function_id, None
         app_id = os.environ.get("REKINDLE_APP_ID", "")
@@ -110,9 +151,38 @@ class Declaration:
             return running.client_of(), _lookup(app_id, self.name), None
         raise ExecutionError(
             f"{self.name} cannot be called remotely: its app {self.app_name!r} is not running. "
-            f"Call it inside `with app.run():`, or start the program with `rekindle run`; "
+            f"Call it inside `with app.run():`, start the program with `rekindle run`, or deploy "
+            f"it and use Function.from_name({self.app_name!r}, {self.name!r}); "
             f"`{self.name}.local(...)` calls it in this process"
         )
+
+    def _found(self, client: Client, app_name: str) -> FunctionHandle:
+        from rekindle.sdk.lookups import find
+
+        found = find(client, app_name, self.name, self.version)
+        if found.kind != self.kind:
+            what = f"{self.name} of the app {app_name!r}"
+            if found.kind == "cls":
+                raise NotFoundError(f"{what} is a class: rekindle.Cls.from_name(...)")
+            raise NotFoundError(f"{what} is a function: rekindle.Function.from_name(...)")
+        return found
+
+    def methods_now(self) -> dict[str, str]:
+        """Its methods; of a handle to a deployed class, which the controller is asked for.
+
+        Raises NotFoundError, ConnectionError.
+        """
+        if self.by_name and not self.methods:
+            found = self._found(running.client_of(self.instance), self.app_name)
+            self.methods = {name: name for name in found.methods}
+        return self.methods
+
+    @property
+    def pinned(self) -> bool:
+        """Whether its calls are of just the version that it names, or that this runner is of."""
+        if self.version or self.by_name:
+            return self.version > 0
+        return not is_local() and not self.function_id and self.running is None
 
     def __repr__(self) -> str:
         return f"{self.app_name}/{self.name}" if self.app_name else self.name
@@ -155,8 +225,27 @@ def _handle(
     methods: dict[str, str],
     function_id: str = "",
     instance: str = "",
+    by_name: bool = False,
+    version: int = 0,
+    generators: frozenset[str] | None = None,
 ) -> Declaration:
-    return Declaration(app_name, name, kind, methods, function_id=function_id, instance=instance)
+    return Declaration(
+        *(app_name, name, kind, methods),
+        function_id=function_id,
+        instance=instance,
+        by_name=by_name,
+        version=version,
+        generators=generators,
+    )
+
+
+def named(app_name: str, name: str, kind: str, version: int | None) -> Declaration:
+    """A handle to what a deployed app declares. Raises InvalidError for what can be no name."""
+    checks.name("the app name", app_name)
+    checks.name("the name", name)
+    if version is not None:
+        checks.number("version", version, 1, None, whole=True)
+    return Declaration(app_name, name, kind, by_name=True, version=version or 0)
 
 
 @functools.cache

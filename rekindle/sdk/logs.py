@@ -86,6 +86,11 @@ class LogPrinter:
         if not self._ended:
             self._task.cancel()
 
+    async def stop(self) -> None:
+        """Follow no more."""
+        if self._task is not None:
+            self._task.cancel()
+
     def _marked(self, call_id: str) -> None:
         self._marks[call_id] = None
         while len(self._marks) > _MARKS:

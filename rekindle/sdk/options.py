@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rekindle.exception import InvalidError
-from rekindle.sdk import checks
+from rekindle.sdk import checks, schedules
 from rekindle.sdk.resources import Retries, retry_spec
+from rekindle.sdk.schedules import Cron, Period
 from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec
@@ -33,27 +34,33 @@ class PoolOptions(TypedDict, total=False):
     scaledown_window: float | None
 
 
-class FunctionOptions(PoolOptions, total=False):
-    """What ``@app.function`` and ``@app.cls`` may be given; see there."""
+class VariantOptions(PoolOptions, total=False):
+    """What ``with_options`` may be given, but for ``min_containers``."""
 
     timeout: float
     startup_timeout: float | None
     single_use_containers: bool
-    enable_memory_snapshot: bool
-    enable_gpu_snapshot: bool
-    experimental_options: Mapping[str, Any] | None
     retries: int | Retries | None
     cpu: float | tuple[float, float] | None
     memory: int | tuple[int, int] | None
     gpu: str | Sequence[str] | None
     gpu_memory: int | None
     gpu_priority: int
-    gpu_spares: int
     env: dict[str, str | None] | None
     secrets: Sequence[Secret]
+
+
+class FunctionOptions(VariantOptions, total=False):
+    """What ``@app.function`` and ``@app.cls`` may be given; see there."""
+
+    enable_memory_snapshot: bool
+    enable_gpu_snapshot: bool
+    experimental_options: Mapping[str, Any] | None
+    gpu_spares: int
     volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool | None
     serialized: bool
+    schedule: Cron | Period | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +73,8 @@ class Options:
     volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool
     serialized: bool
+    #: When it runs by itself, once it is deployed.
+    schedule: Cron | Period | None = None
 
 
 #: Of these, None is the same as the default.
@@ -128,6 +137,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         volumes=check_volumes(given.get("volumes")),
         include_source=values.get("include_source", True),
         serialized=values.get("serialized", False),
+        schedule=schedules.check(where, given.get("schedule")),
     )
 
 

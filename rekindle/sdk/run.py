@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error, InvalidError
 from rekindle.execution.context import is_local
-from rekindle.sdk import running
-from rekindle.sdk.local import session
+from rekindle.sdk import loop_warning, running
+from rekindle.sdk.local import session, staying
 from rekindle.sdk.running import RunningApp
 from rekindle.wire.callid import new_app_id
 
@@ -28,16 +28,19 @@ if TYPE_CHECKING:
 class AppRun:
     """The context manager, sync and async, that ``app.run()`` gives."""
 
-    def __init__(self, app: AppState, name: str | None) -> None:
+    def __init__(self, app: AppState, name: str | None, *, detach: bool = False) -> None:
         self._app = app
+        self._detach = detach
         self._name = name
         self._session: session.Session | None = None
         self._hold: Future[Any] | None = None
         self._owner = 0
-        _check_may_run(app)
+        check_may_run(app)
 
     def __enter__(self) -> RunningApp:
-        _check_may_run(self._app)
+        if loop_warning.loop_runs():
+            loop_warning.warn_of_with("with app.run():", "async with app.run():")
+        check_may_run(self._app)
         self._owner = os.getpid()
         try:
             return self._start()
@@ -78,15 +81,16 @@ class AppRun:
     # ---- steps ---------------------------------------------------------------------------------
 
     def _start(self) -> RunningApp:
-        self._session = session.begin()  # a private instance comes up while we look at the code
+        # A private instance comes up while we look at the code.
+        self._session = staying.begin() if self._detach else session.begin()
         from rekindle.sdk.connection.background import background
         from rekindle.sdk.connection.client import client_for
         from rekindle.sdk.program import main_module, registration
 
         script = main_module.current()
-        name = self._name or self._app.name or (_name_from(script.file) if script else "app")
+        name = self._name or self._app.name or (name_from(script.file) if script else "app")
         app_id = new_app_id()
-        request = registration.request_for(self._app, name, app_id, script)
+        request = registration.request_for(self._app, name, app_id, script, detached=self._detach)
         instance = self._session.wait()
         client = client_for(instance)
         client.alive, client.why_ended = self._session.alive, self._session.why_ended
@@ -125,7 +129,11 @@ class AppRun:
         async def close() -> None:
             try:
                 async with asyncio.timeout(_CLOSE_S):
-                    await made.client.close_app(made.app_id)
+                    if not self._detach:
+                        await made.client.close_app(made.app_id)
+                    elif made.logs is not None:
+                        await made.logs.stop()
+                        return
                     if made.logs is not None:
                         await made.logs.drain()
             except (Error, TimeoutError):
@@ -158,26 +166,27 @@ def _while_imported(registering: Future[RunningApp]) -> RunningApp:
 _CLOSE_S = 35.0
 
 
-def _check_may_run(app: AppState) -> None:
+def check_may_run(app: AppState, what: str = "app.run()") -> None:
+    """Refuse ``what`` where it cannot be meant. Raises InvalidError."""
     if not is_local():
         raise InvalidError(
-            "app.run() was called inside a runner; the app runs already there: call its functions"
+            f"{what} was called inside a runner; the app runs already there: call its functions"
         )
-    if app.running is not None:
+    if app.running is not None and what == "app.run()":
         raise InvalidError(
             f"app {app.running.name!r} is running already (`rekindle run` runs it around a local "
             f"entrypoint): call its functions directly, without another app.run()"
         )
-    _check_not_at_top(app)
+    _check_not_at_top(app, what)
     module = _importing_module()
     if module is not None:
         raise InvalidError(
-            f"app.run() was called while module {module!r} is being imported; "
+            f"{what} was called while module {module!r} is being imported; "
             f"put it into a function, or under `if __name__ == '__main__':`"
         )
 
 
-def _check_not_at_top(app: AppState) -> None:
+def _check_not_at_top(app: AppState, what: str) -> None:
     """Runners import the program's module: what runs there must not run the app again."""
     from rekindle.sdk.program import main_module
 
@@ -195,7 +204,7 @@ def _check_not_at_top(app: AppState) -> None:
     guarded = main_module.guarded(known.file).lines
     if lines and not any(lines[0] in under_guard for under_guard in guarded):
         raise InvalidError(
-            f"app.run() is called at the top level of {known.file.name} (line {lines[0]}), "
+            f"{what} is called at the top level of {known.file.name} (line {lines[0]}), "
             f"which runners import: they would do so, too. Put that line under "
             f"`if __name__ == '__main__':`, or into an @app.local_entrypoint() for "
             f"`rekindle run {known.file.name}`"
@@ -211,6 +220,7 @@ def _importing_module() -> str | None:
     return None
 
 
-def _name_from(script: Path) -> str:
+def name_from(script: Path) -> str:
+    """The name of an app that was given none."""
     kept = [c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in script.stem]
     return "".join(kept)[:64] or "app"

@@ -64,6 +64,11 @@ def client_of(instance: str = "") -> Client:
     return client_for(Path(instance) if instance else default_instance())
 
 
+def innermost_instance() -> Path | None:
+    """The instance of the app that was started last and still runs, if any does."""
+    return _stack[-1].client.instance if _stack else None
+
+
 def default_instance() -> Path:
     """The instance that this process talks to when nothing names one.
 

@@ -9,16 +9,10 @@ from __future__ import annotations
 NAMES = {
     "Image": "install packages into the environment that runs rekindle; runners use it",
     "NetworkFileSystem": "use rekindle.Volume",
-    "Dict": "keep shared values in a database or a file",
-    "Queue": "pass values as arguments and results, or use a queue server of your own",
     "Sandbox": "start a process with subprocess inside a function",
-    "Cron": "call the function from cron or a systemd timer with `rekindle run`",
-    "Period": "call the function from cron or a systemd timer with `rekindle run`",
     "Proxy": "leave it out",
     "Tunnel": "leave it out",
     "forward": "leave it out",
-    "batched": "take a list as the argument of one call",
-    "concurrent": "leave it out: a runner has one input at a time; give max_containers=",
     "asgi_app": "serve HTTP from your own program and call .remote.aio() in its handlers",
     "wsgi_app": "serve HTTP from your own program and call .remote() in its handlers",
     "web_server": "serve HTTP from your own program and call .remote() in its handlers",
@@ -35,14 +29,11 @@ INSTEAD = {
 
 #: Commands: what to do in their place.
 COMMANDS = {
-    "deploy": "`rekindle up` keeps an instance, `rekindle run` runs an app on it while it lasts",
     "serve": "run `rekindle run` again after a change",
     "shell": "use a shell of this machine: runners see its files",
-    "app": "`rekindle status` lists apps, `rekindle logs` shows what they printed",
     "container": "`rekindle status` and `rekindle top` show runners",
     "function": "`rekindle status` and `rekindle pool ls` show functions",
     "image": "install packages into the environment that runs rekindle",
-    "dict": "keep shared values in a database or a file",
 }
 
 #: Older keywords of the decorators: what they are called now.
@@ -55,17 +46,15 @@ RENAMED = {
     "mount": "include_source= (local modules are sent by themselves)",
     "shared_volumes": "volumes=",
     "max_inputs": "single_use_containers=True for one input a runner",
-    "allow_concurrent_inputs": "max_containers=: a runner has one input at a time",
+    "allow_concurrent_inputs": "@rekindle.concurrent(max_inputs=...)",
     "interactive": ".local(), to debug in this process",
 }
 
-_UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network", "tags")
+_UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network")
 #: Keywords to come: what to do meanwhile.
 KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "image": NAMES["Image"],
     "network_file_systems": NAMES["NetworkFileSystem"],
-    "schedule": NAMES["Cron"],
-    "is_generator": "return a list",
     "ephemeral_disk": "use the tempfile module",
 }
 

@@ -18,7 +18,10 @@ CANCEL_SIGNAL = signal.SIGRTMIN + 5
 #: Room for results that have not been sent.
 AREA_BYTES = 256 << 10
 
-_SIZE = mmap.PAGESIZE
+#: Inputs that a runner may have at a time; each has a slot, of two words.
+MAX_SLOTS = 2048
+_SLOTS_AT = mmap.PAGESIZE // 8
+_SIZE = mmap.PAGESIZE + 16 * MAX_SLOTS
 _TEXT = struct.Struct("=B63s")
 
 # Words of eight bytes. Written by the runner.
@@ -118,6 +121,29 @@ class RunnerPage:
         self._words[_EPOCH] += 1
         self._words[_FILLED] = 0
 
+    # Of a runner that has several inputs at a time: each has a slot, which its agent gave it.
+
+    def begin_slot(self, slot: int, at_ns: int) -> None:
+        """The input in a slot begins."""
+        self._words[_SLOTS_AT + 2 * slot] = at_ns
+
+    def end_slot(self, slot: int) -> None:
+        """It has ended."""
+        at = _SLOTS_AT + 2 * slot
+        self._words[at] = 0
+        self._words[at + 1] += 1
+
+    def some_run(self, at_ns: int) -> None:
+        """Whether any input runs, and since when one does; 0: none."""
+        self._words[_BEGAN_NS] = at_ns
+
+    def called(self, took_ns: int, *, failed: bool) -> None:
+        """A direct call has ended."""
+        words = self._words
+        words[_DONE] += 1
+        words[_BUSY_NS] += took_ns
+        words[_FAILED] += failed
+
     @property
     def recalled(self) -> int:
         """The agent wants what has not begun of this slice, and of those before it, back."""
@@ -139,6 +165,11 @@ class RunnerPage:
     def began_ns(self) -> int:
         """When the input that runs now began; 0 when none does."""
         return self._words[_BEGAN_NS]
+
+    def slot(self, slot: int) -> tuple[int, int]:
+        """When the input in a slot began, 0 when it has not; and how many have ended there."""
+        at = _SLOTS_AT + 2 * slot
+        return self._words[at], self._words[at + 1]
 
     @property
     def index(self) -> int:
@@ -193,3 +224,21 @@ class RunnerPage:
     def cancel(self, token: int) -> None:
         """Name the run to be cancelled; the runner looks when it is signalled."""
         self._words[_CANCELLED] = token
+
+
+# ---- whose line it is, where several inputs of a runner print
+
+_TAG, _TAG_END = b"\x1e", b"\x1f"
+
+
+def tagged(call_id: str, line: bytes) -> bytes:
+    """A line of output with the call that it belongs to."""
+    return b"".join((_TAG, call_id.encode(), _TAG_END, line, b"\n"))
+
+
+def untagged(text: str) -> tuple[str, str]:
+    """The call and the text of a line; no call where the line is not tagged."""
+    if text[:1] != "\x1e":
+        return "", text
+    call_id, end, line = text[1:].partition("\x1f")
+    return (call_id, line) if end else ("", text)

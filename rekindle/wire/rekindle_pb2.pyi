@@ -50,7 +50,7 @@ class HelloReply(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., instance_id: _Optional[str] = ..., agents: _Optional[int] = ..., blob_url: _Optional[str] = ..., blob_threshold_bytes: _Optional[int] = ...) -> None: ...
 
 class FunctionDef(_message.Message):
-    __slots__ = ("spec", "code", "secrets", "named_secrets")
+    __slots__ = ("spec", "code", "secrets", "named_secrets", "schedule")
     class SecretsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -62,14 +62,32 @@ class FunctionDef(_message.Message):
     CODE_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
     NAMED_SECRETS_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     spec: FunctionSpec
     code: bytes
     secrets: _containers.ScalarMap[str, str]
     named_secrets: _containers.RepeatedCompositeFieldContainer[NamedSecret]
-    def __init__(self, spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., code: _Optional[bytes] = ..., secrets: _Optional[_Mapping[str, str]] = ..., named_secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ...) -> None: ...
+    schedule: Schedule
+    def __init__(self, spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., code: _Optional[bytes] = ..., secrets: _Optional[_Mapping[str, str]] = ..., named_secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ...) -> None: ...
+
+class Schedule(_message.Message):
+    __slots__ = ("cron", "timezone", "years", "months", "seconds", "payload")
+    CRON_FIELD_NUMBER: _ClassVar[int]
+    TIMEZONE_FIELD_NUMBER: _ClassVar[int]
+    YEARS_FIELD_NUMBER: _ClassVar[int]
+    MONTHS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    cron: str
+    timezone: str
+    years: int
+    months: int
+    seconds: float
+    payload: bytes
+    def __init__(self, cron: _Optional[str] = ..., timezone: _Optional[str] = ..., years: _Optional[int] = ..., months: _Optional[int] = ..., seconds: _Optional[float] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class FunctionSpec(_message.Message):
-    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "enable_gpu_snapshot", "gpu_spares", "volumes")
+    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "enable_gpu_snapshot", "gpu_spares", "variant", "generators", "volumes", "max_inputs", "target_inputs", "max_batch_size", "wait_ms")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -112,7 +130,13 @@ class FunctionSpec(_message.Message):
     GPU_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     ENABLE_GPU_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     GPU_SPARES_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    GENERATORS_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    MAX_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     app_name: str
     name: str
     kind: str
@@ -148,8 +172,14 @@ class FunctionSpec(_message.Message):
     gpu_priority: int
     enable_gpu_snapshot: bool
     gpu_spares: int
+    variant: str
+    generators: _containers.RepeatedScalarFieldContainer[str]
     volumes: _containers.RepeatedCompositeFieldContainer[VolumeMount]
-    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., enable_gpu_snapshot: bool = ..., gpu_spares: _Optional[int] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ...) -> None: ...
+    max_inputs: int
+    target_inputs: int
+    max_batch_size: int
+    wait_ms: int
+    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., enable_gpu_snapshot: bool = ..., gpu_spares: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ..., max_inputs: _Optional[int] = ..., target_inputs: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
 
 class VolumeMount(_message.Message):
     __slots__ = ("path", "name", "environment", "url", "read_only", "sub_path", "options")
@@ -225,28 +255,47 @@ class SourceBundle(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class RegisterAppRequest(_message.Message):
-    __slots__ = ("app_id", "name", "functions", "source", "ephemeral")
+    __slots__ = ("app_id", "name", "functions", "source", "ephemeral", "tags", "detached")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    DETACHED_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     name: str
     functions: _containers.RepeatedCompositeFieldContainer[FunctionDef]
     source: SourceBundle
     ephemeral: bool
-    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., functions: _Optional[_Iterable[_Union[FunctionDef, _Mapping]]] = ..., source: _Optional[_Union[SourceBundle, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
+    tags: _containers.ScalarMap[str, str]
+    detached: bool
+    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., functions: _Optional[_Iterable[_Union[FunctionDef, _Mapping]]] = ..., source: _Optional[_Union[SourceBundle, _Mapping]] = ..., ephemeral: bool = ..., tags: _Optional[_Mapping[str, str]] = ..., detached: bool = ...) -> None: ...
 
 class FunctionHandle(_message.Message):
-    __slots__ = ("name", "function_id", "node_token")
+    __slots__ = ("name", "function_id", "app_id", "version", "kind", "methods", "node_token")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
     NODE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     name: str
     function_id: str
+    app_id: str
+    version: int
+    kind: str
+    methods: _containers.RepeatedScalarFieldContainer[str]
     node_token: str
-    def __init__(self, name: _Optional[str] = ..., function_id: _Optional[str] = ..., node_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., version: _Optional[int] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., node_token: _Optional[str] = ...) -> None: ...
 
 class RegisterAppReply(_message.Message):
     __slots__ = ("functions",)
@@ -277,12 +326,196 @@ class CloseAppReply(_message.Message):
     def __init__(self) -> None: ...
 
 class LookupRequest(_message.Message):
-    __slots__ = ("app_id", "name")
+    __slots__ = ("app_id", "name", "app", "version")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    APP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     name: str
-    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    app: str
+    version: int
+    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., app: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class DeployRequest(_message.Message):
+    __slots__ = ("app", "tag", "strategy")
+    APP_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    app: RegisterAppRequest
+    tag: str
+    strategy: str
+    def __init__(self, app: _Optional[_Union[RegisterAppRequest, _Mapping]] = ..., tag: _Optional[str] = ..., strategy: _Optional[str] = ...) -> None: ...
+
+class DeployReply(_message.Message):
+    __slots__ = ("app", "unchanged", "notes")
+    APP_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    app: DeployedApp
+    unchanged: bool
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, app: _Optional[_Union[DeployedApp, _Mapping]] = ..., unchanged: bool = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RollbackRequest(_message.Message):
+    __slots__ = ("app", "version", "strategy", "app_id", "same")
+    APP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    SAME_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    version: int
+    strategy: str
+    app_id: str
+    same: bool
+    def __init__(self, app: _Optional[str] = ..., version: _Optional[int] = ..., strategy: _Optional[str] = ..., app_id: _Optional[str] = ..., same: bool = ...) -> None: ...
+
+class StopAppRequest(_message.Message):
+    __slots__ = ("app",)
+    APP_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    def __init__(self, app: _Optional[str] = ...) -> None: ...
+
+class DeployedAppsRequest(_message.Message):
+    __slots__ = ("app",)
+    APP_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    def __init__(self, app: _Optional[str] = ...) -> None: ...
+
+class DeployedAppsReply(_message.Message):
+    __slots__ = ("apps",)
+    APPS_FIELD_NUMBER: _ClassVar[int]
+    apps: _containers.RepeatedCompositeFieldContainer[DeployedApp]
+    def __init__(self, apps: _Optional[_Iterable[_Union[DeployedApp, _Mapping]]] = ...) -> None: ...
+
+class DeployedApp(_message.Message):
+    __slots__ = ("name", "app_id", "version", "at", "stopped", "tags", "versions", "draining")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    app_id: str
+    version: int
+    at: float
+    stopped: bool
+    tags: _containers.ScalarMap[str, str]
+    versions: _containers.RepeatedCompositeFieldContainer[AppVersion]
+    draining: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., app_id: _Optional[str] = ..., version: _Optional[int] = ..., at: _Optional[float] = ..., stopped: bool = ..., tags: _Optional[_Mapping[str, str]] = ..., versions: _Optional[_Iterable[_Union[AppVersion, _Mapping]]] = ..., draining: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AppVersion(_message.Message):
+    __slots__ = ("version", "app_id", "at", "tag", "strategy", "functions", "rolled_back_to", "kept")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    APP_ID_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
+    ROLLED_BACK_TO_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    app_id: str
+    at: float
+    tag: str
+    strategy: str
+    functions: _containers.RepeatedScalarFieldContainer[str]
+    rolled_back_to: int
+    kept: bool
+    def __init__(self, version: _Optional[int] = ..., app_id: _Optional[str] = ..., at: _Optional[float] = ..., tag: _Optional[str] = ..., strategy: _Optional[str] = ..., functions: _Optional[_Iterable[str]] = ..., rolled_back_to: _Optional[int] = ..., kept: bool = ...) -> None: ...
+
+class SchedulesRequest(_message.Message):
+    __slots__ = ("app",)
+    APP_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    def __init__(self, app: _Optional[str] = ...) -> None: ...
+
+class SchedulesReply(_message.Message):
+    __slots__ = ("schedules",)
+    SCHEDULES_FIELD_NUMBER: _ClassVar[int]
+    schedules: _containers.RepeatedCompositeFieldContainer[ScheduleStatus]
+    def __init__(self, schedules: _Optional[_Iterable[_Union[ScheduleStatus, _Mapping]]] = ...) -> None: ...
+
+class ScheduleStatus(_message.Message):
+    __slots__ = ("app", "function", "schedule", "next", "runs", "missed", "last")
+    APP_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    MISSED_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    function: str
+    schedule: str
+    next: float
+    runs: int
+    missed: int
+    last: _containers.RepeatedCompositeFieldContainer[ScheduledRun]
+    def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., schedule: _Optional[str] = ..., next: _Optional[float] = ..., runs: _Optional[int] = ..., missed: _Optional[int] = ..., last: _Optional[_Iterable[_Union[ScheduledRun, _Mapping]]] = ...) -> None: ...
+
+class ScheduledRun(_message.Message):
+    __slots__ = ("due", "submitted", "call_id", "by_hand", "state", "error", "took_s")
+    DUE_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    BY_HAND_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    TOOK_S_FIELD_NUMBER: _ClassVar[int]
+    due: float
+    submitted: float
+    call_id: str
+    by_hand: bool
+    state: str
+    error: str
+    took_s: float
+    def __init__(self, due: _Optional[float] = ..., submitted: _Optional[float] = ..., call_id: _Optional[str] = ..., by_hand: bool = ..., state: _Optional[str] = ..., error: _Optional[str] = ..., took_s: _Optional[float] = ...) -> None: ...
+
+class RunScheduleRequest(_message.Message):
+    __slots__ = ("app", "function", "call_id")
+    APP_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    app: str
+    function: str
+    call_id: str
+    def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., call_id: _Optional[str] = ...) -> None: ...
+
+class VariantRequest(_message.Message):
+    __slots__ = ("function_id", "fields", "spec", "replaces_secrets", "secrets", "named_secrets")
+    class SecretsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_SECRETS_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    NAMED_SECRETS_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    fields: _containers.RepeatedScalarFieldContainer[str]
+    spec: FunctionSpec
+    replaces_secrets: bool
+    secrets: _containers.ScalarMap[str, str]
+    named_secrets: _containers.RepeatedCompositeFieldContainer[NamedSecret]
+    def __init__(self, function_id: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., replaces_secrets: bool = ..., secrets: _Optional[_Mapping[str, str]] = ..., named_secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ...) -> None: ...
 
 class Input(_message.Message):
     __slots__ = ("index", "method", "payload", "blob")
@@ -297,7 +530,7 @@ class Input(_message.Message):
     def __init__(self, index: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., blob: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost")
+    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost", "pinned")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -308,6 +541,7 @@ class SubmitRequest(_message.Message):
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     READ_ONCE_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     params: bytes
@@ -318,7 +552,8 @@ class SubmitRequest(_message.Message):
     depth: int
     read_once: bool
     lost: int
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ...) -> None: ...
+    pinned: bool
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ..., pinned: bool = ...) -> None: ...
 
 class SubmitReply(_message.Message):
     __slots__ = ("accepted",)
@@ -465,21 +700,25 @@ class CancelCallReply(_message.Message):
     def __init__(self, queued: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
 
 class LeaseRequest(_message.Message):
-    __slots__ = ("function_id", "params", "depth", "strategy", "measure")
+    __slots__ = ("function_id", "params", "depth", "strategy", "measure", "patient", "pinned")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     MEASURE_FIELD_NUMBER: _ClassVar[int]
+    PATIENT_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     depth: int
     strategy: str
     measure: bool
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ...) -> None: ...
+    patient: bool
+    pinned: bool
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ..., patient: bool = ..., pinned: bool = ...) -> None: ...
 
 class LeaseReply(_message.Message):
-    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure", "once")
+    __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure", "once", "moved")
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -490,6 +729,7 @@ class LeaseReply(_message.Message):
     BEGAN_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     ONCE_FIELD_NUMBER: _ClassVar[int]
+    MOVED_FIELD_NUMBER: _ClassVar[int]
     granted: bool
     reason: str
     lease_id: str
@@ -500,7 +740,8 @@ class LeaseReply(_message.Message):
     began: RunnerBegan
     failure: Result
     once: bool
-    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
+    moved: FunctionHandle
+    def __init__(self, granted: bool = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., max_payload_bytes: _Optional[int] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ..., moved: _Optional[_Union[FunctionHandle, _Mapping]] = ...) -> None: ...
 
 class RunnerBegan(_message.Message):
     __slots__ = ("strategy", "began_ns", "marks", "notes", "printed")
@@ -990,20 +1231,24 @@ class StatusReply(_message.Message):
     def __init__(self, instance_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., uptime_s: _Optional[float] = ..., apps: _Optional[_Iterable[_Union[AppStatus, _Mapping]]] = ..., agents: _Optional[_Iterable[_Union[AgentStatus, _Mapping]]] = ..., dead_of_closed: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., loop_lag_ms: _Optional[float] = ..., recent_starts: _Optional[_Iterable[_Union[StartStatus, _Mapping]]] = ..., redis: _Optional[_Union[RedisStatus, _Mapping]] = ..., kept: _Optional[_Union[KeptStatus, _Mapping]] = ...) -> None: ...
 
 class AppStatus(_message.Message):
-    __slots__ = ("app_id", "name", "ephemeral", "held", "closing", "functions")
+    __slots__ = ("app_id", "name", "ephemeral", "held", "closing", "functions", "version", "draining")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     CLOSING_FIELD_NUMBER: _ClassVar[int]
     FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     name: str
     ephemeral: bool
     held: bool
     closing: bool
     functions: _containers.RepeatedCompositeFieldContainer[FunctionStatus]
-    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., ephemeral: bool = ..., held: bool = ..., closing: bool = ..., functions: _Optional[_Iterable[_Union[FunctionStatus, _Mapping]]] = ...) -> None: ...
+    version: int
+    draining: bool
+    def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ..., ephemeral: bool = ..., held: bool = ..., closing: bool = ..., functions: _Optional[_Iterable[_Union[FunctionStatus, _Mapping]]] = ..., version: _Optional[int] = ..., draining: bool = ...) -> None: ...
 
 class FunctionStatus(_message.Message):
     __slots__ = ("function_id", "name", "undone", "queued", "in_flight", "delayed", "oldest_s", "dead", "mean_execute_ms", "last_minute", "pool")
@@ -1237,14 +1482,16 @@ class FetchFunctionRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ...) -> None: ...
 
 class FetchFunctionReply(_message.Message):
-    __slots__ = ("app_id", "function", "source")
+    __slots__ = ("app_id", "function", "source", "retired")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     function: FunctionDef
     source: SourceBundle
-    def __init__(self, app_id: _Optional[str] = ..., function: _Optional[_Union[FunctionDef, _Mapping]] = ..., source: _Optional[_Union[SourceBundle, _Mapping]] = ...) -> None: ...
+    retired: bool
+    def __init__(self, app_id: _Optional[str] = ..., function: _Optional[_Union[FunctionDef, _Mapping]] = ..., source: _Optional[_Union[SourceBundle, _Mapping]] = ..., retired: bool = ...) -> None: ...
 
 class InFlight(_message.Message):
     __slots__ = ("call_id", "indexes")
@@ -1813,7 +2060,7 @@ class CancelInputs(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: bool = ...) -> None: ...
 
 class GrantLease(_message.Message):
-    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes", "strategy", "measure")
+    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes", "strategy", "measure", "patient")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -1822,6 +2069,7 @@ class GrantLease(_message.Message):
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     MEASURE_FIELD_NUMBER: _ClassVar[int]
+    PATIENT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     function_id: str
     params: bytes
@@ -1830,7 +2078,8 @@ class GrantLease(_message.Message):
     max_payload_bytes: int
     strategy: str
     measure: bool
-    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ...) -> None: ...
+    patient: bool
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ..., patient: bool = ...) -> None: ...
 
 class FollowPlan(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "plan")
@@ -1890,18 +2139,24 @@ class RestStep(_message.Message):
     def __init__(self, level: _Optional[str] = ..., for_s: _Optional[float] = ...) -> None: ...
 
 class CloseAppOnAgent(_message.Message):
-    __slots__ = ("app_id",)
+    __slots__ = ("app_id", "drain", "recreate")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    RECREATE_FIELD_NUMBER: _ClassVar[int]
     app_id: str
-    def __init__(self, app_id: _Optional[str] = ...) -> None: ...
+    drain: bool
+    recreate: bool
+    def __init__(self, app_id: _Optional[str] = ..., drain: bool = ..., recreate: bool = ...) -> None: ...
 
 class OpenFunction(_message.Message):
-    __slots__ = ("function_id", "app_id")
+    __slots__ = ("function_id", "app_id", "deployed")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     APP_ID_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYED_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     app_id: str
-    def __init__(self, function_id: _Optional[str] = ..., app_id: _Optional[str] = ...) -> None: ...
+    deployed: bool
+    def __init__(self, function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., deployed: bool = ...) -> None: ...
 
 class PrepareOnAgent(_message.Message):
     __slots__ = ("request_id", "function_id", "params", "strategy", "timeout_s")

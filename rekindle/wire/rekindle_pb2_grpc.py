@@ -61,6 +61,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.LookupRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
                 _registered_method=True)
+        self.Variant = channel.unary_unary(
+                '/rekindle.v1.Controller/Variant',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.VariantRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
+                _registered_method=True)
         self.Invoke = channel.unary_unary(
                 '/rekindle.v1.Controller/Invoke',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SubmitRequest.SerializeToString,
@@ -141,6 +146,36 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.StatusRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.Deploy = channel.unary_unary(
+                '/rekindle.v1.Controller/Deploy',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployReply.FromString,
+                _registered_method=True)
+        self.Rollback = channel.unary_unary(
+                '/rekindle.v1.Controller/Rollback',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.RollbackRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployReply.FromString,
+                _registered_method=True)
+        self.StopApp = channel.unary_unary(
+                '/rekindle.v1.Controller/StopApp',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.FromString,
+                _registered_method=True)
+        self.DeployedApps = channel.unary_unary(
+                '/rekindle.v1.Controller/DeployedApps',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedAppsRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedAppsReply.FromString,
+                _registered_method=True)
+        self.Schedules = channel.unary_unary(
+                '/rekindle.v1.Controller/Schedules',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SchedulesRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SchedulesReply.FromString,
+                _registered_method=True)
+        self.RunSchedule = channel.unary_unary(
+                '/rekindle.v1.Controller/RunSchedule',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.RunScheduleRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.ScheduledRun.FromString,
+                _registered_method=True)
         self.PutSecret = channel.unary_unary(
                 '/rekindle.v1.Controller/PutSecret',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.PutSecretRequest.SerializeToString,
@@ -201,6 +236,13 @@ class ControllerServicer(object):
     def Lookup(self, request, context):
         """The function of a name in an app, for handles inside runners: a template restored from a
         snapshot may have been made for a former app, so it knows names, not ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Variant(self, request, context):
+        """A function with other options and runners of its own; the same options are the same variant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -315,6 +357,48 @@ class ControllerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Deploy(self, request, context):
+        """Apps that stay. A version is switched to at once and as a whole; the same content again is no
+        new version. Sent again with the same app id, it answers as before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rollback(self, request, context):
+        """Make an older version, or the present one again, the next version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopApp(self, request, context):
+        """End an app: what is queued is cancelled, runners stop. Its versions stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeployedApps(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Schedules(self, request, context):
+        """Functions of deployed apps that run at their times, and what became of their last runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunSchedule(self, request, context):
+        """Run one now, besides its times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PutSecret(self, request, context):
         """Named secrets. No reply has a value: agents alone are given them, for runners that start.
         """
@@ -372,6 +456,11 @@ def add_ControllerServicer_to_server(servicer, server):
             'Lookup': grpc.unary_unary_rpc_method_handler(
                     servicer.Lookup,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.LookupRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.SerializeToString,
+            ),
+            'Variant': grpc.unary_unary_rpc_method_handler(
+                    servicer.Variant,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.VariantRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.SerializeToString,
             ),
             'Invoke': grpc.unary_unary_rpc_method_handler(
@@ -453,6 +542,36 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.StatusRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.StatusReply.SerializeToString,
+            ),
+            'Deploy': grpc.unary_unary_rpc_method_handler(
+                    servicer.Deploy,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployReply.SerializeToString,
+            ),
+            'Rollback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rollback,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RollbackRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployReply.SerializeToString,
+            ),
+            'StopApp': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopApp,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.SerializeToString,
+            ),
+            'DeployedApps': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeployedApps,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedAppsRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeployedAppsReply.SerializeToString,
+            ),
+            'Schedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.Schedules,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SchedulesRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.SchedulesReply.SerializeToString,
+            ),
+            'RunSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunSchedule,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.RunScheduleRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.ScheduledRun.SerializeToString,
             ),
             'PutSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.PutSecret,
@@ -616,6 +735,33 @@ class Controller(object):
             target,
             '/rekindle.v1.Controller/Lookup',
             rekindle_dot_wire_dot_rekindle__pb2.LookupRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Variant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Variant',
+            rekindle_dot_wire_dot_rekindle__pb2.VariantRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
             options,
             channel_credentials,
@@ -1049,6 +1195,168 @@ class Controller(object):
             '/rekindle.v1.Controller/Status',
             rekindle_dot_wire_dot_rekindle__pb2.StatusRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Deploy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Deploy',
+            rekindle_dot_wire_dot_rekindle__pb2.DeployRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeployReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rollback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Rollback',
+            rekindle_dot_wire_dot_rekindle__pb2.RollbackRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeployReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopApp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/StopApp',
+            rekindle_dot_wire_dot_rekindle__pb2.StopAppRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeployedApp.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeployedApps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/DeployedApps',
+            rekindle_dot_wire_dot_rekindle__pb2.DeployedAppsRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.DeployedAppsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Schedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Schedules',
+            rekindle_dot_wire_dot_rekindle__pb2.SchedulesRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.SchedulesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/RunSchedule',
+            rekindle_dot_wire_dot_rekindle__pb2.RunScheduleRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.ScheduledRun.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,12 @@ class FunctionSpec:
     spare_containers: int | None = None  # None: the policy decides
     scaledown_window_s: float = 60.0
     single_use_containers: bool = False
+    # Inputs that one runner has at a time: so many, aimed at so many; or in batches of so many, of
+    # which the oldest waits so long.
+    max_inputs: int = 1
+    target_inputs: int = 1
+    max_batch_size: int = 0
+    wait_ms: int = 0
     enable_memory_snapshot: bool = False
     enable_gpu_snapshot: bool = False
     retries: RetrySpec | None = None
@@ -77,7 +83,26 @@ class FunctionSpec:
     gpu: tuple[GpuRequest, ...] = ()
     gpu_priority: int = 0
     gpu_spares: int = 0  # spares that hold their GPU and have its context, at most
+    #: Methods (of a function: "") whose items come one by one.
+    generators: tuple[str, ...] = ()
+    #: What names it among the variants of its function; "" of that itself.
+    variant: str = ""
     volumes: tuple[VolumeMount, ...] = ()
+
+    @property
+    def most_inputs(self) -> int:
+        """Inputs that a runner may have at a time; of batches, the next one gathers meanwhile."""
+        return 2 * self.max_batch_size if self.max_batch_size else self.max_inputs
+
+    @property
+    def aimed_inputs(self) -> int:
+        """Inputs at a time beyond which another runner is wanted."""
+        return self.max_batch_size or self.target_inputs
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether a runner has more than one input at a time."""
+        return self.most_inputs > 1
 
     def to_json(self) -> str:
         """Canonical JSON: equal specs give equal text."""

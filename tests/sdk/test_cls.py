@@ -199,3 +199,26 @@ def test_remote_methods_share_an_instance_and_its_parameters(controller: Any) ->
     methods = {i.method for r in controller.submitted for i in r.inputs}
     assert methods == {"total", "other"}
     assert len({r.params for r in controller.submitted}) == 2
+
+
+def test_async_calls_at_the_same_time_wait_for_the_same_hooks() -> None:
+    app = rekindle.App("together")
+
+    @app.cls()
+    class Slow:
+        @rekindle.enter()
+        async def load(self) -> None:
+            self.loads = getattr(self, "loads", 0) + 1
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            self.ready = True
+
+        @rekindle.method()
+        async def look(self) -> tuple[int, bool]:
+            return self.loads, self.ready
+
+    async def both() -> list[tuple[int, bool]]:
+        made = Slow()
+        return await asyncio.gather(made.look.local(), made.look.local())
+
+    assert asyncio.run(both()) == [(1, True), (1, True)]

@@ -46,6 +46,10 @@ class AppNames:
         if wanted in apps:
             return wanted
         of_name = [app.app_id for app in apps.values() if app.name == wanted]
+        present = [one for one in of_name if apps[one].version and not apps[one].retired]
+        if present:  # of an app that is deployed, its present version
+            return present[0]
+        of_name = [one for one in of_name if not apps[one].retired]
         if len(of_name) > 1:
             raise InvalidError(
                 f"{len(of_name)} open apps are called {wanted!r}: {', '.join(of_name)}; "

@@ -80,6 +80,7 @@ class AgentGateway:
         code = await self._registry.load_code(function.function_id)
         if code is None:
             raise NotFoundError(f"the code of {request.function_id!r} is gone; run the app again")
+        code.retired = function.app.retired
         for one in code.function.named_secrets:
             one.keys[:] = await self._secrets.keys_of(one)
         return code

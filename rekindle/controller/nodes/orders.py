@@ -46,18 +46,21 @@ class Orders:
                 self.app_closed(app_id, agent)
         self.open_unopened()
 
-    async def close_app(self, app_id: str) -> None:
+    async def close_app(self, app_id: str, *, drain: bool = False, recreate: bool = False) -> None:
         """Stop an app's runners on all agents; returns when their exit hooks have run.
 
         Waits ``close_grace_s`` at most: an agent that is stuck must not keep the app open.
+        ``drain``: its inputs and leases end first, however long they take. ``recreate``: they do
+        not, and the inputs come back from the agents.
         """
         waiting: dict[tuple[str, str], asyncio.Event] = {}
+        order = pb.CloseAppOnAgent(app_id=app_id, drain=drain, recreate=recreate)
         for agent in self._state.live_agents():
             waiting[app_id, agent.agent_id] = asyncio.Event()
-            agent.send(pb.ControllerMessage(close_app=pb.CloseAppOnAgent(app_id=app_id)))
+            agent.send(pb.ControllerMessage(close_app=order))
         self._closing |= waiting
         try:
-            async with asyncio.timeout(self._settings.close_grace_s):
+            async with asyncio.timeout(None if drain else self._settings.close_grace_s):
                 for event in waiting.values():
                     await event.wait()
         except TimeoutError:
@@ -79,7 +82,7 @@ class Orders:
 
     def open_function(self, function: Function) -> None:
         """Have an agent get ready for a function: fetch its code, keep its min_containers."""
-        if function.app.closing:
+        if function.app.closing or function.app.retired:
             return
         agent = self._state.agents.get(function.opened_on)
         if agent is None or agent.outbox is None:
@@ -93,7 +96,11 @@ class Orders:
         function.opened_on = agent.agent_id
         agent.send(
             pb.ControllerMessage(
-                open=pb.OpenFunction(function_id=function.function_id, app_id=function.app.app_id)
+                open=pb.OpenFunction(
+                    function_id=function.function_id,
+                    app_id=function.app.app_id,
+                    deployed=function.app.version > 0,
+                )
             )
         )
 

@@ -6,6 +6,7 @@ dropped. Broken off anywhere, all can be opened with the keys of the file, and i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rekindle.controller.objects.named_secrets import NamedSecrets
@@ -23,11 +24,14 @@ class KeyRotation:
     _secrets: NamedSecrets
     _registry: Registry
     _state: State
+    #: Ids of functions of deployed apps' versions, those that are put away included.
+    _kept: Callable[[], Iterable[str]] = tuple
 
     async def rotate(self) -> pb.RotateSecretKeyReply:
         """Raises SetupError, and ServiceError for what none of the present keys opens."""
         self._vault.add_key()
         count = await self._secrets.seal_again()
-        count += await self._registry.seal_again(list(self._state.functions))
+        known = dict.fromkeys([*self._state.functions, *self._kept()])
+        count += await self._registry.seal_again(list(known))
         self._vault.keep_newest_key()
         return pb.RotateSecretKeyReply(key_file=str(self._vault.key_file), sealed_again=count)

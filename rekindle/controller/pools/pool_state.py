@@ -114,6 +114,10 @@ class PoolState:
     def view(self, levels: Mapping[Level, Figures], service_s: float, now: float) -> PoolView:
         """As a policy sees it."""
         waiting = sum(entry.waiting for entry in self.reported.values())
+        # In runners: each has so many inputs at a time.
+        each = self.function.spec.aimed_inputs
+        demand_s = self.demand_s + self.in_flight * max(0.0, now - self.demand_at)
+        queued = max(math.ceil(waiting / each), math.ceil(self.in_flight / each) - self.busy, 0)
         return PoolView(
             now=now,
             settings=self.effective.settings,
@@ -121,9 +125,9 @@ class PoolState:
             busy=self.busy,
             idle=self.idle,
             starting=self.starting,
-            queued=max(waiting, self.in_flight - self.busy, 0),
-            service_s=service_s,
-            demand_s=self.demand_s + self.in_flight * max(0.0, now - self.demand_at),
+            queued=queued,
+            service_s=service_s / each,
+            demand_s=demand_s / each,
             started=self.started,
         )
 

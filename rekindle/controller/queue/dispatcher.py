@@ -13,6 +13,7 @@ from rekindle.controller.core import Core
 from rekindle.controller.events import RoomFreed
 from rekindle.controller.nodes.gpus import able
 from rekindle.controller.queue.placement import (
+    AHEAD_NS,
     choose_agent,
     choose_function,
     has_enough,
@@ -30,6 +31,7 @@ from rekindle.controller.state import (
     QueuedBatch,
 )
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.spec import FunctionSpec
 
 
 @dataclass(eq=False)
@@ -97,7 +99,7 @@ class Dispatcher:
                 ],
                 function.function_id,
                 most,
-                function.mean_ns,
+                each_ns(function.spec, function.mean_ns),
                 depth,
             )
             if agent is None:  # nor for those behind it: the deepest are in front
@@ -107,8 +109,9 @@ class Dispatcher:
             self._turn += 1
             function.served = self._turn
             if isinstance(work, QueuedBatch):
-                count = portion(agent, function.function_id, most, function.mean_ns, depth)
-                share = weight(agent.max_runners, most, function.mean_ns)
+                mean_ns = each_ns(function.spec, function.mean_ns)
+                count = portion(agent, function.function_id, most, mean_ns, depth)
+                share = weight(agent.max_runners, most, mean_ns)
                 part = messages.get((agent, work))
                 messages[agent, work] = table.assign(work, count, agent, share, part)
             else:
@@ -148,4 +151,17 @@ def _takes(agent: Agent, function: Function, depth: int, filling: set[tuple[str,
         return False
     if (agent.agent_id, function_id) in filling:
         return True
-    return not has_enough(agent, function_id, function.max_containers, function.mean_ns, depth)
+    mean_ns = each_ns(function.spec, function.mean_ns)
+    return not has_enough(agent, function_id, function.max_containers, mean_ns, depth)
+
+
+def each_ns(spec: FunctionSpec, mean_ns: float) -> float:
+    """What an input takes of a runner's time, 0 where that is not known; ``mean_ns``: its own.
+
+    Where runners have several at a time it is a part of that, and never so much that an agent would
+    get fewer than its runners can have.
+    """
+    if not spec.takes_many:
+        return mean_ns
+    most_ns = AHEAD_NS / spec.most_inputs
+    return min(mean_ns / spec.aimed_inputs, most_ns) if mean_ns else most_ns

@@ -69,8 +69,19 @@ class Retention:
             whole=one.whole,
             ttl_s=self._core.settings.invoke_result_ttl_s,
         )
-        if state < 0:
-            return
+        if state < 0:  # its reader may know the function by the id of a former version
+            at = await self._store.index_of(one.call_id)
+            if at is None or at.function_id == one.function_id:
+                return
+            state = await self._store.taken(
+                at.function_id,
+                one.call_id,
+                indexes,
+                whole=one.whole,
+                ttl_s=self._core.settings.invoke_result_ttl_s,
+            )
+            if state < 0:
+                return
         self._blobs.drop(one.blobs)
         if not one.whole:
             return

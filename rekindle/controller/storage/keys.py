@@ -29,6 +29,16 @@ def app(app_id: str) -> str:
     return f"rk:app:{app_id}"
 
 
+def deployments(instance: str) -> str:
+    """Hash: name -> a deployed app with its versions (deployments/records.py), as JSON."""
+    return f"rk:deployments:{instance}"
+
+
+def schedules(instance: str) -> str:
+    """Hash: "app/function" -> when it ran last, and what it runs now, as JSON."""
+    return f"rk:schedules:{instance}"
+
+
 def source(app_id: str, digest: str) -> str:
     """String: a source bundle of an app."""
     return f"rk:source:{app_id}:{digest}"
@@ -128,3 +138,33 @@ def costs(label: str) -> str:
 def pool(function_id: str) -> str:
     """Hash: digest of parameters, or ``*``, -> settings changed since (pool_settings.py)."""
     return f"rk:pool:{{{function_id}}}"
+
+
+def objects(instance: str) -> str:
+    """Hash: id of a Dict or Queue -> JSON: kind, name, environment, when it was made."""
+    return f"rk:objects:{instance}"
+
+
+def dict_entries(object_id: str) -> str:
+    """Hash: identity of a key -> entry of a Dict."""
+    return f"rk:dict:{{{object_id}}}:entries"
+
+
+def queue_items(object_id: str, partition: str = "") -> str:
+    """List: items of a partition of a Queue; without a partition, what such keys begin with."""
+    return f"rk:queue:{{{object_id}}}:items:{partition}"
+
+
+def queue_state(object_id: str, partition: str = "") -> str:
+    """Hash: bytes (b) of a partition, and the number of its first item (h)."""
+    return f"rk:queue:{{{object_id}}}:state:{partition}"
+
+
+def queue_partitions(object_id: str) -> str:
+    """Sorted set: partitions of a Queue, by when they end, in milliseconds."""
+    return f"rk:queue:{{{object_id}}}:partitions"
+
+
+def answer(object_id: str, client: str) -> str:
+    """String: the last answer to one client about a Dict or Queue, for two minutes."""
+    return f"rk:answer:{{{object_id}}}:{client}"

@@ -16,6 +16,18 @@ class StoredApp:
     ephemeral: bool
     closed: bool
     functions: dict[str, FunctionSpec]
+    version: int = 0  # of a deployed app
+    detached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionOwner:
+    """Whose a function is, also when its app is put away."""
+
+    app_id: str
+    app: str
+    function: str
+    version: int  # 0: its app is not deployed
 
 
 @dataclass(frozen=True, slots=True)

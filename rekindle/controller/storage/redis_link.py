@@ -43,7 +43,7 @@ _AWAY = (
 )
 #: Refusals that end when something outside does: a full disk, full memory, lost replicas, another
 #: server being promoted. A script that is refused has changed nothing; its error wraps the word.
-_REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY)\b")
+REFUSES_FOR_NOW = re.compile(r"\b(?:MISCONF|OOM|NOREPLICAS|READONLY)\b")
 _FIRST_DELAY_S = 0.02
 _LONGEST_DELAY_S = 0.5
 
@@ -176,7 +176,7 @@ class RedisLink:
 
 def _will_pass(error: Exception) -> bool:
     """Whether the same command may succeed later."""
-    return isinstance(error, _AWAY) or _REFUSES_FOR_NOW.search(str(error)) is not None
+    return isinstance(error, _AWAY) or REFUSES_FOR_NOW.search(str(error)) is not None
 
 
 async def _execute(client: Redis, *args: Any) -> Any:

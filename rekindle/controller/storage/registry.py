@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rekindle.controller.objects.vault import Vault
 from rekindle.controller.storage import keys
-from rekindle.controller.storage.records import StoredAgent, StoredApp
+from rekindle.controller.storage.records import FunctionOwner, StoredAgent, StoredApp
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import as_dict, spec_message
 from rekindle.wire.spec import FunctionSpec
 
 _FOREVER = 0.0
+#: What a function's hash has besides whose it is.
+_CONTENT = ("spec", "code", "secrets", "named", "source", "code_from")
 
 
 @dataclass(eq=False)
@@ -31,18 +33,19 @@ class Registry:
         self,
         app: pb.RegisterAppRequest,
         functions: Mapping[str, tuple[FunctionSpec, pb.FunctionDef]],
+        version: int = 0,
     ) -> None:
-        """Keep an app, its functions by id and their queues; the same app again is added to."""
-        await self._link.commands(
-            [
-                ("XGROUP", "CREATE", keys.queue(function_id), keys.GROUP, "0", "MKSTREAM")
-                for function_id in functions
-            ],
-            harmless="BUSYGROUP",  # it is there already
-        )
+        """Keep an app, its functions by id and their queues; the same app again is added to.
+
+        ``version``: of a deployed app.
+        """
+        await self._make_queues(functions)
         key, digest = keys.app(app.app_id), app.source.digest
         commands: list[Command] = [
-            ("HSET", key, "name", app.name, "ephemeral", int(app.ephemeral), "closed", 0)
+            (
+                *("HSET", key, "name", app.name, "ephemeral", int(app.ephemeral), "closed", 0),
+                *("version", version, "detached", int(app.detached)),
+            )
         ]
         if digest:
             commands.append(("SET", keys.source(app.app_id, digest), app.source.data))
@@ -60,6 +63,15 @@ class Registry:
         commands.append(("SADD", keys.apps(self._instance), app.app_id))
         await self._link.commands(commands)
 
+    async def _make_queues(self, function_ids: Iterable[str]) -> None:
+        await self._link.commands(
+            [
+                ("XGROUP", "CREATE", keys.queue(function_id), keys.GROUP, "0", "MKSTREAM")
+                for function_id in function_ids
+            ],
+            harmless="BUSYGROUP",  # it is there already
+        )
+
     def _sealed(self, function_id: str, definition: pb.FunctionDef) -> bytes:
         values = dict(definition.secrets)
         return self._vault.seal(f"the secrets of {function_id}", values) if values else b""
@@ -71,12 +83,13 @@ class Registry:
         )
         apps = []
         for app_id in sorted(raw.decode() for raw in raw_ids):
-            app = await self._load_app(app_id)
+            app = await self.load_app(app_id)
             if app is not None:
                 apps.append(app)
         return apps
 
-    async def _load_app(self, app_id: str) -> StoredApp | None:
+    async def load_app(self, app_id: str) -> StoredApp | None:
+        """An app, also one that was put away; None where nothing is known of it."""
         fields: dict[bytes, bytes] = await self._link.command(
             "HGETALL", keys.app(app_id), patience_s=_FOREVER
         )
@@ -90,7 +103,7 @@ class Registry:
         functions = {
             function_id: FunctionSpec.from_json(spec.decode())
             for function_id, (name, spec) in zip(ids, replies, strict=True)
-            if name is not None
+            if name is not None and spec is not None
         }
         return StoredApp(
             app_id=app_id,
@@ -98,6 +111,8 @@ class Registry:
             ephemeral=fields.get(b"ephemeral") == b"1",
             closed=fields.get(b"closed") == b"1",
             functions=functions,
+            version=int(fields.get(b"version", 0)),
+            detached=fields.get(b"detached") == b"1",
         )
 
     async def load_code(self, function_id: str) -> pb.FetchFunctionReply | None:
@@ -105,16 +120,25 @@ class Registry:
         fields: dict[bytes, bytes] = await self._link.command("HGETALL", keys.function(function_id))
         if b"app" not in fields:
             return None
-        app_id, digest = fields[b"app"].decode(), fields[b"source"].decode()
+        app_id = source_of = fields[b"app"].decode()
+        secrets_of = function_id
+        if b"code_from" in fields:
+            newer: dict[bytes, bytes] = await self._link.command(
+                "HGETALL", keys.function(fields[b"code_from"].decode())
+            )
+            if newer:
+                secrets_of = fields[b"code_from"].decode()
+                fields, source_of = newer, newer[b"app"].decode()
+        digest = fields[b"source"].decode()
         source = b""
         if digest:
-            source = await self._link.command("GET", keys.source(app_id, digest))
+            source = await self._link.command("GET", keys.source(source_of, digest))
         return pb.FetchFunctionReply(
             app_id=app_id,
             function=pb.FunctionDef(
                 spec=spec_message(FunctionSpec.from_json(fields[b"spec"].decode())),
                 code=fields[b"code"],
-                secrets=self._opened(function_id, fields),
+                secrets=self._opened(secrets_of, fields),
                 named_secrets=_named(fields),
             ),
             source=pb.SourceBundle(digest=digest, data=source or b""),
@@ -122,8 +146,10 @@ class Registry:
 
     async def load_secrets(self, function_id: str) -> tuple[dict[str, str], list[pb.NamedSecret]]:
         """What a function declares of secrets: values, and those kept by name."""
-        names = (b"secrets", b"named")
+        names = (b"secrets", b"named", b"code_from")
         values = await self._link.command("HMGET", keys.function(function_id), *names)
+        if values[-1]:
+            return await self.load_secrets(values[-1].decode())
         fields = {name: value for name, value in zip(names, values, strict=True) if value}
         return self._opened(function_id, fields), _named(fields)
 
@@ -167,6 +193,72 @@ class Registry:
             ("SREM", keys.apps(self._instance), app_id),
         ]
         await self._link.commands(commands, patience_s=_FOREVER)
+
+    # ---- versions of deployed apps
+
+    async def put_away(self, app_id: str, function_ids: Sequence[str], log_ttl_s: int) -> None:
+        """Keep an app's definition alone: it has no queues, and a restart does not find it."""
+        commands: list[Command] = [
+            ("UNLINK", key(function_id))
+            for function_id in function_ids
+            for key in (keys.queue, keys.backlog, keys.undone, keys.pool)
+        ]
+        for function_id in function_ids:
+            commands.append(("HDEL", keys.function(function_id), "code_from"))
+            commands.append(("EXPIRE", keys.once(function_id), log_ttl_s))
+        commands += [
+            ("SREM", keys.apps(self._instance), app_id),
+            ("EXPIRE", keys.logs(app_id), log_ttl_s),
+            ("HSET", keys.app(app_id), "closed", 0),
+        ]
+        await self._link.commands(commands, patience_s=_FOREVER)
+
+    async def bring_back(self, app_id: str, function_ids: Sequence[str]) -> None:
+        """The opposite of ``put_away``."""
+        await self._make_queues(function_ids)
+        commands: list[Command] = [("PERSIST", keys.once(one)) for one in function_ids]
+        commands += [
+            ("PERSIST", keys.logs(app_id)),
+            ("SADD", keys.apps(self._instance), app_id),
+        ]
+        await self._link.commands(commands)
+
+    async def forget_version(self, app_id: str, function_ids: Sequence[str], ttl_s: int) -> None:
+        """Remove a version that was put away; whose its functions were is known for a while."""
+        fields: dict[bytes, bytes] = await self._link.command(
+            "HGETALL", keys.app(app_id), patience_s=_FOREVER
+        )
+        digests = {value.decode() for name, value in fields.items() if name.startswith(b"f:")}
+        commands: list[Command] = [
+            ("UNLINK", keys.source(app_id, digest)) for digest in digests if digest
+        ]
+        for function_id in function_ids:
+            key = keys.function(function_id)
+            commands.append(("HDEL", key, *_CONTENT))
+            commands.append(("EXPIRE", key, ttl_s))
+        commands.append(("EXPIRE", keys.app(app_id), ttl_s))
+        await self._link.commands(commands, patience_s=_FOREVER)
+
+    async def owner_of(self, function_id: str) -> FunctionOwner | None:
+        """Whose a function is; None where it is not known (any more)."""
+        app_id, name = await self._link.command("HMGET", keys.function(function_id), "app", "name")
+        if app_id is None:
+            return None
+        app, version = await self._link.command(
+            "HMGET", keys.app(app_id.decode()), "name", "version"
+        )
+        if app is None:
+            return None
+        return FunctionOwner(app_id.decode(), app.decode(), name.decode(), int(version or 0))
+
+    async def run_code_of(self, function_ids: Mapping[str, str]) -> None:
+        """From now on each of these functions runs the code of another one."""
+        await self._link.commands(
+            [
+                ("HSET", keys.function(one), "code_from", other)
+                for one, other in function_ids.items()
+            ]
+        )
 
     # ---- agents
 

@@ -47,6 +47,9 @@ class Functions:
     _context: NodeContext
     _uplink: Uplink
     _opened: dict[str, asyncio.Task[OpenFunction]] = field(default_factory=dict)
+    #: Ids of versions that are not the present one: their runners are lent at the controller's
+    #: word alone.
+    retired: set[str] = field(default_factory=set)
 
     async def get(self, function_id: str) -> OpenFunction:
         """A function, fetched when it is asked for first. Raises Error."""
@@ -62,6 +65,8 @@ class Functions:
 
     async def _fetch(self, function_id: str) -> OpenFunction:
         reply = await self._uplink.fetch(function_id)
+        if reply.retired:
+            self.retired.add(reply.app_id)
         source_dir = None
         if reply.source.digest:
             source_dir = await asyncio.to_thread(

@@ -14,6 +14,7 @@ from rekindle import paths
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, InternalFailure
 from rekindle.runtime.agent import forced
+from rekindle.runtime.agent.draining import Draining
 from rekindle.runtime.agent.functions import Functions, OpenFunction
 from rekindle.runtime.agent.history import History
 from rekindle.runtime.agent.inputs import outcome
@@ -37,7 +38,6 @@ from rekindle.runtime.agent.scheduling.spare_keeper import SpareKeeper
 from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
-from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -73,6 +73,7 @@ class Node:
         self.local_clients = LocalClients(
             *(self.leases, first_clients, self.inventory.pool_of, self._pool),
             settings.instance_dir,
+            self.functions.retired,
         )
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
@@ -83,6 +84,7 @@ class Node:
         self.scheduler = Scheduler(
             *(self.inventory, self.leases, first_clients, self.budget, context.gpus, settings)
         )
+        self.draining = Draining(self.inventory, self.functions, self.leases, self.close_pool)
 
     def listen(self) -> None:
         """Listen for clients of this machine."""
@@ -180,9 +182,9 @@ class Node:
 
     def open(self, order: pb.OpenFunction) -> None:
         """An app was registered: get ready for its first call."""
-        self._tasks.spawn(self._open(order.function_id))
+        self._tasks.spawn(self._open(order.function_id, deployed=order.deployed))
 
-    async def _open(self, function_id: str) -> None:
+    async def _open(self, function_id: str, *, deployed: bool) -> None:
         try:
             opened = await self.functions.get(function_id)
             pool = await self._pool(function_id, b"")
@@ -193,6 +195,8 @@ class Node:
             await pool.revision.tracker.look()
             if pool.revision.tracker.snapshot is not None and self.context.waiting is not None:
                 self.context.waiting.refill(after_s=0)
+            if deployed and pool.keeper.may_keep_template() and pool.revision.template is None:
+                pool.keeper.keep_template()  # the next call of what stays may be long to come
         self.scheduler.reconcile(pool)
 
     def plan(self, order: pb.FollowPlan) -> None:
@@ -215,9 +219,15 @@ class Node:
 
     def close_app(self, order: pb.CloseAppOnAgent) -> None:
         """An app is closed: its pools go; the controller hears of it when they are gone."""
-        self._tasks.spawn(self._close_app(order.app_id))
+        self._tasks.spawn(self._close_app(order))
 
-    async def _close_app(self, app_id: str) -> None:
+    async def _close_app(self, order: pb.CloseAppOnAgent) -> None:
+        app_id = order.app_id
+        if order.drain or order.recreate:
+            await self.draining.end(app_id, at_once=order.recreate)
+            self.uplink.send(pb.AgentMessage(app_closed=pb.AppClosed(app_id=app_id)))
+            return
+        self.functions.retired.discard(app_id)
         closing = [pool for pool in self.inventory.pools.values() if pool.app_id == app_id]
         await asyncio.gather(*map(self.close_pool, closing))
         await _finish_snapshots(pool.revision for pool in closing)
@@ -274,6 +284,7 @@ class Node:
             answer,
             Strategy(order.strategy) if order.strategy else None,
             order.measure,
+            patient=order.patient,
         )
         self._tasks.spawn(self.lend(order.function_id, order.params, request))
 
@@ -321,10 +332,7 @@ class Node:
                 code=function.code,
                 params=params,
                 source_dir=function.source_dir,
-                tracker=SnapshotTracker(
-                    *(self.context, function.spec, params, {}),
-                    gpu="hooks left out" if function.spec.enable_gpu_snapshot else "",
-                ),
+                tracker=gpu_freezing.template_tracker(self.context, function.spec, params),
                 gpu_tracker=gpu_freezing.tracker_of(self.context, function.spec, params),
                 secrets_in_snapshot=in_snapshot,
                 withheld=(

@@ -108,10 +108,14 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
             unique.track()
             gpus.in_template()
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
+        if boot["many"]:
+            import rekindle.runtime.runner.many.serving  # noqa: F401 - for all forks of it
         service = load(
             *(boot["name"], boot["place"], code, base64.b64decode(boot["params"])),
             gpu_snapshots=boot["gpu_snapshots"],
         )
+        if boot["many"] and service.is_async:
+            import asyncio  # noqa: F401 - as above
         marks.append((Phase.IMPORT.value, now_ns()))
         if service.enter_snap:
             service.run_hooks(service.enter_snap)

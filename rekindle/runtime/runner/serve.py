@@ -111,6 +111,11 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     if lease:
         granted.add_start(lease["granted"], marks, notes)
     try:
+        if "many" in order:
+            from rekindle.runtime.runner.many import serving
+
+            serving.serve(service, channel, outfit.page, order["many"])
+            return _stop(service, channel)
         if lease:
             outfit.direct.serve_first(client_fd, lease)
         return _serve(service, channel, outfit)

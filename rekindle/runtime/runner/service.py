@@ -11,10 +11,11 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from types import CoroutineType
+from inspect import iscoroutinefunction
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import NotFoundError
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import self_calls
 from rekindle.execution.declared import contents, declared_at
 from rekindle.runtime.runner import program
@@ -41,12 +42,26 @@ class Service:
     canceller: Canceller | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
+    def what(self, method: str) -> str:
+        """How errors name what is run."""
+        return f"{self.name}.{method}" if method else self.name
+
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one input. Raises what the user's code raises."""
+        """Run one input. Raises what the user's code raises; InvalidError for a generator."""
+        value = self.start(method, args, kwargs)
+        if isinstance(value, (GeneratorType, AsyncGeneratorType)):
+            raise InvalidError(
+                f"{self.what(method)} is a generator: iterate over "
+                f"{self.what(method)}.remote_gen(...)"
+            )
+        return self.settle(value)
+
+    def start(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What calling it gives: a value, a coroutine or a generator. Raises NotFoundError."""
         function = self.functions.get(method)
         if function is None:
             raise NotFoundError(f"{self.name} has no method {method!r}")
-        return self.settle(function(*args, **kwargs))
+        return function(*args, **kwargs)
 
     def settle(self, value: Any) -> Any:
         """The value itself, or what it becomes when awaited (async functions and hooks)."""
@@ -61,19 +76,29 @@ class Service:
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """One event loop for the life of the runner, as connections made in hooks belong to it."""
+        loop = self.event_loop()
+        if self.canceller is None:
+            return loop.run_until_complete(coroutine)
+        task = loop.create_task(coroutine)
+        self.canceller.task = (loop, task)
+        try:
+            return loop.run_until_complete(task)
+        finally:
+            self.canceller.task = None
+
+    def event_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of hooks and inputs; made when it is first asked for."""
         import asyncio
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
-        if self.canceller is None:
-            return self._loop.run_until_complete(coroutine)
-        task = self._loop.create_task(coroutine)
-        self.canceller.task = (self._loop, task)
-        try:
-            return self._loop.run_until_complete(task)
-        finally:
-            self.canceller.task = None
+        return self._loop
+
+    @property
+    def is_async(self) -> bool:
+        """Whether any function is."""
+        return any(map(iscoroutinefunction, self.functions.values()))
 
     @property
     def has_loop(self) -> bool:

@@ -19,9 +19,11 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from rekindle.linux.arrivals import Arrivals
+from rekindle.sdk.calls.readable import readable
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
+from rekindle.wire.direct_stream import ItemReader
 from rekindle.wire.frames import FrameSocket, pack_frame
 from rekindle.wire.granted import Began, Granted
 from rekindle.wire.shared import Packed
@@ -35,6 +37,9 @@ _TAKE_UP_S = 2.0
 _FATE_S = 10.0
 #: How often it is looked whether memory files lie idle, while there are some.
 _LOOK_S = 1.0
+
+
+_PEEK = int(socket.MSG_PEEK) | wire.DONTWAIT
 
 
 class NotRunError(Exception):
@@ -145,15 +150,33 @@ class Lease:
         self._received(reply)
         return reply
 
+    def stream(self, call_id: str, method: str, packed: Packed, depth: int = 0) -> ItemReader:
+        """Have a generator run; its items are read from what this gives. Raises NotRunError.
+
+        The lease is in use until its reply has been read; to ``close`` it before ends the call.
+        """
+        try:
+            self._send(call_id, method, packed, depth, stream=True)
+        except NotRunError:
+            self.close()
+            raise
+        return ItemReader(self._sock)
+
+    async def until_readable(self) -> None:
+        """Return when something has come from the runner, or its end."""
+        await readable(self._sock.fileno())
+
     def _received(self, reply: wire.ReplyFrame | None) -> None:
         if reply is None:
             self.close()
         elif reply.gone:
             self.files.came_back(reply.gone)
 
-    def _send(self, call_id: str, method: str, packed: Packed, depth: int) -> None:
+    def _send(
+        self, call_id: str, method: str, packed: Packed, depth: int, *, stream: bool = False
+    ) -> None:
         try:
-            wire.send_call(self._sock, call_id, method, packed, self.gone, depth)
+            wire.send_call(self._sock, call_id, method, packed, self.gone, depth, stream=stream)
         except OSError as error:
             raise NotRunError from error
         if packed.file is not None:
@@ -167,7 +190,7 @@ class Lease:
     def is_over(self) -> bool:
         """Whether an idle lease was taken back meanwhile."""
         try:
-            return not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not self._sock.recv(1, _PEEK)
         except BlockingIOError:
             return False
         except OSError:
@@ -224,9 +247,9 @@ def _receive(sock: socket.socket) -> wire.ReplyFrame | None:
 async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
     frame, fd, size = bytearray(), -1, 0
     while not size or len(frame) < size:
-        await readable(sock)
+        await readable(sock.fileno())
         try:
-            piece, came = wire.read_some(sock, socket.MSG_DONTWAIT)
+            piece, came = wire.read_some(sock, wire.DONTWAIT)
         except BlockingIOError:
             continue
         except OSError:
@@ -239,22 +262,6 @@ async def _receive_aio(sock: socket.socket) -> wire.ReplyFrame | None:
         frame += piece
         size = wire.reply_bytes(frame)
     return wire.parse_reply(frame, fd)
-
-
-async def readable(sock: socket.socket) -> None:
-    """Return when there is something to read, or an end."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock.fileno(), _wake, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock.fileno())
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
 
 
 #: Every lease that this process has, in use or idle.

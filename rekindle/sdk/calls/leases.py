@@ -18,7 +18,8 @@ from rekindle import paths
 from rekindle.exception import Error
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk.calls import records
-from rekindle.sdk.calls.lease import Fate, Lease, fate_of, readable
+from rekindle.sdk.calls.lease import Fate, Lease, fate_of
+from rekindle.sdk.calls.readable import readable
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import FrameSocket, pack_frame
 from rekindle.wire.granted import granted
@@ -58,6 +59,10 @@ class LeaseCache:
     client: Client
     function_id: str
     params: bytes
+    #: Whether its runners are of just this version of a deployed app.
+    pinned: bool = False
+    #: What the agent is asked for: of a deployed app the newer version, once it is known.
+    _asked_id: str = ""
     #: Used from several threads: list.append and list.pop are all that is done with it.
     idle: list[Lease] = field(default_factory=list)
     _ask_at: float = 0.0
@@ -98,17 +103,25 @@ class LeaseCache:
         self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
 
     async def ask_node(
-        self, depth: int = 0, strategy: str = "", call: bytes = b"", *, blocks: bool = True
+        self,
+        depth: int = 0,
+        strategy: str = "",
+        call: bytes = b"",
+        *,
+        blocks: bool = True,
+        patient: bool = False,
     ) -> Lease | None:
         """Ask the agent of this machine; the connection becomes that to the runner.
 
         ``call``: the frame of a call that is sent along; where a lease is returned the runner has
         it, and its answer is there. ``blocks``: the thread waits for the answer, which can take as
-        long as a start; otherwise its event loop does. None where there is no agent that knows the
-        function: the controller is to be asked. Raises NoRunnerError as ``ask``, and LostError
-        where a runner may have begun the call that was sent along.
+        long as a start; otherwise its event loop does. ``patient``: it waits for a runner however
+        long others have them all. None where there is no agent that knows the function: the
+        controller is to be asked. Raises NoRunnerError as ``ask``, and LostError where a runner may
+        have begun the call that was sent along.
         """
-        token = self.client.node_tokens.get(self.function_id, "")
+        asked_id = self._asked_id or self.function_id
+        token = self.client.node_tokens.get(asked_id, "")
         if (
             not token
             or len(self.params) > _MOST_PARAMS_BYTES
@@ -118,7 +131,7 @@ class LeaseCache:
         path = str(paths.direct_socket(self.client.instance))
         lease_id = f"le-{secrets.token_hex(8)}"
         ask = {
-            "ask": self.function_id,
+            "ask": asked_id,
             "lease": lease_id,
             "params": self.params.hex(),
             "depth": depth,
@@ -126,6 +139,7 @@ class LeaseCache:
             "strategy": strategy,
             "measure": _to_measure(strategy),
             "sent": bool(call),
+            "patient": patient,
         }
         sent = False
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -139,7 +153,7 @@ class LeaseCache:
                 arrivals = Arrivals(sock.fileno())
                 arrivals.wait(perf_counter_ns())  # a start may take minutes
             else:
-                await readable(sock)
+                await readable(sock.fileno())
             header, body, _fds = frames.receive()
             failure = pb.Result.FromString(body) if body else None
         except OSError:  # a FrameError is one too
@@ -165,20 +179,30 @@ class LeaseCache:
         """Whether it is time to ask the controller for a lease."""
         return time.monotonic() >= self._ask_at
 
-    async def ask(self, depth: int = 0, strategy: str = "") -> Lease | None:
+    async def ask(
+        self, depth: int = 0, strategy: str = "", *, patient: bool = False
+    ) -> Lease | None:
         """Ask for a lease, for calls at this depth; runs on the background thread.
 
+        ``patient``: as of ``ask_node``; what the controller refuses for good is raised then.
         Raises NoRunnerError where a runner was to be started for it, and could not be.
         """
         try:
             reply = await self.client.lease(
                 *(self.function_id, self.params, depth, strategy),
                 measure=_to_measure(strategy),
+                patient=patient,
+                pinned=self.pinned,
             )
         except Error:
+            if patient:
+                raise
             # A function that cannot be leased, or no controller: it all works without.
             self._ask_at = time.monotonic() + _NEVER_S
             return None
+        if reply.HasField("moved"):
+            self._asked_id, self._ask_node_at = reply.moved.function_id, 0.0
+            self.client.node_tokens[self._asked_id] = reply.moved.node_token
         if reply.HasField("failure"):
             raise NoRunnerError(reply.failure)
         if not reply.granted:
@@ -201,12 +225,14 @@ def _to_measure(strategy: str) -> bool:
 _caches: dict[tuple[Any, ...], LeaseCache] = {}
 
 
-def cache_of(client: Client, function_id: str, params: bytes) -> LeaseCache:
+def cache_of(
+    client: Client, function_id: str, params: bytes, *, pinned: bool = False
+) -> LeaseCache:
     """Where leases of a function are."""
-    key = (client, function_id, params)
+    key = (client, function_id, params, pinned)
     cache = _caches.get(key)
     if cache is None:
-        cache = _caches[key] = LeaseCache(client, function_id, params)
+        cache = _caches[key] = LeaseCache(client, function_id, params, pinned)
     return cache
 
 

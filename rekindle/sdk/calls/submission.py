@@ -233,6 +233,7 @@ class Submission:
                 depth=self._depth,
                 # Of a map no handle is given: whoever iterates over it is its only reader.
                 read_once=self._read_once,
+                pinned=self.target.pinned,
             ),
             offloaded=True,
         )

@@ -25,6 +25,8 @@ class CallTarget:
     method: str
     name: str
     app: RunningApp | None = None
+    #: Whether the calls are of just this version of a deployed app.
+    pinned: bool = False
 
     @property
     def logs(self) -> LogPrinter | None:

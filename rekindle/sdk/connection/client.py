@@ -7,7 +7,6 @@ deadline. Coroutines here run on the background thread. Knows nothing of pickles
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +15,11 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from rekindle import paths
-from rekindle.exception import ConnectionError, InvalidError, VersionError
+from rekindle.exception import ConnectionError, VersionError
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
 from rekindle.sdk.connection.channel import open_channel
+from rekindle.sdk.connection.patience import connect_timeout_s
 from rekindle.sdk.connection.seen import Arrived, Seen
 from rekindle.sdk.connection.taken import TakenReports
 from rekindle.wire import rekindle_pb2 as pb
@@ -31,18 +31,6 @@ M = TypeVar("M", bound=Message)
 
 #: Channels that a forked child inherited: to close one would wait for threads that are not there.
 _of_parent: list[Any] = []
-
-
-def connect_timeout_s() -> float:
-    """How long a controller may be away before a call fails (REKINDLE_CONNECT_TIMEOUT_S)."""
-    text = os.environ.get("REKINDLE_CONNECT_TIMEOUT_S", "30")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise InvalidError(f"REKINDLE_CONNECT_TIMEOUT_S={text!r} must be seconds, 0 or more")
-    return seconds
 
 
 class Client:
@@ -97,6 +85,8 @@ class Client:
 
     async def close(self) -> None:
         """Give the channel back; a later call opens another."""
+        if self._channel is not None and self.alive():
+            await self._taken.flush()
         channel, self._channel, self._owner = self._channel, None, None
         if channel is not None:
             await channel.close(None)
@@ -191,6 +181,13 @@ class Client:
         self.node_tokens[handle.function_id] = handle.node_token
         return handle.function_id
 
+    async def find(self, app: str, name: str, version: int) -> pb.FunctionHandle:
+        """A function of a deployed app by its name; raises NotFoundError, ExecutionError."""
+        request = pb.LookupRequest(app=app, name=name, version=version)
+        handle = await self.request("Lookup", request, pb.FunctionHandle)
+        self.node_tokens[handle.function_id] = handle.node_token
+        return handle
+
     async def invoke(self, request: pb.SubmitRequest) -> pb.Result:
         """Submit one input and wait for its result, with its data."""
         await self._put_large(request)
@@ -198,7 +195,8 @@ class Client:
         if result.blob:
             result.data = await self.blob(result.blob)
         blobs = [result.blob] if result.blob else []
-        self.taken(request.call_id, request.function_id, blobs=blobs, whole=True)
+        function_id = result.function_id or request.function_id  # there may be a newer version
+        self.taken(request.call_id, function_id, blobs=blobs, whole=True)
         return result
 
     def taken(
@@ -307,12 +305,21 @@ class Client:
         strategy: str = "",
         *,
         measure: bool = False,
+        patient: bool = False,
+        pinned: bool = False,
     ) -> pb.LeaseReply:
-        """Ask for a runner for direct calls; asked once, since all works without."""
+        """Ask for a runner for direct calls; once, since all works without, unless ``patient``."""
         request = pb.LeaseRequest(
-            function_id=function_id, params=params, depth=depth, strategy=strategy, measure=measure
+            function_id=function_id,
+            params=params,
+            depth=depth,
+            strategy=strategy,
+            measure=measure,
+            patient=patient,
         )
-        return await self.request("Lease", request, pb.LeaseReply, patience_s=0.0)
+        request.pinned = pinned
+        patience_s = None if patient else 0.0
+        return await self.request("Lease", request, pb.LeaseReply, patience_s=patience_s)
 
 
 class _LostError(Exception):

@@ -182,12 +182,12 @@ def begin() -> Session:
     if instance.supervisor_pid(daemon) is not None:
         if instance.answers(daemon):
             return Session(daemon)
-        _announce("the instance of `rekindle up` does not answer; another one is used")
+        say("the instance of `rekindle up` does not answer; another one is used")
     stays_s = lingering.linger_s()
     if stays_s > 0:
         place = _one_that_lingers(stays_s)
         return Session(place.directory, place=place)
-    _announce("no instance is up (`rekindle up` keeps one): using a private one")
+    say("no instance is up (`rekindle up` keeps one): using a private one")
     instance.sweep()
     directory = paths.new_session_dir()
     try:
@@ -211,7 +211,7 @@ def _one_that_lingers(stays_s: float) -> _Place:
 
 
 def _bring_up(who: str, stays_s: float) -> _Place:
-    _announce(
+    say(
         f"no instance is up: starting one, which stays for {lingering.shown(stays_s)} after its "
         f"last program (`rekindle down` ends it, {lingering.VARIABLE}=0 keeps it from staying)",
         stays=True,
@@ -342,7 +342,7 @@ def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
             raise
 
 
-def _announce(text: str, *, stays: bool = False) -> None:
+def say(text: str, *, stays: bool = False) -> None:
     """Say it; what ``stays`` when a program has ended is told on any terminal."""
     if announce is not None:
         announce(text)

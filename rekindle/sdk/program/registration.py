@@ -10,11 +10,12 @@ import sys
 from rekindle.exception import RequestSizeError
 from rekindle.execution.declared import contents, hooks_of
 from rekindle.sdk import fingerprint
+from rekindle.sdk.calls.arguments import packed
 from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
 from rekindle.sdk.program import main_module, source
 from rekindle.sdk.program.main_module import Program
-from rekindle.sdk.secret import merged, named_in_snapshot, references
+from rekindle.sdk.secret import Secret, merged, named_in_snapshot, references
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message
@@ -27,9 +28,17 @@ MAX_CODE_BYTES = 64 * 1024 * 1024
 
 
 def request_for(
-    app: AppState, app_name: str, app_id: str, script: Program | None
+    app: AppState,
+    app_name: str,
+    app_id: str,
+    script: Program | None,
+    *,
+    detached: bool = False,
 ) -> pb.RegisterAppRequest:
-    """Everything about an app. Raises SerializationError for code that cannot travel."""
+    """Everything about an app. Raises SerializationError for code that cannot travel.
+
+    ``detached``: it ends when nothing of it is undone, and not with its client.
+    """
     declarations = list(app.declarations.values())
     if script is not None:
         main_module.alias(script)
@@ -43,17 +52,18 @@ def request_for(
         pb.FunctionDef(
             spec=spec_message(spec_of(declaration, app_name, bundle, script)),
             code=b"" if declaration.place else pack(declaration),
-            secrets=merged((*app.secrets, *_options(declaration).secrets)),
+            secrets=merged(_secrets(app, declaration)),
             named_secrets=[
-                pb.NamedSecret(**vars(one))
-                for one in references((*app.secrets, *_options(declaration).secrets))
+                pb.NamedSecret(**vars(one)) for one in references(_secrets(app, declaration))
             ],
+            schedule=_schedule(declaration),
         )
         for declaration in declarations
     ]
     request = pb.RegisterAppRequest(
-        app_id=app_id, name=app_name, functions=functions, ephemeral=True
+        app_id=app_id, name=app_name, functions=functions, ephemeral=True, tags=app.tags
     )
+    request.detached = detached
     if bundle is not None:
         request.source.digest = bundle.digest
         request.source.data = bundle.data
@@ -83,6 +93,7 @@ def spec_of(
         name=declaration.name,
         kind=declaration.kind,
         methods=tuple(sorted(declaration.methods)),
+        generators=tuple(sorted(declaration.generators or ())),
         module=place.module if place is not None else "",
         qualname=place.name if place is not None else "",
         program=(script.name, str(script.file)) if script is not None else ("", ""),
@@ -128,6 +139,22 @@ def pack(declaration: Declaration) -> bytes:
             f"@rekindle.enter() method, or in a module that is imported"
         )
     return data
+
+
+def _secrets(app: AppState, declaration: Declaration) -> tuple[Secret, ...]:
+    """All that a function is given, those of the app that it comes from included."""
+    own = declaration.app
+    of_part = own.secrets if own is not None and own is not app else ()
+    return (*app.secrets, *of_part, *_options(declaration).secrets)
+
+
+def _schedule(declaration: Declaration) -> pb.Schedule | None:
+    schedule = _options(declaration).schedule
+    if schedule is None:
+        return None
+    message = schedule.message()
+    message.payload = packed(declaration.name, (), {})
+    return message
 
 
 def _options(declaration: Declaration) -> Options:

@@ -58,6 +58,7 @@ class Cancel(enum.Enum):
     NO = "no"
     ASK = "ask"  # InputCancellation, and the end of its runner only when that does not help
     KILL = "kill"  # the end of its runner
+    TIMEOUT = "timeout"  # as ASK, as it ran for too long; where others run beside it
     #: As ASK, and the input goes back to the controller, as its runner has to make room.
     RETURN = "return"
 
@@ -75,6 +76,10 @@ class Assignment:
     cancel: Cancel = Cancel.NO
     #: The runner that has it, while it is handed.
     runner_id: str = ""
+    #: Where its runner has several at a time: its slot there; when it was asked to end, 0: it was
+    #: not.
+    slot: int = -1
+    asked_at: float = 0.0
     #: Its result, serialized, once it is done; and how it ended.
     result: bytes = b""
     status: int = 0

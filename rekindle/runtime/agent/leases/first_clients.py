@@ -28,6 +28,8 @@ class FirstClients:
 
     def of_next_start(self, pool: Pool) -> FirstClient | None:
         """The first that waits; None where none does, or an input is to have that runner."""
+        if pool.revision.spec.takes_many:
+            return None  # it has room for all that wait, once it is ready
         requests = self._leases.requests.of(pool.key)
         if not requests or requests[0].sock is None or pool.runners.unclaimed < len(pool.waiting):
             return None

@@ -66,11 +66,20 @@ class Lease:
     #: Why the runner was ended, where the agent did it: a kind of fate, and words.
     fate: tuple[str, str] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Of a runner that has several inputs at a time: where it is there.
+    slot: int = -1
+    #: The call that was asked to end, as it ran for too long: when it began.
+    timed_out_ns: int = 0
     _seen: tuple[int, int, int] = (0, 0, 0)
+    _seen_in_slot: int = 0
 
     def __post_init__(self) -> None:
         page = self.runner.page
         self._seen = (page.done, page.busy_ns, page.failed)
+        if self.runner.slots is not None:
+            self.slot = self.runner.slots.take(self)
+            self._seen_in_slot = page.slot(self.slot)[1]
+            self.runner.settle()
 
     def move(self, to: LeaseState) -> None:
         """Change the state. Raises InternalFailure for a step that must not happen."""
@@ -79,9 +88,26 @@ class Lease:
         self.state, self.since = to, time.monotonic()
 
     @property
+    def gone_key(self) -> str:
+        """By what its runner knows who is to hear of its end."""
+        return "lease" if self.slot < 0 else f"lease {self.id}"
+
+    @property
     def runs(self) -> bool:
         """Whether a call runs now."""
-        return self.runner.state is RunnerState.LENT and self.runner.page.began_ns != 0
+        return self.is_live and self.began_ns != 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its runner is there, and lent."""
+        state = self.runner.state
+        return state is RunnerState.LENT or (state is RunnerState.BUSY and self.slot >= 0)
+
+    @property
+    def began_ns(self) -> int:
+        """When the call that runs now began; 0 when none does. Of a live one."""
+        page = self.runner.page
+        return page.began_ns if self.slot < 0 else page.slot(self.slot)[0]
 
     def count(self, counts: Counts) -> bool:
         """Add what was called since it was counted last; whether anything was."""
@@ -89,10 +115,16 @@ class Lease:
             return False  # its page is closed
         page = self.runner.page
         done, busy_ns, failed = page.done, page.busy_ns, page.failed
-        before, self._seen = self._seen, (done, busy_ns, failed)
+        if self.slot < 0:
+            before, self._seen = self._seen, (done, busy_ns, failed)
+        else:  # its runner's, whichever lease is asked first
+            before, self.runner.counted = self.runner.counted, (done, busy_ns, failed)
         calls = done - before[0]
         counts.calls += calls
         counts.busy_ns += busy_ns - before[1]
         counts.failures += failed - before[2]
         self.runner.inputs_done += calls
-        return calls > 0
+        if self.slot < 0:
+            return calls > 0
+        in_slot, self._seen_in_slot = self._seen_in_slot, page.slot(self.slot)[1]
+        return self._seen_in_slot != in_slot

@@ -16,6 +16,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Container
 from pathlib import Path
 
 from rekindle.background_tasks import BackgroundTasks
@@ -23,6 +24,7 @@ from rekindle.exception import Error, StrategyUnavailableError
 from rekindle.linux.maps import share_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
+from rekindle.runtime.agent.leases.beside import fate_beside, is_over_time
 from rekindle.runtime.agent.leases.hangups import Hangups
 from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
 from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
@@ -109,8 +111,9 @@ class Leases:
         if runner.state is not RunnerState.IDLE:
             request.refuse("its runner ended")
             return
-        runner.move(RunnerState.LENT)
-        runner.lent += 1
+        if runner.slots is None:
+            runner.move(RunnerState.LENT)
+            runner.lent += 1
         self._grant(request, pool, runner)
 
     async def runner_by(self, pool: Pool, strategy: Strategy) -> Runner:
@@ -155,24 +158,30 @@ class Leases:
         once = request.strategy not in (None, Strategy.WARM)
         runner.private = runner.private or once or pool.revision.spec.single_use_containers
         self._leases[lease.id] = lease
+        if lease.slot >= 0:
+            runner.lent += 1
 
         def mark(header: Header, _body: bytes) -> None:
             self._mark(lease, str(header["call_id"]))
 
-        def returned(_header: Header, _body: bytes) -> None:
-            lease.returned = True
-            if lease.state is not LeaseState.STARTING:
-                self.end(lease)
+        def returned(header: Header, _body: bytes) -> None:
+            its = lease if runner.slots is None else runner.slots.owner(header["slot"])
+            if isinstance(its, Lease):
+                its.returned = True
+                if its.state is not LeaseState.STARTING:
+                    self.end(its)
 
         def gone() -> None:
             self.lost[lease.id] = lease
             if lease.state is LeaseState.STARTING:
                 lease.sock = None  # it goes to the next one that is started
+            if lease.fate is None and lease.slot >= 0:
+                lease.fate = fate_beside(lease)
             self.end(lease)
 
         runner.handlers["mark"] = mark
         runner.handlers["returned"] = returned
-        runner.on_gone["lease"] = gone
+        runner.on_gone[lease.gone_key] = gone
         if not self._looks:
             self._looks = True
             self._tasks.spawn(self._look_while_lent())
@@ -180,7 +189,7 @@ class Leases:
 
     def _mark(self, lease: Lease, call_id: str) -> None:
         """Have the log show that all lines of a call, or of the start, have come."""
-        lease.runner.output.drain()
+        lease.runner.output.drain(runs_on=lease.slot >= 0)
         line = pb.LogLine(stream="mark", at_ns=now_ns())
         lease.pool.starter.on_line(line, lease.runner.id, call_id)
 
@@ -191,7 +200,9 @@ class Leases:
         lease.sock = sock
         try:
             sock.setblocking(True)  # for the runner: its descriptor shares this
-            order = {"op": "lease", "max_result_bytes": lease.max_result_bytes}
+            order: Header = {"op": "lease", "max_result_bytes": lease.max_result_bytes}
+            if lease.slot >= 0:
+                order["slot"] = lease.slot
             lease.runner.channel.send_with_fds(order, [sock.fileno()])
         except OSError as error:  # a FrameError is one too
             log.warning("not lent", extra=kv(runner=lease.runner.id, reason=error))
@@ -231,8 +242,11 @@ class Leases:
         self._leases.pop(lease.id, None)
         lease.ended.set()
         runner = lease.runner
-        if runner.state is RunnerState.LENT:
-            del runner.on_gone["lease"]
+        live = lease.is_live
+        if runner.slots is not None and runner.slots.owner(lease.slot) is lease:
+            runner.slots.release(lease.slot)
+        if live:
+            del runner.on_gone[lease.gone_key]
             lease.pool.take_back(runner, lease.used)
             if lease.measure:
                 self._tasks.spawn(self._measure_and_retire(lease))
@@ -276,9 +290,17 @@ class Leases:
                 continue  # what was sent before could still be read
         self.end(lease)
 
+    def recall_idle(self, pools: Container[Pool]) -> bool:
+        """Take back what is not called of some pools; whether clients have runners of them."""
+        mine = [lease for lease in self._leases.values() if lease.pool in pools]
+        for lease in mine:
+            if not lease.runs:
+                self.recall(lease)
+        return any(lease.state is not LeaseState.ENDED for lease in mine)
+
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
-        self.requests.refuse_beyond(pool.key, 0, "its app is closed")
+        self.requests.refuse_pool(pool.key, "its app is closed")
         mine = [lease for lease in self._leases.values() if lease.pool is pool]
         for lease in mine:
             if lease.runs:
@@ -305,23 +327,28 @@ class Leases:
             while self._leases:
                 await asyncio.sleep(LOOK_S)
                 pools = {lease.pool for lease in self._leases.values()}
+                for pool in pools:
+                    self.recalls.even_out(pool)
                 for lease in list(self._leases.values()):
                     self._look(lease)
                 for pool in pools:
-                    if pool.waiting:
+                    if pool.waiting or self.requests.of(pool.key):
                         pool.changed()
         finally:
             self._looks = False
 
     def _look(self, lease: Lease) -> None:
-        if lease.runner.state is not RunnerState.LENT:
+        if not lease.is_live:
             return
         now = time.monotonic()
-        began_ns = lease.runner.page.began_ns
+        began_ns = lease.began_ns
         if self._count(lease) or began_ns:
             lease.used = now
         spec = lease.pool.revision.spec
-        if began_ns and now_ns() - began_ns > spec.timeout_s * 1e9:
+        ran_s = (now_ns() - began_ns) / 1e9 if began_ns else 0.0
+        if ran_s > spec.timeout_s:
+            if not is_over_time(lease, began_ns, ran_s):
+                return
             self._kill(
                 lease,
                 "timeout",
@@ -329,7 +356,8 @@ class Leases:
                 "was stopped; give the function a longer timeout if it needs one",
             )
         elif began_ns and lease.client_gone:
-            self._cancel(lease, now)
+            if lease.slot < 0:  # else its runner sees that for itself
+                self._cancel(lease, now)
         elif lease.state is LeaseState.OFFERED and now - lease.since > OFFER_S:
             self.end(lease)
         elif lease.state is LeaseState.HELD and self._is_surplus(lease.pool):

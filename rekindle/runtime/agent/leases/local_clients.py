@@ -13,7 +13,7 @@ import hmac
 import logging
 import re
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,10 @@ class LocalClients:
         find_pool: Callable[[str, bytes], Pool | None],
         open_pool: Callable[[str, bytes], Coroutine[Any, Any, Pool]],
         instance: Path,
+        retired: Container[str] = (),
     ) -> None:
+        """``retired``: ids of apps whose runners no client gets without the controller's word."""
+        self._retired = retired
         self._leases = leases
         self._first_clients = first_clients
         #: One that is open; one that is opened where it must be.
@@ -93,6 +96,7 @@ class LocalClients:
             bool(hello["measure"]),
             sock,
             bool(hello["sent"]),
+            bool(hello.get("patient")),
         )
         pool = self._find_pool(function_id, params)
         if pool is None:
@@ -122,7 +126,10 @@ class LocalClients:
             log.warning("unexpected client")
             request.sock.close()
             return
-        if request.strategy in (None, Strategy.WARM) or pool.closed:
+        asked_for = request.strategy not in (None, Strategy.WARM)
+        if pool.app_id in self._retired:
+            request.refuse("its app has a newer version")
+        elif not asked_for or pool.closed or pool.revision.spec.takes_many:
             self._leases.add(pool, request)
         else:
             pool.start_runner(self._first_clients.of(pool, request), request.strategy)
@@ -203,7 +210,8 @@ class LocalClients:
             lease = self._leases.lost.get(str(hello["fate"]))
             kind, message = "unknown", "its agent knows nothing of it"
             if lease is not None and self._may_ask(lease, str(hello.get("token"))):
-                kind, message = lease.fate or ("lost", await lease.runner.fate())
+                kind, message = lease.fate or ("lost", "")
+                message = message or await lease.runner.fate()
             await _send_and_close(sock, pack_frame({"fate": kind, "message": message}))
 
 

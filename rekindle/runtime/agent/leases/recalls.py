@@ -35,13 +35,15 @@ class Recalls:
         states = [one.state for one in self._leases.values() if one.pool is pool]
         return states.count(LeaseState.RECALLED)
 
-    def recall_for(self, pool: Pool, *, stuck: bool) -> bool:
+    def recall_for(self, pool: Pool, *, stuck: bool, asking: int = 0) -> bool:
         """Inputs wait in a pool and no runner of it is idle; whether one is idle now.
+
+        ``asking``: clients that wait for as long as it takes.
 
         Takes back runners that are not called just now; when ``stuck``, as none can be started,
         any.
         """
-        missing = len(pool.waiting) - self.returning(pool)
+        missing = len(pool.waiting) + asking - self.returning(pool)
         now, came_back = time.monotonic(), False
         for lease in self._least_used(pool):
             if missing <= 0:
@@ -87,6 +89,26 @@ class Recalls:
             if not lease.runs and time.monotonic() - lease.used >= STALE_S:
                 self._recall(lease)
                 return
+
+    def even_out(self, pool: Pool) -> None:
+        """Where runners have several inputs at a time: clients that one runner has beyond what is
+        aimed at go where there is room, as soon as they do not call."""
+        spec = pool.revision.spec
+        if not spec.takes_many:
+            return
+        loads = {
+            one.id: len(one.slots)
+            for one in pool.runners.values()
+            if one.slots is not None and not one.private
+        }
+        room = sum(max(0, spec.aimed_inputs - load) for load in loads.values())
+        for lease in self._least_used(pool):
+            if room <= 0:
+                return
+            if loads.get(lease.runner.id, 0) > spec.aimed_inputs and lease.state is LeaseState.HELD:
+                self._recall(lease)
+                loads[lease.runner.id] -= 1
+                room -= 1
 
     def _least_used(self, pool: Pool) -> list[Lease]:
         lent = (LeaseState.OFFERED, LeaseState.HELD)

@@ -102,11 +102,13 @@ class InputDispatcher:
             for batch in batches.values():
                 self._results.done(batch)
         for runner_id in runners:
-            runner = self._runners[runner_id]
-            # What has not begun comes back, and is dropped here; it must not begin meanwhile.
-            runner.page.recall(runner.handed)
-            self._look_at(runner, time.monotonic())
-            self._look_soon()
+            self._cancel_on(self._runners[runner_id])
+
+    def _cancel_on(self, runner: Runner) -> None:
+        # What has not begun comes back, and is dropped here; it must not begin meanwhile.
+        runner.page.recall(runner.handed)
+        self._look_at(runner, time.monotonic())
+        self._look_soon()
 
     def retire(self, runner: Runner, reason: str) -> None:
         """A runner gets no more inputs, and what it has not begun waits again."""
@@ -127,6 +129,18 @@ class InputDispatcher:
         for _ in range(min(count, len(self.waiting))):
             one = self.waiting.popleft()
             self._results.one(one, make(one))
+
+    def return_waiting(self, reason: str) -> None:
+        """What waits goes back to the controller."""
+        while self.waiting:
+            self._results.returned(self.waiting.popleft(), reason, counts=False)
+
+    def return_running(self) -> None:
+        """What runs goes back to the controller when its runner ends."""
+        for runner in self._runners.with_inputs():
+            for one in [one for piece in runner.slices for one in piece.left.values()]:
+                if one.cancel is Cancel.NO:
+                    one.cancel = Cancel.RETURN
 
     def close(self) -> None:
         """What waits, and what comes from now on, is cancelled."""

@@ -27,6 +27,7 @@ from rekindle.runtime.agent.pools.agenda import Agenda, PoolKey
 from rekindle.runtime.agent.pools.backoff import Backoff
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import Event, RunnerEnded, SliceEnded, SnapshotEnded
+from rekindle.runtime.agent.pools.many_dispatcher import ManyDispatcher, runners_missing
 from rekindle.runtime.agent.pools.plan import Sizing, declared_plan
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.template_keeper import TemplateKeeper
@@ -71,7 +72,8 @@ class Pool:
         #: How many runners to have: the controller's plan, or what the function declares.
         self.sizing = Sizing(declared_plan(spec))
         self.runners = RunnerSet(self.sizing)
-        self.dispatcher = InputDispatcher(spec, self.runners, self.results, self._publish)
+        dispatcher = ManyDispatcher if spec.takes_many else InputDispatcher
+        self.dispatcher = dispatcher(spec, self.runners, self.results, self._publish)
         self._tasks = BackgroundTasks()
         self.keeper = TemplateKeeper(self.revision, self.starter, self._tasks, self._publish)
         self._events: deque[Event] = deque()
@@ -79,6 +81,8 @@ class Pool:
         self._used = False
         #: The error of a start that no input waited for: for a client that waits, if one does.
         self._unclaimed: StartFailure | None = None
+        #: How deep the calls are that clients wait for a runner for, as long as it takes.
+        self.asked_depth = 0
 
     @property
     def function_id(self) -> str:
@@ -173,7 +177,11 @@ class Pool:
 
     def taken(self) -> int:
         """Runners that count against the limit, for the input that is next; see runner_set.py."""
-        return self.runners.taken(self.dispatcher.depth())
+        return self.runners.taken(self.depth())
+
+    def depth(self) -> int:
+        """How many calls the input that is next, or a client's that waits, was made inside of."""
+        return max(self.dispatcher.depth(), self.asked_depth)
 
     def lack(self, returning: int, asking: int = 0) -> Lack | None:
         """Whether one more runner is to be started, and what for.
@@ -195,9 +203,13 @@ class Pool:
         """Runners to start for the inputs, and the clients, that wait."""
         if not (self.waiting or asking) or (self.backoff.is_loop and self.backoff.left_s() > 0):
             return 0
+        if isinstance(self.dispatcher, ManyDispatcher):
+            counting = self.runners.counting(self.dispatcher.depth())
+            aim = self.revision.spec.aimed_inputs
+            return runners_missing(self.dispatcher, counting, self.runners.starting, asking, aim)
         serving = [
             r
-            for r in self.runners.counting(self.dispatcher.depth())
+            for r in self.runners.counting(self.depth())
             if not r.private and r.state is not RunnerState.LENT
         ]
         pace = self.dispatcher.pace
@@ -223,7 +235,9 @@ class Pool:
     # ---- lending -------------------------------------------------------------------------------
 
     def lend(self, depth: int = 0) -> Runner | None:
-        """An idle runner for one client's direct calls, at this depth; None when there is none."""
+        """A runner for a client's direct calls, at this depth; None when none has room."""
+        if isinstance(self.dispatcher, ManyDispatcher):
+            return self.dispatcher.pick(depth)
         runner = self.runners.last_used() if self.runners.may_run(depth) else None
         if runner is not None:
             runner.move(RunnerState.LENT)
@@ -232,12 +246,19 @@ class Pool:
 
     def take_back(self, runner: Runner, used: float) -> None:
         """A lent runner, last called at ``used`` (monotonic seconds), is the pool's again."""
-        runner.move(RunnerState.IDLE)
+        if runner.slots is None:
+            runner.move(RunnerState.IDLE)
+        else:
+            runner.settle()
         runner.idle_since = used
         self.sizing.called(used)
         self.changed()
 
     # ---- starting and stopping -----------------------------------------------------------------
+
+    def places_coming(self) -> int:
+        """Clients that the runners which are being started will have room for."""
+        return self.runners.unclaimed * self.revision.spec.most_inputs - len(self.waiting)
 
     def start_runner(
         self, client: FirstClient | None = None, strategy: Strategy | None = None
@@ -305,7 +326,10 @@ class Pool:
                 )
 
     def fail_next(self, error: Error) -> None:
-        """Give the input that is next up."""
+        """Give the input that is next up; where none waits, the client that does gets the error."""
+        if not self.waiting:
+            self._unclaimed = error
+            self.changed()
         self.dispatcher.fail_waiting(lambda one: outcome.start_failed(one, error), 1)
 
     def take_failure(self) -> StartFailure | None:
@@ -333,6 +357,9 @@ class Pool:
         runner.handlers["results"] = lambda header, body: dispatcher.take_results(
             runner, header, body
         )
+        if isinstance(dispatcher, ManyDispatcher):
+            many = dispatcher
+            runner.handlers["done"] = lambda header, body: many.take_done(runner, header, body)
         runner.on_gone["pool"] = lambda: dispatcher.runner_ended(runner)
         if runner.state is RunnerState.GONE:  # already
             dispatcher.runner_ended(runner)
@@ -360,6 +387,14 @@ class Pool:
         idle, running = self.runners.idle(), self.runners.running()
         for runner in self.sizing.surplus(idle, running, time.monotonic()):
             self.stop_runner(runner)
+
+    def hand_back(self, reason: str) -> None:
+        """What waits goes back to the controller, and what runs as soon as its runner is ended."""
+        self.dispatcher.return_running()
+        for runner in self.runners.with_inputs():
+            runner.preempted = reason
+            runner.kill(reason)
+        self.dispatcher.return_waiting(reason)
 
     def shut(self) -> None:
         """Its app is closed: nothing is started any more, and what waits is cancelled."""

@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from rekindle.exception import InternalFailure, RunnerLostError, StartupTimeoutError
 from rekindle.runtime.agent.inputs.assignment import Assignment, Slice
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.output import Output
+from rekindle.runtime.agent.runners.slots import Slots
 from rekindle.runtime.isolation.sandbox import describe_exit
 from rekindle.wire.frames import FrameError, Header
 from rekindle.wire.logs import kv
@@ -55,6 +57,11 @@ _MOVES = {
     RunnerState.STOPPING: {RunnerState.GONE},
     RunnerState.GONE: set(),
 }
+#: Of one that has several inputs at a time, some of the queue and some of clients.
+_MOVES_OF_MANY = _MOVES | {
+    RunnerState.BUSY: _MOVES[RunnerState.BUSY] | {RunnerState.LENT},
+    RunnerState.LENT: _MOVES[RunnerState.LENT] | {RunnerState.BUSY},
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class LastWords:
     index: int | None = None
     #: Whether it ever began one.
     ran: bool = False
+    #: Of one that has several at a time: the slots in which one ran, and since when.
+    begun: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -118,6 +127,9 @@ class Runner:
     #: What its agent saw last of the input that runs: when it began, and since when we know.
     seen_began_ns: int = 0
     seen_at: float = 0.0
+    #: Of one that has several inputs at a time: what it has; direct calls of it that were counted.
+    slots: Slots[Any] | None = None
+    counted: tuple[int, int, int] = (0, 0, 0)
     #: When what waits behind that input was called back; 0 when it was not.
     recalled_at: float = 0.0
     #: The run that it was signalled to cancel, and when.
@@ -126,7 +138,8 @@ class Runner:
 
     def move(self, to: RunnerState) -> None:
         """Change the state. Raises InternalFailure for a step that must not happen."""
-        if to not in _MOVES[self.state]:
+        moves = _MOVES if self.slots is None else _MOVES_OF_MANY
+        if to not in moves[self.state]:
             raise InternalFailure(f"runner {self.id} cannot go from {self.state} to {to}")
         self.state = to
         if to is RunnerState.IDLE:
@@ -136,6 +149,22 @@ class Runner:
     def waits_at(self) -> int:
         """The depth of its input, while that waits for calls that it made; -1 otherwise."""
         return -1 if self.dying else self.page.waits_at
+
+    def begun(self) -> dict[int, int]:
+        """Of one that has several inputs at a time: the slots in which one runs, and since when."""
+        if self.slots is None:
+            return {}
+        found = {slot: self.page.slot(slot)[0] for slot, _ in self.slots.items()}
+        return {slot: began_ns for slot, began_ns in found.items() if began_ns}
+
+    def settle(self) -> None:
+        """Of one that has several inputs at a time: have its state say what it has."""
+        if self.slots is None or self.dying or self.state is RunnerState.STOPPING:
+            return
+        to = RunnerState.BUSY if self.slices else RunnerState.LENT
+        to = to if len(self.slots) else RunnerState.IDLE
+        if to is not self.state:
+            self.move(to)
 
     def current_call(self) -> str:
         """The call of what it runs, for its log lines."""
@@ -237,7 +266,8 @@ class Runner:
         self.last_words = LastWords(
             self.page.unsent(),
             self.page.index if began_ns else None,
-            bool(began_ns or self.page.done),
+            bool(began_ns or self.page.done or self.inputs_done),
+            self.begun(),
         )
         self.output.close()
         self.page.close()

@@ -16,6 +16,7 @@ from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.runners.slots import Slots
 from rekindle.runtime.agent.starts.gpu_holders import User
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.outfit import Outfit
@@ -29,6 +30,7 @@ from rekindle.snapshot.store import Snapshot
 from rekindle.wire import gpu_environment
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.frames import Header
+from rekindle.wire.page import untagged
 from rekindle.wire.phases import Strategy
 
 
@@ -128,7 +130,16 @@ class Becoming:
             *(process.end, pending.clock.start_ns, pending.clock.marks),
         )
         output.page = page
-        output.redirect(lambda line: self.on_line(line, runner_id, runner.current_call()))
+        if self.revision.spec.takes_many:
+            runner.slots = Slots(self.revision.spec.most_inputs)
+
+        def on_line(line: pb.LogLine) -> None:
+            call_id = runner.current_call()
+            if runner.slots is not None:
+                call_id, line.text = untagged(line.text)
+            self.on_line(line, runner_id, call_id)
+
+        output.redirect(on_line)
         try:
             timeout_s = self.revision.spec.startup_timeout_s
             if claim is None:
@@ -150,6 +161,9 @@ class Becoming:
                 "hidden": claim.given.hidden,
                 "holder": bool(held),
             }
+            if runner.slots is not None:
+                spec = self.revision.spec
+                order["many"] = {"max_batch_size": spec.max_batch_size, "wait_ms": spec.wait_ms}
             if self.revision.spec.volumes:
                 order["volumes"] = await binds_of(self.revision.spec)
             fds = [*outfit.descriptors, *held]

@@ -36,6 +36,12 @@ log = logging.getLogger(__name__)
 INSTEAD = "runners bring up their GPU and run their hooks for it themselves"
 
 
+def template_tracker(context: NodeContext, spec: FunctionSpec, params: bytes) -> SnapshotTracker:
+    """Follows the snapshot of a revision's template, which leaves hooks to a GPU snapshot's."""
+    gpu = "hooks left out" if spec.enable_gpu_snapshot else ""
+    return SnapshotTracker(context, spec, params, {}, gpu=gpu)
+
+
 def tracker_of(context: NodeContext, spec: FunctionSpec, params: bytes) -> SnapshotTracker | None:
     """Follows a revision's GPU snapshot; None where it is to have none."""
     if not spec.enable_gpu_snapshot:

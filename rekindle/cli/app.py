@@ -1,0 +1,210 @@
+"""``rekindle app``: what is deployed, its versions, and their end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from rekindle.cli import operator, tables
+from rekindle.cli.logs import logs
+from rekindle.sdk import deploying
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import new_app_id
+from rekindle.wire.messages import as_dict
+
+
+@click.group()
+def app() -> None:
+    """Look at deployed apps; stop them, roll them back."""
+
+
+def _known(wanted: str = "") -> list[pb.DeployedApp]:
+    client = operator.connect()
+    request = pb.DeployedAppsRequest(app=wanted)
+    return list(operator.request(client, "DeployedApps", request, pb.DeployedAppsReply).apps)
+
+
+@app.command("list")
+@tables.json_option
+def list_(as_json: bool) -> None:
+    """Show all apps that are deployed, and those that run while their program does."""
+    client = operator.connect()
+    deployed = operator.request(
+        client, "DeployedApps", pb.DeployedAppsRequest(), pb.DeployedAppsReply
+    ).apps
+    status = operator.report(client, pools=False)
+    open_now = {one.app_id: one for one in status.apps}
+    rows: list[dict[str, Any]] = [_row(one, open_now) for one in deployed]
+    rows += [
+        {
+            "name": one.name,
+            "app_id": one.app_id,
+            "state": "ephemeral",
+            "version": None,
+            "tag": "",
+            "deployed": None,
+            "functions": len(one.functions),
+            "undone": sum(function.undone for function in one.functions),
+        }
+        for one in status.apps
+        if not one.version
+    ]
+    if as_json:
+        tables.print_json(rows)
+        return
+    if not rows:
+        click.echo("No app is deployed. `rekindle deploy FILE` has one stay.")
+        return
+    table = tables.table("App", "State", ">Version", "Tag", "Deployed", ">Functions", ">Undone")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["state"],
+            str(row["version"] or "-"),
+            row["tag"] or "-",
+            _ago(row["deployed"]) if row["deployed"] else "-",
+            str(row["functions"]),
+            str(row["undone"]),
+        )
+    tables.console().print(table)
+
+
+def _row(one: pb.DeployedApp, open_now: dict[str, pb.AppStatus]) -> dict[str, Any]:
+    newest, now = one.versions[0], open_now.get(one.app_id)
+    return {
+        "name": one.name,
+        "app_id": one.app_id,
+        "state": "stopped" if one.stopped else "deployed",
+        "version": one.version,
+        "tag": newest.tag,
+        "deployed": one.at,
+        "functions": len(newest.functions),
+        "undone": sum(function.undone for function in now.functions) if now is not None else 0,
+    }
+
+
+@app.command()
+@click.argument("name")
+@tables.json_option
+def info(name: str, as_json: bool) -> None:
+    """Show one deployed app: its version, its functions, and how many inputs they have."""
+    found = _known(name)[0]
+    status = operator.report(operator.connect(), pools=False)
+    functions = [
+        {"name": one.name, "function_id": one.function_id, "undone": one.undone}
+        for app in status.apps
+        if app.app_id == found.app_id
+        for one in app.functions
+    ]
+    if as_json:
+        value = as_dict(found)
+        del value["versions"]
+        tables.print_json({**value, "tag": found.versions[0].tag, "functions": functions})
+        return
+    newest = found.versions[0]
+    rows = [
+        ("Name", found.name),
+        ("State", "stopped" if found.stopped else "deployed"),
+        ("Version", str(found.version)),
+        ("Deployed", _ago(found.at)),
+        ("Tag", newest.tag or "-"),
+        ("Id", found.app_id or "-"),
+        ("Tags", ", ".join(f"{key}={value}" for key, value in sorted(found.tags.items())) or "-"),
+        ("Ending", f"{len(found.draining)} former version(s)" if found.draining else "-"),
+    ]
+    rows += [("Function", f"{one['name']} ({one['undone']} undone)") for one in functions]
+    tables.console().print(tables.listing(rows))
+
+
+@app.command()
+@click.argument("name")
+@tables.json_option
+def history(name: str, as_json: bool) -> None:
+    """Show the versions of a deployed app, the newest first."""
+    found = _known(name)[0]
+    if as_json:
+        tables.print_json([as_dict(one) for one in found.versions])
+        return
+    table = tables.table(">Version", "Deployed", "Tag", "Strategy", "Functions", "")
+    for one in found.versions:
+        notes = []
+        if one.version == found.version:
+            notes.append("stopped" if found.stopped else "present")
+        if one.rolled_back_to:
+            notes.append(f"content of {one.rolled_back_to}")
+        if one.app_id in found.draining:
+            notes.append("ends what it has")
+        if not one.kept:
+            notes.append("not kept")
+        functions = ", ".join(one.functions)
+        table.add_row(
+            str(one.version),
+            _ago(one.at),
+            one.tag or "-",
+            one.strategy,
+            functions,
+            "; ".join(notes),
+        )
+    tables.console().print(table)
+
+
+@app.command()
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def stop(name: str, yes: bool) -> None:
+    """End a deployed app: what is queued and runs is cancelled. Its versions stay."""
+    found = _known(name)[0]
+    if found.stopped:
+        click.echo(f"{found.name} is stopped already.")
+        return
+    if not yes:
+        click.confirm(f"Stop {found.name}, version {found.version}?", abort=True)
+    # Exit hooks have half a minute.
+    operator.request(
+        operator.connect(), "StopApp", pb.StopAppRequest(app=name), pb.DeployedApp, 60.0
+    )
+    click.echo(f"Stopped {found.name}. `rekindle app rollback {found.name}` has it back.")
+
+
+_strategy = click.option(
+    "--strategy", type=click.Choice(deploying.STRATEGIES), default="rolling", show_default=True
+)
+
+
+@app.command()
+@click.argument("name")
+@click.argument("version", required=False)
+@_strategy
+def rollback(name: str, version: str | None, strategy: str) -> None:
+    """Make the content of an older VERSION (7 or v7) the next version.
+
+    Without VERSION: of the one before the present one; of an app that is stopped, of its last one.
+    """
+    text = (version or "0").removeprefix("v")
+    if not text.isdecimal():
+        raise click.BadParameter(f"{version!r} is no number of a version; `rekindle app history`")
+    _again(pb.RollbackRequest(app=name, version=int(text), strategy=strategy))
+
+
+@app.command()
+@click.argument("name")
+@_strategy
+def rollover(name: str, strategy: str) -> None:
+    """Replace all runners of a deployed app: its present version again, as the next one."""
+    _again(pb.RollbackRequest(app=name, strategy=strategy, same=True))
+
+
+def _again(request: pb.RollbackRequest) -> None:
+    request.app_id = new_app_id()
+    reply = operator.request(operator.connect(), "Rollback", request, pb.DeployReply, 60.0)
+    content = reply.app.versions[0].rolled_back_to
+    click.echo(f"{reply.app.name} is version {reply.app.version} now: the content of {content}.")
+
+
+def _ago(at: float) -> str:
+    return f"{tables.duration(time.time() - at)} ago"
+
+
+app.add_command(logs)

@@ -1,0 +1,52 @@
+"""``rekindle deploy FILE|-m MODULE``: have an app stay, as its next version."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from rekindle.cli import app_refs
+from rekindle.cli.failure import show_failure
+from rekindle.sdk import deploying, notes
+from rekindle.sdk.local import session
+
+
+@click.command()
+@click.argument("reference", metavar="FILE[::APP]")
+@click.option("-m", "is_module", is_flag=True, help="FILE is a module: package.module.")
+@click.option("--name", help="Deploy under this name, and not the app's own.")
+@click.option("--tag", default="", help="A word that the history shows, such as a commit.")
+@click.option(
+    "--strategy",
+    type=click.Choice(deploying.STRATEGIES),
+    default="rolling",
+    show_default=True,
+    help="What becomes of what runs: it ends by the old code, or runs again by the new.",
+)
+def deploy(reference: str, is_module: bool, name: str | None, tag: str, strategy: str) -> int:
+    """Have the app of FILE stay: its functions can be called until `rekindle app stop`.
+
+    It runs on the instance of rekindle up, which is brought up where it is not, and is there again
+    after any restart. All calls go to the new version at once; the same content is no new version.
+
+    \b
+    rekindle deploy service.py --tag v12
+    """
+    session.announce = notes.write_note
+    began = time.monotonic()
+    try:
+        app = app_refs.resolve(reference, is_module=is_module)
+        made = app.deploy(name=name, tag=tag, strategy=strategy)
+    except BaseException as error:  # whatever the user's file raised
+        if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
+            raise
+        show_failure(error)
+        return 1
+    what = f"{made.name}, version {made.version}"
+    if made.unchanged:
+        click.echo(f"Nothing has changed: {what} stays.")
+        return 0
+    took_s = time.monotonic() - began
+    click.echo(f"Deployed {what} in {took_s:.2f} s: {', '.join(made.functions) or 'no functions'}.")
+    return 0

@@ -1,0 +1,263 @@
+"""``rekindle dict`` and ``rekindle queue``: what programs share by name, seen from outside.
+
+Values are unpickled here, by who asks to see them: never by the controller.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+import click
+
+from rekindle.cli import operator
+from rekindle.cli.queue import inputs
+from rekindle.cli.tables import console, json_option, listing, print_json, since, table
+from rekindle.exception import ConnectionError, NotFoundError
+from rekindle.sdk.objects.dict import Dict
+from rekindle.sdk.objects.handle import Handle, ObjectInfo
+from rekindle.sdk.objects.queue import Queue
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_env_option = click.option(
+    "-e", "--env", default=None, metavar="NAME", help="Environment that the name lies in."
+)
+_yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+_name = click.argument("name")
+
+
+@click.group("dict", context_settings=_CONTEXT)
+def dict_() -> None:
+    """Look at Dicts, and change what is in them."""
+
+
+@click.group(context_settings=_CONTEXT)
+def queue() -> None:
+    """Look at Queues, and change what is in them.
+
+    What waits to be run by functions is shown by `rekindle inputs`.
+    """
+
+
+# ---- both ----------------------------------------------------------------------------------------
+
+
+def _use_instance() -> None:
+    """Ask the instance that other commands ask. Raises ConnectionError where none is up."""
+    if not operator.is_up():
+        raise ConnectionError(
+            "no instance is up; `rekindle up` starts one (REKINDLE_DIR names that of another)"
+        )
+    os.environ["REKINDLE_DIR"] = str(operator.where())
+
+
+def _list(kind: type[Dict] | type[Queue], env: str | None, as_json: bool) -> None:
+    _use_instance()
+    rows: list[tuple[Handle, ObjectInfo, int]] = []
+    for one in kind.objects.list(environment_name=env):
+        count = one.len(total=True) if isinstance(one, Queue) else Dict.from_id(one.object_id).len()
+        rows.append((one, one.info(), count))
+    if as_json:
+        print_json([_row(shown, info) | {"len": count} for shown, info, count in rows])
+        return
+    made = table("name", ">len", "made", "by", "id")
+    for shown, info, count in rows:
+        made.add_row(
+            *(str(shown.name), str(count), since(_ns(info))),
+            *(info.created_by or "", shown.object_id),
+        )
+    console().print(made if rows else f"There is no {kind.__name__} with a name.")
+
+
+def _ns(info: ObjectInfo) -> int:
+    return int(info.created_at.timestamp() * 1e9)
+
+
+def _row(one: Handle, info: ObjectInfo) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "id": one.object_id,
+        "created_at": info.created_at.isoformat(),
+        "created_by": info.created_by,
+    }
+
+
+def _create(kind: type[Dict] | type[Queue], name: str, env: str | None) -> None:
+    _use_instance()
+    kind.objects.create(name, environment_name=env)
+    click.echo(f"{kind.__name__} {name!r} is there.")
+
+
+def _delete(
+    kind: type[Dict] | type[Queue], name: str, env: str | None, yes: bool, missing: bool
+) -> None:
+    _use_instance()
+    if not yes:
+        click.confirm(f"Delete {kind.__name__} {name!r} and all that is in it?", abort=True)
+    kind.objects.delete(name, allow_missing=missing, environment_name=env)
+    click.echo(f"{kind.__name__} {name!r} is deleted.")
+
+
+def _add_common(group: click.Group, kind: type[Dict] | type[Queue]) -> None:
+    what = kind.__name__
+
+    @group.command("list", help=f"List the {what}s that have names.")
+    @_env_option
+    @json_option
+    def list_(env: str | None, as_json: bool) -> None:
+        _list(kind, env, as_json)
+
+    @group.command(help=f"Make a {what}.")
+    @_name
+    @_env_option
+    def create(name: str, env: str | None) -> None:
+        _create(kind, name, env)
+
+    @group.command(help=f"Delete a {what} and all that is in it.")
+    @_name
+    @_env_option
+    @_yes_option
+    @click.option("--allow-missing", "missing", is_flag=True, help="Be content where it is not.")
+    def delete(name: str, env: str | None, yes: bool, missing: bool) -> None:
+        _delete(kind, name, env, yes, missing)
+
+
+_add_common(dict_, Dict)
+_add_common(queue, Queue)
+
+
+# ---- Dict ----------------------------------------------------------------------------------------
+
+
+def _parsed(key: str, number: bool) -> Any:
+    if not number:
+        return key
+    try:
+        return int(key)
+    except ValueError:
+        raise click.BadParameter(f"{key!r} is no whole number") from None
+
+
+def _shown(value: object, as_repr: bool) -> str:
+    return repr(value) if as_repr else str(value)
+
+
+@dict_.command(short_help="Print the value of a key.")
+@_name
+@click.argument("key")
+@click.option("--int", "number", is_flag=True, help="The key is a whole number.")
+@_env_option
+def get(name: str, key: str, number: bool, env: str | None) -> None:
+    """Print the value of a key, which is a string unless --int says otherwise."""
+    _use_instance()
+    missing = object()
+    found = Dict.from_name(name, environment_name=env).get(_parsed(key, number), missing)
+    if found is missing:
+        raise NotFoundError(f"Dict {name!r} has no key {key!r}; `rekindle dict items` shows some")
+    click.echo(str(found))
+
+
+@dict_.command(short_help="Print keys and values.")
+@_name
+@click.argument("n", type=click.IntRange(min=1), default=20)
+@click.option("-a", "--all", "every", is_flag=True, help="All of them, not the first N.")
+@click.option("-r", "--repr", "as_repr", is_flag=True, help="As repr() shows them.")
+@_env_option
+@json_option
+def items(name: str, n: int, every: bool, as_repr: bool, env: str | None, as_json: bool) -> None:
+    """Print the first N keys and values (20), in no order.
+
+    With --json all as strings.
+    """
+    _use_instance()
+    rows: list[tuple[str, str]] = []
+    more = False
+    for key, value in Dict.from_name(name, environment_name=env).items():
+        if len(rows) >= n and not every:
+            more = True
+            break
+        rows.append((_shown(key, as_repr), _shown(value, as_repr)))
+    if as_json:
+        print_json([{"key": key, "value": value} for key, value in rows])
+        return
+    made = table("key", "value")
+    for row in rows:
+        made.add_row(*row)
+    console().print(made if rows else "There is nothing in it.")
+    if more:
+        click.echo("There are more; --all shows them.")
+
+
+@dict_.command("clear", short_help="Take everything out of a Dict.")
+@_name
+@_env_option
+@_yes_option
+def clear_dict(name: str, env: str | None, yes: bool) -> None:
+    """Take everything out of a Dict."""
+    _use_instance()
+    if not yes:
+        click.confirm(f"Take everything out of Dict {name!r}?", abort=True)
+    Dict.from_name(name, environment_name=env).clear()
+    click.echo(f"Dict {name!r} is empty.")
+
+
+# ---- Queue ---------------------------------------------------------------------------------------
+
+_partition_option = click.option("-p", "--partition", default=None, help="Which partition.")
+_total_option = click.option("-t", "--total", is_flag=True, help="All partitions.")
+
+
+@queue.command("clear", short_help="Take everything out of a partition.")
+@_name
+@_partition_option
+@click.option("-a", "--all", "every", is_flag=True, help="Of all partitions.")
+@_env_option
+@_yes_option
+def clear_queue(name: str, partition: str | None, every: bool, env: str | None, yes: bool) -> None:
+    """Take everything out of one partition, or of all."""
+    _use_instance()
+    if not yes:
+        click.confirm(f"Take everything out of Queue {name!r}?", abort=True)
+    Queue.from_name(name, environment_name=env).clear(partition=partition, all=every)
+    click.echo(f"Queue {name!r} is empty.")
+
+
+@queue.command("len", short_help="Print how many values there are.")
+@_name
+@_partition_option
+@_total_option
+@_env_option
+@json_option
+def length(name: str, partition: str | None, total: bool, env: str | None, as_json: bool) -> None:
+    """Print how many values there are."""
+    _use_instance()
+    found = Queue.from_name(name, environment_name=env).len(partition=partition, total=total)
+    print_json(found) if as_json else click.echo(found)
+
+
+@queue.command(short_help="Print the next values; they stay.")
+@_name
+@click.argument("n", type=click.IntRange(min=1), default=1)
+@_partition_option
+@_env_option
+@json_option
+def peek(name: str, n: int, partition: str | None, env: str | None, as_json: bool) -> None:
+    """Print the next N values (1); they stay in the Queue."""
+    _use_instance()
+    found: list[str] = []
+    for value in Queue.from_name(name, environment_name=env).iterate(partition=partition):
+        found.append(str(value))
+        if len(found) >= n:
+            break
+    if as_json:
+        print_json(found)
+        return
+    console().print(listing([(value,) for value in found]) if found else "There is nothing in it.")
+
+
+# Inputs that wait were looked at here before there were Queues: scripts may still do so.
+for _command in inputs.commands.values():
+    _former = copy.copy(_command)
+    _former.hidden = True
+    queue.add_command(_former)

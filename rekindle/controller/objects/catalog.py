@@ -1,0 +1,201 @@
+"""Which Dicts and Queues there are, by id and by name; kept in Redis, and here for quick look-ups.
+
+One controller serves an instance, and it alone writes here. Ephemeral ones go when no connection
+holds them any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from rekindle.controller import names
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.redis_link import RedisLink
+from rekindle.controller.storage.redis_pipe import packed
+from rekindle.exception import AlreadyExistsError, InvalidError, NotFoundError
+
+#: Kind -> what its ids begin with.
+KINDS = {"dict": "di-", "queue": "qu-"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A Dict or a Queue; without a name where it is ephemeral."""
+
+    object_id: str
+    kind: str
+    name: str
+    environment: str
+    created_ns: int
+    #: Who made it: user and program, as that said it.
+    created_by: str = ""
+    #: The name of its key, entries or partitions, as Redis reads it.
+    keys: bytes = field(default=b"", compare=False, repr=False)
+
+    #: What keys of answers about it begin with.
+    answers: bytes = field(default=b"", compare=False, repr=False)
+
+    def record(self) -> dict[str, object]:
+        """What is kept, and what programs are told."""
+        found = asdict(self)
+        del found["keys"], found["answers"]
+        return found
+
+
+def _shared(record: dict[str, object]) -> Shared:
+    object_id = str(record["object_id"])
+    own = [keys.queue_partitions(object_id)]
+    if record["kind"] == "dict":
+        own = [keys.dict_entries(object_id)]
+    # Without the count of words, which packed() puts in front.
+    raw = packed(*(key.encode() for key in own)).partition(b"\r\n")[2]
+    answers = keys.answer(object_id, "").encode()
+    return Shared(**record, keys=raw, answers=answers)  # type: ignore[arg-type]  # it is a record of asdict
+
+
+class Catalog:
+    """All of an instance."""
+
+    def __init__(
+        self, link: RedisLink, instance: str, grace_s: float, on_gone: Callable[[Shared], None]
+    ) -> None:
+        """``on_gone`` is called with what was deleted, before its values go."""
+        self._link = link
+        self._key = keys.objects(instance)
+        self._grace_s = grace_s
+        self._on_gone = on_gone
+        #: By the bytes of the id, as they come in requests.
+        self.by_id: dict[bytes, Shared] = {}
+        self._by_name: dict[tuple[str, str, str], Shared] = {}
+        self._held: Counter[bytes] = Counter()
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def load(self) -> None:
+        """Read back what there is. Ephemeral ones have the grace to be held again."""
+        for raw in (await self._link.command("HVALS", self._key)) or ():
+            one = _shared(json.loads(raw))
+            self._know(one)
+            if not one.name:
+                self._end_later(one)
+
+    def _know(self, one: Shared) -> None:
+        self.by_id[one.object_id.encode()] = one
+        if one.name:
+            self._by_name[one.kind, one.environment, one.name] = one
+
+    def find(self, kind: str, environment: str, name: str) -> Shared | None:
+        """By its name."""
+        return self._by_name.get((kind, environment, name))
+
+    def get(self, object_id: bytes) -> Shared:
+        """By its id. Raises NotFoundError."""
+        found = self.by_id.get(object_id)
+        if found is None:
+            raise NotFoundError(
+                f"there is no Dict or Queue {object_id.rstrip(bytes(1)).decode(errors='replace')!r}"
+                f" (any more): it was deleted, or is another instance's"
+            )
+        return found
+
+    def listed(self, kind: str, environment: str) -> list[Shared]:
+        """Named ones of an environment, the newest first."""
+        found = [
+            one
+            for one in self._by_name.values()
+            if one.kind == kind and one.environment == environment
+        ]
+        return sorted(found, key=lambda one: -one.created_ns)
+
+    async def create(
+        self, kind: str, environment: str, name: str, by: str, *, keep: bool
+    ) -> Shared:
+        """Make one; ephemeral without a name. With ``keep``, the one that is there otherwise.
+
+        Raises AlreadyExistsError, InvalidError.
+        """
+        if kind not in KINDS:
+            raise InvalidError(f"no objects of kind {kind!r}; there are {', '.join(KINDS)}")
+        for text in (environment, name) if name else (environment,):
+            names.check_object_name(text)
+        async with self._changing:
+            found = self.find(kind, environment, name) if name else None
+            if found is not None:
+                if keep:
+                    return found
+                raise AlreadyExistsError(
+                    f"there is a {kind} {name!r} already; use from_name, or allow_existing=True"
+                )
+            made = _shared(
+                {
+                    "object_id": KINDS[kind] + secrets.token_hex(11),
+                    "kind": kind,
+                    "name": name,
+                    "environment": environment,
+                    "created_ns": time.time_ns(),
+                    "created_by": by[:200],
+                }
+            )
+            record = json.dumps(made.record())
+            await self._link.command("HSET", self._key, made.object_id, record)
+            self._know(made)
+        if not name:
+            self._end_later(made)
+        return made
+
+    async def delete(self, one: Shared) -> None:
+        """Forget one, and all that is in it."""
+        self.by_id.pop(one.object_id.encode(), None)
+        self._by_name.pop((one.kind, one.environment, one.name), None)
+        self._on_gone(one)
+        await self._link.command("HDEL", self._key, one.object_id, patience_s=0)
+        gone: list[str] = []
+        if one.kind == "dict":
+            gone.append(keys.dict_entries(one.object_id))
+        else:
+            index = keys.queue_partitions(one.object_id)
+            for raw in await self._link.command("ZRANGE", index, 0, -1, patience_s=0):
+                name = raw.decode(errors="surrogateescape")
+                gone.append(keys.queue_items(one.object_id, name))
+                gone.append(keys.queue_state(one.object_id, name))
+            gone.append(index)
+        for at in range(0, len(gone), 1000):
+            await self._link.command("UNLINK", *gone[at : at + 1000], patience_s=0)
+
+    # ---- ephemeral ones ------------------------------------------------------------------------
+
+    def hold(self, object_id: bytes) -> None:
+        """A connection holds it."""
+        self._held[object_id] += 1
+
+    def release(self, object_id: bytes) -> None:
+        """A connection that held it is gone."""
+        self._held[object_id] -= 1
+        one = self.by_id.get(object_id)
+        if self._held[object_id] <= 0:
+            del self._held[object_id]
+            if one is not None and not one.name:
+                self._end_later(one)
+
+    def _end_later(self, one: Shared) -> None:
+        async def end() -> None:
+            await asyncio.sleep(self._grace_s)
+            object_id = one.object_id.encode()
+            if object_id in self.by_id and not self._held[object_id]:
+                await self.delete(one)
+
+        task = asyncio.get_running_loop().create_task(end())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End what waits."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

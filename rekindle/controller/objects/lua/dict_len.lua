@@ -1,0 +1,2 @@
+-- KEYS: entries
+return tostring(redis.call('HLEN', KEYS[1]))

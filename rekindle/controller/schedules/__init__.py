@@ -1,0 +1,1 @@
+"""Functions of deployed apps that run by themselves, at their times."""

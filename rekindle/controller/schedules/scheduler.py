@@ -1,0 +1,216 @@
+"""Runs functions of deployed apps when they are due, once for each due time.
+
+A due time is claimed in Redis before it is run, by compare and swap, together with the id of the
+call that is to be its run; who finds a claim that is not settled submits that call again, which
+changes nothing where it is in the queue already. So a controller may end at any moment.
+
+What was due while no controller was there is run once, for the latest such time; the earlier ones
+are passed over and counted. A new version of the app goes on as the former one did, unless the
+schedule is another one; while an app is stopped, nothing is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rekindle.controller.core import Core
+from rekindle.controller.deployments.deployments import Deployments
+from rekindle.controller.deployments.records import Deployment
+from rekindle.controller.queue.intake import Intake
+from rekindle.controller.schedules.records import Run, Scheduled
+from rekindle.controller.storage.schedule_store import ScheduleStore
+from rekindle.exception import Error, NotFoundError, ResourceExhaustedError, ServiceError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import new_call_id
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: The clock may be set: it is looked at this often at least.
+_LOOK_S = 15.0
+#: What could not be submitted, as Redis was away or the queue full, is tried again after this.
+_AGAIN_S = 1.0
+#: Submitted at a time.
+_AT_ONCE = 32
+_NEVER = float("inf")
+
+
+@dataclass(eq=False)
+class Scheduler:
+    """All schedules of an instance. ``clock``: seconds since the epoch."""
+
+    _core: Core
+    _store: ScheduleStore
+    _deployments: Deployments
+    _intake: Intake
+    clock: Callable[[], float] = time.time
+    known: dict[str, Scheduled] = field(default_factory=dict)
+    _next: dict[str, float] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    #: One at a time: a step, or a change of what there is.
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def load(self) -> None:
+        """What the controller before this one had; once the deployments are known."""
+        for text in (await self._store.load()).values():
+            self._keep(Scheduled.from_json(text))
+        for deployment in self._deployments.all():
+            await self.follow(deployment.name)
+
+    def deployed(self, name: str) -> None:
+        """An app has another version, or was stopped."""
+        self._core.tasks.spawn(self.follow(name), "follow schedules")
+
+    async def follow(self, name: str) -> None:
+        """Take over the schedules of an app's present version."""
+        async with self._turn:
+            deployment = self._deployments.find(name)
+            wanted = {} if deployment.stopped else deployment.present.schedules
+            for function, message in wanted.items():
+                await self._begin(deployment, function, message)
+            for one in [one for one in self.known.values() if one.app == name and one.active]:
+                if one.function not in wanted:
+                    await self._change(one, lambda now: dataclasses.replace(now, active=False))
+        self._changed.set()
+
+    async def _begin(self, deployment: Deployment, function: str, message: str) -> None:
+        since = deployment.present.at
+        made = Scheduled(app=deployment.name, function=function, message=message, since=since)
+        one = self.known.get(made.name)
+        if one is None:
+            if not await self._store.swap(made.name, "", made.to_json()):
+                made = Scheduled.from_json(await self._store.read(made.name))
+            self._keep(made)
+        elif not one.active or one.message != message:
+
+            def anew(found: Scheduled) -> Scheduled:
+                return dataclasses.replace(
+                    found, message=message, since=since, active=True, last_due=0.0
+                )
+
+            await self._change(one, anew)
+
+    async def _change(
+        self, one: Scheduled, change: Callable[[Scheduled], Scheduled | None]
+    ) -> Scheduled | None:
+        """Change what is stored; None where ``change`` has nothing to change in what is there."""
+        while True:
+            changed = change(one)
+            if changed is None:
+                self._keep(one)
+                return None
+            if await self._store.swap(one.name, one.to_json(), changed.to_json()):
+                self._keep(changed)
+                return changed
+            one = Scheduled.from_json(await self._store.read(one.name))
+
+    def _keep(self, one: Scheduled) -> None:
+        self.known[one.name] = one
+        self._next[one.name] = 0.0 if one.claimed is not None else one.next_due()
+
+    # ---- running -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run what is due, until cancelled."""
+        while True:
+            self._changed.clear()
+            wake_at = await self.step()
+            try:
+                async with asyncio.timeout(max(0.0, min(wake_at - self.clock(), _LOOK_S))):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    async def step(self) -> float:
+        """Run what is due by now; when to look again."""
+        async with self._turn:
+            now = self.clock()
+            due = [name for name, at in self._next.items() if at <= now]
+            places, again = asyncio.Semaphore(_AT_ONCE), False
+
+            async def one(name: str) -> bool:
+                async with places:
+                    return await self._run_due(self.known[name], now)
+
+            for done in await asyncio.gather(*map(one, due)):
+                again = again or not done
+            return now + _AGAIN_S if again else min(self._next.values(), default=_NEVER)
+
+    async def _run_due(self, one: Scheduled, now: float) -> bool:
+        """Run one for the latest due time; False where it is to be tried again."""
+        if one.claimed is None:
+            function_id = self._function_id(one)
+            call_id = new_call_id()
+
+            def claim(found: Scheduled) -> Scheduled | None:
+                due = found.due_now(now)
+                if found.claimed is not None or due is None:
+                    return None  # another controller was first
+                return found.claim(due, call_id, function_id)
+
+            claimed = await self._change(one, claim)
+            if claimed is None:
+                return True
+            one = claimed
+        assert one.claimed is not None
+        run = await self._submit(one, one.claimed)
+        if run is None:
+            return False
+        await self._change(one, lambda found: found.ran(run) if found.claimed else None)
+        return True
+
+    def _function_id(self, one: Scheduled) -> str:
+        return self._deployments.find(one.app).present.functions.get(one.function, "")
+
+    async def _submit(self, one: Scheduled, run: Run) -> Run | None:
+        """Put its call into the queue, where it is not there already; None: not now."""
+        request = pb.SubmitRequest(
+            call_id=run.call_id,
+            function_id=run.function_id,
+            inputs=[pb.Input(index=0, payload=one.schedule.payload)],
+            last=True,
+            submitted_ns=int(self.clock() * 1e9),
+        )
+        try:
+            async with self._deployments.routed(
+                run.function_id, pinned=False, call_id=run.call_id
+            ) as function:
+                request.function_id = function.function_id
+                await self._intake.submit(function, request)
+        except (ServiceError, ResourceExhaustedError) as error:
+            log.warning("not submitted yet", extra=kv(schedule=one.name, reason=error))
+            return None
+        except Error as error:  # its app was stopped meanwhile, or has no such function any more
+            log.warning("not run", extra=kv(schedule=one.name, due=run.due, reason=error))
+            return dataclasses.replace(run, submitted=self.clock(), error=str(error))
+        log.info("run", extra=kv(schedule=one.name, due=run.due, call=run.call_id))
+        return dataclasses.replace(run, submitted=self.clock(), function_id=request.function_id)
+
+    async def run_now(self, app: str, function: str, call_id: str) -> Run:
+        """Run one by hand, besides its times. Raises NotFoundError, and why it cannot be run."""
+        deployment = self._deployments.find(app)
+        one = self.known.get(f"{deployment.name}/{function}")
+        if one is None or not one.active:
+            mine = [o.function for o in self.known.values() if o.app == app and o.active]
+            raise NotFoundError(
+                f"{function!r} of {app!r} has no schedule"
+                + (f"; these have: {', '.join(sorted(mine))}" if mine else "")
+            )
+        known = next((run for run in one.runs if run.call_id == call_id), None)
+        if known is not None:  # sent again
+            return known
+        run = Run(
+            due=self.clock(), call_id=call_id, function_id=self._function_id(one), by_hand=True
+        )
+        made = await self._submit(one, run)
+        if made is None:
+            raise ServiceError("it cannot be submitted just now; try again")
+        await self._change(
+            one, lambda found: dataclasses.replace(found.ran(made), count=found.count + 1)
+        )
+        return made

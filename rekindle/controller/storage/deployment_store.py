@@ -1,0 +1,30 @@
+"""Deployed apps on Redis: one field of a hash for each, so that a switch is one write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.redis_link import RedisLink
+
+_FOREVER = 0.0
+
+
+@dataclass(eq=False)
+class DeploymentStore:
+    """Name -> JSON. Knows nothing of what it says."""
+
+    _link: RedisLink
+    _instance: str
+
+    async def save(self, name: str, text: str) -> None:
+        """From now on a restart finds this. Waits for a Redis that is away."""
+        key = keys.deployments(self._instance)
+        await self._link.command("HSET", key, name, text, patience_s=_FOREVER)
+
+    async def load(self) -> list[bytes]:
+        """Of all apps."""
+        found: list[bytes] = await self._link.command(
+            "HVALS", keys.deployments(self._instance), patience_s=_FOREVER
+        )
+        return found

@@ -1,0 +1,37 @@
+"""What is kept of schedules on Redis: one field of a hash for each, changed by compare and swap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.redis_link import RedisLink
+
+_FOREVER = 0.0
+
+
+@dataclass(eq=False)
+class ScheduleStore:
+    """Name -> JSON. Knows nothing of what it says."""
+
+    _link: RedisLink
+    _instance: str
+
+    async def load(self) -> dict[str, str]:
+        """All of it."""
+        found: dict[bytes, bytes] = await self._link.command(
+            "HGETALL", keys.schedules(self._instance), patience_s=_FOREVER
+        )
+        return {name.decode(): text.decode() for name, text in found.items()}
+
+    async def read(self, name: str) -> str:
+        """One; "" where there is none."""
+        key = keys.schedules(self._instance)
+        raw = await self._link.command("HGET", key, name, patience_s=_FOREVER)
+        return raw.decode() if raw else ""
+
+    async def swap(self, name: str, before: str, after: str) -> bool:
+        """Change one that is as it was read; False where somebody else has changed it."""
+        key = keys.schedules(self._instance)
+        done: int = await self._link.script("swap", [key], [name, before, after], _FOREVER)
+        return bool(done)

@@ -1,0 +1,64 @@
+"""How an app's pools end that has a newer version: none of its inputs is cancelled.
+
+They end when nothing of them waits, runs or is lent; or at once, and what they had goes back to the
+controller. An input that comes later finds a new pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from rekindle.runtime.agent.functions import Functions
+from rekindle.runtime.agent.inventory import Inventory
+from rekindle.runtime.agent.leases.leases import Leases
+from rekindle.runtime.agent.pools.pool import Pool
+
+#: How often pools that end are looked at.
+_LOOK_S = 0.05
+_REASON = "its app has a newer version"
+
+
+@dataclass(eq=False)
+class Draining:
+    """Ends pools."""
+
+    _inventory: Inventory
+    _functions: Functions
+    _leases: Leases
+    _close_pool: Callable[[Pool], Awaitable[None]]
+
+    async def end(self, app_id: str, *, at_once: bool) -> None:
+        """Return when the runners and the templates of an app are gone."""
+        self._functions.retired.add(app_id)
+        while not at_once and self._is_used(self._pools(app_id)):
+            await asyncio.sleep(_LOOK_S)
+        # No wait until they are out of the inventory: what comes now must not meet a closed pool.
+        ending = self._pools(app_id)
+        for pool in ending:
+            del self._inventory.pools[pool.key]
+            if at_once:
+                pool.hand_back(_REASON)
+            pool.shut()
+        self._functions.forget(app_id)
+        await asyncio.gather(*map(self._close_pool, ending))
+        self._drop_templates(ending)
+
+    def _pools(self, app_id: str) -> list[Pool]:
+        return [pool for pool in self._inventory.pools.values() if pool.app_id == app_id]
+
+    def _is_used(self, pools: list[Pool]) -> bool:
+        lent = self._leases.recall_idle(pools)
+        return lent or any(
+            pool.waiting or pool.runners.with_inputs() or pool.runners.starting for pool in pools
+        )
+
+    def _drop_templates(self, ended: list[Pool]) -> None:
+        """Those that no other pool uses; a snapshot that is being made of one is made."""
+        used = {id(pool.revision) for pool in self._inventory.pools.values()}
+        for key, revision in list(self._inventory.revisions.items()):
+            mine = any(pool.revision is revision for pool in ended)
+            if mine and id(revision) not in used and not revision.background:
+                revision.drop_template()
+                del self._inventory.revisions[key]

@@ -1,0 +1,147 @@
+"""Inputs side by side: those of sync functions in threads, of async ones as tasks of one loop.
+
+The agent gives a runner as many as it may have, so all that come begin at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import queue
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from rekindle.exception import InputCancellation, NotFoundError
+from rekindle.runtime.runner.many.execution import Running, answer
+from rekindle.runtime.runner.many.run import Run
+from rekindle.runtime.runner.service import Service
+from rekindle.wire.phases import now_ns
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Concurrent:
+    """Runs what it takes."""
+
+    def __init__(self, service: Service, running: Running) -> None:
+        self._service = service
+        self._running = running
+        self._async = {
+            name: inspect.iscoroutinefunction(function)
+            for name, function in service.functions.items()
+        }
+        self._threads = _Threads()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def wants_loop(self) -> bool:
+        """Whether the event loop goes on all the time."""
+        return any(self._async.values()) or self._service.has_loop
+
+    def take(self, run: Run) -> None:
+        """Begin it; on the main thread."""
+        is_async = self._async.get(run.method)
+        if is_async is None:
+            run.failure = NotFoundError(f"{self._service.name} has no method {run.method!r}")
+            answer([run])
+        elif is_async:
+            task = self._service.event_loop().create_task(self._await(run))
+            self._tasks.add(task)  # the loop itself would let go of it
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self._threads.run(partial(self._call, run))
+
+    async def _await(self, run: Run) -> None:
+        import asyncio
+
+        nested = self._running.begin(run)
+        try:
+            if run.cause is None:
+                args, kwargs = run.load()
+                run.loaded_ns = now_ns()
+                run.interrupt = cast("asyncio.Task[None]", asyncio.current_task()).cancel
+                run.value = await self._service.functions[run.method](*args, **kwargs)
+                del args, kwargs
+        except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+            run.failure = error
+        run.interrupt = None
+        self._running.end(run, nested)
+
+    def _call(self, run: Run) -> None:
+        nested = self._running.begin(run)
+        interrupt = _Interrupt()
+        run.interrupt = interrupt
+        try:
+            try:
+                if run.cause is None:
+                    args, kwargs = run.load()
+                    run.loaded_ns = now_ns()
+                    value = self._service.functions[run.method](*args, **kwargs)
+                    run.value = _awaited(value) if inspect.iscoroutine(value) else value
+                    del args, kwargs, value
+            finally:
+                interrupt.disarm()
+        except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+            interrupt.disarm()  # it may have come just before
+            run.failure = error
+        run.interrupt = None
+        self._running.end(run, nested)
+
+
+def _awaited(coroutine: Any) -> Any:
+    """What a sync function's coroutine gives, in its thread."""
+    import asyncio
+
+    return asyncio.run(coroutine)
+
+
+class _Interrupt:
+    """Raises InputCancellation in the thread that made it, while it is armed.
+
+    Where that waits in the kernel, or in C code, it is raised when it comes back from there.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ctypes.c_ulong(threading.get_ident())
+        self._lock = threading.RLock()
+        self._armed = True
+
+    def __call__(self) -> None:
+        with self._lock:
+            if self._armed:
+                self._armed = False
+                _raise_in(self._thread, ctypes.py_object(InputCancellation))
+
+    def disarm(self) -> None:
+        """From here on nothing is raised."""
+        with self._lock:
+            self._armed = False
+            _raise_in(self._thread, None)
+
+
+_raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+
+class _Threads:
+    """As many threads as there are inputs at a time; they stay for the next ones."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[partial[None]] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._count = 0
+
+    def run(self, job: partial[None]) -> None:
+        """Run it in a thread, at once."""
+        if not self._idle.acquire(blocking=False):
+            self._count += 1
+            threading.Thread(
+                target=self._work, name=f"rekindle-input-{self._count}", daemon=True
+            ).start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
+            self._idle.release()

@@ -1,0 +1,78 @@
+"""The life of a runner that has several inputs at a time, once it is ready."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from rekindle.execution import nesting
+from rekindle.runtime.runner.many import prints
+from rekindle.runtime.runner.many.batches import Batches
+from rekindle.runtime.runner.many.concurrent import Concurrent
+from rekindle.runtime.runner.many.execution import Running
+from rekindle.runtime.runner.many.intake import Intake
+from rekindle.runtime.runner.service import Service
+from rekindle.wire.frames import FrameSocket
+from rekindle.wire.page import RunnerPage
+from rekindle.wire.reuse import IDLE_S, drop_idle
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+
+
+def serve(
+    service: Service, channel: FrameSocket, page: RunnerPage, sharing: Mapping[str, Any]
+) -> None:
+    """Serve until the agent orders the end. Raises FrameError: the agent is gone."""
+    nesting.attach(page)
+    prints.install()
+
+    def what(method: str) -> str:
+        return f"{service.name}.{method}" if method else service.name
+
+    intake = Intake(channel, page, what)
+    if sharing["max_batch_size"]:
+        wait_s = sharing["wait_ms"] / 1000
+        batches = Batches(service, intake, sharing["max_batch_size"], wait_s)
+        intake.take = batches.take
+        batches.serve()
+        return
+    engine = Concurrent(service, Running(page))
+    intake.take = engine.take
+    if engine.wants_loop:
+        _serve_on_loop(service.event_loop(), intake)
+        return
+    while not intake.stopped:
+        if not service.wait(intake.fileno(), IDLE_S):
+            drop_idle()
+        intake.pump()
+
+
+def _serve_on_loop(loop: asyncio.AbstractEventLoop, intake: Intake) -> None:
+    over: asyncio.Future[None] = loop.create_future()
+
+    def pump() -> None:
+        try:
+            intake.pump()
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            if not over.done():
+                over.set_exception(error)
+            return
+        if intake.stopped and not over.done():
+            over.set_result(None)
+
+    def tidy() -> None:
+        drop_idle()
+        loop.call_later(IDLE_S, tidy)
+
+    loop.add_reader(intake.fileno(), pump)
+    loop.call_later(IDLE_S, tidy)
+    while not over.done():
+        try:
+            loop.run_until_complete(over)
+        except BaseException:  # noqa: BLE001 - of a task that no input waits for
+            if not over.done():
+                traceback.print_exc()
+    loop.remove_reader(intake.fileno())
+    over.result()

@@ -1,0 +1,116 @@
+"""``app.deploy()`` and what else there is to do with apps that stay: look up, stop, roll back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from google.protobuf.message import Message
+
+from rekindle.exception import InvalidError, NotFoundError
+from rekindle.sdk import checks, running
+from rekindle.sdk.connection.background import background
+from rekindle.sdk.connection.client import Client, client_for
+from rekindle.sdk.declaration import AppState, DeployedHere
+from rekindle.sdk.local import staying
+from rekindle.sdk.program import main_module, registration
+from rekindle.sdk.run import check_may_run, name_from
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.callid import new_app_id
+
+if TYPE_CHECKING:
+    from rekindle.sdk.program.main_module import Program
+
+M = TypeVar("M", bound=Message)
+
+STRATEGIES = ("rolling", "recreate")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a deployment came to."""
+
+    name: str
+    app_id: str
+    version: int
+    #: Whether nothing was done, as the present version has the same content.
+    unchanged: bool
+    functions: tuple[str, ...] = ()
+
+
+def deploy(app: AppState, name: str | None, tag: str, strategy: str) -> Deployed:
+    """Make what the app declares its next version.
+
+    Raises InvalidError for what cannot be deployed, SerializationError for code that cannot travel,
+    ConnectionError where no instance comes up.
+    """
+    check_may_run(app, "app.deploy()")
+    if strategy not in STRATEGIES:
+        near = checks.nearest(strategy, STRATEGIES)
+        raise InvalidError(f"strategy={strategy!r} must be 'rolling' or 'recreate'{near}")
+    script = main_module.current()
+    name = name or app.name or _name_of(script)
+    checks.name("the app name", name)
+    request = registration.request_for(app, name, new_app_id(), script)
+    request.ephemeral = False
+    client = client_for(staying.begin().wait())
+    background().run(client.hello())
+    reply = ask(
+        client,
+        "Deploy",
+        pb.DeployRequest(app=request, tag=tag, strategy=strategy),
+        pb.DeployReply,
+    )
+    app.deployed = DeployedHere(name, client, reply.app.app_id)
+    return result_of(reply)
+
+
+def result_of(reply: pb.DeployReply) -> Deployed:
+    """A reply as a value."""
+    functions = reply.app.versions[0].functions if reply.app.versions else ()
+    return Deployed(
+        *(reply.app.name, reply.app.app_id, reply.app.version, reply.unchanged), tuple(functions)
+    )
+
+
+def look_up(name: str, *, create_if_missing: bool) -> DeployedHere:
+    """A deployed app. Raises NotFoundError where there is none, or it is stopped."""
+    checks.name("the app name", name)
+    client = client_for(staying.begin().wait()) if create_if_missing else running.client_of()
+    background().run(client.hello())
+    try:
+        request = pb.DeployedAppsRequest(app=name)
+        found = ask(client, "DeployedApps", request, pb.DeployedAppsReply).apps[0]
+        if not found.stopped:
+            return DeployedHere(found.name, client, found.app_id)
+        if not create_if_missing:
+            raise NotFoundError(f"the app {name!r} is stopped; deploy it again")
+    except NotFoundError:
+        if not create_if_missing:
+            raise
+    empty = pb.RegisterAppRequest(app_id=new_app_id(), name=name)
+    made = ask(client, "Deploy", pb.DeployRequest(app=empty), pb.DeployReply)
+    return DeployedHere(name, client, made.app.app_id)
+
+
+def stop(app: AppState) -> None:
+    """End a deployed app. Raises InvalidError for one that was neither deployed nor looked up."""
+    here = app.deployed
+    if here is None:
+        raise InvalidError(
+            f"app {app.name!r} was not deployed here: rekindle.App.lookup({app.name!r}).stop() "
+            f"ends the one of that name; what `with app.run():` runs ends with its block"
+        )
+    ask(here.client, "StopApp", pb.StopAppRequest(app=here.name), pb.DeployedApp)
+    app.deployed = None
+
+
+def ask(client: Client, method: str, request: Message, reply: type[M]) -> M:
+    """A request of the contract, and its reply."""
+    return background().run(client.request(method, request, reply))
+
+
+def _name_of(script: Program | None) -> str:
+    if script is None:
+        raise InvalidError("the app has no name: rekindle.App('name'), or app.deploy(name='name')")
+    return name_from(script.file)

@@ -1,0 +1,42 @@
+"""The instance of what is to stay when this program has ended: the one of ``rekindle up``.
+
+One that lingers would end after its last program and take along what was deployed there, so it is
+not used: the one that stays is brought up in its place.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rekindle import paths
+from rekindle.exception import InvalidError
+from rekindle.sdk.local import daemon, lingering, session
+from rekindle.sdk.local import directory as instance
+from rekindle.sdk.local.session import Session
+
+
+def begin() -> Session:
+    """Use ``$REKINDLE_DIR`` or what ``rekindle up`` keeps, which is brought up where it is not.
+
+    Raises ConnectionError; InvalidError for a ``$REKINDLE_DIR`` that does not stay.
+    """
+    named = os.environ.get("REKINDLE_DIR")
+    if named:
+        chosen = session.begin()
+        if chosen.directory.name.startswith(("rk-", "rekindle-")):  # paths.new_session_dir
+            raise InvalidError(
+                f"the instance in REKINDLE_DIR={named} ends after its last program, and what is "
+                f"to stay would end with it: unset it; `rekindle up` keeps an instance"
+            )
+        return chosen
+    directory = paths.daemon_dir()
+    if instance.supervisor_pid(directory) is None:
+        session.say(
+            f"no instance is up: starting one that stays, as `rekindle up` does ({directory}); "
+            f"`rekindle down` ends it",
+            stays=True,
+        )
+        with lingering.turn():
+            if instance.supervisor_pid(directory) is None:
+                daemon.start(directory, session.START_S)
+    return Session(directory)

@@ -1,0 +1,238 @@
+"""The same on an event loop: one connection for all tasks of a loop, many requests on their way.
+
+A task that is cancelled while it waits takes nothing: the controller is told, and what was on its
+way already is put back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+import weakref
+from collections import deque
+
+from rekindle import paths
+from rekindle.sdk.objects.link import CONTACT_S, Gone, Link, later
+from rekindle.wire import object_frames as wire
+from rekindle.wire.object_frames import Op, Reply, Request, Status
+
+_READ_BYTES = 1 << 18
+_DELAY_S = 0.05
+
+
+class AioLink:
+    """For one loop."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._name = os.urandom(wire.SESSION_BYTES)
+        self._numbers: list[int] = []
+        self._free: list[int] = []
+        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._sock: socket.socket | None = None
+        self._opening = asyncio.Lock()
+        self._buffer = bytearray()
+        self._unsent: deque[memoryview] = deque()
+
+    async def ask(self, object_id: bytes, request: Request) -> Reply:
+        """Have a request done. Raises what the controller raises."""
+        slot = self._free.pop() if self._free else len(self._numbers)
+        if slot == len(self._numbers):
+            self._numbers.append(0)
+        self._numbers[slot] += 1
+        began = since = sent = time.monotonic()
+        again = request
+        while True:
+            was_open = False
+            future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            try:
+                if self._sock is None:
+                    await self._open()
+                was_open, sent = True, time.monotonic()
+                self._waiting[slot] = future
+                self._send(again.pack(object_id, slot, self._numbers[slot]))
+                reply = await future
+            except (OSError, Gone) as error:
+                if was_open and time.monotonic() - sent > CONTACT_S:
+                    since = time.monotonic()
+                self._link.away(since, error)
+                await asyncio.sleep(_DELAY_S)
+                again = later(request, began)
+            except asyncio.CancelledError:
+                self._cancelled(slot, object_id, request, future, asked=was_open)
+                raise
+            else:
+                self._free.append(slot)
+                return wire.result_of(reply)
+
+    def _cancelled(
+        self,
+        slot: int,
+        object_id: bytes,
+        request: Request,
+        future: asyncio.Future[Reply],
+        *,
+        asked: bool,
+    ) -> None:
+        """The slot is free when the answer is there; items in it are put back."""
+        if not asked:
+            self._free.append(slot)
+            return
+        if future.done() and not future.cancelled():
+            self._put_back(object_id, request, future)
+            self._free.append(slot)
+            return
+        left: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[slot] = left
+
+        def answered(_: asyncio.Future[Reply]) -> None:
+            self._put_back(object_id, request, left)
+            self._free.append(slot)
+
+        left.add_done_callback(answered)
+        if self._sock is not None:
+            self._send(Request(Op.CANCEL).pack(object_id, slot, self._numbers[slot]))
+
+    def _put_back(self, object_id: bytes, request: Request, future: asyncio.Future[Reply]) -> None:
+        if future.cancelled() or future.exception() is not None or request.op != Op.QUEUE_GET:
+            return
+        reply = future.result()
+        if reply.status == Status.DONE:
+            items = wire.pack_list(wire.unpack_list(reply.body, 1))
+            back = Request(Op.QUEUE_RETURN, items, partition=request.partition)
+            task = asyncio.get_running_loop().create_task(self.ask(object_id, back))
+            _returning.add(task)
+            task.add_done_callback(_returning.discard)
+
+    # ---- the connection ------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        async with self._opening:
+            if self._sock is not None:
+                return
+            loop = asyncio.get_running_loop()
+            greeting = self._link.greeting(self._name)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                await loop.sock_connect(sock, str(paths.objects_socket(self._link.instance)))
+                await loop.sock_sendall(sock, greeting)
+                await self._welcomed(loop, sock)
+            except BaseException:
+                sock.close()
+                raise
+            self._sock, self._buffer = sock, bytearray()
+            self._unsent.clear()
+            loop.add_reader(sock.fileno(), self._readable)
+            weakref.finalize(loop, sock.close)
+        self._opening = asyncio.Lock()  # one that was waited for would keep its loop alive
+
+    async def _welcomed(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        data = bytearray()
+        while not (size := wire.frame_bytes(data)) or len(data) < size:
+            piece = await loop.sock_recv(sock, _READ_BYTES)
+            if not piece:
+                raise Gone("it closed the connection")
+            data += piece
+        wire.result_of(wire.parse_reply(data)[1])
+
+    def _send(self, frame: bytes) -> None:
+        sock = self._sock
+        assert sock is not None
+        if not self._unsent:
+            try:
+                sent = sock.send(frame)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                self._broke(error)
+                raise
+            if sent == len(frame):
+                return
+            asyncio.get_running_loop().add_writer(sock.fileno(), self._writable)
+            self._unsent.append(memoryview(frame)[sent:])
+        else:
+            self._unsent.append(memoryview(frame))
+
+    def _writable(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            while self._unsent:
+                piece = self._unsent[0]
+                sent = sock.send(piece)
+                if sent < len(piece):
+                    self._unsent[0] = piece[sent:]
+                    return
+                self._unsent.popleft()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._broke(error)
+            return
+        asyncio.get_running_loop().remove_writer(sock.fileno())
+
+    def _readable(self) -> None:
+        sock, buffer = self._sock, self._buffer
+        if sock is None:
+            return
+        try:
+            data = sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._broke(error)
+            return
+        if not data:
+            self._broke(Gone("it closed the connection"))
+            return
+        buffer += data
+        at = 0
+        while (size := wire.frame_bytes(buffer, at)) and len(buffer) - at >= size:
+            with memoryview(buffer) as view:
+                slot, reply = wire.parse_reply(view[at : at + size])
+            at += size
+            future = self._waiting.pop(slot, None)
+            if future is not None and not future.done():
+                future.set_result(reply)
+        del buffer[:at]
+
+    def _broke(self, error: Exception) -> None:
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock.fileno())
+        loop.remove_writer(sock.fileno())
+        sock.close()
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(Gone(str(error)))
+
+
+#: Items on their way back; a loop itself forgets what no one holds.
+_returning: set[asyncio.Task[Reply]] = set()
+_of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Link, AioLink]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def aio_link(link: Link) -> AioLink:
+    """The connection of the running loop; another one in a forked child."""
+    loop = asyncio.get_running_loop()
+    known = _of_loop.setdefault(loop, {})
+    found = known.get(link)
+    if found is None:
+        found = known[link] = AioLink(link)
+    return found
+
+
+def _forget_in_child() -> None:
+    _of_loop.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

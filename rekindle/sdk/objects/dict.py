@@ -1,0 +1,188 @@
+"""Dict: values under keys, for all programs and runners of an instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import compress
+from typing import Any, ClassVar
+
+from rekindle.exception import RequestSizeError
+from rekindle.sdk.objects.handle import Handle, Objects
+from rekindle.sdk.objects.keys import (
+    entry,
+    identity,
+    items_of,
+    keys_of,
+    pickled,
+    plain_entries,
+    value_of,
+    values_of,
+)
+from rekindle.sdk.objects.steps import Batches, Steps, both, both_iterators
+from rekindle.wire.object_frames import (
+    MAX_VALUE_BYTES,
+    OPTION,
+    PART_BYTES,
+    PART_COUNT,
+    Op,
+    Request,
+    pack_list,
+    unpack_list,
+)
+
+_MISSING = object()
+_PUT, _GET, _POP = int(Op.DICT_PUT), int(Op.DICT_GET), int(Op.DICT_POP)
+
+
+class Dict(Handle):
+    """A dictionary that programs and runners share.
+
+    Keys and values are pickled, so what is got is a copy: to change a value in it, put it back. An
+    entry goes when no one has read or written it for seven days.
+    """
+
+    _kind = "dict"
+    #: ``create``, ``list``, ``delete``: those that have names.
+    objects: ClassVar[Objects[Dict]]
+
+    @both
+    def get(self, key: Any, default: Any = None) -> Steps[Any]:
+        """``get(key, default=None)``: the value, or ``default`` where there is none."""
+        reply = yield Request(_GET, identity(key))
+        return value_of(reply.body, "a value of a Dict") if reply.body else default
+
+    @both
+    def put(self, key: Any, value: Any, *, skip_if_exists: bool = False) -> Steps[bool]:
+        """``put(key, value, *, skip_if_exists=False)``: whether it was put.
+
+        With ``skip_if_exists`` a value that is there stays; of many that try at the same time one
+        is told True. Raises RequestSizeError beyond 100 MiB, SerializationError.
+        """
+        flags = OPTION if skip_if_exists else 0
+        reply = yield Request(_PUT, pack_list(_pair(key, value)), flags=flags)
+        return bool(reply.body == b"1")
+
+    @both
+    def pop(self, key: Any, default: Any = _MISSING) -> Steps[Any]:
+        """``pop(key[, default])``: take a value out. Raises KeyError without a default."""
+        reply = yield Request(_POP, identity(key))
+        if reply.body:
+            return value_of(reply.body, "a value of a Dict")
+        if default is _MISSING:
+            raise KeyError(key)
+        return default
+
+    @both
+    def contains(self, key: Any) -> Steps[bool]:
+        """``contains(key)``: whether there is a value."""
+        reply = yield Request(_GET, identity(key), flags=OPTION)
+        return bool(reply.body)
+
+    @both
+    def update(
+        self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **kwargs: Any
+    ) -> Steps[None]:
+        """``update(other, /, **kwargs)``: put many; of up to 5,000 that take 8 MiB, all at once."""
+        pairs: list[tuple[Any, Any]] = list(other.items() if isinstance(other, Mapping) else other)
+        pairs += kwargs.items()
+        parts: list[bytes] = []
+        size = 0
+        plain = plain_entries(pairs) if len(pairs) <= PART_COUNT else None
+        if plain is not None and sum(map(len, plain)) <= PART_BYTES:
+            parts, pairs = plain, []
+        for key, value in pairs:
+            pair = _pair(key, value)
+            more = len(pair[0]) + len(pair[1])
+            if parts and (size + more > PART_BYTES or len(parts) >= 2 * PART_COUNT):
+                yield Request(_PUT, pack_list(parts))
+                parts, size = [], 0
+            parts += pair
+            size += more
+        if parts:
+            yield Request(_PUT, pack_list(parts))
+
+    @both
+    def len(self) -> Steps[int]:
+        """``len()``: how many entries there are."""
+        reply = yield Request(Op.DICT_LEN)
+        return int(reply.body)
+
+    @both
+    def clear(self) -> Steps[None]:
+        """``clear()``: take everything out."""
+        yield Request(Op.DICT_CLEAR)
+
+    @both_iterators
+    def keys(self) -> Batches[Any]:
+        """``keys()``: in no order. Each that is there all the time comes once."""
+        yield from _scan(OPTION, keys_of)
+
+    @both_iterators
+    def values(self) -> Batches[Any]:
+        """``values()``: in no order, as ``keys()``."""
+        yield from _scan(0, lambda _, entries: values_of(entries))
+
+    @both_iterators
+    def items(self) -> Batches[tuple[Any, Any]]:
+        """``items()``: pairs of key and value, in no order, as ``keys()``."""
+        yield from _scan(0, items_of)
+
+    # ---- as a dict -----------------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Any:
+        found = self.get(key, _MISSING)
+        if found is _MISSING:
+            raise KeyError(key)
+        return found
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.put(key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        self.pop(key)
+
+    def __contains__(self, key: Any) -> bool:
+        return self.contains(key)
+
+    def __len__(self) -> int:
+        return self.len()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.keys()
+
+    def __bool__(self) -> bool:
+        return True  # as a handle: to ask for its length would be a request
+
+
+def _pair(key: Any, value: Any) -> tuple[bytes, bytes]:
+    name = identity(key)
+    raw = pickled(value, "the value")
+    if len(raw) > MAX_VALUE_BYTES:
+        raise RequestSizeError(
+            f"the value of {key!r} takes {len(raw):,} bytes, the limit is {MAX_VALUE_BYTES:,}; "
+            f"keep it in a file, or divide it"
+        )
+    return name, entry(key, name, raw)
+
+
+def _scan(flags: int, make: Callable[[list[bytes], list[bytes]], list[Any]]) -> Batches[Any]:
+    """Some at a time; ``make`` gets identities and entries."""
+    seen: set[bytes] = set()
+    cursor, count = b"0", 100
+    while True:
+        reply = yield Request(Op.DICT_SCAN, cursor, flags=flags, quantity=count)
+        # Few at first: each may be large.
+        count = min(8 * count, 5000) if len(reply.body) < (1 << 18) else max(1, count // 8)
+        parts = unpack_list(reply.body)
+        cursor = parts.pop()
+        names, entries = parts[::2], parts[1::2]
+        if not seen.isdisjoint(names):  # the server may give one twice while it makes room
+            new = [name not in seen for name in names]
+            names, entries = list(compress(names, new)), list(compress(entries, new))
+        seen.update(names)
+        yield make(names, entries)
+        if cursor == b"0":
+            return
+
+
+Dict.objects = Objects(Dict)

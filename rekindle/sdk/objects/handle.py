@@ -1,0 +1,392 @@
+"""What Dict and Queue have in common: names, ids, ephemeral ones, and how they travel.
+
+A handle asks the controller nothing until it is used. It travels as its name or id, so the other
+side finds the same object in its own instance. Standard library only.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Generic, TypeVar
+
+from rekindle import paths
+from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
+from rekindle.sdk import checks
+from rekindle.sdk.objects.link import Link, link_of
+from rekindle.sdk.objects.steps import Steps, both
+from rekindle.wire import object_frames as wire
+from rekindle.wire.environment import DEFAULT_ENVIRONMENT, ENVIRONMENT_VARIABLE
+from rekindle.wire.object_frames import OPTION, Op, Reply, Request
+
+H = TypeVar("H", bound="Handle")
+
+_HOLD_AGAIN_S = 0.05
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What is known of a Dict or Queue."""
+
+    #: None of an ephemeral one.
+    name: str | None
+    created_at: datetime
+    created_by: str | None
+
+
+class Handle:
+    """A Dict or a Queue, by name or by id."""
+
+    _kind: ClassVar[str]
+
+    def __init__(self) -> None:
+        raise InvalidError(
+            f"use {type(self).__name__}.from_name(...), or `with {type(self).__name__}.ephemeral()`"
+        )
+
+    @classmethod
+    def _make(
+        cls: type[H],
+        *,
+        name: str = "",
+        environment: str = "",
+        create: bool = False,
+        object_id: str = "",
+        instance: str = "",
+    ) -> H:
+        made = cls.__new__(cls)
+        made._name = name
+        made._environment = environment
+        made._create = create
+        made._object_id = object_id
+        made._instance = instance
+        made._at = None
+        made._id = object_id.encode()
+        return made
+
+    _name: str
+    _environment: str
+    _create: bool
+    _object_id: str
+    _instance: str
+    #: Where it was found, and what it has as id there.
+    _at: Link | None
+    _id: bytes
+
+    @classmethod
+    def from_name(
+        cls: type[H],
+        name: str,
+        *,
+        environment_name: str | None = None,
+        create_if_missing: bool = False,
+    ) -> H:
+        """The one of that name; nothing is asked for until it is used.
+
+        Then NotFoundError is raised where there is none, unless ``create_if_missing``.
+        """
+        checks.name(f"the name of a {cls.__name__}", name)
+        return cls._make(
+            name=name, environment=environment_of(environment_name), create=create_if_missing
+        )
+
+    @classmethod
+    def from_id(cls: type[H], object_id: str) -> H:
+        """The one of that id; nothing is asked for until it is used."""
+        prefix = _PREFIXES[cls._kind]
+        if not isinstance(object_id, str) or not object_id.startswith(prefix):
+            raise InvalidError(
+                f"{object_id!r} is not the id of a {cls.__name__}: these start with {prefix!r}"
+            )
+        return cls._make(object_id=object_id)
+
+    @classmethod
+    def ephemeral(cls: type[H], *, environment_name: str | None = None) -> Ephemeral[H]:
+        """``with X.ephemeral() as x:`` or ``async with``: one without a name, gone at the end.
+
+        It goes, too, a few seconds after the program that made it.
+        """
+        return Ephemeral(cls, environment_of(environment_name))
+
+    # ---- what it is ----------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str | None:
+        """Its name; None of one that was made from an id, or is ephemeral."""
+        return self._name or None
+
+    @property
+    def object_id(self) -> str:
+        """Its id; asks for it where it has not been used yet. Raises NotFoundError."""
+        if not self._id:
+            self.hydrate()
+        return self._id.decode()
+
+    def __repr__(self) -> str:
+        what = repr(self._name) if self._name else self._object_id
+        return f"<{type(self).__name__} {what}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = (self._name, self._environment, self._create, self._object_id)
+        at = self._at
+        return _arrived, (type(self), *fields, str(at.instance) if at else self._instance)
+
+    # ---- where it is (steps.Located) -----------------------------------------------------------
+
+    def _link(self) -> Link:
+        return link_of(self._instance)
+
+    def _known_id(self, link: Link) -> bytes:
+        return self._id if self._at is link or self._object_id else b""
+
+    def _resolving(self) -> Request:
+        asked = {"kind": self._kind, "environment": self._environment, "name": self._name}
+        if self._create:
+            body = json.dumps(asked | {"by": _who()}).encode()
+            return Request(Op.CREATE, body, flags=OPTION)
+        return Request(Op.LOOKUP, json.dumps(asked).encode())
+
+    def _resolved(self, link: Link, reply: Reply) -> bytes:
+        self._id = json.loads(reply.body)["object_id"].encode()
+        self._at = link
+        return self._id
+
+    @both
+    def hydrate(self) -> Steps[Handle]:
+        """``hydrate()``: find it now. Raises NotFoundError."""
+        yield _INFO
+        return self
+
+    @both
+    def info(self) -> Steps[ObjectInfo]:
+        """``info()``: its name, when and by whom it was made. Raises NotFoundError."""
+        reply = yield _INFO
+        return _info(json.loads(reply.body))
+
+
+#: About the object whose id the request carries.
+_INFO = Request(Op.LOOKUP, b"{}")
+_PREFIXES = {"dict": "di-", "queue": "qu-"}
+
+
+def _info(record: dict[str, Any]) -> ObjectInfo:
+    return ObjectInfo(
+        record["name"] or None,
+        datetime.fromtimestamp(record["created_ns"] / 1e9, UTC),
+        record["created_by"] or None,
+    )
+
+
+def _arrived(
+    cls: type[H], name: str, environment: str, create: bool, object_id: str, instance: str
+) -> H:
+    """A handle that has travelled: to another process of its instance, as a rule."""
+    here = instance if instance and Path(instance).exists() else ""
+    return cls._make(
+        name=name, environment=environment, create=create, object_id=object_id, instance=here
+    )
+
+
+def environment_of(name: str | None) -> str:
+    """The environment that names lie in."""
+    if name is None:
+        return os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ENVIRONMENT
+    checks.name("environment_name", name)
+    return name
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an id without a name
+        return str(os.getuid())
+
+
+# ---- all of a kind -----------------------------------------------------------------------------
+
+
+class Objects(Generic[H]):
+    """``Dict.objects``, ``Queue.objects``: those that have names."""
+
+    def __init__(self, cls: type[H]) -> None:
+        self._cls = cls
+
+    def _link(self) -> Link:
+        return link_of("")
+
+    def _known_id(self, link: Link) -> bytes:
+        return b"-"  # what it asks names its own
+
+    def _resolving(self) -> Request:
+        raise InvalidError("there is nothing to resolve")
+
+    def _resolved(self, link: Link, reply: Reply) -> bytes:
+        raise InvalidError("there is nothing to resolve")
+
+    def _about(self, environment: str, name: str = "") -> bytes:
+        asked = {"kind": self._cls._kind, "environment": environment, "name": name, "by": _who()}
+        return json.dumps(asked).encode()
+
+    @both
+    def create(
+        self, name: str, *, allow_existing: bool = False, environment_name: str | None = None
+    ) -> Steps[None]:
+        """``create(name, *, allow_existing=False)``: make one. Raises AlreadyExistsError."""
+        checks.name("the name", name)
+        body = self._about(environment_of(environment_name), name)
+        yield Request(Op.CREATE, body, flags=OPTION if allow_existing else 0)
+
+    @both
+    def list(
+        self,
+        *,
+        max_objects: int | None = None,
+        created_before: datetime | str | None = None,
+        environment_name: str | None = None,
+    ) -> Steps[list[H]]:
+        """``list(*, max_objects=None, created_before=None)``: handles, the newest first."""
+        environment = environment_of(environment_name)
+        reply = yield Request(Op.LIST, self._about(environment))
+        records = json.loads(reply.body)
+        if created_before is not None:
+            limit = created_before
+            if isinstance(limit, str):
+                limit = datetime.fromisoformat(limit)
+            records = [one for one in records if one["created_ns"] < limit.timestamp() * 1e9]
+        return [
+            self._cls._make(name=one["name"], environment=environment)
+            for one in records[:max_objects]
+        ]
+
+    @both
+    def delete(
+        self, name: str, *, allow_missing: bool = False, environment_name: str | None = None
+    ) -> Steps[None]:
+        """``delete(name, *, allow_missing=False)``: and all that is in it. Raises NotFoundError.
+
+        Handles to it raise NotFoundError from then on, also when one of that name is made again.
+        """
+        checks.name("the name", name)
+        body = self._about(environment_of(environment_name), name)
+        yield Request(Op.DELETE, body, flags=OPTION if allow_missing else 0)
+
+
+# ---- ephemeral ones ----------------------------------------------------------------------------
+
+
+class Ephemeral(Generic[H]):
+    """The context manager, sync and async, that ``ephemeral()`` gives."""
+
+    def __init__(self, cls: type[H], environment: str) -> None:
+        self._cls = cls
+        self._environment = environment
+        self._made: H | None = None
+        self._hold: _Hold | None = None
+
+    def __enter__(self) -> H:
+        link = link_of("")
+        asked = {"kind": self._cls._kind, "environment": self._environment, "by": _who()}
+        reply = link.ask(b"", Request(Op.CREATE, json.dumps(asked).encode()))
+        object_id = json.loads(reply.body)["object_id"]
+        self._hold = _Hold(link, object_id)
+        self._made = self._cls._make(
+            object_id=object_id, environment=self._environment, instance=str(link.instance)
+        )
+        return self._made
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        made, hold = self._made, self._hold
+        if made is None or hold is None or hold.owner != os.getpid():
+            return
+        hold.end()
+        try:
+            made._link().ask(made._object_id.encode(), Request(Op.DELETE, b"{}"))
+        except (NotFoundError, ConnectionError):
+            pass  # it goes with its instance, or has gone
+
+    async def __aenter__(self) -> H:
+        import asyncio
+
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.__exit__, kind, error, traceback)
+
+
+class _Hold:
+    """A connection that an ephemeral object lives by; a thread opens it again when it breaks."""
+
+    def __init__(self, link: Link, object_id: str) -> None:
+        self._link = link
+        self._object_id = object_id.encode()
+        self._ending = threading.Event()
+        self._sock: socket.socket | None = None
+        self.owner = os.getpid()
+        self._connect()
+        threading.Thread(target=self._run, name="rekindle-hold", daemon=True).start()
+
+    def _connect(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(str(paths.objects_socket(self._link.instance)))
+            sock.sendall(self._link.greeting(os.urandom(wire.SESSION_BYTES)))
+            sock.sendall(Request(Op.HOLD).pack(self._object_id, 0, 1))
+            for _ in ("the greeting", "the hold"):
+                self._confirmed(sock)
+        except BaseException:
+            sock.close()
+            raise
+        self._sock = sock
+
+    def _confirmed(self, sock: socket.socket) -> None:
+        data = bytearray()
+        while not (size := wire.frame_bytes(data)) or len(data) < size:
+            piece = sock.recv(size - len(data) if size else 1)
+            if not piece:
+                raise OSError("it closed the connection")
+            data += piece
+        wire.result_of(wire.parse_reply(data)[1])
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            sock = self._sock
+            try:
+                if sock is None:
+                    self._connect()
+                elif not sock.recv(1):  # nothing is ever sent
+                    sock.close()
+                    self._sock = None
+            except NotFoundError:
+                return  # it has gone
+            except (OSError, Error):
+                self._sock = None
+                self._ending.wait(_HOLD_AGAIN_S)
+
+    def end(self) -> None:
+        """Hold it no longer."""
+        self._ending.set()
+        sock = self._sock
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass

@@ -1,0 +1,185 @@
+"""Which keys of a Dict are the same key, as bytes: its identity, and what the key itself was.
+
+Keys that are equal in Python are one key here too, where they are made of the built-in types: 1,
+1.0 and True; strings however they came to be; tuples and frozensets of such. What goes by pickling
+otherwise does so without a memo, so that two equal values give equal bytes whether or not their
+parts are one object. Standard library only, until a key needs cloudpickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Sequence
+from itertools import chain
+from struct import Struct
+from time import time
+from typing import Any
+
+from rekindle.exception import DeserializationError, InvalidError
+from rekindle.wire import pickling
+from rekindle.wire.serialization import deserialize, serialize
+
+#: In front of a value: when it was put, in seconds, and the size of the key that follows.
+_HEAD = Struct(">II")
+_NO_KEY = bytes(4)
+#: Identities that tell the whole key, and the types of such keys.
+_TELLS, _TOLD = b"sib", (str, int, bytes)
+#: What pickle takes as it is.
+SCALARS = frozenset((int, float, str, bytes, bool, type(None)))
+#: Longer identities are replaced by a digest.
+_LONGEST = 256
+
+
+class _Members:
+    """A frozenset: its members in an order that is the same everywhere."""
+
+    def __init__(self, members: list[Any]) -> None:
+        self.members = members
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozenset, (self.members,)
+
+
+def _plain(key: Any) -> Any:
+    """A key that is pickled alike for all that are equal to ``key``."""
+    kind = type(key)
+    if kind is bool:
+        return int(key)
+    if kind is float:
+        return int(key) if key.is_integer() else key
+    if kind is tuple:
+        return tuple(map(_plain, key))
+    if kind is frozenset:
+        return _Members(sorted(map(_plain, key), key=_pickled))
+    return key
+
+
+def _pickled(key: Any) -> bytes:
+    for make in (lambda: pickle.Pickler, pickling.rich_pickler):
+        buffer = io.BytesIO()
+        pickler = make()(buffer, pickling.PROTOCOL)
+        pickler.fast = True  # no memo: whether two parts are one object must not show
+        try:
+            pickler.dump(key)
+        except (ValueError, RecursionError) as error:
+            raise InvalidError(
+                "a key of a Dict must not contain itself, directly or by what it holds"
+            ) from error
+        except Exception:  # noqa: BLE001 - cloudpickle may be able to, or says why not
+            continue
+        found: bytes = buffer.getvalue()
+        return found
+    serialize(key, "the key")  # raises, with the part that cannot be pickled
+    raise InvalidError("a key of a Dict must not contain itself")
+
+
+def identity(key: Any) -> bytes:
+    """The bytes that name the entry. Raises SerializationError, InvalidError."""
+    kind = type(key)
+    found: bytes
+    if kind is str:
+        found = b"s" + key.encode("utf-8", "surrogatepass")
+    elif kind is int:
+        found = b"i%d" % key
+    elif kind is bytes:
+        found = b"b" + key
+    else:
+        plain = _plain(key)
+        found = b"i%d" % plain if type(plain) is int else b"p" + _pickled(plain)
+    if len(found) > _LONGEST:
+        return b"#" + hashlib.sha256(found).digest()
+    return found
+
+
+def entry(key: Any, name: bytes, value: bytes) -> bytes:
+    """What is stored under ``name``, the identity of ``key``: the key, where that does not tell it.
+
+    ``value`` is pickled already.
+    """
+    if name[0] in _TELLS and type(key) in _TOLD:
+        return _HEAD.pack(int(time()), 0) + value
+    raw = serialize(key, "the key")
+    return _HEAD.pack(int(time()), len(raw)) + raw + value
+
+
+def plain_entries(pairs: Sequence[tuple[Any, Any]]) -> list[bytes] | None:
+    """Identities and entries by turns, the quick way; None unless all are short and simple."""
+    if not SCALARS.issuperset(type(value) for _, value in pairs):
+        return None
+    if not all(type(key) is str for key, _ in pairs):
+        return None
+    names = [b"s" + key.encode("utf-8", "surrogatepass") for key, _ in pairs]
+    if max(map(len, names), default=0) > _LONGEST:
+        return None
+    head, dumps, protocol = _HEAD.pack(int(time()), 0), pickle.dumps, pickling.PROTOCOL
+    values = [head + dumps(value, protocol) for _, value in pairs]
+    return list(chain.from_iterable(zip(names, values, strict=True)))
+
+
+def keys_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[Any]:
+    """The keys of many entries. Raises DeserializationError."""
+    if {name[:1] for name in names} <= {b"s"} and _have_no_key(entries):
+        return [name[1:].decode("utf-8", "surrogatepass") for name in names]
+    return list(map(key_of, names, entries))
+
+
+def items_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[tuple[Any, Any]]:
+    """The keys and values of many entries. Raises DeserializationError."""
+    return list(zip(keys_of(names, entries), values_of(entries), strict=True))
+
+
+def _have_no_key(entries: Sequence[bytes]) -> bool:
+    return {one[4:8] for one in entries} <= {_NO_KEY}
+
+
+def values_of(entries: Sequence[bytes]) -> list[Any]:
+    """The values of many entries. Raises DeserializationError."""
+    if _have_no_key(entries):
+        return unpickled([one[8:] for one in entries], "a value of a Dict")
+    return [value_of(one, "a value of a Dict") for one in entries]
+
+
+def key_of(name: bytes, stored: bytes) -> Any:
+    """The key of an entry. Raises DeserializationError."""
+    _, size = _HEAD.unpack_from(stored)
+    if size:
+        return deserialize(stored[8 : 8 + size], "a key")
+    form, rest = name[:1], name[1:]
+    if form == b"s":
+        return rest.decode("utf-8", "surrogatepass")
+    if form == b"i":
+        return int(rest)
+    if form == b"b":
+        return rest
+    raise DeserializationError("an entry of a Dict is damaged")
+
+
+def value_of(stored: bytes, what: str) -> Any:
+    """The value of an entry. Raises DeserializationError."""
+    _, size = _HEAD.unpack_from(stored)
+    return deserialize(stored[8 + size :], what)
+
+
+def pickled(value: Any, what: str) -> bytes:
+    """A value as it is stored. Raises SerializationError."""
+    if type(value) in SCALARS:
+        return pickle.dumps(value, pickling.PROTOCOL)
+    return serialize(value, what)
+
+
+def plain_pickles(values: Sequence[Any]) -> list[bytes]:
+    """Many values, the quick way; empty unless all are simple."""
+    if not SCALARS.issuperset(map(type, values)):
+        return []
+    dumps, protocol = pickle.dumps, pickling.PROTOCOL
+    return [dumps(value, protocol) for value in values]
+
+
+def unpickled(parts: Sequence[bytes], what: str) -> list[Any]:
+    """Many values. Raises DeserializationError."""
+    try:
+        return list(map(pickle.loads, parts))
+    except Exception:  # noqa: BLE001 - it is found again, and named
+        return [deserialize(part, what) for part in parts]

@@ -1,0 +1,232 @@
+"""Connections to the controller's socket for Dict and Queue, for callers that block.
+
+Each thread that asks has a connection while it does; idle ones are kept for the next. A request
+that got no answer is sent again, to the next controller if need be, under the same number, so it is
+done once. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from time import perf_counter_ns
+
+from rekindle import paths
+from rekindle.exception import ConnectionError, ExecutionError
+from rekindle.execution import context
+from rekindle.linux.arrivals import Arrivals
+from rekindle.sdk import running
+from rekindle.sdk.connection.patience import connect_timeout_s
+from rekindle.wire import object_frames as wire
+from rekindle.wire.object_frames import AGAIN, Op, Reply, Request
+
+_READ_BYTES = 1 << 18
+#: Between two attempts to reach a controller that is away.
+_DELAY_S = 0.05
+#: A connection that lasted longer than this had a controller; waiting for one begins again.
+CONTACT_S = 2.0
+
+
+class Gone(Exception):
+    """The connection broke, or no one listens."""
+
+
+class Link:
+    """The way to the objects of one instance."""
+
+    def __init__(self, instance: Path) -> None:
+        self.instance = instance
+        self._idle: list[_Session] = []
+
+    def ask(self, object_id: bytes, request: Request) -> Reply:
+        """Have a request done, and wait for it. Raises what the controller raises."""
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = _Session(self.instance)
+        try:
+            reply = session.ask(object_id, request)
+        except BaseException:
+            session.close()
+            raise
+        self._idle.append(session)
+        return wire.result_of(reply)
+
+    def forget(self) -> None:
+        """Close what this process inherited; it is its parent's."""
+        idle, self._idle = self._idle, []
+        for session in idle:
+            session.close()
+
+    def greeting(self, session: bytes) -> bytes:
+        """What a connection begins with. Raises ConnectionError where there is no instance."""
+        try:
+            token = paths.token_file(self.instance).read_bytes().strip()
+        except OSError as error:
+            _look_again()
+            raise ConnectionError(
+                f"no rekindle instance at {self.instance}: its token cannot be read "
+                f"({error.strerror}). Start one with `rekindle up`, or use `rekindle run`"
+            ) from None
+        hello = Request(Op.HELLO, body=token, partition=session)
+        return wire.GREETING + hello.pack(b"", 0, 0)
+
+    def away(self, since: float, reason: object) -> None:
+        """Return when it is time for another attempt. Raises ConnectionError when it is too late.
+
+        ``since``: when it was there last, by time.monotonic().
+        """
+        if not self.instance.exists():
+            _look_again()
+            raise ConnectionError(f"the instance at {self.instance} has ended") from None
+        waited = time.monotonic() - since
+        if waited > connect_timeout_s():
+            _look_again()
+            raise ConnectionError(
+                f"the controller at {self.instance} has not answered for {waited:.1f} s "
+                f"({reason}); `rekindle status` says whether it is up"
+            ) from None
+
+
+def later(request: Request, began: float) -> Request:
+    """The request as it is sent another time: what it may still wait is less by now."""
+    wait_s = request.wait_s
+    if wait_s > 0:
+        wait_s = max(0.0, wait_s - (time.monotonic() - began))
+    return request._replace(wait_s=wait_s, flags=request.flags | AGAIN)
+
+
+class _Session:
+    """One connection, opened again when it breaks."""
+
+    def __init__(self, instance: Path) -> None:
+        self._link = link_to(instance)
+        #: What the controller knows it by, over connections.
+        self._name = os.urandom(wire.SESSION_BYTES)
+        self._number = 0
+        self._sock: socket.socket | None = None
+        self._arrivals: Arrivals | None = None
+
+    def ask(self, object_id: bytes, request: Request) -> Reply:
+        self._number += 1
+        began = since = sent = time.monotonic()
+        frame = request.pack(object_id, 0, self._number)
+        while True:
+            try:
+                if self._sock is None or self._arrivals is None:
+                    self._open()
+                assert self._sock is not None and self._arrivals is not None
+                sent = time.monotonic()
+                self._sock.sendall(frame)
+                self._arrivals.wait(perf_counter_ns())
+                return self._receive(self._sock)
+            except (OSError, Gone) as error:
+                was_open = self._sock is not None
+                self.close()
+                if was_open and time.monotonic() - sent > CONTACT_S:
+                    since = time.monotonic()
+                self._link.away(since, error)
+                time.sleep(_DELAY_S)
+                frame = later(request, began).pack(object_id, 0, self._number)
+
+    def _open(self) -> None:
+        greeting = self._link.greeting(self._name)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(str(paths.objects_socket(self._link.instance)))
+            sock.sendall(greeting)
+            wire.result_of(self._receive(sock))
+        except BaseException:
+            sock.close()
+            raise
+        self._sock, self._arrivals = sock, Arrivals(sock.fileno())
+
+    def _receive(self, sock: socket.socket) -> Reply:
+        data: bytes | bytearray = sock.recv(_READ_BYTES)
+        size = wire.frame_bytes(data)
+        if len(data) != size or not size:
+            data = self._rest(sock, bytearray(data))
+        return wire.parse_reply(data)[1]
+
+    def _rest(self, sock: socket.socket, data: bytearray) -> bytearray:
+        if not data:
+            raise Gone("it closed the connection")
+        while not (size := wire.frame_bytes(data)):
+            data += sock.recv(4) or self._cut()
+        at = len(data)
+        data.extend(bytes(size - at))
+        with memoryview(data) as view:
+            while at < size:
+                got = sock.recv_into(view[at:])
+                at += got or len(self._cut())
+        return data
+
+    def _cut(self) -> bytes:
+        raise Gone("it closed the connection in the middle of an answer")
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        sock, self._sock, self._arrivals = self._sock, None, None
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.close()
+
+
+# ---- which instance ----------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_links: dict[Path, Link] = {}
+#: The same by the text of the directory, as handles have it.
+_named: dict[str, Link] = {}
+#: What the last answer to "which instance" was given to.
+_asked: tuple[str | None, Path | None] = (None, None)
+_current: Link | None = None
+
+
+def link_to(instance: Path) -> Link:
+    """The one link to an instance."""
+    with _lock:
+        return _links.setdefault(instance, Link(instance))
+
+
+def link_of(instance: str) -> Link:
+    """The link to an instance directory; to that of this process without one.
+
+    Raises ConnectionError where there is none, ExecutionError in a template.
+    """
+    global _asked, _current
+    if instance:
+        found = _named.get(instance)
+        if found is None:
+            found = _named[instance] = link_to(Path(instance))
+        return found
+    asked = (os.environ.get("REKINDLE_DIR"), running.innermost_instance())
+    if asked[0] is None and not context.is_local():
+        raise ExecutionError(
+            "Dict and Queue cannot be used while a function is imported, or in an "
+            "@rekindle.enter(snap=True) hook: a snapshot belongs to no instance. Use them in the "
+            "function, or in an @rekindle.enter() hook"
+        )
+    if _current is None or asked != _asked:
+        _current, _asked = link_to(running.default_instance()), asked
+    return _current
+
+
+def _look_again() -> None:
+    """An instance did not answer: another may be up by now."""
+    global _current
+    _current = None
+
+
+def _forget_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for link in _links.values():
+        link.forget()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

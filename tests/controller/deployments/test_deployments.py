@@ -1,0 +1,226 @@
+"""Deployed apps through a real controller and a real Redis, with an agent that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+
+from rekindle import exception
+from rekindle.controller.deployments.records import KEPT_VERSIONS
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.errors import from_rpc_error
+from rekindle.wire.messages import spec_message
+from tests.controller.harness import Client, FakeAgent, Instance, in_loop, new_id, result_of, spec
+
+
+class Deployer(Client):
+    """A client that deploys."""
+
+    async def deploy(self, code: str, name: str = "app", **more: Any) -> pb.DeployReply:
+        """Deploy ``f``, whose code is named by its digest."""
+        app_id = more.pop("app_id", "") or new_id("ap")
+        names = more.pop("functions", ("f",))
+        functions = [
+            pb.FunctionDef(spec=spec_message(spec(one, code_digest=code)), code=code.encode())
+            for one in names
+        ]
+        app = pb.RegisterAppRequest(app_id=app_id, name=name, functions=functions)
+        reply: pb.DeployReply = await self.call("Deploy", pb.DeployRequest(app=app, **more))
+        return reply
+
+    async def find(self, name: str = "f", app: str = "app", version: int = 0) -> str:
+        """The id of a function."""
+        request = pb.LookupRequest(app=app, name=name, version=version)
+        handle = await self.call("Lookup", request)
+        return str(handle.function_id)
+
+    async def app(self, name: str = "app") -> pb.DeployedApp:
+        """What is known of an app."""
+        return (await self.call("DeployedApps", pb.DeployedAppsRequest(app=name))).apps[0]
+
+    async def until_ended(self, name: str = "app") -> pb.DeployedApp:
+        """Wait until no former version is open."""
+        while (found := await self.app(name)).draining:
+            await asyncio.sleep(0.02)  # it gives no event
+        return found
+
+    def send(self, function_id: str, payload: bytes = b"x", **more: Any) -> Any:
+        """Call a function."""
+        more.setdefault("call_id", new_id("fc"))
+        inputs = [pb.Input(index=0, payload=payload)]
+        request = pb.SubmitRequest(function_id=function_id, inputs=inputs, last=True, **more)
+        return self.call("Invoke", request)
+
+
+def by_function(assign: pb.Assign) -> pb.Result:
+    """An answer: which function it was for."""
+    return result_of(assign, assign.function_id.encode())
+
+
+@in_loop
+async def test_the_same_content_is_no_new_version(shared: Instance) -> None:
+    async with Deployer(shared) as client:
+        first = await client.deploy("a", "same", app_id="ap-first-of-them", tag="one")
+        assert (first.app.version, first.unchanged) == (1, False)
+        again = await client.deploy("a", "same", tag="two")
+        assert (again.app.version, again.unchanged) == (1, True)
+        assert again.app.app_id == "ap-first-of-them"
+        assert again.app.versions[0].tag == "two"
+        # The reply was lost: the very same request is no other one.
+        sent_again = await client.deploy("a", "same", app_id="ap-first-of-them")
+        assert (sent_again.app.version, sent_again.unchanged) == (1, False)
+        other = await client.deploy("b", "same")
+        assert (other.app.version, other.unchanged) == (2, False)
+
+
+@in_loop
+async def test_calls_go_to_the_present_version_whichever_id_they_name(instance: Instance) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("a")
+        former = await client.find()
+        assert (await client.send(former)).data == former.encode()
+        await client.deploy("b")
+        present = await client.find()
+        assert present != former
+        assert (await client.send(former)).data == present.encode()
+        await client.until_ended()
+        assert (await client.send(former)).data == present.encode()
+        # That one alone: its version is opened again for it.
+        assert await client.find(version=1) == former
+        assert (await client.send(former, pinned=True)).data == former.encode()
+
+
+@in_loop
+async def test_a_former_version_ends_what_it_has(instance: Instance) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        await client.deploy("a")
+        former = await client.find()
+        waits = client.send(former, call_id=(call_id := new_id("fc")))
+        begun = await agent.assigned.get()
+        await client.deploy("b")
+        assert (await client.app()).draining == [begun.app_id]
+        again = client.send(former, call_id=call_id)  # its connection broke: no second run
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        await agent.connect([begun])
+        third = client.send(former, call_id=call_id)
+        await agent.done(begun, b"done by the former")
+        assert (await third).data == b"done by the former"
+        for ended in await asyncio.gather(waits, again, return_exceptions=True):
+            if not isinstance(ended, grpc.aio.AioRpcError):  # its connection broke
+                assert ended.data == b"done by the former"
+        found = await client.until_ended()
+        assert found.version == 2
+        assert await agent.all_assigned() == []
+
+
+@in_loop
+async def test_recreate_has_the_new_code_run_what_was_running(instance: Instance) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        await client.deploy("a")
+        former = await client.find()
+        waits = asyncio.ensure_future(client.send(former))
+        begun = await agent.assigned.get()
+        await client.deploy("b", strategy="recreate")
+        await agent.send(returned=pb.InputsReturned(call_id=begun.call_id, indexes=[0]))
+        again = await agent.assigned.get()
+        assert again.function_id == former
+        fetched = await client.gateway.FetchFunction(
+            pb.FetchFunctionRequest(function_id=former), metadata=client.metadata
+        )
+        assert (fetched.function.code, fetched.retired) == (b"b", True)
+        await agent.done(again, b"by the new")
+        assert (await waits).data == b"by the new"
+        await client.until_ended()
+        # The former version still is what it was.
+        await client.call("Rollback", pb.RollbackRequest(app="app", app_id=new_id("ap")))
+        fetched = await client.gateway.FetchFunction(
+            pb.FetchFunctionRequest(function_id=await client.find()), metadata=client.metadata
+        )
+        assert fetched.function.code == b"a"
+
+
+@in_loop
+async def test_versions_are_rolled_back_to_and_a_stopped_app_comes_back(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        for code in "abc":
+            await client.deploy(code)
+        for expected in (2, 1):  # once more goes further back
+            request = pb.RollbackRequest(app="app", app_id=new_id("ap"))
+            reply = await client.call("Rollback", request)
+            assert reply.app.versions[0].rolled_back_to == expected
+        assert reply.app.version == 5
+        with pytest.raises(exception.NotFoundError, match="no version 9; the newest is 5"):
+            await refused(client.call("Rollback", _rollback(version=9)))
+        function_id = await client.find()
+        waits = asyncio.ensure_future(client.send(function_id))
+        await waits
+        await client.call("StopApp", pb.StopAppRequest(app="app"))
+        with pytest.raises(exception.ExecutionError, match="'app' is stopped"):
+            await refused(client.send(function_id))
+        with pytest.raises(exception.ExecutionError, match="'app' is stopped"):
+            await refused(client.find())
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        await agent.connect()
+        assert (await client.app()).stopped
+        reply = await client.call("Rollback", _rollback())
+        assert (reply.app.version, reply.app.versions[0].rolled_back_to) == (6, 5)
+        assert (await client.send(function_id)).data == (await client.find()).encode()
+
+
+def _rollback(**more: Any) -> pb.RollbackRequest:
+    return pb.RollbackRequest(app="app", app_id=new_id("ap"), **more)
+
+
+@in_loop
+async def test_the_newest_versions_are_kept(instance: Instance) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("0")
+        first = await client.find()
+        for number in range(1, KEPT_VERSIONS + 1):
+            await client.deploy(str(number))
+            await client.until_ended()
+        versions = (await client.app()).versions
+        assert [one.kept for one in versions] == [True] * KEPT_VERSIONS + [False]
+        with pytest.raises(exception.InvalidError, match="version 1 of 'app' is not kept"):
+            await refused(client.find(version=1))
+        with pytest.raises(exception.NotFoundError, match="not kept any more"):
+            await refused(client.send(first, pinned=True))
+        # Who knows its id alone calls the present version.
+        assert (await client.send(first)).data == (await client.find()).encode()
+
+
+@in_loop
+async def test_an_unknown_name_is_refused_with_the_nearest(shared: Instance) -> None:
+    async with Deployer(shared) as client:
+        await client.deploy("a", "service", functions=("answer", "other"))
+        with pytest.raises(exception.NotFoundError, match="did you mean 'answer'"):
+            await refused(client.find("anwser", "service"))
+        with pytest.raises(exception.NotFoundError, match="did you mean 'service'"):
+            await refused(client.find("answer", "servce"))
+        # What the next version does not have any more.
+        former = await client.find("other", "service")
+        await client.deploy("b", "service", functions=("answer",))
+        with pytest.raises(exception.NotFoundError, match=r"version 2 .* no function 'other'"):
+            await refused(client.send(former))
+        with pytest.raises(exception.InvalidError, match="no deployment strategy 'blue'"):
+            await refused(client.deploy("c", "service", strategy="blue"))
+
+
+async def refused(call: Any) -> None:
+    """Await; rekindle's own exception in place of gRPC's."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from None

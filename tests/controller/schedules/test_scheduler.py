@@ -1,0 +1,244 @@
+"""Schedules with a clock of the test's and a real Redis: one run for each due time, ends included.
+
+The controller's parts run in this process, without its sockets and its loop that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.protobuf.message import DecodeError
+
+from rekindle.controller.instance import instance_id
+from rekindle.controller.settings import Settings
+from rekindle.controller.storage.embedded_redis import redis_url
+from rekindle.controller.wiring import Config, Parts
+from rekindle.exception import NotFoundError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import spec_message
+from tests.controller.harness import Instance, in_loop, new_id, running_instance, spec
+
+HOUR = 3600.0
+HOURLY = pb.Schedule(seconds=HOUR, payload=b"nothing")
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Controller:
+    """The parts of a controller, of which nothing runs by itself."""
+
+    def __init__(self, instance: Instance, clock: Clock) -> None:
+        self.parts = Parts(
+            Config(
+                instance_id=instance_id(instance.directory),
+                token="t",
+                redis_url=redis_url(instance.directory),
+                embedded=True,
+                settings=Settings(),
+                metrics_listen="",
+                blob_url="",
+                blob_threshold_bytes=0,
+                secrets_key_file=instance.directory / "secrets.key",
+            )
+        )
+        self.parts.deployments._clock = clock
+        self.schedules = self.parts.schedules
+        self.schedules.clock = clock
+
+    async def load(self) -> Controller:
+        """Read back what there was."""
+        await self.parts.deployments.load()
+        for stored in await self.parts.registry.load_apps():
+            app = await self.parts.apps.restore(stored)
+            for function in app.functions.values():
+                await self.parts.loader.recover(function, orphaned=False)
+            self.parts.deployments.restored(app)
+        await self.schedules.load()
+        return self
+
+    async def deploy(self, name: str, **functions: pb.Schedule | None) -> None:
+        """Deploy an app; its schedules are followed then."""
+        definitions = [
+            pb.FunctionDef(spec=spec_message(spec(one)), code=b"code", schedule=schedule)
+            for one, schedule in functions.items()
+        ]
+        app = pb.RegisterAppRequest(app_id=new_id("ap"), name=name, functions=definitions)
+        await self.parts.deployments.deploy(pb.DeployRequest(app=app))
+        await self.schedules.follow(name)
+
+    async def queued(self) -> list[str]:
+        """The calls that are in queues of functions, as Redis has them."""
+        link = self.parts.link
+        found = []
+        for key in sorted(await link.command("KEYS", "rk:q:*")):
+            for _, fields in await link.command("XRANGE", key, "-", "+"):
+                words = fields.values() if isinstance(fields, dict) else fields[1::2]
+                found += [one for one in map(_call_of, words) if one]
+        return found
+
+    async def report(self, app: str = "") -> list[pb.ScheduleStatus]:
+        """What people are shown."""
+        return list((await self.parts.schedule_report.make(app)).schedules)
+
+    async def end(self) -> None:
+        """As if it were killed: what it had begun does not go on."""
+        await self.parts.core.tasks.cancel()
+        await self.parts.link.close()
+
+
+def _call_of(raw: bytes) -> str:
+    try:
+        call_id = pb.SubmitRequest.FromString(raw).call_id
+    except DecodeError:
+        return ""
+    return call_id if call_id.startswith("fc-") else ""
+
+
+def scheduled(test: Callable[..., Any]) -> Callable[[], None]:
+    """A test that gets an instance with a Redis, and a clock."""
+
+    def run() -> None:
+        with running_instance(start=False) as instance:
+            instance.start_redis()
+            in_loop(lambda: test(instance, Clock()))()
+
+    run.__name__ = test.__name__
+    return run
+
+
+@scheduled
+async def test_each_due_time_has_one_run(instance: Instance, clock: Clock) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("app", f=HOURLY, quiet=None)
+    assert await one.schedules.step() == clock.now + HOUR
+    assert await one.queued() == []
+    for count in range(1, 4):
+        clock.now += HOUR
+        wake_at = await one.schedules.step()
+        assert wake_at == clock.now + HOUR
+        await one.schedules.step()
+        assert len(set(await one.queued())) == len(await one.queued()) == count
+    (status,) = await one.report()
+    assert (status.app, status.function, status.schedule) == ("app", "f", "every 1 h")
+    assert (status.runs, status.missed, status.next) == (3, 0, clock.now + HOUR)
+    assert [run.state for run in status.last] == ["waiting"] * 3
+    assert status.last[0].due == clock.now
+    await one.end()
+
+
+@scheduled
+async def test_what_was_missed_is_run_once_for_the_latest_time(
+    instance: Instance, clock: Clock
+) -> None:
+    one = await Controller(instance, clock).load()
+    began = clock.now
+    await one.deploy("app", f=HOURLY)
+    await one.end()
+    clock.now += 30.5 * HOUR
+    other = await Controller(instance, clock).load()
+    assert await other.schedules.step() == began + 31 * HOUR
+    assert len(await other.queued()) == 1
+    (status,) = await other.report()
+    assert (status.runs, status.missed, status.last[0].due) == (1, 29, began + 30 * HOUR)
+    await other.end()
+
+
+@pytest.mark.parametrize("submitted", [False, True], ids=["claimed", "submitted"])
+def test_a_controller_that_ends_within_a_run_leaves_just_one(submitted: bool) -> None:
+    """It ends when the due time is claimed and its call is, or is not, in the queue."""
+
+    async def body(instance: Instance, clock: Clock) -> None:
+        one = await Controller(instance, clock).load()
+        await one.deploy("app", f=HOURLY)
+        clock.now += HOUR
+        real, reached = one.schedules._submit, asyncio.Event()
+
+        async def ends(*args: Any) -> Any:
+            if submitted:
+                await real(*args)
+            reached.set()
+            await asyncio.Event().wait()
+
+        one.schedules._submit = ends  # type: ignore[method-assign]
+        step = asyncio.create_task(one.schedules.step())
+        await reached.wait()
+        step.cancel()
+        await asyncio.gather(step, return_exceptions=True)
+        assert len(await one.queued()) == int(submitted)
+        (before,) = await one.report()
+        await one.end()
+        # Its successor finds another version of the app's code, too, when it has claimed.
+        other = await Controller(instance, clock).load()
+        await other.deploy("app", f=HOURLY, more=None)
+        await other.schedules.step()
+        await other.schedules.step()
+        queued = await other.queued()
+        (after,) = await other.report()
+        assert queued == [before.last[0].call_id] == [run.call_id for run in after.last]
+        assert after.runs == 1
+        await other.end()
+
+    scheduled(body)()
+
+
+@scheduled
+async def test_of_two_controllers_one_runs_a_due_time(instance: Instance, clock: Clock) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("app", **{f"f{i}": HOURLY for i in range(20)})
+    other = await Controller(instance, clock).load()
+    clock.now += HOUR
+    await asyncio.gather(one.schedules.step(), other.schedules.step())
+    await asyncio.gather(one.schedules.step(), other.schedules.step())
+    queued = await one.queued()
+    assert len(queued) == len(set(queued)) == 20
+    await one.end()
+    await other.end()
+
+
+@scheduled
+async def test_a_new_version_keeps_the_rhythm_and_a_stopped_app_has_none(
+    instance: Instance, clock: Clock
+) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("app", f=HOURLY)
+    clock.now += 0.5 * HOUR
+    await one.deploy("app", f=HOURLY, more=None)
+    assert await one.schedules.step() == clock.now + 0.5 * HOUR
+    await one.deploy("app", f=pb.Schedule(seconds=2 * HOUR, payload=b"nothing"))
+    assert await one.schedules.step() == clock.now + 2 * HOUR
+    await one.parts.deployments.stop("app")
+    await one.schedules.follow("app")
+    clock.now += 10 * HOUR
+    await one.schedules.step()
+    assert await one.queued() == [] and await one.report() == []
+    # What was due while it was stopped was not missed.
+    await one.deploy("app", f=HOURLY)
+    assert await one.schedules.step() == clock.now + HOUR
+    assert await one.queued() == []
+    await one.end()
+
+
+@scheduled
+async def test_a_run_by_hand_is_besides_the_due_times(instance: Instance, clock: Clock) -> None:
+    one = await Controller(instance, clock).load()
+    await one.deploy("app", f=HOURLY, quiet=None)
+    call_id = new_id("fc")
+    for _ in range(2):  # sent again
+        made = await one.schedules.run_now("app", "f", call_id)
+        assert (made.call_id, made.by_hand) == (call_id, True)
+    assert await one.queued() == [call_id]
+    assert await one.schedules.step() == clock.now + HOUR
+    with pytest.raises(NotFoundError, match="'quiet' of 'app' has no schedule; these have: f"):
+        await one.schedules.run_now("app", "quiet", new_id("fc"))
+    await one.end()

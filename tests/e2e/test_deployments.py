@@ -1,0 +1,268 @@
+"""Deployed apps, end to end: called by name, replaced under load, there again after restarts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+
+from tests.e2e.harness import Gate, Home, service, wait_until
+
+SERVICE = """
+import rekindle
+
+app = rekindle.App("service")
+VERSION = {version}
+
+@app.function(enable_memory_snapshot=True)
+def answer(x):
+    return VERSION, x
+
+@app.function()
+def nested(x):
+    return answer.remote(x)
+
+@app.cls()
+class Scaled:
+    by: int = rekindle.parameter(default=3)
+
+    @rekindle.method()
+    def value(self, x):
+        return VERSION, self.by * x
+"""
+
+CALLS = """
+import os, sys, threading
+import rekindle
+
+answer = rekindle.Function.from_name("service", "answer")
+nested = rekindle.Function.from_name("service", "nested")
+Scaled = rekindle.Cls.from_name("service", "Scaled")
+seen, lock, failed = {}, threading.Lock(), []
+
+def saw(pair, expected):
+    version, value = pair
+    assert value == expected, (pair, expected)
+    with lock:
+        if version not in seen:
+            print("saw", version, flush=True)
+        seen[version] = seen.get(version, 0) + 1
+
+def direct():
+    for x in range(5):
+        saw(answer.remote(x), x)
+
+def methods():
+    saw(Scaled(by=5).value.remote(7), 35)
+
+def maps():
+    for x, pair in enumerate(answer.map(range(20))):
+        saw(pair, x)
+
+def spawned():
+    calls = [answer.spawn(x) for x in range(5)]
+    for x, call in enumerate(calls):
+        saw(call.get(), x)
+
+def inside():
+    saw(nested.remote(8), 8)
+
+def forever(work):
+    try:
+        while not os.path.exists(sys.argv[1]):
+            work()
+    except BaseException as error:
+        failed.append(f"{work.__name__}: {error!r}")
+
+threads = [threading.Thread(target=forever, args=(w,)) for w in
+           (direct, methods, maps, spawned, inside)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+import json
+print(json.dumps({"seen": seen, "failed": failed}))
+"""
+
+
+def deploy(home: Home, version: int, *more: str) -> str:
+    """Deploy the service anew."""
+    (home.scripts / "service.py").write_text(SERVICE.format(version=version))
+    return home.rekindle("deploy", "service.py", *more).out
+
+
+def app_list(home: Home, *command: str) -> list[dict[str, object]]:
+    """``rekindle app list --json`` or its like."""
+    found: list[dict[str, object]] = json.loads(home.rekindle("app", *command, "--json").out)
+    return found
+
+
+def held_apps(home: Home) -> set[str]:
+    """Apps of which the agent has a runner or a pool."""
+    stats = home.status()["agents"][0]["stats"]
+    return {one["app_id"] for one in [*stats["runners"], *stats["pools"]]}
+
+
+def test_no_call_fails_while_an_app_is_deployed_again_and_again(home: Home) -> None:
+    """Two clients, five more versions; nothing of the former ones is left in the end."""
+    home.up()
+    assert "service, version 1" in deploy(home, 1)
+    assert deploy(home, 1) == "Nothing has changed: service, version 1 stays.\n"
+    (home.scripts / "calls.py").write_text(CALLS)
+    over = home.scripts / "over"
+    clients = [home.start(sys.executable, "calls.py", str(over)) for _ in range(2)]
+    for client in clients:
+        client.until("saw 1")
+    for version in range(2, 7):
+        strategy = "recreate" if version == 4 else "rolling"
+        assert f"version {version} " in deploy(home, version, "--strategy", strategy)
+        for client in clients:
+            client.until(f"saw {version}")
+    over.touch()
+    for client in clients:
+        ended = client.end()
+        assert ended.value["failed"] == [], str(ended)
+        assert set(ended.value["seen"]) == {str(n) for n in range(1, 7)}
+    (present,) = app_list(home, "list")
+    assert present["version"] == 6
+    wait_until(lambda: held_apps(home) <= {str(present["app_id"])}, "the end of former runners")
+    wait_until(lambda: len(home.status()["apps"]) == 1, "the end of former versions")
+    stats = home.status()["agents"][0]["stats"]
+    assert len(stats["templates"]) <= 1
+
+
+RESTARTS = """
+import json, os, sys
+import rekindle
+
+def calls():
+    answer = rekindle.Function.from_name("service", "answer")
+    return [answer.remote(1)[0], rekindle.Function.from_name("service", "nested").remote(2)[0]]
+
+print(json.dumps(calls()))
+"""
+
+
+def test_a_deployed_app_needs_neither_its_program_nor_its_files_and_survives_restarts(
+    home: Home,
+) -> None:
+    """The controller and the agent are killed, the whole instance is taken down and up again."""
+    text = SERVICE.format(version=1).replace('rekindle.App("service")', "rekindle.App('service')")
+    home.script(text + "\nfrom helper_of_it import VALUE\n", "gone/service.py")
+    home.script("VALUE = 5\n", "gone/helper_of_it.py")
+    said = home.rekindle("deploy", "gone/service.py")
+    assert "no instance is up: starting one that stays" in said.err
+    home.script(RESTARTS, "restarts.py")
+    shutil.rmtree(home.scripts / "gone")
+
+    def calls() -> object:
+        return home.python("restarts.py").value
+
+    def templates() -> list[str]:
+        agents = home.status()["agents"]
+        return [one["function"] for agent in agents for one in agent["stats"].get("templates", [])]
+
+    assert calls() == [1, 1]
+    wait_until(lambda: home.snapshots(), "the snapshot")
+    supervisor = home.supervisor()
+    for module in ("rekindle.controller", "rekindle.runtime.agent"):
+        killed = service(supervisor, module)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert calls() == [1, 1]
+    home.rekindle("down")
+    home.up()
+    # Before any call: from its snapshot.
+    wait_until(lambda: templates() == ["answer"], "the template of what is deployed")
+    starts = home.status()["recent_starts"]
+    assert not [one for one in starts if one["strategy"] == "cold"]
+    assert calls() == [1, 1]
+    assert home.rekindle("app", "stop", "-y", "service").out.startswith("Stopped service.")
+    failed = home.python("restarts.py", status=1)
+    assert "the app 'service' is stopped" in failed.err
+    assert "is version 2 now: the content of 1" in home.rekindle("app", "rollback", "service").out
+    assert calls() == [1, 1]
+    assert [one["version"] for one in app_list(home, "history", "service")] == [2, 1]
+    assert "present; content of 1" in home.rekindle("app", "history", "service").out
+    assert "answer (0 undone)" in home.rekindle("app", "info", "service").out
+    assert '"state": "deployed"' in home.rekindle("app", "list", "--json").out
+
+
+TICKS = """
+import rekindle
+
+app = rekindle.App("ticks")
+
+@app.function(schedule=rekindle.Period(seconds=1))
+def tick():
+    with open({file!r}, "a") as file:
+        file.write(rekindle.current_function_call_id() + "\\n")
+
+@app.function(schedule=rekindle.Cron("0 9 * * *", timezone="Europe/Berlin"))
+def fails():
+    raise ValueError("not today")
+"""
+
+
+def test_a_schedule_runs_once_for_each_time_though_controllers_are_killed(home: Home) -> None:
+    """Each run is in the file once, and none is there that the controller does not know."""
+    ran = home.scripts / "ran"
+    ran.touch()
+    home.up()
+    home.script(TICKS.format(file=str(ran)), "ticks.py")
+    home.rekindle("deploy", "ticks.py")
+    supervisor = home.supervisor()
+    for _ in range(2):
+        before = len(ran.read_text().splitlines())
+        wait_until(lambda: len(ran.read_text().splitlines()) > before, "a run")  # noqa: B023
+        killed = service(supervisor, "rekindle.controller")
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    assert "Submitted fc-" in home.rekindle("schedule", "run", "ticks.fails").out
+
+    def of_function(name: str) -> dict[str, object]:
+        found = json.loads(home.rekindle("schedule", "ls", "ticks", "--json").out)
+        return next(one for one in found if one["function"] == name)
+
+    wait_until(lambda: of_function("fails")["last"][0]["state"] == "failed", "the failure")  # type: ignore[index]
+    assert "failed: ValueError: not today" in home.rekindle("schedule", "ls").out
+    tick = wait_until(lambda: _all_done(of_function("tick")), "an end of all runs")
+    ids = ran.read_text().splitlines()
+    assert len(ids) == len(set(ids))
+    assert {run["call_id"] for run in tick["last"]} <= set(ids)
+    assert [run["due"] for run in tick["last"]] == sorted(
+        {run["due"] for run in tick["last"]}, reverse=True
+    )
+    assert len(ids) >= tick["runs"]
+
+
+def _all_done(one: dict[str, object]) -> dict[str, object] | None:
+    return one if {run["state"] for run in one["last"]} == {"done"} else None  # type: ignore[attr-defined]
+
+
+DETACHED = """
+import rekindle
+{gate}
+app = rekindle.App("detached")
+
+@app.function()
+def waits(path: str) -> str:
+    wait_at(path)
+    return "went on"
+"""
+
+
+def test_a_detached_run_goes_on_without_its_program(home: Home, gate: Gate) -> None:
+    """Its program is killed while the function runs; who has the id of the call gets its value."""
+    home.up(REKINDLE_HOLD_GRACE_S="0.2")
+    home.script(DETACHED.format(gate=Gate.SOURCE), "detached.py")
+    run = home.start_rekindle("run", "--detach", "detached.py::waits", "--path", gate.directory)
+    run.until("Submitted fc-", "err")
+    run.until("waiting")
+    run.kill()
+    call_id = run.text("err").partition("Submitted ")[2].split(".")[0]
+    home.script(
+        "import sys, rekindle; print(rekindle.FunctionCall.from_id(sys.argv[1]).get())", "get.py"
+    )
+    gate.open()
+    assert home.python("get.py", call_id).out == "went on\n"
+    wait_until(lambda: not home.status()["apps"], "the end of its app")
