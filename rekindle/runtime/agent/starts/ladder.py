@@ -235,6 +235,10 @@ class Starter(Becoming):
             self.revision.fork_unsafe = snapshot.manifest.fork_unsafe
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
         back = await bring_back(self.context, self.revision, snapshot, PhaseClock())
+        there = self.revision.live_template()
+        if there is not None and there.mapped:  # another one was restored meanwhile, and has spares
+            back.discard()
+            return there
         channel = back.reported()
         channel.open(takes_fds=True)
         template = LiveTemplate(
