@@ -234,9 +234,10 @@ class Starter(Becoming):
         if snapshot.manifest.fork_unsafe:
             self.revision.fork_unsafe = snapshot.manifest.fork_unsafe
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
+        before = self.revision.template
         back = await bring_back(self.context, self.revision, snapshot, PhaseClock())
         there = self.revision.live_template()
-        if there is not None and there.mapped:  # another one was restored meanwhile, and has spares
+        if there is not None and there.mapped and there is not before:  # restored meanwhile
             back.discard()
             return there
         channel = back.reported()
