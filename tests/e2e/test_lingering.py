@@ -61,7 +61,8 @@ def test_the_next_run_finds_instance_template_and_logs_and_down_ends_it(home: Ho
     one = supervisor(home)
     second = home.run("--phases", script, **_STAYS)
     assert _NOTE not in second.err and "served\n" in second.out
-    assert [strategy for strategy, *_ in phases(second.out, "f")] == ["fork"]
+    # By the template: whether a spare of it waits by then is a matter of milliseconds.
+    assert {strategy for strategy, *_ in phases(second.out, "f")} <= {"fork", "spare"}
     assert supervisor(home) == one
     assert "connected" in home.rekindle("status").out
     other = home.run(script, REKINDLE_MAX_RUNNERS="3", **_STAYS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rekindle.execution import nesting
 from rekindle.runtime.runner.many import batches
 from rekindle.runtime.runner.many.batches import Batches
 from rekindle.runtime.runner.many.prints import Prints
@@ -109,6 +110,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
         return intake, calls, batcher
 
     yield make
+    nesting.detach()  # the batches ran in this process
     page.close()
     os.close(intake.fd)
 

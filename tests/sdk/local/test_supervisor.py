@@ -184,10 +184,15 @@ def test_it_ends_when_its_directory_is_removed(harness: Harness) -> None:
     harness.start(harness.good("controller"), harness.good("agent"))
     assert harness.line() == "ready"
     pids = harness.pids("controller") + harness.pids("agent")
-    shutil.rmtree(harness.directory)
+    until(lambda: _removed(harness.directory))  # they may be making files in it just then
     assert harness.process is not None
     assert harness.process.wait(20) == 1
     assert len(pids) == 2 and not any(alive(pid) for pid in pids)
+
+
+def _removed(directory: Path) -> bool:
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
 
 
 def test_its_children_die_with_it(harness: Harness) -> None:

@@ -73,7 +73,7 @@ class FirstClients:
         lease.sock = request.sock
         assert lease.sock is not None
         lease.sock.setblocking(True)  # for the runner: its descriptor shares this
-        began = Began(runner.strategy.value, runner.began_ns, notes=notes)
+        began = Began(runner.strategy.value, runner.began_ns, list(runner.marks), notes)
         return lease, {
             "max_result_bytes": lease.max_result_bytes,
             "sent": request.sent,

@@ -150,7 +150,10 @@ def test_a_call_that_is_sent_along_is_answered_with_the_start_of_its_runner(
         told, _body = await asking.told()
         assert told["ok"] and told["lease"] == ID and told["once"]
         assert told["began"][0] == strategy
-        assert "reseed" in {name for name, _at in told["marks"]}
+        steps = {"cold": {"isolate", "interpreter", "import"}, "restore": {"restore"}}
+        marks = [name for name, _at in told["marks"]]
+        assert steps.get(strategy, {"fork"}) | {"reseed"} <= set(marks)
+        assert len(marks) == len(set(marks))
         assert await asking.value() == told["runner"]
         asking.sock.close()
         await h.uplink.until(lambda: told["runner"] not in [r.id for r in h.runners(worker)])
