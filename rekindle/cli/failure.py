@@ -90,7 +90,8 @@ def _last_user_frame(trace: TracebackType | None) -> str:
 
 
 def _is_user(filename: str) -> bool:
-    if filename.startswith((_PACKAGE, "<frozen ")):
+    # <string>: what dataclasses generate.
+    if filename.startswith((_PACKAGE, "<frozen ")) or filename == "<string>":
         return False
     parts = filename.split(os.sep)
     return not ("click" in parts and "site-packages" in parts) and parts[-2:-1] != ["bin"]

@@ -105,9 +105,12 @@ def create(
 @secret.command()
 @click.argument("name")
 @click.option("--allow-missing", is_flag=True, help="It is no error where there is none.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @_env_option
-def delete(name: str, allow_missing: bool, environment: str | None) -> None:
+def delete(name: str, allow_missing: bool, yes: bool, environment: str | None) -> None:
     """Forget a secret. Runners that have it keep it; those that need it start no more."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Delete the secret {name}?", abort=True)
     _objects().delete(name, allow_missing=allow_missing, environment_name=environment)
     click.echo(f"{name} is gone.")
 

@@ -129,6 +129,8 @@ def get(name: str, path: str, target: str, force: bool, environment: str | None)
     single = len(listed) == 1 and listed[0].path == inside
     for one in listed:
         if one.type is not EntryType.FILE:
+            if one.type is not EntryType.DIRECTORY:
+                click.echo(f"{one.path} is left out: it is no plain file.", err=True)
             continue
         _fetch(held, one, _place(one, inside, Path(target), single=single), force=force)
 

@@ -38,8 +38,10 @@ def variable_problem(name: object, value: object) -> str:
             f"{str(name)[:40]!r} cannot be the name of an environment variable "
             f"(a non-empty string without '=' and NUL)"
         )
-    if not isinstance(value, str) or "\0" in value:
-        return f"[{name[:40]!r}] must be a string without NUL, not a {type(value).__name__}"
+    if not isinstance(value, str):
+        return f"[{name[:40]!r}] must be a string, and its type is {type(value).__name__}"
+    if "\0" in value:
+        return f"[{name[:40]!r}] must not contain NUL"
     if len(name) > MAX_NAME_LENGTH or len(value) > MAX_VALUE_LENGTH:
         return (
             f"[{name[:40]!r}] is too long: a name may have {MAX_NAME_LENGTH} characters, "

@@ -54,7 +54,7 @@ def test_secrets_are_made_from_every_source_listed_replaced_and_deleted(
     rekindle(shared.directory, "secret", "delete", "cli-all")
     missing = rekindle(shared.directory, "secret", "delete", "cli-all", status=1).stderr
     assert "no secret 'cli-all'" in missing
-    rekindle(shared.directory, "secret", "delete", "cli-all", "--allow-missing")
+    rekindle(shared.directory, "secret", "delete", "cli-all", "--allow-missing", "--yes")
 
 
 def test_what_is_wrong_is_said_without_a_value(shared: Instance, tmp_path: Path) -> None:

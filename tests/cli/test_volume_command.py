@@ -20,7 +20,18 @@ class Terminal:
         self._environ = environ(root / "no-instance", REKINDLE_HOME=str(root / "home"))
 
     def __call__(self, *argv: str, status: int = 0, stdin: bytes = b"") -> str:
-        ended = subprocess.run(
+        ended = self._run(argv, stdin)
+        assert ended.returncode == status, f"{argv}: {ended.stdout!r}\n{ended.stderr!r}"
+        return (ended.stdout if status == 0 else ended.stderr).decode()
+
+    def warned(self, *argv: str) -> str:
+        """What a command that did its work wrote to standard error."""
+        ended = self._run(argv, b"")
+        assert ended.returncode == 0, ended.stderr
+        return ended.stderr.decode()
+
+    def _run(self, argv: tuple[str, ...], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
             [sys.executable, "-c", _MAIN, "volume", *argv],
             env=self._environ,
             cwd=self.root,
@@ -29,8 +40,6 @@ class Terminal:
             timeout=PATIENCE_S,
             check=False,
         )
-        assert ended.returncode == status, f"{argv}: {ended.stdout!r}\n{ended.stderr!r}"
-        return (ended.stdout if status == 0 else ended.stderr).decode()
 
 
 @pytest.fixture
@@ -63,6 +72,10 @@ def test_files_go_in_are_moved_about_and_come_out(volume: Terminal) -> None:
     assert volume("get", "data", "piped", "-") == "by pipe"
     volume("get", "data", "folder", "out")
     assert (volume.root / "out" / "folder" / "below" / "b").read_text() == "22"
+    (volume.root / "home" / "volumes" / "main" / "data" / "files" / "folder" / "link").symlink_to(
+        "a"
+    )
+    assert "folder/link is left out" in volume.warned("get", "data", "folder", "again")
     assert "is there already" in volume("get", "data", "folder", "out", status=1)
     volume("get", "data", "folder", "out", "--force")
     assert "leaves the volume" in volume("get", "data", "../volume.json", "-", status=1)

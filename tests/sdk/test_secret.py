@@ -49,3 +49,10 @@ def test_no_error_shows_a_value() -> None:
 def test_one_without_a_name_cannot_be_changed() -> None:
     with pytest.raises(Error, match="from_name"):
         rekindle.Secret.from_dict({"A": "1"}).update({"A": "2"})
+
+
+def test_an_error_says_what_is_wrong_with_a_value() -> None:
+    with pytest.raises(InvalidError, match=r"\['A'\] must not contain NUL"):
+        rekindle.Secret.from_dict({"A": VALUE + "\0"})
+    with pytest.raises(InvalidError, match=r"\['A'\] must be a string, and its type is int"):
+        rekindle.Secret.from_dict({"A": 1})  # type: ignore[dict-item]

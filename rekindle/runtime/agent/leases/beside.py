@@ -29,13 +29,14 @@ def fate_beside(lease: Lease) -> tuple[str, str]:
     """What became of a call whose runner has ended, where others ran beside it.
 
     ``again``: it runs again and is not to blame, as it had not begun, or the runner was ended for
-    another call.
+    another call. One that was over its time itself has timed out with it.
     """
     spec, runner = lease.pool.revision.spec, lease.runner
     began_ns = runner.last_words.begun.get(lease.slot, 0)
     if not began_ns:
         return "again", ""
-    if spec.max_batch_size and now_ns() - began_ns > spec.timeout_s * 1e9:
+    if now_ns() - began_ns > spec.timeout_s * 1e9:
         words = f"{lease.pool.revision.label} ran longer than timeout={spec.timeout_s:g} s"
-        return "timeout", f"{words} and was stopped, with all of its batch"
+        beside = "all of its batch" if spec.max_batch_size else "others in its runner"
+        return "timeout", f"{words} and was stopped, with {beside}"
     return ("again" if runner.kill_reason else "lost"), ""
