@@ -19,6 +19,7 @@ from rekindle.exception import ExecutionError, NotFoundError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated
 from rekindle.sdk import checks, running
+from rekindle.sdk.absent import SaysWhatToUse
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 packing: ContextVar[AppState | None] = ContextVar("rekindle_packing", default=None)
 
 
-class AppState:
+class AppState(SaysWhatToUse):
     """What is declared in an app, and what runs of it."""
 
     def __init__(
@@ -185,7 +186,7 @@ class Declaration:
         return f"{self.app_name}/{self.name}" if self.app_name else self.name
 
 
-class Declared(Decorated):
+class Declared(SaysWhatToUse, Decorated):
     """What a decorator makes of a declaration: the base of Function and Cls."""
 
     def __init__(self, declaration: Declaration) -> None:

@@ -11,12 +11,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
 from rekindle.exception import ExecutionError, InvalidError
+from rekindle.sdk import checks
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.declaration import Declaration, Declared, named
 from rekindle.sdk.dual import Dual, dual, dual_iterator
 
 if TYPE_CHECKING:
+    from rekindle.sdk.autoscaler import Autoscaler
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.function_call import FunctionCall
     from rekindle.sdk.options import PoolOptions
@@ -66,13 +68,22 @@ class Function(Declared, Generic[P, R]):
 
     @classmethod
     def from_name(
-        cls, app_name: str, name: str, *, version: int | None = None
+        cls,
+        app_name: str,
+        name: str,
+        *,
+        version: int | None = None,
+        environment_name: None = None,
+        client: None = None,
     ) -> Function[..., Any]:
         """A function of a deployed app. It is looked up when it is called first.
 
         ``version``: just that one of the app, also when there is a newer one; without, each call is
         of the version that is the present one then. Raises InvalidError for what can be no name.
         """
+        checks.of_this_instance(
+            "Function.from_name", client=client, environment_name=environment_name
+        )
         if "." in name:
             owner, _, method = name.partition(".")
             raise InvalidError(
@@ -252,6 +263,19 @@ class Function(Declared, Generic[P, R]):
                 f"Use {own}().update_autoscaler(...)"
             )
         await autoscaler.update(caller, self._declaration, b"", **settings)
+
+    @property
+    def autoscaler(self) -> Autoscaler:
+        """Sizes of its pool: ``autoscaler.settings()``, ``autoscaler.update(...)``."""
+        from rekindle.sdk.autoscaler import Autoscaler
+
+        if self._method:
+            own = self._declaration.name
+            raise InvalidError(
+                f"{self.name} is a method: the runners are those of its class. "
+                f"Use {own}().autoscaler"
+            )
+        return Autoscaler(self._declaration, b"")
 
     # ---- for the bench -------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
 from rekindle.execution import nesting
-from rekindle.sdk import running
+from rekindle.sdk import checks, running
+from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.dual import Dual, dual, dual_iterator, settled
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rekindle.wire import rekindle_pb2 as pb
 
 
-class FunctionCall:
+class FunctionCall(SaysWhatToUse):
     """A submitted call. Pickles as a handle, so its result can be fetched from elsewhere."""
 
     def __init__(
@@ -46,8 +47,9 @@ class FunctionCall:
         self._got: pb.Result | None = None  # the last that was asked for
 
     @classmethod
-    def from_id(cls, function_call_id: str) -> FunctionCall:
+    def from_id(cls, function_call_id: str, client: None = None) -> FunctionCall:
         """The handle to a call by its id; nothing is asked of the controller yet."""
+        checks.of_this_instance("FunctionCall.from_id", client=client)
         return cls(function_call_id)
 
     @classmethod
