@@ -36,6 +36,7 @@ class Mark(NamedTuple):
     kind: str  # "enter" | "exit" | "method"
     snap: bool = False
     handle: MethodHandle | None = None  # of a method
+    generator: bool = False  # a method whose items come one by one
 
 
 class Sharing(NamedTuple):
@@ -100,6 +101,17 @@ def hooks_of(raw: type) -> dict[str, Any]:
         else:
             out["exit"].append(name)
     return out
+
+
+def is_generator(function: Any) -> bool:
+    """Whether calling it makes a generator, sync or async."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def generators_of(raw: type, methods: dict[str, str]) -> frozenset[str]:
+    """Those of the methods (public name -> attribute) of a class that are generators."""
+    marks = {name: mark_of(getattr(raw, attr)) for name, attr in methods.items()}
+    return frozenset(name for name, mark in marks.items() if mark and mark.generator)
 
 
 def parameters_of(raw: type) -> dict[str, Parameter]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.autoscaler import Autoscaler
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.declaration import Declaration
-    from rekindle.sdk.options import PoolOptions
+    from rekindle.sdk.options import PoolOptions, VariantOptions
 
 
 class Cls(Declared):
@@ -51,6 +51,27 @@ class Cls(Declared):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """An instance, with values for the class's parameters. Nothing runs yet."""
         return Instance(Binding(self._declaration, self._bind(args, kwargs)))
+
+    def with_options(self, **given: Unpack[VariantOptions]) -> Cls:
+        """The same class with other options, and with runners of its own.
+
+        As of a function (sdk/function.py): ``Model.with_options(gpu="H100")(size=7).run``.
+        """
+        from rekindle.sdk.variants import variant
+
+        return Cls(variant(self._declaration, given))
+
+    def with_concurrency(self, *, max_inputs: int, target_inputs: int | None = None) -> Cls:
+        """The same class, as if it had ``@rekindle.concurrent``; as ``with_options``."""
+        from rekindle.sdk.variants import concurrent_variant
+
+        return Cls(concurrent_variant(self._declaration, max_inputs, target_inputs))
+
+    def with_batching(self, *, max_batch_size: int, wait_ms: int) -> Cls:
+        """The same class, as if its method had ``@rekindle.batched``; as ``with_options``."""
+        from rekindle.sdk.variants import batched_variant
+
+        return Cls(batched_variant(self._declaration, max_batch_size, wait_ms))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         raw = self._declaration.raw

@@ -34,13 +34,12 @@ class PoolOptions(TypedDict, total=False):
     scaledown_window: float | None
 
 
-class FunctionOptions(PoolOptions, total=False):
-    """What ``@app.function`` and ``@app.cls`` may be given; see there."""
+class VariantOptions(PoolOptions, total=False):
+    """What ``with_options`` may be given, but for ``min_containers``."""
 
     timeout: float
     startup_timeout: float | None
     single_use_containers: bool
-    enable_memory_snapshot: bool
     retries: int | Retries | None
     cpu: float | tuple[float, float] | None
     memory: int | tuple[int, int] | None
@@ -49,6 +48,12 @@ class FunctionOptions(PoolOptions, total=False):
     gpu_priority: int
     env: dict[str, str | None] | None
     secrets: Sequence[Secret]
+
+
+class FunctionOptions(VariantOptions, total=False):
+    """What ``@app.function`` and ``@app.cls`` may be given; see there."""
+
+    enable_memory_snapshot: bool
     volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool | None
     serialized: bool

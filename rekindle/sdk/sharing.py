@@ -12,9 +12,18 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from rekindle.exception import InvalidError
-from rekindle.execution.declared import MARK, Decorated, Mark, Sharing, mark_of, share, sharing_of
+from rekindle.execution.declared import (
+    MARK,
+    Decorated,
+    Mark,
+    Sharing,
+    is_generator,
+    mark_of,
+    share,
+    sharing_of,
+)
 from rekindle.sdk import checks
-from rekindle.sdk.hooks import is_generator, method_handle
+from rekindle.sdk.hooks import method_handle
 from rekindle.sdk.options import Options
 
 T = TypeVar("T")
@@ -75,7 +84,7 @@ def batched(
             raise InvalidError(
                 f"@rekindle.batched() is on class {raw.__name__}: put it on its method"
             )
-        _check_batched(raw)
+        check_batched(raw)
         share(raw, sharing)
         if _in_class(raw) and mark_of(raw) is None:
             setattr(raw, MARK, Mark("method", handle=method_handle))
@@ -148,7 +157,8 @@ def _check(raw: Any, decorator: str) -> None:
         )
 
 
-def _check_batched(raw: Any) -> None:
+def check_batched(raw: Any) -> None:
+    """Refuse what cannot be called with lists of items. Raises InvalidError."""
     name = raw.__qualname__
     if is_generator(raw):
         raise InvalidError(

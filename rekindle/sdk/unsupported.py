@@ -109,7 +109,6 @@ _UNKNOWN = (
 KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | {
     "image": NAMES["Image"],
     "network_file_systems": NAMES["NetworkFileSystem"],
-    "is_generator": "return a list",
     "ephemeral_disk": "use the tempfile module",
 }
 

@@ -284,6 +284,7 @@ class Node:
             answer,
             Strategy(order.strategy) if order.strategy else None,
             order.measure,
+            patient=order.patient,
         )
         self._tasks.spawn(self.lend(order.function_id, order.params, request))
 

@@ -12,10 +12,10 @@ import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import NotFoundError
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import self_calls
 from rekindle.execution.declared import contents, declared_at
 from rekindle.runtime.runner import program
@@ -40,12 +40,26 @@ class Service:
     canceller: Canceller | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
+    def what(self, method: str) -> str:
+        """How errors name what is run."""
+        return f"{self.name}.{method}" if method else self.name
+
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one input. Raises what the user's code raises."""
+        """Run one input. Raises what the user's code raises; InvalidError for a generator."""
+        value = self.start(method, args, kwargs)
+        if isinstance(value, (GeneratorType, AsyncGeneratorType)):
+            raise InvalidError(
+                f"{self.what(method)} is a generator: iterate over "
+                f"{self.what(method)}.remote_gen(...)"
+            )
+        return self.settle(value)
+
+    def start(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What calling it gives: a value, a coroutine or a generator. Raises NotFoundError."""
         function = self.functions.get(method)
         if function is None:
             raise NotFoundError(f"{self.name} has no method {method!r}")
-        return self.settle(function(*args, **kwargs))
+        return function(*args, **kwargs)
 
     def settle(self, value: Any) -> Any:
         """The value itself, or what it becomes when awaited (async functions and hooks)."""

@@ -91,6 +91,7 @@ def spec_of(
         name=declaration.name,
         kind=declaration.kind,
         methods=tuple(sorted(declaration.methods)),
+        generators=tuple(sorted(declaration.generators or ())),
         module=place.module if place is not None else "",
         qualname=place.name if place is not None else "",
         program=(script.name, str(script.file)) if script is not None else ("", ""),
