@@ -300,6 +300,9 @@ class Function(Declared, Generic[P, R]):
         inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks, what="spawn_map")
         return await mapping.spawn(caller, self._target(), inputs, kwargs)
 
+    #: What Modal calls the one that gives its call.
+    experimental_spawn_map = spawn_map
+
     # ---- its pool ------------------------------------------------------------------------------
 
     @dual

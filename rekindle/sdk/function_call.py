@@ -17,6 +17,7 @@ from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.dual import Dual, dual, dual_iterator, settled
 
 if TYPE_CHECKING:
+    from rekindle.sdk.call_graph import InputInfo
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
@@ -104,6 +105,16 @@ class FunctionCall(SaysWhatToUse):
         await caller.run(
             self._client().cancel_call(self._call_id, terminate_containers=terminate_containers)
         )
+
+    @dual
+    async def get_call_graph(self, caller: Caller) -> list[InputInfo]:
+        """``get_call_graph()``: its inputs and what became of each (sdk/call_graph.py).
+
+        Of many inputs the first 1,000. Raises NotFoundError and OutputExpiredError.
+        """
+        from rekindle.sdk import call_graph
+
+        return await caller.run(call_graph.of_call(self._client(), self._call_id))
 
     # ---- one result ----------------------------------------------------------------------------
 
