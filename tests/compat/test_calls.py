@@ -127,6 +127,9 @@ _PROGRAM = """
         (HERE / "open").touch()
         return [*found, call.get(), call.get()]
 
+    def unknown():
+        return modal.FunctionCall.from_id("fc-" + "1" * 22).get(timeout=0)
+
     def cancelled():
         (HERE / "open").unlink(missing_ok=True)
         call = waits.spawn(1)
@@ -175,8 +178,9 @@ _PROGRAM = """
             "concurrent": list(add.with_concurrency(max_inputs=4).map(range(4))),
             "stats": add.get_current_stats().backlog,
             "sizes": sizes(),
-            "no such call": raised(lambda: modal.FunctionCall.from_id("fc-" + "1" * 22).get(timeout=0)),
-            "no such app": raised(lambda: modal.Function.from_name("no-such-app", "f").remote()),
+            "no such call": raised(unknown),
+            "no such app": raised(modal.Function.from_name("no-such-app", "f").hydrate),
+            "hydrated": add.hydrate() is add and Model.hydrate().object_id.startswith("fu-"),
             "generator": raised(lambda: add.remote_gen(1)),
             "too large": raised(lambda: add.remote(threading.Lock())),
         }))
@@ -196,6 +200,7 @@ def test_an_app_s_entrypoint_is_named_and_its_parameters_are_options(found: dict
 def test_remote_and_local(found: dict[str, Any]) -> None:
     assert found["local"] == 3 and found["remote"] == 6
     assert found["nested"] == 3 + 3 + 1 + 2
+    assert found["hydrated"]
     assert found["context"] == [False, True, True]
     assert found["here"] == [True, None, None]
 
