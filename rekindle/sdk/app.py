@@ -106,12 +106,15 @@ class App(AppState):
         of the template that are forked and wait for a start (default: the pool's policy decides; 0:
         none). ``scaledown_window``: seconds that an idle runner is kept, 2 to 3,600 (default 60).
         ``single_use_containers``: one input each. ``enable_memory_snapshot``: start from a snapshot
-        of the template. ``retries``: how often a failed input runs again. ``cpu`` in cores,
+        of the template. ``enable_gpu_snapshot``: of a runner after its GPU hooks, too, where the
+        driver can; off by default, also spelled ``experimental_options={"enable_gpu_snapshot":
+        True}``. ``retries``: how often a failed input runs again. ``cpu`` in cores,
         ``memory`` in MiB; each may be a pair of request and limit (all are checked and recorded, no
         runner is held to them yet).
         ``gpu``: GPUs that each runner has, as in ``"H100"``, ``"A100-80GB:2"``, ``"any"``, or a
         list of such, the best first; ``gpu_memory``: a share of one GPU instead, in MiB;
-        ``gpu_priority``: -100 to 100 (default 0), who has more may take the GPU of who has less.
+        ``gpu_priority``: -100 to 100 (default 0), who has more may take the GPU of who has less;
+        ``gpu_spares``: so many of its spares hold a GPU that nobody needs, and have its context.
         ``env`` and ``secrets``: environment variables; what ``env`` says is in the function's
         snapshot, secrets are in none unless they allow it.
         ``is_generator``: its items come one by one, with ``.remote_gen()``; True for what returns

@@ -116,7 +116,10 @@ class Binding:
     def _hooks(self) -> list[Any]:
         made = self.object()
         found = hooks_of(type(made))
-        return [getattr(made, name) for name in (*found["enter_snap"], *found["enter"])]
+        return [
+            getattr(made, name)
+            for name in (*found["enter_snap"], *found["enter_gpu"], *found["enter"])
+        ]
 
     def _settle(self, value: Any) -> None:
         if inspect.iscoroutine(value):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rekindle.exception import InvalidError
 from rekindle.execution import declared
@@ -18,14 +18,18 @@ from rekindle.sdk import checks
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def enter(*args: Any, snap: bool = False) -> Callable[[F], F]:
+def enter(*args: Any, snap: bool | Literal["gpu"] = False) -> Callable[[F], F]:
     """Run this method when a runner starts, before its first input.
 
     ``snap=True``: run it in the template, before the snapshot is taken; its effects are in every
-    runner that is forked or restored. ``snap=False``: run it in every runner.
+    runner that is forked or restored. ``snap=False``: run it in every runner. ``snap="gpu"``: run
+    it in a process that has its GPU, before a GPU snapshot is taken (``enable_gpu_snapshot=True``);
+    without one it runs in every runner, before the hooks of ``snap=False``. A class with GPU
+    snapshots and no such hook has its ``snap=True`` hooks run there.
     """
     checks.parentheses("@rekindle.enter", args)
-    checks.flag("@rekindle.enter(snap)", snap)
+    if snap != "gpu":
+        checks.flag("@rekindle.enter(snap)", snap)
     return lambda function: _mark(function, Mark("enter", snap), "@rekindle.enter()")
 
 

@@ -106,7 +106,7 @@ _UNKNOWN = (
     *("scheduler_placement", "i6pn", "restrict_modal_access"),
 )
 #: Keywords to come: what to do meanwhile.
-KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | {
+KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "image": NAMES["Image"],
     "network_file_systems": NAMES["NetworkFileSystem"],
     "ephemeral_disk": "use the tempfile module",

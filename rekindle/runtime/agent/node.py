@@ -35,9 +35,9 @@ from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
 from rekindle.runtime.agent.scheduling.scheduler import Scheduler
 from rekindle.runtime.agent.scheduling.spare_keeper import SpareKeeper
+from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
-from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -77,13 +77,13 @@ class Node:
         )
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
+        self._tasks = BackgroundTasks()
         self.spare_keeper = SpareKeeper(
-            self.inventory, self.budget, context.activity, settings.max_runners
+            self.inventory, self.budget, context.activity, settings.max_runners, self._tasks
         )
         self.scheduler = Scheduler(
             *(self.inventory, self.leases, first_clients, self.budget, context.gpus, settings)
         )
-        self._tasks = BackgroundTasks()
         self.draining = Draining(self.inventory, self.functions, self.leases, self.close_pool)
 
     def listen(self) -> None:
@@ -316,6 +316,8 @@ class Node:
             ):
                 # A package or a file changed under a template that is alive.
                 revision.drop_template()
+            if revision.gpu_tracker is not None:
+                await revision.gpu_tracker.refresh()
             return pool
         return self.inventory.pools[key]
 
@@ -330,7 +332,8 @@ class Node:
                 code=function.code,
                 params=params,
                 source_dir=function.source_dir,
-                tracker=SnapshotTracker(self.context, function.spec, params, {}),
+                tracker=gpu_freezing.template_tracker(self.context, function.spec, params),
+                gpu_tracker=gpu_freezing.tracker_of(self.context, function.spec, params),
                 secrets_in_snapshot=in_snapshot,
                 withheld=(
                     tuple(sorted((set(function.secrets) | function.named_keys) - may))
@@ -338,7 +341,8 @@ class Node:
                     else ()
                 ),
             )
-            revision.tracker.env = revision.environment()
+            for tracker in filter(None, (revision.tracker, revision.gpu_tracker)):
+                tracker.env = revision.environment()
             self.inventory.revisions[key] = revision
         return revision
 

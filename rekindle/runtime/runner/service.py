@@ -36,6 +36,8 @@ class Service:
     enter_snap: list[Callable[[], Any]] = field(default_factory=list)
     enter: list[Callable[[], Any]] = field(default_factory=list)
     exit: list[Callable[[], Any]] = field(default_factory=list)
+    #: With a GPU: before a GPU snapshot, or in each runner; empty once they have run.
+    enter_gpu: list[Callable[[], Any]] = field(default_factory=list)
     #: Gets the task of an async function, in a runner.
     canceller: Canceller | None = None
     _loop: asyncio.AbstractEventLoop | None = None
@@ -175,11 +177,14 @@ def _wait_for(fd: int, other: int, timeout_s: float | None) -> set[int]:
     return {one for one, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
 
 
-def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Service:
+def load(
+    name: str, place: tuple[str, str], code: bytes, params: bytes, *, gpu_snapshots: bool = False
+) -> Service:
     """Import the user's code and build the service; hooks have not run yet.
 
     ``place``: module and qualified name of the function or class; where the module is "", ``code``
-    is its pickle. Raises DeserializationError, or whatever the import of the user's modules raises.
+    is its pickle. ``gpu_snapshots``: without hooks for the GPU, those of ``snap=True`` are these.
+    Raises DeserializationError, or whatever the import of the user's modules raises.
     """
     module, qualified_name = place
     payload: dict[str, Any] = (
@@ -197,10 +202,14 @@ def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Servi
     for key, value in values.items():
         setattr(instance, key, value)
     self_calls.offer(instance, name, payload["methods"], values)
+    before, on_gpu = payload["enter_snap"], payload["enter_gpu"]
+    if gpu_snapshots and not on_gpu:
+        before, on_gpu = [], before
     return Service(
         name,
         {public: getattr(instance, attr) for public, attr in payload["methods"].items()},
-        [getattr(instance, attr) for attr in payload["enter_snap"]],
+        [getattr(instance, attr) for attr in before],
         [getattr(instance, attr) for attr in payload["enter"]],
         [getattr(instance, attr) for attr in payload["exit"]],
+        [getattr(instance, attr) for attr in on_gpu],
     )

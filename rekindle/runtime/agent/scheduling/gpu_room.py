@@ -147,7 +147,7 @@ class GpuRoom:
             one
             for one in self._gpus.runners()
             if one in self._leaving or one not in there or there[one].dying
-        }
+        } | self._gpus.lending.leaving
 
     def _send_away(self, gpus: PoolGpus, pool: Pool, runner: Runner, *, is_idle: bool) -> None:
         if runner.state is RunnerState.IDLE and pool.stop_runner(runner):
