@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.wire.version import __version__
 
 if TYPE_CHECKING:
+    from rekindle.exception import Error as Error
     from rekindle.execution.context import current_function_call_id as current_function_call_id
     from rekindle.execution.context import current_input_id as current_input_id
     from rekindle.execution.context import is_local as is_local
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 #: Module -> public names that it defines.
 _HOMES = {
+    "rekindle.exception": ("Error",),
     "rekindle.execution.context": ("current_function_call_id", "current_input_id", "is_local"),
     "rekindle.runtime.runner.unique": ("on_restore",),
     "rekindle.sdk.app": ("App",),

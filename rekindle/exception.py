@@ -6,6 +6,8 @@ import it. Names follow Modal's where the meaning is the same.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Error(Exception):
     """Root of rekindle's own exceptions."""
@@ -199,3 +201,30 @@ class VolumeBusyError(VolumeError, ExecutionError, RuntimeError):
 
 class SetupError(Error):
     """Set-up could not finish (no package mirror, a signature that does not verify)."""
+
+
+#: Names that programs for Modal catch, where ours is another one for the same.
+_SAME = {"PermissionDeniedError": AuthError, "InternalError": InternalFailure}
+#: Those for what is never raised here: what to catch in their place.
+_NEVER = {
+    "ConflictError": "InvalidError or ExecutionError",
+    "DataLossError": "InternalFailure",
+    "UnimplementedError": "InvalidError",
+    "LogsFetchError": "ServiceError",
+    "ClientClosed": "ConnectionError",
+    "MountUploadTimeoutError": "ServiceError",
+    "VolumeUploadTimeoutError": "ServiceError",
+    "InteractiveTimeoutError": "TimeoutError",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SAME:
+        return _SAME[name]
+    if name in _NEVER:
+        unknown = UnknownNameError(
+            f"rekindle raises no {name}: leave it out, or catch {_NEVER[name]}"
+        )
+        unknown.name = name
+        raise unknown
+    raise AttributeError(f"module 'rekindle.exception' has no attribute {name!r}", name=name)

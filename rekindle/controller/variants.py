@@ -18,7 +18,7 @@ from rekindle.controller.storage.registry import Registry
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.messages import spec_message, spec_of
-from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.spec import FunctionSpec, check_sharing
 
 #: What a variant may have of its own.
 FIELDS = frozenset(
@@ -26,7 +26,7 @@ FIELDS = frozenset(
         *("timeout_s", "startup_timeout_s", "max_containers", "buffer_containers"),
         *("spare_containers", "scaledown_window_s", "single_use_containers", "retries", "env"),
         *("cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "gpu", "gpu_priority"),
-        "secrets_in_snapshot",
+        *("secrets_in_snapshot", "max_inputs", "target_inputs", "max_batch_size", "wait_ms"),
     }
 )
 
@@ -64,12 +64,16 @@ class Variants:
 
 
 def variant_of(base: FunctionSpec, request: pb.VariantRequest) -> FunctionSpec:
-    """The spec of a variant. Runners that are kept are the declared function's alone."""
+    """The spec of a variant. Runners that are kept are the declared function's alone.
+
+    Raises InvalidError for inputs that are to share runners in two ways.
+    """
     given = spec_of(request.spec)
     changes = {name: getattr(given, name) for name in request.fields}
     if "env" in changes:
         changes["env"] = {**base.env, **changes["env"]}
     spec = dataclasses.replace(base, min_containers=0, **changes)
+    check_sharing(base.name, spec)
     of = [base.variant, spec.to_json()]
     if request.replaces_secrets:
         of += sorted(f"{name}={value}" for name, value in request.secrets.items())

@@ -291,22 +291,36 @@ class App(AppState):
         """
 
         def blocking(
-            *, name: str | None = None, tag: str = "", strategy: str = "rolling"
+            *,
+            name: str | None = None,
+            tag: str = "",
+            strategy: str = "rolling",
+            environment_name: None = None,
+            client: None = None,
         ) -> Deployed:
             from rekindle.sdk import deploying
 
+            checks.of_this_instance("app.deploy", client=client, environment_name=environment_name)
             return deploying.deploy(self, name, tag, strategy)
 
         return _in_thread(blocking)
 
     @classmethod
-    def lookup(cls, name: str, *, create_if_missing: bool = False) -> App:
+    def lookup(
+        cls,
+        name: str,
+        *,
+        create_if_missing: bool = False,
+        environment_name: None = None,
+        client: None = None,
+    ) -> App:
         """A deployed app by its name; with ``create_if_missing`` an empty one is deployed.
 
         Raises NotFoundError where there is none.
         """
         from rekindle.sdk import deploying
 
+        checks.of_this_instance("App.lookup", client=client, environment_name=environment_name)
         made = App(name)
         made.deployed = deploying.look_up(name, create_if_missing=create_if_missing)
         return made
@@ -325,7 +339,14 @@ class App(AppState):
 
         return _in_thread(blocking)
 
-    def run(self, *, name: str | None = None, detach: bool = False) -> AppRun:
+    def run(
+        self,
+        *,
+        name: str | None = None,
+        detach: bool = False,
+        environment_name: None = None,
+        client: None = None,
+    ) -> AppRun:
         """Run the app while a ``with`` (or ``async with``) block lasts.
 
         ``detach``: what was spawned goes on when the block or the program ends; the app ends after
@@ -337,6 +358,7 @@ class App(AppState):
         """
         from rekindle.sdk.run import AppRun
 
+        checks.of_this_instance("app.run", client=client, environment_name=environment_name)
         if name is not None:
             checks.name("the app name", name)
         return AppRun(self, name, detach=detach)

@@ -19,6 +19,7 @@ from rekindle.sdk.dual import dual
 from rekindle.sdk.function import Function
 
 if TYPE_CHECKING:
+    from rekindle.sdk.autoscaler import Autoscaler
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.declaration import Declaration
     from rekindle.sdk.options import PoolOptions, VariantOptions
@@ -34,8 +35,17 @@ class Cls(Declared):
             self.__wrapped__ = declaration.raw
 
     @classmethod
-    def from_name(cls, app_name: str, name: str, *, version: int | None = None) -> Cls:
+    def from_name(
+        cls,
+        app_name: str,
+        name: str,
+        *,
+        version: int | None = None,
+        environment_name: None = None,
+        client: None = None,
+    ) -> Cls:
         """A class of a deployed app; as ``Function.from_name``. Its parameters go by keyword."""
+        checks.of_this_instance("Cls.from_name", client=client, environment_name=environment_name)
         return Cls(named(app_name, name, "cls", version))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -50,6 +60,18 @@ class Cls(Declared):
         from rekindle.sdk.variants import variant
 
         return Cls(variant(self._declaration, given))
+
+    def with_concurrency(self, *, max_inputs: int, target_inputs: int | None = None) -> Cls:
+        """The same class, as if it had ``@rekindle.concurrent``; as ``with_options``."""
+        from rekindle.sdk.variants import concurrent_variant
+
+        return Cls(concurrent_variant(self._declaration, max_inputs, target_inputs))
+
+    def with_batching(self, *, max_batch_size: int, wait_ms: int) -> Cls:
+        """The same class, as if its method had ``@rekindle.batched``; as ``with_options``."""
+        from rekindle.sdk.variants import batched_variant
+
+        return Cls(batched_variant(self._declaration, max_batch_size, wait_ms))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         raw = self._declaration.raw
@@ -118,6 +140,13 @@ class Instance:
 
         binding = self._binding
         await autoscaler.update(caller, binding.declaration, binding.params, **settings)
+
+    @property
+    def autoscaler(self) -> Autoscaler:
+        """As of a function (sdk/function.py), for the pool of this instance's parameters."""
+        from rekindle.sdk.autoscaler import Autoscaler
+
+        return Autoscaler(self._binding.declaration, self._binding.params)
 
 
 def check_class(raw: Any) -> None:

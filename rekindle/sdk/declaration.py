@@ -13,14 +13,17 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rekindle.exception import ExecutionError, NotFoundError
 from rekindle.execution.context import is_local
 from rekindle.execution.declared import Decorated
 from rekindle.sdk import checks, running
+from rekindle.sdk.absent import SaysWhatToUse
+from rekindle.sdk.dual import dual
 
 if TYPE_CHECKING:
+    from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.options import Options
     from rekindle.sdk.program.places import Place
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 packing: ContextVar[AppState | None] = ContextVar("rekindle_packing", default=None)
 
 
-class AppState:
+class AppState(SaysWhatToUse):
     """What is declared in an app, and what runs of it."""
 
     def __init__(
@@ -188,7 +191,7 @@ class Declaration:
         return f"{self.app_name}/{self.name}" if self.app_name else self.name
 
 
-class Declared(Decorated):
+class Declared(SaysWhatToUse, Decorated):
     """What a decorator makes of a declaration: the base of Function and Cls."""
 
     def __init__(self, declaration: Declaration) -> None:
@@ -212,6 +215,16 @@ class Declared(Decorated):
     def object_id(self) -> str:
         """The function id. Raises ExecutionError where its app is not running."""
         return self._declaration.resolve()[1]
+
+    @dual
+    async def hydrate(self, caller: Caller, client: None = None) -> Self:
+        """``hydrate()``: look it up now, and not with its first call; itself.
+
+        Raises NotFoundError, and ExecutionError where its app is not running.
+        """
+        checks.of_this_instance("hydrate", client=client)
+        self._declaration.resolve()
+        return self
 
     def __repr__(self) -> str:
         kind = type(self).__name__

@@ -11,12 +11,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
 
 from rekindle.exception import ExecutionError, InvalidError
+from rekindle.sdk import checks
 from rekindle.sdk.binding import Binding
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.declaration import Declaration, Declared, named
 from rekindle.sdk.dual import Dual, dual, dual_iterator
 
 if TYPE_CHECKING:
+    from rekindle.sdk.autoscaler import Autoscaler
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.function_call import FunctionCall
     from rekindle.sdk.options import PoolOptions, VariantOptions
@@ -67,13 +69,22 @@ class Function(Declared, Generic[P, R]):
 
     @classmethod
     def from_name(
-        cls, app_name: str, name: str, *, version: int | None = None
+        cls,
+        app_name: str,
+        name: str,
+        *,
+        version: int | None = None,
+        environment_name: None = None,
+        client: None = None,
     ) -> Function[..., Any]:
         """A function of a deployed app. It is looked up when it is called first.
 
         ``version``: just that one of the app, also when there is a newer one; without, each call is
         of the version that is the present one then. Raises InvalidError for what can be no name.
         """
+        checks.of_this_instance(
+            "Function.from_name", client=client, environment_name=environment_name
+        )
         if "." in name:
             owner, _, method = name.partition(".")
             raise InvalidError(
@@ -289,6 +300,9 @@ class Function(Declared, Generic[P, R]):
         inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks, what="spawn_map")
         return await mapping.spawn(caller, self._target(), inputs, kwargs)
 
+    #: What Modal calls the one that gives its call.
+    experimental_spawn_map = spawn_map
+
     # ---- its pool ------------------------------------------------------------------------------
 
     @dual
@@ -302,13 +316,16 @@ class Function(Declared, Generic[P, R]):
         """
         from rekindle.sdk import autoscaler
 
-        if self._method:
-            own = self._declaration.name
-            raise InvalidError(
-                f"{self.name} is a method: the runners are those of its class. "
-                f"Use {own}().update_autoscaler(...)"
-            )
+        self._no_method("{}().update_autoscaler(...)")
         await autoscaler.update(caller, self._declaration, b"", **settings)
+
+    @property
+    def autoscaler(self) -> Autoscaler:
+        """Sizes of its pool: ``autoscaler.settings()``, ``autoscaler.update(...)``."""
+        from rekindle.sdk.autoscaler import Autoscaler
+
+        self._no_method("{}().autoscaler")
+        return Autoscaler(self._declaration, b"")
 
     def with_options(self, **given: Unpack[VariantOptions]) -> Function[P, R]:
         """The same function with other options, and with runners of its own.
@@ -322,13 +339,37 @@ class Function(Declared, Generic[P, R]):
         """
         from rekindle.sdk.variants import variant
 
-        if self._method:
-            own = self._declaration.name
-            raise InvalidError(
-                f"{self.name} is a method: its runners are those of its class. Use "
-                f"{own}.with_options(...)().{self._method}"
-            )
+        self._no_method(f"{{}}.with_options(...)().{self._method}")
         return Function(variant(self._declaration, given))
+
+    def with_concurrency(
+        self, *, max_inputs: int, target_inputs: int | None = None
+    ) -> Function[P, R]:
+        """The same function, as if it had ``@rekindle.concurrent``; as ``with_options``.
+
+        Raises InvalidError.
+        """
+        from rekindle.sdk.variants import concurrent_variant
+
+        self._no_method(f"{{}}.with_concurrency(...)().{self._method}")
+        return Function(concurrent_variant(self._declaration, max_inputs, target_inputs))
+
+    def with_batching(self, *, max_batch_size: int, wait_ms: int) -> Function[..., Any]:
+        """The same function, as if it had ``@rekindle.batched``; as ``with_options``.
+
+        Raises InvalidError.
+        """
+        from rekindle.sdk.variants import batched_variant
+
+        self._no_method(f"{{}}.with_batching(...)().{self._method}")
+        return Function(batched_variant(self._declaration, max_batch_size, wait_ms))
+
+    def _no_method(self, instead: str) -> None:
+        if self._method:
+            raise InvalidError(
+                f"{self.name} is a method: its runners are those of its class. "
+                f"Use {instead.format(self._declaration.name)}"
+            )
 
     @dual
     async def get_current_stats(self, caller: Caller) -> FunctionCurrentStats:

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
 from rekindle.execution import nesting
-from rekindle.sdk import running
+from rekindle.sdk import checks, running
+from rekindle.sdk.absent import SaysWhatToUse
 from rekindle.sdk.calls.target import CallTarget
 from rekindle.sdk.dual import Dual, dual, dual_iterator, settled
 
 if TYPE_CHECKING:
+    from rekindle.sdk.call_graph import InputInfo
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
     from rekindle.wire import rekindle_pb2 as pb
 
 
-class FunctionCall:
+class FunctionCall(SaysWhatToUse):
     """A submitted call. Pickles as a handle, so its result can be fetched from elsewhere."""
 
     def __init__(
@@ -46,8 +48,9 @@ class FunctionCall:
         self._got: pb.Result | None = None  # the last that was asked for
 
     @classmethod
-    def from_id(cls, function_call_id: str) -> FunctionCall:
+    def from_id(cls, function_call_id: str, client: None = None) -> FunctionCall:
         """The handle to a call by its id; nothing is asked of the controller yet."""
+        checks.of_this_instance("FunctionCall.from_id", client=client)
         return cls(function_call_id)
 
     @classmethod
@@ -102,6 +105,16 @@ class FunctionCall:
         await caller.run(
             self._client().cancel_call(self._call_id, terminate_containers=terminate_containers)
         )
+
+    @dual
+    async def get_call_graph(self, caller: Caller) -> list[InputInfo]:
+        """``get_call_graph()``: its inputs and what became of each (sdk/call_graph.py).
+
+        Of many inputs the first 1,000. Raises NotFoundError and OutputExpiredError.
+        """
+        from rekindle.sdk import call_graph
+
+        return await caller.run(call_graph.of_call(self._client(), self._call_id))
 
     # ---- one result ----------------------------------------------------------------------------
 

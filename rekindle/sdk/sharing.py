@@ -16,7 +16,6 @@ from rekindle.execution.declared import (
     MARK,
     Decorated,
     Mark,
-    Sharing,
     is_generator,
     mark_of,
     share,
@@ -25,12 +24,9 @@ from rekindle.execution.declared import (
 from rekindle.sdk import checks
 from rekindle.sdk.hooks import method_handle
 from rekindle.sdk.options import Options
+from rekindle.sdk.sharing_checks import batching, check_batched, concurrency, in_class
 
 T = TypeVar("T")
-
-MOST_INPUTS = 1000
-MOST_BATCH = 1000
-MOST_WAIT_MS = 600_000
 
 
 def concurrent(
@@ -48,7 +44,7 @@ def concurrent(
 
     def decorate(raw: T) -> T:
         _check(raw, "@rekindle.concurrent()")
-        if not inspect.isclass(raw) and (_in_class(raw) or mark_of(raw) is not None):
+        if not inspect.isclass(raw) and (in_class(raw) or mark_of(raw) is not None):
             raise InvalidError(
                 f"@rekindle.concurrent() is on {getattr(raw, '__qualname__', raw)}, a method: the "
                 f"inputs of all methods share the runners; put it on the class, under @app.cls()"
@@ -84,32 +80,13 @@ def batched(
             raise InvalidError(
                 f"@rekindle.batched() is on class {raw.__name__}: put it on its method"
             )
-        _check_batched(raw)
+        check_batched(raw)
         share(raw, sharing)
-        if _in_class(raw) and mark_of(raw) is None:
+        if in_class(raw) and mark_of(raw) is None:
             setattr(raw, MARK, Mark("method", handle=method_handle))
         return raw
 
     return decorate
-
-
-def concurrency(where: str, max_inputs: int, target_inputs: int | None) -> Sharing:
-    """Checked. Raises InvalidError."""
-    checks.number(f"{where}(max_inputs)", max_inputs, 1, MOST_INPUTS, whole=True)
-    target = max_inputs if target_inputs is None else target_inputs
-    checks.number(f"{where}(target_inputs)", target, 1, MOST_INPUTS, whole=True)
-    if target > max_inputs:
-        raise InvalidError(
-            f"{where}(target_inputs={target}) must not be more than max_inputs={max_inputs}"
-        )
-    return Sharing(max_inputs, target)
-
-
-def batching(where: str, max_batch_size: int, wait_ms: int) -> Sharing:
-    """Checked. Raises InvalidError."""
-    checks.number(f"{where}(max_batch_size)", max_batch_size, 1, MOST_BATCH, whole=True)
-    checks.number(f"{where}(wait_ms)", wait_ms, 0, MOST_WAIT_MS, "of milliseconds", whole=True)
-    return Sharing(max_batch_size=max_batch_size, wait_ms=wait_ms)
 
 
 def shared(raw: Any, options: Options, methods: Iterable[str] = ()) -> Options:
@@ -155,34 +132,3 @@ def _check(raw: Any, decorator: str) -> None:
             f"{decorator} is on {raw.__qualname__}, which is batched or concurrent already: a "
             f"function can be one of them"
         )
-
-
-def _check_batched(raw: Any) -> None:
-    name = raw.__qualname__
-    if is_generator(raw):
-        raise InvalidError(
-            f"@rekindle.batched() is on {name}, a generator: it must return a list, with a value "
-            f"for each item"
-        )
-    mark = mark_of(raw)
-    if mark is not None and mark.kind != "method":
-        raise InvalidError(f"@rekindle.batched() is on {name}, which is marked {mark.kind!r}")
-    parameters = list(inspect.signature(raw).parameters.values())[1 if _in_class(raw) else 0 :]
-    if not parameters:
-        raise InvalidError(f"@rekindle.batched() is on {name}, which has no parameter for items")
-    for one in parameters:
-        if one.default is not one.empty:
-            raise InvalidError(
-                f"@rekindle.batched() is on {name}, whose parameter {one.name!r} has a default: "
-                f"each gets a list with a value of every item, so leave the default out"
-            )
-        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
-            raise InvalidError(
-                f"@rekindle.batched() is on {name}, which takes {one}: each of its parameters is a "
-                f"list; name them"
-            )
-
-
-def _in_class(raw: Any) -> bool:
-    parents = raw.__qualname__.split(".")[:-1]
-    return bool(parents) and parents[-1] != "<locals>"

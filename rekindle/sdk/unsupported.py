@@ -25,6 +25,57 @@ NAMES = {
 INSTEAD = {
     "Stub": "rekindle.App",
     "build": "rekindle.enter(snap=True) with @app.cls(enable_memory_snapshot=True)",
+    "Client": "$REKINDLE_DIR, the instance that a program talks to",
+    "Server": "rekindle.concurrent on a class that your own HTTP server calls",
+    "SandboxSnapshot": "@app.cls(enable_memory_snapshot=True)",
+    "Probe": "@rekindle.enter(): a runner is ready when its hooks have run",
+    "Environment": "$REKINDLE_ENVIRONMENT, or an instance of its own (REKINDLE_HOME)",
+    "sessioned": "rekindle.parameter(): each distinct value has runners of its own",
+    "clustered": "f.map() or f.spawn(): inputs run side by side, each by itself",
+    "Cluster": "f.map() or f.spawn(): inputs run side by side, each by itself",
+    "FilePatternMatcher": "include_source=: the local modules that are imported are sent",
+}
+
+#: What there will not be, and why.
+ABSENT = {
+    "SchedulerPlacement": "functions run on the nodes of this instance",
+    "Workspace": "an instance belongs to the user that runs it",
+    "billing": "there is nothing to pay; `rekindle top` shows what runs",
+    "experimental": "what is there is not experimental",
+}
+
+#: Attributes of objects: class -> attribute -> what to use.
+MEMBERS = {
+    "App": {
+        "server": "@app.cls() with rekindle.concurrent, called by your own HTTP server",
+        "stub": "app itself",
+        "registered_functions": "app.registered",
+        "registered_classes": "app.registered",
+        "registered_entrypoints": "app.entrypoints",
+        "description": "app.name",
+        "get_dashboard_url": "`rekindle top` and `rekindle app info`",
+        "info": "`rekindle app info`",
+        "stats": "`rekindle status` and `rekindle top`",
+        "logs": "`rekindle logs`",
+        "sandboxes": "subprocess inside a function",
+    },
+    "Function": {
+        "call": "f.remote(...)",
+        "keep_warm": "f.autoscaler.update(min_containers=...)",
+        "get_raw_f": "f.undecorated",
+        "info": "`rekindle status`",
+        "stats": "f.get_current_stats() or `rekindle top`",
+        "logs": "`rekindle logs`",
+        "metrics": "`rekindle metrics`",
+        "get_dashboard_url": "`rekindle top`",
+        "get_web_url": "your own HTTP server, which calls f.remote.aio(...)",
+        "web_url": "your own HTTP server, which calls f.remote.aio(...)",
+    },
+    "FunctionCall": {
+        "get_gen": "f.remote_gen(...)",
+        "logs": "`rekindle logs`",
+        "get_dashboard_url": "`rekindle inputs show`",
+    },
 }
 
 #: Commands: what to do in their place.
@@ -50,7 +101,10 @@ RENAMED = {
     "interactive": ".local(), to debug in this process",
 }
 
-_UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network")
+_UNKNOWN = (
+    *("proxy", "cloud", "region", "routing_region", "nonpreemptible", "block_network"),
+    *("scheduler_placement", "i6pn", "restrict_modal_access"),
+)
 #: Keywords to come: what to do meanwhile.
 KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "image": NAMES["Image"],
@@ -63,6 +117,14 @@ def attribute(name: str) -> str | None:
     """What to say of ``rekindle.<name>``; None for a name that means nothing."""
     if name in INSTEAD:
         return f"there is no rekindle.{name}: use {INSTEAD[name]}"
+    if name in ABSENT:
+        return f"there is no rekindle.{name}: {ABSENT[name]}; leave it out"
     if name in NAMES:
         return f"rekindle.{name} is not there yet; meanwhile: {NAMES[name]}"
     return None
+
+
+def member(kind: str, name: str) -> str | None:
+    """What to say of an attribute of an App, Function or FunctionCall; None for any other."""
+    use = MEMBERS.get(kind, {}).get(name)
+    return f"a rekindle.{kind} has no {name!r}: use {use}" if use else None

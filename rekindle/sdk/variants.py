@@ -5,15 +5,18 @@ Standard library only until the variant is called: then the controller makes it,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
-from rekindle.sdk import checks, options
+from rekindle.execution.declared import Sharing
+from rekindle.sdk import checks, options, sharing_checks
 from rekindle.sdk.declaration import Declaration
 from rekindle.sdk.secret import merged, named_in_snapshot, references
+from rekindle.wire.spec import check_sharing
 
 if TYPE_CHECKING:
     from rekindle.sdk.connection.client import Client
@@ -38,6 +41,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "gpu_memory": ("gpu",),
     "gpu_priority": ("gpu_priority",),
 }
+_SHARING = {name: (name,) for name in Sharing._fields}
 
 
 @dataclass(eq=False)
@@ -84,14 +88,14 @@ class Variant(Declaration):
                 f"{self.name}.with_options(secrets=...): their values are not in a runner; make "
                 f"the variant in the program and pass it on as an argument"
             )
-        checked = options.check("with_options()", self.given)
+        checked = options.check("with_options()", _options_of(self.given))
         of_app = self.app.secrets if self.app is not None else ()
         secrets = (*of_app, *checked.secrets)
         spec = checked.spec
         request = pb.VariantRequest(
             function_id=function_id,
-            fields=sorted({name for key in self.given for name in _FIELDS[key]}),
-            spec=spec_message(spec),
+            fields=sorted({name for key in self.given for name in (_FIELDS | _SHARING)[key]}),
+            spec=spec_message(dataclasses.replace(spec, **_sharing_of(self.given))),
             replaces_secrets="secrets" in self.given,
         )
         if request.replaces_secrets:
@@ -110,7 +114,7 @@ class Variant(Declaration):
                 f"{self.name}.with_options(secrets=...) cannot travel with code: make the variant "
                 f"in the program and pass it on as an argument"
             )
-        return variant, (self.base, given)
+        return _made, (self.base, given)
 
 
 def variant(base: Declaration, given: Mapping[str, Any]) -> Variant:
@@ -131,9 +135,64 @@ def variant(base: Declaration, given: Mapping[str, Any]) -> Variant:
     both = {**before, **wanted}
     if "env" in before and "env" in wanted:
         both["env"] = {**before["env"], **wanted["env"]}
-    options.check("with_options()", both)
+    options.check("with_options()", _options_of(both))
     if both.get("retries") is not None and base.generators:
         raise InvalidError(f"{base.name} is a generator, which cannot have retries=")
+    return _made(base, both)
+
+
+def concurrent_variant(base: Declaration, max_inputs: int, target_inputs: int | None) -> Variant:
+    """With several inputs at a time for each runner. Raises InvalidError."""
+    found = sharing_checks.concurrency("with_concurrency", max_inputs, target_inputs)
+    return _sharing_variant(
+        "with_concurrency", base, max_inputs=found.max_inputs, target_inputs=found.target_inputs
+    )
+
+
+def batched_variant(base: Declaration, max_batch_size: int, wait_ms: int) -> Variant:
+    """With batches. Raises InvalidError for what cannot be batched."""
+    sharing_checks.batching("with_batching", max_batch_size, wait_ms)
+    if base.kind == "cls" and len(base.methods) > 1:
+        raise InvalidError(
+            f"{base.name}.with_batching(): it has the methods {', '.join(sorted(base.methods))}; "
+            f"a class with batches has one"
+        )
+    if base.raw is not None:
+        methods = [getattr(base.raw, own) for own in base.methods.values()]
+        sharing_checks.check_batched(methods[0] if base.kind == "cls" else base.raw)
+    return _sharing_variant("with_batching", base, max_batch_size=max_batch_size, wait_ms=wait_ms)
+
+
+def _sharing_variant(where: str, base: Declaration, **given: int) -> Variant:
+    before: dict[str, Any] = {}
+    if isinstance(base, Variant):
+        before, base = base.given, base._base()
+    if base.generators:
+        raise InvalidError(
+            f"{base.name}.{where}(): a generator has a runner for itself; return a list instead"
+        )
+    both = {**before, **given}
+    return _made(base, both)
+
+
+def _spec_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides how inputs share runners, of what is given."""
+    known = (*Sharing._fields, "single_use_containers")
+    return {name: value for name, value in given.items() if name in known}
+
+
+def _options_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in _SHARING}
+
+
+def _sharing_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name in _SHARING}
+
+
+def _made(base: Declaration, given: dict[str, Any]) -> Variant:
+    if base.options is not None:
+        spec = base.options.spec
+        check_sharing(base.name, dataclasses.replace(spec, **_spec_fields(given)))
     return Variant(
         base.app_name,
         base.name,
@@ -144,5 +203,5 @@ def variant(base: Declaration, given: Mapping[str, Any]) -> Variant:
         app=base.app,
         generators=base.generators,
         base=base,
-        given=both,
+        given=given,
     )

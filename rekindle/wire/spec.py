@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from rekindle.exception import InvalidError
 from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.volumes import VolumeMount
 
@@ -129,3 +130,25 @@ class FunctionSpec:
 def params_digest(params: bytes) -> str:
     """What names the pool of an instance's pickled parameters; "" where there are none."""
     return hashlib.sha256(params).hexdigest() if params else ""
+
+
+def check_sharing(name: str, spec: FunctionSpec) -> None:
+    """Refuse inputs that share runners in two ways, or that are to have one each as well.
+
+    Raises InvalidError.
+    """
+    if spec.max_batch_size and spec.max_inputs > 1:
+        raise InvalidError(
+            f"{name} is both batched and concurrent: a runner has one batch at a time; leave one "
+            f"of them out"
+        )
+    if spec.takes_many and spec.single_use_containers:
+        raise InvalidError(
+            f"{name} has single_use_containers=True, a runner for each input: it cannot be batched "
+            f"or concurrent too"
+        )
+    if spec.takes_many and spec.generators:
+        raise InvalidError(
+            f"{name} is a generator, which has a runner for itself: it cannot be batched or "
+            f"concurrent"
+        )
