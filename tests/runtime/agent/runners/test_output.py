@@ -41,3 +41,19 @@ def test_what_a_process_left_unfinished_is_given_at_its_end() -> None:
             assert lines == [("no newline", True)]
 
     asyncio.run(scenario())
+
+
+def test_a_progress_bar_is_passed_on_while_it_grows_with_whole_characters() -> None:
+    async def scenario() -> None:
+        with _output() as (output, lines):
+            more = asyncio.Event()
+            output.redirect(lambda line: (lines.append((line.text, line.partial)), more.set()))
+            block = "█".encode()
+            os.write(output.write_fds[1], b"\r 10%" + block[:2])
+            await more.wait()
+            assert lines == [("\r 10%", True)]
+            os.write(output.write_fds[1], block[2:] + b"\r100%\n")
+            output.drain()
+            assert lines[1:] == [("█\r100%", False)]
+
+    asyncio.run(scenario())
