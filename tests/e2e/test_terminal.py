@@ -8,32 +8,34 @@ from tests.e2e.harness import Gate, Home
 from tests.e2e.terminal import Terminal, seen
 
 GATED = """
-    import pathlib, rekindle, sys
+    import os, rekindle, sys
     app = rekindle.App("gated")
 
-    def wait():
-        with open({gate!r}) as gate:
-            gate.read()
-
     @app.function(max_containers=1)
-    def slow(n: int = 1):
-        sys.stderr.write(f"\\r 10% of {{n}}")
-        sys.stderr.flush()
-        wait()
-        print(f"\\r100% of {{n}}", file=sys.stderr)
+    def slow(n: int, bar: bool):
+        if bar:
+            sys.stderr.write(f"\\r 10% of {{n}}")
+        fd = os.open({gate!r} + "/gate", os.O_RDONLY)
+        os.read(fd, 1)
+        os.close(fd)
+        if bar:
+            print(f"\\r100% of {{n}}", file=sys.stderr)
         return n
 
     @app.local_entrypoint()
     def main(count: int = 0):
         print("before")
-        print("values", list(slow.map(range(count))) if count else slow.remote(7))
+        if count:
+            print("values", list(slow.map(range(count), kwargs={{"bar": False}})))
+        else:
+            print("values", slow.remote(7, True))
 """
 
 
 def test_a_terminal_shows_the_wait_the_bar_of_the_user_and_in_the_end_only_what_was_said(
     shared: Home, shared_gate: Gate
 ) -> None:
-    script = shared.script(GATED.format(gate=str(shared_gate.path)))
+    script = shared.script(GATED.format(gate=str(shared_gate.directory)))
     terminal = Terminal(shared, ["run", script])
     terminal.until(lambda text: "gated is up: slow." in text)
     terminal.until(lambda text: "\r 10% of 7" in text)  # while the function runs
@@ -46,7 +48,7 @@ def test_a_terminal_shows_the_wait_the_bar_of_the_user_and_in_the_end_only_what_
 def test_a_map_has_a_bar_on_a_terminal_and_standard_output_in_a_pipe_only_what_was_printed(
     shared: Home, shared_gate: Gate
 ) -> None:
-    script = shared.script(GATED.format(gate=str(shared_gate.path)).replace("sys.stderr.w", "str("))
+    script = shared.script(GATED.format(gate=str(shared_gate.directory)))
     reader, writer = os.pipe()
     terminal = Terminal(shared, ["run", script, "--count", "3"], out=writer)
     os.close(writer)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rekindle.runtime.agent.runners.output import Output
+from rekindle.wire import rekindle_pb2 as pb
 
 
 @contextmanager
@@ -47,7 +48,12 @@ def test_a_progress_bar_is_passed_on_while_it_grows_with_whole_characters() -> N
     async def scenario() -> None:
         with _output() as (output, lines):
             more = asyncio.Event()
-            output.redirect(lambda line: (lines.append((line.text, line.partial)), more.set()))
+
+            def take(line: pb.LogLine) -> None:
+                lines.append((line.text, line.partial))
+                more.set()
+
+            output.redirect(take)
             block = "█".encode()
             os.write(output.write_fds[1], b"\r 10%" + block[:2])
             await more.wait()
