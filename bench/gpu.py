@@ -40,7 +40,9 @@ SECTIONS = (
     Section("link", "link.run", 45),
     Section("modules 1 GB", "modules.small", 60),
     Section("strategies 1 GB", "strategies.gigabyte", 120),
-    Section("strategies 1 GB, weights held", "strategies.held", 75),
+    Section("GPU snapshots 1 GB", "gpu_starts.snapshots", 90),
+    Section("strategies 1 GB, weights held", "gpu_starts.held", 60),
+    Section("spares with a context", "gpu_starts.contexts", 45),
     Section("sharing", "sharing.run", 60),
     Section("checkpoint calls", "checkpoints.calls", 60),
     Section("checkpoints with CRIU", "checkpoints.with_criu", 75),
@@ -48,6 +50,7 @@ SECTIONS = (
     Section("sweep", "link.sweep", 45),
     Section("modules 8 GB", "modules.large", 75),
     Section("strategies 8 GB", "strategies.eight", 150),
+    Section("GPU snapshots 8 GB", "gpu_starts.snapshots_8", 120),
 )
 #: A section is not begun with less.
 LEAST_S = 10.0

@@ -62,6 +62,17 @@ class ExecutionError(Error):
     """The call was used in a state in which it cannot run (app not running, say)."""
 
 
+class AsyncUsageWarning(UserWarning):
+    """A call that blocks was made where an event loop runs: nothing else of it goes on meanwhile.
+
+    The message has the line to write instead.
+    """
+
+
+class NeverIteratedWarning(UserWarning):
+    """An iterator of ``map``, ``remote_gen`` or the like was dropped unused: nothing has run."""
+
+
 class SerializationError(Error):
     """A value cannot be pickled; the message names the object and the path to it."""
 

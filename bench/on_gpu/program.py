@@ -12,19 +12,20 @@ from typing import Any
 import rekindle
 
 PLACE = os.environ.get("REKINDLE_BENCH_PLACE", "cuda")
-#: A holder's socket: the weights stay on the device.
-HOLDER = os.environ.get("REKINDLE_GPU_HOLDER", "")
+#: "held": weights stay on the device; "snapshot": GPU snapshots; "spare": spares have a context.
+WAY = os.environ.get("REKINDLE_BENCH_WAY", "")
 
 app = rekindle.App("on-gpu")
 
 
 def _options() -> dict[str, Any]:
-    env = {"REKINDLE_BENCH_PLACE": PLACE}
-    if HOLDER:
-        env |= {"REKINDLE_GPU_HOLDER": HOLDER, "REKINDLE_GPU_REVISION": "bench"}
-    more: dict[str, Any] = {"env": env}
+    more: dict[str, Any] = {"env": {"REKINDLE_BENCH_PLACE": PLACE, "REKINDLE_BENCH_WAY": WAY}}
     if asks := os.environ.get("REKINDLE_BENCH_ASKS"):
         more["gpu"] = asks
+        if WAY == "snapshot":
+            more["enable_gpu_snapshot"] = True
+        elif WAY == "spare":
+            more |= {"gpu_spares": 1, "spare_containers": 1}
     return more
 
 
@@ -49,11 +50,11 @@ class Model:
         with torch.no_grad():
             self.expected = self.module(self.given)
 
-    @rekindle.enter()
+    @rekindle.enter(snap="gpu")
     def to_gpu(self) -> None:
         if PLACE == "cuda":
             rekindle.gpu.ready()
-        self.module = rekindle.gpu.to_device(self.module, PLACE, hold=bool(HOLDER))
+        self.module = rekindle.gpu.to_device(self.module, PLACE, hold=WAY == "held")
         self.given = self.given.to(PLACE)
 
     @rekindle.method()
@@ -117,7 +118,7 @@ class Plain:
         block = os.urandom(1 << 20)
         self.weights = bytearray(block) * (self.size // len(block) + 1)
 
-    @rekindle.enter()
+    @rekindle.enter(snap="gpu")
     def to_gpu(self) -> None:
         from rekindle.gpu_restore import marks
         from rekindle.gpu_restore.copying import Arena, Memory, Piece, transfer

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from on_gpu import sharing
 from on_gpu.report import Options, Report
 from rekindle.exception import Error
 from rekindle.gpu_restore import cuda
@@ -22,13 +21,6 @@ _TIMES = {"cold": 2, "restore": 5, "fork": 5, "warm": 10}
 def gigabyte(report: Report, options: Options) -> None:
     """1 GB."""
     _measure(report, options, 1000)
-
-
-def held(report: Report, options: Options) -> None:
-    """1 GB whose weights stay on the device."""
-    with sharing.holder(options) as path:
-        os.environ["REKINDLE_GPU_HOLDER"] = path
-        _measure(report, options, 1000, strategies=("restore", "fork"))
 
 
 def eight(report: Report, options: Options) -> None:
@@ -50,23 +42,14 @@ def _measure(
     megabytes: int,
     strategies: Sequence[str] = tuple(_TIMES),
 ) -> None:
-    if not options.stand_in:
-        try:
-            cuda.load().init()
-        except Error as error:
-            report.missing("strategies", error)
-            return
+    if not ready(report, options, "strategies"):
+        return
     has_torch = importlib.util.find_spec("torch") is not None
     if not has_torch:
         report.missing("strategies with a torch module", "no torch")
-        if not megabytes or "REKINDLE_GPU_HOLDER" in os.environ:
+        if not megabytes:
             return
-    if options.stand_in:
-        os.environ["REKINDLE_BENCH_PLACE"] = "cpu"
-    elif inventory().gpus:
-        os.environ["REKINDLE_BENCH_ASKS"] = "any"
-    if megabytes and (options.quick or options.stand_in):
-        megabytes = 135
+    megabytes = megabytes and size(options, megabytes)
     from on_gpu import program
 
     started = time.monotonic()
@@ -78,13 +61,33 @@ def _measure(
                 report.missing(strategy, "no time left in this section")
                 continue
             times = 2 if options.quick else _TIMES[strategy]
-            _strategy(report, made, strategy, times, megabytes)
-    if strategies == tuple(_TIMES):
-        report.missing("spare with context", "spares cannot be asked for by name")
-        report.missing("GPU snapshot", "starts do not use them yet; see the other sections")
+            measure(report, made, strategy, times, megabytes)
 
 
-def _strategy(report: Report, made: Any, strategy: str, times: int, megabytes: int) -> None:
+def ready(report: Report, options: Options, what: str) -> bool:
+    """Whether there is a device; sets up what ``program.py`` reads."""
+    if options.stand_in:
+        os.environ["REKINDLE_BENCH_PLACE"] = "cpu"
+        return True
+    try:
+        cuda.load().init()
+    except Error as error:
+        report.missing(what, error)
+        return False
+    if inventory().gpus:
+        os.environ["REKINDLE_BENCH_ASKS"] = "any"
+    return True
+
+
+def size(options: Options, megabytes: int) -> int:
+    """That many, or few where it is only to be tried."""
+    return 135 if options.quick or options.stand_in else megabytes
+
+
+def measure(
+    report: Report, made: Any, strategy: str, times: int, megabytes: int, label: str = ""
+) -> None:
+    """Calls by one strategy: the median, by phase, how far the result is off, and the notes."""
     from rekindle.sdk.calls import records
     from rekindle.sdk.running import ask_strategy
     from rekindle.wire.phases import Strategy
@@ -98,12 +101,12 @@ def _strategy(report: Report, made: Any, strategy: str, times: int, megabytes: i
                     errors.append(made.infer.remote())
                 found.append(collected[-1])
     except Exception as error:  # noqa: BLE001 - what the function raised comes as it is
-        report.missing(strategy, f"{type(error).__name__}: {error}")
+        report.missing(label or strategy, f"{type(error).__name__}: {error}")
         if not found:
             return
     phases = sorted({name for one in found for name in one.phases})
     report.median(
-        strategy,
+        label or strategy,
         [one.total_ms for one in found],
         "ms",
         megabytes=megabytes,

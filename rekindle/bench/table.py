@@ -24,6 +24,7 @@ COLOURS: dict[str, str] = {
     Phase.RESTORE.value: "#00798c",
     Phase.FORK.value: "#30a46c",
     Phase.RESEED.value: "#b5d99c",
+    Phase.GPU_RESTORE.value: "#1a237e",
     Phase.GPU_CONTEXT.value: "#3f51b5",
     Phase.GPU_WEIGHTS.value: "#7986cb",
     Phase.ENTER_RUNNER.value: "#f2c9a1",

@@ -98,6 +98,13 @@ run.params += _own_options()
 def _command_for(target: Target, options: RunOptions) -> click.Command:
     """A command whose options are those of the target's signature."""
     function = _raw(target)
+    if not isinstance(target.what, LocalEntrypoint):
+        generators = target.what._declaration.generators or ()
+        if (target.method if isinstance(target.what, Cls) else "") in generators:
+            raise InvalidError(
+                f"{target.name} is a generator, which `rekindle run` does not call: write an "
+                f"@app.local_entrypoint() that iterates over {target.name}.remote_gen(...)"
+            )
     if not isinstance(target.what, Cls) and arguments.takes_raw(function):
         return click.Command(
             target.name,

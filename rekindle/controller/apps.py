@@ -101,6 +101,23 @@ class Apps:
         self._core.state.functions[function_id] = function
         self._core.publish(FunctionOpened(function))
 
+    async def add_function(
+        self,
+        app: App,
+        function_id: str,
+        spec: FunctionSpec,
+        definition: pb.FunctionDef,
+        source: pb.SourceBundle,
+    ) -> Function:
+        """Keep one function more of an app that is open (variants.py). Raises as ``register``."""
+        await self._secrets.check(definition.named_secrets)
+        request = pb.RegisterAppRequest(
+            app_id=app.app_id, name=app.name, ephemeral=app.ephemeral, source=source
+        )
+        await self._registry.save_app(request, {function_id: (spec, definition)})
+        self._add(app, function_id, spec)
+        return app.functions[function_id]
+
     def function(self, function_id: str) -> Function:
         """An open function by its id.
 

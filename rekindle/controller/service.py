@@ -132,16 +132,26 @@ class ControllerService(pb_grpc.ControllerServicer):
             methods=function.spec.methods,
         )
 
+    async def Variant(self, request: pb.VariantRequest, context: Context) -> pb.FunctionHandle:
+        function = await self._parts.variants.make(request)
+        return pb.FunctionHandle(
+            name=function.name,
+            function_id=function.function_id,
+            node_token=self._node_token(function),
+        )
+
     async def Invoke(self, request: pb.SubmitRequest, context: Context) -> pb.Result:
         if len(request.inputs) != 1:
             raise InvalidError(f"Invoke takes one input, not {len(request.inputs)}; use Submit")
         self._check(request)
         async with self._routed(request) as function:
+            _check_no_generator(function, request)
             return pb.Result.FromString(await self._parts.intake.invoke(function, request))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)
         async with self._routed(request) as function:
+            _check_no_generator(function, request)
             return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
 
     def _routed(self, request: pb.SubmitRequest) -> AbstractAsyncContextManager[Function]:
@@ -301,6 +311,18 @@ def check_protocol(protocol: int, who: str, version: str = "") -> None:
             f"the {who}{shown} speaks protocol {protocol}, this controller ({__version__}) "
             f"protocol {PROTOCOL}; update the {older}, then restart it"
         )
+
+
+def _check_no_generator(function: Function, request: pb.SubmitRequest) -> None:
+    """What is queued has one result for each input. Raises InvalidError."""
+    generators = function.spec.generators
+    for one in request.inputs if generators else ():
+        if one.method in generators:
+            name = f"{function.name}.{one.method}" if one.method else function.name
+            raise InvalidError(
+                f"{name} is a generator, which the queue cannot run: iterate over "
+                f"{name}.remote_gen(...)"
+            )
 
 
 def _check_strategy(strategy: str) -> None:

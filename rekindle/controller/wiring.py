@@ -67,6 +67,7 @@ from rekindle.controller.storage.registry import Registry
 from rekindle.controller.storage.schedule_store import ScheduleStore
 from rekindle.controller.storage.shrinking import Shrinking
 from rekindle.controller.storage.store import QueueStore
+from rekindle.controller.variants import Variants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,7 @@ class Parts:
             *(core, self.registry, logbook, self.app_names, orders),
             *(self.canceller, self.retention, self.secrets),
         )
+        self.variants = Variants(self.apps, self.registry)
         retiring = Retiring(core, self.apps, orders, self.registry, store)
         deployment_store = DeploymentStore(link, config.instance_id)
         self.deployments = Deployments(

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from rekindle.exception import DeserializationError
 
 MARK = "__rekindle_mark__"
+#: Where a hook of ``enter`` goes, by its ``snap``.
+_ENTER: dict[bool | str, str] = {True: "enter_snap", "gpu": "enter_gpu", False: "enter"}
 _SHARING = "__rekindle_sharing__"
 
 #: From class, methods (public name -> attribute), parameters, a method's public name and the app to
@@ -34,8 +36,9 @@ class Mark(NamedTuple):
     """What a function in a class body is to rekindle."""
 
     kind: str  # "enter" | "exit" | "method"
-    snap: bool = False
+    snap: bool | str = False  # "gpu": with the GPU, in a GPU snapshot where one is taken
     handle: MethodHandle | None = None  # of a method
+    generator: bool = False  # a method whose items come one by one
 
 
 class Sharing(NamedTuple):
@@ -81,14 +84,21 @@ def mark_of(function: Any) -> Mark | None:
 
 
 def hooks_of(raw: type) -> dict[str, Any]:
-    """Names by role: ``methods`` (public name -> attribute), ``enter_snap``, ``enter``, ``exit``.
+    """Names by role: ``methods`` (public name -> attribute), ``enter_snap``, ``enter_gpu``,
+    ``enter``, ``exit``.
 
     Parents' come first; a name that a subclass redefines without a mark is no hook any more.
     """
     names: dict[str, None] = {}
     for cls in reversed(raw.__mro__):
         names.update(dict.fromkeys(vars(cls)))
-    out: dict[str, Any] = {"methods": {}, "enter_snap": [], "enter": [], "exit": []}
+    out: dict[str, Any] = {
+        "methods": {},
+        "enter_snap": [],
+        "enter_gpu": [],
+        "enter": [],
+        "exit": [],
+    }
     for name in names:
         mark = mark_of(inspect.getattr_static(raw, name, None))
         if mark is None:
@@ -96,10 +106,21 @@ def hooks_of(raw: type) -> dict[str, Any]:
         if mark.kind == "method":
             out["methods"][name] = name
         elif mark.kind == "enter":
-            out["enter_snap" if mark.snap else "enter"].append(name)
+            out[_ENTER[mark.snap]].append(name)
         else:
             out["exit"].append(name)
     return out
+
+
+def is_generator(function: Any) -> bool:
+    """Whether calling it makes a generator, sync or async."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def generators_of(raw: type, methods: dict[str, str]) -> frozenset[str]:
+    """Those of the methods (public name -> attribute) of a class that are generators."""
+    marks = {name: mark_of(getattr(raw, attr)) for name, attr in methods.items()}
+    return frozenset(name for name, mark in marks.items() if mark and mark.generator)
 
 
 def parameters_of(raw: type) -> dict[str, Parameter]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rekindle.execution.declared import mark_of
 
-_WAYS = ("remote", "spawn", "map", "starmap", "for_each", "spawn_map")
+_WAYS = ("remote", "remote_gen", "spawn", "map", "starmap", "for_each", "spawn_map")
 
 
 def offer(made: Any, name: str, methods: dict[str, str], parameters: dict[str, Any]) -> None:

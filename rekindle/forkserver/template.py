@@ -1,7 +1,7 @@
 """The template's loop: it obeys its agent's orders until one of them makes it a runner.
 
 A forked child and a restored copy leave the same loop at the same place, as ``Become``. Orders:
-``prepare``, ``fork``, ``copy``, ``park``, ``outfit``, ``start``, ``exit``.
+``prepare``, ``fork``, ``copy``, ``gpu``, ``park``, ``outfit``, ``start``, ``exit``.
 
 Many children are forked by one order, each with a connection to the agent that came with it. A
 child does all that needs nothing of its start's own, and then reads its start from the connection:
@@ -46,6 +46,8 @@ class Template:
     socket_path: str
     #: What a forked child does next to being isolated, before it knows anything of its start.
     renew: Callable[[], object] = bool
+    #: Obeys the order ``gpu`` in a process that is never forked any more; what it answers is sent.
+    use_gpu: Callable[[Header], Header] = dict
     #: What a spare does before it waits, so that less is left to do once its start has come.
     rehearse: Callable[[], object] = bool
     #: What it does with what it will need as a runner, which comes while it waits.
@@ -75,6 +77,10 @@ class Template:
                 self._prepare()
             elif operation == "copy":
                 self._fork_copy()
+            elif operation == "gpu":
+                # No thread can be begun while the namespace of a next child is kept ready.
+                self.forker.close()
+                self.channel.send(self.use_gpu(order))
             elif operation == "park":
                 self.channel.send({"op": "parking"})
                 self._park()

@@ -4,7 +4,7 @@ Suspended, a process has no device open any more and CUDA calls in it wait; CRIU
 other. A restored copy is resumed: its memory goes back to a GPU of the same kind. Asked from
 outside: the process itself cannot. Standard library only.
 
-No start calls it yet: not before tests/gpu/test_snapshots.py and bench/gpu.py have passed on a GPU.
+Called in a process of its own (``checkpointing.py``).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rekindle.exception import CudaError, GpuError
@@ -49,6 +49,7 @@ def bring_up() -> Ready:
     """
     global _ready
     if _ready is not None and _ready[0] == os.getpid():
+        _ready = (os.getpid(), _as_given(_ready[1]))
         return _ready[1]
     if before_snapshot.too_early():
         raise GpuError(before_snapshot.TOO_EARLY)
@@ -84,6 +85,12 @@ def _bring_up() -> Ready:
         init_s,
         ended - began,
     )
+
+
+def _as_given(ready: Ready) -> Ready:
+    """After a GPU snapshot was restored: on other GPUs of the same kind, maybe."""
+    given = gpu_environment.uuids(os.environ)
+    return replace(ready, uuids=given) if len(given) == len(ready.uuids) else ready
 
 
 def complete_environment() -> None:

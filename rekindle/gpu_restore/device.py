@@ -271,6 +271,14 @@ class _CudaQueue:
 _devices: dict[tuple[int, int], CudaDevice] = {}
 
 
+def drop_staging() -> None:
+    """Let all pinned memory of this process go that is kept for a next copy."""
+    for (pid, _ordinal), device in _devices.items():
+        if pid == os.getpid():
+            device.bind()
+            device.drop_staging()
+
+
 def cuda_device(ordinal: int = 0) -> CudaDevice:
     """The GPU of that number, its context made at the first time. Raises GpuError."""
     key = (os.getpid(), ordinal)

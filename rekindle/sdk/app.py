@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.execution.context import is_local
-from rekindle.execution.declared import Decorated, hooks_of, mark_of
+from rekindle.execution.declared import Decorated, generators_of, hooks_of, mark_of
 from rekindle.sdk import checks, options
 from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import AppState, Declaration
 from rekindle.sdk.dual import Dual
 from rekindle.sdk.function import Function
-from rekindle.sdk.hooks import is_generator
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.sdk.sharing import shared
@@ -86,6 +93,7 @@ class App(AppState):
         self,
         *no_parentheses: Any,
         name: str | None = None,
+        is_generator: bool | None = None,
         **given: Unpack[FunctionOptions],
     ) -> FunctionDecorator:
         """Make a function of this app: it can be called with ``.remote()`` and its like.
@@ -98,14 +106,19 @@ class App(AppState):
         of the template that are forked and wait for a start (default: the pool's policy decides; 0:
         none). ``scaledown_window``: seconds that an idle runner is kept, 2 to 3,600 (default 60).
         ``single_use_containers``: one input each. ``enable_memory_snapshot``: start from a snapshot
-        of the template. ``retries``: how often a failed input runs again. ``cpu`` in cores,
+        of the template. ``enable_gpu_snapshot``: of a runner after its GPU hooks, too, where the
+        driver can; off by default, also spelled ``experimental_options={"enable_gpu_snapshot":
+        True}``. ``retries``: how often a failed input runs again. ``cpu`` in cores,
         ``memory`` in MiB; each may be a pair of request and limit (all are checked and recorded, no
         runner is held to them yet).
         ``gpu``: GPUs that each runner has, as in ``"H100"``, ``"A100-80GB:2"``, ``"any"``, or a
         list of such, the best first; ``gpu_memory``: a share of one GPU instead, in MiB;
-        ``gpu_priority``: -100 to 100 (default 0), who has more may take the GPU of who has less.
+        ``gpu_priority``: -100 to 100 (default 0), who has more may take the GPU of who has less;
+        ``gpu_spares``: so many of its spares hold a GPU that nobody needs, and have its context.
         ``env`` and ``secrets``: environment variables; what ``env`` says is in the function's
         snapshot, secrets are in none unless they allow it.
+        ``is_generator``: its items come one by one, with ``.remote_gen()``; True for what returns
+        an iterator (a function with ``yield`` is known for one).
         ``volumes``: paths at which its runners have a ``rekindle.Volume`` or ``CloudBucketMount``.
         ``serialized``: the code travels by value, with the values that it mentions, and its
         module is not imported.
@@ -123,7 +136,7 @@ class App(AppState):
                 raise InvalidError(
                     f"the function name {name!r} must not have a dot: it is no method"
                 )
-        return FunctionDecorator(self, name, checked)
+        return FunctionDecorator(self, name, checked, is_generator)
 
     def cls(
         self,
@@ -159,7 +172,10 @@ class App(AppState):
                     f"which needs @app.cls(enable_memory_snapshot=True)"
                 )
             fits = shared(raw, checked, found["methods"])
-            declaration = self._declare(raw, raw.__name__, "cls", fits, found["methods"])
+            generators = generators_of(raw, found["methods"])
+            declaration = self._declare(
+                raw, raw.__name__, "cls", fits, found["methods"], generators
+            )
             made = Cls(declaration)
             self.registered[declaration.name] = made
             return made
@@ -195,7 +211,19 @@ class App(AppState):
         kind: str,
         checked: options.Options,
         methods: dict[str, str],
+        generators: frozenset[str],
     ) -> Declaration:
+        what = f"{name}.{min(generators)}" if generators and kind == "cls" else name
+        if generators and checked.spec.takes_many:
+            raise InvalidError(
+                f"{what} is a generator, which cannot be concurrent or batched: "
+                f"leave the decorator out, or put the generator into a class of its own"
+            )
+        if generators and checked.spec.retries is not None:
+            raise InvalidError(
+                f"{what} is a generator, which cannot have retries=: items of a run that fails "
+                f"are with its caller already. Call it again from there"
+            )
         taken = self.declarations.get(name)
         # At a prompt, or in a notebook, a cell that runs again declares again.
         redone = hasattr(sys, "ps1") or "IPython" in sys.modules or not is_local()
@@ -205,7 +233,14 @@ class App(AppState):
                 f"entrypoints must differ; give @app.function(name=...)"
             )
         declaration = Declaration(
-            self.name or "", name, kind, methods, raw=raw, options=checked, app=self
+            self.name or "",
+            name,
+            kind,
+            methods,
+            raw=raw,
+            options=checked,
+            app=self,
+            generators=generators,
         )
         self.declarations[name] = declaration
         return declaration
@@ -354,23 +389,33 @@ def _gone(name: str) -> Callable[..., Any]:
 class FunctionDecorator:
     """What ``@app.function(...)`` applies to the function below it."""
 
-    def __init__(self, app: App, name: str | None, checked: options.Options) -> None:
+    def __init__(
+        self, app: App, name: str | None, checked: options.Options, is_generator: bool | None
+    ) -> None:
         self._app = app
         self._name = name
         self._options = checked
+        self._is_generator = is_generator
 
     @overload
     def __call__(self, raw: Callable[P, Coroutine[Any, Any, R]]) -> Function[P, R]: ...
+    @overload
+    def __call__(self, raw: Callable[P, AsyncIterator[R] | Iterator[R]]) -> Function[P, R]: ...
     @overload
     def __call__(self, raw: Callable[P, R]) -> Function[P, R]: ...
     def __call__(self, raw: Callable[..., Any]) -> Function[..., Any]:
         check_function(raw)
         name = self._name or raw.__name__
         checks.name("the function name", name)
+        generators = checks.generator("@app.function", raw, self._is_generator)
         if self._options.schedule is not None:
             _check_takes_nothing(raw)
+            if generators:
+                raise InvalidError(f"{name} is a generator, which no schedule= can run")
         checked = shared(raw, self._options)
-        declaration = self._app._declare(raw, name, "function", checked, {})
+        declaration = self._app._declare(
+            raw, name, "function", checked, {}, frozenset({""} if generators else ())
+        )
         made: Function[..., Any] = Function(declaration)
         self._app.registered[name] = made
         return made
@@ -414,10 +459,6 @@ def check_function(raw: Any) -> None:
         raise InvalidError(
             f"@app.function() is on {raw.__qualname__}, a method: use @app.cls() on the class and "
             f"@rekindle.method() on the method"
-        )
-    if is_generator(raw):
-        raise InvalidError(
-            f"{raw.__qualname__} is a generator: these are not supported yet; return a list"
         )
     if raw.__name__ == "<lambda>":
         raise InvalidError("@app.function() is on a lambda: write a def, it needs a name")

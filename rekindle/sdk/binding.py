@@ -5,10 +5,12 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import pickle
 import threading
+from collections.abc import AsyncGenerator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +70,8 @@ class Binding:
         target = getattr(self.object(), self.declaration.methods[method])
         if inspect.iscoroutinefunction(target):
             return self._enter_and_await(target, args, kwargs)
+        if inspect.isasyncgenfunction(target):
+            return self._enter_and_iterate(target, args, kwargs)
         with self._local_lock:
             if not self._local_ready:
                 for hook in self._hooks():
@@ -76,21 +80,33 @@ class Binding:
         return target(*args, **kwargs)
 
     async def _enter_and_await(self, target: Any, args: Any, kwargs: Any) -> Any:
+        await self._enter()
+        return await target(*args, **kwargs)
+
+    async def _enter_and_iterate(
+        self, target: Any, args: Any, kwargs: Any
+    ) -> AsyncGenerator[Any, None]:
+        await self._enter()
+        async with contextlib.aclosing(target(*args, **kwargs)) as items:
+            async for item in items:
+                yield item
+
+    async def _enter(self) -> None:
+        """Run the hooks once: the first task does, others wait for it."""
         import asyncio
 
         while not self._local_ready:
             entering = self._local_entering
             if entering is None or entering.get_loop() is not asyncio.get_running_loop():
-                entering = self._local_entering = asyncio.ensure_future(self._enter())
+                entering = self._local_entering = asyncio.ensure_future(self._run_hooks())
             try:
                 # Others wait for it, too: who is cancelled does not end it.
                 await asyncio.shield(entering)
             finally:
                 if entering.done() and self._local_entering is entering:
                     self._local_entering = None
-        return await target(*args, **kwargs)
 
-    async def _enter(self) -> None:
+    async def _run_hooks(self) -> None:
         for hook in self._hooks():
             pending = hook()
             if inspect.isawaitable(pending):
@@ -100,7 +116,10 @@ class Binding:
     def _hooks(self) -> list[Any]:
         made = self.object()
         found = hooks_of(type(made))
-        return [getattr(made, name) for name in (*found["enter_snap"], *found["enter"])]
+        return [
+            getattr(made, name)
+            for name in (*found["enter_snap"], *found["enter_gpu"], *found["enter"])
+        ]
 
     def _settle(self, value: Any) -> None:
         if inspect.iscoroutine(value):

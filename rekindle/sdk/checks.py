@@ -5,12 +5,13 @@ Standard library only.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rekindle.exception import InvalidError
-from rekindle.execution.declared import Decorated
+from rekindle.execution.declared import Decorated, is_generator
 from rekindle.sdk.unsupported import KEYWORDS, RENAMED
 from rekindle.wire.environment import variable_problem
 
@@ -68,6 +69,25 @@ def flag(parameter: str, value: Any) -> None:
     """True or False and nothing like them."""
     if not isinstance(value, bool):
         raise InvalidError(f"{parameter}={value!r} must be True or False")
+
+
+def generator(decorator: str, function: Any, given: bool | None) -> bool:
+    """Whether a function is called as a generator; ``given``: what is said of it."""
+    found = is_generator(function)
+    if given is None:
+        return found
+    flag(f"{decorator}(is_generator)", given)
+    if found and not given:
+        raise InvalidError(
+            f"{decorator}(is_generator=False) is on {function.__qualname__}, which is a generator: "
+            f"return a list, or leave it out and call it with .remote_gen()"
+        )
+    if given and inspect.iscoroutinefunction(function):
+        raise InvalidError(
+            f"{decorator}(is_generator=True) is on {function.__qualname__}, an async function "
+            f"without a yield: what it returns comes as a whole"
+        )
+    return given
 
 
 def name(what: str, value: Any) -> None:

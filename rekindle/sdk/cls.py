@@ -21,7 +21,7 @@ from rekindle.sdk.function import Function
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.declaration import Declaration
-    from rekindle.sdk.options import PoolOptions
+    from rekindle.sdk.options import PoolOptions, VariantOptions
 
 
 class Cls(Declared):
@@ -41,6 +41,15 @@ class Cls(Declared):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """An instance, with values for the class's parameters. Nothing runs yet."""
         return Instance(Binding(self._declaration, self._bind(args, kwargs)))
+
+    def with_options(self, **given: Unpack[VariantOptions]) -> Cls:
+        """The same class with other options, and with runners of its own.
+
+        As of a function (sdk/function.py): ``Model.with_options(gpu="H100")(size=7).run``.
+        """
+        from rekindle.sdk.variants import variant
+
+        return Cls(variant(self._declaration, given))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         raw = self._declaration.raw

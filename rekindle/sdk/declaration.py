@@ -95,6 +95,8 @@ class Declaration:
     instance: str = ""  # the instance directory that knows the id
     by_name: bool = False  # a handle to a function of a deployed app
     version: int = 0  # of that app; 0: the present one
+    #: Methods ("" of a function) whose items come one by one; None where that is not known here.
+    generators: frozenset[str] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         names = (self.app_name, self.name, self.kind, self.methods)
@@ -104,12 +106,13 @@ class Declaration:
         if self.app is not None and (packed is self.app or packed in self.app.included_in):
             from rekindle.sdk.program.places import portable
 
-            return _handle, names, portable(self.raw, serialized=self.serialized)
+            made = (*names, "", "", False, 0, self.generators)
+            return _handle, made, portable(self.raw, serialized=self.serialized)
         function_id, instance = self.function_id, self.instance
         if self.running is not None or not (function_id or is_local()):
             client, function_id, _ = self.resolve()
             instance = str(client.instance)
-        return _handle, (*names, function_id, instance)
+        return _handle, (*names, function_id, instance, False, 0, self.generators)
 
     def __setstate__(self, raw: Any) -> None:
         self.raw = raw
@@ -224,6 +227,7 @@ def _handle(
     instance: str = "",
     by_name: bool = False,
     version: int = 0,
+    generators: frozenset[str] | None = None,
 ) -> Declaration:
     return Declaration(
         *(app_name, name, kind, methods),
@@ -231,6 +235,7 @@ def _handle(
         instance=instance,
         by_name=by_name,
         version=version,
+        generators=generators,
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from rekindle.sdk import loop_warning
+
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
 
@@ -21,20 +23,25 @@ A = TypeVar("A")
 class Dual(Generic[P, R, A]):
     """Calls the blocking form; ``aio`` is the other."""
 
-    __slots__ = ("_blocking", "_body", "aio")
+    __slots__ = ("_blocking", "_body", "_iterates", "aio")
 
     def __init__(
         self,
         blocking: Callable[P, R],
         aio: Callable[P, A],
         body: Callable[..., Any] | None = None,
+        *,
+        iterates: bool = False,
     ) -> None:
         self._blocking = blocking
+        self._iterates = iterates
         #: The asyncio form: awaitable, or an async iterator where the blocking form iterates.
         self.aio = aio
         self._body: Callable[..., Any] = body or blocking  # has the name and the docstring
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if loop_warning.loop_runs():
+            loop_warning.warn(self._body.__name__.lstrip("_"), iterates=self._iterates)
         return self._blocking(*args, **kwargs)
 
     @property
@@ -46,11 +53,11 @@ class Dual(Generic[P, R, A]):
 
 
 class DualMethod(Generic[S, P, R, A]):
-    """Gives both forms of a method; ``finish`` makes what the blocking one gives of the body's."""
+    """Gives both forms of a method whose body gives a coroutine, or an async generator."""
 
-    def __init__(self, body: Callable[..., Any], finish: Callable[[Any], Any]) -> None:
+    def __init__(self, body: Callable[..., Any], *, iterates: bool) -> None:
         self._body = body
-        self._finish = finish
+        self._iterates = iterates
         self.__doc__ = body.__doc__
 
     @overload
@@ -60,45 +67,39 @@ class DualMethod(Generic[S, P, R, A]):
     def __get__(self, instance: S | None, owner: type) -> Any:
         if instance is None:
             return self
-        body, finish = self._body, self._finish
+        body, iterates = self._body, self._iterates
 
         def blocking(*args: P.args, **kwargs: P.kwargs) -> Any:
-            from rekindle.sdk.calls.callers import BLOCKING
+            from rekindle.sdk.calls.callers import BLOCKING, BlockingIterator, finish
 
-            return finish(body(instance, BLOCKING, *args, **kwargs))
+            made = body(instance, BLOCKING, *args, **kwargs)
+            return BlockingIterator(made, _what(instance, body)) if iterates else finish(made)
 
         def aio(*args: P.args, **kwargs: P.kwargs) -> Any:
-            from rekindle.sdk.calls.callers import LoopCaller
+            from rekindle.sdk.calls.callers import LoopCaller, LoopIterator
 
-            return body(instance, LoopCaller(), *args, **kwargs)
+            made = body(instance, LoopCaller(), *args, **kwargs)
+            return LoopIterator(made, f"{_what(instance, body)}.aio") if iterates else made
 
-        return Dual(blocking, aio, body)
+        return Dual(blocking, aio, body, iterates=iterates)
+
+
+def _what(instance: Any, body: Callable[..., Any]) -> str:
+    return f"{getattr(instance, 'name', type(instance).__name__)}.{body.__name__}"
 
 
 def dual(
     body: Callable[Concatenate[S, Caller, P], Coroutine[Any, Any, R]],
 ) -> DualMethod[S, P, R, Awaitable[R]]:
     """Makes both forms of a method whose body is a coroutine."""
-    return DualMethod(body, _finish)
+    return DualMethod(body, iterates=False)
 
 
 def dual_iterator(
     body: Callable[Concatenate[S, Caller, P], AsyncGenerator[R, None]],
 ) -> DualMethod[S, P, Iterator[R], AsyncGenerator[R, None]]:
     """Makes both forms of a method that gives an async generator."""
-    return DualMethod(body, _iterate)
-
-
-def _finish(work: Coroutine[Any, Any, R]) -> R:
-    from rekindle.sdk.calls.callers import finish
-
-    return finish(work)
-
-
-def _iterate(values: AsyncGenerator[R, None]) -> Iterator[R]:
-    from rekindle.sdk.calls.callers import BlockingIterator
-
-    return BlockingIterator(values)
+    return DualMethod(body, iterates=True)
 
 
 def settled(

@@ -5,10 +5,10 @@ Standard library only until something is called remotely.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from functools import cache, cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
 
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk.binding import Binding
@@ -19,7 +19,8 @@ from rekindle.sdk.dual import Dual, dual, dual_iterator
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.function_call import FunctionCall
-    from rekindle.sdk.options import PoolOptions
+    from rekindle.sdk.options import PoolOptions, VariantOptions
+    from rekindle.sdk.stats import FunctionCurrentStats
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -104,7 +105,8 @@ class Function(Declared, Generic[P, R]):
     # ---- calls ---------------------------------------------------------------------------------
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Call the function in this process. Of an async function: a coroutine.
+        """Call the function in this process. Of an async function: a coroutine; of a generator:
+        that generator.
 
         A method runs on an object of this process, whose enter hooks run once, before its first
         call.
@@ -128,7 +130,15 @@ class Function(Declared, Generic[P, R]):
         RunnerLostError and StartError for what can happen to a runner; ConnectionError when no
         controller answers.
         """
+        if self.is_generator:
+            return Dual(self._no_value, self._no_value, self._remote)
         return Dual(self._remote, self._remote_aio)
+
+    def _no_value(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise InvalidError(
+            f"{self.name} is a generator, which has no one value: iterate over "
+            f"{self.name}.remote_gen(...), or .remote_gen.aio(...) with `async for`"
+        )
 
     def _remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
         value: R = _calls().remote(self._target(), args, kwargs)
@@ -138,11 +148,56 @@ class Function(Declared, Generic[P, R]):
         value: R = await _calls().remote_aio(self._target(), args, kwargs)
         return value
 
+    @cached_property
+    def remote_gen(self) -> Dual[P, Iterator[R], AsyncGenerator[R, None]]:
+        """``remote_gen(*args, **kwargs)``: run a generator in a runner; an iterator of its items.
+
+        It starts with the first item that is asked for. Items come as they are yielded; the
+        generator is at most 64 small ones ahead of its reader. To leave the loop, or to close the
+        iterator, closes the generator. After the items that came before it, raises what the
+        generator raised, and the like of ``remote``; a runner that is lost after the first item is
+        a RunnerLostError. ``timeout=`` counts from the first to the last item.
+        """
+        return Dual(self._remote_gen, self._remote_gen_aio, iterates=True)
+
+    def _remote_gen(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        from rekindle.sdk.calls import streaming
+
+        return streaming.Items(self._target_of_items(), args, kwargs)
+
+    def _remote_gen_aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
+        from rekindle.sdk.calls import streaming
+
+        return streaming.LoopItems(self._target_of_items(), args, kwargs)
+
+    def _target_of_items(self) -> CallTarget:
+        if self.is_generator is False:
+            raise InvalidError(
+                f"{self.name} is no generator: {self.name}.remote(...) gives its value. Of what "
+                f"returns an iterator, say so with is_generator=True"
+            )
+        return self._target()
+
+    @property
+    def is_generator(self) -> bool | None:
+        """Whether its items come one by one; None where only a handle is here that cannot tell."""
+        known = self._declaration.generators
+        return None if known is None else self._method in known
+
+    def _check_queued(self, way: str) -> None:
+        """Refuse what is queued, of a generator: its items have to have a reader."""
+        if self.is_generator:
+            raise InvalidError(
+                f"{self.name} is a generator, which .{way}() cannot run: iterate over "
+                f"{self.name}.remote_gen(...)"
+            )
+
     @dual
     async def spawn(self, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> FunctionCall:
         """``spawn(*args, **kwargs)``: submit the call, durably, and return without waiting."""
         from rekindle.sdk.calls import invoke
 
+        self._check_queued("spawn")
         return await invoke.spawn(caller, self._target(), args, kwargs)
 
     # ---- many inputs ---------------------------------------------------------------------------
@@ -166,6 +221,7 @@ class Function(Declared, Generic[P, R]):
         """
         from rekindle.sdk.calls import arguments
 
+        self._check_queued("map")
         inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks)
         return self._mapped(caller, inputs, kwargs, order_outputs, return_exceptions)
 
@@ -185,6 +241,7 @@ class Function(Declared, Generic[P, R]):
         """
         from rekindle.sdk.calls import arguments
 
+        self._check_queued("starmap")
         inputs = arguments.starred(self.name, input_iterator, blocks=caller.blocks)
         return self._mapped(caller, inputs, kwargs, order_outputs, return_exceptions)
 
@@ -198,9 +255,7 @@ class Function(Declared, Generic[P, R]):
     ) -> AsyncGenerator[R, None]:
         from rekindle.sdk.calls import mapping
 
-        return mapping.run(
-            caller, self.name, self._target, inputs, kwargs, order_outputs, return_exceptions
-        )
+        return mapping.run(caller, self._target, inputs, kwargs, order_outputs, return_exceptions)
 
     @dual
     async def for_each(
@@ -213,6 +268,7 @@ class Function(Declared, Generic[P, R]):
         """``for_each(*iterators, kwargs={}, ignore_exceptions=False)``: map, values dropped."""
         from rekindle.sdk.calls import arguments
 
+        self._check_queued("for_each")
         inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks, what="for_each")
         async for _ in self._mapped(caller, inputs, kwargs, False, ignore_exceptions):
             pass
@@ -229,6 +285,7 @@ class Function(Declared, Generic[P, R]):
         """
         from rekindle.sdk.calls import arguments, mapping
 
+        self._check_queued("spawn_map")
         inputs = arguments.zipped(self.name, iterators, blocks=caller.blocks, what="spawn_map")
         return await mapping.spawn(caller, self._target(), inputs, kwargs)
 
@@ -252,6 +309,37 @@ class Function(Declared, Generic[P, R]):
                 f"Use {own}().update_autoscaler(...)"
             )
         await autoscaler.update(caller, self._declaration, b"", **settings)
+
+    def with_options(self, **given: Unpack[VariantOptions]) -> Function[P, R]:
+        """The same function with other options, and with runners of its own.
+
+        ``cpu``, ``memory``, ``gpu``, ``gpu_memory``, ``gpu_priority``, ``env``, ``secrets``,
+        ``retries``, ``timeout``, ``startup_timeout``, ``max_containers``, ``buffer_containers``,
+        ``spare_containers``, ``scaledown_window`` and ``single_use_containers``, as of
+        ``@app.function``. Variables of ``env`` are added to the function's; ``secrets`` replace
+        them; what is None stays. Calls of it add up, and equal options are one variant, also from
+        several programs. Raises InvalidError, and TypeError for what cannot differ.
+        """
+        from rekindle.sdk.variants import variant
+
+        if self._method:
+            own = self._declaration.name
+            raise InvalidError(
+                f"{self.name} is a method: its runners are those of its class. Use "
+                f"{own}.with_options(...)().{self._method}"
+            )
+        return Function(variant(self._declaration, given))
+
+    @dual
+    async def get_current_stats(self, caller: Caller) -> FunctionCurrentStats:
+        """``get_current_stats()``: its runners, and what waits for them (sdk/stats.py).
+
+        Of a method: of its instance's runners. Raises NotFoundError.
+        """
+        from rekindle.sdk import stats
+
+        params = self._binding.params if self._binding is not None else b""
+        return await stats.current(caller, self._declaration, params)
 
     # ---- for the bench -------------------------------------------------------------------------
 

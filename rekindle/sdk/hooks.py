@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rekindle.exception import InvalidError
+from rekindle.execution import declared
 from rekindle.execution.declared import MARK, Decorated, Mark, Parameter, mark_of, sharing_of
 from rekindle.sdk import checks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def enter(*args: Any, snap: bool = False) -> Callable[[F], F]:
+def enter(*args: Any, snap: bool | Literal["gpu"] = False) -> Callable[[F], F]:
     """Run this method when a runner starts, before its first input.
 
     ``snap=True``: run it in the template, before the snapshot is taken; its effects are in every
-    runner that is forked or restored. ``snap=False``: run it in every runner.
+    runner that is forked or restored. ``snap=False``: run it in every runner. ``snap="gpu"``: run
+    it in a process that has its GPU, before a GPU snapshot is taken (``enable_gpu_snapshot=True``);
+    without one it runs in every runner, before the hooks of ``snap=False``. A class with GPU
+    snapshots and no such hook has its ``snap=True`` hooks run there.
     """
     checks.parentheses("@rekindle.enter", args)
-    checks.flag("@rekindle.enter(snap)", snap)
+    if snap != "gpu":
+        checks.flag("@rekindle.enter(snap)", snap)
     return lambda function: _mark(function, Mark("enter", snap), "@rekindle.enter()")
 
 
@@ -35,13 +40,19 @@ def exit(*args: Any) -> Callable[[F], F]:
 
 
 def method(*args: Any, is_generator: bool | None = None) -> Callable[[F], F]:
-    """Make a method of an ``@app.cls()`` class callable with ``.remote()`` and its like."""
+    """Make a method of an ``@app.cls()`` class callable with ``.remote()`` and its like.
+
+    A generator, and what returns an iterator and has ``is_generator=True``, is called with
+    ``.remote_gen()``.
+    """
     checks.parentheses("@rekindle.method", args)
-    if is_generator:
-        raise InvalidError("@rekindle.method(is_generator=True): generators are not supported yet")
-    return lambda function: _mark(
-        function, Mark("method", handle=method_handle), "@rekindle.method()"
-    )
+
+    def decorate(function: F) -> F:
+        generator = checks.generator("@rekindle.method", function, is_generator)
+        mark = Mark("method", handle=method_handle, generator=generator)
+        return _mark(function, mark, "@rekindle.method()")
+
+    return decorate
 
 
 def parameter(*, default: Any = ..., init: bool = True) -> Any:
@@ -89,14 +100,10 @@ def _mark(function: F, mark: Mark, decorator: str) -> F:
             f"{decorator} on {function.__qualname__}, which is marked {former.kind!r} already: "
             f"a method can have one of enter, exit and method"
         )
-    if mark.kind == "method" and is_generator(function):
+    if mark.kind != "method" and declared.is_generator(function):
         raise InvalidError(
-            f"{function.__qualname__} is a generator: these are not supported yet; return a list"
+            f"{decorator} is on {function.__qualname__}, a generator: a hook runs once; write "
+            f"what is before its yield in @rekindle.enter(), what is behind it in @rekindle.exit()"
         )
     setattr(function, MARK, mark)
     return function
-
-
-def is_generator(function: Any) -> bool:
-    """Whether calling it makes a generator, sync or async."""
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)

@@ -34,13 +34,12 @@ class PoolOptions(TypedDict, total=False):
     scaledown_window: float | None
 
 
-class FunctionOptions(PoolOptions, total=False):
-    """What ``@app.function`` and ``@app.cls`` may be given; see there."""
+class VariantOptions(PoolOptions, total=False):
+    """What ``with_options`` may be given, but for ``min_containers``."""
 
     timeout: float
     startup_timeout: float | None
     single_use_containers: bool
-    enable_memory_snapshot: bool
     retries: int | Retries | None
     cpu: float | tuple[float, float] | None
     memory: int | tuple[int, int] | None
@@ -49,6 +48,15 @@ class FunctionOptions(PoolOptions, total=False):
     gpu_priority: int
     env: dict[str, str | None] | None
     secrets: Sequence[Secret]
+
+
+class FunctionOptions(VariantOptions, total=False):
+    """What ``@app.function`` and ``@app.cls`` may be given; see there."""
+
+    enable_memory_snapshot: bool
+    enable_gpu_snapshot: bool
+    experimental_options: Mapping[str, Any] | None
+    gpu_spares: int
     volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool | None
     serialized: bool
@@ -113,6 +121,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         scaledown_window_s=float(values.get("scaledown_window", 60)),
         single_use_containers=values.get("single_use_containers", False),
         enable_memory_snapshot=values.get("enable_memory_snapshot", False),
+        enable_gpu_snapshot=_gpu_snapshot(given, gpu),
         retries=retry_spec(values.get("retries")),
         cpu=cpu and float(cpu),
         cpu_limit=cpu_limit and float(cpu_limit),
@@ -120,6 +129,7 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         memory_limit_mib=memory_limit,
         gpu=gpu,
         gpu_priority=gpu_priority,
+        gpu_spares=_gpu_spares(given, gpu),
     )
     return Options(
         spec=spec,
@@ -148,6 +158,43 @@ def _gpu(given: Mapping[str, Any]) -> tuple[tuple[GpuRequest, ...], int]:
 
     wanted = request.parse(given.get("gpu"), given.get("gpu_memory"))
     return wanted, request.priority(given.get("gpu_priority", 0))
+
+
+def _gpu_snapshot(given: Mapping[str, Any], gpu: tuple[GpuRequest, ...]) -> bool:
+    """Whether GPU snapshots are asked for, in either spelling. Raises InvalidError."""
+    name = "enable_gpu_snapshot"
+    more = given.get("experimental_options")
+    if more is not None and not isinstance(more, Mapping):
+        raise InvalidError(f"experimental_options={more!r} must be a dict")
+    if unknown := sorted(str(key) for key in more or () if key != name):
+        raise InvalidError(
+            f"experimental_options: {', '.join(unknown)} means nothing here, leave it out; there "
+            f"is {name}"
+        )
+    asked = [found[name] for found in (given, more or {}) if name in found]
+    for one in asked:
+        checks.flag(name, one)
+    if len(set(asked)) > 1:
+        raise InvalidError(f"{name} is both True and False: give it once")
+    if not any(asked):
+        return False
+    if not given.get("enable_memory_snapshot"):
+        raise InvalidError(f"{name}=True needs enable_memory_snapshot=True beside it")
+    if not gpu:
+        raise InvalidError(f"{name}=True needs gpu=: there is no GPU to take a snapshot of")
+    return True
+
+
+def _gpu_spares(given: Mapping[str, Any], gpu: tuple[GpuRequest, ...]) -> int:
+    """How many spares are to have their GPU's context. Raises InvalidError."""
+    count: int = given.get("gpu_spares", 0)
+    checks.number("gpu_spares", count, 0, 64, whole=True)
+    if count and not (gpu and given.get("enable_memory_snapshot")):
+        raise InvalidError(
+            f"gpu_spares={count} needs gpu= and enable_memory_snapshot=True: spares are forked "
+            f"from a template, and these hold a GPU"
+        )
+    return count
 
 
 def check_pool(given: Mapping[str, Any]) -> None:

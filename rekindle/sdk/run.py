@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import Error, InvalidError
 from rekindle.execution.context import is_local
-from rekindle.sdk import running
+from rekindle.sdk import loop_warning, running
 from rekindle.sdk.local import session, staying
 from rekindle.sdk.running import RunningApp
 from rekindle.wire.callid import new_app_id
@@ -38,6 +38,8 @@ class AppRun:
         check_may_run(app)
 
     def __enter__(self) -> RunningApp:
+        if loop_warning.loop_runs():
+            loop_warning.warn_of_with("with app.run():", "async with app.run():")
         check_may_run(self._app)
         self._owner = os.getpid()
         try:

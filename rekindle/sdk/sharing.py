@@ -12,9 +12,18 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from rekindle.exception import InvalidError
-from rekindle.execution.declared import MARK, Decorated, Mark, Sharing, mark_of, share, sharing_of
+from rekindle.execution.declared import (
+    MARK,
+    Decorated,
+    Mark,
+    Sharing,
+    is_generator,
+    mark_of,
+    share,
+    sharing_of,
+)
 from rekindle.sdk import checks
-from rekindle.sdk.hooks import is_generator, method_handle
+from rekindle.sdk.hooks import method_handle
 from rekindle.sdk.options import Options
 
 T = TypeVar("T")

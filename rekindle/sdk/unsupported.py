@@ -49,10 +49,9 @@ RENAMED = {
 
 _UNKNOWN = ("proxy", "cloud", "region", "nonpreemptible", "block_network")
 #: Keywords to come: what to do meanwhile.
-KEYWORDS = dict.fromkeys((*_UNKNOWN, "experimental_options"), "leave it out") | {
+KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
     "image": NAMES["Image"],
     "network_file_systems": NAMES["NetworkFileSystem"],
-    "is_generator": "return a list",
     "ephemeral_disk": "use the tempfile module",
 }
 

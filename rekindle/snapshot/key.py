@@ -30,6 +30,8 @@ _RUNTIME_PARTS = (
     "execution",
     "forkserver",
     "linux",
+    "gpu.py",
+    "gpu_restore",
     "runtime/runner",
     "wire",
 )
@@ -50,6 +52,7 @@ class Ingredients(Machine):
     path_digest: str  # working directory and additions to sys.path
     packages: dict[str, str]
     runtime_digest: str
+    gpu: str = ""  # driver and request of a GPU snapshot, or that its hooks are left to one
     layout: str = LAYOUT
 
     def key(self) -> str:
@@ -64,6 +67,7 @@ def gather(
     criu: Criu,
     params: bytes = b"",
     env: Mapping[str, str] | None = None,
+    gpu: str = "",
 ) -> Ingredients:
     """The ingredients of a function's template on this machine, as of now.
 
@@ -89,6 +93,7 @@ def gather(
         ),
         packages=packages.installed(spec.python),
         runtime_digest=runtime_digest(),
+        gpu=gpu,
     )
 
 
@@ -124,6 +129,7 @@ _OF_ENVIRONMENT = {
     "env_digest": "environment variables changed",
     "path_digest": "working directory or import path changed",
     "runtime_digest": "rekindle's own runtime changed",
+    "gpu": "GPU snapshots changed: {old} -> {new}",
     "layout": "snapshot layout changed: {old} -> {new}",
 }
 _OF_MACHINE = {

@@ -23,10 +23,12 @@ from rekindle.wire.shared import Packed
 _CALL = struct.Struct("=IBBBH")
 #: Length of what follows, status, flags, numbers of memory files; when the call arrived, was
 #: unpickled, had run.
-_REPLY = struct.Struct("=IBBBqqq")
+REPLY = struct.Struct("=IBBBqqq")
 _NUMBER = struct.Struct("=Q")
 #: More of them than a peer can keep; the rest goes with the next frame.
 _NUMBERS = 64
+#: In the number of memory files of a call: its items are wanted one by one (direct_stream.py).
+_STREAM = 0x80
 
 #: What a client reads once its connection is its runner's.
 WELCOME = b"+"
@@ -37,8 +39,8 @@ _DEPTH_SHIFT = 1
 #: Flag of a reply, next to SHARED.
 PRINTED = 2  # something was printed: a mark in the log says when all of it has come
 
-#: Statuses of a reply.
-OK, FAILED, CANCELLED = 0, 1, 2
+#: Statuses of a reply. The last two come before it, of a call whose items are wanted one by one.
+OK, FAILED, CANCELLED, ITEM, CREDIT = 0, 1, 2, 3, 4
 
 _READ_BYTES = 1 << 16
 _FD_SPACE = socket.CMSG_SPACE(4)
@@ -60,6 +62,8 @@ class CallFrame:
     fd: int
     #: How many calls it was made inside of.
     depth: int = 0
+    #: Whether its items are wanted one by one.
+    stream: bool = False
 
 
 @dataclass(slots=True)
@@ -92,16 +96,24 @@ def send_call(
     packed: Packed,
     gone: deque[int] | None = None,
     depth: int = 0,
+    *,
+    stream: bool = False,
 ) -> None:
     """Send a call. Raises OSError when not all of it was accepted: then it will not run.
 
     ``gone``: memory files of the runner that are no longer seen here; what is sent is taken out.
     """
-    _send(sock, call_frame(call_id, method, packed, gone, depth), packed)
+    _send(sock, call_frame(call_id, method, packed, gone, depth, stream=stream), packed)
 
 
 def call_frame(
-    call_id: str, method: str, packed: Packed, gone: deque[int] | None = None, depth: int = 0
+    call_id: str,
+    method: str,
+    packed: Packed,
+    gone: deque[int] | None = None,
+    depth: int = 0,
+    *,
+    stream: bool = False,
 ) -> bytes:
     """The bytes of a call; the descriptor of its value, where it has one, is to go with them."""
     raw_id, raw_method = call_id.encode(), method.encode()
@@ -109,7 +121,8 @@ def call_frame(
     count, numbers = _take_numbers(gone) if gone else (0, b"")
     data = packed.data
     size = len(numbers) + len(raw_id) + len(raw_method) + len(data)
-    head = _CALL.pack(size, flags, count, len(raw_id), len(raw_method))
+    counts = count | _STREAM if stream else count
+    head = _CALL.pack(size, flags, counts, len(raw_id), len(raw_method))
     return head + numbers + raw_id + raw_method + data
 
 
@@ -121,7 +134,8 @@ def receive_call(sock: socket.socket) -> CallFrame | None:
 
 def parse_call(data: bytes | bytearray, fd: int) -> CallFrame:
     """A whole call frame."""
-    _size, flags, count, id_bytes, method_bytes = _CALL.unpack_from(data)
+    _size, flags, counts, id_bytes, method_bytes = _CALL.unpack_from(data)
+    count = counts & ~_STREAM
     id_at = _CALL.size + count * _NUMBER.size
     method_at = id_at + id_bytes
     value_at = method_at + method_bytes
@@ -132,6 +146,7 @@ def parse_call(data: bytes | bytearray, fd: int) -> CallFrame:
         memoryview(data)[value_at:],
         fd,
         flags >> _DEPTH_SHIFT,
+        bool(counts & _STREAM),
     )
 
 
@@ -147,33 +162,45 @@ def send_reply(
 ) -> None:
     """Answer a call; ``gone`` as in ``send_call``, ``before``: what is to be read before the
     answer. Raises OSError when the client is gone."""
-    flags = (PRINTED if printed else 0) | (0 if packed.file is None else SHARED)
-    count, numbers = _take_numbers(gone) if gone else (0, b"")
-    data = packed.data
-    head = _REPLY.pack(len(numbers) + len(data), status, flags, count, *times)
     if before and packed.file is not None:
         sock.sendall(before, _NO_SIGNAL)  # a descriptor is read with the first byte it came with
         before = b""
-    _send(sock, before + head + numbers + data, packed)
+    _send(sock, before + reply_frame(status, times, packed, gone, printed=printed), packed)
+
+
+def reply_frame(
+    status: int,
+    times: tuple[int, int, int],
+    packed: Packed,
+    gone: deque[int] | None = None,
+    *,
+    printed: bool = False,
+) -> bytes:
+    """A reply without the descriptor that rides along."""
+    flags = (PRINTED if printed else 0) | (0 if packed.file is None else SHARED)
+    count, numbers = _take_numbers(gone) if gone else (0, b"")
+    data = packed.data
+    head = REPLY.pack(len(numbers) + len(data), status, flags, count, *times)
+    return head + numbers + data
 
 
 def receive_reply(sock: socket.socket) -> ReplyFrame | None:
     """The answer; None when the runner is gone. Raises OSError."""
-    got = _receive(sock, _REPLY.size)
+    got = _receive(sock, REPLY.size)
     return None if got is None else parse_reply(*got)
 
 
-def parse_reply(data: bytes | bytearray, fd: int) -> ReplyFrame:
+def parse_reply(data: bytes | bytearray | memoryview, fd: int) -> ReplyFrame:
     """A whole reply frame."""
-    _size, status, flags, count, received_ns, loaded_ns, executed_ns = _REPLY.unpack_from(data)
-    value_at = _REPLY.size + count * _NUMBER.size
+    _size, status, flags, count, received_ns, loaded_ns, executed_ns = REPLY.unpack_from(data)
+    value_at = REPLY.size + count * _NUMBER.size
     return ReplyFrame(
         status,
         bool(flags & PRINTED),
         received_ns,
         loaded_ns,
         executed_ns,
-        _numbers(data[_REPLY.size : value_at]) if count else (),
+        _numbers(data[REPLY.size : value_at]) if count else (),
         memoryview(data)[value_at:],
         fd,
     )
@@ -186,7 +213,7 @@ def call_bytes(data: bytes | bytearray) -> int:
 
 def reply_bytes(data: bytes | bytearray) -> int:
     """How long the reply frame is that begins with ``data``; 0 while that is not known."""
-    return _REPLY.size + int(_REPLY.unpack_from(data)[0]) if len(data) >= _REPLY.size else 0
+    return REPLY.size + int(REPLY.unpack_from(data)[0]) if len(data) >= REPLY.size else 0
 
 
 def readable(sock: socket.socket, seconds: float) -> bool:
@@ -196,9 +223,9 @@ def readable(sock: socket.socket, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def read_some(sock: socket.socket, flags: int = 0) -> tuple[bytes, int]:
+def read_some(sock: socket.socket, flags: int = 0, most: int = _READ_BYTES) -> tuple[bytes, int]:
     """What is there, and the descriptor that came with it, or -1. Raises OSError."""
-    data, ancillary, _flags, _address = sock.recvmsg(_READ_BYTES, _FD_SPACE, flags | _CLOEXEC)
+    data, ancillary, _flags, _address = sock.recvmsg(most, _FD_SPACE, flags | _CLOEXEC)
     return data, descriptor(ancillary) if ancillary else -1
 
 
@@ -219,15 +246,20 @@ def _take_numbers(gone: deque[int]) -> tuple[int, bytes]:
     return len(taken), b"".join(map(_NUMBER.pack, taken))
 
 
-def _numbers(raw: bytes | bytearray) -> tuple[int, ...]:
+def _numbers(raw: bytes | bytearray | memoryview) -> tuple[int, ...]:
     return tuple(number for (number,) in _NUMBER.iter_unpack(raw))
 
 
 def _send(sock: socket.socket, frame: bytes, packed: Packed) -> None:
     if packed.file is None:
         sock.sendall(frame, _NO_SIGNAL)
-        return
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [packed.file.fd]))]
+    else:
+        send_descriptor(sock, frame, packed.file.fd)
+
+
+def send_descriptor(sock: socket.socket, frame: bytes, fd: int) -> None:
+    """Send a small frame and the descriptor that rides along. Raises OSError."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
     # A frame with a descriptor is small: the socket takes it whole, or not at all.
     sent = sock.sendmsg([frame], rights, _NO_SIGNAL)
     if sent < len(frame):

@@ -11,11 +11,14 @@ GPUS = "REKINDLE_GPUS"
 EXPECTED = "REKINDLE_GPUS_EXPECTED"
 #: In a runner with a share of one GPU: MiB of it.
 MEMORY_MIB = "REKINDLE_GPU_MEMORY_MIB"
-#: In a runner: the socket of the process that keeps weights on its first GPU. No agent sets these
-#: two yet: a function's ``env=`` may.
+#: In a runner: how the process that keeps weights on its first GPU is reached: a socket's path, or
+#: a descriptor, as ``fd:<number>:<process id>``. A function's ``env=`` goes before what agents say.
 HOLDER = "REKINDLE_GPU_HOLDER"
+HOLDER_FD = "fd:"
 #: In a runner: what names its revision at the holder.
 REVISION = "REKINDLE_GPU_REVISION"
+#: What a start says of its own: not for a copy of the process that was told.
+OF_A_START = (GPUS, MEMORY_MIB, HOLDER, REVISION)
 
 
 def uuids(environ: Mapping[str, str], name: str = GPUS) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ class Phase(StrEnum):
     ENTER = "enter"  # @enter(snap=True) hooks
     RESTORE = "restore"  # CRIU, to the first instruction of the restored process
     FORK = "fork"  # fork of a template, to the child's first instruction
+    GPU_RESTORE = "gpu_restore"  # context and device memory of a GPU snapshot, by the driver
     RESEED = "reseed"  # unique again
     GPU_CONTEXT = "gpu_context"
     GPU_WEIGHTS = "gpu_weights"

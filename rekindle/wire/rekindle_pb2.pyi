@@ -87,7 +87,7 @@ class Schedule(_message.Message):
     def __init__(self, cron: _Optional[str] = ..., timezone: _Optional[str] = ..., years: _Optional[int] = ..., months: _Optional[int] = ..., seconds: _Optional[float] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class FunctionSpec(_message.Message):
-    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "volumes", "max_inputs", "target_inputs", "max_batch_size", "wait_ms")
+    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "enable_gpu_snapshot", "gpu_spares", "variant", "generators", "volumes", "max_inputs", "target_inputs", "max_batch_size", "wait_ms")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +128,10 @@ class FunctionSpec(_message.Message):
     SPARE_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     GPU_FIELD_NUMBER: _ClassVar[int]
     GPU_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    ENABLE_GPU_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    GPU_SPARES_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    GENERATORS_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
     MAX_INPUTS_FIELD_NUMBER: _ClassVar[int]
     TARGET_INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -166,12 +170,16 @@ class FunctionSpec(_message.Message):
     spare_containers: int
     gpu: _containers.RepeatedCompositeFieldContainer[GpuRequest]
     gpu_priority: int
+    enable_gpu_snapshot: bool
+    gpu_spares: int
+    variant: str
+    generators: _containers.RepeatedScalarFieldContainer[str]
     volumes: _containers.RepeatedCompositeFieldContainer[VolumeMount]
     max_inputs: int
     target_inputs: int
     max_batch_size: int
     wait_ms: int
-    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ..., max_inputs: _Optional[int] = ..., target_inputs: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., enable_gpu_snapshot: bool = ..., gpu_spares: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ..., max_inputs: _Optional[int] = ..., target_inputs: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
 
 class VolumeMount(_message.Message):
     __slots__ = ("path", "name", "environment", "url", "read_only", "sub_path", "options")
@@ -486,6 +494,29 @@ class RunScheduleRequest(_message.Message):
     call_id: str
     def __init__(self, app: _Optional[str] = ..., function: _Optional[str] = ..., call_id: _Optional[str] = ...) -> None: ...
 
+class VariantRequest(_message.Message):
+    __slots__ = ("function_id", "fields", "spec", "replaces_secrets", "secrets", "named_secrets")
+    class SecretsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_SECRETS_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    NAMED_SECRETS_FIELD_NUMBER: _ClassVar[int]
+    function_id: str
+    fields: _containers.RepeatedScalarFieldContainer[str]
+    spec: FunctionSpec
+    replaces_secrets: bool
+    secrets: _containers.ScalarMap[str, str]
+    named_secrets: _containers.RepeatedCompositeFieldContainer[NamedSecret]
+    def __init__(self, function_id: _Optional[str] = ..., fields: _Optional[_Iterable[str]] = ..., spec: _Optional[_Union[FunctionSpec, _Mapping]] = ..., replaces_secrets: bool = ..., secrets: _Optional[_Mapping[str, str]] = ..., named_secrets: _Optional[_Iterable[_Union[NamedSecret, _Mapping]]] = ...) -> None: ...
+
 class Input(_message.Message):
     __slots__ = ("index", "method", "payload", "blob")
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -683,20 +714,22 @@ class CancelCallReply(_message.Message):
     def __init__(self, queued: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
 
 class LeaseRequest(_message.Message):
-    __slots__ = ("function_id", "params", "depth", "strategy", "measure", "pinned")
+    __slots__ = ("function_id", "params", "depth", "strategy", "measure", "patient", "pinned")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     MEASURE_FIELD_NUMBER: _ClassVar[int]
+    PATIENT_FIELD_NUMBER: _ClassVar[int]
     PINNED_FIELD_NUMBER: _ClassVar[int]
     function_id: str
     params: bytes
     depth: int
     strategy: str
     measure: bool
+    patient: bool
     pinned: bool
-    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ..., pinned: bool = ...) -> None: ...
+    def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., depth: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ..., patient: bool = ..., pinned: bool = ...) -> None: ...
 
 class LeaseReply(_message.Message):
     __slots__ = ("granted", "reason", "lease_id", "socket", "token", "runner_id", "max_payload_bytes", "began", "failure", "once", "moved")
@@ -2041,7 +2074,7 @@ class CancelInputs(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., kill: bool = ...) -> None: ...
 
 class GrantLease(_message.Message):
-    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes", "strategy", "measure")
+    __slots__ = ("request_id", "function_id", "params", "lease_id", "depth", "max_payload_bytes", "strategy", "measure", "patient")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -2050,6 +2083,7 @@ class GrantLease(_message.Message):
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     MEASURE_FIELD_NUMBER: _ClassVar[int]
+    PATIENT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     function_id: str
     params: bytes
@@ -2058,7 +2092,8 @@ class GrantLease(_message.Message):
     max_payload_bytes: int
     strategy: str
     measure: bool
-    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ...) -> None: ...
+    patient: bool
+    def __init__(self, request_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., lease_id: _Optional[str] = ..., depth: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., strategy: _Optional[str] = ..., measure: bool = ..., patient: bool = ...) -> None: ...
 
 class FollowPlan(_message.Message):
     __slots__ = ("function_id", "params", "every_instance", "plan")

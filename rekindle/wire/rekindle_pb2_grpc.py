@@ -61,6 +61,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.LookupRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
                 _registered_method=True)
+        self.Variant = channel.unary_unary(
+                '/rekindle.v1.Controller/Variant',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.VariantRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
+                _registered_method=True)
         self.Invoke = channel.unary_unary(
                 '/rekindle.v1.Controller/Invoke',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SubmitRequest.SerializeToString,
@@ -236,6 +241,13 @@ class ControllerServicer(object):
     def Lookup(self, request, context):
         """The function of a name in an app, for handles inside runners: a template restored from a
         snapshot may have been made for a former app, so it knows names, not ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Variant(self, request, context):
+        """A function with other options and runners of its own; the same options are the same variant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -456,6 +468,11 @@ def add_ControllerServicer_to_server(servicer, server):
             'Lookup': grpc.unary_unary_rpc_method_handler(
                     servicer.Lookup,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.LookupRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.SerializeToString,
+            ),
+            'Variant': grpc.unary_unary_rpc_method_handler(
+                    servicer.Variant,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.VariantRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.SerializeToString,
             ),
             'Invoke': grpc.unary_unary_rpc_method_handler(
@@ -735,6 +752,33 @@ class Controller(object):
             target,
             '/rekindle.v1.Controller/Lookup',
             rekindle_dot_wire_dot_rekindle__pb2.LookupRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Variant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/Variant',
+            rekindle_dot_wire_dot_rekindle__pb2.VariantRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.FunctionHandle.FromString,
             options,
             channel_credentials,

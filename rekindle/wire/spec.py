@@ -72,6 +72,7 @@ class FunctionSpec:
     max_batch_size: int = 0
     wait_ms: int = 0
     enable_memory_snapshot: bool = False
+    enable_gpu_snapshot: bool = False
     retries: RetrySpec | None = None
     # Recorded; nothing is held to them yet.
     cpu: float | None = None
@@ -81,6 +82,11 @@ class FunctionSpec:
     #: In the order of preference; empty: none.
     gpu: tuple[GpuRequest, ...] = ()
     gpu_priority: int = 0
+    gpu_spares: int = 0  # spares that hold their GPU and have its context, at most
+    #: Methods (of a function: "") whose items come one by one.
+    generators: tuple[str, ...] = ()
+    #: What names it among the variants of its function; "" of that itself.
+    variant: str = ""
     volumes: tuple[VolumeMount, ...] = ()
 
     @property

@@ -11,7 +11,7 @@ import pytest
 from rekindle.controller.nodes.leasing import Leasing
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, App, Function, State
-from rekindle.exception import InvalidError
+from rekindle.exception import ExecutionError, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.spec import FunctionSpec, RetrySpec
 
@@ -88,6 +88,27 @@ def test_nobody_is_asked_where_nobody_can_lend() -> None:
         waited_for.backlog = True
         reply = await leases.lease(waited_for, pb.LeaseRequest())
         assert reply.reason == "inputs wait for its runners"
+
+    scenario(body)
+
+
+def test_the_patient_wait_at_an_agent_that_is_full_and_are_told_where_there_never_will_be_one() -> (
+    None
+):
+    async def body(state: State, leases: Leasing) -> None:
+        request = pb.LeaseRequest(patient=True)
+        state.agents["ag-1"] = an_agent("ag-1", local=False)
+        with pytest.raises(ExecutionError, match=r"a runner of the caller's machine.*here"):
+            await leases.lease(a_function(), request)
+        state.agents["ag-2"] = full = an_agent("ag-2")
+        full.room_total = 0
+        waited_for = a_function()
+        waited_for.backlog = True
+        asking = asyncio.create_task(leases.lease(waited_for, request))
+        order = await order_of(full)
+        assert order.patient
+        leases.answered(pb.LeaseGranted(request_id=order.request_id, ok=True))
+        assert (await asking).granted
 
     scenario(body)
 

@@ -48,6 +48,16 @@ NESTED = """
     async def stream(n):
         return sum([value async for value in leaf.map.aio(range(n))])
 
+    @app.function(max_containers=1)
+    def grid(n):
+        return sum(fan.map([n] * 3))
+
+    @app.function(max_containers=1)
+    def steps(n):
+        yield n
+        if n:
+            yield from steps.remote_gen(n - 1)
+
     @app.function()
     def endless(n):
         return endless.remote(n + 1)
@@ -103,6 +113,8 @@ ENDING = {
     "list(fan.map([10] * 6))": [45] * 6,
     "tree.remote(2)": 9,
     "[stream.remote(20), stream.remote(20)]": [190, 190],
+    "list(grid.map([3] * 3))": [9] * 3,
+    "list(steps.remote_gen(4))": [4, 3, 2, 1, 0],
 }
 
 
@@ -112,8 +124,12 @@ def test_calls_from_inside_calls_end(shared: Home) -> None:
 
 
 def test_they_end_on_a_node_of_one_runner(home: Home) -> None:
-    expression = "[deep.remote(4), total.remote(0, 16), list(fan.map([3] * 3)), tree.remote(2)]"
-    assert entry(home, expression, REKINDLE_MAX_RUNNERS="1") == [4, 120, [3, 3, 3], 9]
+    expression = (
+        "[deep.remote(4), total.remote(0, 16), list(grid.map([3] * 3)), tree.remote(2), "
+        "list(steps.remote_gen(3))]"
+    )
+    values = [4, 120, [9, 9, 9], 9, [3, 2, 1, 0]]
+    assert entry(home, expression, REKINDLE_MAX_RUNNERS="1") == values
 
 
 def test_a_child_that_is_retried_is_waited_for(shared: Home, tmp_path: Path) -> None:
@@ -172,11 +188,15 @@ def test_more_waiting_runners_than_there_may_be_is_an_error_of_its_own(home: Hom
         + """
     @app.local_entrypoint()
     def main():
-        try:
-            deep.remote(6)
-        except rekindle.exception.CallDepthError as error:
-            print(json.dumps(str(error)))
+        said = []
+        for call in (lambda: deep.remote(6), lambda: list(steps.remote_gen(6))):
+            try:
+                call()
+            except rekindle.exception.CallDepthError as error:
+                said.append(str(error))
+        print(json.dumps(said))
 """
     )
     said = home.run(script, REKINDLE_MAX_RUNNERS="1", REKINDLE_MAX_WAITING_RUNNERS="2").value
-    assert isinstance(said, str) and "REKINDLE_MAX_WAITING_RUNNERS" in said
+    assert isinstance(said, list) and len(said) == 2
+    assert all("REKINDLE_MAX_WAITING_RUNNERS" in text for text in said)

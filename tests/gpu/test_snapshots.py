@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from rekindle.gpu_restore import checkpoint
 from rekindle.gpu_restore import cuda as driver
 from rekindle.gpu_restore.checkpoint import State
 from rekindle.gpu_restore.cuda import Driver
+from rekindle.runtime.agent.starts.gpu_checkpoints import GpuCheckpoints
 
 ROUNDS = 50
 
@@ -89,3 +93,83 @@ def test_a_suspended_process_has_no_device_open(
     assert "/dev/nvidia" not in listed
     checkpoint.resume(cuda, pid)
     assert content() == before
+
+
+def test_a_helper_process_suspends_and_resumes_another(
+    cuda: Driver, process: tuple[int, Callable[[], Any]]
+) -> None:
+    pid, content = process
+    before = content()
+
+    async def scenario() -> None:
+        checkpoints = GpuCheckpoints()
+        try:
+            assert await checkpoints.why_not() == ""
+            await checkpoints.suspend(pid)
+            assert checkpoint.state_of(cuda, pid) is State.CHECKPOINTED
+            await checkpoints.resume(pid)
+        finally:
+            await checkpoints.close()
+
+    asyncio.run(scenario())
+    assert content() == before
+
+
+_PROGRAM = """
+    import ctypes, json, os, rekindle, zlib
+    app = rekindle.App("snapshots")
+
+    @app.cls(gpu="any", enable_memory_snapshot=True, enable_gpu_snapshot=True)
+    class Model:
+        @rekindle.enter(snap="gpu")
+        def to_gpu(self):
+            from rekindle.gpu_restore import cuda
+            from rekindle.gpu_restore.device import cuda_device
+            self.device, content = cuda_device(0), os.urandom(1 << 20)
+            self.address = self.device.allocate(1 << 20)
+            area = (ctypes.c_ubyte * (1 << 20)).from_buffer_copy(content)
+            cuda.load().copy_in(self.address, ctypes.addressof(area), 1 << 20)
+
+        @rekindle.method()
+        def content(self):
+            there = bytearray(1 << 20)
+            self.device.read(self.address, there)
+            return zlib.crc32(there)
+
+    def main():
+        from rekindle.sdk.calls import records
+        from rekindle.sdk.running import ask_strategy
+        from rekindle.wire.phases import Strategy
+        model, found = Model(), []
+        with ask_strategy(Strategy.RESTORE):
+            model.content.prepare(Strategy.RESTORE)
+            for _ in range(ROUNDS):
+                with records.collect() as made:
+                    found.append([model.content.remote(), "gpu_restore" in made[-1].phases])
+        print(json.dumps(found), flush=True)
+
+    if __name__ == "__main__":
+        with app.run():
+            main()
+"""
+
+
+def test_runners_are_restored_with_their_gpu_memory_many_times_in_a_row(
+    cuda: Driver, tmp_path: Path
+) -> None:
+    pytest.importorskip("pynvml")
+    rounds = 10
+    script = tmp_path / "snapshots.py"
+    script.write_text(textwrap.dedent(_PROGRAM).replace("ROUNDS", str(rounds)))
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found) == rounds
+    assert len({content for content, _restored in found}) == 1
+    assert all(restored for _content, restored in found), done.stderr

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+import threading
+
 import pytest
 
 from rekindle.exception import CudaError, GpuError
-from rekindle.gpu_restore import checkpoint
+from rekindle.gpu_restore import checkpoint, checkpointing, cuda
 from rekindle.gpu_restore.checkpoint import State
 from rekindle.gpu_restore.cuda import Driver
 from tests.gpu_restore.fake_cuda import FakeCuda
@@ -70,3 +74,35 @@ def test_a_copy_that_cannot_be_resumed_is_an_error() -> None:
 def test_an_older_driver_cannot_and_says_why() -> None:
     assert "570 or newer" in checkpoint.why_not(Driver(FakeCuda(version=12070)))
     assert checkpoint.why_not(Driver(FakeCuda(version=12080))) == ""
+
+
+def _served(monkeypatch: pytest.MonkeyPatch, library: FakeCuda, *orders: object) -> list[object]:
+    """What the process that makes the calls answers."""
+    monkeypatch.setattr(cuda, "load", lambda: Driver(library))
+    answers = io.StringIO()
+    checkpointing.serve(io.StringIO("".join(json.dumps(one) + "\n" for one in orders)), answers)
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.daemon:
+            thread.join(10)
+    return [json.loads(line) for line in answers.getvalue().splitlines()]
+
+
+def test_the_process_that_makes_the_calls_says_first_why_it_cannot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (said,) = _served(monkeypatch, FakeCuda(version=12040))
+    assert isinstance(said, dict) and "570 or newer" in said["why_not"]
+
+
+def test_the_process_that_makes_the_calls_answers_each_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = FakeCuda()
+    assert _served(monkeypatch, library, {"id": 7, "op": "suspend", "pid": PID, "moved": None}) == [
+        {"why_not": ""},
+        {"id": 7, "reason": ""},
+    ]
+    assert library.process == {PID: State.CHECKPOINTED}
+    assert library.contexts == {}  # it takes no memory of any device
+    _first, second = _served(monkeypatch, library, {"id": 8, "op": "suspend", "pid": PID})
+    assert isinstance(second, dict) and "cuCheckpointProcessLock failed" in second["reason"]

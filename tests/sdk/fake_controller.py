@@ -400,7 +400,7 @@ class FakeController(rekindle_pb2_grpc.ControllerServicer):
             values = pickle.loads(params) if params else {}
             for name, value in values.items():
                 setattr(made, name, value)
-            for hook in (*payload["enter_snap"], *payload["enter"]):
+            for hook in (*payload["enter_snap"], *payload["enter_gpu"], *payload["enter"]):
                 getattr(made, hook)()
             self._services[key] = made
         return getattr(self._services[key], payload["methods"][method])

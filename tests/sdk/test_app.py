@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -150,26 +151,92 @@ def test_what_is_not_a_function_is_refused() -> None:
             def m() -> None: ...
 
 
-def test_generators_are_refused_for_now() -> None:
+def test_generators_are_known_by_their_yield_or_by_what_is_said_of_them() -> None:
     app = make()
-    with pytest.raises(InvalidError, match="generator"):
 
-        @app.function()
-        def g() -> Any:
+    @app.function()
+    def g() -> Any:
+        yield 1
+
+    @app.function()
+    async def ag() -> Any:
+        yield 1
+
+    @app.function(is_generator=True)
+    def i() -> Any:
+        return iter((1, 2))
+
+    @app.function()
+    def f() -> Any: ...
+
+    @app.cls()
+    class C:
+        @rekindle.method()
+        def m(self) -> Any:
             yield 1
 
-    with pytest.raises(InvalidError, match="generator"):
+        @rekindle.method(is_generator=True)
+        def i(self) -> Any:
+            return iter(())
 
-        @app.function()
-        async def ag() -> Any:
+        @rekindle.method()
+        def f(self) -> Any: ...
+
+    made: Any = C
+    assert [one.is_generator for one in (g, ag, i, f)] == [True, True, True, False]
+    assert [one.is_generator for one in (made().m, made().i, made().f)] == [True, True, False]
+    handle: Any = pickle.loads(pickle.dumps(f))
+    assert handle.is_generator is False
+
+
+def test_what_generators_cannot_do_is_refused_with_what_can() -> None:
+    app = make()
+
+    @app.function()
+    def g(n: int) -> Any:
+        yield n
+
+    @app.function()
+    def f(n: int) -> int:
+        return n
+
+    ways: list[Any] = [g.remote, g.spawn, g.map, g.starmap, g.for_each, g.spawn_map]
+    for way in ways:
+        with pytest.raises(InvalidError, match=r"iterate over g\.remote_gen\(...\)"):
+            way([1])
+    with pytest.raises(InvalidError, match=r"f\.remote\(...\) gives its value"):
+        f.remote_gen(1)
+    with pytest.raises(InvalidError, match="retries="):
+
+        @app.function(retries=1)
+        def again() -> Any:
             yield 1
 
-    with pytest.raises(InvalidError, match="generator"):
+    with pytest.raises(InvalidError, match=r"D\.m is a generator, which cannot have retries="):
 
-        class C:
+        @app.cls(retries=1)
+        class D:
             @rekindle.method()
             def m(self) -> Any:
                 yield 1
+
+    with pytest.raises(InvalidError, match="is_generator=False"):
+
+        @app.function(is_generator=False)
+        def no() -> Any:
+            yield 1
+
+    with pytest.raises(InvalidError, match="an async function without a yield"):
+
+        @app.function(is_generator=True)
+        async def whole() -> Any: ...
+
+    with pytest.raises(InvalidError, match="a hook runs once"):
+
+        class E:
+            @rekindle.enter()
+            def begin(self) -> Any:
+                yield
 
 
 def test_a_name_can_be_given_once() -> None:

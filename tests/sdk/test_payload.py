@@ -128,8 +128,9 @@ def test_a_class_travels_plain_with_its_hooks_and_parameters(tmp_path: Path) -> 
         """,
     )
     assert shown == (
-        "C 42 {'enter': ['first'], 'enter_snap': ['load'], 'exit': ['bye'], 'kind': 'cls', "
-        "'methods': {'m': 'm', 'other': 'other'}, 'parameters': {'a': Ellipsis, 'b': 2}}"
+        "C 42 {'enter': ['first'], 'enter_gpu': [], 'enter_snap': ['load'], 'exit': ['bye'], "
+        "'kind': 'cls', 'methods': {'m': 'm', 'other': 'other'}, "
+        "'parameters': {'a': Ellipsis, 'b': 2}}"
     )
 
 

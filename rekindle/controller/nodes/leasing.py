@@ -14,7 +14,7 @@ from rekindle.controller.nodes.questions import Questions
 from rekindle.controller.queue.placement import choose_agent
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Function, State
-from rekindle.exception import InvalidError
+from rekindle.exception import ExecutionError, InvalidError
 from rekindle.wire import rekindle_pb2 as pb
 
 
@@ -34,14 +34,20 @@ class Leasing:
     _asked: Questions[pb.LeaseGranted] = field(default_factory=Questions)
 
     async def lease(self, function: Function, request: pb.LeaseRequest) -> pb.LeaseReply:
-        """Have a runner lent, or say why not. Raises InvalidError for what is never lent."""
+        """Have a runner lent, or say why not. Raises InvalidError for what is never lent.
+
+        A ``patient`` client waits at the agent until there is one: what it asks for can go no other
+        way. Raises ExecutionError where that is for ever.
+        """
         if reason := why_never(function):
             raise InvalidError(reason)
         if function.app.closing:
             return pb.LeaseReply(reason="its app is closed")
-        if function.ready or function.backlog:
+        if (function.ready or function.backlog) and not request.patient:
             return pb.LeaseReply(reason="inputs wait for its runners")
         agent = self._choose(function)
+        if agent is None and request.patient:
+            agent = self._any_of_this_machine(function)
         if agent is None:
             return pb.LeaseReply(reason="no agent of this machine has room for it")
         order = pb.GrantLease(
@@ -53,6 +59,7 @@ class Leasing:
             max_payload_bytes=self._settings.max_payload_bytes,
             strategy=request.strategy,
             measure=request.measure,
+            patient=request.patient,
         )
         # A start may take long. An agent that is lost or silent has its answer below.
         got = await self._asked.ask(agent, order.request_id, pb.ControllerMessage(lease=order))
@@ -79,6 +86,19 @@ class Leasing:
         if warm:
             return max(warm, key=lambda agent: (agent.warmth(function_id), -agent.load))
         return choose_agent(local, function_id, function.spec.max_containers)
+
+    def _any_of_this_machine(self, function: Function) -> Agent | None:
+        """An agent to wait at; None while there is none. Raises ExecutionError."""
+        live = list(self._state.live_agents())
+        here = [agent for agent in live if agent.local]
+        if live and not here:
+            raise ExecutionError(
+                f"{function.name} is called for its items one by one, which come from a runner of "
+                f"the caller's machine, and all agents are on others "
+                f"({', '.join(sorted({agent.host for agent in live}))}): start an agent here, or "
+                f"return a list"
+            )
+        return min(able(here, function.spec.gpu), key=lambda agent: agent.load, default=None)
 
     def answered(self, got: pb.LeaseGranted) -> None:
         """An agent's answer. What it lent for one that is too late, it takes back itself."""

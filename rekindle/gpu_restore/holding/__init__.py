@@ -1,6 +1,6 @@
 """Weights that stay on a GPU: a process keeps them there, runners have them by shared memory.
 
-Begin with server.py. No agent starts such a process yet: whoever does sets ``REKINDLE_GPU_HOLDER``
-and ``REKINDLE_GPU_REVISION`` in the function's ``env=``. Nor does one hand a runner a connection
-that is good for its own weights alone (``limit``).
+Begin with server.py. Agents start it when a runner asks for it, and hand each runner a connection
+that is good for its revision's weights alone (runtime/agent/starts/gpu_holders.py). By itself it
+listens on a path, which a function's ``env=`` may name (``REKINDLE_GPU_HOLDER``).
 """

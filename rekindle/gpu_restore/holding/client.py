@@ -15,6 +15,7 @@ from typing import Any
 from rekindle.exception import GpuError
 from rekindle.gpu_restore.device import Device, Shared
 from rekindle.gpu_restore.holding.ledger import State
+from rekindle.wire import gpu_environment
 from rekindle.wire.frames import FrameError, FrameSocket, Header
 
 
@@ -36,8 +37,15 @@ class Connection:
         self._opened: dict[str, Arenas] = {}
 
     @classmethod
-    def to(cls, path: str, device: Device) -> Connection:
-        """The holder that listens at ``path``."""
+    def to(cls, place: str, device: Device) -> Connection:
+        """The holder that listens at the path ``place``; or, as an agent says it to a runner
+        (gpu_environment.HOLDER), at the other end of a descriptor of this process."""
+        if place.startswith(gpu_environment.HOLDER_FD):
+            fd, pid = place.removeprefix(gpu_environment.HOLDER_FD).split(":")
+            if int(pid) != os.getpid():
+                raise GpuError("a runner's connection to its weights is not its children's")
+            return cls(socket.socket(fileno=int(fd)), device)
+        path = place
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.connect(path)

@@ -1,4 +1,4 @@
-"""The holder's loop: clients on a Unix socket, one order after the other.
+"""The holder's loop: clients on a Unix socket, or handed over by an agent; one order at a time.
 
 A client's connection is its claim: when it ends, however the process behind it ended, what it used
 is not counted for it any more. Memory is the device's, shared by descriptor; the holder runs no
@@ -22,6 +22,7 @@ from rekindle.gpu_restore.device import Device
 from rekindle.gpu_restore.holding.ledger import Entry, Ledger, Left, State
 from rekindle.wire.frames import (
     MAX_HEADER_BYTES,
+    FrameError,
     FrameSocket,
     Header,
     decode_header,
@@ -49,8 +50,10 @@ class _Held:
 class _Client:
     sock: socket.socket
     frames: FrameSocket = field(init=False)
-    #: The one name that it may use; "" is any.
+    #: The revision whose names it may use, ``only`` and ``only/...``; "" is any.
     only: str = ""
+    #: The agent, whose end is the holder's, too.
+    is_agent: bool = False
     _came: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
@@ -96,13 +99,23 @@ class Holder:
         }
         self._ends = False
 
-    def serve(self, listening: socket.socket) -> None:
-        """Until it is told to stop."""
+    def listen(self, listening: socket.socket) -> None:
+        """Take clients from there."""
         self._selector.register(listening, selectors.EVENT_READ, None)
+
+    def obey(self, control: socket.socket) -> None:
+        """Take clients, and orders, from an agent; stop when it is gone."""
+        agent = _Client(control, is_agent=True)
+        self._selector.register(control, selectors.EVENT_READ, agent)
+
+    def serve(self) -> None:
+        """Until it is told to stop."""
         while not self._ends:
             for key, _events in self._selector.select():
-                if key.data is None:
-                    self._accept(listening)
+                if isinstance(key.fileobj, socket.socket) and key.data is None:
+                    self._accept(key.fileobj)
+                elif isinstance(key.data, _Client) and key.data.is_agent:
+                    self._obey_agent(key.data)
                 elif isinstance(key.data, _Client):
                     self._answer(key.data)
 
@@ -127,12 +140,27 @@ class Holder:
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             self._let_go(client, error)
 
+    def _obey_agent(self, agent: _Client) -> None:
+        """One of its orders: ``client``, with a connection, or ``drop_unused``."""
+        try:
+            order, _body, fds = agent.frames.receive()
+        except (FrameError, OSError):
+            self._ends = True  # it is gone, or of no use
+            return
+        if order["op"] == "client":
+            sock = socket.socket(fileno=fds[0])
+            self._selector.register(sock, selectors.EVENT_READ, _Client(sock, only=order["only"]))
+        elif order["op"] == "drop_unused":
+            while (entry := self._ledger.evict_one()) is not None:
+                self._free(entry)
+
     def _obey(self, client: _Client, header: Header) -> None:
         try:
             order = self._orders.get(header.get("op", ""))
             if order is None:
                 raise GpuError(f"an order that a holder does not know: {header.get('op')}")
-            if client.only and header.get("key", client.only) != client.only:
+            key = header.get("key", client.only)
+            if client.only and key != client.only and not key.startswith(f"{client.only}/"):
                 raise GpuError(f"this client may use {client.only!r} alone")
             order(client, header)
         except GpuError as error:

@@ -11,7 +11,9 @@ from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.leases.leases import Leases, measure
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.runners.runner import RunnerState
+from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.freezing import freeze
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.wire.phases import Strategy, now_ns
 
 
@@ -65,6 +67,19 @@ async def _ensure_snapshot(pool: Pool) -> None:
         await freeze(starter.context, revision, starter.say)
     if revision.tracker.snapshot is None:
         raise StrategyUnavailableError(f"restore: {revision.why_no_restore()}")
+    if revision.gpu_tracker is not None:
+        await _ensure_gpu_snapshot(pool, revision.gpu_tracker)
+
+
+async def _ensure_gpu_snapshot(pool: Pool, tracker: SnapshotTracker) -> None:
+    """Where one can be made; runners are restored without it otherwise, and say why."""
+    starter = pool.starter
+    await tracker.look()
+    if tracker.snapshot is None:
+        tracker.not_before = 0.0
+        await gpu_freezing.freeze(
+            *(starter.context, pool.revision, starter.gpus, starter.say, starter.on_loading_line)
+        )
 
 
 async def _ensure_template(pool: Pool) -> None:

@@ -10,13 +10,14 @@ scheduler's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from rekindle.exception import GpuUnavailableError
@@ -25,36 +26,18 @@ from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.inventory import Inventory, allowed
 from rekindle.gpu_restore.placement.devices import Device, Fleet, Holding, node_of, shares_of
 from rekindle.gpu_restore.placement.line import Line
-from rekindle.gpu_restore.placement.options import options, why_never
+from rekindle.gpu_restore.placement.options import Option, options, why_never
 from rekindle.gpu_restore.placement.packing import BestFit, choose
 from rekindle.gpu_restore.placement.preemption import Preemption, preempt
+from rekindle.runtime.agent.gpu_claims import Claim, Given
+from rekindle.runtime.agent.gpu_lending import LENT_PRIORITY, Lending
 from rekindle.wire import gpu_environment
 from rekindle.wire.gpus import GpuRequest, in_words
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a runner gets of its devices: variables, and device files that it must not open."""
-
-    devices: tuple[Device, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
-    hidden: Sequence[str] = ()
-
-    @property
-    def uuids(self) -> list[str]:
-        """Its devices."""
-        return [device.uuid for device in self.devices]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What one start gets, under the name that it is held by; "" where that is nothing."""
-
-    owner: str
-    given: Given
+#: A start that nobody has reserved for looks so often for who may make room, in seconds.
+LOOK_AGAIN_S = 0.5
 
 
 class Gpus:
@@ -73,7 +56,13 @@ class Gpus:
         self.on_free: Callable[[], None] = lambda: None
         #: Told that a start waits which the scheduler does not know of: it may make room.
         self.on_wanted: Callable[[PoolGpus], None] = lambda _pool: None
+        #: Told when a start has to wait for memory that no runner has.
+        self.on_short: Callable[[], None] = lambda: None
         self._taken: set[str] = set()
+        #: What work in the background has.
+        self.lending = Lending()
+        #: Of those, held until a process has ended.
+        self._ending: set[str] = set()
         self._freed = asyncio.Event()
         self._numbers = itertools.count(1)
         #: For a runner without a GPU.
@@ -111,11 +100,20 @@ class Gpus:
         option = choose(self.fleet, pool.wanted, self.packing, barred)
         if option is None:
             self.line.add(pool.key, pool.wanted, pool.priority, now)
+            if self._waits_for_strangers(pool):
+                self.on_short()
+            self.lending.take_back(self.fleet, pool.wanted, pool.priority, self.packing)
             return None
         self.line.remove(pool.key)
         owner = f"start {next(self._numbers)}"
         self._hold(owner, option.devices, option.memory_mib, pool.priority)
         return owner
+
+    def _waits_for_strangers(self, pool: PoolGpus) -> bool:
+        """Whether a share would fit, but for memory of processes that are no runners."""
+        shares = [one for one in pool.wanted if one.memory_mib]
+        alone = Fleet(self.fleet.nodes.values(), self.fleet.holdings.values())
+        return any(self.fleet.foreign.values()) and bool(options(alone, shares))
 
     async def reserve_or_wait(self, pool: PoolGpus, timeout_s: float) -> str:
         """The same for a start that nobody has reserved for. Raises GpuUnavailableError."""
@@ -124,7 +122,8 @@ class Gpus:
                 while (owner := self.reserve(pool)) is None:
                     self.on_wanted(pool)
                     self._freed.clear()
-                    await self._freed.wait()
+                    with contextlib.suppress(TimeoutError):  # who was busy may be idle now
+                        await asyncio.wait_for(self._freed.wait(), LOOK_AGAIN_S)
                 return owner
         except TimeoutError as error:
             raise GpuUnavailableError(
@@ -145,6 +144,7 @@ class Gpus:
         """
         pidfd = os.pidfd_open(pid)
         self.fleet.hand_over(owner, runner_id, time.monotonic())
+        self.lending.gone(owner)
         self._taken.add(runner_id)
         self._release_at_end(runner_id, pidfd)
 
@@ -154,9 +154,49 @@ class Gpus:
         listed = ",".join(uuids)
         return {gpu_environment.EXPECTED: listed, "CUDA_VISIBLE_DEVICES": listed} if uuids else {}
 
+    def in_snapshots(self, wanted: tuple[GpuRequest, ...]) -> str:
+        """What a GPU snapshot depends on, besides the model that it was made on."""
+        return f"driver {self.found.driver}, gpu={in_words(wanted)}"
+
+    def lend(self, pool: PoolGpus, give_way: Callable[[], None]) -> str | None:
+        """Devices for work in the background, where some are free and nobody waits for any.
+
+        ``give_way`` is called when a start needs them: then they are to be free soon.
+        """
+        option = self.spare_devices(pool)
+        if option is None:
+            return None
+        owner = f"lent {next(self._numbers)}"
+        self._hold(owner, option.devices, option.memory_mib, LENT_PRIORITY)
+        self.lending.add(owner, give_way)
+        return owner
+
+    def spare_devices(self, pool: PoolGpus) -> Option | None:
+        """Such devices, where there are some now."""
+        return None if len(self.line) else choose(self.fleet, pool.wanted, self.packing)
+
+    def lent_until_end(self, owner: str, pid: int) -> None:
+        """They are free again when this process has ended. Raises OSError."""
+        self._release_at_end(owner, os.pidfd_open(pid))
+        self._ending.add(owner)
+
+    def end_loan(self, owner: str) -> None:
+        """Nobody has to be told any more; free at once, or when the process that has them ends."""
+        if owner in self._ending:
+            self.lending.gone(owner)
+        else:
+            self.release(owner)
+
+    def let_go(self, owner: str) -> None:
+        """A start does not need them: free at once, or when the spare that has them has ended."""
+        if not self.lending.let_go(owner):
+            self.release(owner)
+
     def release(self, owner: str) -> None:
         """Devices are free again."""
         self._taken.discard(owner)
+        self._ending.discard(owner)
+        self.lending.gone(owner)
         if self.fleet.release(owner) is not None:
             self._freed.set()
             self.on_free()
@@ -218,6 +258,8 @@ class PoolGpus:
     priority: int
     _gpus: Gpus
     _reserved: deque[str] = field(default_factory=deque)
+    #: Held by spares that have their context: one that is reserved is the spare's own.
+    _contexts: deque[str] = field(default_factory=deque)
     #: Runners that were given devices, the newest.
     _owners: deque[str] = field(default_factory=lambda: deque(maxlen=16))
 
@@ -239,15 +281,49 @@ class PoolGpus:
         then the start fails, and says why."""
         if not self.wanted or self._why_never:
             return True
-        owner = self._gpus.reserve(self)
+        owner = self._take_context() or self._gpus.reserve(self)
         if owner is not None:
             self._reserved.append(owner)
         return owner is not None
 
+    def lend(self, give_way: Callable[[], None]) -> Claim | None:
+        """See Gpus.lend."""
+        owner = None
+        if self.wanted and not self._why_never:
+            owner = self._gpus.lend(self, give_way)
+        return None if owner is None else Claim(owner, self._gpus.given(owner))
+
+    def may_lend(self) -> bool:
+        """Whether ``lend`` would find something."""
+        return (
+            bool(self.wanted) and not self._why_never and self._gpus.spare_devices(self) is not None
+        )
+
+    def lent_until_end(self, claim: Claim, pid: int) -> None:
+        """See Gpus."""
+        self._gpus.lent_until_end(claim.owner, pid)
+
+    def end_loan(self, claim: Claim) -> None:
+        """The work is done, or its process will end: then they are free."""
+        self._gpus.end_loan(claim.owner)
+
+    def has_context(self, claim: Claim) -> None:
+        """A spare has its context on what was lent to it: a start may have both."""
+        self._contexts.append(claim.owner)
+
+    def _take_context(self) -> str | None:
+        """What a spare with its context holds, for a start."""
+        while self._contexts:
+            owner = self._contexts.popleft()
+            if self._gpus.lending.keep(owner):
+                self.leave()
+                return owner
+        return None
+
     def unreserve(self) -> None:
         """The start that was reserved for last does not come to be."""
         if self._reserved:
-            self._gpus.release(self._reserved.pop())
+            self._gpus.let_go(self._reserved.pop())
 
     def each(self) -> float:
         """GPUs that one runner holds, by those that hold some now or by what is asked for first."""
@@ -274,11 +350,30 @@ class PoolGpus:
         GpuUnavailableError."""
         if not self.wanted:
             return Claim("", self._gpus.nothing)
-        if self._reserved:
+        while self._reserved:
             owner = self._reserved.popleft()
-        else:
-            owner = await self._gpus.reserve_or_wait(self, timeout_s)
+            if self._gpus.lending.is_kept(owner):
+                self._gpus.let_go(owner)  # a spare's, and the start goes on without that one
+            elif self._gpus.holding(owner) is not None:
+                return Claim(owner, self._gpus.given(owner))
+        owner = await self._gpus.reserve_or_wait(self, timeout_s)
         return Claim(owner, self._gpus.given(owner))
+
+    def claim_context(self) -> Claim | None:
+        """What a spare with its context holds, for a start by that spare; None: there is none."""
+        kept = [one for one in self._reserved if self._gpus.lending.is_kept(one)]
+        if kept:
+            self._reserved.remove(kept[0])
+        elif self._reserved or not (taken := self._take_context()):
+            return None
+        else:
+            kept = [taken]
+        return Claim(kept[0], replace(self._gpus.given(kept[0]), hidden=()))
+
+    def put_back(self, claim: Claim) -> None:
+        """The next step of the same start takes it."""
+        if claim.owner:
+            self._reserved.appendleft(claim.owner)
 
     def take_over(self, claim: Claim, runner_id: str, pid: int) -> None:
         """It is this runner's, until its process ends. Raises OSError: its process is gone, say."""
@@ -288,15 +383,17 @@ class PoolGpus:
 
     def drop(self, claim: Claim) -> None:
         """No runner came of it; nothing where one has taken it over."""
-        self._gpus.release(claim.owner)
+        self._gpus.let_go(claim.owner)
 
     def give_back(self) -> None:
         """Nothing is started any more: what no start has taken is free."""
         self.leave()
+        while (owner := self._take_context()) is not None:
+            self._gpus.let_go(owner)
         while self._reserved:
-            self._gpus.release(self._reserved.popleft())
+            self._gpus.let_go(self._reserved.popleft())
 
     def start_failed(self, starting: int) -> None:
         """So many starts are under way: what is reserved beyond them is free."""
         while len(self._reserved) > starting:
-            self._gpus.release(self._reserved.pop())
+            self._gpus.let_go(self._reserved.pop())

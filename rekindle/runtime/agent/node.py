@@ -35,9 +35,9 @@ from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import IdleLevels
 from rekindle.runtime.agent.scheduling.scheduler import Scheduler
 from rekindle.runtime.agent.scheduling.spare_keeper import SpareKeeper
+from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
-from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.stopping import Stopping
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
@@ -78,13 +78,13 @@ class Node:
         )
         self.idle_levels = IdleLevels()
         self.budget = Budget(self.inventory, self.idle_levels, settings.memory_budget_bytes)
+        self._tasks = BackgroundTasks()
         self.spare_keeper = SpareKeeper(
-            self.inventory, self.budget, context.activity, settings.max_runners
+            self.inventory, self.budget, context.activity, settings.max_runners, self._tasks
         )
         self.scheduler = Scheduler(
             *(self.inventory, self.leases, first_clients, self.budget, context.gpus, settings)
         )
-        self._tasks = BackgroundTasks()
         self.stopping = Stopping(self.inventory, self.leases, self._tasks)
         self.draining = Draining(self.inventory, self.functions, self.leases, self.close_pool)
 
@@ -286,6 +286,7 @@ class Node:
             answer,
             Strategy(order.strategy) if order.strategy else None,
             order.measure,
+            patient=order.patient,
         )
         self._tasks.spawn(self.lend(order.function_id, order.params, request))
 
@@ -317,6 +318,8 @@ class Node:
             ):
                 # A package or a file changed under a template that is alive.
                 revision.drop_template()
+            if revision.gpu_tracker is not None:
+                await revision.gpu_tracker.refresh()
             return pool
         return self.inventory.pools[key]
 
@@ -331,7 +334,8 @@ class Node:
                 code=function.code,
                 params=params,
                 source_dir=function.source_dir,
-                tracker=SnapshotTracker(self.context, function.spec, params, {}),
+                tracker=gpu_freezing.template_tracker(self.context, function.spec, params),
+                gpu_tracker=gpu_freezing.tracker_of(self.context, function.spec, params),
                 secrets_in_snapshot=in_snapshot,
                 withheld=(
                     tuple(sorted((set(function.secrets) | function.named_keys) - may))
@@ -339,7 +343,8 @@ class Node:
                     else ()
                 ),
             )
-            revision.tracker.env = revision.environment()
+            for tracker in filter(None, (revision.tracker, revision.gpu_tracker)):
+                tracker.env = revision.environment()
             self.inventory.revisions[key] = revision
         return revision
 

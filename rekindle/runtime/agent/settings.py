@@ -51,6 +51,18 @@ def gpu_grace_s() -> float:
     return seconds
 
 
+def gpu_held_mib() -> int | None:
+    """``$REKINDLE_GPU_HELD_MIB``: what weights that stay may take of each GPU; None, where it is
+    not set: half of it; 0: nothing stays. Raises InvalidError for what is no number.
+    """
+    text = os.environ.get("REKINDLE_GPU_HELD_MIB", "")
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise InvalidError(f"REKINDLE_GPU_HELD_MIB={text!r} must be a number of MiB, 0 for none")
+    return int(text)
+
+
 RESTORE_MODES = ("auto", "mapped", "copied")
 
 
@@ -112,6 +124,8 @@ class AgentSettings:
     memory_budget_bytes: int = field(default_factory=budget_bytes)
     #: What a runner that has to make room for a higher priority may still run.
     gpu_grace_s: float = field(default_factory=gpu_grace_s)
+    #: What weights that stay may take of each GPU, MiB; None: half of it.
+    gpu_held_mib: int | None = field(default_factory=gpu_held_mib)
     #: A live template that no open app uses is kept this long.
     template_keep_s: float = 300.0
     #: Live templates kept at most; the least recently used goes first.

@@ -13,6 +13,7 @@ import pickle
 import socket
 import sys
 from collections import deque
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -21,8 +22,10 @@ from rekindle.execution import nesting
 from rekindle.forkserver import park
 from rekindle.linux.arrivals import Arrivals
 from rekindle.linux.descriptors import bytes_waiting, has_hung_up
+from rekindle.runtime.runner import generators
 from rekindle.runtime.runner.inputs import Inputs
 from rekindle.wire import direct_frames as wire
+from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
 from rekindle.wire.frames import FrameSocket, Header, pack_frame
 from rekindle.wire.page import RunnerPage
@@ -120,7 +123,10 @@ class DirectCalls:
 
         run = (_NO_SLICE, self._number)
         nesting.begin(call.depth)
-        done = self._inputs.attempt(f"{call.call_id}:0", call.call_id, call.method, run, load)
+        items = partial(self._send_items, sock, received_ns) if call.stream else None
+        done = self._inputs.attempt(
+            f"{call.call_id}:0", call.call_id, call.method, run, load, items
+        )
         if call.fd >= 0:
             os.close(call.fd)  # cancelled before it could be loaded
         failure = done.failure
@@ -152,6 +158,23 @@ class DirectCalls:
         finally:
             packed.close()
 
+    def _send_items(
+        self, sock: socket.socket, received_ns: int, method: str, args: Any, kwargs: Any
+    ) -> None:
+        """Run a generator; the answer, without a value, follows its last item."""
+        writer = ItemWriter(sock, (received_ns, now_ns()))
+        try:
+            # No file is written again: how many of them the reader keeps, nobody can tell here.
+            make = partial(
+                pack_result,
+                what=f"an item of {self._inputs.what(method)}",
+                limit_bytes=self._limit_bytes,
+                files=None,
+            )
+            generators.run(self._inputs.service, method, args, kwargs, writer, make)
+        finally:
+            writer.close()
+
     # ---- output
 
     def _printed(self) -> bool:
@@ -175,7 +198,7 @@ class DirectCalls:
         return drained + waiting if self._page.output == (False, drained) else -1
 
 
-def pack_result(value: Any, what: str, limit_bytes: int, files: MemoryFiles) -> Packed:
+def pack_result(value: Any, what: str, limit_bytes: int, files: MemoryFiles | None) -> Packed:
     """A value for a client; ``what`` is how errors name it.
 
     Raises RequestSizeError, OSError, SerializationError.

@@ -52,7 +52,7 @@ class Inputs:
 
     def what(self, method: str) -> str:
         """How errors name what is run."""
-        return f"{self.service.name}.{method}" if method else self.service.name
+        return self.service.what(method)
 
     def run(self, header: Header, body: bytes) -> None:
         """Run a slice, in order, and send the results; what was called back is left out."""
@@ -84,11 +84,13 @@ class Inputs:
         method: str,
         run: tuple[int, int],
         load: Callable[[], Any],
+        call: Callable[[str, Any, Any], Any] | None = None,
     ) -> Attempt:
         """Run one input; whatever happens is in what is returned.
 
         ``run``, slice and index, names the run in the page and in a cancellation. ``load`` gives
-        ``(args, kwargs)``. The caller says in the page when the run has ended.
+        ``(args, kwargs)``; ``call`` is what they are given to, where it is not the function alone.
+        The caller says in the page when the run has ended.
         """
         canceller = self._canceller
         done = Attempt()
@@ -102,7 +104,7 @@ class Inputs:
                 self._page.begin(run[1], done.began_ns)
                 args, kwargs = load()
                 done.loaded_ns = now_ns()
-                done.value = self.service.call(method, args, kwargs)
+                done.value = (call or self.service.call)(method, args, kwargs)
                 del args, kwargs
             finally:
                 # From here on the signal does nothing; before, it raises once at most, so the

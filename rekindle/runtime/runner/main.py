@@ -28,6 +28,7 @@ from rekindle.forkserver.inspection import park_inspection  # noqa: E402
 from rekindle.forkserver.template import Template  # noqa: E402
 from rekindle.linux import capabilities  # noqa: E402
 from rekindle.runtime.runner import (  # noqa: E402
+    early_gpu,
     gpus,
     inputs,
     loaded,
@@ -66,6 +67,7 @@ def main() -> int:
         thread_pools.lift_environment(user_threads)
     if boot["park"]:
         template.renew = functools.partial(serve.renew, user_threads)
+        template.use_gpu = functools.partial(early_gpu.obey, service)
         template.rehearse = rehearsal.rehearse
         template.dress = functools.partial(serve.dress, service)
         service.drop_loop()
@@ -108,7 +110,10 @@ def _load(boot: Header, code: bytes, channel: FrameSocket, marks: list[Mark]) ->
         program.install(boot["bundle"], boot["path_first"], boot["path_last"], *boot["program"])
         if boot["many"]:
             import rekindle.runtime.runner.many.serving  # noqa: F401 - for all forks of it
-        service = load(boot["name"], boot["place"], code, base64.b64decode(boot["params"]))
+        service = load(
+            *(boot["name"], boot["place"], code, base64.b64decode(boot["params"])),
+            gpu_snapshots=boot["gpu_snapshots"],
+        )
         if boot["many"] and service.is_async:
             import asyncio  # noqa: F401 - as above
         marks.append((Phase.IMPORT.value, now_ns()))

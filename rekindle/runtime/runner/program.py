@@ -179,6 +179,12 @@ def note_reads(roots: list[str]) -> None:
     sys.addaudithook(_note)
 
 
+def note_on() -> None:
+    """Note again: hooks run that are to be in a snapshot."""
+    global _noting
+    _noting = bool(_roots)
+
+
 def stop_noting() -> None:
     """The hook itself stays, as Python has no way to take it away; it does nothing any more."""
     global _noting

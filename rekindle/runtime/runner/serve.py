@@ -81,7 +81,8 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     try:
         lease = order.get("lease")
         client_fd = become.fds.pop() if lease else -1
-        outfit = _outfit or _Outfit.of(service, channel, become.fds)
+        fds = gpus.take_holder(order, become.fds)
+        outfit = _outfit or _Outfit.of(service, channel, fds)
         not_hidden = devices.hide(order["hidden"]) if order["hidden"] else ""
         if "volumes" in order:
             mounted.see(order["volumes"])

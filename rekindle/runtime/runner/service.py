@@ -12,10 +12,10 @@ import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from rekindle.exception import NotFoundError
+from rekindle.exception import InvalidError, NotFoundError
 from rekindle.execution import self_calls
 from rekindle.execution.declared import contents, declared_at
 from rekindle.runtime.runner import program
@@ -36,16 +36,32 @@ class Service:
     enter_snap: list[Callable[[], Any]] = field(default_factory=list)
     enter: list[Callable[[], Any]] = field(default_factory=list)
     exit: list[Callable[[], Any]] = field(default_factory=list)
+    #: With a GPU: before a GPU snapshot, or in each runner; empty once they have run.
+    enter_gpu: list[Callable[[], Any]] = field(default_factory=list)
     #: Gets the task of an async function, in a runner.
     canceller: Canceller | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
+    def what(self, method: str) -> str:
+        """How errors name what is run."""
+        return f"{self.name}.{method}" if method else self.name
+
     def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one input. Raises what the user's code raises."""
+        """Run one input. Raises what the user's code raises; InvalidError for a generator."""
+        value = self.start(method, args, kwargs)
+        if isinstance(value, (GeneratorType, AsyncGeneratorType)):
+            raise InvalidError(
+                f"{self.what(method)} is a generator: iterate over "
+                f"{self.what(method)}.remote_gen(...)"
+            )
+        return self.settle(value)
+
+    def start(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What calling it gives: a value, a coroutine or a generator. Raises NotFoundError."""
         function = self.functions.get(method)
         if function is None:
             raise NotFoundError(f"{self.name} has no method {method!r}")
-        return self.settle(function(*args, **kwargs))
+        return function(*args, **kwargs)
 
     def settle(self, value: Any) -> Any:
         """The value itself, or what it becomes when awaited (async functions and hooks)."""
@@ -161,11 +177,14 @@ def _wait_for(fd: int, other: int, timeout_s: float | None) -> set[int]:
     return {one for one, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
 
 
-def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Service:
+def load(
+    name: str, place: tuple[str, str], code: bytes, params: bytes, *, gpu_snapshots: bool = False
+) -> Service:
     """Import the user's code and build the service; hooks have not run yet.
 
     ``place``: module and qualified name of the function or class; where the module is "", ``code``
-    is its pickle. Raises DeserializationError, or whatever the import of the user's modules raises.
+    is its pickle. ``gpu_snapshots``: without hooks for the GPU, those of ``snap=True`` are these.
+    Raises DeserializationError, or whatever the import of the user's modules raises.
     """
     module, qualified_name = place
     payload: dict[str, Any] = (
@@ -183,10 +202,14 @@ def load(name: str, place: tuple[str, str], code: bytes, params: bytes) -> Servi
     for key, value in values.items():
         setattr(instance, key, value)
     self_calls.offer(instance, name, payload["methods"], values)
+    before, on_gpu = payload["enter_snap"], payload["enter_gpu"]
+    if gpu_snapshots and not on_gpu:
+        before, on_gpu = [], before
     return Service(
         name,
         {public: getattr(instance, attr) for public, attr in payload["methods"].items()},
-        [getattr(instance, attr) for attr in payload["enter_snap"]],
+        [getattr(instance, attr) for attr in before],
         [getattr(instance, attr) for attr in payload["enter"]],
         [getattr(instance, attr) for attr in payload["exit"]],
+        [getattr(instance, attr) for attr in on_gpu],
     )

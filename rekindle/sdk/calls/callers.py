@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent import futures
 from typing import Any, Protocol, TypeVar
 
-from rekindle.exception import InternalFailure
+from rekindle.exception import InternalFailure, NeverIteratedWarning
 from rekindle.sdk.connection.background import background
 
 T = TypeVar("T")
@@ -157,12 +158,14 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
 
 
 class BlockingIterator(Iterator[T]):
-    """The values of an async generator for a caller that blocks."""
+    """The values of an async generator for a caller that blocks; ``what`` gave it."""
 
-    def __init__(self, values: AsyncGenerator[T, None]) -> None:
+    def __init__(self, values: AsyncGenerator[T, None], what: str = "") -> None:
         self._values = values
+        self._unused = what
 
     def __next__(self) -> T:
+        self._unused = ""
         try:
             return finish(self._values.__anext__())
         except StopAsyncIteration:
@@ -170,7 +173,48 @@ class BlockingIterator(Iterator[T]):
 
     def close(self) -> None:
         """End it early: no more inputs are taken, what has not been run is cancelled."""
+        self._unused = ""
         finish(self._values.aclose())
 
     def __del__(self) -> None:
+        if self._unused:
+            _warn_unused(self._unused, "for")
         self.close()
+
+
+class LoopIterator(AsyncGenerator[T, None]):
+    """The same for a task of an event loop."""
+
+    def __init__(self, values: AsyncGenerator[T, None], what: str = "") -> None:
+        self._values = values
+        self._unused = what
+
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        return self.asend(None)
+
+    def asend(self, value: None) -> Coroutine[Any, Any, T]:
+        """The next value."""
+        self._unused = ""
+        return self._values.asend(value)
+
+    def athrow(self, *error: Any) -> Coroutine[Any, Any, T]:
+        """Raise an error where it is; it ends by that."""
+        self._unused = ""
+        return self._values.athrow(*error)
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """End it early, as ``close`` of the other one."""
+        self._unused = ""
+        return self._values.aclose()
+
+    def __del__(self) -> None:
+        if self._unused:
+            _warn_unused(self._unused, "async for")
+
+
+def _warn_unused(what: str, loop: str) -> None:
+    warnings.warn(
+        f"{what}(...) was never iterated, so nothing has run: write `{loop} item in {what}(...)`",
+        NeverIteratedWarning,
+        stacklevel=3,
+    )

@@ -53,7 +53,7 @@ def _remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
     A call on an idle lease has a body of its own: by ``_answered`` it would take 6 % more time.
     """
-    call = _Invocation.begin(target, args, kwargs)
+    call = Invocation.begin(target, args, kwargs)
     lease = call.idle_lease()
     if call.cache is None or lease is None:
         return finish(_answered(BLOCKING, call))()
@@ -82,12 +82,12 @@ def _remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call and await."""
     if progress.watched is None:
-        return within(await _answered(LoopCaller(), _Invocation.begin(target, args, kwargs)))
+        return within(await _answered(LoopCaller(), Invocation.begin(target, args, kwargs)))
     with progress.watched.during(progress.of_call(target)):
-        return within(await _answered(LoopCaller(), _Invocation.begin(target, args, kwargs)))
+        return within(await _answered(LoopCaller(), Invocation.begin(target, args, kwargs)))
 
 
-async def _answered(caller: Caller, call: _Invocation) -> Callable[[], Any]:
+async def _answered(caller: Caller, call: Invocation) -> Callable[[], Any]:
     """Wait for the answer to a call; what gives its value, or raises what the function raised.
 
     By an idle lease, by one that is asked for, or through the controller.
@@ -104,7 +104,7 @@ async def _answered(caller: Caller, call: _Invocation) -> Callable[[], Any]:
 
 
 async def _by_new_lease(
-    caller: Caller, call: _Invocation, cache: leases.LeaseCache
+    caller: Caller, call: Invocation, cache: leases.LeaseCache
 ) -> Callable[[], Any]:
     """Ask for a lease, and send the call along where it is small. Raises NotRunError: none."""
     frame = call.frame()
@@ -129,7 +129,7 @@ async def _by_new_lease(
 
 
 async def _through(
-    caller: Caller, call: _Invocation, cache: leases.LeaseCache, lease: Lease
+    caller: Caller, call: Invocation, cache: leases.LeaseCache, lease: Lease
 ) -> Callable[[], Any]:
     """Make the call by this lease. Raises NotRunError."""
     packed = call.packed(lease)
@@ -148,7 +148,7 @@ async def _through(
 
 async def _ended(
     caller: Caller,
-    call: _Invocation,
+    call: Invocation,
     cache: leases.LeaseCache,
     lease: Lease,
     reply: direct_frames.ReplyFrame | None,
@@ -170,7 +170,7 @@ async def _ended(
     return partial(call.settle, lease, reply, began)
 
 
-async def _queued(caller: Caller, call: _Invocation) -> Callable[[], Any]:
+async def _queued(caller: Caller, call: Invocation) -> Callable[[], Any]:
     """As ``_answered``, through the controller."""
     request = call.request()
     with nesting.waiting():
@@ -182,7 +182,7 @@ async def spawn(
     caller: Caller, target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> FunctionCall:
     """Submit."""
-    request = _Invocation.begin(target, args, kwargs, direct=False).request()
+    request = Invocation.begin(target, args, kwargs, direct=False).request()
     await caller.run(target.client.submit(request))
     return FunctionCall.of(target, request.call_id, 1, request.submitted_ns)
 
@@ -199,7 +199,7 @@ def prepare(target: CallTarget, strategy: str, timeout: float) -> None:
 
 
 @dataclass(slots=True)
-class _Invocation:
+class Invocation:
     """One call of one input on its way."""
 
     target: CallTarget
@@ -224,7 +224,7 @@ class _Invocation:
         kwargs: dict[str, Any],
         *,
         direct: bool = True,
-    ) -> _Invocation:
+    ) -> Invocation:
         submitted_ns = now_ns()
         depth = nesting.depth_of_calls(target.name)
         cache = None
@@ -305,14 +305,14 @@ class _Invocation:
             return value
         finally:
             marks = (reply.received_ns, reply.loaded_ns, reply.executed_ns)
-            self._record(lease.runner_id, ok, marks, began)
+            self.record(lease.runner_id, ok, marks, began)
 
     def lost(self, runner_id: str, fate: Fate, began: Began | None = None) -> None:
         """No answer came: raises FunctionTimeoutError, or returns where it may run again."""
         if fate.kind == "timeout":
             # When its input was there, the runner can tell no more: as soon as it was ready.
             ready_ns = began.marks[-1][1] if began and began.marks else self.submitted_ns
-            self._record(runner_id, False, (ready_ns, ready_ns, now_ns()), began)
+            self.record(runner_id, False, (ready_ns, ready_ns, now_ns()), began)
             raise FunctionTimeoutError(fate.message)
         if fate.kind != "again":  # it had not begun, or its runner was ended for another call
             self.lost_runners += 1
@@ -323,13 +323,14 @@ class _Invocation:
         result.submitted_ns = self.submitted_ns
         return result
 
-    def _record(
+    def record(
         self,
         runner_id: str,
         ok: bool,
         marks: tuple[int, int, int],
         began: Began | None = None,
     ) -> None:
+        """Have what it took in the records; ``marks``: received, loaded, executed."""
         records.add_direct(
             self.call_id,
             self.target.name,

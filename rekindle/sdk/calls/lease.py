@@ -23,6 +23,7 @@ from rekindle.sdk.calls.readable import readable
 from rekindle.sdk.connection.background import background
 from rekindle.wire import direct_frames as wire
 from rekindle.wire import reuse
+from rekindle.wire.direct_stream import ItemReader
 from rekindle.wire.frames import FrameSocket, pack_frame
 from rekindle.wire.granted import Began, Granted
 from rekindle.wire.shared import Packed
@@ -149,15 +150,33 @@ class Lease:
         self._received(reply)
         return reply
 
+    def stream(self, call_id: str, method: str, packed: Packed, depth: int = 0) -> ItemReader:
+        """Have a generator run; its items are read from what this gives. Raises NotRunError.
+
+        The lease is in use until its reply has been read; to ``close`` it before ends the call.
+        """
+        try:
+            self._send(call_id, method, packed, depth, stream=True)
+        except NotRunError:
+            self.close()
+            raise
+        return ItemReader(self._sock)
+
+    async def until_readable(self) -> None:
+        """Return when something has come from the runner, or its end."""
+        await readable(self._sock.fileno())
+
     def _received(self, reply: wire.ReplyFrame | None) -> None:
         if reply is None:
             self.close()
         elif reply.gone:
             self.files.came_back(reply.gone)
 
-    def _send(self, call_id: str, method: str, packed: Packed, depth: int) -> None:
+    def _send(
+        self, call_id: str, method: str, packed: Packed, depth: int, *, stream: bool = False
+    ) -> None:
         try:
-            wire.send_call(self._sock, call_id, method, packed, self.gone, depth)
+            wire.send_call(self._sock, call_id, method, packed, self.gone, depth, stream=stream)
         except OSError as error:
             raise NotRunError from error
         if packed.file is not None:

@@ -103,15 +103,22 @@ class LeaseCache:
         self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
 
     async def ask_node(
-        self, depth: int = 0, strategy: str = "", call: bytes = b"", *, blocks: bool = True
+        self,
+        depth: int = 0,
+        strategy: str = "",
+        call: bytes = b"",
+        *,
+        blocks: bool = True,
+        patient: bool = False,
     ) -> Lease | None:
         """Ask the agent of this machine; the connection becomes that to the runner.
 
         ``call``: the frame of a call that is sent along; where a lease is returned the runner has
         it, and its answer is there. ``blocks``: the thread waits for the answer, which can take as
-        long as a start; otherwise its event loop does. None where there is no agent that knows the
-        function: the controller is to be asked. Raises NoRunnerError as ``ask``, and LostError
-        where a runner may have begun the call that was sent along.
+        long as a start; otherwise its event loop does. ``patient``: it waits for a runner however
+        long others have them all. None where there is no agent that knows the function: the
+        controller is to be asked. Raises NoRunnerError as ``ask``, and LostError where a runner may
+        have begun the call that was sent along.
         """
         asked_id = self._asked_id or self.function_id
         token = self.client.node_tokens.get(asked_id, "")
@@ -132,6 +139,7 @@ class LeaseCache:
             "strategy": strategy,
             "measure": _to_measure(strategy),
             "sent": bool(call),
+            "patient": patient,
         }
         sent = False
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -171,18 +179,24 @@ class LeaseCache:
         """Whether it is time to ask the controller for a lease."""
         return time.monotonic() >= self._ask_at
 
-    async def ask(self, depth: int = 0, strategy: str = "") -> Lease | None:
+    async def ask(
+        self, depth: int = 0, strategy: str = "", *, patient: bool = False
+    ) -> Lease | None:
         """Ask for a lease, for calls at this depth; runs on the background thread.
 
+        ``patient``: as of ``ask_node``; what the controller refuses for good is raised then.
         Raises NoRunnerError where a runner was to be started for it, and could not be.
         """
         try:
             reply = await self.client.lease(
                 *(self.function_id, self.params, depth, strategy),
                 measure=_to_measure(strategy),
+                patient=patient,
                 pinned=self.pinned,
             )
         except Error:
+            if patient:
+                raise
             # A function that cannot be leased, or no controller: it all works without.
             self._ask_at = time.monotonic() + _NEVER_S
             return None

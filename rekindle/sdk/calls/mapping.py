@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future
 from typing import Any
@@ -38,25 +37,8 @@ _REPORT = 4096
 _CANCEL_S = 2.0
 
 
-class _Unused:
-    """Warns when a map was made and never iterated: then it did nothing."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.used = False
-
-    def __del__(self) -> None:
-        if not self.used:
-            warnings.warn(
-                f"{self.name}.map(...) was never iterated, so nothing was run; iterate over it, or "
-                f"use .for_each() or .spawn_map()",
-                stacklevel=2,
-            )
-
-
 def run(
     caller: Caller,
-    name: str,
     target: Callable[[], CallTarget],
     inputs: AsyncIterator[tuple[Any, ...]],
     kwargs: dict[str, Any] | None,
@@ -64,10 +46,8 @@ def run(
     return_exceptions: bool,
 ) -> AsyncGenerator[Any, None]:
     """The values of ``map``; nothing runs, and no target is needed, before one is asked for."""
-    unused = _Unused(name)
 
     def begin() -> _MapCall:
-        unused.used = True
         return _MapCall(caller, target(), inputs, kwargs, ordered, return_exceptions)
 
     return values(caller, begin)

@@ -305,14 +305,21 @@ class Client:
         strategy: str = "",
         *,
         measure: bool = False,
+        patient: bool = False,
         pinned: bool = False,
     ) -> pb.LeaseReply:
-        """Ask for a runner for direct calls; asked once, since all works without."""
+        """Ask for a runner for direct calls; once, since all works without, unless ``patient``."""
         request = pb.LeaseRequest(
-            function_id=function_id, params=params, depth=depth, strategy=strategy, measure=measure
+            function_id=function_id,
+            params=params,
+            depth=depth,
+            strategy=strategy,
+            measure=measure,
+            patient=patient,
         )
         request.pinned = pinned
-        return await self.request("Lease", request, pb.LeaseReply, patience_s=0.0)
+        patience_s = None if patient else 0.0
+        return await self.request("Lease", request, pb.LeaseReply, patience_s=patience_s)
 
 
 class _LostError(Exception):

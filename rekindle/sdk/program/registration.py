@@ -84,13 +84,16 @@ def spec_of(
     secrets = declaration.app.secrets if declaration.app is not None else ()
     hooks_digest = ""
     if declaration.kind == "cls":
-        hooks_digest = fingerprint.hooks_digest(raw, hooks_of(raw)["enter_snap"], place)
+        hooks = hooks_of(raw)
+        in_snapshots = [*hooks["enter_snap"], *hooks["enter_gpu"]]
+        hooks_digest = fingerprint.hooks_digest(raw, in_snapshots, place)
     return dataclasses.replace(
         options.spec,
         app_name=app_name,
         name=declaration.name,
         kind=declaration.kind,
         methods=tuple(sorted(declaration.methods)),
+        generators=tuple(sorted(declaration.generators or ())),
         module=place.module if place is not None else "",
         qualname=place.name if place is not None else "",
         program=(script.name, str(script.file)) if script is not None else ("", ""),

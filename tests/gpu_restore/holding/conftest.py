@@ -29,7 +29,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Device], str]]:
             stack.enter_context(wake)
             stack.enter_context(waker)
             holder.wake_on(wake.fileno())
-            thread = threading.Thread(target=holder.serve, args=(listening,))
+            holder.listen(listening)
+            thread = threading.Thread(target=holder.serve)
             thread.start()
 
             def stop() -> None:

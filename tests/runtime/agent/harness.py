@@ -136,16 +136,17 @@ class Harness:
         digest: str = "",
         **spec: Any,
     ) -> str:
-        """Register a function or class (with ``load``, ``enter``, ``exit_`` as hooks)."""
+        """Register a function or class (hooks: ``load``, ``on_gpu``, ``enter``, ``exit_``)."""
         cloudpickle.register_pickle_by_value(sys.modules[code.__module__])
         payload: dict[str, Any]
         if isinstance(code, type):
             public = [name for name in vars(code) if not name.startswith("_")]
-            hooks = {"load", "enter", "exit_"}
+            hooks = {"load", "on_gpu", "enter", "exit_"}
             payload = {
                 "kind": "cls",
                 "cls": code,
                 "enter_snap": ["load"] if "load" in public else [],
+                "enter_gpu": ["on_gpu"] if "on_gpu" in public else [],
                 "enter": ["enter"] if "enter" in public else [],
                 "exit": ["exit_"] if "exit_" in public else [],
                 "methods": {name: name for name in public if name not in hooks},

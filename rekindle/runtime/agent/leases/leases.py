@@ -306,7 +306,7 @@ class Leases:
 
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
-        self.requests.refuse_beyond(pool.key, 0, "its app is closed")
+        self.requests.refuse_pool(pool.key, "its app is closed")
         mine = [lease for lease in self._leases.values() if lease.pool is pool]
         for lease in mine:
             if lease.runs:
@@ -338,7 +338,7 @@ class Leases:
                 for lease in list(self._leases.values()):
                     self._look(lease)
                 for pool in pools:
-                    if pool.waiting:
+                    if pool.waiting or self.requests.of(pool.key):
                         pool.changed()
         finally:
             self._looks = False

@@ -96,6 +96,7 @@ class LocalClients:
             bool(hello["measure"]),
             sock,
             bool(hello["sent"]),
+            bool(hello.get("patient")),
         )
         pool = self._find_pool(function_id, params)
         if pool is None:

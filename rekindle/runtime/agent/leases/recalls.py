@@ -35,13 +35,15 @@ class Recalls:
         states = [one.state for one in self._leases.values() if one.pool is pool]
         return states.count(LeaseState.RECALLED)
 
-    def recall_for(self, pool: Pool, *, stuck: bool) -> bool:
+    def recall_for(self, pool: Pool, *, stuck: bool, asking: int = 0) -> bool:
         """Inputs wait in a pool and no runner of it is idle; whether one is idle now.
+
+        ``asking``: clients that wait for as long as it takes.
 
         Takes back runners that are not called just now; when ``stuck``, as none can be started,
         any.
         """
-        missing = len(pool.waiting) - self.returning(pool)
+        missing = len(pool.waiting) + asking - self.returning(pool)
         now, came_back = time.monotonic(), False
         for lease in self._least_used(pool):
             if missing <= 0:

@@ -18,7 +18,7 @@ from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.phases import Strategy, now_ns
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LeaseRequest:
     """A client that wants a runner."""
 
@@ -37,6 +37,8 @@ class LeaseRequest:
     sock: socket.socket | None = None
     #: Whether it has sent its first call already.
     sent: bool = False
+    #: It is not refused, however long it waits: what it is for can go no other way.
+    patient: bool = False
     received_ns: int = field(default_factory=now_ns)
 
     def refuse(self, reason: str) -> None:
@@ -59,20 +61,35 @@ class Requests:
         return self._waiting.get(key) or deque()
 
     def refuse_beyond(self, key: PoolKey, most: int, reason: str) -> int:
-        """Refuse all but the first ``most``; how many those are."""
+        """Refuse all but the first ``most``, and but those that are patient; how many those are."""
         waiting = self.of(key)
-        refused = 0
-        while len(waiting) > max(0, most):
-            waiting.pop().refuse(reason)
-            refused += 1
+        late = [one for one in list(waiting)[max(0, most) :] if not one.patient]
+        for one in late:
+            self.remove(key, one)
+            one.refuse(reason)
+        return len(late)
+
+    def refuse_pool(self, key: PoolKey, reason: str) -> None:
+        """Refuse all of a pool, those that are patient, too."""
+        for one in self._waiting.pop(key, ()):
+            one.refuse(reason)
+
+    def remove(self, key: PoolKey, request: LeaseRequest) -> None:
+        """It does not wait any more."""
+        waiting = self.of(key)
+        if request in waiting:
+            waiting.remove(request)
         if not waiting:
             self._waiting.pop(key, None)
-        return refused
+
+    def patient(self, key: PoolKey) -> list[LeaseRequest]:
+        """Those of a pool that wait until they have a runner."""
+        return [one for one in self.of(key) if one.patient]
 
     def refuse_all(self, reason: str) -> None:
         """Refuse every one."""
         for key in list(self._waiting):
-            self.refuse_beyond(key, 0, reason)
+            self.refuse_pool(key, reason)
 
 
 def start_of(request: LeaseRequest, runner: Runner) -> pb.RunnerBegan | None:

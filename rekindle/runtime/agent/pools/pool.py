@@ -81,6 +81,8 @@ class Pool:
         self._used = False
         #: The error of a start that no input waited for: for a client that waits, if one does.
         self._unclaimed: StartFailure | None = None
+        #: How deep the calls are that clients wait for a runner for, as long as it takes.
+        self.asked_depth = 0
 
     @property
     def function_id(self) -> str:
@@ -175,7 +177,11 @@ class Pool:
 
     def taken(self) -> int:
         """Runners that count against the limit, for the input that is next; see runner_set.py."""
-        return self.runners.taken(self.dispatcher.depth())
+        return self.runners.taken(self.depth())
+
+    def depth(self) -> int:
+        """How many calls the input that is next, or a client's that waits, was made inside of."""
+        return max(self.dispatcher.depth(), self.asked_depth)
 
     def lack(self, returning: int, asking: int = 0) -> Lack | None:
         """Whether one more runner is to be started, and what for.
@@ -203,7 +209,7 @@ class Pool:
             return runners_missing(self.dispatcher, counting, self.runners.starting, asking, aim)
         serving = [
             r
-            for r in self.runners.counting(self.dispatcher.depth())
+            for r in self.runners.counting(self.depth())
             if not r.private and r.state is not RunnerState.LENT
         ]
         pace = self.dispatcher.pace
@@ -320,7 +326,10 @@ class Pool:
                 )
 
     def fail_next(self, error: Error) -> None:
-        """Give the input that is next up."""
+        """Give the input that is next up; where none waits, the client that does gets the error."""
+        if not self.waiting:
+            self._unclaimed = error
+            self.changed()
         self.dispatcher.fail_waiting(lambda one: outcome.start_failed(one, error), 1)
 
     def take_failure(self) -> StartFailure | None:

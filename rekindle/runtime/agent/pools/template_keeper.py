@@ -12,6 +12,7 @@ import psutil
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error
 from rekindle.runtime.agent.pools.events import Event, SnapshotEnded
+from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.freezing import freeze
 from rekindle.runtime.agent.starts.ladder import Starter
 from rekindle.runtime.agent.starts.revision import Revision
@@ -34,13 +35,25 @@ class TemplateKeeper:
     publish: Callable[[Event], None]
 
     def freeze_when_due(self, *, waiting: bool) -> None:
-        """Begin the snapshot once an input has been answered, so that it delays none."""
-        revision = self.revision
-        if not revision.snapshots_enabled or not revision.tracker.wanted() or revision.background:
+        """Begin the snapshot once an input has been answered, so that it delays none; then the one
+        of the GPU, where there is to be one."""
+        revision, starter = self.revision, self.starter
+        if not revision.snapshots_enabled or revision.background:
+            return
+        of_gpu = gpu_freezing.due(revision)
+        if not revision.tracker.wanted() and not of_gpu:
             return
         if not revision.served.is_set() and waiting:
             return
-        task = asyncio.create_task(freeze(self.starter.context, revision, self.starter.say))
+        if of_gpu and not starter.gpus.may_lend():
+            return
+        context, say = starter.context, starter.say
+        work = (
+            gpu_freezing.freeze(context, revision, starter.gpus, say, starter.on_loading_line)
+            if of_gpu
+            else freeze(context, revision, say)
+        )
+        task = asyncio.create_task(work)
         revision.background.add(task)
         task.add_done_callback(revision.background.discard)
         task.add_done_callback(lambda _task: self.publish(SnapshotEnded()))

@@ -117,6 +117,8 @@ class Runner:
     handlers: dict[str, Callable[[Header, bytes], None]] = field(default_factory=dict)
     #: UUIDs of the GPUs that it has.
     gpus: Sequence[str] = ()
+    #: Whether it was restored with its GPU's memory.
+    of_gpu_snapshot: bool = False
     #: Why it has to make room for another; "" for one that has not.
     preempted: str = ""
     #: Called once, when it is gone; by who wants to know.

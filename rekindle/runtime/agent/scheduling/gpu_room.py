@@ -104,7 +104,7 @@ class GpuRoom:
             runner.id
             for one in self._inventory.pools.values()
             for runner in one.runners.values()
-            if 0 <= runner.waits_at < pool.dispatcher.depth()
+            if 0 <= runner.waits_at < pool.depth()
         }
         stuck = waiting and self._gpus.fits_without(pool.gpus, waiting | self._on_their_way())
         if not stuck or self._gpus.fits_without(pool.gpus, self._gpus.runners_but(waiting)):
@@ -147,7 +147,7 @@ class GpuRoom:
             one
             for one in self._gpus.runners()
             if one in self._leaving or one not in there or there[one].dying
-        }
+        } | self._gpus.lending.leaving
 
     def _send_away(self, gpus: PoolGpus, pool: Pool, runner: Runner, *, is_idle: bool) -> None:
         if runner.state is RunnerState.IDLE and pool.stop_runner(runner):

@@ -74,6 +74,8 @@ class Scheduler:
         if pool.waiting and self._leases.recalls.recall_for(pool, stuck=False):
             pool.dispatch()
         self._leases.serve_requests(pool)
+        patient = self._leases.requests.patient(pool.key)
+        pool.asked_depth = max((one.depth for one in patient), default=0)
         returning = self._leases.recalls.returning(pool)
         asking = len(self._leases.requests.of(pool.key)) + pool.runners.promised
         while (lack := pool.lack(returning, asking)) is not None:
@@ -84,10 +86,11 @@ class Scheduler:
             pool.gpus.leave()
         if asking:
             self._leases.refuse_requests(pool, pool.places_coming())
-        if pool.waiting and not pool.runners.starting:
-            self._leases.recalls.recall_for(pool, stuck=True)
+        patient = self._leases.requests.patient(pool.key)  # but those that a start is for
+        if (pool.waiting or patient) and not pool.runners.starting:
+            self._leases.recalls.recall_for(pool, stuck=True, asking=len(patient))
         pool.freeze_when_due(len(self._leases.requests.of(pool.key)))
-        if pool.dispatcher.depth():
+        if pool.depth():
             self.agenda.add_later(pool.key, _LOOK_S)
 
     def reconcile(self, pool: Pool) -> None:
@@ -110,7 +113,7 @@ class Scheduler:
         For one that no input waits for, ``ahead``, only if its plan keeps it in any case, and only
         a runner that no plan keeps. The pool is looked at again when it may be worth it.
         """
-        depth = 0 if ahead else pool.dispatcher.depth()
+        depth = 0 if ahead else pool.depth()
         if self._places_taken(depth) >= self._settings.max_runners + pool.runners.beyond:
             if ahead and pool.runners.size() >= pool.sizing.plan.runners:
                 return False

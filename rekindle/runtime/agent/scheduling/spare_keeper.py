@@ -11,11 +11,13 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import StartError
 from rekindle.runtime.agent.inventory import Inventory
 from rekindle.runtime.agent.pools.pool import Pool
 from rekindle.runtime.agent.scheduling.budget import Budget
 from rekindle.runtime.agent.scheduling.idle_levels import level_wanted, live
+from rekindle.runtime.agent.starts import spare_contexts
 from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.wire.logs import kv
@@ -38,6 +40,7 @@ class SpareKeeper:
     activity: StartActivity
     #: Of the node. A spare becomes a runner: more of them than that are of no use.
     max_runners: int
+    tasks: BackgroundTasks
 
     async def keep_forever(self) -> None:
         """Fork what is missing whenever starts have ended; until cancelled."""
@@ -70,6 +73,21 @@ class SpareKeeper:
         missing = template.spares.missing(wanted)
         if missing and (fit := self.budget.spares_that_fit(revision, missing)):
             template.spares.add(fit)
+        self._bring_up_contexts(revision, pools, min(wanted, revision.spec.gpu_spares))
+
+    def _bring_up_contexts(self, revision: Revision, pools: list[Pool], wanted: int) -> None:
+        """Have as many of those that wait hold a GPU that nobody needs, with its context."""
+        template, pool = revision.template, next(iter(pools), None)
+        if template is None or pool is None or not wanted:
+            return
+        tracker = revision.gpu_tracker
+        if tracker is not None and tracker.snapshot is not None:
+            return  # its starts come from there
+        waiting = template.spares.waiting
+        missing = wanted - sum(1 for one in waiting if one.gpu_owner)
+        for child in [one for one in waiting if not one.gpu_owner][: max(0, missing)]:
+            if not spare_contexts.bring_up(pool.starter, template.spares, child, self.tasks):
+                return
 
 
 def spares_wanted(pools: Iterable[Pool]) -> int:

@@ -35,7 +35,7 @@ class Stalls:
             starting = pool.runners.starting
             full = pool.taken() >= pool.runners.limit
             if (
-                not (pool.waiting and not pool.closed and not starting)
+                not ((pool.waiting or pool.asked_depth) and not pool.closed and not starting)
                 or pool.gpus.waits  # more runners would not help: gpu_room.py
                 or pool.backoff.left_s() > 0
                 or not _all_wait(list(pool.runners.values()) if full else runners)

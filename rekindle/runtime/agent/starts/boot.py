@@ -150,6 +150,7 @@ async def _load(
             "park": park,
             "many": revision.spec.takes_many,
             "hides": context.gpus.hides,
+            "gpu_snapshots": revision.spec.enable_gpu_snapshot,
         },
         revision.code,
     )

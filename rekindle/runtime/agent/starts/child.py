@@ -15,6 +15,7 @@ from rekindle.exception import StartError
 from rekindle.linux.processes import pid_of
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.starts.outfit import Outfit
+from rekindle.wire.frames import Header
 
 
 @dataclass(eq=False)
@@ -29,6 +30,10 @@ class ForkedChild:
     forked: asyncio.Future[None]
     #: How it ended: exit status, or minus a signal number.
     exit_status: asyncio.Future[int]
+    #: Of a spare: the name under which it holds a GPU, or is to hold one.
+    gpu_owner: str = ""
+    #: Done with what it answers to the order at hand.
+    answer: asyncio.Future[Header] | None = None
     #: What it will get with its start, where that is made already.
     outfit: Outfit | None = None
     _pidfd: int = -1
@@ -79,6 +84,11 @@ class ForkedChild:
             self._pidfd = -1
         if not self.exit_status.done():
             self.exit_status.set_result(status)
+
+    def answered(self, message: Header) -> None:
+        """It says something while it waits for its start."""
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(message)
 
     def take_outfit(self) -> Outfit:
         """What it gets with its start; the caller closes it. Raises OSError."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from rekindle.exception import SnapshotCreateError, StartError
 from rekindle.linux import processes
@@ -19,7 +19,9 @@ from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts.boot import FIRST_PID, boot, template_of
 from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
+from rekindle.runtime.isolation.sandbox import Sandbox
 from rekindle.snapshot import command, diagnose
 from rekindle.snapshot.draft import Draft, begin
 from rekindle.snapshot.manifest import LoadedFile, Manifest
@@ -53,7 +55,7 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
             tracker.failed(f"loading failed: {error}", for_good=False)
             return
         except (SnapshotCreateError, StartError, TimeoutError, OSError) as error:
-            for_good = isinstance(error, _CannotBeFrozenError)
+            for_good = isinstance(error, CannotBeFrozenError)
             tracker.failed(str(error), for_good=for_good)
             say(f"no snapshot of {revision.label}: {error}")
             return
@@ -64,12 +66,12 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
         )
 
 
-class _CannotBeFrozenError(SnapshotCreateError):
+class CannotBeFrozenError(SnapshotCreateError):
     """Trying again would end the same."""
 
 
 async def _make(context: NodeContext, revision: Revision, refused: str) -> Snapshot:
-    _refuse_unfreezable(revision.dump_unsafe)  # without booting it once more to see the same
+    refuse_unfreezable(revision.dump_unsafe)  # without booting it once more to see the same
     template = revision.live_template()
     # One that is itself mapped from a snapshot would name that one's page file in its images.
     if template is not None and not template.mapped:
@@ -81,12 +83,13 @@ async def _make(context: NodeContext, revision: Revision, refused: str) -> Snaps
         template.sandbox.kill()
 
 
-def _refuse_unfreezable(reasons: list[str]) -> None:
+def refuse_unfreezable(reasons: list[str]) -> None:
+    """Raises CannotBeFrozenError with the reasons, if there are any."""
     if reasons:
-        raise _CannotBeFrozenError("; ".join(reasons))
+        raise CannotBeFrozenError("; ".join(reasons))
 
 
-def _control_pipe_of(template: LiveTemplate) -> str:
+def control_pipe_of(template: LiveTemplate) -> str:
     """The pipe that a template waits on, as CRIU names it: ``pipe:[12345]``."""
     return os.readlink(f"/proc/{template.channel.pid}/fd/3")
 
@@ -98,7 +101,7 @@ def _memory_of(template: LiveTemplate) -> int:
 
 
 async def _boot_parked(context: NodeContext, revision: Revision) -> LiveTemplate:
-    output = Output(_ignore_line)  # its first boot has said it all
+    output = Output(ignore_line)  # its first boot has said it all
     try:
         booted = await boot(
             context,
@@ -114,7 +117,7 @@ async def _boot_parked(context: NodeContext, revision: Revision) -> LiveTemplate
     return template_of(booted)
 
 
-def _ignore_line(_line: pb.LogLine) -> None:
+def ignore_line(_line: pb.LogLine) -> None:
     """The second boot of a template prints nothing that the first has not."""
 
 
@@ -123,50 +126,67 @@ async def _dump(
 ) -> Snapshot:
     """Freeze a parked copy of a template, or the template, which ends with it."""
     tracker = revision.tracker
-    assert context.criu is not None
     assert tracker.ingredients is not None
-    _refuse_unfreezable(template.dump_unsafe)
-    control_pipe, memory_bytes = _control_pipe_of(template), _memory_of(template)
+    refuse_unfreezable(template.dump_unsafe)
+    control_pipe, memory_bytes = control_pipe_of(template), _memory_of(template)
     if by_copy:
         pid, threads = await template.copy(), 1
     else:
         await template.park()
         pid, threads = FIRST_PID, 1 + len(template.inspection["threads"])
-    draft = await asyncio.to_thread(
-        begin, context.store, tracker.ingredients.key(), needs_bytes=memory_bytes
+    manifest = Manifest(
+        key=tracker.ingredients.key(),
+        app=revision.spec.app_name,
+        function=revision.spec.name,
+        ingredients=tracker.ingredients,
+        created=time.time(),
+        control_pipe=control_pipe,
+        pid=pid,
+        threads=threads,
+        fork_unsafe=template.fork_unsafe,
+        made_because=context.store.reasons(
+            tracker.ingredients, refused if refused.startswith("snapshot ") else ""
+        ),
+        loaded_files=files_of(template.loaded_files),
     )
+    return await write(context, tracker, template.sandbox, manifest, memory_bytes)
+
+
+def files_of(loaded: Mapping[str, Sequence[int]]) -> dict[str, LoadedFile]:
+    """As a process reports them."""
+    return {path: LoadedFile(size, mtime_ns) for path, (size, mtime_ns) in loaded.items()}
+
+
+async def write(
+    context: NodeContext,
+    tracker: SnapshotTracker,
+    sandbox: Sandbox,
+    manifest: Manifest,
+    memory_bytes: int,
+    dumped: Callable[[], object] = bool,
+) -> Snapshot:
+    """Have CRIU write the parked process that the manifest names, which ends with it; keep that.
+
+    ``dumped`` is called when the process is gone. Raises SnapshotCreateError, StartError or
+    TimeoutError.
+    """
+    assert context.criu is not None
+    draft = await asyncio.to_thread(begin, context.store, manifest.key, needs_bytes=memory_bytes)
     tracker.making_step, tracker.making_dir = "writing memory", draft.images
     try:
         started = time.monotonic()
         async with asyncio.timeout(DUMP_TIMEOUT_S):
-            ended = await template.sandbox.run(
-                command.dump_argv(context.criu, pid=pid, images_dir=draft.images),
+            ended = await sandbox.run(
+                command.dump_argv(context.criu, pid=manifest.pid, images_dir=draft.images),
                 env=criu_environment(),
                 run_dir=context.spawner.feature_cache_dir,
                 nice=NICENESS,
             )
-        dump_ms = (time.monotonic() - started) * 1e3
+        manifest.dump_ms = (time.monotonic() - started) * 1e3
+        manifest.created = time.time()
         if ended.status != 0:
             raise SnapshotCreateError(await asyncio.to_thread(_explain, draft, ended.in_words()))
-        manifest = Manifest(
-            key=draft.key,
-            app=revision.spec.app_name,
-            function=revision.spec.name,
-            ingredients=tracker.ingredients,
-            created=time.time(),
-            control_pipe=control_pipe,
-            pid=pid,
-            dump_ms=dump_ms,
-            threads=threads,
-            fork_unsafe=template.fork_unsafe,
-            made_because=context.store.reasons(
-                tracker.ingredients, refused if refused.startswith("snapshot ") else ""
-            ),
-            loaded_files={
-                path: LoadedFile(size, mtime_ns)
-                for path, (size, mtime_ns) in template.loaded_files.items()
-            },
-        )
+        dumped()
         tracker.making_step = "mapping and checking"
         return await asyncio.to_thread(draft.commit, manifest)
     finally:

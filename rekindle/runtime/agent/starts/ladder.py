@@ -5,61 +5,40 @@ A step that fails falls to the next one, and says why. Warm runners are the pool
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from rekindle.exception import (
     RunnerLostError,
-    ServiceError,
     SnapshotError,
     SnapshotRestoreError,
     StartError,
     StrategyUnavailableError,
 )
-from rekindle.runtime.agent.gpus import Claim, PoolGpus
+from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
-from rekindle.runtime.agent.runners.slots import Slots
+from rekindle.runtime.agent.starts import gpu_freezing, gpu_restoring
+from rekindle.runtime.agent.starts.becoming import Becoming
 from rekindle.runtime.agent.starts.boot import Booted, boot, template_of
 from rekindle.runtime.agent.starts.child import ForkedChild
-from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.outfit import Outfit
 from rekindle.runtime.agent.starts.pending import FirstClient, PendingStart
 from rekindle.runtime.agent.starts.restoring import bring_back
-from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.runtime.agent.starts.template import LiveTemplate, Process, new_id
-from rekindle.runtime.agent.starts.volumes import binds_of, written
-from rekindle.runtime.isolation.sandbox import Sandbox
-from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.frames import Header
 from rekindle.wire.logs import kv
-from rekindle.wire.page import untagged
 from rekindle.wire.phases import Phase, PhaseClock, Strategy
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Starter:
+class Starter(Becoming):
     """Starts runners of one pool."""
 
-    context: NodeContext
-    revision: Revision
-    #: What a runner gets when it becomes one: after a template was frozen.
-    runner_env: Mapping[str, str]
-    #: Gives its secrets as they are now: a runner gets them with that, and a process that is never
-    #: frozen has them while it imports its modules. Raises Error.
-    secrets: Callable[[], Awaitable[Mapping[str, str]]]
-    #: A line that a runner wrote: (line, runner id, call id).
-    on_line: Callable[[pb.LogLine, str, str], None]
-    #: A note to the app's user.
-    say: Callable[[str], None]
-    #: What its runners need of GPUs, and what is reserved for them.
-    gpus: PoolGpus
     _first: bool = True
 
     async def start(
@@ -80,6 +59,7 @@ class Starter:
         await self._look_for_snapshot(pending)
         revision, runner = self.revision, None
         for strategy, start, possible in (
+            (Strategy.RESTORE, self._restore_on_gpu, self._has_gpu_snapshot),
             (Strategy.SPARE, self._spare, revision.has_spare),
             (Strategy.FORK, self._fork, revision.live_template),
             (Strategy.RESTORE, self._restore, lambda: revision.tracker.snapshot),
@@ -93,6 +73,8 @@ class Starter:
                 self._passed_over(pending, strategy, str(error))
         if runner is None:
             runner = await self._cold(pending)
+        if revision.gpu_tracker is not None and not runner.of_gpu_snapshot:
+            pending.notes.append(gpu_restoring.why_without(revision))
         runner.notes = [*pending.notes, *runner.notes]
         return runner
 
@@ -105,10 +87,11 @@ class Starter:
             await self._look_for_snapshot(pending)
             if strategy is Strategy.SPARE and (template := self.revision.live_template()):
                 await template.spares.coming()  # as the plan asks for them, one is
+            on_gpu = self._has_gpu_snapshot()
             step = {
                 Strategy.SPARE: self._spare,
                 Strategy.FORK: self._fork,
-                Strategy.RESTORE: self._restore,
+                Strategy.RESTORE: self._restore_on_gpu if on_gpu else self._restore,
             }[strategy]
             return await step(pending)
         except StrategyUnavailableError:
@@ -122,6 +105,9 @@ class Starter:
         tracker = self.revision.tracker
         known = tracker.state
         await tracker.look()
+        on_gpu = self.revision.gpu_tracker
+        if on_gpu is not None:
+            await on_gpu.look()
         if tracker.state is not known:
             pending.clock.mark(Phase.IMAGE)
         if self._first:
@@ -129,6 +115,9 @@ class Starter:
             self._first = False
             if tracker.state is SnapshotState.IMPOSSIBLE:
                 self.say(f"no snapshot of {self.revision.label}: {tracker.reason}")
+            elif on_gpu is not None and on_gpu.state is SnapshotState.IMPOSSIBLE:
+                why = f"{on_gpu.reason}; {gpu_freezing.INSTEAD}"
+                self.say(f"no GPU snapshot of {self.revision.label}: {why}")
             elif tracker.state is SnapshotState.ABSENT and tracker.refused:
                 self._passed_over(pending, Strategy.RESTORE, tracker.reason)
 
@@ -142,10 +131,15 @@ class Starter:
 
     async def _spare(self, pending: PendingStart) -> Runner:
         template = self.revision.live_template()
-        child = template.spares.take() if template is not None else None
-        if child is None:
+        claim = self.gpus.claim_context()
+        if (
+            template is None
+            or (child := template.spares.take(claim.owner if claim is not None else "")) is None
+        ):
+            if claim is not None:
+                self.gpus.drop(claim)  # the spare that held it has ended, or is about to
             raise StrategyUnavailableError(f"spare: {self.revision.why_no_spare()}")
-        return await self._become_child(child, pending, Strategy.SPARE)
+        return await self._become_child(child, pending, Strategy.SPARE, claim)
 
     async def _fork(self, pending: PendingStart) -> Runner:
         template = self.revision.live_template()
@@ -154,13 +148,17 @@ class Starter:
         return await self._become_child(template.fork(), pending, Strategy.FORK)
 
     async def _become_child(
-        self, child: ForkedChild, pending: PendingStart, strategy: Strategy
+        self,
+        child: ForkedChild,
+        pending: PendingStart,
+        strategy: Strategy,
+        claim: Claim | None = None,
     ) -> Runner:
         """A runner of a child that waits, or that finds its start as soon as it is forked."""
         process = Process(child.channel, child.exit_status, child.kill, child.forked)
         try:
             outfit = child.take_outfit()
-            runner = await self._become(child.name, process, pending, strategy, outfit)
+            runner = await self.become(child.name, process, pending, strategy, outfit, claim)
             await child.forked  # before it said that it is ready, or as good as
         except (RunnerLostError, StartError, OSError) as error:
             child.kill()
@@ -195,11 +193,37 @@ class Starter:
         except BaseException:
             outfit.close()
             raise
-        exit_status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        _follow_adopted(back.sandbox, snapshot.manifest.pid, exit_status)
-        process = Process(back.reported(), exit_status, back.sandbox.kill)
-        runner = await self._become(back.id, process, pending, Strategy.RESTORE, outfit)
-        self.context.restores[runner.id] = restore_steps(pending.clock, back.arrived_ns)
+        return await self.become_restored(back, snapshot, pending, outfit)
+
+    def _has_gpu_snapshot(self) -> bool:
+        tracker = self.revision.gpu_tracker
+        return tracker is not None and tracker.snapshot is not None
+
+    async def _restore_on_gpu(self, pending: PendingStart) -> Runner:
+        tracker = self.revision.gpu_tracker
+        snapshot = await tracker.usable() if tracker is not None else None
+        if snapshot is None:
+            raise StrategyUnavailableError("restore: there is no GPU snapshot")
+        claim = await self.claim_gpus()
+        outfit = Outfit.make()
+        context, revision = self.context, self.revision
+        try:
+            async with context.restoring.turn(revision.label):
+                back = await gpu_restoring.bring_back_on_gpu(
+                    context, revision, snapshot, claim, pending.clock
+                )
+        except BaseException as error:
+            outfit.close()
+            self.gpus.put_back(claim)  # for the next step
+            if isinstance(error, SnapshotRestoreError):
+                gpu_restoring.failed(revision, str(error))
+            raise
+        try:
+            runner = await self.become_restored(back, snapshot, pending, outfit, claim)
+        except (StartError, RunnerLostError) as error:
+            gpu_restoring.failed(revision, str(error))
+            raise
+        revision.gpu_failures, runner.of_gpu_snapshot = 0, True
         return runner
 
     async def restore_template(self) -> LiveTemplate:
@@ -210,7 +234,12 @@ class Starter:
         if snapshot.manifest.fork_unsafe:
             self.revision.fork_unsafe = snapshot.manifest.fork_unsafe
             raise StrategyUnavailableError(f"fork: {self.revision.why_no_fork()}")
+        before = self.revision.template
         back = await bring_back(self.context, self.revision, snapshot, PhaseClock())
+        there = self.revision.live_template()
+        if there is not None and there.mapped and there is not before:  # restored meanwhile
+            back.discard()
+            return there
         channel = back.reported()
         channel.open(takes_fds=True)
         template = LiveTemplate(
@@ -264,7 +293,7 @@ class Starter:
         self, clock: PhaseClock, *, park: bool, env: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[str, Output, Booted]:
         runner_id = new_id("ru")
-        output = self._output(runner_id)
+        output = self.output_of(runner_id)
         try:
             booted = await boot(
                 self.context,
@@ -274,7 +303,7 @@ class Starter:
                 hostname=runner_id,
                 park=park,
                 secrets={
-                    **({} if self.revision.snapshots_enabled else await self._secrets()),
+                    **({} if self.revision.snapshots_enabled else await self.secrets_now()),
                     **env,
                 },
             )
@@ -296,18 +325,18 @@ class Starter:
         await template.hand_over()
         process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
         outfit = Outfit.around(output)
-        return await self._become(runner_id, process, pending, Strategy.COLD, outfit)
+        return await self.become(runner_id, process, pending, Strategy.COLD, outfit)
 
     async def _boot_with_gpus(self, pending: PendingStart) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""
-        claim = await self.gpus.claim(self.revision.spec.startup_timeout_s)
+        claim = await self.claim_gpus()
         try:
             runner_id, output, booted = await self._boot(
                 pending.clock, park=False, env=claim.given.env
             )
             process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
             outfit = Outfit.around(output)
-            return await self._become(runner_id, process, pending, Strategy.COLD, outfit, claim)
+            return await self.become(runner_id, process, pending, Strategy.COLD, outfit, claim)
         except BaseException:
             self.gpus.drop(claim)
             raise
@@ -323,115 +352,6 @@ class Starter:
         log.warning("not safe to fork", extra=kv(function=self.revision.label, reasons=reasons))
         how = "each runner boots cold" if template.dump_unsafe else "runners are restored"
         self.say(f"{self.revision.label}: its template is not forked, {how} ({reasons})")
-
-    # ---- what all have in common -----------------------------------------------------------
-
-    async def _secrets(self) -> Mapping[str, str]:
-        """As they are now. Raises StartError."""
-        try:
-            return await self.secrets()
-        except ServiceError as error:
-            raise StartError(str(error)) from error
-
-    def _output(self, runner_id: str) -> Output:
-        return Output(lambda line: self.on_line(line, runner_id, ""))
-
-    async def _become(
-        self,
-        runner_id: str,
-        process: Process,
-        pending: PendingStart,
-        strategy: Strategy,
-        outfit: Outfit,
-        claim: Claim | None = None,
-    ) -> Runner:
-        """Tell a process to become a runner, and wait until it is ready.
-
-        Its output goes to it with the order, unless it has had that since it booted. ``claim``: its
-        GPUs, where it has known of them since then.
-        """
-        output, page = outfit.output, outfit.page
-        runner = Runner(
-            *(runner_id, strategy, process.channel, output, page, process.exit_status),
-            *(process.end, pending.clock.start_ns, pending.clock.marks),
-        )
-        output.page = page
-        if self.revision.spec.takes_many:
-            runner.slots = Slots(self.revision.spec.most_inputs)
-
-        def on_line(line: pb.LogLine) -> None:
-            call_id = runner.current_call()
-            if runner.slots is not None:
-                call_id, line.text = untagged(line.text)
-            self.on_line(line, runner_id, call_id)
-
-        output.redirect(on_line)
-        try:
-            timeout_s = self.revision.spec.startup_timeout_s
-            if claim is None:
-                claim = await self.gpus.claim(timeout_s)
-            if claim.owner and process.there is not None:
-                await process.there  # its devices are held by its process id
-            self.gpus.take_over(claim, runner_id, process.channel.pid)
-            runner.gpus = claim.given.uuids
-            env = {
-                **self.runner_env,
-                **await self._secrets(),
-                **claim.given.env,
-                "REKINDLE_RUNNER_ID": runner_id,
-            }
-            order: Header = {"op": "start", "env": env, "hidden": claim.given.hidden}
-            if self.revision.spec.volumes:
-                order["volumes"] = await binds_of(self.revision.spec)
-            if runner.slots is not None:
-                spec = self.revision.spec
-                order["many"] = {"max_batch_size": spec.max_batch_size, "wait_ms": spec.wait_ms}
-            fds = outfit.descriptors
-            if (client := pending.client) is not None:
-                order["lease"] = client.offer(runner, pending.notes)
-                fds.append(client.sock.fileno())
-            if runner.channel.is_open:
-                runner.channel.send_with_fds(order, fds)
-            else:
-                runner.channel.open(order, fds)
-            outfit.handed_over()
-            await runner.become_ready(timeout_s)
-            if self.revision.spec.volumes:
-                gone = self.context.volume_pushes.use(written(self.revision.spec))
-                runner.on_gone["volumes"] = gone
-        except BaseException as error:
-            runner.kill("start failed")
-            if claim is not None:
-                self.gpus.drop(claim)
-            if isinstance(error, OSError):
-                raise StartError(f"a new runner closed its connection: {error}") from error
-            raise
-        return runner
-
-
-def _follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]) -> None:
-    """A restored process is no one's job: its init adopts it and reports how it ends."""
-
-    def ended(which: int, status: int) -> None:
-        if which == pid and not exit_status.done():
-            exit_status.set_result(status)
-
-    sandbox.on_adopted_exit(ended)
-    sandbox.gone.add_done_callback(lambda _gone: ended(pid, -9))
-
-
-def restore_steps(clock: PhaseClock, arrived_ns: int) -> dict[str, float]:
-    """The steps of one restore in ms: ``spawn_criu`` (zero where one waited), ``criu`` (to the
-    first instruction of the process), ``resume`` (to its report) and ``reseed``."""
-    at = {"start": clock.start_ns, **dict(clock.marks)}
-    awake_ns = at[Phase.RESTORE.value]
-    steps = {
-        "spawn_criu": at[Phase.ISOLATE.value] - at["start"],
-        "criu": awake_ns - at[Phase.ISOLATE.value],
-        "resume": arrived_ns - awake_ns,
-        "reseed": at[Phase.RESEED.value] - arrived_ns,
-    }
-    return {name: max(0, ns) / 1e6 for name, ns in steps.items()}
 
 
 def _close_with(template: LiveTemplate, output: Output) -> None:

@@ -20,6 +20,8 @@ from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.listener import RunnerListener
 from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.activity import StartActivity
+from rekindle.runtime.agent.starts.gpu_checkpoints import GpuCheckpoints
+from rekindle.runtime.agent.starts.gpu_holders import GpuHolders
 from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
@@ -54,6 +56,8 @@ class NodeContext:
     #: Which runner has which GPU, and what they use of it.
     gpus: Gpus
     gpu_use: GpuUse
+    gpu_holders: GpuHolders
+    gpu_checkpoints: GpuCheckpoints = field(default_factory=GpuCheckpoints)
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
 
@@ -88,6 +92,8 @@ class NodeContext:
         if found is None:
             log.warning("no CRIU", extra=kv(reason=problem))
         gpus = await find_gpus()
+        holders = GpuHolders(settings.gpu_held_mib)
+        gpus.on_short = holders.drop_unused
         store = SnapshotStore(paths.snapshots_dir())
         # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
         await asyncio.to_thread(store.sweep)
@@ -103,6 +109,7 @@ class NodeContext:
             freezing=asyncio.Lock(),
             gpus=gpus,
             gpu_use=GpuUse(gpus),
+            gpu_holders=holders,
         )
 
     async def warm_feature_cache(self) -> None:
@@ -145,6 +152,7 @@ class NodeContext:
         await self.listener.close()
         await self.spawner.stop()
         self.gpu_use.close()
+        await asyncio.gather(self.gpu_checkpoints.close(), self.gpu_holders.close())
         await self.volume_pushes.close()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 

@@ -19,7 +19,8 @@ from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.volumes import binds_of
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
-from rekindle.snapshot import diagnose, worker, workingset
+from rekindle.runtime.isolation.sandbox import Sandbox
+from rekindle.snapshot import diagnose, residency, worker, workingset
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, now_ns
@@ -41,7 +42,8 @@ async def bring_back(
 
     Raises StartError or SnapshotRestoreError.
     """
-    tracker, mode = revision.tracker, context.settings.restore_mode
+    of_gpu = revision.gpu_tracker if snapshot.manifest.gpus else None
+    tracker, mode = of_gpu or revision.tracker, context.settings.restore_mode
     why_not = snapshot.why_not_mapped or tracker.mapping_failed
     if mode == "copied" or (mode == "auto" and why_not):
         return await _restore(context, revision, snapshot, snapshot.images, clock)
@@ -168,6 +170,10 @@ def _read_ahead(revision: Revision, snapshot: Snapshot) -> None:
             revision.read_from_disk = asked.result()
             revision.cached_at = 0.0 if asked.result() else time.monotonic()
 
+    if snapshot.manifest.gpus:  # what was on the device is wanted all at once
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, _read_all, snapshot)
+        return
     if time.monotonic() - revision.cached_at < _STAYS_CACHED_S:
         return
     if revision.working_set is None:
@@ -179,10 +185,22 @@ def _read_ahead(revision: Revision, snapshot: Snapshot) -> None:
         asked.add_done_callback(note)
 
 
+def _read_all(snapshot: Snapshot) -> None:
+    try:
+        residency.read_ahead(snapshot.images)
+    except OSError as error:
+        log.warning("not read ahead", extra=kv(snapshot=snapshot.key, reason=error))
+
+
 async def record_working_set(revision: Revision, runner: Runner) -> None:
     """Keep what a restored runner has touched after its first call: that of the first few."""
     snapshot = revision.tracker.snapshot
-    if snapshot is None or not snapshot.is_mapped or revision.recordings >= _RECORDINGS:
+    if (
+        snapshot is None
+        or runner.of_gpu_snapshot
+        or not snapshot.is_mapped
+        or revision.recordings >= _RECORDINGS
+    ):
         return
     revision.recordings += 1
     try:
@@ -193,6 +211,31 @@ async def record_working_set(revision: Revision, runner: Runner) -> None:
         await asyncio.to_thread(workingset.save, snapshot.path, found)
     except OSError as error:
         log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
+
+
+def follow_adopted(sandbox: Sandbox, pid: int, exit_status: asyncio.Future[int]) -> None:
+    """A restored process is no one's job: its init adopts it and reports how it ends."""
+
+    def ended(which: int, status: int) -> None:
+        if which == pid and not exit_status.done():
+            exit_status.set_result(status)
+
+    sandbox.on_adopted_exit(ended)
+    sandbox.gone.add_done_callback(lambda _gone: ended(pid, -9))
+
+
+def restore_steps(clock: PhaseClock, arrived_ns: int) -> dict[str, float]:
+    """The steps of one restore in ms: ``spawn_criu`` (zero where one waited), ``criu`` (to the
+    first instruction of the process), ``resume`` (to its report) and ``reseed``."""
+    at = {"start": clock.start_ns, **dict(clock.marks)}
+    awake_ns = at[Phase.RESTORE.value]
+    steps = {
+        "spawn_criu": at[Phase.ISOLATE.value] - at["start"],
+        "criu": awake_ns - at[Phase.ISOLATE.value],
+        "resume": arrived_ns - awake_ns,
+        "reseed": at[Phase.RESEED.value] - arrived_ns,
+    }
+    return {name: max(0, ns) / 1e6 for name, ns in steps.items()}
 
 
 def _remove(restore_log: Path) -> None:

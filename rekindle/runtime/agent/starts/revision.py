@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.forkserver import thread_pools
-from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.volumes import registry as volumes
 from rekindle.wire.environment import passed_on_environment
-from rekindle.wire.spec import FunctionSpec
+from rekindle.wire.spec import FunctionSpec, params_digest
 
 
 @dataclass
@@ -32,6 +32,10 @@ class Revision:
     params: bytes
     source_dir: Path | None
     tracker: SnapshotTracker
+    #: Of its GPU snapshot, where it is to have one.
+    gpu_tracker: SnapshotTracker | None = None
+    #: How many starts from it have failed since the last that did not.
+    gpu_failures: int = 0
     #: Of secrets: what may be in a snapshot, and the names of what may not.
     secrets_in_snapshot: dict[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
@@ -55,6 +59,11 @@ class Revision:
     #: Whether its template is being restored to be kept.
     restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def gpu_name(self) -> str:
+        """What names it to holders of weights: other code, or other parameters, are another."""
+        return f"{self.spec.revision()}-{params_digest(self.params)[:16]}"
 
     @property
     def label(self) -> str:
@@ -157,9 +166,7 @@ class Revision:
         """Why there is no snapshot to restore now."""
         if not self.snapshots_enabled:
             return "enable_memory_snapshot=True is not set, so there is no snapshot"
-        being_made = self.tracker.state is SnapshotState.MAKING
-        making = "it is being made" if being_made else "none was made yet"
-        return f"no snapshot: {self.tracker.reason or making}"
+        return f"no snapshot: {self.tracker.why_none()}"
 
     def keep(self, template: LiveTemplate) -> None:
         """Keep a template for later forks; one that is there already is let go."""

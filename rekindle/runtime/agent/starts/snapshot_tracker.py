@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -48,6 +49,8 @@ _MOVES = {
 
 #: A dump that failed for a reason that may pass is tried again this often.
 MAX_ATTEMPTS = 2
+#: One that had to give way is not begun again for so long.
+PUT_OFF_S = 10.0
 
 
 @dataclass
@@ -58,6 +61,10 @@ class SnapshotTracker:
     spec: FunctionSpec
     params: bytes
     env: dict[str, str]
+    #: See Ingredients.gpu.
+    gpu: str = ""
+    #: Why this machine can take none at all, asked before one is looked for; "" where it can.
+    why_never: Callable[[], Awaitable[str]] | None = None
     state: SnapshotState = SnapshotState.UNKNOWN
     #: Why there is none, or why the last one was refused.
     reason: str = ""
@@ -97,6 +104,9 @@ class SnapshotTracker:
             if self.context.criu is None:
                 self._move(SnapshotState.IMPOSSIBLE, self.context.no_criu)
                 return
+            if self.why_never is not None and (why_never := await self.why_never()):
+                self._move(SnapshotState.IMPOSSIBLE, why_never)
+                return
             try:
                 self.ingredients, self.snapshot = await asyncio.to_thread(self._find)
             except SnapshotInvalidError as error:
@@ -113,7 +123,7 @@ class SnapshotTracker:
     def _find(self) -> tuple[Ingredients, Snapshot | None]:
         assert self.context.criu is not None
         ingredients = key_room.gather(
-            self.spec, criu=self.context.criu, params=self.params, env=self.env
+            self.spec, criu=self.context.criu, params=self.params, env=self.env, gpu=self.gpu
         )
         self.ingredients = ingredients  # also when what follows raises
         snapshot = self.context.store.get(ingredients.key())
@@ -181,6 +191,17 @@ class SnapshotTracker:
         if self.state is SnapshotState.ABSENT:
             self._move(SnapshotState.MAKING)
         self._move(SnapshotState.IMPOSSIBLE if for_good else SnapshotState.ABSENT, reason)
+
+    def put_off(self, reason: str) -> None:
+        """Something more urgent came; it is tried again, soon."""
+        self.attempts -= 1
+        self.not_before = time.monotonic() + PUT_OFF_S
+        self._move(SnapshotState.ABSENT, reason)
+
+    def why_none(self) -> str:
+        """Why there is none now."""
+        being_made = self.state is SnapshotState.MAKING
+        return self.reason or ("it is being made" if being_made else "none was made yet")
 
     def progress(self) -> pb.SnapshotProgress | None:
         """How far the making of it is; None while none is made."""

@@ -39,6 +39,8 @@ class Spares:
     wanted: int = 0
     #: One was asked for by name: it stays until a start takes it, whatever the plan wants.
     _asked_for: bool = False
+    #: After a context that could not be made, none is before this, in monotonic seconds.
+    no_context_before: float = 0.0
     _waiting: deque[ForkedChild] = field(default_factory=deque)
     _coming: set[ForkedChild] = field(default_factory=set)
     #: To be forked when fewer are on their way.
@@ -53,14 +55,22 @@ class Spares:
         """Those that a start can take now."""
         return list(self._waiting)
 
-    def take(self) -> ForkedChild | None:
-        """One for a start: the one that has waited longest; None where there is none."""
-        if not self._waiting:
+    def take(self, gpu_owner: str = "") -> ForkedChild | None:
+        """One for a start: the one that has waited longest; None where there is none.
+
+        ``gpu_owner``: the one that holds GPUs under this name; "" is one that holds none.
+        """
+        child = next((one for one in self._waiting if one.gpu_owner == gpu_owner), None)
+        if child is None:
             return None
         self._asked_for = False
-        child = self._waiting.popleft()
+        self._waiting.remove(child)
         child.channel.unsubscribe()
         return child
+
+    def let_go(self, child: ForkedChild) -> None:
+        """One that waits is to go."""
+        self._lost(child)
 
     def missing(self, wanted: int) -> int:
         """How many are to be forked so that there are so many; 0 while that is of no use."""
@@ -155,7 +165,9 @@ class Spares:
         self._coming.discard(child)
         self._waiting.append(child)
         child.exit_status.add_done_callback(lambda _status: self._lost(child))
-        child.channel.subscribe(lambda _header, _body: None, lambda: self._lost(child))
+        child.channel.subscribe(
+            lambda header, _body: child.answered(header), lambda: self._lost(child)
+        )
         try:
             self._fork_due()
         except StartError as error:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: A fork takes milliseconds; a template that has not answered by then is stuck.
 FORK_TIMEOUT_S = 20.0
+#: What answers which order.
+_ANSWERS = {"copied": "copy", "parking": "park", "gpu_ready": "gpu", "gpu_failed": "gpu"}
 
 
 @dataclass
@@ -57,7 +59,7 @@ class LiveTemplate:
     #: What is to be forked by the next order: for starts, and spares.
     _ordered: dict[bool, list[ForkedChild]] = field(default_factory=lambda: {False: [], True: []})
     #: What answers are waited for, by the kind of order.
-    _answers: dict[str, asyncio.Future[int]] = field(default_factory=dict)
+    _answers: dict[str, asyncio.Future[Header]] = field(default_factory=dict)
     _parking: bool = False
     _listening: asyncio.Task[None] | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -142,7 +144,8 @@ class LiveTemplate:
 
     async def copy(self) -> int:
         """Make a parked copy in the template's own namespaces; its process id there."""
-        return await self._ask({"op": "copy"}, "copy")
+        pid: int = (await self._ask({"op": "copy"}, "copy"))["pid"]
+        return pid
 
     async def park(self) -> None:
         """Let the template go of its channel, so that it can be frozen itself; its last order."""
@@ -151,6 +154,15 @@ class LiveTemplate:
         await self._ask({"op": "park"}, "park")
         async with asyncio.timeout(FORK_TIMEOUT_S):
             await self.gone.wait()  # the channel is closed: nothing but the control pipe is left
+
+    async def use_gpu(
+        self, env: Mapping[str, str], hidden: Sequence[str], timeout_s: float
+    ) -> Header:
+        """Have the process itself bring up the GPUs that ``env`` gives it, and run its hooks for
+        them; it is not forked any more. Raises StartError with what went wrong."""
+        self.spares.discard()
+        order = {"op": "gpu", "env": dict(env), "hidden": list(hidden), "hooks": True}
+        return await self._ask(order, "gpu", timeout_s)
 
     # ---- the end ---------------------------------------------------------------------------
 
@@ -175,21 +187,21 @@ class LiveTemplate:
 
     # ---- orders and answers ----------------------------------------------------------------
 
-    async def _ask(self, order: Header, key: str) -> int:
-        """Give an order that is answered with a process id. Raises StartError."""
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async def _ask(self, order: Header, key: str, timeout_s: float = FORK_TIMEOUT_S) -> Header:
+        """Give an order that is answered. Raises StartError."""
+        answer: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
         self._answers[key] = answer
         try:
             self._order(order)
-            async with asyncio.timeout(FORK_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 return await answer
         except TimeoutError as error:
-            raise StartError(self._too_slow(order["op"])) from error
+            raise StartError(self._too_slow(order["op"], timeout_s)) from error
         finally:
             self._answers.pop(key, None)
 
-    def _too_slow(self, what: str) -> str:
-        return f"template {self.id} did not {what} in {FORK_TIMEOUT_S:g} s"
+    def _too_slow(self, what: str, timeout_s: float = FORK_TIMEOUT_S) -> str:
+        return f"template {self.id} did not {what} in {timeout_s:g} s"
 
     def _order(self, header: Header) -> None:
         try:
@@ -228,9 +240,13 @@ class LiveTemplate:
             for name in message["names"]:
                 self._fork_failed(name, f"fork failed: {message['reason']}")
         else:
-            answer = self._answers.get({"copied": "copy", "parking": "park"}[operation])
-            if answer is not None and not answer.done():
-                answer.set_result(message.get("pid", 0))  # none has parked itself
+            answer = self._answers.get(_ANSWERS[operation])
+            if answer is None or answer.done():
+                return
+            if operation == "gpu_failed":
+                answer.set_exception(StartError(message["reason"]))
+            else:
+                answer.set_result(message)
 
     def _child_ended(self, pid: int, status: int) -> None:
         child = self._children.pop(pid, None)  # None: it was a copy, to be frozen

@@ -18,6 +18,8 @@ from rekindle.runtime.runner.unique.step import Step
 
 _on_restore: list[Callable[[], object]] = []
 _steps: list[Step] = []
+#: Those of them that are for objects: a second look finds only what was made since the first.
+_of_objects: list[Step] = []
 
 
 def on_restore(function: Callable[[], object]) -> Callable[[], object]:
@@ -39,11 +41,13 @@ def prepare() -> list[str]:
     """In a template that parks: collect the steps for what is loaded, and try each.
 
     Trying them also sets up what is set up at first use, once and not in every copy. Returns why
-    the template must not be copied: generators that could not be made to differ.
+    the template must not be copied: generators that could not be made to differ. A second time,
+    after more user code: what it loaded and made counts, too.
     """
     reasons = []
     _steps.clear()
-    for step in [*native.steps(), *modules.steps(), *objects.steps()]:
+    _of_objects.extend(objects.steps())
+    for step in [*native.steps(), *modules.steps(), *_of_objects]:
         try:
             step.run()
         except Exception as error:  # noqa: BLE001 - whatever a library raises is the reason

@@ -88,6 +88,13 @@ def _torch(torch: ModuleType) -> None:
         torch.default_generator.seed()
 
 
+def _torch_cuda(cuda: ModuleType) -> None:
+    """Those of the GPUs, in a copy of a process that has used them."""
+    if getattr(cuda, "_initialized", False):
+        for generator in cuda.default_generators:
+            generator.seed()
+
+
 def _polars(polars: ModuleType) -> None:
     """Samples and shuffles without a seed draw theirs from one generator."""
     polars.set_random_seed(fresh(8))
@@ -131,6 +138,7 @@ _RENEWERS = {
     "multiprocessing.process": _processes,
     "numpy.random": _numpy,
     "torch": _torch,
+    "torch.cuda": _torch_cuda,
     "polars": _polars,
     "cryptography.hazmat.bindings._rust": _cryptography,
     "apsw": _apsw,

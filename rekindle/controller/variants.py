@@ -1,0 +1,79 @@
+"""Variants: functions with other options than the declared ones, and runners of their own.
+
+A variant is a function of the same app, with the code of the one that it is of. Its id comes from
+what it is, so that equal options, from whichever program, are one variant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+from rekindle.controller import names
+from rekindle.controller.apps import Apps
+from rekindle.controller.state import Function
+from rekindle.controller.storage.registry import Registry
+from rekindle.exception import ExecutionError, InvalidError
+from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.messages import spec_message, spec_of
+from rekindle.wire.spec import FunctionSpec
+
+#: What a variant may have of its own.
+FIELDS = frozenset(
+    {
+        *("timeout_s", "startup_timeout_s", "max_containers", "buffer_containers"),
+        *("spare_containers", "scaledown_window_s", "single_use_containers", "retries", "env"),
+        *("cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "gpu", "gpu_priority"),
+        "secrets_in_snapshot",
+    }
+)
+
+
+@dataclass(eq=False)
+class Variants:
+    """Makes variants of functions that are open."""
+
+    _apps: Apps
+    _registry: Registry
+
+    async def make(self, request: pb.VariantRequest) -> Function:
+        """The variant. The same request again changes nothing.
+
+        Raises NotFoundError, ExecutionError, and InvalidError for what cannot differ.
+        """
+        base = self._apps.function(request.function_id)
+        if strange := set(request.fields) - FIELDS:
+            raise InvalidError(f"a variant cannot have its own {', '.join(sorted(strange))}")
+        spec = variant_of(base.spec, request)
+        function_id = names.function_id(spec.revision(), base.app.app_id)
+        if (known := base.app.functions.get(function_id)) is not None:
+            return known
+        stored = await self._registry.load_code(base.function_id)
+        if stored is None or base.app.closing:
+            raise ExecutionError(f"the app {base.app.name!r} is closed; run it again")
+        given = request if request.replaces_secrets else stored.function
+        definition = pb.FunctionDef(
+            spec=spec_message(spec),
+            code=stored.function.code,
+            secrets=dict(given.secrets),
+            named_secrets=given.named_secrets,
+        )
+        return await self._apps.add_function(base.app, function_id, spec, definition, stored.source)
+
+
+def variant_of(base: FunctionSpec, request: pb.VariantRequest) -> FunctionSpec:
+    """The spec of a variant. Runners that are kept are the declared function's alone."""
+    given = spec_of(request.spec)
+    changes = {name: getattr(given, name) for name in request.fields}
+    if "env" in changes:
+        changes["env"] = {**base.env, **changes["env"]}
+    spec = dataclasses.replace(base, min_containers=0, **changes)
+    of = [base.variant, spec.to_json()]
+    if request.replaces_secrets:
+        of += sorted(f"{name}={value}" for name, value in request.secrets.items())
+        of += [one.SerializeToString(deterministic=True).hex() for one in request.named_secrets]
+    digest = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:8]
+    name = base.name.partition("[")[0]
+    return dataclasses.replace(spec, name=f"{name}[{digest}]", variant=digest)

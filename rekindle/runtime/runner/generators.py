@@ -1,0 +1,66 @@
+"""A generator of the user's in a runner: run to its end, each item sent as it is yielded.
+
+Whatever ends it, it is closed: its ``finally`` runs. Knows nothing of how items travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from rekindle.exception import InvalidError
+from rekindle.runtime.runner.service import Service
+from rekindle.wire.direct_stream import ItemWriter, ReaderGoneError
+from rekindle.wire.phases import now_ns
+from rekindle.wire.shared import Packed
+
+#: Pickles one item. Raises what the caller is to get.
+Pack = Callable[[Any], Packed]
+
+
+def run(
+    service: Service,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    writer: ItemWriter,
+    pack: Pack,
+) -> None:
+    """Send what the generator yields; where nobody reads any more, close it and return.
+
+    Raises what the user's code raises, and InvalidError for what gives no items.
+    """
+    made = service.start(method, args, kwargs)
+    with suppress(ReaderGoneError):
+        if isinstance(made, AsyncIterator):
+            service.settle(_send_async(made, writer, pack))
+            return
+        try:
+            items: Iterator[Any] = iter(made)
+        except TypeError:
+            raise InvalidError(
+                f"{service.what(method)} is called as a generator and gave a "
+                f"{type(made).__name__}, which cannot be iterated: call it with .remote()"
+            ) from None
+        _send(items, writer, pack)
+
+
+def _send(items: Iterator[Any], writer: ItemWriter, pack: Pack) -> None:
+    try:
+        for item in items:
+            at_ns = now_ns()
+            writer.send(pack(item), at_ns)
+    finally:
+        if (close := getattr(items, "close", None)) is not None:
+            close()
+
+
+async def _send_async(items: AsyncIterator[Any], writer: ItemWriter, pack: Pack) -> None:
+    try:
+        async for item in items:
+            at_ns = now_ns()
+            await writer.send_aio(pack(item), at_ns)
+    finally:
+        if (close := getattr(items, "aclose", None)) is not None:
+            await close()

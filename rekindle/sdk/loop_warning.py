@@ -1,0 +1,78 @@
+"""Says so where a call blocks an event loop, with the line to write instead.
+
+Standard library only, and only of what is loaded: a program without asyncio pays one look.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import linecache
+import sys
+import warnings
+from types import FrameType
+
+from rekindle.exception import AsyncUsageWarning
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def loop_runs() -> bool:
+    """Whether an event loop runs in this thread."""
+    events = sys.modules.get("asyncio.events")
+    return events is not None and events._get_running_loop() is not None
+
+
+def warn(what: str, *, iterates: bool) -> None:
+    """Warn of a call of ``.what()`` by the first frame that is not ours; once for each line."""
+    frame = _caller()
+    call = _with_aio(frame) or f"....{what}.aio(...)"
+    instead = f"async for item in {call}:" if iterates else f"await {call}"
+    warn_at(frame, f".{what}()", instead)
+
+
+def warn_of_with(what: str, instead: str) -> None:
+    """The same of a ``with`` block."""
+    warn_at(_caller(), what, instead)
+
+
+def warn_at(frame: FrameType, what: str, instead: str) -> None:
+    """Warn of a line of the user's program."""
+    warnings.warn_explicit(
+        f"{what} blocks the event loop that runs here until it is done. Write: {instead}",
+        AsyncUsageWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        frame.f_globals.get("__name__", "?"),
+        frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def _caller() -> FrameType:
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame):
+        frame = frame.f_back
+    return frame
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE
+
+
+def _with_aio(frame: FrameType) -> str:
+    """The call that is made now, as it stands in its line, in its asyncio form; "" if unknown."""
+    positions = frame.f_code.co_positions()
+    line, last_line, begin, end = next(
+        itertools.islice(positions, frame.f_lasti // 2, None), (None, None, None, None)
+    )
+    if line is None or line != last_line or begin is None or end is None:
+        return ""
+    raw = linecache.getline(frame.f_code.co_filename, line).encode()[begin:end]
+    try:
+        call = ast.parse(raw, mode="eval").body
+    except (SyntaxError, ValueError):
+        return ""  # the file has changed since it was loaded
+    if not isinstance(call, ast.Call) or call.func.end_col_offset is None:
+        return ""
+    at = call.func.end_col_offset
+    return (raw[:at] + b".aio" + raw[at:]).decode()

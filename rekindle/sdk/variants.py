@@ -1,0 +1,148 @@
+"""``with_options``: a function or class with other options, and runners of its own.
+
+Standard library only until the variant is called: then the controller makes it, or has it already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rekindle.exception import InvalidError
+from rekindle.execution.context import is_local
+from rekindle.sdk import checks, options
+from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.secret import merged, named_in_snapshot, references
+
+if TYPE_CHECKING:
+    from rekindle.sdk.connection.client import Client
+    from rekindle.sdk.running import RunningApp
+    from rekindle.wire import rekindle_pb2 as pb
+
+#: What may be given, and what that is of a spec.
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "timeout": ("timeout_s",),
+    "startup_timeout": ("startup_timeout_s",),
+    "max_containers": ("max_containers",),
+    "buffer_containers": ("buffer_containers",),
+    "spare_containers": ("spare_containers",),
+    "scaledown_window": ("scaledown_window_s",),
+    "single_use_containers": ("single_use_containers",),
+    "retries": ("retries",),
+    "env": ("env",),
+    "secrets": ("secrets_in_snapshot",),
+    "cpu": ("cpu", "cpu_limit"),
+    "memory": ("memory_mib", "memory_limit_mib"),
+    "gpu": ("gpu",),
+    "gpu_memory": ("gpu",),
+    "gpu_priority": ("gpu_priority",),
+}
+
+
+@dataclass(eq=False)
+class Variant(Declaration):
+    """A declaration with other options than the one that it is of."""
+
+    base: Declaration | None = None
+    #: As ``with_options`` was given them.
+    given: dict[str, Any] = field(default_factory=dict)
+    #: By client and id of what it is of.
+    _ids: dict[tuple[Client, str], str] = field(default_factory=dict)
+
+    def resolve(self) -> tuple[Client, str, RunningApp | None]:
+        """As of the base; the controller makes the variant when it is called first.
+
+        Raises what the base does, and InvalidError for secrets that are not here.
+        """
+        from rekindle.sdk.connection.background import background
+        from rekindle.wire import rekindle_pb2 as pb
+
+        base = self._base()
+        client, base_id, app = base.resolve()
+        key = (client, base_id)
+        if key not in self._ids:
+            made = background().run(
+                client.request("Variant", self._request(base_id), pb.FunctionHandle)
+            )
+            client.node_tokens[made.function_id] = made.node_token
+            self._ids[key] = made.function_id
+            if app is not None:
+                app.function_ids[made.name] = made.function_id  # its leases end with the app
+        return client, self._ids[key], app
+
+    def _base(self) -> Declaration:
+        assert self.base is not None  # it has a default only because the class above it has
+        return self.base
+
+    def _request(self, function_id: str) -> pb.VariantRequest:
+        from rekindle.wire import rekindle_pb2 as pb
+        from rekindle.wire.messages import spec_message
+
+        if "secrets" in self.given and not is_local():
+            raise InvalidError(
+                f"{self.name}.with_options(secrets=...): their values are not in a runner; make "
+                f"the variant in the program and pass it on as an argument"
+            )
+        checked = options.check("with_options()", self.given)
+        of_app = self.app.secrets if self.app is not None else ()
+        secrets = (*of_app, *checked.secrets)
+        spec = checked.spec
+        request = pb.VariantRequest(
+            function_id=function_id,
+            fields=sorted({name for key in self.given for name in _FIELDS[key]}),
+            spec=spec_message(spec),
+            replaces_secrets="secrets" in self.given,
+        )
+        if request.replaces_secrets:
+            request.secrets.update(merged(secrets))
+            request.named_secrets.extend(pb.NamedSecret(**vars(one)) for one in references(secrets))
+            request.spec.secrets_in_snapshot[:] = named_in_snapshot(secrets)
+        return request
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.running is not None or not is_local():
+            return super().__reduce__()  # a handle with its id
+        # It travels with code, before its app runs. Its secrets are not for that.
+        given = {name: value for name, value in self.given.items() if name != "secrets"}
+        if len(given) < len(self.given):
+            raise InvalidError(
+                f"{self.name}.with_options(secrets=...) cannot travel with code: make the variant "
+                f"in the program and pass it on as an argument"
+            )
+        return variant, (self.base, given)
+
+
+def variant(base: Declaration, given: Mapping[str, Any]) -> Variant:
+    """A declaration with these options besides its own, or in their place.
+
+    Raises InvalidError for a value that cannot be, TypeError for an option that it cannot have.
+    """
+    before: dict[str, Any] = {}
+    if isinstance(base, Variant):
+        before, base = base.given, base._base()
+    if "min_containers" in given:
+        raise TypeError(
+            "with_options() has no min_containers=: runners of a variant come with its calls; "
+            "update_autoscaler(min_containers=...) on the variant keeps some"
+        )
+    checks.unknown_keywords("with_options()", given, _FIELDS)
+    wanted = {name: value for name, value in given.items() if value is not None}
+    both = {**before, **wanted}
+    if "env" in before and "env" in wanted:
+        both["env"] = {**before["env"], **wanted["env"]}
+    options.check("with_options()", both)
+    if both.get("retries") is not None and base.generators:
+        raise InvalidError(f"{base.name} is a generator, which cannot have retries=")
+    return Variant(
+        base.app_name,
+        base.name,
+        base.kind,
+        base.methods,
+        raw=base.raw,
+        options=base.options,
+        app=base.app,
+        generators=base.generators,
+        base=base,
+        given=both,
+    )

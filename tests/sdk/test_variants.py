@@ -1,0 +1,74 @@
+"""What ``with_options`` accepts, and how a variant travels; and the figures of a function."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+import rekindle
+from rekindle.exception import InvalidError
+from rekindle.sdk import stats
+from rekindle.sdk.variants import Variant
+from rekindle.wire import rekindle_pb2 as pb
+
+app = rekindle.App("variants")
+
+
+@app.function()
+def f() -> None: ...
+
+
+@app.function()
+def g() -> Any:
+    yield 1
+
+
+@app.cls()
+class C:
+    @rekindle.method()
+    def m(self) -> None: ...
+
+
+def test_what_a_variant_cannot_have_is_refused() -> None:
+    wrong: Any = {"min_containers": 1}
+    with pytest.raises(TypeError, match="update_autoscaler"):
+        f.with_options(**wrong)
+    wrong = {"memry": 1}
+    with pytest.raises(TypeError, match="did you mean 'memory'"):
+        f.with_options(**wrong)
+    with pytest.raises(InvalidError, match="timeout=0"):
+        f.with_options(timeout=0)
+    with pytest.raises(InvalidError, match="retries="):
+        g.with_options(retries=1)
+    made: Any = C
+    with pytest.raises(InvalidError, match=r"C\.with_options\(...\)\(\)\.m"):
+        made().m.with_options(timeout=5)
+
+
+def test_options_add_up_and_none_stays() -> None:
+    made = f.with_options(timeout=5, env={"A": "1"}).with_options(memory=64, timeout=None)
+    made = made.with_options(env={"B": "2"})
+    variant = made._declaration
+    assert isinstance(variant, Variant)
+    assert variant.given == {"timeout": 5, "env": {"A": "1", "B": "2"}, "memory": 64}
+    assert variant.base is f._declaration and made.local() is None
+
+
+def test_one_that_is_not_running_travels_without_its_secrets_or_not_at_all() -> None:
+    copy: Any = pickle.loads(pickle.dumps(f.with_options(timeout=5)))
+    assert copy._declaration.given == {"timeout": 5}
+    secret = rekindle.Secret.from_dict({"TOKEN": "x"})
+    with pytest.raises(InvalidError, match="pass it on as an argument"):
+        pickle.dumps(f.with_options(secrets=[secret]))
+
+
+def test_figures_are_those_of_all_pools_or_of_one_instance() -> None:
+    def pool(params: str, busy: int, idle: int, in_flight: int) -> pb.PoolStatus:
+        return pb.PoolStatus(params=params, busy=busy, idle=idle, in_flight=in_flight)
+
+    pools = [pool("a", 2, 1, 5), pool("b", 1, 0, 1)]
+    function = pb.FunctionStatus(pool=pb.PoolsStatus(pools=pools))
+    assert stats.stats_of(function, "") == stats.FunctionCurrentStats(3, 4, 3, 1)
+    assert stats.stats_of(function, "b") == stats.FunctionCurrentStats(0, 1, 1, 0)
