@@ -6,14 +6,14 @@ import time
 
 import click
 
-from rekindle.cli import app_refs
+from rekindle.cli import app_refs, refs, shown
 from rekindle.cli.failure import show_failure
-from rekindle.sdk import deploying, notes
+from rekindle.sdk import deploying, notes, progress
 from rekindle.sdk.local import session
 
 
 @click.command()
-@click.argument("reference", metavar="FILE[::APP]")
+@click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
 @click.option("-m", "is_module", is_flag=True, help="FILE is a module: package.module.")
 @click.option("--name", help="Deploy under this name, and not the app's own.")
 @click.option("--tag", default="", help="A word that the history shows, such as a commit.")
@@ -24,7 +24,10 @@ from rekindle.sdk.local import session
     show_default=True,
     help="What becomes of what runs: it ends by the old code, or runs again by the new.",
 )
-def deploy(reference: str, is_module: bool, name: str | None, tag: str, strategy: str) -> int:
+@click.option("-q", "--quiet", is_flag=True, help="Leave out rekindle's own notes and results.")
+def deploy(
+    reference: str, is_module: bool, name: str | None, tag: str, strategy: str, quiet: bool
+) -> int:
     """Have the app of FILE stay: its functions can be called until `rekindle app stop`.
 
     It runs on the instance of rekindle up, which is brought up where it is not, and is there again
@@ -33,16 +36,20 @@ def deploy(reference: str, is_module: bool, name: str | None, tag: str, strategy
     \b
     rekindle deploy service.py --tag v12
     """
-    session.announce = notes.write_note
+    session.announce = session.say_nothing if quiet else notes.write_note
+    notes.shown = not quiet
     began = time.monotonic()
     try:
         app = app_refs.resolve(reference, is_module=is_module)
-        made = app.deploy(name=name, tag=tag, strategy=strategy)
+        with shown.waits(quiet=quiet), progress.step(f"Deploying {name or app.name}"):
+            made = app.deploy(name=name, tag=tag, strategy=strategy)
     except BaseException as error:  # whatever the user's file raised
         if isinstance(error, (click.ClickException, KeyboardInterrupt, SystemExit)):
             raise
         show_failure(error)
         return 1
+    if quiet:
+        return 0
     what = f"{made.name}, version {made.version}"
     if made.unchanged:
         click.echo(f"Nothing has changed: {what} stays.")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,30 +15,48 @@ from rekindle.exception import Error
 from rekindle.sdk.unsupported import COMMANDS
 from rekindle.wire.version import __version__
 
-#: Name -> (module, what it does).
-_COMMANDS = {
-    "run": ("run", "Run a function or entrypoint of a file."),
-    "deploy": ("deploy", "Have an app of a file stay, as its next version."),
-    "app": ("app", "Look at deployed apps; stop them, roll them back."),
-    "schedule": ("schedule", "See when functions of deployed apps run; run one now."),
-    "up": ("up", "Keep an instance up: Redis, controller and agent."),
-    "down": ("up", "End the instance that `rekindle up` keeps."),
-    "status": ("status", "Show apps, queues and agents of an instance."),
-    "top": ("top", "Watch functions, runners and starts, live."),
-    "logs": ("logs", "Show what an app printed, or follow it."),
-    "inputs": ("queue", "Look at inputs that wait, cancel calls, replay dead letters."),
-    "dict": ("objects", "Look at Dicts, and change what is in them."),
-    "queue": ("objects", "Look at Queues, and change what is in them."),
-    "pool": ("pool", "Look at pools; set their sizes and policies."),
-    "metrics": ("status", "Print the metrics for Prometheus."),
-    "secret": ("secret", "Keep secrets by name: list, create, delete, rotate the key."),
-    "volume": ("volume", "Keep folders by name: list, ls, get, put, and others."),
-    "setup": ("setup", "Get what rekindle needs (CRIU) onto this machine."),
-    "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
-    "snapshot": ("snapshot", "List, inspect and remove snapshots."),
-    "tune": ("tune", "Replay arrivals through the sizing policies; recommend a setting."),
-    "bench": ("bench", "Compare the strategies of a call, phase by phase."),
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+#: Group -> name -> (module, what it does).
+_GROUPS = {
+    "Programs and apps": {
+        "run": ("run", "Run a function or entrypoint of a file."),
+        "serve": ("serve", "Run an app of a file, and again whenever a file of it is saved."),
+        "deploy": ("deploy", "Have an app of a file stay, as its next version."),
+        "app": ("app", "Look at deployed apps; stop them, roll them back."),
+        "schedule": ("schedule", "See when functions of deployed apps run; run one now."),
+        "logs": ("logs", "Show what an app printed, or follow it."),
+        "inputs": ("queue", "Look at inputs that wait, cancel calls, replay dead letters."),
+        "shell": ("shell", "Open a shell where a function runs."),
+    },
+    "Objects": {
+        "dict": ("objects", "Look at Dicts, and change what is in them."),
+        "queue": ("objects", "Look at Queues, and change what is in them."),
+        "secret": ("secret", "Keep secrets by name: list, create, delete, rotate the key."),
+        "volume": ("volume", "Keep folders by name: list, ls, get, put, and others."),
+    },
+    "The instance": {
+        "up": ("up", "Keep an instance up: Redis, controller and agent."),
+        "down": ("up", "End the instance that `rekindle up` keeps."),
+        "status": ("status", "Show apps, queues and agents of an instance."),
+        "top": ("top", "Watch functions, runners and starts, live."),
+        "container": ("container", "Look at runners, and into them."),
+        "pool": ("pool", "Look at pools; set their sizes and policies."),
+        "snapshot": ("snapshot", "List, inspect and remove snapshots."),
+        "metrics": ("status", "Print the metrics for Prometheus."),
+    },
+    "This machine": {
+        "setup": ("setup", "Get what rekindle needs (CRIU) onto this machine."),
+        "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
+        "completion": ("completion", "Print what has a shell complete rekindle's commands."),
+    },
+    "Measure": {
+        "tune": ("tune", "Replay arrivals through the sizing policies; recommend a setting."),
+        "bench": ("bench", "Compare the strategies of a call, phase by phase."),
+    },
 }
+_COMMANDS = {name: known for group in _GROUPS.values() for name, known in group.items()}
 
 #: What a shell expects of a program that was interrupted.
 INTERRUPTED = 130
@@ -73,8 +91,23 @@ class _Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+        widest = max(map(len, _COMMANDS))
+        for title, group in _GROUPS.items():
+            with formatter.section(title):
+                rows = [(name.ljust(widest), text) for name, (_, text) in group.items()]
+                formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands without loading them: a key was pressed, and somebody waits."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        return [
+            CompletionItem(name, help=text)
+            for name, (_, text) in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

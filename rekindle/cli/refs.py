@@ -7,7 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.app import App, LocalEntrypoint
@@ -16,6 +18,9 @@ from rekindle.sdk.cls import Cls
 from rekindle.sdk.declaration import Declared
 from rekindle.sdk.function import Function
 from rekindle.sdk.program import main_module
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,13 @@ def split(reference: str) -> tuple[Path, str]:
     if path.suffix != ".py":
         raise InvalidError(f"{file} is not a Python file (.py)")
     return path.absolute(), name
+
+
+def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What a shell offers for a reference; the file is not run."""
+    from rekindle.cli import completion
+
+    return completion.reference(incomplete)
 
 
 def load_script(file: Path) -> ModuleType:

@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 
-from rekindle.cli import arguments, refs
+from rekindle.cli import arguments, refs, shown
 from rekindle.cli.main import INTERRUPTED
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
-from rekindle.sdk import notes, running
+from rekindle.sdk import notes, progress, running
 from rekindle.sdk.app import LocalEntrypoint
 from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.calls import records
@@ -66,7 +66,7 @@ def _own_options() -> list[click.Option]:
 @click.command(
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
 )
-@click.argument("reference", metavar="FILE[::NAME]")
+@click.argument("reference", metavar="FILE[::NAME]", shell_complete=refs.complete)
 @click.argument("words", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def run(reference: str, words: tuple[str, ...], **own: Any) -> int:
     """Run an entrypoint of FILE here, or a function or method of it in a runner.
@@ -181,12 +181,15 @@ def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> in
     finished: list[records.CallRecord] = []
     try:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(shown.waits(quiet=options.quiet))
             if options.phases:
                 finished = stack.enter_context(records.collect())
             stack.enter_context(running.enable_output())
             if options.strategy:
                 stack.enter_context(running.ask_strategy(options.strategy))
-            app = stack.enter_context(target.app.run(detach=options.detach))
+            with progress.step(f"Bringing up {target.app.name or 'the app'}"):
+                app = stack.enter_context(target.app.run(detach=options.detach))
+            notes.on_terminal(f"{app.name} is up: {', '.join(target.app.registered)}.")
             try:
                 result = call()
                 if result is not None and not options.quiet:

@@ -197,6 +197,11 @@ class ControllerService(pb_grpc.ControllerServicer):
     async def SetPool(self, request: pb.SetPoolRequest, context: Context) -> pb.SetPoolReply:
         return await self._parts.pools.set_pool(request)
 
+    async def StopRunner(
+        self, request: pb.StopRunnerRequest, context: Context
+    ) -> pb.StopRunnerReply:
+        return self._parts.orders.stop_runner(request)
+
     async def Recorded(self, request: pb.RecordedRequest, context: Context) -> pb.RecordedReply:
         return await self._parts.pools.recorded(request)
 

@@ -21,6 +21,22 @@ def write_note(text: str) -> None:
     write(sys.stderr, painted(text, "2", sys.stderr), True)
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether lines can be rewritten there."""
+    if stream is None or os.environ.get("TERM", "") == "dumb":
+        return False
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):  # one of the user's, or closed
+        return False
+
+
+def on_terminal(text: str) -> None:
+    """A line for who watches: not in a file or a pipe, nor where notes are not shown."""
+    if shown and is_terminal(sys.stderr):
+        write_note(text)
+
+
 def painted(text: str, code: str, stream: TextIO) -> str:
     """The text in a colour (of ANSI), where such are wanted on a stream."""
     wanted = getattr(stream, "isatty", lambda: False)() and "NO_COLOR" not in os.environ

@@ -80,9 +80,6 @@ MEMBERS = {
 
 #: Commands: what to do in their place.
 COMMANDS = {
-    "serve": "run `rekindle run` again after a change",
-    "shell": "use a shell of this machine: runners see its files",
-    "container": "`rekindle status` and `rekindle top` show runners",
     "function": "`rekindle status` and `rekindle pool ls` show functions",
     "image": "install packages into the environment that runs rekindle",
 }

@@ -683,6 +683,20 @@ class CallInfo(_message.Message):
     cancelled: bool
     def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., inputs: _Optional[int] = ..., submitted: bool = ..., done: _Optional[int] = ..., running: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., cancelled: bool = ...) -> None: ...
 
+class StopRunnerRequest(_message.Message):
+    __slots__ = ("runner_id", "graceful")
+    RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    GRACEFUL_FIELD_NUMBER: _ClassVar[int]
+    runner_id: str
+    graceful: bool
+    def __init__(self, runner_id: _Optional[str] = ..., graceful: bool = ...) -> None: ...
+
+class StopRunnerReply(_message.Message):
+    __slots__ = ("agent_id",)
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
+
 class CancelCallRequest(_message.Message):
     __slots__ = ("call_id", "terminate_containers")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -2183,7 +2197,7 @@ class Welcome(_message.Message):
     def __init__(self, instance_id: _Optional[str] = ..., protocol: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
 
 class ControllerMessage(_message.Message):
-    __slots__ = ("welcome", "assign", "ack", "cancel", "close_app", "open", "prepare", "lease", "plan")
+    __slots__ = ("welcome", "assign", "ack", "cancel", "close_app", "open", "prepare", "lease", "plan", "stop_runner")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGN_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
@@ -2193,6 +2207,7 @@ class ControllerMessage(_message.Message):
     PREPARE_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
+    STOP_RUNNER_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assign: Assign
     ack: AckDone
@@ -2202,4 +2217,5 @@ class ControllerMessage(_message.Message):
     prepare: PrepareOnAgent
     lease: GrantLease
     plan: FollowPlan
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInputs, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ..., lease: _Optional[_Union[GrantLease, _Mapping]] = ..., plan: _Optional[_Union[FollowPlan, _Mapping]] = ...) -> None: ...
+    stop_runner: StopRunnerRequest
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., ack: _Optional[_Union[AckDone, _Mapping]] = ..., cancel: _Optional[_Union[CancelInputs, _Mapping]] = ..., close_app: _Optional[_Union[CloseAppOnAgent, _Mapping]] = ..., open: _Optional[_Union[OpenFunction, _Mapping]] = ..., prepare: _Optional[_Union[PrepareOnAgent, _Mapping]] = ..., lease: _Optional[_Union[GrantLease, _Mapping]] = ..., plan: _Optional[_Union[FollowPlan, _Mapping]] = ..., stop_runner: _Optional[_Union[StopRunnerRequest, _Mapping]] = ...) -> None: ...

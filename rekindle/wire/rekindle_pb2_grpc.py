@@ -106,6 +106,11 @@ class ControllerStub(object):
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.SetPoolRequest.SerializeToString,
                 response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SetPoolReply.FromString,
                 _registered_method=True)
+        self.StopRunner = channel.unary_unary(
+                '/rekindle.v1.Controller/StopRunner',
+                request_serializer=rekindle_dot_wire_dot_rekindle__pb2.StopRunnerRequest.SerializeToString,
+                response_deserializer=rekindle_dot_wire_dot_rekindle__pb2.StopRunnerReply.FromString,
+                _registered_method=True)
         self.DeadLetters = channel.unary_unary(
                 '/rekindle.v1.Controller/DeadLetters',
                 request_serializer=rekindle_dot_wire_dot_rekindle__pb2.DeadLettersRequest.SerializeToString,
@@ -300,6 +305,13 @@ class ControllerServicer(object):
 
     def SetPool(self, request, context):
         """Pool sizes of a function, in force until it is registered again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopRunner(self, request, context):
+        """End one runner; what it runs is run again by another, unless it may end that first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -502,6 +514,11 @@ def add_ControllerServicer_to_server(servicer, server):
                     servicer.SetPool,
                     request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.SetPoolRequest.FromString,
                     response_serializer=rekindle_dot_wire_dot_rekindle__pb2.SetPoolReply.SerializeToString,
+            ),
+            'StopRunner': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopRunner,
+                    request_deserializer=rekindle_dot_wire_dot_rekindle__pb2.StopRunnerRequest.FromString,
+                    response_serializer=rekindle_dot_wire_dot_rekindle__pb2.StopRunnerReply.SerializeToString,
             ),
             'DeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.DeadLetters,
@@ -979,6 +996,33 @@ class Controller(object):
             '/rekindle.v1.Controller/SetPool',
             rekindle_dot_wire_dot_rekindle__pb2.SetPoolRequest.SerializeToString,
             rekindle_dot_wire_dot_rekindle__pb2.SetPoolReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopRunner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rekindle.v1.Controller/StopRunner',
+            rekindle_dot_wire_dot_rekindle__pb2.StopRunnerRequest.SerializeToString,
+            rekindle_dot_wire_dot_rekindle__pb2.StopRunnerReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -12,6 +12,7 @@ from rekindle.controller.nodes.questions import Questions
 from rekindle.controller.queue.placement import choose_agent
 from rekindle.controller.settings import Settings
 from rekindle.controller.state import Agent, Function, State
+from rekindle.exception import NotFoundError
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
 
@@ -36,6 +37,16 @@ class Orders:
         self.open_unopened()
         self._joined.set()  # for those who wait at this moment
         self._joined.clear()
+
+    def stop_runner(self, request: pb.StopRunnerRequest) -> pb.StopRunnerReply:
+        """Tell the agent that has a runner, by its last heartbeat. Raises NotFoundError."""
+        for agent in self._state.agents.values():
+            if any(runner.id == request.runner_id for runner in agent.stats.runners):
+                agent.send(pb.ControllerMessage(stop_runner=request))
+                return pb.StopRunnerReply(agent_id=agent.agent_id)
+        raise NotFoundError(
+            f"there is no runner {request.runner_id!r}; `rekindle container list` shows all"
+        )
 
     def lost(self, agent: Agent, reason: str) -> None:
         """An agent is gone for good: no one waits for it any longer."""

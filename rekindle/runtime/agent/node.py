@@ -38,6 +38,7 @@ from rekindle.runtime.agent.scheduling.spare_keeper import SpareKeeper
 from rekindle.runtime.agent.starts import gpu_freezing
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision, revision_key
+from rekindle.runtime.agent.stopping import Stopping
 from rekindle.runtime.agent.uplink import Uplink
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.logs import kv
@@ -84,6 +85,7 @@ class Node:
         self.scheduler = Scheduler(
             *(self.inventory, self.leases, first_clients, self.budget, context.gpus, settings)
         )
+        self.stopping = Stopping(self.inventory, self.leases, self._tasks)
         self.draining = Draining(self.inventory, self.functions, self.leases, self.close_pool)
 
     def listen(self) -> None:

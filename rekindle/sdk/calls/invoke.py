@@ -16,6 +16,7 @@ from typing import Any
 
 from rekindle.exception import FunctionTimeoutError, StrategyUnavailableError
 from rekindle.execution import nesting
+from rekindle.sdk import progress
 from rekindle.sdk.calls import leases, records
 from rekindle.sdk.calls.arguments import MAX_PAYLOAD_BYTES, packed
 from rekindle.sdk.calls.callers import BLOCKING, Caller, LoopCaller, finish
@@ -40,7 +41,15 @@ _ALONG_BYTES = 32 << 10
 
 
 def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call and wait.
+    """Call and wait."""
+    if progress.watched is None:
+        return _remote(target, args, kwargs)
+    with progress.watched.during(progress.of_call(target)):
+        return _remote(target, args, kwargs)
+
+
+def _remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """As ``remote``.
 
     A call on an idle lease has a body of its own: by ``_answered`` it would take 6 % more time.
     """
@@ -72,7 +81,10 @@ def remote(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 async def remote_aio(target: CallTarget, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call and await."""
-    return within(await _answered(LoopCaller(), Invocation.begin(target, args, kwargs)))
+    if progress.watched is None:
+        return within(await _answered(LoopCaller(), Invocation.begin(target, args, kwargs)))
+    with progress.watched.during(progress.of_call(target)):
+        return within(await _answered(LoopCaller(), Invocation.begin(target, args, kwargs)))
 
 
 async def _answered(caller: Caller, call: Invocation) -> Callable[[], Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from rekindle.exception import Error, InternalFailure
 from rekindle.execution import nesting
+from rekindle.sdk import progress
 from rekindle.sdk.calls.callers import Caller
 from rekindle.sdk.calls.outcome import passable, settle
 from rekindle.sdk.calls.result_buffer import ResultBuffer
@@ -75,6 +76,7 @@ class _MapCall:
         self._over = False
         self._taken: list[int] = []  # results that the caller has, and the controller keeps
         self._task: asyncio.Task[None] | None = None  # on the background thread
+        self._wait = progress.map_begins(target, self._count)
         background().start(self._run())
         self._stop_feeding = caller.start(self._feed(caller, inputs))
 
@@ -93,6 +95,10 @@ class _MapCall:
             self.buffer.fail(error)
         else:
             self._submission.complete()
+
+    def _count(self) -> progress.Count:
+        submission = self._submission
+        return len(self.buffer.seen), submission.count, submission.completed
 
     # ---- for ``values``, on the caller's side --------------------------------------------------
 
@@ -118,6 +124,7 @@ class _MapCall:
 
     def close(self) -> None:
         """The caller takes no more: what has not been run need not be."""
+        progress.ended(self._wait)
         self._stop_feeding()
         self._window.close()
         if not self._over:

@@ -278,6 +278,12 @@ class Leases:
             lease.move(LeaseState.RECALLED)
             self.hangups.shut_for_reading(lease.sock)
 
+    def recall_runner(self, runner: Runner) -> None:
+        """Take back one runner, if it is lent and its client does not call it now."""
+        for lease in list(self._leases.values()):
+            if lease.runner is runner and not lease.runs:
+                self.recall(lease)
+
     def withdraw(self, lease: Lease) -> None:
         """Its runner is not to run what its client has sent."""
         sock = lease.sock

@@ -135,9 +135,9 @@ class InputDispatcher:
         while self.waiting:
             self._results.returned(self.waiting.popleft(), reason, counts=False)
 
-    def return_running(self) -> None:
-        """What runs goes back to the controller when its runner ends."""
-        for runner in self._runners.with_inputs():
+    def return_running(self, of: Runner | None = None) -> None:
+        """What runs (``of`` one runner) goes back to the controller when its runner ends."""
+        for runner in self._runners.with_inputs() if of is None else [of]:
             for one in [one for piece in runner.slices for one in piece.left.values()]:
                 if one.cancel is Cancel.NO:
                     one.cancel = Cancel.RETURN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ from rekindle.wire.phases import now_ns
 _CHUNK_BYTES = 1 << 16
 #: A line longer than this is passed on in pieces.
 MAX_LINE_BYTES = 1 << 16
+#: A line with a carriage return is a progress bar, which is passed on so often as it grows.
+_BAR_S = 0.1
 
 
 class Output:
@@ -26,6 +29,7 @@ class Output:
         self.lines = 0
         self._pending: dict[int, bytes] = {}
         self._streams: dict[int, str] = {}
+        self._bars: dict[int, asyncio.TimerHandle] = {}
         write_fds = []
         loop = asyncio.get_running_loop()
         for stream in ("stdout", "stderr"):
@@ -110,6 +114,17 @@ class Output:
             self._emit(fd, rest, partial=True)
             rest = b""
         self._pending[fd] = rest
+        if b"\r" in rest and fd not in self._bars:
+            loop = asyncio.get_running_loop()
+            self._bars[fd] = loop.call_later(_BAR_S, self._pass_bar_on, fd)
+
+    def _pass_bar_on(self, fd: int) -> None:
+        del self._bars[fd]
+        data = self._pending[fd]
+        _, whole = codecs.utf_8_decode(data, "replace", False)  # its last character may not be
+        self._pending[fd] = data[:whole]
+        self._flush_partial(fd)
+        self._pending[fd] = data[whole:]
 
     def _flush_partial(self, fd: int) -> None:
         if self._pending.get(fd):
@@ -126,4 +141,6 @@ class Output:
         if fd in self._streams:
             asyncio.get_running_loop().remove_reader(fd)
             os.close(fd)
+            if (bar := self._bars.pop(fd, None)) is not None:
+                bar.cancel()
             del self._streams[fd], self._pending[fd]

@@ -201,6 +201,7 @@ def _obey(node: Node, order: pb.ControllerMessage) -> None:
         "prepare": node.prepare,
         "lease": node.lease,
         "plan": node.plan,
+        "stop_runner": node.stopping.order,
     }
     if kind in handlers:
         handlers[kind](getattr(order, kind))

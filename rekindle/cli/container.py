@@ -1,0 +1,176 @@
+"""``rekindle container``: runners, what they print, their end, and commands inside of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import click
+
+from rekindle.cli import operator, tables
+from rekindle.cli.logs import logs as logs_command
+from rekindle.cli.top_model import runners
+from rekindle.exception import InvalidError, NotFoundError
+from rekindle.sdk.checks import nearest
+from rekindle.wire import rekindle_pb2 as pb
+
+
+@dataclass(frozen=True)
+class Found:
+    """A runner, and the node that it is on."""
+
+    name: str  # APP.FUNCTION
+    host: str
+    runner: pb.RunnerStats
+
+
+@click.group()
+def container() -> None:
+    """Look at runners, and into them. (Elsewhere they are called containers.)"""
+
+
+def find(runner_id: str) -> Found:
+    """A runner of the instance that is up. Raises NotFoundError with the nearest id."""
+    found = _all()
+    for one in found:
+        if one.runner.id == runner_id:
+            return one
+    near = nearest(runner_id, [one.runner.id for one in found])
+    raise NotFoundError(
+        f"there is no runner {runner_id!r}{near}; `rekindle container list` shows all"
+    )
+
+
+def _all() -> list[Found]:
+    report = operator.report(operator.connect(), pools=False)
+    hosts = {one.id: agent.host for agent in report.agents for one in agent.stats.runners}
+    return [Found(name, hosts[one.id], one) for name, one in runners(report)]
+
+
+@container.command("list")
+@tables.json_option
+def list_(as_json: bool) -> None:
+    """Show all runners: those that work first."""
+    rows = [
+        {
+            "id": one.runner.id,
+            "function": one.name,
+            "app_id": one.runner.app_id,
+            "state": one.runner.state,
+            "strategy": one.runner.strategy,
+            "inputs": one.runner.inputs,
+            "age_s": one.runner.age_s,
+            "memory_bytes": one.runner.pss_bytes,
+            "host": one.host,
+            "pid": one.runner.pid,
+        }
+        for one in _all()
+    ]
+    if as_json:
+        tables.print_json(rows)
+        return
+    if not rows:
+        click.echo("There are no runners.")
+        return
+    table = tables.table(
+        *("Runner", "Function", "State", "Started by", ">Inputs", ">Age", ">Memory", "Node")
+    )
+    for row in rows:
+        memory = row["memory_bytes"]
+        table.add_row(
+            *(str(row[key]) for key in ("id", "function", "state", "strategy", "inputs")),
+            tables.age(float(str(row["age_s"]))),
+            tables.size(float(str(memory))) if memory else "-",
+            str(row["host"]),
+        )
+    tables.console().print(table)
+
+
+@container.command()
+@click.argument("runner_id", metavar="RUNNER")
+@click.option("--graceful", is_flag=True, help="Let it end what it runs; it gets nothing more.")
+def stop(runner_id: str, graceful: bool) -> None:
+    """End a runner. What it runs is run again by another one; its exit hooks run where it is idle.
+
+    \b
+    rekindle container stop ru-... --graceful
+    """
+    request = pb.StopRunnerRequest(runner_id=runner_id, graceful=graceful)
+    operator.request(operator.connect(), "StopRunner", request, pb.StopRunnerReply)
+    click.echo(f"{runner_id} {'ends when it has nothing to do' if graceful else 'is ended'}.")
+
+
+@container.command("exec", context_settings={"allow_interspersed_args": False})
+@click.argument("runner_id", metavar="RUNNER")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(runner_id: str, command: tuple[str, ...]) -> int:
+    """Run a command where a runner is: its files, processes, ids and environment.
+
+    The terminal is the command's, whose status is this one's. The runner must be on this machine.
+
+    \b
+    rekindle container exec ru-... ps aux
+    """
+    return run_in(find(runner_id), command)
+
+
+def run_in(found: Found, command: Sequence[str], more: Mapping[str, str] | None = None) -> int:
+    """Run a command where a runner is; its status. ``more``: variables beside those of the runner.
+
+    Raises InvalidError for one on another machine.
+    """
+    if found.host != socket.gethostname():
+        raise InvalidError(
+            f"{found.runner.id} is on {found.host}: run `rekindle container exec` there"
+        )
+    variables = [f"{name}={value}" for name, value in (more or {}).items()]
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "rekindle.linux.entering", str(found.runner.pid)]
+        + [*variables, "--", *command]
+    ) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # the command's as well, which decides
+                continue
+
+
+def shell() -> str:
+    """The shell of this user, else the one that there always is."""
+    return os.environ.get("SHELL") or "/bin/sh"
+
+
+@container.command("logs")
+@click.argument("runner_id", metavar="RUNNER")
+@click.option("--app", "app", default="", help="Its app; needed once the runner has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the app closes.")
+@click.option("-n", "--tail", type=click.IntRange(1, 20_000), help="Only the last N lines.")
+@click.option("--since", metavar="AGE", help="Only lines since: 90s, 30min, 2h, 3d, or a time.")
+@click.option("--timestamps", is_flag=True, help="Show when each line was written.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each line.")
+@click.pass_context
+def logs(
+    context: click.Context,
+    runner_id: str,
+    app: str,
+    follow: bool,
+    tail: int | None,
+    since: str | None,
+    timestamps: bool,
+    as_json: bool,
+) -> None:
+    """Show what a runner printed, or follow it."""
+    context.invoke(
+        logs_command,
+        app=app or find(runner_id).runner.app_id,
+        runner_id=runner_id,
+        follow=follow,
+        tail=tail,
+        since=since,
+        timestamps=timestamps,
+        as_json=as_json,
+    )

@@ -1,0 +1,115 @@
+"""``rekindle serve FILE|-m MODULE``: an app that is loaded again whenever a file of it is saved.
+
+This process never loads the user's code, so each version starts afresh: a child that is forked from
+it loads the file and deploys (serving.py). Its files are looked at ten times a second; a package
+that is told by the kernel would save nothing that can be measured.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NoReturn
+
+import click
+
+from rekindle.cli import refs
+from rekindle.cli.main import INTERRUPTED
+from rekindle.cli.serving import Served, Serving
+from rekindle.sdk import notes
+from rekindle.sdk.local import session
+
+_LOOK_S = 0.1
+
+#: When a file was written and what else tells it from another; None for one that is not there.
+Stamp = tuple[int, int, int] | None
+
+
+@click.command()
+@click.argument("reference", metavar="FILE[::APP]", shell_complete=refs.complete)
+@click.option("-m", "is_module", is_flag=True, help="FILE is a module: package.module.")
+@click.option("--name", help="Serve under this name; by default the app's own with -dev behind.")
+@click.option("-q", "--quiet", is_flag=True, help="Leave out rekindle's own notes.")
+def serve(reference: str, is_module: bool, name: str | None, quiet: bool) -> int:
+    """Have the app of FILE deployed for as long as this command runs, as NAME-dev.
+
+    Saving FILE, or a module of yours that it imports, makes it the next version: new calls go to
+    it, what runs is ended by the old code. What cannot be loaded changes nothing, and says why.
+    What the app prints is shown. Ctrl-C ends it with status 130.
+
+    \b
+    rekindle serve service.py
+    """
+    session.announce = session.say_nothing if quiet else notes.write_note
+    notes.shown = not quiet
+    serving = Serving(reference, is_module, name)
+    try:
+        if not is_module:
+            refs.split(reference)  # a file that is not there will not come by itself
+        _watch(serving)
+    except KeyboardInterrupt:
+        if notes.shown:
+            notes.write_note("Stopping.")
+        return INTERRUPTED
+    finally:
+        serving.close()
+
+
+def _watch(serving: Serving) -> NoReturn:
+    """Load, and again at each change; ends by an exception alone."""
+    files: set[str] = set()
+    while True:
+        began_ns, began = time.time_ns(), time.monotonic()
+        served = serving.load()
+        _tell(serving, served, time.monotonic() - began)
+        # Until it can be loaded, the files of the version that runs matter as well.
+        files = set(served.files) | (files if served.error else set())
+        now = stamps(files)
+        changed = any(stamp is not None and stamp[0] >= began_ns for stamp in now.values())
+        while not changed:
+            time.sleep(_LOOK_S)
+            changed = stamps(files) != now
+        _settle(files)
+
+
+def _tell(serving: Serving, served: Served, took_s: float) -> None:
+    if not notes.shown:
+        return
+    if served.error:
+        kept = serving.version
+        stays = f"version {kept} goes on" if kept else "nothing is served yet"
+        notes.write_note(f"Not loaded; {stays}. Waiting for a change.")
+    elif served.unchanged:
+        notes.write_note(f"Nothing has changed: {served.name}, version {served.version}.")
+    else:
+        functions = ", ".join(served.functions) or "no functions"
+        notes.write_note(
+            f"Serving {served.name}, version {served.version}, in {took_s:.2f} s: {functions}."
+        )
+
+
+def _settle(files: set[str]) -> None:
+    """Return when nothing is being written any more: editors save in several steps."""
+    last = stamps(files)
+    while True:
+        time.sleep(_LOOK_S / 2)
+        now = stamps(files)
+        if now == last:
+            return
+        last = now
+
+
+def stamps(files: set[str]) -> dict[str, Stamp]:
+    """What these files are now. Of a directory: which Python files it has."""
+    return {file: _stamp(file) for file in files}
+
+
+def _stamp(file: str) -> Stamp:
+    try:
+        if os.path.isdir(file):
+            python = frozenset(name for name in os.listdir(file) if name.endswith(".py"))
+            return (0, hash(python), 0)
+        found = os.stat(file)
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -1,0 +1,173 @@
+"""One version of an app that ``rekindle serve`` serves: loaded and deployed by a child of its own.
+
+The child stays to show what that version prints. It ends with its version; when the command ends,
+however it does, the child of the present version stops the app. The parent starts no thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from rekindle.cli import app_refs
+from rekindle.cli.failure import show_failure
+from rekindle.sdk import deploying, run
+from rekindle.sdk.program import imports, main_module
+
+if TYPE_CHECKING:
+    from rekindle.sdk.app import App
+    from rekindle.sdk.declaration import DeployedHere
+
+#: What the parent says to a child whose version another one has replaced, or is that of another.
+#: Where it says nothing and goes, the child stops the app.
+_REPLACED, _NOT_NEEDED = b"r", b"n"
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a child says of its version. ``error``: it has said why on standard error."""
+
+    files: tuple[str, ...] = ()
+    error: bool = False
+    name: str = ""
+    version: int = 0
+    unchanged: bool = False
+    functions: tuple[str, ...] = ()
+
+
+class Serving:
+    """The children, the present one first of all."""
+
+    def __init__(self, reference: str, is_module: bool, name: str | None) -> None:
+        self._reference = reference
+        self._is_module = is_module
+        self._name = name
+        self._lives: dict[int, int] = {}  # child -> what it hears us by
+        self._present = 0
+        self.version = 0
+
+    def load(self) -> Served:
+        """Load and deploy what the files are now."""
+        self._reap()
+        said, says = os.pipe()
+        hears, life = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            for one in (said, life, *self._lives.values()):
+                os.close(one)
+            _child(self._reference, self._is_module, self._name, says, hears)
+        os.close(says)
+        os.close(hears)
+        self._lives[pid] = life
+        try:
+            with open(said, "rb") as stream:
+                text = stream.readline()
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)  # it may be anywhere in the user's code
+            raise
+        served = Served(**json.loads(text)) if text else Served(error=True)
+        if served.error:
+            return served
+        if served.unchanged and self._present in self._lives:
+            os.write(life, _NOT_NEEDED)
+            return served
+        if self._present in self._lives:
+            os.write(self._lives[self._present], _REPLACED)
+        self._present, self.version = pid, served.version
+        return served
+
+    def _reap(self) -> None:
+        for pid in list(self._lives):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                os.close(self._lives.pop(pid))
+
+    def close(self) -> None:
+        """Have the app stopped, and wait for it."""
+        for pid in list(self._lives):
+            os.close(self._lives.pop(pid))
+            os.waitpid(pid, 0)
+
+
+# ---- the child ---------------------------------------------------------------------------------
+
+
+def _child(reference: str, is_module: bool, name: str | None, says: int, hears: int) -> NoReturn:
+    """Never returns into the parent's code."""
+    os.setpgid(0, 0)  # Ctrl-C is the parent's, who says when it is to end
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    status = 1
+    try:
+        status = _serve(reference, is_module, name, says, hears)
+    except BaseException as error:  # noqa: BLE001 - whatever it was, it ends here, and says so
+        show_failure(error)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _serve(reference: str, is_module: bool, name: str | None, says: int, hears: int) -> int:
+    app: App | None = None
+    try:
+        app = app_refs.resolve(reference, is_module=is_module)
+        script = main_module.current()
+        own = app.name or (run.name_from(script.file) if script is not None else "app")
+        made = app.deploy(name=name or f"{own}-dev")
+        files = _files(reference)
+        served = Served(files, False, made.name, made.version, made.unchanged, made.functions)
+    except BaseException as error:  # noqa: BLE001 - whatever the user's file raised
+        show_failure(error)
+        app, served = None, Served(_files(reference), error=True)
+    with open(says, "wb") as stream:
+        stream.write(json.dumps(asdict(served)).encode() + b"\n")
+    if app is None or app.deployed is None:
+        return 1
+    _stay(app.deployed, hears)
+    return 0
+
+
+def _files(reference: str) -> tuple[str, ...]:
+    """The user's own files that a change of is a change of the app, and where it lies."""
+    found = {
+        file
+        for module in list(sys.modules.values())
+        if isinstance(file := getattr(module, "__file__", None), str)
+        and imports.is_local_file(file)
+    }
+    script = main_module.current()
+    start = [imports.LocalModule(script.name, script.file)] if script is not None else []
+    found |= {str(module.file) for module in imports.local_modules(start).values()}
+    named = Path(reference.partition("::")[0])
+    if named.is_file():
+        found |= {str(named.absolute()), str(named.absolute().parent)}
+    return tuple(sorted(found))
+
+
+def _stay(app: DeployedHere, hears: int) -> None:
+    """Show what the version prints; stop the app when the parent has gone."""
+    from rekindle.sdk.connection.background import background
+    from rekindle.sdk.logs import show
+    from rekindle.wire import rekindle_pb2 as pb
+
+    async def follow() -> None:
+        request = pb.LogsRequest(app_id=app.app_id, follow=True)
+        async for line in app.client.logs(request):
+            show(line)
+
+    following = background().start(follow())
+    said = os.read(hears, 1)
+    if said == _NOT_NEEDED:
+        following.cancel()
+    elif said == _REPLACED:
+        following.result()  # until what it has is done
+    else:
+        deploying.ask(app.client, "StopApp", pb.StopAppRequest(app=app.name), pb.DeployedApp)

@@ -1,0 +1,78 @@
+"""``rekindle container`` and ``rekindle shell``: runners from outside and from inside."""
+
+from __future__ import annotations
+
+import json
+
+from tests.e2e.harness import Gate, Home, wait_until
+from tests.e2e.terminal import Terminal
+
+HELD = """
+    import os, rekindle
+    app = rekindle.App("held")
+
+    @app.function(env={{"COLOUR": "green"}}, min_containers=1)
+    def hold(n: int = 0):
+        print("begun", os.getpid(), flush=True)
+        fd = os.open({gate!r} + "/gate", os.O_RDONLY)
+        os.read(fd, 1)
+        return "done"
+"""
+
+
+def _lent(home: Home, function: str) -> str:
+    """The runner that has the call, once its agent has reported it."""
+
+    def found() -> list[str]:
+        listed = json.loads(home.rekindle("container", "list", "--json").out)
+        of = [one for one in listed if one["function"] == function]
+        return [str(one["id"]) for one in of if one["state"] == "lent"]
+
+    wait_until(lambda: len(found()) == 1, "a runner is lent")
+    return found()[0]
+
+
+def test_a_runner_is_listed_entered_and_stopped_and_its_input_runs_again(
+    shared: Home, shared_gate: Gate
+) -> None:
+    script = shared.script(HELD.format(gate=str(shared_gate.directory)))
+    program = shared.start_rekindle("run", script)
+    program.until("begun")
+    runner = _lent(shared, "held.hold")
+    assert runner in shared.rekindle("container", "list").out
+
+    # Inside: its variables, and its process as it knows it itself, by that number.
+    pid = program.text().split()[1]
+    command = f"echo $COLOUR; cat /proc/{pid}/cmdline; exit 7"
+    inside = shared.rekindle("container", "exec", runner, "sh", "-c", command, status=7)
+    assert inside.out.startswith("green\n") and "rekindle" in inside.out
+    assert "begun" in shared.rekindle("container", "logs", runner).out
+
+    assert "is ended" in shared.rekindle("container", "stop", runner).out
+    program.until("begun", times=2)  # by another runner
+    shared_gate.open()
+    ended = program.end()
+    assert ended.status == 0 and ended.out.endswith("done\n"), str(ended)
+    unknown = shared.rekindle("container", "stop", "ru-0000000000000000", status=1)
+    assert "container list" in unknown.err
+
+
+def test_a_runner_that_is_stopped_gracefully_ends_what_it_runs_first(
+    shared: Home, shared_gate: Gate
+) -> None:
+    script = shared.script(HELD.format(gate=str(shared_gate.directory)).replace('"held"', '"kind"'))
+    program = shared.start_rekindle("run", script)
+    program.until("begun")
+    shared.rekindle("container", "stop", "--graceful", _lent(shared, "kind.hold"))
+    shared_gate.open()
+    ended = program.end()
+    assert ended.out.count("begun") == 1 and ended.out.endswith("done\n"), str(ended)
+
+
+def test_a_shell_on_a_terminal_is_where_the_function_runs(shared: Home, shared_gate: Gate) -> None:
+    script = shared.script(HELD.format(gate=str(shared_gate.directory)))
+    terminal = Terminal(shared, ["shell", f"{script}::hold"], SHELL="/bin/sh", PS1="> ")
+    terminal.until(lambda text: "a runner of hold" in text)
+    terminal.type("echo it is $COLOUR, $((6 * 7)); exit 3\n")
+    terminal.until(lambda text: "it is green, 42" in text)
+    assert terminal.end() == 3

@@ -1,0 +1,62 @@
+"""``rekindle serve``: what is saved is served, and what is broken changes nothing."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.e2e.harness import Home
+
+SERVED = """
+    import rekindle
+    from words_of_test import word
+
+    app = rekindle.App("greeter")
+
+    @app.function()
+    def greet():
+        print("greeting with", word())
+        return word()
+"""
+ASK = """
+    import rekindle
+    print(rekindle.Function.from_name("greeter-dev", "greet").remote())
+"""
+
+
+def test_a_saved_file_is_served_and_a_broken_one_keeps_the_old_version_and_says_why(
+    shared: Home,
+) -> None:
+    words = shared.script("def word(): return 'one'", "words_of_test.py")
+    script, ask = shared.script(SERVED), shared.script(ASK, "ask.py")
+    serving = shared.start_rekindle("serve", script)
+    serving.until("Serving greeter-dev, version 1", "err")
+    assert shared.python(ask).out == "one\n"
+    serving.until("greeting with one")
+
+    words.write_text("def word(): return 'two'")  # a module that the file imports
+    serving.until("Serving greeter-dev, version 2", "err")
+    assert shared.python(ask).out == "two\n"
+
+    good = script.read_text()
+    script.write_text(good.replace("return word()", "return word("))
+    serving.until("version 2 goes on", "err")
+    assert "SyntaxError" in serving.text("err") and "script.py" in serving.text("err")
+    assert shared.python(ask).out == "two\n"
+
+    script.write_text(good.replace("return word()", "return word() + '!'"))
+    serving.until("Serving greeter-dev, version 3", "err")
+    assert shared.python(ask).out == "two!\n"
+
+    serving.interrupt()
+    assert serving.end().status == 130
+    assert "is stopped" in shared.python(ask, status=1).err
+
+
+def test_the_app_ends_with_a_serve_that_is_killed(shared: Home) -> None:
+    script = shared.script(SERVED.replace("greeter", "orphan").replace("words_of_test", "kept"))
+    shared.script("def word(): return 'kept'", "kept.py")
+    serving = shared.start_rekindle("serve", script)
+    serving.until("Serving orphan-dev, version 1", "err")
+    serving.process.send_signal(signal.SIGKILL)
+    serving.end()
+    assert "stopped" in shared.rekindle("app", "info", "orphan-dev").out
