@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -72,11 +73,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def holders() -> list[psutil.Process]:
     """Those that this process has started."""
-    return [
-        one
-        for one in psutil.Process().children()
-        if "rekindle.gpu_restore.holding" in one.cmdline()
-    ]
+    found = []
+    for one in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie of another test is one
+            if "rekindle.gpu_restore.holding" in one.cmdline():
+                found.append(one)
+    return found
 
 
 async def ended(harness: Harness, function: str) -> None:
