@@ -219,14 +219,16 @@ class Volume:
         self: Volume, caller: Caller, path: str = "/", *, recursive: bool = True
     ) -> AsyncGenerator[FileEntry, None]:
         """The same, one by one, with all below it unless ``recursive=False``."""
-        entries = iter(self._fresh().tree.listdir(path, recursive=recursive))
+        entries = await caller.in_thread(
+            lambda: iter(self._fresh().tree.listdir(path, recursive=recursive))
+        )
         while (entry := await caller.in_thread(lambda: next(entries, None))) is not None:
             yield entry
 
     @dual_iterator
     async def read_file(self: Volume, caller: Caller, path: str) -> AsyncGenerator[bytes, None]:
         """The content of a file, in pieces. Raises VolumeFileNotFoundError, VolumePathError."""
-        pieces = self._fresh().tree.read(path)
+        pieces = await caller.in_thread(lambda: self._fresh().tree.read(path))
         while (piece := await caller.in_thread(lambda: next(pieces, None))) is not None:
             yield piece
 
@@ -235,8 +237,7 @@ class Volume:
         self: Volume, caller: Caller, path: str, fileobj: IO[bytes]
     ) -> int:
         """Write the content of a file to another; how many bytes."""
-        pieces = self._fresh().tree.read(path)
-        return await caller.in_thread(lambda: _pour(pieces, fileobj))
+        return await caller.in_thread(lambda: _pour(self._fresh().tree.read(path), fileobj))
 
     def batch_upload(self, force: bool = False) -> VolumeUpload:
         """Send files of this machine, in a ``with`` or ``async with`` block; they are there at its

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rekindle.exception import (
     VolumeFileExistsError,
 )
 from rekindle.sdk.program.volumes import mounts_of
+from rekindle.volumes.remote import Folder
 from rekindle.wire.messages import spec_message, spec_of
 from rekindle.wire.spec import FunctionSpec
 
@@ -71,6 +73,26 @@ def test_the_same_in_an_event_loop() -> None:
             return [piece async for piece in held.read_file.aio("one")]
 
     assert asyncio.run(use()) == [b"one"]
+
+
+def test_the_store_is_asked_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking: list[threading.Thread] = []
+
+    def pull(_folder: Folder) -> None:
+        asking.append(threading.current_thread())
+
+    monkeypatch.setattr(Folder, "pull_if_old", pull)
+
+    async def use() -> None:
+        async with rekindle.Volume.ephemeral() as held:
+            async with held.batch_upload() as batch:
+                batch.put_file(io.BytesIO(b"one"), "one")
+            assert [entry.path async for entry in held.iterdir.aio("/")] == ["one"]
+            assert [piece async for piece in held.read_file.aio("one")] == [b"one"]
+            assert await held.read_file_into_fileobj.aio("one", io.BytesIO()) == 3
+
+    asyncio.run(use())
+    assert len(asking) == 4 and threading.current_thread() not in asking
 
 
 def test_objects_are_made_listed_and_deleted() -> None:
