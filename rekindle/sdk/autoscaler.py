@@ -111,7 +111,7 @@ async def _set(
     caller: Caller, declaration: Declaration, params: bytes, request: pb.SetPoolRequest
 ) -> pb.SetPoolReply:
     """Ask for changes, or for none; what is in force then."""
-    client, request.function_id, _ = declaration.resolve()
+    client, request.function_id, _ = await caller.in_thread(declaration.resolve)
     request.params = params
     request.every_instance = not params
     return await caller.run(client.request("SetPool", request, pb.SetPoolReply))

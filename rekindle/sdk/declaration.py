@@ -223,7 +223,7 @@ class Declared(SaysWhatToUse, Decorated):
         Raises NotFoundError, and ExecutionError where its app is not running.
         """
         checks.of_this_instance("hydrate", client=client)
-        self._declaration.resolve()
+        await caller.in_thread(self._declaration.resolve)
         return self
 
     def __repr__(self) -> str:

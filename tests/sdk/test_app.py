@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+import threading
 from typing import Any
 
 import pytest
 
 import rekindle
 from rekindle.exception import ExecutionError, InvalidError
+from rekindle.sdk.declaration import Declaration
 
 
 def make() -> rekindle.App:
@@ -328,3 +331,19 @@ def test_async_functions_run_locally_as_coroutines() -> None:
         return x + 1
 
     assert asyncio.run(f.local(1)) == 2
+
+
+def test_hydrate_looks_up_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    looking: list[threading.Thread] = []
+
+    def resolve(_self: Declaration) -> None:
+        looking.append(threading.current_thread())
+
+    monkeypatch.setattr(Declaration, "resolve", resolve)
+    function = rekindle.Function.from_name("shop", "price")
+
+    async def look_up() -> None:
+        assert await function.hydrate.aio() is function
+
+    asyncio.run(look_up())
+    assert len(looking) == 1 and threading.current_thread() not in looking
