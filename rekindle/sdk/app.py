@@ -29,6 +29,7 @@ from rekindle.sdk.function import Function
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.sdk.sharing import shared
+from rekindle.sdk.sharing_checks import in_class
 
 if TYPE_CHECKING:
     from rekindle.sdk.deploying import Deployed
@@ -477,15 +478,10 @@ def check_function(raw: Any) -> None:
             f"@app.function() is on {raw.__qualname__}, which has @rekindle.{mark.kind}(): that "
             f"belongs into a class with @app.cls()"
         )
-    if _is_method(raw):
+    if in_class(raw):
         raise InvalidError(
             f"@app.function() is on {raw.__qualname__}, a method: use @app.cls() on the class and "
             f"@rekindle.method() on the method"
         )
     if raw.__name__ == "<lambda>":
         raise InvalidError("@app.function() is on a lambda: write a def, it needs a name")
-
-
-def _is_method(raw: Any) -> bool:
-    parents = raw.__qualname__.split(".")[:-1]
-    return bool(parents) and parents[-1] != "<locals>"
