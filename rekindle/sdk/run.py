@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import Error, InvalidError
 from rekindle.execution.context import is_local
 from rekindle.sdk import loop_warning, running
-from rekindle.sdk.local import session, staying
+from rekindle.sdk.local import session
 from rekindle.sdk.running import RunningApp
 from rekindle.wire.callid import new_app_id
 
@@ -82,7 +82,12 @@ class AppRun:
 
     def _start(self) -> RunningApp:
         # A private instance comes up while we look at the code.
-        self._session = staying.begin() if self._detach else session.begin()
+        if self._detach:
+            from rekindle.sdk.local import staying
+
+            self._session = staying.begin()
+        else:
+            self._session = session.begin()
         from rekindle.sdk.connection.background import background
         from rekindle.sdk.connection.client import client_for
         from rekindle.sdk.program import main_module, registration

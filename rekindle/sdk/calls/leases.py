@@ -7,7 +7,6 @@ directly, calls/invoke.py decides. A forked child has no part in its parent's le
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import time
 from dataclasses import dataclass, field
@@ -129,7 +128,7 @@ class LeaseCache:
         ):
             return None
         path = str(paths.direct_socket(self.client.instance))
-        lease_id = f"le-{secrets.token_hex(8)}"
+        lease_id = f"le-{os.urandom(8).hex()}"
         ask = {
             "ask": asked_id,
             "lease": lease_id,
