@@ -20,10 +20,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
 from rekindle.sdk import checks
+from rekindle.sdk.environments import environment_of
 from rekindle.sdk.objects.link import Link, link_of
 from rekindle.sdk.objects.steps import Steps, both
 from rekindle.wire import object_frames as wire
-from rekindle.wire.environment import DEFAULT_ENVIRONMENT, ENVIRONMENT_VARIABLE
 from rekindle.wire.object_frames import OPTION, Op, Reply, Request
 
 H = TypeVar("H", bound="Handle")
@@ -192,14 +192,6 @@ def _arrived(
     return cls._make(
         name=name, environment=environment, create=create, object_id=object_id, instance=here
     )
-
-
-def environment_of(name: str | None) -> str:
-    """The environment that names lie in."""
-    if name is None:
-        return os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ENVIRONMENT
-    checks.name("environment_name", name)
-    return name
 
 
 def _who() -> str:
