@@ -8,8 +8,7 @@ import click
 
 from rekindle.cli import app_refs, refs, shown
 from rekindle.cli.failure import show_failure
-from rekindle.sdk import deploying, notes, progress
-from rekindle.sdk.local import session
+from rekindle.sdk import deploying, progress
 
 
 @click.command()
@@ -36,8 +35,7 @@ def deploy(
     \b
     rekindle deploy service.py --tag v12
     """
-    session.announce = session.say_nothing if quiet else notes.write_note
-    notes.shown = not quiet
+    shown.show_notes(quiet=quiet)
     began = time.monotonic()
     try:
         app = app_refs.resolve(reference, is_module=is_module)

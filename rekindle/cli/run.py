@@ -22,7 +22,7 @@ from rekindle.sdk.app import LocalEntrypoint
 from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.calls import records
 from rekindle.sdk.cls import Cls
-from rekindle.sdk.local import lingering, session
+from rekindle.sdk.local import lingering
 from rekindle.wire.phases import Strategy
 
 
@@ -175,8 +175,7 @@ def _execute(target: Target, options: RunOptions, call: Callable[[], Any]) -> in
         lingering.time_s(options.linger, "--linger ")
         os.environ[lingering.VARIABLE] = options.linger  # also for what the program starts
     lingering.linger_s()  # a wrong time is refused before anything is started
-    session.announce = session.say_nothing if options.quiet else notes.write_note
-    notes.shown = not options.quiet
+    shown.show_notes(quiet=options.quiet)
     status = 0
     finished: list[records.CallRecord] = []
     try:

@@ -13,11 +13,10 @@ from typing import NoReturn
 
 import click
 
-from rekindle.cli import refs
+from rekindle.cli import refs, shown
 from rekindle.cli.main import INTERRUPTED
 from rekindle.cli.serving import Served, Serving
 from rekindle.sdk import notes
-from rekindle.sdk.local import session
 
 _LOOK_S = 0.1
 
@@ -40,8 +39,7 @@ def serve(reference: str, is_module: bool, name: str | None, quiet: bool) -> int
     \b
     rekindle serve service.py
     """
-    session.announce = session.say_nothing if quiet else notes.write_note
-    notes.shown = not quiet
+    shown.show_notes(quiet=quiet)
     serving = Serving(reference, is_module, name)
     try:
         if not is_module:

@@ -14,7 +14,6 @@ from rekindle.sdk import notes, progress, running
 from rekindle.sdk.app import LocalEntrypoint
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.connection.background import background
-from rekindle.sdk.local import session
 from rekindle.wire import rekindle_pb2 as pb
 
 #: How often it is asked whether the runner is there; agents say so twice a second at most.
@@ -37,8 +36,7 @@ def shell(reference: str, cmd: str | None, quiet: bool) -> int:
     rekindle shell service.py::Model
     rekindle shell ru-... -c 'ls /data'
     """
-    session.announce = session.say_nothing if quiet else notes.write_note
-    notes.shown = not quiet
+    shown.show_notes(quiet=quiet)
     command = [container.shell(), *(["-c", cmd] if cmd else [])]
     if reference.startswith("ru-"):
         return container.run_in(container.find(reference), command)

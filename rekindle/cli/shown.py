@@ -1,4 +1,4 @@
-"""Whether what a program waits for is shown. Loads nothing for it where it is not."""
+"""Whether notes, and what a program waits for, are shown. Loads nothing for it where not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 
 from rekindle.sdk import notes
+from rekindle.sdk.local import session
+
+
+def show_notes(*, quiet: bool) -> None:
+    """Show rekindle's own notes from now on; none where ``quiet``."""
+    session.announce = session.say_nothing if quiet else notes.write_note
+    notes.shown = not quiet
 
 
 def waits(*, quiet: bool) -> AbstractContextManager[None]:
