@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import click
 
 from rekindle.cli import operator, tables
 from rekindle.cli.logs import logs
+from rekindle.cli.options import confirm, yes_option
 from rekindle.sdk import deploying
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.callid import new_app_id
@@ -64,7 +64,7 @@ def list_(as_json: bool) -> None:
             row["state"],
             str(row["version"] or "-"),
             row["tag"] or "-",
-            _ago(row["deployed"]) if row["deployed"] else "-",
+            tables.ago(row["deployed"]) if row["deployed"] else "-",
             str(row["functions"]),
             str(row["undone"]),
         )
@@ -108,7 +108,7 @@ def info(name: str, as_json: bool) -> None:
         ("Name", found.name),
         ("State", "stopped" if found.stopped else "deployed"),
         ("Version", str(found.version)),
-        ("Deployed", _ago(found.at)),
+        ("Deployed", tables.ago(found.at)),
         ("Tag", newest.tag or "-"),
         ("Id", found.app_id or "-"),
         ("Tags", ", ".join(f"{key}={value}" for key, value in sorted(found.tags.items())) or "-"),
@@ -141,7 +141,7 @@ def history(name: str, as_json: bool) -> None:
         functions = ", ".join(one.functions)
         table.add_row(
             str(one.version),
-            _ago(one.at),
+            tables.ago(one.at),
             one.tag or "-",
             one.strategy,
             functions,
@@ -152,15 +152,14 @@ def history(name: str, as_json: bool) -> None:
 
 @app.command()
 @click.argument("name")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 def stop(name: str, yes: bool) -> None:
     """End a deployed app: what is queued and runs is cancelled. Its versions stay."""
     found = _known(name)[0]
     if found.stopped:
         click.echo(f"{found.name} is stopped already.")
         return
-    if not yes:
-        click.confirm(f"Stop {found.name}, version {found.version}?", abort=True)
+    confirm(f"Stop {found.name}, version {found.version}?", yes=yes)
     # Exit hooks have half a minute.
     operator.request(
         operator.connect(), "StopApp", pb.StopAppRequest(app=name), pb.DeployedApp, 60.0
@@ -201,10 +200,6 @@ def _again(request: pb.RollbackRequest) -> None:
     reply = operator.request(operator.connect(), "Rollback", request, pb.DeployReply, 60.0)
     content = reply.app.versions[0].rolled_back_to
     click.echo(f"{reply.app.name} is version {reply.app.version} now: the content of {content}.")
-
-
-def _ago(at: float) -> str:
-    return f"{tables.duration(time.time() - at)} ago"
 
 
 app.add_command(logs)

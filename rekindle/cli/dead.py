@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from rekindle.cli import operator
+from rekindle.cli.options import confirm, yes_option
 from rekindle.cli.tables import age, console, json_option, listing, print_json, since, size, table
 from rekindle.exception import InvalidError, NotFoundError
 from rekindle.sdk.connection.client import Client
@@ -25,7 +25,6 @@ _FUNCTION = click.option(
 )
 _IDS = click.argument("ids", nargs=-1, metavar="[ID]...")
 _ALL = click.option("--all", "every", is_flag=True, help="All dead letters.")
-_YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
 @click.group()
@@ -120,14 +119,12 @@ def replay(ids: tuple[str, ...], every: bool, name: str) -> None:
 @_IDS
 @_ALL
 @_FUNCTION
-@_YES
+@yes_option
 def drop(ids: tuple[str, ...], every: bool, name: str, yes: bool) -> None:
     """Remove dead letters for good: by id, of a function, or all."""
-    if (every or name) and not yes:
-        if not sys.stdin.isatty():
-            raise InvalidError("dropping more than named ids cannot be undone; add --yes")
+    if every or name:
         what = f"all dead letters of {name}" if name else "all dead letters"
-        click.confirm(f"Drop {what} for good?", abort=True)
+        confirm(f"Drop {what} for good?", yes=yes)
     _change("drop", ids, every, name)
 
 

@@ -12,18 +12,15 @@ from typing import Any
 import click
 
 from rekindle.cli import operator
+from rekindle.cli.options import confirm, env_option, yes_option
 from rekindle.cli.queue import inputs
-from rekindle.cli.tables import console, json_option, listing, print_json, since, table
+from rekindle.cli.tables import ago, console, json_option, listing, print_json, table
 from rekindle.exception import ConnectionError, NotFoundError
 from rekindle.sdk.objects.dict import Dict
 from rekindle.sdk.objects.handle import Handle, ObjectInfo
 from rekindle.sdk.objects.queue import Queue
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
-_env_option = click.option(
-    "-e", "--env", default=None, metavar="NAME", help="Environment that the name lies in."
-)
-_yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 _name = click.argument("name")
 
 
@@ -64,14 +61,10 @@ def _list(kind: type[Dict] | type[Queue], env: str | None, as_json: bool) -> Non
     made = table("name", ">len", "made", "by", "id")
     for shown, info, count in rows:
         made.add_row(
-            *(str(shown.name), str(count), since(_ns(info))),
+            *(str(shown.name), str(count), ago(info.created_at.timestamp())),
             *(info.created_by or "", shown.object_id),
         )
     console().print(made if rows else f"There is no {kind.__name__} with a name.")
-
-
-def _ns(info: ObjectInfo) -> int:
-    return int(info.created_at.timestamp() * 1e9)
 
 
 def _row(one: Handle, info: ObjectInfo) -> dict[str, Any]:
@@ -93,8 +86,7 @@ def _delete(
     kind: type[Dict] | type[Queue], name: str, env: str | None, yes: bool, missing: bool
 ) -> None:
     _use_instance()
-    if not yes:
-        click.confirm(f"Delete {kind.__name__} {name!r} and all that is in it?", abort=True)
+    confirm(f"Delete {kind.__name__} {name!r} and all that is in it?", yes=yes)
     kind.objects.delete(name, allow_missing=missing, environment_name=env)
     click.echo(f"{kind.__name__} {name!r} is deleted.")
 
@@ -103,21 +95,21 @@ def _add_common(group: click.Group, kind: type[Dict] | type[Queue]) -> None:
     what = kind.__name__
 
     @group.command("list", help=f"List the {what}s that have names.")
-    @_env_option
+    @env_option
     @json_option
     def list_(env: str | None, as_json: bool) -> None:
         _list(kind, env, as_json)
 
     @group.command(help=f"Make a {what}.")
     @_name
-    @_env_option
+    @env_option
     def create(name: str, env: str | None) -> None:
         _create(kind, name, env)
 
     @group.command(help=f"Delete a {what} and all that is in it.")
     @_name
-    @_env_option
-    @_yes_option
+    @env_option
+    @yes_option
     @click.option("--allow-missing", "missing", is_flag=True, help="Be content where it is not.")
     def delete(name: str, env: str | None, yes: bool, missing: bool) -> None:
         _delete(kind, name, env, yes, missing)
@@ -147,7 +139,7 @@ def _shown(value: object, as_repr: bool) -> str:
 @_name
 @click.argument("key")
 @click.option("--int", "number", is_flag=True, help="The key is a whole number.")
-@_env_option
+@env_option
 def get(name: str, key: str, number: bool, env: str | None) -> None:
     """Print the value of a key, which is a string unless --int says otherwise."""
     _use_instance()
@@ -163,7 +155,7 @@ def get(name: str, key: str, number: bool, env: str | None) -> None:
 @click.argument("n", type=click.IntRange(min=1), default=20)
 @click.option("-a", "--all", "every", is_flag=True, help="All of them, not the first N.")
 @click.option("-r", "--repr", "as_repr", is_flag=True, help="As repr() shows them.")
-@_env_option
+@env_option
 @json_option
 def items(name: str, n: int, every: bool, as_repr: bool, env: str | None, as_json: bool) -> None:
     """Print the first N keys and values (20), in no order.
@@ -191,13 +183,12 @@ def items(name: str, n: int, every: bool, as_repr: bool, env: str | None, as_jso
 
 @dict_.command("clear", short_help="Take everything out of a Dict.")
 @_name
-@_env_option
-@_yes_option
+@env_option
+@yes_option
 def clear_dict(name: str, env: str | None, yes: bool) -> None:
     """Take everything out of a Dict."""
     _use_instance()
-    if not yes:
-        click.confirm(f"Take everything out of Dict {name!r}?", abort=True)
+    confirm(f"Take everything out of Dict {name!r}?", yes=yes)
     Dict.from_name(name, environment_name=env).clear()
     click.echo(f"Dict {name!r} is empty.")
 
@@ -212,13 +203,12 @@ _total_option = click.option("-t", "--total", is_flag=True, help="All partitions
 @_name
 @_partition_option
 @click.option("-a", "--all", "every", is_flag=True, help="Of all partitions.")
-@_env_option
-@_yes_option
+@env_option
+@yes_option
 def clear_queue(name: str, partition: str | None, every: bool, env: str | None, yes: bool) -> None:
     """Take everything out of one partition, or of all."""
     _use_instance()
-    if not yes:
-        click.confirm(f"Take everything out of Queue {name!r}?", abort=True)
+    confirm(f"Take everything out of Queue {name!r}?", yes=yes)
     Queue.from_name(name, environment_name=env).clear(partition=partition, all=every)
     click.echo(f"Queue {name!r} is empty.")
 
@@ -227,7 +217,7 @@ def clear_queue(name: str, partition: str | None, every: bool, env: str | None, 
 @_name
 @_partition_option
 @_total_option
-@_env_option
+@env_option
 @json_option
 def length(name: str, partition: str | None, total: bool, env: str | None, as_json: bool) -> None:
     """Print how many values there are."""
@@ -240,7 +230,7 @@ def length(name: str, partition: str | None, total: bool, env: str | None, as_js
 @_name
 @click.argument("n", type=click.IntRange(min=1), default=1)
 @_partition_option
-@_env_option
+@env_option
 @json_option
 def peek(name: str, n: int, partition: str | None, env: str | None, as_json: bool) -> None:
     """Print the next N values (1); they stay in the Queue."""

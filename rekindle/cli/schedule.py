@@ -41,7 +41,7 @@ def ls(app: str, as_json: bool) -> None:
             f"{one.app}.{one.function}",
             one.schedule,
             f"in {tables.duration(one.next - now)}" if one.next else "-",
-            f"{tables.duration(now - last.due)} ago" if last is not None else "-",
+            tables.ago(last.due) if last is not None else "-",
             _result(last) if last is not None else "-",
             str(one.runs),
             str(one.missed),

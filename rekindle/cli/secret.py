@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import click
 
 from rekindle.cli import operator
-from rekindle.cli.tables import console, json_option, print_json, since, table
+from rekindle.cli.options import confirm, env_option, yes_option
+from rekindle.cli.tables import ago, console, json_option, print_json, table, utc
 from rekindle.exception import InvalidError
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.secret import Secret, SecretObjects
 from rekindle.sdk.secret_info import SecretInfo
-
-_env_option = click.option(
-    "-e", "--env", "environment", default=None, metavar="NAME", help="The environment (main)."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,19 +31,19 @@ def _objects() -> SecretObjects:
 
 
 @secret.command("list")
-@_env_option
+@env_option
 @json_option
-def list_(environment: str | None, as_json: bool) -> None:
+def list_(env: str | None, as_json: bool) -> None:
     """Show names, variables and ages."""
-    found = _objects().list(environment_name=environment)
+    found = _objects().list(environment_name=env)
     if as_json:
         print_json([_row(one) for one in found])
         return
     made = table("name", "variables", "changed", "id")
     for one in found:
-        changed = since(int(one.updated_at * 1e9))
+        changed = ago(one.updated_at)
         made.add_row(one.name, ", ".join(one.keys), changed, one.object_id)
-    console().print(made if found else f"No secrets in {environment_of(environment)}.")
+    console().print(made if found else f"No secrets in {environment_of(env)}.")
 
 
 def _row(one: SecretInfo) -> dict[str, object]:
@@ -56,13 +52,9 @@ def _row(one: SecretInfo) -> dict[str, object]:
         "environment": one.environment,
         "id": one.object_id,
         "variables": list(one.keys),
-        "created": _time(one.created_at),
-        "updated": _time(one.updated_at),
+        "created": utc(one.created_at),
+        "updated": utc(one.updated_at),
     }
-
-
-def _time(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 @secret.command(short_help="Keep variables under a name.")
@@ -75,14 +67,14 @@ def _time(at: float) -> str:
     "--from-json", type=click.Path(allow_dash=True), help="Read a JSON object (-: stdin)."
 )
 @click.option("--force", is_flag=True, help="Replace one that is there.")
-@_env_option
+@env_option
 def create(
     name: str,
     pairs: tuple[str, ...],
     from_dotenv: str | None,
     from_json: str | None,
     force: bool,
-    environment: str | None,
+    env: str | None,
 ) -> None:
     """Keep variables under a name: KEY=VALUE, or KEY=- to read the value from standard input.
 
@@ -97,7 +89,7 @@ def create(
     values |= _pairs(pairs)
     if not values:
         raise click.UsageError("give KEY=VALUE, KEY=-, --from-dotenv or --from-json")
-    made = _objects().create(name, values, overwrite=force, environment_name=environment)
+    made = _objects().create(name, values, overwrite=force, environment_name=env)
     click.echo(f"{made.name} has {', '.join(made.keys)}.")
     click.echo(f'Use it with secrets=[rekindle.Secret.from_name("{made.name}")].')
 
@@ -105,13 +97,12 @@ def create(
 @secret.command()
 @click.argument("name")
 @click.option("--allow-missing", is_flag=True, help="It is no error where there is none.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@_env_option
-def delete(name: str, allow_missing: bool, yes: bool, environment: str | None) -> None:
+@yes_option
+@env_option
+def delete(name: str, allow_missing: bool, yes: bool, env: str | None) -> None:
     """Forget a secret. Runners that have it keep it; those that need it start no more."""
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"Delete the secret {name}?", abort=True)
-    _objects().delete(name, allow_missing=allow_missing, environment_name=environment)
+    confirm(f"Delete the secret {name}?", yes=yes)
+    _objects().delete(name, allow_missing=allow_missing, environment_name=env)
     click.echo(f"{name} is gone.")
 
 

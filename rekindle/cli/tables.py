@@ -60,7 +60,17 @@ def duration(seconds: float, units: int = 2) -> str:
 
 def since(at_ns: int) -> str:
     """``5 min 2 s ago``: how long a moment lies back."""
-    return f"{duration(time.time() - at_ns / 1e9)} ago"
+    return ago(at_ns / 1e9)
+
+
+def ago(at_s: float) -> str:
+    """The same, of seconds since the epoch."""
+    return f"{duration(time.time() - at_s)} ago"
+
+
+def utc(at_s: float) -> str:
+    """``2026-11-28T21:40:05Z``: a moment in seconds since the epoch, for ``--json``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s))
 
 
 def age(seconds: float) -> str:

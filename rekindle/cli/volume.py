@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import click
 
-from rekindle.cli.tables import console, json_option, print_json, since, size, table
+from rekindle.cli.options import confirm, env_option, yes_option
+from rekindle.cli.tables import ago, console, json_option, print_json, size, table, utc
 from rekindle.exception import InvalidError
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.volume import Volume
 from rekindle.volumes.tree import EntryType, FileEntry
-
-_env_option = click.option(
-    "-e", "--env", "environment", default=None, metavar="NAME", help="The environment (main)."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,16 +23,16 @@ def volume() -> None:
     """
 
 
-def _named(name: str, environment: str | None) -> Volume:
-    return Volume.from_name(name, environment_name=environment)
+def _named(name: str, env: str | None) -> Volume:
+    return Volume.from_name(name, environment_name=env)
 
 
 @volume.command("list")
-@_env_option
+@env_option
 @json_option
-def list_(environment: str | None, as_json: bool) -> None:
+def list_(env: str | None, as_json: bool) -> None:
     """Show names, ages and stores."""
-    found = Volume.objects.list(environment_name=environment)
+    found = Volume.objects.list(environment_name=env)
     if as_json:
         print_json(
             [
@@ -44,7 +40,7 @@ def list_(environment: str | None, as_json: bool) -> None:
                     "name": one.name,
                     "environment": one.environment,
                     "id": one.object_id,
-                    "created": _time(one.created_at),
+                    "created": utc(one.created_at),
                     "url": one.url,
                 }
                 for one in found
@@ -53,40 +49,39 @@ def list_(environment: str | None, as_json: bool) -> None:
         return
     made = table("name", "made", "store", "id")
     for one in found:
-        made.add_row(one.name, since(int(one.created_at * 1e9)), one.url or "-", one.object_id)
-    console().print(made if found else f"No volumes in {environment_of(environment)}.")
+        made.add_row(one.name, ago(one.created_at), one.url or "-", one.object_id)
+    console().print(made if found else f"No volumes in {environment_of(env)}.")
 
 
 @volume.command()
 @click.argument("name")
 @click.option("--url", default="", help="A folder of a store (fsspec) that has its files, too.")
-@_env_option
-def create(name: str, url: str, environment: str | None) -> None:
+@env_option
+def create(name: str, url: str, env: str | None) -> None:
     """Make an empty volume."""
-    Volume.objects.create(name, url=url, environment_name=environment)
+    Volume.objects.create(name, url=url, environment_name=env)
     click.echo(f'Use it with volumes={{"/data": rekindle.Volume.from_name("{name}")}}.')
 
 
 @volume.command()
 @click.argument("name")
 @click.option("--allow-missing", is_flag=True, help="It is no error where there is none.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@_env_option
-def delete(name: str, allow_missing: bool, yes: bool, environment: str | None) -> None:
+@yes_option
+@env_option
+def delete(name: str, allow_missing: bool, yes: bool, env: str | None) -> None:
     """Remove a volume with all its files. What lies in its store stays there."""
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"Remove the volume {name} with all its files?", abort=True)
-    Volume.objects.delete(name, allow_missing=allow_missing, environment_name=environment)
+    confirm(f"Remove the volume {name} with all its files?", yes=yes)
+    Volume.objects.delete(name, allow_missing=allow_missing, environment_name=env)
     click.echo(f"{name} is gone.")
 
 
 @volume.command()
 @click.argument("name")
 @click.argument("new_name")
-@_env_option
-def rename(name: str, new_name: str, environment: str | None) -> None:
+@env_option
+def rename(name: str, new_name: str, env: str | None) -> None:
     """Give a volume another name."""
-    Volume.rename(name, new_name, environment_name=environment)
+    Volume.rename(name, new_name, environment_name=env)
     click.echo(f"{name} is called {new_name} now.")
 
 
@@ -94,11 +89,11 @@ def rename(name: str, new_name: str, environment: str | None) -> None:
 @click.argument("name")
 @click.argument("path", default="/")
 @click.option("-r", "--recursive", is_flag=True, help="Show what lies below, too.")
-@_env_option
+@env_option
 @json_option
-def ls(name: str, path: str, recursive: bool, environment: str | None, as_json: bool) -> None:
+def ls(name: str, path: str, recursive: bool, env: str | None, as_json: bool) -> None:
     """Show the files of a directory."""
-    found = _named(name, environment).listdir(path, recursive=recursive)
+    found = _named(name, env).listdir(path, recursive=recursive)
     if as_json:
         print_json([vars(one) | {"type": one.type.value} for one in found])
         return
@@ -106,7 +101,7 @@ def ls(name: str, path: str, recursive: bool, environment: str | None, as_json: 
     for one in found:
         shown = f"{one.path}/" if one.type is EntryType.DIRECTORY else one.path
         bytes_ = size(one.size) if one.type is EntryType.FILE else "-"
-        made.add_row(shown, bytes_, since(one.mtime * 10**9))
+        made.add_row(shown, bytes_, ago(one.mtime))
     console().print(made if found else "No files.")
 
 
@@ -115,10 +110,10 @@ def ls(name: str, path: str, recursive: bool, environment: str | None, as_json: 
 @click.argument("path")
 @click.argument("target", default=".")
 @click.option("-f", "--force", is_flag=True, help="Replace files that are there.")
-@_env_option
-def get(name: str, path: str, target: str, force: bool, environment: str | None) -> None:
+@env_option
+def get(name: str, path: str, target: str, force: bool, env: str | None) -> None:
     """Copy a file or a directory out of a volume, to TARGET (-: standard output)."""
-    held = _named(name, environment)
+    held = _named(name, env)
     if target == "-":
         for piece in held.read_file(path):
             sys.stdout.buffer.write(piece)
@@ -161,10 +156,10 @@ def _fetch(held: Volume, one: FileEntry, place: Path, *, force: bool) -> None:
 @click.argument("source", type=click.Path(exists=True, allow_dash=True))
 @click.argument("path", default="/")
 @click.option("-f", "--force", is_flag=True, help="Replace files that are there.")
-@_env_option
-def put(name: str, source: str, path: str, force: bool, environment: str | None) -> None:
+@env_option
+def put(name: str, source: str, path: str, force: bool, env: str | None) -> None:
     """Copy a file (-: standard input) or a directory into a volume, to PATH."""
-    held = _named(name, environment)
+    held = _named(name, env)
     with held.batch_upload(force=force) as batch:
         if source == "-":
             batch.put_file(sys.stdin.buffer, path)
@@ -180,23 +175,19 @@ def put(name: str, source: str, path: str, force: bool, environment: str | None)
 @click.argument("name")
 @click.argument("paths", nargs=-1, required=True, metavar="SOURCE... TARGET")
 @click.option("-r", "--recursive", is_flag=True, help="Copy directories, too.")
-@_env_option
-def cp(name: str, paths: tuple[str, ...], recursive: bool, environment: str | None) -> None:
+@env_option
+def cp(name: str, paths: tuple[str, ...], recursive: bool, env: str | None) -> None:
     """Copy files within a volume."""
     if len(paths) < 2:
         raise click.UsageError("give SOURCE and TARGET")
-    _named(name, environment).copy_files(paths[:-1], paths[-1], recursive=recursive)
+    _named(name, env).copy_files(paths[:-1], paths[-1], recursive=recursive)
 
 
 @volume.command()
 @click.argument("name")
 @click.argument("path")
 @click.option("-r", "--recursive", is_flag=True, help="Remove a directory with all in it.")
-@_env_option
-def rm(name: str, path: str, recursive: bool, environment: str | None) -> None:
+@env_option
+def rm(name: str, path: str, recursive: bool, env: str | None) -> None:
     """Remove a file or a directory from a volume."""
-    _named(name, environment).remove_file(path, recursive=recursive)
-
-
-def _time(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    _named(name, env).remove_file(path, recursive=recursive)

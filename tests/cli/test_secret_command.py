@@ -51,8 +51,10 @@ def test_secrets_are_made_from_every_source_listed_replaced_and_deleted(
     assert VALUE not in listed
     shown = rekindle(shared.directory, "secret", "list", "--env", "cli").stdout
     assert "cli-env" in shown and "cli-all" not in shown
-    rekindle(shared.directory, "secret", "delete", "cli-all")
-    missing = rekindle(shared.directory, "secret", "delete", "cli-all", status=1).stderr
+    unasked = rekindle(shared.directory, "secret", "delete", "cli-all", status=1).stderr
+    assert "add --yes" in unasked
+    rekindle(shared.directory, "secret", "delete", "cli-all", "--yes")
+    missing = rekindle(shared.directory, "secret", "delete", "cli-all", "-y", status=1).stderr
     assert "no secret 'cli-all'" in missing
     rekindle(shared.directory, "secret", "delete", "cli-all", "--allow-missing", "--yes")
 
