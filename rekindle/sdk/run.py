@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rekindle.exception import Error, InvalidError
 from rekindle.execution.context import is_local
 from rekindle.sdk import loop_warning, running
+from rekindle.sdk.block import Block
 from rekindle.sdk.local import session
 from rekindle.sdk.running import RunningApp
 from rekindle.wire.callid import new_app_id
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from rekindle.sdk.declaration import AppState
 
 
-class AppRun:
+class AppRun(Block[RunningApp]):
     """The context manager, sync and async, that ``app.run()`` gives."""
 
     def __init__(self, app: AppState, name: str | None, *, detach: bool = False) -> None:
@@ -62,21 +63,6 @@ class AppRun:
             at_once = False
         finally:
             self._take_down(at_once=at_once)
-
-    async def __aenter__(self) -> RunningApp:
-        import asyncio
-
-        return await asyncio.to_thread(self.__enter__)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        import asyncio
-
-        await asyncio.to_thread(self.__exit__, kind, error, traceback)
 
     # ---- steps ---------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from typing import Any
 from rekindle.exception import NotFoundError, VolumeBusyError
 from rekindle.execution import volumes as here
 from rekindle.execution.context import is_local
+from rekindle.sdk.block import Block
 from rekindle.sdk.volume_info import VolumeInfo, VolumeReference
 from rekindle.volumes import remote
 from rekindle.volumes.registry import EPHEMERAL, Registry, VolumeRecord
@@ -108,7 +108,7 @@ def _info(found: VolumeRecord) -> VolumeInfo:
     return VolumeInfo(found.name, found.environment, found.id, found.created_ns / 1e9, found.url)
 
 
-class EphemeralVolume:
+class EphemeralVolume(Block[Any]):
     """The context manager that ``Volume.ephemeral()`` gives."""
 
     def __init__(self, make: Callable[[str, str], Any]) -> None:
@@ -128,9 +128,3 @@ class EphemeralVolume:
     ) -> None:
         assert self._held is not None
         self._held.__exit__(kind, error, traceback)
-
-    async def __aenter__(self) -> Any:
-        return await asyncio.to_thread(self.__enter__)
-
-    async def __aexit__(self, *how: Any) -> None:
-        await asyncio.to_thread(self.__exit__, *how)

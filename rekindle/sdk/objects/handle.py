@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
 from rekindle.sdk import checks
+from rekindle.sdk.block import Block
 from rekindle.sdk.environments import environment_of
 from rekindle.sdk.objects.link import Link, link_of
 from rekindle.sdk.objects.steps import Steps, both
@@ -273,7 +274,7 @@ class Objects(Generic[H]):
 # ---- ephemeral ones ----------------------------------------------------------------------------
 
 
-class Ephemeral(Generic[H]):
+class Ephemeral(Block[H]):
     """The context manager, sync and async, that ``ephemeral()`` gives."""
 
     def __init__(self, cls: type[H], environment: str) -> None:
@@ -307,21 +308,6 @@ class Ephemeral(Generic[H]):
             made._link().ask(made._object_id.encode(), Request(Op.DELETE, b"{}"))
         except (NotFoundError, ConnectionError):
             pass  # it goes with its instance, or has gone
-
-    async def __aenter__(self) -> H:
-        import asyncio
-
-        return await asyncio.to_thread(self.__enter__)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        import asyncio
-
-        await asyncio.to_thread(self.__exit__, kind, error, traceback)
 
 
 class _Hold:
