@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,11 @@ import pytest
 import rekindle
 from rekindle.exception import ExecutionError, InvalidError
 from rekindle.sdk.declaration import Declaration
+from rekindle.sdk.program import registration
+
+
+def _price() -> int:
+    return 1
 
 
 def make() -> rekindle.App:
@@ -347,3 +353,17 @@ def test_hydrate_looks_up_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch)
 
     asyncio.run(look_up())
     assert len(looking) == 1 and threading.current_thread() not in looking
+
+
+def test_what_an_app_gives_its_functions_goes_to_those_that_it_includes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_VOLUMES", str(tmp_path))
+    parts = rekindle.App("parts")
+    parts.function(serialized=True)(_price)
+    volume = rekindle.Volume.from_name("shelf", create_if_missing=True)
+    secret = rekindle.Secret.from_dict({"A": "1"}, in_snapshot=True)
+    whole = rekindle.App("whole", secrets=[secret], volumes={"/shelf": volume}).include(parts)
+    (made,) = registration.request_for(whole, "whole", "ap-1", None).functions
+    assert made.secrets == {"A": "1"} and list(made.spec.secrets_in_snapshot) == ["A"]
+    assert [mount.path for mount in made.spec.volumes] == [b"/shelf"]

@@ -50,7 +50,7 @@ def request_for(
     bundle = source.collect(script) if wanted else None
     functions = [
         pb.FunctionDef(
-            spec=spec_message(spec_of(declaration, app_name, bundle, script)),
+            spec=spec_message(spec_of(app, declaration, app_name, bundle, script)),
             code=b"" if declaration.place else pack(declaration),
             secrets=merged(_secrets(app, declaration)),
             named_secrets=[
@@ -71,6 +71,7 @@ def request_for(
 
 
 def spec_of(
+    app: AppState,
     declaration: Declaration,
     app_name: str,
     bundle: source.Bundle | None,
@@ -81,7 +82,6 @@ def spec_of(
     raw = declaration.raw
     place = declaration.place
     first, last = source.import_path(script)
-    secrets = declaration.app.secrets if declaration.app is not None else ()
     hooks_digest = ""
     if declaration.kind == "cls":
         hooks = hooks_of(raw)
@@ -102,16 +102,17 @@ def spec_of(
         cwd=os.getcwd(),
         sys_path=first,
         sys_path_last=last,
-        secrets_in_snapshot=named_in_snapshot((*secrets, *options.secrets)),
+        secrets_in_snapshot=named_in_snapshot(_secrets(app, declaration)),
         code_digest=fingerprint.code_digest(raw, place),
         source_digest=bundle.digest if bundle is not None and options.include_source else "",
         hooks_digest=hooks_digest,
-        volumes=_volumes(declaration),
+        volumes=_volumes(app, declaration),
     )
 
 
-def _volumes(declaration: Declaration) -> tuple[VolumeMount, ...]:
-    of_app = declaration.app.volumes if declaration.app is not None else {}
+def _volumes(app: AppState, declaration: Declaration) -> tuple[VolumeMount, ...]:
+    """As ``_secrets``."""
+    of_app = {**app.volumes, **(declaration.app.volumes if declaration.app is not None else {})}
     own = _options(declaration).volumes
     if not of_app and not own:
         return ()
