@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rekindle.exception import InvalidError, NotFoundError
-from rekindle.sdk.app import App, LocalEntrypoint
+from rekindle.sdk.app import App
 from rekindle.sdk.checks import nearest
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.declaration import Declared
+from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function
 from rekindle.sdk.program import main_module
 
@@ -123,7 +124,7 @@ def targets_in(module: ModuleType, *, entrypoints: bool = True) -> list[Target]:
             apps[id(value)] = value
         elif isinstance(value, Declared) and isinstance(value._declaration.app, App):
             apps[id(value._declaration.app)] = value._declaration.app
-        elif isinstance(value, LocalEntrypoint):
+        elif isinstance(value, LocalEntrypoint) and isinstance(value.app, App):
             apps[id(value.app)] = value.app
     found: list[Target] = []
     for app in apps.values():

@@ -18,10 +18,10 @@ from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
 from rekindle.sdk import notes, progress, running
-from rekindle.sdk.app import LocalEntrypoint
 from rekindle.sdk.binding import annotation_of
 from rekindle.sdk.calls import records
 from rekindle.sdk.cls import Cls
+from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.local import lingering
 from rekindle.wire.phases import Strategy
 

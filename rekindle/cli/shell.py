@@ -11,9 +11,9 @@ from rekindle.cli.failure import show_failure
 from rekindle.cli.refs import Target
 from rekindle.exception import StartError
 from rekindle.sdk import notes, progress, running
-from rekindle.sdk.app import LocalEntrypoint
 from rekindle.sdk.cls import Cls
 from rekindle.sdk.connection.background import background
+from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.wire import rekindle_pb2 as pb
 
 #: How often it is asked whether the runner is there; agents say so twice a second at most.

@@ -18,18 +18,19 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
-from rekindle.exception import ExecutionError, InvalidError
+from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
-from rekindle.execution.declared import Decorated, generators_of, hooks_of, mark_of
+from rekindle.execution.declared import Decorated, generators_of, hooks_of
 from rekindle.sdk import checks, options
 from rekindle.sdk.cls import Cls, check_class
 from rekindle.sdk.declaration import AppState, Declaration
-from rekindle.sdk.dual import Dual
+from rekindle.sdk.dual import Dual, in_thread
+from rekindle.sdk.entrypoint import LocalEntrypoint
 from rekindle.sdk.function import Function
+from rekindle.sdk.function_checks import check_function, check_takes_nothing
 from rekindle.sdk.options import FunctionOptions
 from rekindle.sdk.secret import Secret, check_secrets
 from rekindle.sdk.sharing import shared
-from rekindle.sdk.sharing_checks import in_class
 
 if TYPE_CHECKING:
     from rekindle.sdk.deploying import Deployed
@@ -234,10 +235,7 @@ class App(AppState):
                 f"entrypoints must differ; give @app.function(name=...)"
             )
         declaration = Declaration(
-            self.name or "",
-            name,
-            kind,
-            methods,
+            *(self.name or "", name, kind, methods),
             raw=raw,
             options=checked,
             app=self,
@@ -304,7 +302,7 @@ class App(AppState):
             checks.of_this_instance("app.deploy", client=client, environment_name=environment_name)
             return deploying.deploy(self, name, tag, strategy)
 
-        return _in_thread(blocking)
+        return in_thread(blocking)
 
     @classmethod
     def lookup(
@@ -338,7 +336,7 @@ class App(AppState):
 
             deploying.stop(self)
 
-        return _in_thread(blocking)
+        return in_thread(blocking)
 
     def run(
         self,
@@ -365,50 +363,6 @@ class App(AppState):
         return AppRun(self, name, detach=detach)
 
 
-def _in_thread(blocking: Callable[P, R]) -> Dual[P, R, Awaitable[R]]:
-    """Both forms of what a thread does."""
-
-    async def aio(*args: P.args, **kwargs: P.kwargs) -> R:
-        import asyncio
-
-        return await asyncio.to_thread(blocking, *args, **kwargs)
-
-    return Dual(blocking, aio)
-
-
-class LocalEntrypoint:
-    """A function of the caller's process; called with parentheses it is just that function."""
-
-    def __init__(self, raw: Callable[..., Any], name: str, app: App) -> None:
-        self.raw = raw
-        self.name = name
-        self.app = app
-        self.__doc__ = raw.__doc__
-        self.__wrapped__ = raw
-
-    @property
-    def __name__(self) -> str:
-        return self.raw.__name__
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.raw(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        return f"<rekindle.LocalEntrypoint {self.name}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _gone, (self.name,)
-
-
-def _gone(name: str) -> Callable[..., Any]:
-    """What is left of an entrypoint in a runner: a function that says why it is not one."""
-
-    def entrypoint(*_args: Any, **_kwargs: Any) -> Any:
-        raise ExecutionError(f"{name} is a local entrypoint: it runs in the caller's process")
-
-    return entrypoint
-
-
 class FunctionDecorator:
     """What ``@app.function(...)`` applies to the function below it."""
 
@@ -432,7 +386,7 @@ class FunctionDecorator:
         checks.name("the function name", name)
         generators = checks.generator("@app.function", raw, self._is_generator)
         if self._options.schedule is not None:
-            _check_takes_nothing(raw)
+            check_takes_nothing(raw)
             if generators:
                 raise InvalidError(f"{name} is a generator, which no schedule= can run")
         checked = shared(raw, self._options)
@@ -442,46 +396,3 @@ class FunctionDecorator:
         made: Function[..., Any] = Function(declaration)
         self._app.registered[name] = made
         return made
-
-
-def _check_takes_nothing(raw: Callable[..., Any]) -> None:
-    try:
-        inspect.signature(raw).bind()
-    except TypeError as error:
-        raise InvalidError(
-            f"{raw.__name__} has a schedule, which calls it without arguments: {error}; "
-            f"give its parameters defaults"
-        ) from None
-
-
-def check_function(raw: Any) -> None:
-    """Refuse what cannot be a Function. Raises InvalidError."""
-    if isinstance(raw, Decorated):
-        raise InvalidError(f"@app.function() is on {raw!r}, which is decorated already")
-    if isinstance(raw, LocalEntrypoint):
-        raise InvalidError(
-            f"{raw.name} cannot be both a local entrypoint and a function: the first runs here, "
-            f"the second in a runner"
-        )
-    if inspect.isclass(raw):
-        raise InvalidError(f"@app.function() is on class {raw.__name__}; use @app.cls()")
-    if isinstance(raw, (staticmethod, classmethod)):
-        raise InvalidError(
-            f"@app.function() is on a {type(raw).__name__}; use @app.cls() on the class and "
-            f"@rekindle.method() on methods with self"
-        )
-    if not inspect.isfunction(raw):
-        raise InvalidError(f"@app.function() is on {raw!r}: it must be on a function (def)")
-    mark = mark_of(raw)
-    if mark is not None:
-        raise InvalidError(
-            f"@app.function() is on {raw.__qualname__}, which has @rekindle.{mark.kind}(): that "
-            f"belongs into a class with @app.cls()"
-        )
-    if in_class(raw):
-        raise InvalidError(
-            f"@app.function() is on {raw.__qualname__}, a method: use @app.cls() on the class and "
-            f"@rekindle.method() on the method"
-        )
-    if raw.__name__ == "<lambda>":
-        raise InvalidError("@app.function() is on a lambda: write a def, it needs a name")

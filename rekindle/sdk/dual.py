@@ -122,3 +122,14 @@ def settled(
         return within(await body(LoopCaller(), *args, **kwargs))
 
     return Dual(blocking, aio, body)
+
+
+def in_thread(blocking: Callable[P, R]) -> Dual[P, R, Awaitable[R]]:
+    """Both forms of what blocks: the asyncio form has a thread do it."""
+
+    async def aio(*args: P.args, **kwargs: P.kwargs) -> R:
+        import asyncio
+
+        return await asyncio.to_thread(blocking, *args, **kwargs)
+
+    return Dual(blocking, aio)
