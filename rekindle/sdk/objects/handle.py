@@ -17,12 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar
 
-from rekindle import paths
 from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
 from rekindle.sdk import checks
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import environment_of
-from rekindle.sdk.objects.link import Link, link_of
+from rekindle.sdk.objects.link import Gone, Link, link_of, receive
 from rekindle.sdk.objects.steps import Steps, both
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import OPTION, Op, Reply, Request
@@ -323,26 +322,14 @@ class _Hold:
         threading.Thread(target=self._run, name="rekindle-hold", daemon=True).start()
 
     def _connect(self) -> None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = self._link.connected(os.urandom(wire.SESSION_BYTES))
         try:
-            sock.connect(str(paths.objects_socket(self._link.instance)))
-            sock.sendall(self._link.greeting(os.urandom(wire.SESSION_BYTES)))
             sock.sendall(Request(Op.HOLD).pack(self._object_id, 0, 1))
-            for _ in ("the greeting", "the hold"):
-                self._confirmed(sock)
+            wire.result_of(receive(sock))
         except BaseException:
             sock.close()
             raise
         self._sock = sock
-
-    def _confirmed(self, sock: socket.socket) -> None:
-        data = bytearray()
-        while not (size := wire.frame_bytes(data)) or len(data) < size:
-            piece = sock.recv(size - len(data) if size else 1)
-            if not piece:
-                raise OSError("it closed the connection")
-            data += piece
-        wire.result_of(wire.parse_reply(data)[1])
 
     def _run(self) -> None:
         while not self._ending.is_set():
@@ -355,7 +342,7 @@ class _Hold:
                     self._sock = None
             except NotFoundError:
                 return  # it has gone
-            except (OSError, Error):
+            except (OSError, Gone, Error):
                 self._sock = None
                 self._ending.wait(_HOLD_AGAIN_S)
 

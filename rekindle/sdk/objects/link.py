@@ -75,6 +75,22 @@ class Link:
         hello = Request(Op.HELLO, body=token, partition=session)
         return wire.GREETING + hello.pack(b"", 0, 0)
 
+    def connected(self, session: bytes) -> socket.socket:
+        """A connection that the controller has welcomed.
+
+        Raises OSError and Gone where it is away, ConnectionError where there is no instance.
+        """
+        greeting = self.greeting(session)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(str(paths.objects_socket(self.instance)))
+            sock.sendall(greeting)
+            wire.result_of(receive(sock))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
     def away(self, since: float, reason: object) -> None:
         """Return when it is time for another attempt. Raises ConnectionError when it is too late.
 
@@ -123,7 +139,7 @@ class _Session:
                 sent = time.monotonic()
                 self._sock.sendall(frame)
                 self._arrivals.wait(perf_counter_ns())
-                return self._receive(self._sock)
+                return receive(self._sock)
             except (OSError, Gone) as error:
                 was_open = self._sock is not None
                 self.close()
@@ -134,39 +150,8 @@ class _Session:
                 frame = later(request, began).pack(object_id, 0, self._number)
 
     def _open(self) -> None:
-        greeting = self._link.greeting(self._name)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.connect(str(paths.objects_socket(self._link.instance)))
-            sock.sendall(greeting)
-            wire.result_of(self._receive(sock))
-        except BaseException:
-            sock.close()
-            raise
+        sock = self._link.connected(self._name)
         self._sock, self._arrivals = sock, Arrivals(sock.fileno())
-
-    def _receive(self, sock: socket.socket) -> Reply:
-        data: bytes | bytearray = sock.recv(_READ_BYTES)
-        size = wire.frame_bytes(data)
-        if len(data) != size or not size:
-            data = self._rest(sock, bytearray(data))
-        return wire.parse_reply(data)[1]
-
-    def _rest(self, sock: socket.socket, data: bytearray) -> bytearray:
-        if not data:
-            raise Gone("it closed the connection")
-        while not (size := wire.frame_bytes(data)):
-            data += sock.recv(4) or self._cut()
-        at = len(data)
-        data.extend(bytes(size - at))
-        with memoryview(data) as view:
-            while at < size:
-                got = sock.recv_into(view[at:])
-                at += got or len(self._cut())
-        return data
-
-    def _cut(self) -> bytes:
-        raise Gone("it closed the connection in the middle of an answer")
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -174,6 +159,33 @@ class _Session:
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.close()
+
+
+def receive(sock: socket.socket) -> Reply:
+    """The one answer that is on its way. Raises OSError, and Gone where none comes."""
+    data: bytes | bytearray = sock.recv(_READ_BYTES)
+    size = wire.frame_bytes(data)
+    if len(data) != size or not size:
+        data = _rest(sock, bytearray(data))
+    return wire.parse_reply(data)[1]
+
+
+def _rest(sock: socket.socket, data: bytearray) -> bytearray:
+    if not data:
+        raise Gone("it closed the connection")
+    while not (size := wire.frame_bytes(data)):
+        data += sock.recv(4) or _cut()
+    at = len(data)
+    data.extend(bytes(size - at))
+    with memoryview(data) as view:
+        while at < size:
+            got = sock.recv_into(view[at:])
+            at += got or len(_cut())
+    return data
+
+
+def _cut() -> bytes:
+    raise Gone("it closed the connection in the middle of an answer")
 
 
 # ---- which instance ----------------------------------------------------------------------------
