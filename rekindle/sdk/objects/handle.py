@@ -6,6 +6,7 @@ side finds the same object in its own instance. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -318,7 +319,8 @@ class _Hold:
         self._ending = threading.Event()
         self._sock: socket.socket | None = None
         self.owner = os.getpid()
-        self._connect()
+        with contextlib.suppress(OSError, Gone):  # it is away: the thread goes on trying
+            self._connect()
         threading.Thread(target=self._run, name="rekindle-hold", daemon=True).start()
 
     def _connect(self) -> None:
@@ -351,7 +353,5 @@ class _Hold:
         self._ending.set()
         sock = self._sock
         if sock is not None:
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
