@@ -64,14 +64,19 @@ class Folder:
 
     def pull_if_old(self) -> None:
         """``pull``, unless somebody did a moment ago."""
-        if time.time() - self._state_at() > FRESH_S:
-            self.pull()
+        if not self._is_fresh():
+            self._pull(if_old=True)
 
     def pull(self) -> None:
         """Bring what changed in the store since it was looked at last. Raises VolumeError."""
+        self._pull(if_old=False)
+
+    def _pull(self, *, if_old: bool) -> None:
         if not self.url:
             return
         with self._exclusive() as state, self._explained():
+            if if_old and self._is_fresh():
+                return  # somebody did while this one waited for its turn
             store, base = self._store()
             remote = _listed(store, base)
             local = self._local()
@@ -88,6 +93,7 @@ class Folder:
                 if local.get(path) == state[path][:2]:
                     self.tree.remove(path)
                 del state[path]  # where it was changed here, it is sent again as a new one
+            self._pulled_file.touch()
 
     def push(self) -> None:
         """Send what changed here since the last time. Raises VolumeError."""
@@ -118,11 +124,16 @@ class Folder:
     def _state_file(self) -> Path:
         return self.files.with_name("sync.json")
 
-    def _state_at(self) -> float:
+    @property
+    def _pulled_file(self) -> Path:
+        """Touched by each pull that went well."""
+        return self.files.with_name("sync.pulled")
+
+    def _is_fresh(self) -> bool:
         try:
-            return self._state_file.stat().st_mtime
+            return time.time() - self._pulled_file.stat().st_mtime <= FRESH_S
         except FileNotFoundError:
-            return 0.0
+            return False
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[dict[str, list[Any]]]:
