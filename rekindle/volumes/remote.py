@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import InvalidError, VolumeError
+from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
 from rekindle.linux.libc import check, libc
 from rekindle.volumes.registry import VolumeRecord
 from rekindle.volumes.tree import DRAFT, Tree
@@ -106,17 +106,22 @@ class Folder:
                 known = state.get(path)
                 if known and known[:2] == seen:
                     continue
-                place = f"{base}/{path}"
-                store.makedirs(place.rpartition("/")[0], exist_ok=True)
-                with self.tree.open(path) as source, store.open(place, "wb") as target:
-                    while piece := source.read(_CHUNK_BYTES):
-                        target.write(piece)
-                store.invalidate_cache()
-                state[path] = [*seen, _mark(store.info(place))]
+                with contextlib.suppress(VolumeFileNotFoundError):  # removed meanwhile
+                    state[path] = [*seen, self._send(path, store, f"{base}/{path}")]
             for path in [path for path in state if path not in local]:
                 with contextlib.suppress(FileNotFoundError):
                     store.rm_file(f"{base}/{path}")
                 del state[path]
+
+    def _send(self, path: str, store: Any, place: str) -> str:
+        """A file to the store; its mark there. Raises VolumeFileNotFoundError, OSError."""
+        with self.tree.open(path) as source:
+            store.makedirs(place.rpartition("/")[0], exist_ok=True)
+            with store.open(place, "wb") as target:
+                while piece := source.read(_CHUNK_BYTES):
+                    target.write(piece)
+        store.invalidate_cache()
+        return _mark(store.info(place))
 
     # ---- what was seen -------------------------------------------------------------------------
 
@@ -159,7 +164,13 @@ class Folder:
     def _local(self) -> dict[str, list[int]]:
         """Path -> size and modification time of all plain files."""
         found = {}
-        for directory, names, files in os.walk(self.files):
+
+        def failed(error: OSError) -> None:
+            # What cannot be listed is not empty: its files would be removed from the store.
+            if not isinstance(error, FileNotFoundError) or error.filename == os.fspath(self.files):
+                raise error
+
+        for directory, names, files in os.walk(self.files, onerror=failed):
             names[:] = [name for name in names if not name.startswith(DRAFT)]
             for name in files:
                 place = Path(directory, name)
