@@ -30,6 +30,7 @@ from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
 from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
 from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.pools.slice_outcomes import over_time
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import rekindle_pb2 as pb
@@ -355,12 +356,7 @@ class Leases:
         if ran_s > spec.timeout_s:
             if not is_over_time(lease, began_ns, ran_s):
                 return
-            self._kill(
-                lease,
-                "timeout",
-                f"{lease.pool.revision.label} ran longer than timeout={spec.timeout_s:g} s and "
-                "was stopped; give the function a longer timeout if it needs one",
-            )
+            self._kill(lease, "timeout", over_time(spec))
         elif began_ns and lease.client_gone:
             if lease.slot < 0:  # else its runner sees that for itself
                 self._cancel(lease, now)
