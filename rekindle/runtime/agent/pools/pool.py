@@ -241,7 +241,6 @@ class Pool:
         runner = self.runners.last_used() if self.runners.may_run(depth) else None
         if runner is not None:
             runner.move(RunnerState.LENT)
-            runner.lent += 1
         return runner
 
     def take_back(self, runner: Runner, used: float) -> None:
