@@ -143,7 +143,16 @@ class InputDispatcher:
         """Wait until it is known how the runners ended that died with an input."""
         await self._tasks.finish()
 
+    def listen_to(self, runner: Runner) -> None:
+        """Take what comes of a new runner's inputs, and its end."""
+        runner.handlers["results"] = lambda header, body: self.take_results(runner, header, body)
+        runner.on_gone["pool"] = lambda: self.runner_ended(runner)
+
     # ---- handing out -----------------------------------------------------------------------
+
+    def pick(self, depth: int) -> Runner | None:
+        """The runner that takes the next input, or client; None where none may."""
+        return self._runners.last_used() if self._runners.may_run(depth) else None
 
     def _dispatch_to(self, runner: Runner) -> None:
         """Hand what waits to a runner that has just ended a slice."""
@@ -159,8 +168,8 @@ class InputDispatcher:
     def dispatch(self) -> None:
         """Hand what waits to runners that are idle, and ahead to busy ones where that pays."""
         while self.waiting and self._results.may_run():
-            runner = self._runners.last_used()
-            if runner is None or not self._runners.may_run(self.depth()):
+            runner = self.pick(self.depth())
+            if runner is None:
                 break
             self._hand(runner, self._cut())
         if self.waiting and self.pace.ahead and self._results.may_run():

@@ -35,6 +35,11 @@ _READY = (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT)
 class ManyDispatcher(InputDispatcher):
     """See the module."""
 
+    def listen_to(self, runner: Runner) -> None:
+        """Results come from any of its slots."""
+        super().listen_to(runner)
+        runner.handlers["done"] = lambda header, body: self.take_done(runner, header, body)
+
     # ---- handing out ---------------------------------------------------------------------------
 
     def pick(self, depth: int, *, suspect: bool = False) -> Runner | None:
