@@ -86,12 +86,12 @@ class Registry:
         raise NotFoundError(f"no volume {wanted!r} in {self.root}; `rekindle volume list`")
 
     def all(self, environment: str | None, *, ephemeral: bool = False) -> list[VolumeRecord]:
-        """Those of an environment, of all for None, by name."""
+        """Those of an environment, of all for None, by name.
+
+        ``ephemeral``: for None, those without a name, too.
+        """
         pattern = environment if environment is not None else "*"
-        folders = [*self.root.glob(f"{pattern}/*")]
-        if ephemeral:
-            folders += self.root.glob(f"{EPHEMERAL}/*")
-        found = [self._read(place) for place in sorted(folders)]
+        found = [self._read(place) for place in sorted(self.root.glob(f"{pattern}/*"))]
         hidden = () if ephemeral else (EPHEMERAL,)
         return [one for one in found if one is not None and one.environment not in hidden]
 
@@ -172,7 +172,7 @@ class Registry:
 
     def _place(self, name: str, environment: str) -> Path:
         for what, given in (("volume", name), ("environment", environment)):
-            if not _NAME.fullmatch(given) and given != EPHEMERAL:
+            if not _NAME.fullmatch(given) and (what, given) != ("environment", EPHEMERAL):
                 raise InvalidError(
                     f"the name of a {what} must be 1 to 64 characters out of letters, digits and "
                     f". _ -, and begin with a letter or digit, not {given!r}"

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import InvalidError, VolumeError
+from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
 from rekindle.linux.libc import check, libc
 from rekindle.volumes.registry import VolumeRecord
 from rekindle.volumes.tree import DRAFT, Tree
@@ -64,14 +64,19 @@ class Folder:
 
     def pull_if_old(self) -> None:
         """``pull``, unless somebody did a moment ago."""
-        if time.time() - self._state_at() > FRESH_S:
-            self.pull()
+        if not self._is_fresh():
+            self._pull(if_old=True)
 
     def pull(self) -> None:
         """Bring what changed in the store since it was looked at last. Raises VolumeError."""
+        self._pull(if_old=False)
+
+    def _pull(self, *, if_old: bool) -> None:
         if not self.url:
             return
         with self._exclusive() as state, self._explained():
+            if if_old and self._is_fresh():
+                return  # somebody did while this one waited for its turn
             store, base = self._store()
             remote = _listed(store, base)
             local = self._local()
@@ -88,6 +93,7 @@ class Folder:
                 if local.get(path) == state[path][:2]:
                     self.tree.remove(path)
                 del state[path]  # where it was changed here, it is sent again as a new one
+            self._pulled_file.touch()
 
     def push(self) -> None:
         """Send what changed here since the last time. Raises VolumeError."""
@@ -100,17 +106,22 @@ class Folder:
                 known = state.get(path)
                 if known and known[:2] == seen:
                     continue
-                place = f"{base}/{path}"
-                store.makedirs(place.rpartition("/")[0], exist_ok=True)
-                with self.tree.open(path) as source, store.open(place, "wb") as target:
-                    while piece := source.read(_CHUNK_BYTES):
-                        target.write(piece)
-                store.invalidate_cache()
-                state[path] = [*seen, _mark(store.info(place))]
+                with contextlib.suppress(VolumeFileNotFoundError):  # removed meanwhile
+                    state[path] = [*seen, self._send(path, store, f"{base}/{path}")]
             for path in [path for path in state if path not in local]:
                 with contextlib.suppress(FileNotFoundError):
                     store.rm_file(f"{base}/{path}")
                 del state[path]
+
+    def _send(self, path: str, store: Any, place: str) -> str:
+        """A file to the store; its mark there. Raises VolumeFileNotFoundError, OSError."""
+        with self.tree.open(path) as source:
+            store.makedirs(place.rpartition("/")[0], exist_ok=True)
+            with store.open(place, "wb") as target:
+                while piece := source.read(_CHUNK_BYTES):
+                    target.write(piece)
+        store.invalidate_cache()
+        return _mark(store.info(place))
 
     # ---- what was seen -------------------------------------------------------------------------
 
@@ -118,11 +129,16 @@ class Folder:
     def _state_file(self) -> Path:
         return self.files.with_name("sync.json")
 
-    def _state_at(self) -> float:
+    @property
+    def _pulled_file(self) -> Path:
+        """Touched by each pull that went well."""
+        return self.files.with_name("sync.pulled")
+
+    def _is_fresh(self) -> bool:
         try:
-            return self._state_file.stat().st_mtime
+            return time.time() - self._pulled_file.stat().st_mtime <= FRESH_S
         except FileNotFoundError:
-            return 0.0
+            return False
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[dict[str, list[Any]]]:
@@ -148,7 +164,13 @@ class Folder:
     def _local(self) -> dict[str, list[int]]:
         """Path -> size and modification time of all plain files."""
         found = {}
-        for directory, names, files in os.walk(self.files):
+
+        def failed(error: OSError) -> None:
+            # What cannot be listed is not empty: its files would be removed from the store.
+            if not isinstance(error, FileNotFoundError) or error.filename == os.fspath(self.files):
+                raise error
+
+        for directory, names, files in os.walk(self.files, onerror=failed):
             names[:] = [name for name in names if not name.startswith(DRAFT)]
             for name in files:
                 place = Path(directory, name)

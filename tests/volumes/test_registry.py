@@ -53,6 +53,16 @@ def test_what_would_be_another_folder_is_no_name(registry: Registry, name: str) 
             attempt()
 
 
+def test_the_environment_of_those_without_a_name_is_no_name_of_a_volume(
+    registry: Registry,
+) -> None:
+    with pytest.raises(InvalidError, match="name of a volume"):
+        registry.create(EPHEMERAL, "main")
+    with registry.ephemeral() as made:
+        assert registry.by_id(made.id) == registry.find(made.name, EPHEMERAL) == made
+        assert registry.all(None) == [] and registry.all(None, ephemeral=True) == [made]
+
+
 def test_new_volumes_lie_below_the_url_that_is_set(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,51 @@ def test_nothing_of_a_store_is_written_outside_and_links_do_not_travel(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_a_start_looks_at_the_store_whatever_was_sent_or_failed_a_moment_ago(
+    two: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    one, other = two
+    one.write("folder/file", "1")
+    one.folder.commit()
+    (other.files / "folder").symlink_to(tmp_path)
+    for _ in range(2):
+        with pytest.raises(VolumeError, match="leaves"):
+            other.folder.pull_if_old()
+    (other.files / "folder").unlink()
+    other.write("mine", "x")
+    other.folder.commit()  # sends, and looks at nothing
+    other.folder.pull_if_old()
+    assert other.holds() == {"folder/file": "1", "mine": "x"}
+
+
+def test_a_folder_that_is_gone_takes_nothing_of_the_store_along(
+    two: tuple[Machine, Machine],
+) -> None:
+    one, other = two
+    one.write("file", "1")
+    one.folder.commit()
+    one.files.rename(one.files.with_name("elsewhere"))
+    with pytest.raises(VolumeError, match="cannot be made the same"):
+        one.folder.push()
+    other.folder.pull()
+    assert other.holds() == {"file": "1"}
+
+
+def test_a_file_that_is_removed_while_others_are_sent_is_left_out(
+    two: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    one.write("a", "1")
+    one.write("b", "2")
+    seen = one.folder._local()
+    (one.files / "a").unlink()
+    monkeypatch.setattr(Folder, "_local", lambda _folder: seen)
+    one.folder.commit()
+    monkeypatch.undo()
+    other.folder.pull()
+    assert other.holds() == {"b": "2"}
+
+
 def test_a_store_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match="nonsense://x cannot be used"):
         Machine(tmp_path, "nonsense://x").folder.pull()

@@ -49,7 +49,7 @@ class Draining:
         return [pool for pool in self._inventory.pools.values() if pool.app_id == app_id]
 
     def _is_used(self, pools: list[Pool]) -> bool:
-        lent = self._leases.recall_idle(pools)
+        lent = self._leases.recalls.drain(pools)
         return lent or any(
             pool.waiting or pool.runners.with_inputs() or pool.runners.starting for pool in pools
         )

@@ -56,7 +56,7 @@ class Stopping:
     async def _when_idle(self, pool: Pool, runner: Runner) -> None:
         pool.dispatcher.retire(runner, _REASON)
         while runner.state not in (RunnerState.STOPPING, RunnerState.GONE):
-            self._leases.recall_runner(runner)
+            self._leases.recalls.take_back_idle(runner)
             if pool.stop_runner(runner):
                 return
             await asyncio.sleep(_LOOK_S)

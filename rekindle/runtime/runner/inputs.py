@@ -123,16 +123,9 @@ class Inputs:
     def _keep(self, number: int, index: int, method: str, done: Attempt) -> None:
         """Pickle what came of an input, and keep it until it is sent."""
         page = self._page
-        ending, data = Ending.RETURNED, b""
-        if done.failure is None:
-            try:
-                data = serialize(done.value, f"the result of {self.what(method)}")
-            except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
-                done.failure = error
-        if done.cancelled:
-            ending = Ending.CANCELLED
-        elif done.failure is not None:
-            ending, data = Ending.RAISED, describe(done.failure)
+        what = f"the result of {self.what(method)}"
+        ending, data = pack_ending(done.value, done.failure, what, cancelled=done.cancelled)
+        if ending is Ending.RAISED:
             page.fail()
         head = finished.head(index, ending, done.began_ns, done.loaded_ns, done.ended_ns, len(data))
         if not page.keep(head, data):
@@ -151,7 +144,21 @@ def _results(number: int, *, last: bool) -> Header:
     return {"op": "results", "slice": number, "last": last}
 
 
-def describe(error: BaseException) -> bytes:
+def pack_ending(
+    value: Any, failure: BaseException | None, what: str, *, cancelled: bool
+) -> tuple[Ending, bytes]:
+    """What came of an input, for its record; ``what`` is how errors name its value."""
+    if cancelled:
+        return Ending.CANCELLED, b""
+    if failure is None:
+        try:
+            return Ending.RETURNED, serialize(value, what)
+        except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
+            return Ending.RAISED, _describe(error)
+    return Ending.RAISED, _describe(failure)
+
+
+def _describe(error: BaseException) -> bytes:
     if isinstance(error, InputCancellation):
         # Raised by the user's own code; the type is not for callers to catch.
         error = ExecutionError(f"the function raised {type(error).__name__}: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rekindle.runtime.agent.leases.lease import Lease
 from rekindle.runtime.agent.pools.many_dispatcher import TIMEOUT_GRACE_S, ask_to_end
+from rekindle.runtime.agent.pools.slice_outcomes import over_time
 from rekindle.wire.phases import now_ns
 
 
@@ -15,13 +16,9 @@ def is_over_time(lease: Lease, began_ns: int, ran_s: float) -> bool:
     spec = lease.pool.revision.spec
     if lease.slot < 0 or spec.max_batch_size:
         return True
-    words = (
-        f"{lease.pool.revision.label} ran longer than timeout={spec.timeout_s:g} s and was "
-        "stopped; give the function a longer timeout if it needs one"
-    )
     if lease.timed_out_ns != began_ns:
         lease.timed_out_ns = began_ns
-        ask_to_end(lease.runner, lease.slot, began_ns, words)
+        ask_to_end(lease.runner, lease.slot, began_ns, over_time(spec))
     return ran_s > spec.timeout_s + TIMEOUT_GRACE_S
 
 

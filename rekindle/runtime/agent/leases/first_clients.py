@@ -85,7 +85,6 @@ class FirstClients:
         if lease.state is not LeaseState.STARTING:
             return  # withdrawn
         runner.move(RunnerState.LENT)
-        runner.lent += 1
         self._leases.hold(lease)
         if lease.returned:
             self._leases.end(lease)

@@ -16,7 +16,6 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Container
 from pathlib import Path
 
 from rekindle.background_tasks import BackgroundTasks
@@ -25,11 +24,13 @@ from rekindle.linux.maps import share_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.leases.beside import fate_beside, is_over_time
+from rekindle.runtime.agent.leases.counting import DirectCounts
 from rekindle.runtime.agent.leases.hangups import Hangups
-from rekindle.runtime.agent.leases.lease import Counts, Lease, LeaseState
+from rekindle.runtime.agent.leases.lease import Lease, LeaseState
 from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
 from rekindle.runtime.agent.pools.pool import Pool
+from rekindle.runtime.agent.pools.slice_outcomes import over_time
 from rekindle.runtime.agent.recent import Recent
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import rekindle_pb2 as pb
@@ -57,7 +58,7 @@ class Leases:
         #: Where clients with leases find this agent.
         self.path = path
         self.hangups = Hangups()
-        self.counts: dict[Pool, Counts] = {}
+        self._counted = DirectCounts()
         self._leases: dict[str, Lease] = {}
         #: Those whose runner ended, oldest first: clients may ask why.
         self.lost: Recent[str, Lease] = Recent(_FATES)
@@ -113,7 +114,6 @@ class Leases:
             return
         if runner.slots is None:
             runner.move(RunnerState.LENT)
-            runner.lent += 1
         self._grant(request, pool, runner)
 
     async def runner_by(self, pool: Pool, strategy: Strategy) -> Runner:
@@ -158,8 +158,7 @@ class Leases:
         once = request.strategy not in (None, Strategy.WARM)
         runner.private = runner.private or once or pool.revision.spec.single_use_containers
         self._leases[lease.id] = lease
-        if lease.slot >= 0:
-            runner.lent += 1
+        runner.lent += 1
 
         def mark(header: Header, _body: bytes) -> None:
             self._mark(lease, str(header["call_id"]))
@@ -278,12 +277,6 @@ class Leases:
             lease.move(LeaseState.RECALLED)
             self.hangups.shut_for_reading(lease.sock)
 
-    def recall_runner(self, runner: Runner) -> None:
-        """Take back one runner, if it is lent and its client does not call it now."""
-        for lease in list(self._leases.values()):
-            if lease.runner is runner and not lease.runs:
-                self.recall(lease)
-
     def withdraw(self, lease: Lease) -> None:
         """Its runner is not to run what its client has sent."""
         sock = lease.sock
@@ -295,14 +288,6 @@ class Leases:
             while sock.recv(1 << 16, socket.MSG_DONTWAIT):
                 continue  # what was sent before could still be read
         self.end(lease)
-
-    def recall_idle(self, pools: Container[Pool]) -> bool:
-        """Take back what is not called of some pools; whether clients have runners of them."""
-        mine = [lease for lease in self._leases.values() if lease.pool in pools]
-        for lease in mine:
-            if not lease.runs:
-                self.recall(lease)
-        return any(lease.state is not LeaseState.ENDED for lease in mine)
 
     async def close_pool(self, pool: Pool) -> None:
         """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
@@ -355,32 +340,19 @@ class Leases:
         if ran_s > spec.timeout_s:
             if not is_over_time(lease, began_ns, ran_s):
                 return
-            self._kill(
-                lease,
-                "timeout",
-                f"{lease.pool.revision.label} ran longer than timeout={spec.timeout_s:g} s and "
-                "was stopped; give the function a longer timeout if it needs one",
-            )
+            self._kill(lease, "timeout", over_time(spec))
         elif began_ns and lease.client_gone:
             if lease.slot < 0:  # else its runner sees that for itself
                 self._cancel(lease, now)
         elif lease.state is LeaseState.OFFERED and now - lease.since > OFFER_S:
             self.end(lease)
-        elif lease.state is LeaseState.HELD and self._is_surplus(lease.pool):
+        elif lease.state is LeaseState.HELD and self.recalls.is_surplus(lease.pool):
             self.recall(lease)
         elif lease.state is LeaseState.HELD and not began_ns:
             if now - lease.used > min(IDLE_S, lease.pool.sizing.plan.keep_s):
                 self.recall(lease)
         elif lease.state is LeaseState.RECALLED and not began_ns and now - lease.used > RETURN_S:
             self._kill(lease, "lost", "it did not let go of a connection")
-
-    def _is_surplus(self, pool: Pool) -> bool:
-        """Whether a pool has more runners than it may have now."""
-        runners, most = pool.runners, pool.sizing.limit
-        if len(runners) <= most:
-            return False
-        most += self.recalls.returning(pool)
-        return len(runners) > most and runners.running() + len(runners.idle()) > most
 
     def _cancel(self, lease: Lease, now: float) -> None:
         """No one waits for what it runs."""
@@ -395,36 +367,17 @@ class Leases:
             self._kill(lease, "lost", "its caller was gone, and it did not end")
 
     def _count(self, lease: Lease) -> bool:
-        counts = self.counts.setdefault(lease.pool, Counts())
         first = not lease.runner.inputs_done
-        called = lease.count(counts)
+        called = self._counted.add(lease)
         if called and first:
             lease.pool.answered_first_call(lease.runner)
         return called
 
     def stats(self) -> list[pb.DirectCalls]:
-        """Of each pool, totals since this agent started: for its heartbeat.
-
-        Those of a pool that is closed are in one heartbeat more.
-        """
-        held: dict[Pool, int] = {}
+        """For the heartbeat, see counting.py."""
         for lease in self._leases.values():
             self._count(lease)
-            held[lease.pool] = held.get(lease.pool, 0) + 1
-        made = [
-            pb.DirectCalls(
-                function_id=pool.function_id,
-                params=pool.revision.params,
-                calls=counts.calls,
-                failures=counts.failures,
-                busy_s=round(counts.busy_ns / 1e9, 6),
-                leases=held.get(pool, 0),
-            )
-            for pool, counts in self.counts.items()
-        ]
-        for pool in [one for one in self.counts if one.closed and one not in held]:
-            del self.counts[pool]
-        return made
+        return self._counted.told(self._leases.values())
 
     async def close(self) -> None:
         """No more leases; those that stood have ended with their pools."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from rekindle.runtime.agent.leases.lease import Lease, LeaseState
@@ -28,6 +28,7 @@ class Recalls:
     """Chooses among the leases of a node; owns none of them."""
 
     _leases: Mapping[str, Lease]
+    #: Does nothing with one that was taken back.
     _recall: Callable[[Lease], None]
 
     def returning(self, pool: Pool) -> int:
@@ -57,8 +58,30 @@ class Recalls:
     def take_back(self, runner: Runner) -> None:
         """This runner has to make room: it serves what was sent to it, and returns."""
         for lease in list(self._leases.values()):
-            if lease.runner is runner and lease.state in (LeaseState.OFFERED, LeaseState.HELD):
+            if lease.runner is runner:
                 self._recall(lease)
+
+    def take_back_idle(self, runner: Runner) -> None:
+        """This runner is to end: its clients that do not call it now have it no longer."""
+        for lease in list(self._leases.values()):
+            if lease.runner is runner and not lease.runs:
+                self._recall(lease)
+
+    def drain(self, pools: Container[Pool]) -> bool:
+        """Take back what is not called of some pools; whether clients have runners of them."""
+        mine = [lease for lease in self._leases.values() if lease.pool in pools]
+        for lease in mine:
+            if not lease.runs:
+                self._recall(lease)
+        return any(lease.state is not LeaseState.ENDED for lease in mine)
+
+    def is_surplus(self, pool: Pool) -> bool:
+        """Whether a pool has more runners than it may have now."""
+        runners, most = pool.runners, pool.sizing.limit
+        if len(runners) <= most:
+            return False
+        most += self.returning(pool)
+        return len(runners) > most and runners.running() + len(runners.idle()) > most
 
     def make_room(self, pool: Pool) -> None:
         """Another pool needs the place of a runner: one that is not called comes back for it."""

@@ -21,9 +21,9 @@ from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Cancel, Slice
 from rekindle.runtime.agent.inputs.outcome import Outcomes
 from rekindle.runtime.agent.inputs.results import Results
-from rekindle.runtime.agent.pools import runner_monitor
+from rekindle.runtime.agent.pools import line, runner_monitor
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
-from rekindle.runtime.agent.pools.pace import MAX_SLICE, MAX_SLICE_BYTES, Pace
+from rekindle.runtime.agent.pools.pace import Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
@@ -68,15 +68,9 @@ class InputDispatcher:
             for one in inputs:
                 self._results.one(one, outcome.cancelled(one, _NOT_RUN))
             return
-        last, first = (self.waiting[-1] if self.waiting else inputs[0]), inputs[0]
-        overtaken = first.order.call_id == last.order.call_id and first.index < last.index
-        if first.order.suspect:
+        if inputs[0].order.suspect:
             self._suspects.update(inputs)
-            overtaken = False
-        if overtaken or first.order.depth > last.order.depth:
-            self._merge(inputs)  # requests overtake each other; runners wait for those below them
-        else:
-            self.waiting.extend(inputs)
+        line.add(self.waiting, inputs)
 
     def suspects(self) -> int:
         """Those that wait of the inputs that a runner died with."""
@@ -119,9 +113,7 @@ class InputDispatcher:
 
     def interrupt(self, runner: Runner) -> None:
         """What a runner runs gets InputCancellation, and goes back to the controller."""
-        for one in (one for piece in runner.slices for one in piece.left.values()):
-            if one.cancel is Cancel.NO:
-                one.cancel = Cancel.RETURN
+        self.return_running(runner)
         self._look_at(runner, time.monotonic())
 
     def fail_waiting(self, make: Callable[[Assignment], pb.Result], count: int) -> None:
@@ -138,7 +130,7 @@ class InputDispatcher:
     def return_running(self, of: Runner | None = None) -> None:
         """What runs (``of`` one runner) goes back to the controller when its runner ends."""
         for runner in self._runners.with_inputs() if of is None else [of]:
-            for one in [one for piece in runner.slices for one in piece.left.values()]:
+            for one in runner.inputs:
                 if one.cancel is Cancel.NO:
                     one.cancel = Cancel.RETURN
 
@@ -151,7 +143,16 @@ class InputDispatcher:
         """Wait until it is known how the runners ended that died with an input."""
         await self._tasks.finish()
 
+    def listen_to(self, runner: Runner) -> None:
+        """Take what comes of a new runner's inputs, and its end."""
+        runner.handlers["results"] = lambda header, body: self.take_results(runner, header, body)
+        runner.on_gone["pool"] = lambda: self.runner_ended(runner)
+
     # ---- handing out -----------------------------------------------------------------------
+
+    def pick(self, depth: int) -> Runner | None:
+        """The runner that takes the next input, or client; None where none may."""
+        return self._runners.last_used() if self._runners.may_run(depth) else None
 
     def _dispatch_to(self, runner: Runner) -> None:
         """Hand what waits to a runner that has just ended a slice."""
@@ -167,8 +168,8 @@ class InputDispatcher:
     def dispatch(self) -> None:
         """Hand what waits to runners that are idle, and ahead to busy ones where that pays."""
         while self.waiting and self._results.may_run():
-            runner = self._runners.last_used()
-            if runner is None or not self._runners.may_run(self.depth()):
+            runner = self.pick(self.depth())
+            if runner is None:
                 break
             self._hand(runner, self._cut())
         if self.waiting and self.pace.ahead and self._results.may_run():
@@ -224,25 +225,13 @@ class InputDispatcher:
         )
 
     def _cut(self) -> list[Assignment]:
-        """The next slice: inputs of one call and method, in order."""
-        waiting = self.waiting
+        """The next slice."""
         # All runners that are here, or soon: those that are busy will want their share, too.
-        worth = self.pace.runners_for(len(waiting))
+        worth = self.pace.runners_for(len(self.waiting))
         takers = len(self._runners) + self._runners.coming(self.depth(), worth)
-        first = waiting.popleft()
-        piece, size = [first], len(first.payload)
-        alone = self._spec.single_use_containers or first.order.suspect
-        most = 1 if alone else self.pace.slice_size(len(waiting) + 1, takers)
-        call_id, method = first.order.call_id, first.method
-        while waiting and len(piece) < min(most, MAX_SLICE):
-            one = waiting[0]
-            size += len(one.payload)
-            if one.order.call_id != call_id or one.method != method or size > MAX_SLICE_BYTES:
-                break
-            if one.order.suspect:
-                break
-            piece.append(waiting.popleft())
-        return piece
+        if self._spec.single_use_containers:
+            return line.take_out(self.waiting, 1)
+        return line.take_out(self.waiting, self.pace.slice_size(len(self.waiting), takers))
 
     async def run_alone(self, runner: Runner, one: Assignment) -> None:
         """Have a runner run one input and nothing else; returns when that has ended."""
@@ -257,32 +246,36 @@ class InputDispatcher:
 
     def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
         """Give a runner a slice."""
-        runner.handed += 1
-        first, now = inputs[0], now_ns()
-        piece = Slice(
-            runner.handed,
-            first.order,
-            now,
-            {one.index: one for one in inputs},
-            to_idle=not runner.slices,
-        )
+        piece = self._slice_of(runner, inputs, to_idle=not runner.slices)
         if not runner.slices:
             runner.seen_began_ns, runner.seen_at = 0, time.monotonic()
+        runner.hand(piece)
+        self._send(runner, inputs, {"slice": piece.number})
+
+    def _slice_of(self, runner: Runner, inputs: list[Assignment], *, to_idle: bool) -> Slice:
+        """A runner's next one; they are no longer waiting."""
+        runner.handed += 1
+        first = inputs[0]
+        left = {one.index: one for one in inputs}
+        piece = Slice(runner.handed, first.order, now_ns(), left, to_idle)
         if runner.handed == 1 and first.order.received_ns <= runner.ready_ns:
             piece.started_for = first.index
         for one in inputs:
             one.move(AssignmentState.HANDED)
             one.runner_id = runner.id
-        runner.hand(piece)
+        return piece
+
+    def _send(self, runner: Runner, inputs: list[Assignment], more: Header) -> None:
+        first = inputs[0]
         payloads = [one.payload for one in inputs]
         header: Header = {
             "op": "inputs",
-            "slice": piece.number,
             "call_id": first.order.call_id,
             "method": first.method,
             "depth": first.order.depth,
             "indexes": [one.index for one in inputs],
             "sizes": [len(payload) for payload in payloads],
+            **more,
         }
         with contextlib.suppress(FrameError):  # its end is reported next, and gives them back
             runner.channel.send(header, payloads)
@@ -308,11 +301,9 @@ class InputDispatcher:
         if not runner.slices and not runner.dying:
             runner.recalled_at = 0.0
             runner.move(RunnerState.IDLE)
-        if not runner.slices:
-            if (ended := self._alone.pop(runner.id, None)) is not None:
-                ended.set()
-            elif self._spec.single_use_containers:
-                runner.private = spent = True
+        ended = not runner.slices and not self._ended_alone(runner)
+        if ended and self._spec.single_use_containers:
+            runner.private = spent = True
         self._publish(SliceEnded(runner, piece.number == 1, spent))
         self._dispatch_to(runner)
 
@@ -356,17 +347,7 @@ class InputDispatcher:
                 one.cancel = Cancel.NO
                 one.move(AssignmentState.WAITING)
                 again.append(one)
-        self._merge(again)
-
-    def _merge(self, inputs: list[Assignment]) -> None:
-        """Put inputs where their depth and age say, whatever way they came."""
-        if not inputs:
-            return
-        last = max(map(_age, inputs))
-        before = []
-        while self.waiting and _age(self.waiting[0]) < last:
-            before.append(self.waiting.popleft())
-        self.waiting.extendleft(sorted(before + inputs, key=_age, reverse=True))
+        line.merge(self.waiting, again)
 
     # ---- runners that end ------------------------------------------------------------------
 
@@ -374,7 +355,7 @@ class InputDispatcher:
         """A runner is gone: its finished inputs have results, one can be to blame, the others wait
         again."""
         self._take(runner, runner.last_words.unsent)
-        left = {one.index: one for piece in runner.slices for one in piece.left.values()}
+        left = {one.index: one for one in runner.inputs}
         running = left.get(runner.last_words.index) if runner.last_words.index is not None else None
         if running is None and left and runner.kill_for is None and runner.slices[0].taken == 0:
             running = next(iter(left.values()))  # it died as it took the first one up
@@ -385,11 +366,20 @@ class InputDispatcher:
             if with_input:
                 self._tasks.spawn(self._return(runner, running))
         self.put_back(left.values())
+        self._forget(runner, with_input)
+
+    def _forget(self, runner: Runner, with_input: bool) -> None:
         runner.slices.clear()
         self._runners.pop(runner.id, None)
-        if (ended := self._alone.pop(runner.id, None)) is not None:
-            ended.set()
+        self._ended_alone(runner)
         self._publish(RunnerEnded(runner, with_input))
+
+    def _ended_alone(self, runner: Runner) -> bool:
+        """A runner has nothing left to run; whether it was to run one input alone."""
+        ended = self._alone.pop(runner.id, None)
+        if ended is not None:
+            ended.set()
+        return ended is not None
 
     async def _return(self, runner: Runner, one: Assignment) -> None:
         """Say how its runner died, once that is known; it may be given to another."""
@@ -447,13 +437,3 @@ class InputDispatcher:
         if behind:
             log.debug("called back", extra=kv(runner=runner.id, inputs=len(behind)))
             self.put_back(behind)
-
-
-def _age(one: Assignment) -> tuple[int, bool, int, str, int]:
-    """What sorts inputs by when they were submitted, those of a call by their index.
-
-    The deepest first: runners wait for them, and what was begun is to end. Those that a runner died
-    with last: each may cost one more start, and the others would wait for it.
-    """
-    order = one.order
-    return -order.depth, order.suspect, order.submitted_ns, order.call_id, one.index

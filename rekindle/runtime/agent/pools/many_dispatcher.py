@@ -11,10 +11,10 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from rekindle.runtime.agent.inputs.assignment import Assignment, AssignmentState, Cancel, Slice
+from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel
+from rekindle.runtime.agent.pools import line
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
-from rekindle.runtime.agent.pools.events import RunnerEnded, SliceEnded
-from rekindle.runtime.agent.pools.pace import MAX_SLICE_BYTES
+from rekindle.runtime.agent.pools.events import SliceEnded
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import finished
@@ -34,6 +34,11 @@ _READY = (RunnerState.IDLE, RunnerState.BUSY, RunnerState.LENT)
 
 class ManyDispatcher(InputDispatcher):
     """See the module."""
+
+    def listen_to(self, runner: Runner) -> None:
+        """Results come from any of its slots."""
+        super().listen_to(runner)
+        runner.handlers["done"] = lambda header, body: self.take_done(runner, header, body)
 
     # ---- handing out ---------------------------------------------------------------------------
 
@@ -85,56 +90,23 @@ class ManyDispatcher(InputDispatcher):
                 room = self._spec.aimed_inputs - len(runner.slots)
                 if not self._spec.max_batch_size:
                     room = min(room, self._share())
-            self._hand(runner, self._take_out(room))
+            self._hand(runner, line.take_out(self.waiting, room))
 
     def _share(self) -> int:
         """Of what waits, side by side: a runner's share."""
         able = sum(1 for runner in self._runners.values() if runner.state in _READY)
         return max(1, math.ceil(len(self.waiting) / max(1, able)))
 
-    def _take_out(self, most: int) -> list[Assignment]:
-        """The inputs that are next: of one call and method, in order."""
-        first = self.waiting.popleft()
-        piece, size = [first], len(first.payload)
-        while self.waiting and len(piece) < most and not first.order.suspect:
-            one = self.waiting[0]
-            size += len(one.payload)
-            if one.order is not first.order and one.order.call_id != first.order.call_id:
-                break
-            if one.method != first.method or one.order.suspect or size > MAX_SLICE_BYTES:
-                break
-            piece.append(self.waiting.popleft())
-        return piece
-
     def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
         slots = runner.slots
         assert slots is not None
-        runner.handed += 1
-        first = inputs[0]
-        left = {one.index: one for one in inputs}
-        piece = Slice(runner.handed, first.order, now_ns(), left, to_idle=True)
-        if runner.handed == 1 and first.order.received_ns <= runner.ready_ns:
-            piece.started_for = first.index
+        runner.slices.append(self._slice_of(runner, inputs, to_idle=True))
         for one in inputs:
-            one.move(AssignmentState.HANDED)
-            one.runner_id, one.asked_at = runner.id, 0.0
+            one.asked_at = 0.0
             one.slot = slots.take(one)
-        runner.slices.append(piece)
         runner.settle()
-        payloads = [one.payload for one in inputs]
-        header: Header = {
-            "op": "inputs",
-            "call_id": first.order.call_id,
-            "method": first.method,
-            "depth": first.order.depth,
-            "slots": [one.slot for one in inputs],
-            "indexes": [one.index for one in inputs],
-            "sizes": [len(payload) for payload in payloads],
-            "alone": first.order.suspect,
-        }
-        with contextlib.suppress(FrameError):  # its end is reported next, and gives them back
-            runner.channel.send(header, payloads)
-        self._look_soon()
+        alone = inputs[0].order.suspect
+        self._send(runner, inputs, {"slots": [one.slot for one in inputs], "alone": alone})
 
     # ---- what comes back -----------------------------------------------------------------------
 
@@ -181,8 +153,8 @@ class ManyDispatcher(InputDispatcher):
         for piece in [piece for piece in runner.slices if not piece.left]:
             runner.slices.remove(piece)
         runner.settle()
-        if not runner.slices and (ended := self._alone.pop(runner.id, None)) is not None:
-            ended.set()
+        if not runner.slices:
+            self._ended_alone(runner)
 
     # ---- runners that end ----------------------------------------------------------------------
 
@@ -191,7 +163,7 @@ class ManyDispatcher(InputDispatcher):
         begun, killed_for = runner.last_words.begun, runner.kill_for
         with_input = False
         again = []
-        for one in [one for piece in runner.slices for one in piece.left.values()]:
+        for one in runner.inputs:
             blamed = one.slot in begun if killed_for is None else self._ends_with(one, killed_for)
             if not blamed:
                 again.append(one)
@@ -202,11 +174,7 @@ class ManyDispatcher(InputDispatcher):
                 self._tasks.spawn(self._return(runner, one))
         runner.kill_for = killed_for
         self.put_back(again)
-        runner.slices.clear()
-        self._runners.pop(runner.id, None)
-        if (ended := self._alone.pop(runner.id, None)) is not None:
-            ended.set()
-        self._publish(RunnerEnded(runner, with_input))
+        self._forget(runner, with_input)
 
     def _ends_with(self, one: Assignment, killed_for: Assignment) -> bool:
         """Whether an input is over with the one for which its runner was ended."""
@@ -215,20 +183,17 @@ class ManyDispatcher(InputDispatcher):
     # ---- runners that are looked at ------------------------------------------------------------
 
     def _cancel_on(self, runner: Runner) -> None:
-        for piece in runner.slices:
-            for one in piece.left.values():
-                if one.cancel is Cancel.KILL:
-                    runner.kill_for = one
-                    runner.kill("its input was cancelled")
-                    return
-                if one.cancel is not Cancel.NO:
-                    self._ask_to_end(runner, one, "")
+        for one in runner.inputs:
+            if one.cancel is Cancel.KILL:
+                runner.kill_for = one
+                runner.kill("its input was cancelled")
+                return
+            if one.cancel is not Cancel.NO:
+                self._ask_to_end(runner, one, "")
 
     def interrupt(self, runner: Runner) -> None:
         """What a runner has gets InputCancellation, and goes back to the controller."""
-        for one in (one for piece in runner.slices for one in piece.left.values()):
-            if one.cancel is Cancel.NO:
-                one.cancel = Cancel.RETURN
+        self.return_running(runner)
         self._cancel_on(runner)
 
     def retire(self, runner: Runner, reason: str) -> None:
@@ -265,7 +230,7 @@ class ManyDispatcher(InputDispatcher):
         asked = one.cancel is Cancel.TIMEOUT and one.asked_at
         if self._spec.max_batch_size or (asked and now - one.asked_at > TIMEOUT_GRACE_S):
             begun = runner.begun()
-            for other in (other for piece in runner.slices for other in piece.left.values()):
+            for other in runner.inputs:
                 if self._spec.max_batch_size and other.slot in begun:
                     other.cancel = Cancel.TIMEOUT  # all of the batch
             runner.kill_for = one

@@ -236,12 +236,9 @@ class Pool:
 
     def lend(self, depth: int = 0) -> Runner | None:
         """A runner for a client's direct calls, at this depth; None when none has room."""
-        if isinstance(self.dispatcher, ManyDispatcher):
-            return self.dispatcher.pick(depth)
-        runner = self.runners.last_used() if self.runners.may_run(depth) else None
-        if runner is not None:
+        runner = self.dispatcher.pick(depth)
+        if runner is not None and runner.slots is None:
             runner.move(RunnerState.LENT)
-            runner.lent += 1
         return runner
 
     def take_back(self, runner: Runner, used: float) -> None:
@@ -352,17 +349,10 @@ class Pool:
 
     def welcome(self, runner: Runner) -> None:
         """Take in a runner that is ready."""
-        dispatcher = self.dispatcher
         self.runners[runner.id] = runner
-        runner.handlers["results"] = lambda header, body: dispatcher.take_results(
-            runner, header, body
-        )
-        if isinstance(dispatcher, ManyDispatcher):
-            many = dispatcher
-            runner.handlers["done"] = lambda header, body: many.take_done(runner, header, body)
-        runner.on_gone["pool"] = lambda: dispatcher.runner_ended(runner)
+        self.dispatcher.listen_to(runner)
         if runner.state is RunnerState.GONE:  # already
-            dispatcher.runner_ended(runner)
+            self.dispatcher.runner_ended(runner)
             return
         runner.exit_status.add_done_callback(lambda _status: runner.lost())
 

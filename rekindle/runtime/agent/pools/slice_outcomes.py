@@ -85,6 +85,14 @@ def _form(call_id: str, function_id: str) -> pb.Result:
     )
 
 
+def over_time(spec: FunctionSpec) -> str:
+    """What the caller of an input is told that ran for too long."""
+    return (
+        f"{spec.app_name}.{spec.name} ran longer than timeout={spec.timeout_s:g} s and was "
+        "stopped; give the function a longer timeout if it needs one"
+    )
+
+
 def timed_out(runner: Runner, one: Assignment, spec: FunctionSpec) -> Outcomes:
     """It ran longer than it may; its runner was killed."""
     piece = next(piece for piece in runner.slices if one.index in piece.left)
@@ -92,10 +100,7 @@ def timed_out(runner: Runner, one: Assignment, spec: FunctionSpec) -> Outcomes:
     result.marks.add(phase=_EXECUTE, at_ns=now_ns())
     result.status = pb.TIMEOUT
     result.error_type = outcome.type_name(exception.FunctionTimeoutError)
-    result.message = (
-        f"{spec.app_name}.{spec.name} ran longer than timeout={spec.timeout_s:g} s and was "
-        "stopped; give the function a longer timeout if it needs one"
-    )
+    result.message = over_time(spec)
     outcomes = outcome.of_one(one, result)
     outcomes.execute_ns = int(spec.timeout_s * 1e9)
     return outcomes

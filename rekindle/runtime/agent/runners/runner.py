@@ -150,6 +150,11 @@ class Runner:
         """The depth of its input, while that waits for calls that it made; -1 otherwise."""
         return -1 if self.dying else self.page.waits_at
 
+    @property
+    def inputs(self) -> list[Assignment]:
+        """All that it has of the queue."""
+        return [one for piece in self.slices for one in piece.left.values()]
+
     def begun(self) -> dict[int, int]:
         """Of one that has several inputs at a time: the slots in which one runs, and since when."""
         if self.slots is None:

@@ -91,7 +91,7 @@ class ForkedChild:
             self.answer.set_result(message)
 
     def take_outfit(self) -> Outfit:
-        """What it gets with its start; the caller closes it. Raises OSError."""
+        """What it gets with its start; the caller closes it. Raises StartError."""
         outfit, self.outfit = self.outfit, None
         return outfit or Outfit.make()
 

@@ -76,7 +76,11 @@ async def _make(context: NodeContext, revision: Revision, refused: str) -> Snaps
     # One that is itself mapped from a snapshot would name that one's page file in its images.
     if template is not None and not template.mapped:
         return await _dump(context, revision, template, refused, by_copy=True)
-    template = await _boot_parked(context, revision)
+    output = Output(ignore_line)  # its first boot has said it all
+    try:
+        template = await boot_parked(context, revision, output)
+    finally:
+        output.close()
     try:
         return await _dump(context, revision, template, refused, by_copy=False)
     finally:
@@ -100,10 +104,10 @@ def _memory_of(template: LiveTemplate) -> int:
     return int(resident.split()[0]) * 1024
 
 
-async def _boot_parked(context: NodeContext, revision: Revision) -> LiveTemplate:
-    output = Output(ignore_line)  # its first boot has said it all
-    try:
-        booted = await boot(
+async def boot_parked(context: NodeContext, revision: Revision, output: Output) -> LiveTemplate:
+    """A template that is booted only to be frozen. Raises as ``boot`` does."""
+    return template_of(
+        await boot(
             context,
             revision,
             output,
@@ -112,9 +116,7 @@ async def _boot_parked(context: NodeContext, revision: Revision) -> LiveTemplate
             park=True,
             nice=NICENESS,
         )
-    finally:
-        output.close()
-    return template_of(booted)
+    )
 
 
 def ignore_line(_line: pb.LogLine) -> None:

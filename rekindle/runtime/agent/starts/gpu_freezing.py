@@ -20,7 +20,7 @@ from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.starts import freezing
-from rekindle.runtime.agent.starts.boot import FIRST_PID, boot, template_of
+from rekindle.runtime.agent.starts.boot import FIRST_PID
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState, SnapshotTracker
@@ -28,7 +28,6 @@ from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot.manifest import Manifest
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire.phases import PhaseClock
 from rekindle.wire.spec import FunctionSpec
 
 log = logging.getLogger(__name__)
@@ -154,18 +153,9 @@ async def _make(
     freezing.refuse_unfreezable(revision.dump_unsafe)
     output = Output(freezing.ignore_line)
     try:
-        booted = await boot(
-            context,
-            revision,
-            output,
-            PhaseClock(),
-            hostname="rekindle",
-            park=True,
-            nice=freezing.NICENESS,
-        )
-        template = template_of(booted)
+        template = await freezing.boot_parked(context, revision, output)
         try:
-            gpus.lent_until_end(claim, booted.channel.pid)
+            gpus.lent_until_end(claim, template.channel.pid)
             freezing.refuse_unfreezable(template.dump_unsafe)
             output.redirect(on_line)
             tracker.making_step = "running the hooks for the GPU"

@@ -204,17 +204,18 @@ class Starter(Becoming):
         snapshot = await tracker.usable() if tracker is not None else None
         if snapshot is None:
             raise StrategyUnavailableError("restore: there is no GPU snapshot")
-        claim = await self.claim_gpus()
         outfit = Outfit.make()
-        context, revision = self.context, self.revision
+        context, revision, claim = self.context, self.revision, None
         try:
+            claim = await self.claim_gpus()
             async with context.restoring.turn(revision.label):
                 back = await gpu_restoring.bring_back_on_gpu(
                     context, revision, snapshot, claim, pending.clock
                 )
         except BaseException as error:
             outfit.close()
-            self.gpus.put_back(claim)  # for the next step
+            if claim is not None:
+                self.gpus.put_back(claim)  # for the next step
             if isinstance(error, SnapshotRestoreError):
                 gpu_restoring.failed(revision, str(error))
             raise
@@ -323,9 +324,7 @@ class Starter(Becoming):
             return await self._become_child(template.fork(), pending, Strategy.COLD)
         self._note_unsafe(template)
         await template.hand_over()
-        process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
-        outfit = Outfit.around(output)
-        return await self.become(runner_id, process, pending, Strategy.COLD, outfit)
+        return await self._become_booted(runner_id, output, booted, pending)
 
     async def _boot_with_gpus(self, pending: PendingStart) -> Runner:
         """Boot what is never forked: its modules may use its GPUs while they are imported."""
@@ -334,12 +333,26 @@ class Starter(Becoming):
             runner_id, output, booted = await self._boot(
                 pending.clock, park=False, env=claim.given.env
             )
-            process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
-            outfit = Outfit.around(output)
-            return await self.become(runner_id, process, pending, Strategy.COLD, outfit, claim)
+            return await self._become_booted(runner_id, output, booted, pending, claim)
         except BaseException:
             self.gpus.drop(claim)
             raise
+
+    async def _become_booted(
+        self,
+        runner_id: str,
+        output: Output,
+        booted: Booted,
+        pending: PendingStart,
+        claim: Claim | None = None,
+    ) -> Runner:
+        process = Process(booted.channel, booted.exit_status, booted.sandbox.kill)
+        try:
+            outfit = Outfit.around(output)
+        except BaseException:
+            booted.sandbox.kill()
+            raise
+        return await self.become(runner_id, process, pending, Strategy.COLD, outfit, claim)
 
     def _template_of(self, booted: Booted) -> LiveTemplate:
         template = template_of(booted)

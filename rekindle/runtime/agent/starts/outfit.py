@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rekindle.exception import StartError
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.page import RunnerPage
@@ -21,18 +22,22 @@ class Outfit:
 
     @classmethod
     def make(cls) -> Outfit:
-        """Raises OSError."""
-        return cls.around(Output(_nobody_writes))
+        """Raises StartError."""
+        try:
+            output = Output(_nobody_writes)
+        except OSError as error:
+            raise StartError(f"no pipes for a new process: {error}") from error
+        return cls.around(output)
 
     @classmethod
     def around(cls, output: Output) -> Outfit:
         """With output that is there already; closes it where the rest cannot be made. Raises
-        OSError."""
+        StartError."""
         try:
             return cls(output, RunnerPage.create())
-        except BaseException:
+        except OSError as error:
             output.close()
-            raise
+            raise StartError(f"no page for a new process: {error}") from error
 
     @property
     def descriptors(self) -> list[int]:

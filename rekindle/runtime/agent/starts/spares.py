@@ -183,7 +183,7 @@ class Spares:
             except OSError:  # a FrameError is one too
                 outfit.close()
                 raise
-        except OSError as error:
+        except (StartError, OSError) as error:
             log.debug("no outfit", extra=kv(spare=child.name, reason=error))
             return
         outfit.handed_over()

@@ -15,16 +15,15 @@ from functools import partial
 
 from rekindle.exception import FunctionTimeoutError, InputCancellation
 from rekindle.forkserver import park
-from rekindle.runtime.runner.inputs import describe
+from rekindle.runtime.runner.inputs import pack_ending
 from rekindle.runtime.runner.many.connection import Connection, Reports
 from rekindle.runtime.runner.many.prints import Prints
 from rekindle.runtime.runner.many.run import Run
 from rekindle.wire import finished
-from rekindle.wire.finished import Ending
 from rekindle.wire.frames import FrameSocket, Header
 from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
-from rekindle.wire.serialization import deserialize, serialize
+from rekindle.wire.serialization import deserialize
 
 
 class Intake:
@@ -123,17 +122,9 @@ class Intake:
             self.page.called(run.ended_ns - run.began_ns, failed=failed)
 
     def _record(self, run: Run) -> tuple[bytes, bytes]:
-        ending, data = Ending.RETURNED, b""
-        if run.failure is None:
-            try:
-                data = serialize(run.value, f"the result of {self.what(run.method)}")
-            except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
-                run.failure = error
+        what = f"the result of {self.what(run.method)}"
+        ending, data = pack_ending(run.value, run.failure, what, cancelled=run.is_cancelled)
         run.value = None
-        if run.is_cancelled:
-            ending = Ending.CANCELLED
-        elif run.failure is not None:
-            ending, data = Ending.RAISED, describe(run.failure)
         times = (run.began_ns, run.loaded_ns, run.ended_ns)
         return finished.head(run.index, ending, *times, len(data)), data
 

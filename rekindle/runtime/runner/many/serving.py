@@ -27,11 +27,7 @@ def serve(
     """Serve until the agent orders the end. Raises FrameError: the agent is gone."""
     nesting.attach(page)
     prints.install()
-
-    def what(method: str) -> str:
-        return f"{service.name}.{method}" if method else service.name
-
-    intake = Intake(channel, page, what)
+    intake = Intake(channel, page, service.what)
     if sharing["max_batch_size"]:
         wait_s = sharing["wait_ms"] / 1000
         batches = Batches(service, intake, sharing["max_batch_size"], wait_s)

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,19 @@ class Asking:
         return await asyncio.to_thread(ask)
 
 
+@asynccontextmanager
+async def held_start(
+    h: Harness, home: Path, *args: Any, **options: Any
+) -> AsyncIterator[tuple[str, Asking, Gate]]:
+    """A function, a client that asked for its first runner, and the gate that its hook waits at."""
+    with Gate(home) as gate:
+        held = home / "held"
+        worker = h.add(Held, env={"HELD": str(held), "GATE": gate.path}, **options)
+        asking = Asking(h, worker, "who", *args)
+        await h.uplink.until(held.exists)
+        yield worker, asking, gate
+
+
 @pytest.mark.parametrize("strategy", ["cold", "restore", "fork", "spare"])
 def test_a_call_that_is_sent_along_is_answered_with_the_start_of_its_runner(
     home: Path, strategy: str
@@ -237,11 +252,8 @@ def test_a_hook_that_fails_is_the_answer(home: Path) -> None:
 
 def test_a_call_is_not_run_where_its_app_is_closed_before_its_runner_is_ready(home: Path) -> None:
     async def scenario(h: Harness) -> None:
-        with Gate(home) as gate:
-            held, trace = home / "held", home / "ran"
-            worker = h.add(Held, env={"HELD": str(held), "GATE": gate.path})
-            asking = Asking(h, worker, "who", str(trace))
-            await h.uplink.until(held.exists)
+        trace = home / "ran"
+        async with held_start(h, home, str(trace)) as (_worker, asking, gate):
             h.node.close_app(pb.CloseAppOnAgent(app_id="ap-test"))
             assert await asking.answer() is None
             assert (await asking.fate())["message"] == "its app was closed"
@@ -257,11 +269,8 @@ def test_a_call_is_not_begun_where_its_client_has_gone_before_its_runner_is_read
     home: Path,
 ) -> None:
     async def scenario(h: Harness) -> None:
-        with Gate(home) as gate:
-            held, trace = home / "held", home / "ran"
-            worker = h.add(Held, env={"HELD": str(held), "GATE": gate.path})
-            asking = Asking(h, worker, "who", str(trace))
-            await h.uplink.until(held.exists)
+        trace = home / "ran"
+        async with held_start(h, home, str(trace)) as (worker, asking, gate):
             asking.sock.close()
             gate.open()
             await h.uplink.until(lambda: [r.state for r in h.runners(worker)] == [RunnerState.IDLE])
@@ -287,11 +296,7 @@ def test_who_lost_its_runner_without_an_answer_is_told_its_fate(home: Path) -> N
 
 def test_more_clients_than_runners_are_refused_not_left_waiting(home: Path) -> None:
     async def scenario(h: Harness) -> None:
-        with Gate(home) as gate:
-            held = home / "held"
-            worker = h.add(Held, max_containers=1, env={"HELD": str(held), "GATE": gate.path})
-            first = Asking(h, worker, "who")
-            await h.uplink.until(held.exists)
+        async with held_start(h, home, max_containers=1) as (worker, first, gate):
             second = Asking(h, worker, "who", lease=ID[:-1] + "b")
             told, body = await second.told()
             assert not told["ok"] and not body

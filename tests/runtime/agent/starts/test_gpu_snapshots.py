@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 
 import rekindle
+from rekindle.exception import StartError
 from rekindle.gpu_restore.request import parse
 from rekindle.runtime.agent.runners.runner import RunnerState
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
 from rekindle.snapshot.store import SnapshotStore
+from rekindle.wire.page import RunnerPage
 from rekindle.wire.phases import now_ns
 from tests.gpu_restore import cuda_process
 from tests.runtime.agent.harness import Gate, Harness, Outcome, run
@@ -176,17 +179,26 @@ def test_a_class_without_hooks_for_the_gpu_has_its_snap_hooks_run_with_it(
 
 @pytest.mark.parametrize("how", ["", " crash"])
 def test_a_restore_that_fails_on_the_gpu_is_passed_over_and_given_up_after_three(
-    home: Path, world: Callable[[str], World], how: str
+    home: Path, world: Callable[[str], World], how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = world("two_rtx_4090")
+
+    def no_memory() -> RunnerPage:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     async def scenario(harness: Harness) -> None:
         model = add(harness)
         await harness.call(model, "tells")
         await snapshot_made(harness, model)
-        there.fail(f"cuCheckpointProcessRestore{how}")
         tracker = harness.revision(model).gpu_tracker
         starter = harness.node.inventory.pools[(model, "")].starter
+        harness.revision(model).live_template().spares.discard()  # each has what is missing here
+        with monkeypatch.context() as patched, pytest.raises(StartError, match="no page for a new"):
+            patched.setattr(RunnerPage, "create", no_memory)
+            await starter.start(None, now_ns())
+        starter.gpus.start_failed(0)
+        assert len(harness.node.context.gpus.fleet.holdings) == 1  # the first runner's
+        there.fail(f"cuCheckpointProcessRestore{how}")
         for number in range(4):
             runner = await starter.start(None, now_ns())  # on the GPU that no other runner has
             assert runner.strategy in ("spare", "fork") and not runner.of_gpu_snapshot
