@@ -7,9 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
+import redis
 
 from rekindle import exception
 from rekindle.controller.deployments.records import KEPT_VERSIONS
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import spec_message
@@ -199,6 +202,40 @@ async def test_the_newest_versions_are_kept(instance: Instance) -> None:
             await refused(client.send(first, pinned=True))
         # Who knows its id alone calls the present version.
         assert (await client.send(first)).data == (await client.find()).encode()
+
+
+@in_loop
+async def test_a_version_that_ends_when_it_is_not_kept_any_more_is_forgotten(
+    instance: Instance,
+) -> None:
+    stored = redis.Redis(unix_socket_path=str(redis_socket(instance.directory)))
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        waits = []
+        begun = []
+        for number in range(2):
+            await client.deploy(str(number))
+            waits.append(client.send(await client.find()))
+            begun.append(await agent.assigned.get())
+        for number in range(2, KEPT_VERSIONS + 2):
+            await client.deploy(str(number))
+        assert [one.kept for one in (await client.app()).versions][-2:] == [False, False]
+
+        async def ended(number: int) -> None:
+            await agent.done(begun[number], b"in the end")
+            assert (await waits[number]).data == b"in the end"
+            key = keys.function(begun[number].function_id)
+            while stored.hexists(key, "code"):
+                await asyncio.sleep(0.02)  # it gives no event
+            assert stored.hexists(key, "app") and stored.ttl(key) > 0  # whose it was
+
+        await ended(0)
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        await agent.connect([begun[1]])
+        call_id = begun[1].call_id
+        waits[1] = client.send(begun[1].function_id, call_id=call_id)
+        await ended(1)
 
 
 @in_loop
