@@ -205,6 +205,27 @@ async def test_the_newest_versions_are_kept(instance: Instance) -> None:
 
 
 @in_loop
+async def test_an_app_stays_deployed_when_a_variant_of_its_function_is_made(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("a")
+        former = await client.find()
+        given = spec_message(spec("f", code_digest="a", timeout_s=7.0))
+        request = pb.VariantRequest(function_id=former, spec=given, fields=["timeout_s"])
+        variant = (await client.call("Variant", request)).function_id
+        assert (await client.send(variant)).data == variant.encode()
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        await agent.connect()
+        await client.deploy("b")
+        await client.until_ended()
+        assert (await client.send(former)).data == (await client.find()).encode()
+
+
+@in_loop
 async def test_a_version_that_ends_when_it_is_not_kept_any_more_is_forgotten(
     instance: Instance,
 ) -> None:
