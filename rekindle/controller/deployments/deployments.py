@@ -80,14 +80,13 @@ class Deployments:
         """Those that there are, by name."""
         return [self._known[name] for name in sorted(self._known)]
 
-    def function_ids(self) -> list[str]:
-        """Of all versions that are kept."""
+    def kept_apps(self) -> list[str]:
+        """The ids of all versions that are kept."""
         return [
-            function_id
+            version.app_id
             for deployment in self._known.values()
             for version in deployment.versions
             if version.kept
-            for function_id in version.functions.values()
         ]
 
     def find(self, wanted: str) -> Deployment:
@@ -247,8 +246,7 @@ class Deployments:
         while (app := self._core.state.apps.get(version.app_id)) is not None:
             await _closed(app)
         ttl_s = self._core.settings.result_ttl_s
-        function_ids = list(version.functions.values())
-        await self._registry.forget_version(version.app_id, function_ids, ttl_s)
+        await self._registry.forget_version(version.app_id, ttl_s)
 
     async def _content(self, name: str, source: Version, app_id: str) -> pb.RegisterAppRequest:
         """What was deployed as a version, to be deployed again under another id."""

@@ -40,6 +40,14 @@ class Deployer(Client):
         handle = await self.call("Lookup", request)
         return str(handle.function_id)
 
+    async def variant(self, function_id: str, **more: Any) -> str:
+        """The id of a variant of a function, made here."""
+        given = spec_message(spec("f", timeout_s=7.0))
+        request = pb.VariantRequest(
+            function_id=function_id, spec=given, fields=["timeout_s"], **more
+        )
+        return str((await self.call("Variant", request)).function_id)
+
     async def app(self, name: str = "app") -> pb.DeployedApp:
         """What is known of an app."""
         return (await self.call("DeployedApps", pb.DeployedAppsRequest(app=name))).apps[0]
@@ -212,9 +220,7 @@ async def test_an_app_stays_deployed_when_a_variant_of_its_function_is_made(
         agent.answer(by_function)
         await client.deploy("a")
         former = await client.find()
-        given = spec_message(spec("f", code_digest="a", timeout_s=7.0))
-        request = pb.VariantRequest(function_id=former, spec=given, fields=["timeout_s"])
-        variant = (await client.call("Variant", request)).function_id
+        variant = await client.variant(former)
         assert (await client.send(variant)).data == variant.encode()
         instance.kill_controller()
         instance.start_controller()
@@ -226,17 +232,36 @@ async def test_an_app_stays_deployed_when_a_variant_of_its_function_is_made(
 
 
 @in_loop
+async def test_a_new_key_seals_what_a_variant_declares_whose_app_is_put_away(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("a")
+        given = {"replaces_secrets": True, "secrets": {"S": "value"}}
+        variant = await client.variant(await client.find(), **given)
+        await client.deploy("b")
+        await client.until_ended()
+        await client.call("RotateSecretKey", pb.RotateSecretKeyRequest())
+        assert (await client.send(variant, pinned=True)).data == variant.encode()
+        reply = await client.gateway.FetchSecrets(
+            pb.FetchFunctionRequest(function_id=variant), metadata=client.metadata
+        )
+        assert reply.values == {"S": "value"}
+
+
+@in_loop
 async def test_a_version_that_ends_when_it_is_not_kept_any_more_is_forgotten(
     instance: Instance,
 ) -> None:
     stored = redis.Redis(unix_socket_path=str(redis_socket(instance.directory)))
     async with Deployer(instance) as client, FakeAgent(instance) as agent:
-        waits = []
-        begun = []
+        waits, begun, variants = [], [], []
         for number in range(2):
             await client.deploy(str(number))
             waits.append(client.send(await client.find()))
             begun.append(await agent.assigned.get())
+            variants.append(await client.variant(begun[-1].function_id))
         for number in range(2, KEPT_VERSIONS + 2):
             await client.deploy(str(number))
         assert [one.kept for one in (await client.app()).versions][-2:] == [False, False]
@@ -244,10 +269,12 @@ async def test_a_version_that_ends_when_it_is_not_kept_any_more_is_forgotten(
         async def ended(number: int) -> None:
             await agent.done(begun[number], b"in the end")
             assert (await waits[number]).data == b"in the end"
-            key = keys.function(begun[number].function_id)
-            while stored.hexists(key, "code"):
+            while stored.ttl(keys.app(begun[number].app_id)) < 0:  # the last of it
                 await asyncio.sleep(0.02)  # it gives no event
-            assert stored.hexists(key, "app") and stored.ttl(key) > 0  # whose it was
+            for function_id in (begun[number].function_id, variants[number]):
+                key = keys.function(function_id)
+                assert not stored.hexists(key, "code") and not stored.hexists(key, "secrets")
+                assert stored.hexists(key, "app") and stored.ttl(key) > 0  # whose it was
 
         await ended(0)
         instance.kill_controller()
