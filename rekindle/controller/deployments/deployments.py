@@ -252,7 +252,7 @@ class Deployments:
         """What was deployed as a version, to be deployed again under another id."""
         wanted = pb.RegisterAppRequest(app_id=app_id, name=name, tags=source.tags)
         for function, function_id in source.functions.items():
-            code = await self._registry.load_code(function_id)
+            code = await self._registry.load_code(function_id, own=True)
             if code is None:
                 raise ExecutionError(f"the code of {function} in version {source.version} is gone")
             definition = code.function

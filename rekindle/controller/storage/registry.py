@@ -115,14 +115,19 @@ class Registry:
             detached=fields.get(b"detached") == b"1",
         )
 
-    async def load_code(self, function_id: str) -> pb.FetchFunctionReply | None:
-        """Code, secrets and source of a function; None when it is not there."""
+    async def load_code(
+        self, function_id: str, *, own: bool = False
+    ) -> pb.FetchFunctionReply | None:
+        """Code, secrets and source of a function; None when it is not there.
+
+        ``own``: what it was registered with, also where it runs another one's (``run_code_of``).
+        """
         fields: dict[bytes, bytes] = await self._link.command("HGETALL", keys.function(function_id))
         if b"app" not in fields:
             return None
         app_id = source_of = fields[b"app"].decode()
         secrets_of = function_id
-        if b"code_from" in fields:
+        if b"code_from" in fields and not own:
             newer: dict[bytes, bytes] = await self._link.command(
                 "HGETALL", keys.function(fields[b"code_from"].decode())
             )

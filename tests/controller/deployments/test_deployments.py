@@ -157,6 +157,28 @@ async def test_recreate_has_the_new_code_run_what_was_running(instance: Instance
 
 
 @in_loop
+async def test_a_version_is_rolled_back_to_while_its_inputs_run_by_newer_code(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        await client.deploy("a")
+        former = await client.find()
+        waits = asyncio.ensure_future(client.send(former))
+        begun = await agent.assigned.get()
+        await client.deploy("b", strategy="recreate")
+        await agent.send(returned=pb.InputsReturned(call_id=begun.call_id, indexes=[0]))
+        again = await agent.assigned.get()
+        await client.call("Rollback", _rollback())
+        for function_id, code in ((former, b"b"), (await client.find(), b"a")):
+            fetched = await client.gateway.FetchFunction(
+                pb.FetchFunctionRequest(function_id=function_id), metadata=client.metadata
+            )
+            assert fetched.function.code == code
+        await agent.done(again, b"by the new")
+        assert (await waits).data == b"by the new"
+
+
+@in_loop
 async def test_versions_are_rolled_back_to_and_a_stopped_app_comes_back(
     instance: Instance,
 ) -> None:
