@@ -153,8 +153,9 @@ class Registry:
         """What a function declares of secrets: values, and those kept by name."""
         names = (b"secrets", b"named", b"code_from")
         values = await self._link.command("HMGET", keys.function(function_id), *names)
-        if values[-1]:
-            return await self.load_secrets(values[-1].decode())
+        if values[-1]:  # one step, as of its code: it does not run what that one may run by now
+            function_id = values[-1].decode()
+            values = await self._link.command("HMGET", keys.function(function_id), *names)
         fields = {name: value for name, value in zip(names, values, strict=True) if value}
         return self._opened(function_id, fields), _named(fields)
 

@@ -27,7 +27,11 @@ class Deployer(Client):
         app_id = more.pop("app_id", "") or new_id("ap")
         names = more.pop("functions", ("f",))
         functions = [
-            pb.FunctionDef(spec=spec_message(spec(one, code_digest=code)), code=code.encode())
+            pb.FunctionDef(
+                spec=spec_message(spec(one, code_digest=code)),
+                code=code.encode(),
+                secrets={"OF": code},
+            )
             for one in names
         ]
         app = pb.RegisterAppRequest(app_id=app_id, name=name, functions=functions)
@@ -168,14 +172,23 @@ async def test_a_version_is_rolled_back_to_while_its_inputs_run_by_newer_code(
         await client.deploy("b", strategy="recreate")
         await agent.send(returned=pb.InputsReturned(call_id=begun.call_id, indexes=[0]))
         again = await agent.assigned.get()
-        await client.call("Rollback", _rollback())
+        # That one runs newer code soon, too; the first keeps to what it was given, secrets as well.
+        also = asyncio.ensure_future(client.send(await client.find()))
+        newer = await agent.assigned.get()
+        await client.deploy("c", strategy="recreate")
+        secrets = await client.gateway.FetchSecrets(
+            pb.FetchFunctionRequest(function_id=former), metadata=client.metadata
+        )
+        assert secrets.values == {"OF": "b"}
+        await client.call("Rollback", _rollback(version=1))
         for function_id, code in ((former, b"b"), (await client.find(), b"a")):
             fetched = await client.gateway.FetchFunction(
                 pb.FetchFunctionRequest(function_id=function_id), metadata=client.metadata
             )
             assert fetched.function.code == code
-        await agent.done(again, b"by the new")
-        assert (await waits).data == b"by the new"
+        for assign, call in ((again, waits), (newer, also)):
+            await agent.done(assign, b"by the new")
+            assert (await call).data == b"by the new"
 
 
 @in_loop
