@@ -6,7 +6,6 @@ the controller, which keeps limits and times, and answers a request that is sent
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import pickle
@@ -28,6 +27,8 @@ import rekindle
 from lab import script
 from lab.checks import Check, all_kept, times
 from rekindle import paths
+from rekindle.bench import machine as machines
+from rekindle.bench.records import write_json
 from rekindle.controller.storage.embedded_redis import redis_socket
 
 _VALUE = "x" * 100
@@ -170,8 +171,9 @@ def main() -> int:
         row = (f"{one.ours_us:.1f}", f"{one.redis_us:.1f}", f"{one.ratio:.2f}")
         table.add_row(one.name, unit, *row)
     console.print(table)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps([asdict(one) for one in figures], indent=2) + "\n")
+    machine = machines.describe()
+    console.print(f"[dim]{machines.line(machine)}[/]")
+    write_json(options.json, {"machine": machine, "figures": [asdict(one) for one in figures]})
     check = goal(figures)
     console.print(f"  {check.text}: {'reached' if check.kept else 'not reached'}", highlight=False)
     return 1 if options.check and not check.kept else 0

@@ -112,9 +112,13 @@ class Apps:
         """Keep one function more of an app that is open (variants.py). Raises as ``register``."""
         await self._secrets.check(definition.named_secrets)
         request = pb.RegisterAppRequest(
-            app_id=app.app_id, name=app.name, ephemeral=app.ephemeral, source=source
+            app_id=app.app_id,
+            name=app.name,
+            ephemeral=app.ephemeral,
+            detached=app.detached,
+            source=source,
         )
-        await self._registry.save_app(request, {function_id: (spec, definition)})
+        await self._registry.save_app(request, {function_id: (spec, definition)}, app.version)
         self._add(app, function_id, spec)
         return app.functions[function_id]
 

@@ -17,8 +17,8 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
+from rekindle.controller.detached import DetachedState
 from rekindle.controller.queue.tombstones import Tombstones
 from rekindle.controller.storage.records import CallIndex
 from rekindle.wire import rekindle_pb2 as pb
@@ -28,41 +28,6 @@ InputKey = tuple[str, int]
 
 #: Weight of the newest input in what inputs take.
 _NEWEST = 1 / 32
-
-
-class DetachedState(Enum):
-    """Where an input that travels alone is.
-
-    QUEUED -> ASSIGNED -> DONE is the plain way. ASSIGNED -> ORPHANED when its runner or agent is
-    lost, then back to ASSIGNED (the agent came back with it), QUEUED (placed again) or DELAYED
-    (placed again later). ASSIGNED -> DELAYED -> QUEUED is a retry. Every state may go to DONE: the
-    first result wins.
-    """
-
-    QUEUED = auto()
-    ASSIGNED = auto()
-    ORPHANED = auto()
-    DELAYED = auto()
-    DONE = auto()
-
-
-_ALLOWED = {
-    DetachedState.QUEUED: {DetachedState.ASSIGNED, DetachedState.DONE},
-    DetachedState.ASSIGNED: {
-        DetachedState.ORPHANED,
-        DetachedState.QUEUED,
-        DetachedState.DELAYED,
-        DetachedState.DONE,
-    },
-    DetachedState.ORPHANED: {
-        DetachedState.ASSIGNED,
-        DetachedState.QUEUED,
-        DetachedState.DELAYED,
-        DetachedState.DONE,
-    },
-    DetachedState.DELAYED: {DetachedState.QUEUED, DetachedState.DONE},
-    DetachedState.DONE: set(),
-}
 
 
 @dataclass(slots=True, eq=False)
@@ -147,7 +112,7 @@ class DetachedInput:
 
     def move(self, state: DetachedState) -> None:
         """Change the state; AssertionError for a step that must not happen."""
-        if state not in _ALLOWED[self.state]:
+        if not self.state.may_become(state):
             step = f"{self.state.name} -> {state.name}"
             raise AssertionError(f"input {self.index} of {self.call.call_id}: {step}")
         self.state = state

@@ -127,7 +127,7 @@ class Parts:
         self.app_names = AppNames(state, link, settings.result_ttl_s)
         self.secrets = NamedSecrets(link, vault)
         self.key_rotation = KeyRotation(
-            *(vault, self.secrets, self.registry, state), lambda: self.deployments.function_ids()
+            *(vault, self.secrets, self.registry, state), lambda: self.deployments.kept_apps()
         )
         self.apps = Apps(
             *(core, self.registry, logbook, self.app_names, orders),

@@ -70,7 +70,7 @@ def test_quiet_shows_nothing_of_rekindles_own_on_a_terminal(shared: Home) -> Non
 
         @app.function()
         def nap():
-            time.sleep(0.6)
+            time.sleep(0.6)  # a line would be shown from 0.4 s on (cli/waiting.py)
             print("slept")
             return 1
         """
@@ -88,7 +88,7 @@ def test_pipes_get_no_byte_of_decoration(shared: Home) -> None:
 
         @app.function()
         def nap(n: int = 0):
-            time.sleep(0.6)
+            time.sleep(0.6)  # as above
             return n
 
         @app.local_entrypoint()

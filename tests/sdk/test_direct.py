@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -315,6 +316,13 @@ def test_a_first_call_that_ran_too_long_is_recorded_with_the_start_of_its_runner
     assert {"interpreter", "import", "execute"} <= record.phases.keys()
 
 
+def waits_for_its_reply(thread: threading.Thread) -> bool:
+    """Whether a thread sleeps in the kernel, for more than its turn to run Python."""
+    task = Path(f"/proc/self/task/{thread.native_id}")
+    state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+    return state == "S" and "futex" not in (task / "wchan").read_text()
+
+
 def test_an_interrupt_that_does_not_wake_its_thread_ends_the_call_all_the_same(
     lender: Lender,
 ) -> None:
@@ -323,7 +331,8 @@ def test_an_interrupt_that_does_not_wake_its_thread_ends_the_call_all_the_same(
     hung_up = []
 
     def interrupt(sock: socket.socket, call: wire.CallFrame) -> None:
-        time.sleep(0.2)  # the caller sleeps by now
+        while not waits_for_its_reply(threading.main_thread()):
+            time.sleep(0.001)
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         hung_up.append(wire.readable(sock, 60))
         if not hung_up[0]:

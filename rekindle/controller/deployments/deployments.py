@@ -71,21 +71,22 @@ class Deployments:
             return
         deployment = self._known.get(app.name)
         if deployment is None or deployment.stopped or deployment.present.app_id != app.app_id:
-            known = deployment is not None and deployment.of_app(app.app_id) is not None
-            self._retiring.begin(app, put_away=known)
+            version = deployment.of_app(app.app_id) if deployment is not None else None
+            self._retiring.begin(app, put_away=version is not None)
+            if version is not None and not version.kept:
+                self._core.tasks.spawn(self._forget(version), f"forget {app.app_id}")
 
     def all(self) -> list[Deployment]:
         """Those that there are, by name."""
         return [self._known[name] for name in sorted(self._known)]
 
-    def function_ids(self) -> list[str]:
-        """Of all versions that are kept."""
+    def kept_apps(self) -> list[str]:
+        """The ids of all versions that are kept."""
         return [
-            function_id
+            version.app_id
             for deployment in self._known.values()
             for version in deployment.versions
             if version.kept
-            for function_id in version.functions.values()
         ]
 
     def find(self, wanted: str) -> Deployment:
@@ -178,12 +179,10 @@ class Deployments:
             deployment = self._known[name]
             if not deployment.stopped:
                 deployment = dataclasses.replace(deployment, stopped=True)
-                await self._store.save(name, deployment.to_json())
-                self._known[name] = deployment
+                await self._keep(deployment)
                 self._core.publish(AppDeployed(name))
             reason = f"the app {name!r} was stopped"
-            mine = [app for app in self._core.state.apps.values() if app.version]
-            for app in [app for app in mine if app.name == name]:
+            for app in self._open_versions(name):
                 await self._apps.close(app.app_id, reason, put_away=True)
             return self.message(deployment)
 
@@ -207,8 +206,7 @@ class Deployments:
             present = dataclasses.replace(deployment.present, tag=tag)
             versions = (*deployment.versions[:-1], present)
             deployment = dataclasses.replace(deployment, versions=versions)
-            await self._store.save(deployment.name, deployment.to_json())
-            self._known[deployment.name] = deployment
+            await self._keep(deployment)
         return pb.DeployReply(app=self.message(deployment), unchanged=True)
 
     async def _switch(self, wanted: pb.RegisterAppRequest, version: Version) -> Deployment:
@@ -219,27 +217,42 @@ class Deployments:
         version = dataclasses.replace(version, functions=functions)
         former = before or Deployment(name=name, versions=())
         deployment, dropped = former.with_next(version)
-        await self._store.save(name, deployment.to_json())
+        await self._keep(deployment)
         # No wait from here to the end of the switch.
-        self._known[name] = deployment
-        for app in list(self._core.state.apps.values()):
-            present = app.app_id == version.app_id
-            if app.version and app.name == name and not app.retired and not present:
-                recreate = functions if version.strategy == "recreate" else None
+        recreate = functions if version.strategy == "recreate" else None
+        for app in self._open_versions(name):
+            if not app.retired and app.app_id != version.app_id:
                 self._retiring.begin(app, recreate=recreate)
         self._core.publish(AppDeployed(name))
         log.info("deployed", extra=kv(app=name, version=version.version, id=version.app_id))
         for one in dropped:
-            if one.app_id not in self._core.state.apps:
-                ttl_s = self._core.settings.result_ttl_s
-                await self._registry.forget_version(one.app_id, list(one.functions.values()), ttl_s)
+            forget = self._forget(one)
+            if one.app_id in self._core.state.apps:  # it may take long to end
+                self._core.tasks.spawn(forget, f"forget {one.app_id}")
+            else:
+                await forget
         return deployment
+
+    async def _keep(self, deployment: Deployment) -> None:
+        """What an app is from now on, in Redis first."""
+        await self._store.save(deployment.name, deployment.to_json())
+        self._known[deployment.name] = deployment
+
+    def _open_versions(self, name: str) -> list[App]:
+        return [app for app in self._core.state.apps.values() if app.version and app.name == name]
+
+    async def _forget(self, version: Version) -> None:
+        """Let one go that is not kept any more, once it has ended."""
+        while (app := self._core.state.apps.get(version.app_id)) is not None:
+            await _closed(app)
+        ttl_s = self._core.settings.result_ttl_s
+        await self._registry.forget_version(version.app_id, ttl_s)
 
     async def _content(self, name: str, source: Version, app_id: str) -> pb.RegisterAppRequest:
         """What was deployed as a version, to be deployed again under another id."""
         wanted = pb.RegisterAppRequest(app_id=app_id, name=name, tags=source.tags)
         for function, function_id in source.functions.items():
-            code = await self._registry.load_code(function_id)
+            code = await self._registry.load_code(function_id, own=True)
             if code is None:
                 raise ExecutionError(f"the code of {function} in version {source.version} is gone")
             definition = code.function
@@ -337,8 +350,7 @@ class Deployments:
         while (app := self._core.state.apps.get(app_id)) is not None:
             if not app.closing:
                 return app
-            await app.closed.wait()
-            await asyncio.sleep(0.01)  # what is left to do then takes a few ms
+            await _closed(app)
         task = self._reopening.get(app_id)
         if task is None:
             task = self._core.tasks.spawn(self._bring_back(app_id), "open a former version")
@@ -358,3 +370,9 @@ class Deployments:
         self._retiring.begin(app, used=True)
         log.info("former version opened", extra=kv(app=app.name, version=app.version))
         return app
+
+
+async def _closed(app: App) -> None:
+    """Until an app is likely to be put away."""
+    await app.closed.wait()
+    await asyncio.sleep(0.01)  # what is left to do then takes a few ms

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
+from rekindle.controller.detached import DetachedState
 from rekindle.controller.events import AgentJoined, AgentLost
 from rekindle.controller.logs.logbook import Logbook
 from rekindle.controller.queue.redelivery import Redelivery
@@ -21,7 +22,6 @@ from rekindle.controller.state import (
     Agent,
     AssignedBatch,
     DetachedInput,
-    DetachedState,
     ResultBatch,
 )
 from rekindle.controller.storage.records import StoredAgent

@@ -24,14 +24,16 @@ class KeyRotation:
     _secrets: NamedSecrets
     _registry: Registry
     _state: State
-    #: Ids of functions of deployed apps' versions, those that are put away included.
-    _kept: Callable[[], Iterable[str]] = tuple
+    #: Ids of deployed apps' versions, those that are put away included.
+    _kept_apps: Callable[[], Iterable[str]] = tuple
 
     async def rotate(self) -> pb.RotateSecretKeyReply:
         """Raises SetupError, and ServiceError for what none of the present keys opens."""
         self._vault.add_key()
         count = await self._secrets.seal_again()
-        known = dict.fromkeys([*self._state.functions, *self._kept()])
-        count += await self._registry.seal_again(list(known))
+        known = set(self._state.functions)
+        for app_id in self._kept_apps():
+            known.update(await self._registry.function_ids(app_id))
+        count += await self._registry.seal_again(known)
         self._vault.keep_newest_key()
         return pb.RotateSecretKeyReply(key_file=str(self._vault.key_file), sealed_again=count)

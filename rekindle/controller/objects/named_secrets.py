@@ -99,10 +99,7 @@ class NamedSecrets:
 
     async def get(self, ref: pb.SecretRef) -> pb.SecretInfo:
         """What is known of one. Raises NotFoundError with the nearest names."""
-        found = await self._find(ref)
-        if found is None:
-            raise await self._missing(ref)
-        return found.info()
+        return (await self._there(ref)).info()
 
     async def listed(self, environment: str) -> list[pb.SecretInfo]:
         """Those of an environment, of all for "", by name."""
@@ -137,7 +134,7 @@ class NamedSecrets:
     async def check(self, wanted: Iterable[pb.NamedSecret]) -> None:
         """Refuse what a function cannot be given: NotFoundError; InvalidError for missing keys."""
         for one in wanted:
-            found = await self._wanted(one)
+            found = await self._there(_ref(one))
             if missing := sorted(set(one.required_keys) - set(found.keys)):
                 raise InvalidError(
                     f"the secret {found.name!r} lacks {', '.join(missing)}, which required_keys= "
@@ -159,18 +156,18 @@ class NamedSecrets:
         """
         out = dict(declared)
         for one in wanted:
-            found = await self._wanted(one)
+            found = await self._there(_ref(one))
             opened = self._vault.open(found.what, found.sealed.encode())
             out |= {name: value for name, value in opened.items() if name not in one.kept}
         return out
 
-    async def _wanted(self, one: pb.NamedSecret) -> StoredSecret:
-        found = await self._find(_ref(one))
-        if found is None:
-            raise await self._missing(_ref(one))
-        return found
-
     # ---- records -------------------------------------------------------------------------------
+
+    async def _there(self, ref: pb.SecretRef) -> StoredSecret:
+        found = await self._find(ref)
+        if found is None:
+            raise await self._missing(ref)
+        return found
 
     async def _find(self, ref: pb.SecretRef) -> StoredSecret | None:
         if ref.id:

@@ -311,12 +311,10 @@ class _Attempt:
 
     def try_it(self) -> None:
         """Send it, unless its Queue is gone."""
-        object_id = self._request.object_id
-        if object_id not in self._service.catalog.by_id:
-            try:
-                self._service.catalog.get(object_id)
-            except NotFoundError as error:
-                self._end(Status.ERROR, error)
+        try:
+            self._service.catalog.get(self._request.object_id)
+        except NotFoundError as error:
+            self._end(Status.ERROR, error)
             return
         self._trying = True
         self._service.send(self._one, self._request, self._caller, self._replied)
@@ -367,8 +365,10 @@ class _Attempt:
             waiting = self._waiting = Waiting(self._service.ticket(), self.try_it)
             if wait_s > 0:
                 waiting.timer = loop.call_later(wait_s, self._over, status)
+        if waiting.room is not None:
+            waiting.room.cancel()
         if left_ms >= 0:
-            loop.call_later(left_ms / 1000 + 0.001, line.wake, place, 1)
+            waiting.room = loop.call_later(left_ms / 1000 + 0.001, line.wake, place, 1)
         line.add(place, waiting)
 
     def _over(self, status: Status) -> None:

@@ -22,16 +22,20 @@ class Waiting:
     ticket: int
     #: Tries it again.
     attempt: Callable[[], None] = field(compare=False)
+    #: When its time is over.
     timer: asyncio.TimerHandle | None = field(default=None, compare=False)
+    #: When what is in its way goes by itself.
+    room: asyncio.TimerHandle | None = field(default=None, compare=False)
     #: Answered, or its connection is gone.
     over: bool = field(default=False, compare=False)
 
     def end(self) -> None:
         """It is answered, or no one waits for it any more."""
         self.over = True
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        for timer in (self.timer, self.room):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.room = None
 
 
 class Waitings:

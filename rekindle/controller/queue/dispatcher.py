@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
+from rekindle.controller.detached import DetachedState
 from rekindle.controller.events import RoomFreed
 from rekindle.controller.nodes.gpus import able
 from rekindle.controller.queue.placement import (
@@ -25,7 +26,6 @@ from rekindle.controller.state import (
     Agent,
     AssignedBatch,
     DetachedInput,
-    DetachedState,
     Function,
     Holding,
     QueuedBatch,

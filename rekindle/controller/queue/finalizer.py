@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rekindle.controller.detached import DetachedState
 from rekindle.controller.queue.completion import BATCH_INPUTS, Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.table import InputTable
@@ -13,7 +14,6 @@ from rekindle.controller.state import (
     Agent,
     Call,
     DetachedInput,
-    DetachedState,
     QueuedBatch,
     ResultBatch,
 )

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
+from rekindle.controller.detached import DetachedState
 from rekindle.controller.events import InputsRedelivered
 from rekindle.controller.queue.completion import Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
@@ -22,7 +23,6 @@ from rekindle.controller.state import (
     AssignedBatch,
     Call,
     DetachedInput,
-    DetachedState,
     Function,
     Holder,
     Holding,

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
+from rekindle.controller.detached import DetachedState
 from rekindle.controller.events import InputRetried
 from rekindle.controller.queue.completion import BATCH_BYTES, BATCH_INPUTS, Completer
 from rekindle.controller.queue.dispatcher import Dispatcher
@@ -22,7 +23,6 @@ from rekindle.controller.state import (
     AssignedBatch,
     Call,
     DetachedInput,
-    DetachedState,
     Holder,
     QueuedBatch,
     ResultBatch,

@@ -61,25 +61,12 @@ class Retention:
             await self._taken(one)
 
     async def _taken(self, one: pb.TakenCall) -> None:
-        indexes = list(_indexes(one))
-        state = await self._store.taken(
-            one.function_id,
-            one.call_id,
-            indexes,
-            whole=one.whole,
-            ttl_s=self._core.settings.invoke_result_ttl_s,
-        )
+        state = await self._mark_taken(one.function_id, one)
         if state < 0:  # its reader may know the function by the id of a former version
             at = await self._store.index_of(one.call_id)
             if at is None or at.function_id == one.function_id:
                 return
-            state = await self._store.taken(
-                at.function_id,
-                one.call_id,
-                indexes,
-                whole=one.whole,
-                ttl_s=self._core.settings.invoke_result_ttl_s,
-            )
+            state = await self._mark_taken(at.function_id, one)
             if state < 0:
                 return
         self._blobs.drop(one.blobs)
@@ -94,6 +81,15 @@ class Retention:
         await self._store.drop_indexes([one.call_id])
         if not one.blobs:  # of a map: they are not named
             self._blobs.drop_calls([one.call_id])
+
+    async def _mark_taken(self, function_id: str, one: pb.TakenCall) -> int:
+        return await self._store.taken(
+            function_id,
+            one.call_id,
+            list(_indexes(one)),
+            whole=one.whole,
+            ttl_s=self._core.settings.invoke_result_ttl_s,
+        )
 
     async def forget(self, app: App) -> None:
         """An ephemeral app has ended: what no one can ask for again goes."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rekindle.controller.core import Core
+from rekindle.controller.detached import DetachedState
 from rekindle.controller.events import CallerMissing
 from rekindle.controller.queue.dispatcher import Dispatcher
 from rekindle.controller.queue.finalizer import Finalizer
@@ -20,7 +21,6 @@ from rekindle.controller.settings import MIB
 from rekindle.controller.state import (
     Call,
     DetachedInput,
-    DetachedState,
     Function,
     QueuedBatch,
     QueueEntry,

@@ -11,12 +11,12 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 
+from rekindle.controller.detached import DetachedState
 from rekindle.controller.state import (
     Agent,
     AssignedBatch,
     Call,
     DetachedInput,
-    DetachedState,
     Function,
     Holding,
     Pending,

@@ -95,7 +95,7 @@ class Registry:
         )
         if b"name" not in fields:
             return None
-        ids = [name[2:].decode() for name in fields if name.startswith(b"f:")]
+        ids = list(_functions_of(fields))
         replies = await self._link.commands(
             [("HMGET", keys.function(function_id), "name", "spec") for function_id in ids],
             patience_s=_FOREVER,
@@ -115,14 +115,19 @@ class Registry:
             detached=fields.get(b"detached") == b"1",
         )
 
-    async def load_code(self, function_id: str) -> pb.FetchFunctionReply | None:
-        """Code, secrets and source of a function; None when it is not there."""
+    async def load_code(
+        self, function_id: str, *, own: bool = False
+    ) -> pb.FetchFunctionReply | None:
+        """Code, secrets and source of a function; None when it is not there.
+
+        ``own``: what it was registered with, also where it runs another one's (``run_code_of``).
+        """
         fields: dict[bytes, bytes] = await self._link.command("HGETALL", keys.function(function_id))
         if b"app" not in fields:
             return None
         app_id = source_of = fields[b"app"].decode()
         secrets_of = function_id
-        if b"code_from" in fields:
+        if b"code_from" in fields and not own:
             newer: dict[bytes, bytes] = await self._link.command(
                 "HGETALL", keys.function(fields[b"code_from"].decode())
             )
@@ -148,12 +153,17 @@ class Registry:
         """What a function declares of secrets: values, and those kept by name."""
         names = (b"secrets", b"named", b"code_from")
         values = await self._link.command("HMGET", keys.function(function_id), *names)
-        if values[-1]:
-            return await self.load_secrets(values[-1].decode())
+        if values[-1]:  # one step, as of its code: it does not run what that one may run by now
+            function_id = values[-1].decode()
+            values = await self._link.command("HMGET", keys.function(function_id), *names)
         fields = {name: value for name, value in zip(names, values, strict=True) if value}
         return self._opened(function_id, fields), _named(fields)
 
-    async def seal_again(self, function_ids: Sequence[str]) -> int:
+    async def function_ids(self, app_id: str) -> list[str]:
+        """Of an app, also of one that was put away; variants are among them."""
+        return list(_functions_of(await self._link.command("HGETALL", keys.app(app_id))))
+
+    async def seal_again(self, function_ids: Iterable[str]) -> int:
         """Seal the values that functions declare with the newest key; how many functions."""
         changed: list[Command] = []
         for function_id in function_ids:
@@ -180,7 +190,7 @@ class Registry:
         fields: dict[bytes, bytes] = await self._link.command(
             "HGETALL", keys.app(app_id), patience_s=_FOREVER
         )
-        digests = {value.decode() for name, value in fields.items() if name.startswith(b"f:")}
+        digests = set(_functions_of(fields).values())
         commands: list[Command] = [
             ("UNLINK", key(function_id))
             for function_id in function_ids
@@ -223,16 +233,16 @@ class Registry:
         ]
         await self._link.commands(commands)
 
-    async def forget_version(self, app_id: str, function_ids: Sequence[str], ttl_s: int) -> None:
+    async def forget_version(self, app_id: str, ttl_s: int) -> None:
         """Remove a version that was put away; whose its functions were is known for a while."""
         fields: dict[bytes, bytes] = await self._link.command(
             "HGETALL", keys.app(app_id), patience_s=_FOREVER
         )
-        digests = {value.decode() for name, value in fields.items() if name.startswith(b"f:")}
+        functions = _functions_of(fields)
         commands: list[Command] = [
-            ("UNLINK", keys.source(app_id, digest)) for digest in digests if digest
+            ("UNLINK", keys.source(app_id, digest)) for digest in set(functions.values()) if digest
         ]
-        for function_id in function_ids:
+        for function_id in functions:
             key = keys.function(function_id)
             commands.append(("HDEL", key, *_CONTENT))
             commands.append(("EXPIRE", key, ttl_s))
@@ -317,3 +327,10 @@ class Registry:
 
 def _named(fields: Mapping[bytes, bytes]) -> list[pb.NamedSecret]:
     return [pb.NamedSecret(**one) for one in json.loads(fields.get(b"named", b"[]"))]
+
+
+def _functions_of(app: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Id -> digest of the source, "" without one, of an app's functions; ``app``: its hash."""
+    return {
+        name[2:].decode(): digest.decode() for name, digest in app.items() if name.startswith(b"f:")
+    }

@@ -7,9 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
+import redis
 
 from rekindle import exception
 from rekindle.controller.deployments.records import KEPT_VERSIONS
+from rekindle.controller.storage import keys
+from rekindle.controller.storage.embedded_redis import redis_socket
 from rekindle.wire import rekindle_pb2 as pb
 from rekindle.wire.errors import from_rpc_error
 from rekindle.wire.messages import spec_message
@@ -24,7 +27,11 @@ class Deployer(Client):
         app_id = more.pop("app_id", "") or new_id("ap")
         names = more.pop("functions", ("f",))
         functions = [
-            pb.FunctionDef(spec=spec_message(spec(one, code_digest=code)), code=code.encode())
+            pb.FunctionDef(
+                spec=spec_message(spec(one, code_digest=code)),
+                code=code.encode(),
+                secrets={"OF": code},
+            )
             for one in names
         ]
         app = pb.RegisterAppRequest(app_id=app_id, name=name, functions=functions)
@@ -36,6 +43,14 @@ class Deployer(Client):
         request = pb.LookupRequest(app=app, name=name, version=version)
         handle = await self.call("Lookup", request)
         return str(handle.function_id)
+
+    async def variant(self, function_id: str, **more: Any) -> str:
+        """The id of a variant of a function, made here."""
+        given = spec_message(spec("f", timeout_s=7.0))
+        request = pb.VariantRequest(
+            function_id=function_id, spec=given, fields=["timeout_s"], **more
+        )
+        return str((await self.call("Variant", request)).function_id)
 
     async def app(self, name: str = "app") -> pb.DeployedApp:
         """What is known of an app."""
@@ -146,6 +161,37 @@ async def test_recreate_has_the_new_code_run_what_was_running(instance: Instance
 
 
 @in_loop
+async def test_a_version_is_rolled_back_to_while_its_inputs_run_by_newer_code(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        await client.deploy("a")
+        former = await client.find()
+        waits = asyncio.ensure_future(client.send(former))
+        begun = await agent.assigned.get()
+        await client.deploy("b", strategy="recreate")
+        await agent.send(returned=pb.InputsReturned(call_id=begun.call_id, indexes=[0]))
+        again = await agent.assigned.get()
+        # That one runs newer code soon, too; the first keeps to what it was given, secrets as well.
+        also = asyncio.ensure_future(client.send(await client.find()))
+        newer = await agent.assigned.get()
+        await client.deploy("c", strategy="recreate")
+        secrets = await client.gateway.FetchSecrets(
+            pb.FetchFunctionRequest(function_id=former), metadata=client.metadata
+        )
+        assert secrets.values == {"OF": "b"}
+        await client.call("Rollback", _rollback(version=1))
+        for function_id, code in ((former, b"b"), (await client.find(), b"a")):
+            fetched = await client.gateway.FetchFunction(
+                pb.FetchFunctionRequest(function_id=function_id), metadata=client.metadata
+            )
+            assert fetched.function.code == code
+        for assign, call in ((again, waits), (newer, also)):
+            await agent.done(assign, b"by the new")
+            assert (await call).data == b"by the new"
+
+
+@in_loop
 async def test_versions_are_rolled_back_to_and_a_stopped_app_comes_back(
     instance: Instance,
 ) -> None:
@@ -199,6 +245,80 @@ async def test_the_newest_versions_are_kept(instance: Instance) -> None:
             await refused(client.send(first, pinned=True))
         # Who knows its id alone calls the present version.
         assert (await client.send(first)).data == (await client.find()).encode()
+
+
+@in_loop
+async def test_an_app_stays_deployed_when_a_variant_of_its_function_is_made(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("a")
+        former = await client.find()
+        variant = await client.variant(former)
+        assert (await client.send(variant)).data == variant.encode()
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        await agent.connect()
+        await client.deploy("b")
+        await client.until_ended()
+        assert (await client.send(former)).data == (await client.find()).encode()
+
+
+@in_loop
+async def test_a_new_key_seals_what_a_variant_declares_whose_app_is_put_away(
+    instance: Instance,
+) -> None:
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        agent.answer(by_function)
+        await client.deploy("a")
+        given = {"replaces_secrets": True, "secrets": {"S": "value"}}
+        variant = await client.variant(await client.find(), **given)
+        await client.deploy("b")
+        await client.until_ended()
+        await client.call("RotateSecretKey", pb.RotateSecretKeyRequest())
+        assert (await client.send(variant, pinned=True)).data == variant.encode()
+        reply = await client.gateway.FetchSecrets(
+            pb.FetchFunctionRequest(function_id=variant), metadata=client.metadata
+        )
+        assert reply.values == {"S": "value"}
+
+
+@in_loop
+async def test_a_version_that_ends_when_it_is_not_kept_any_more_is_forgotten(
+    instance: Instance,
+) -> None:
+    stored = redis.Redis(unix_socket_path=str(redis_socket(instance.directory)))
+    async with Deployer(instance) as client, FakeAgent(instance) as agent:
+        waits, begun, variants = [], [], []
+        for number in range(2):
+            await client.deploy(str(number))
+            waits.append(client.send(await client.find()))
+            begun.append(await agent.assigned.get())
+            variants.append(await client.variant(begun[-1].function_id))
+        for number in range(2, KEPT_VERSIONS + 2):
+            await client.deploy(str(number))
+        assert [one.kept for one in (await client.app()).versions][-2:] == [False, False]
+
+        async def ended(number: int) -> None:
+            await agent.done(begun[number], b"in the end")
+            assert (await waits[number]).data == b"in the end"
+            while stored.ttl(keys.app(begun[number].app_id)) < 0:  # the last of it
+                await asyncio.sleep(0.02)  # it gives no event
+            for function_id in (begun[number].function_id, variants[number]):
+                key = keys.function(function_id)
+                assert not stored.hexists(key, "code") and not stored.hexists(key, "secrets")
+                assert stored.hexists(key, "app") and stored.ttl(key) > 0  # whose it was
+
+        await ended(0)
+        instance.kill_controller()
+        instance.start_controller()
+        await agent.lost_connection()
+        await agent.connect([begun[1]])
+        call_id = begun[1].call_id
+        waits[1] = client.send(begun[1].function_id, call_id=call_id)
+        await ended(1)
 
 
 @in_loop

@@ -11,21 +11,28 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rekindle.exception import InvalidError
 from rekindle.sdk.local import session
 from rekindle.sdk.local.directory import supervisor_pid
+from tests.processes import descendants
 from tests.sdk.local.test_supervisor import until
 
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A rekindle home of its own, with a path that is short enough for sockets."""
+    before = descendants()
     with tempfile.TemporaryDirectory(prefix="rk-home-", ignore_cleanup_errors=True) as name:
         monkeypatch.setenv("REKINDLE_HOME", name)
         monkeypatch.delenv("REKINDLE_DIR", raising=False)
         yield Path(name)
+    # What was below a process that was killed is this one's to reap, once a test of e2e has run
+    # here (``adopt_orphans`` in its harness).
+    _gone, left = psutil.wait_procs(descendants() - before, timeout=60)
+    assert not left
 
 
 def left_over(home: Path) -> list[str]:
