@@ -16,7 +16,8 @@ from rekindle.exception import SnapshotCreateError, StartError
 from rekindle.linux import processes
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Output
-from rekindle.runtime.agent.starts.boot import FIRST_PID, boot, template_of
+from rekindle.runtime.agent.starts.arriving import FIRST_PID
+from rekindle.runtime.agent.starts.boot import boot, template_of
 from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker

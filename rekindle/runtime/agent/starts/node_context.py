@@ -25,6 +25,7 @@ from rekindle.runtime.agent.starts.gpu_holders import GpuHolders
 from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
+from rekindle.runtime.agent.starts.waiting_boots import WaitingBoots
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot import lean, machine
@@ -49,6 +50,7 @@ class NodeContext:
     criu: Criu | None
     #: None where there is no CRIU.
     waiting: WaitingRestores | None
+    waiting_boots: WaitingBoots
     #: Why there is no CRIU.
     no_criu: str
     #: One dump at a time on a node: two would only slow each other and the runners down.
@@ -97,6 +99,7 @@ class NodeContext:
         store = SnapshotStore(paths.snapshots_dir())
         # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
         await asyncio.to_thread(store.sweep)
+        activity = StartActivity()
         return cls(
             settings=settings,
             spawner=spawner,
@@ -105,6 +108,8 @@ class NodeContext:
             scratch=scratch,
             criu=found,
             waiting=(WaitingRestores(spawner, found, criu_environment()) if found else None),
+            waiting_boots=WaitingBoots(spawner, listener, activity),
+            activity=activity,
             no_criu=problem,
             freezing=asyncio.Lock(),
             gpus=gpus,
@@ -147,6 +152,7 @@ class NodeContext:
 
     async def close(self) -> None:
         """End everything that was started here."""
+        await self.waiting_boots.close()
         if self.waiting is not None:
             await self.waiting.close()
         await self.listener.close()

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.forkserver import thread_pools
+from rekindle.runtime.agent.starts import environment
 from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotTracker
 from rekindle.runtime.agent.starts.template import LiveTemplate
 from rekindle.snapshot import validate
 from rekindle.snapshot.workingset import WorkingSet
 from rekindle.volumes import registry as volumes
-from rekindle.wire.environment import passed_on_environment
 from rekindle.wire.spec import FunctionSpec, params_digest
 
 
@@ -78,12 +78,7 @@ class Revision:
     def environment(self) -> dict[str, str]:
         """The environment of its processes; of secrets only what may be in a snapshot."""
         return {
-            # Runners share the cores: OpenMP threads that spin while they wait take them from
-            # those that work (we measured a factor of five on two cores).
-            "OMP_WAIT_POLICY": "passive",
-            # The same for OpenBLAS: it spins for two to the power of this, in processor cycles.
-            "OPENBLAS_THREAD_TIMEOUT": "4",
-            **passed_on_environment(),
+            **environment.of_node(),
             **self._volumes_variable(),
             **self.spec.env,
             **(self.secrets_in_snapshot if self.snapshots_enabled else {}),
