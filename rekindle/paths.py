@@ -91,6 +91,11 @@ def objects_socket(instance: Path) -> Path:
     return instance / "objects.sock"
 
 
+def requests_socket(instance: Path) -> Path:
+    """Where short programs make requests of the controller, without gRPC."""
+    return instance / "requests.sock"
+
+
 def token_file(instance: Path) -> Path:
     """The shared secret of an instance (mode 0600)."""
     return instance / "token"

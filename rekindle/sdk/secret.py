@@ -13,12 +13,12 @@ from rekindle.exception import InvalidError
 from rekindle.sdk import checks
 from rekindle.sdk.dual import dual
 from rekindle.sdk.environments import environment_of
-from rekindle.sdk.secret_info import SecretInfo, SecretReference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rekindle.sdk.calls.callers import Caller
+    from rekindle.sdk.secret_info import SecretInfo, SecretReference
 
 
 class SecretObjects:
@@ -175,6 +175,8 @@ class Secret:
                 f"Secret.{what}() is for one that has a name; make one with "
                 f"Secret.objects.create(name, values) and use Secret.from_name(name)"
             )
+        from rekindle.sdk.secret_info import SecretReference
+
         return SecretReference(self._name, self._environment, self._id, self._required)
 
     # ---- with values ---------------------------------------------------------------------------
@@ -260,6 +262,8 @@ def references(secrets: Sequence[Secret]) -> list[SecretReference]:
         if secret.is_named:
             kept = tuple(sorted(merged(secrets[at + 1 :])))
             named = (secret._name, secret._environment, secret._id, secret._required)
+            from rekindle.sdk.secret_info import SecretReference
+
             found.append(SecretReference(*named, kept))
     return found
 

@@ -7,10 +7,9 @@ Standard library only.
 from __future__ import annotations
 
 import os
-import string
 import time
 
-_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DATE, _RANDOM = 6, 16
 _PREFIX = "fc-"
 #: There was no such name before 2025.

@@ -6,28 +6,36 @@ deadline. Coroutines here run on the background thread. Knows nothing of pickles
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc.aio
-from google.protobuf.message import Message
-
-from rekindle import paths
+from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, VersionError
 from rekindle.sdk.connection.background import Background, background
 from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
-from rekindle.sdk.connection.channel import open_channel
+from rekindle.sdk.connection.link import Link, LostError
 from rekindle.sdk.connection.patience import connect_timeout_s
 from rekindle.sdk.connection.seen import Arrived, Seen
 from rekindle.sdk.connection.taken import TakenReports
-from rekindle.wire import rekindle_pb2 as pb
-from rekindle.wire import rekindle_pb2_grpc
-from rekindle.wire.errors import from_rpc_error, is_connection_loss
 from rekindle.wire.version import PROTOCOL, __version__
 
-M = TypeVar("M", bound=Message)
+if TYPE_CHECKING:
+    import asyncio
+
+    import grpc.aio as grpc_aio
+    from google.protobuf.message import Message
+
+    from rekindle.wire import errors, rekindle_pb2_grpc
+    from rekindle.wire import rekindle_pb2 as pb
+else:
+    errors = lazily.module("rekindle.wire.errors")
+    asyncio = lazily.module("asyncio")
+    grpc_aio = lazily.module("grpc.aio")
+    pb = lazily.module("rekindle.wire.rekindle_pb2")
+    rekindle_pb2_grpc = lazily.module("rekindle.wire.rekindle_pb2_grpc")
+
+M = TypeVar("M", bound="Message")
 
 #: Channels that a forked child inherited: to close one would wait for threads that are not there.
 _of_parent: list[Any] = []
@@ -47,6 +55,7 @@ class Client:
         self._offload: BlobOffload | None = None
         #: What the agent of this machine is asked with for a runner, by function id.
         self.node_tokens: dict[str, str] = {}
+        self._known_token = ""
         self._taken = TakenReports(self._report_taken)
         #: Whether the instance can come back; False as soon as no one is there to restart it.
         self.alive: Callable[[], bool] = lambda: True
@@ -66,6 +75,8 @@ class Client:
 
                 self._channel, self._stub_now = None, RelayStub(self._target)
             else:
+                from rekindle.sdk.connection.channel import open_channel
+
                 self._channel = open_channel(self._target)
                 self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
             self._metadata = (("authorization", f"Bearer {self._token()}"),)
@@ -74,14 +85,18 @@ class Client:
         return self._stub_now
 
     def _token(self) -> str:
+        """Read once: what has ended is to be told as that, also where its files are gone."""
+        if self._known_token:
+            return self._known_token
         file = paths.token_file(self.instance)
         try:
-            return file.read_text().strip()
+            self._known_token = file.read_text().strip()
         except OSError as error:
             raise ConnectionError(
                 f"no rekindle instance at {self.instance}: its token cannot be read "
                 f"({error.strerror}). Start one with `rekindle up`, or use `rekindle run`"
             ) from None
+        return self._known_token
 
     async def close(self) -> None:
         """Give the channel back; a later call opens another."""
@@ -100,21 +115,21 @@ class Client:
             try:
                 reply: M = await getattr(self._stub(), method)(request, metadata=self._metadata)
                 return reply
-            except grpc.aio.AioRpcError as error:
-                if not is_connection_loss(error):
-                    raise from_rpc_error(error) from None
+            except grpc_aio.AioRpcError as error:
+                if not errors.is_connection_loss(error):
+                    raise errors.from_rpc_error(error) from None
                 await patience.wait(error)
 
     async def _stream(self, method: str, request: Any) -> AsyncIterator[Any]:
-        """One attempt; raises what the server means, or _LostError for a broken connection."""
+        """One attempt; raises what the server means, or _BrokenError for a broken connection."""
         call = getattr(self._stub(), method)(request, metadata=self._metadata)
         try:
             async for message in call:
                 yield message
-        except grpc.aio.AioRpcError as error:
-            if is_connection_loss(error):
-                raise _LostError(error) from None
-            raise from_rpc_error(error) from None
+        except grpc_aio.AioRpcError as error:
+            if errors.is_connection_loss(error):
+                raise _BrokenError(error) from None
+            raise errors.from_rpc_error(error) from None
         finally:
             call.cancel()
 
@@ -124,14 +139,37 @@ class Client:
         """Check that both sides understand each other; raises VersionError."""
         request = pb.HelloRequest(protocol=PROTOCOL, version=__version__)
         reply = await self.request("Hello", request, pb.HelloReply, patience_s)
-        if reply.protocol != PROTOCOL:
+        self._greeted(reply.protocol, reply.version, reply.blob_url, reply.blob_threshold_bytes)
+        return reply
+
+    def _greeted(self, protocol: int, version: str, blob_url: str, threshold_bytes: int) -> None:
+        if protocol != PROTOCOL:
             raise VersionError(
-                f"the controller at {self.instance} speaks protocol {reply.protocol} "
-                f"(rekindle {reply.version}), this program {PROTOCOL} (rekindle {__version__}): "
+                f"the controller at {self.instance} speaks protocol {protocol} "
+                f"(rekindle {version}), this program {PROTOCOL} (rekindle {__version__}): "
                 f"restart it with `rekindle down` and `rekindle up`"
             )
-        self._offload = BlobOffload(reply.blob_url, reply.blob_threshold_bytes)
-        return reply
+        self._offload = BlobOffload(blob_url, threshold_bytes)
+
+    def link(self) -> Link | None:
+        """A connection for requests without gRPC, where there can be one; raises VersionError."""
+        link = Link.open(self.instance, self._token())
+        if link is None:
+            return None
+        try:
+            hello = {"protocol": PROTOCOL, "version": __version__}
+            reply = link.ask("Hello", hello).wait()
+        except LostError:
+            link.close()
+            return None
+        except BaseException:
+            link.close()
+            raise
+        self._greeted(
+            *(int(reply.get("protocol", 0)), reply.get("version", "")),
+            *(reply.get("blob_url", ""), int(reply.get("blob_threshold_bytes", 0))),
+        )
+        return link
 
     async def _open_offload(self) -> BlobOffload:
         if self._offload is None:
@@ -154,9 +192,17 @@ class Client:
     async def register(self, request: pb.RegisterAppRequest) -> dict[str, str]:
         """Make an app and its functions known; function ids by name."""
         reply = await self.request("RegisterApp", request, pb.RegisterAppReply)
-        for handle in reply.functions:
-            self.node_tokens[handle.function_id] = handle.node_token
-        return {handle.name: handle.function_id for handle in reply.functions}
+        return self.registered(
+            (handle.name, handle.function_id, handle.node_token) for handle in reply.functions
+        )
+
+    def registered(self, handles: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+        """Functions were made known: name, id and node token of each. Their ids by name."""
+        ids = {}
+        for name, function_id, node_token in handles:
+            self.node_tokens[function_id] = node_token
+            ids[name] = function_id
+        return ids
 
     async def hold(self, app_id: str) -> None:
         """Keep an ephemeral app alive until cancelled, through lost connections."""
@@ -166,7 +212,7 @@ class Client:
                 async for _event in self._stream("HoldApp", pb.HoldAppRequest(app_id=app_id)):
                     pass
                 return  # the controller closed the app
-            except _LostError as lost:
+            except _BrokenError as lost:
                 await patience.wait(lost.error)
 
     async def close_app(self, app_id: str) -> None:
@@ -211,6 +257,11 @@ class Client:
         """Results of a call have come to their only reader; from any thread."""
         loop = background().loop
         self._taken.note(loop, call_id, function_id, indexes, blobs, whole=whole)
+
+    def report_taken(self) -> None:
+        """Report what was taken and is not reported yet, and wait for that."""
+        if self._taken:
+            background().run(self._taken.flush())
 
     async def _report_taken(self, request: pb.TakenRequest, patience_s: float) -> None:
         await self.request("Taken", request, pb.TakenReply, patience_s)
@@ -258,7 +309,7 @@ class Client:
                     if arrived:
                         yield arrived, log_seq
                 return
-            except _LostError as lost:
+            except _BrokenError as lost:
                 await patience.wait(lost.error)
 
     async def get_call(self, call_id: str) -> pb.CallInfo:
@@ -292,7 +343,7 @@ class Client:
                     request.after_seq, request.tail = line.seq, 0
                     yield line
                 return
-            except _LostError as lost:
+            except _BrokenError as lost:
                 if on_lost is not None:
                     on_lost()
                 await patience.wait(lost.error)
@@ -322,10 +373,10 @@ class Client:
         return await self.request("Lease", request, pb.LeaseReply, patience_s=patience_s)
 
 
-class _LostError(Exception):
+class _BrokenError(Exception):
     """The connection broke while a stream was read."""
 
-    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+    def __init__(self, error: grpc_aio.AioRpcError) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -343,7 +394,7 @@ class _Patience:
         self._last = 0.0
         self._delay_s = 0.02
 
-    async def wait(self, error: grpc.aio.AioRpcError) -> None:
+    async def wait(self, error: grpc_aio.AioRpcError) -> None:
         """Sleep before the next attempt.
 
         Raises ConnectionError when the time is over, or when no one restarts the controller.
