@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from rekindle.runtime.agent.pools.pool import Lack
 from rekindle.wire import rekindle_pb2 as pb
 from tests.runtime.agent.harness import Gate, Harness, run
 
@@ -125,6 +126,16 @@ def test_single_use_containers_serve_one_input_each(home: Path) -> None:
         hosts = [(await h.call(worker, "pid")).value for _ in range(4)]
         assert len(set(hosts)) == 4
         await h.uplink.until(lambda: not h.runners(worker))
+
+        # However short they are, each client that waits has a runner started for it, at once.
+        pool = h.node.inventory.pools[worker, ""]
+        assert pool.dispatcher.pace.service_s is not None
+        lacks = []
+        for starting in range(4):
+            pool.runners.starting = starting
+            lacks.append(pool.lack(0, asking=3))
+        pool.runners.starting = 0
+        assert lacks == [Lack.INPUT, Lack.INPUT, Lack.INPUT, None]
 
     run(home, scenario)
 
