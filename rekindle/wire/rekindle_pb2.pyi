@@ -530,7 +530,7 @@ class Input(_message.Message):
     def __init__(self, index: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., blob: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost", "pinned")
+    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost", "pinned", "parent")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -542,6 +542,7 @@ class SubmitRequest(_message.Message):
     READ_ONCE_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
     PINNED_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     params: bytes
@@ -553,7 +554,8 @@ class SubmitRequest(_message.Message):
     read_once: bool
     lost: int
     pinned: bool
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ..., pinned: bool = ...) -> None: ...
+    parent: str
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ..., pinned: bool = ..., parent: _Optional[str] = ...) -> None: ...
 
 class SubmitReply(_message.Message):
     __slots__ = ("accepted",)
@@ -660,7 +662,7 @@ class GetCallRequest(_message.Message):
     def __init__(self, call_id: _Optional[str] = ...) -> None: ...
 
 class CallInfo(_message.Message):
-    __slots__ = ("call_id", "function_id", "function", "app", "inputs", "submitted", "done", "running", "submitted_ns", "cancelled")
+    __slots__ = ("call_id", "function_id", "function", "app", "inputs", "submitted", "done", "running", "submitted_ns", "cancelled", "module")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -671,6 +673,7 @@ class CallInfo(_message.Message):
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_NS_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    MODULE_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     function: str
@@ -681,7 +684,8 @@ class CallInfo(_message.Message):
     running: int
     submitted_ns: int
     cancelled: bool
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., inputs: _Optional[int] = ..., submitted: bool = ..., done: _Optional[int] = ..., running: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., cancelled: bool = ...) -> None: ...
+    module: str
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., inputs: _Optional[int] = ..., submitted: bool = ..., done: _Optional[int] = ..., running: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., cancelled: bool = ..., module: _Optional[str] = ...) -> None: ...
 
 class StopRunnerRequest(_message.Message):
     __slots__ = ("runner_id", "graceful")
@@ -948,6 +952,46 @@ class RotateSecretKeyReply(_message.Message):
     sealed_again: int
     def __init__(self, key_file: _Optional[str] = ..., sealed_again: _Optional[int] = ...) -> None: ...
 
+class EnvironmentRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RenameEnvironmentRequest(_message.Message):
+    __slots__ = ("name", "new_name")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NEW_NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    new_name: str
+    def __init__(self, name: _Optional[str] = ..., new_name: _Optional[str] = ...) -> None: ...
+
+class ListEnvironmentsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListEnvironmentsReply(_message.Message):
+    __slots__ = ("environments",)
+    ENVIRONMENTS_FIELD_NUMBER: _ClassVar[int]
+    environments: _containers.RepeatedCompositeFieldContainer[EnvironmentInfo]
+    def __init__(self, environments: _Optional[_Iterable[_Union[EnvironmentInfo, _Mapping]]] = ...) -> None: ...
+
+class EnvironmentInfo(_message.Message):
+    __slots__ = ("name", "created", "apps", "secrets", "dicts", "queues")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    APPS_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    DICTS_FIELD_NUMBER: _ClassVar[int]
+    QUEUES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    created: float
+    apps: int
+    secrets: int
+    dicts: int
+    queues: int
+    def __init__(self, name: _Optional[str] = ..., created: _Optional[float] = ..., apps: _Optional[int] = ..., secrets: _Optional[int] = ..., dicts: _Optional[int] = ..., queues: _Optional[int] = ...) -> None: ...
+
 class DeadLettersRequest(_message.Message):
     __slots__ = ("function_id", "limit", "after")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -1155,12 +1199,16 @@ class PrepareRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
 
 class PrepareReply(_message.Message):
-    __slots__ = ("ok", "reason")
+    __slots__ = ("ok", "reason", "lost", "late")
     OK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
     ok: bool
     reason: str
-    def __init__(self, ok: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    lost: bool
+    late: bool
+    def __init__(self, ok: bool = ..., reason: _Optional[str] = ..., lost: bool = ..., late: bool = ...) -> None: ...
 
 class LogsRequest(_message.Message):
     __slots__ = ("app_id", "after_seq", "follow", "app", "tail", "since_ns", "function", "call_id", "runner_id", "streams", "search")
@@ -1962,14 +2010,16 @@ class Done(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., statuses: _Optional[_Iterable[_Union[ResultStatus, str]]] = ..., results: _Optional[_Iterable[bytes]] = ..., execute_ns: _Optional[int] = ...) -> None: ...
 
 class PrepareDone(_message.Message):
-    __slots__ = ("request_id", "ok", "reason")
+    __slots__ = ("request_id", "ok", "reason", "late")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     ok: bool
     reason: str
-    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    late: bool
+    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., late: bool = ...) -> None: ...
 
 class AppClosed(_message.Message):
     __slots__ = ("app_id",)
@@ -2012,7 +2062,7 @@ class LeaseGranted(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease")
+    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease", "nested")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
@@ -2021,6 +2071,7 @@ class AgentMessage(_message.Message):
     RETURNED_FIELD_NUMBER: _ClassVar[int]
     APP_CLOSED_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    NESTED_FIELD_NUMBER: _ClassVar[int]
     hello: AgentHello
     heartbeat: Heartbeat
     done: Done
@@ -2029,7 +2080,34 @@ class AgentMessage(_message.Message):
     returned: InputsReturned
     app_closed: AppClosed
     lease: LeaseGranted
-    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ...) -> None: ...
+    nested: NestedCalls
+    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ..., nested: _Optional[_Union[NestedCalls, _Mapping]] = ...) -> None: ...
+
+class NestedCalls(_message.Message):
+    __slots__ = ("calls",)
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[NestedCall]
+    def __init__(self, calls: _Optional[_Iterable[_Union[NestedCall, _Mapping]]] = ...) -> None: ...
+
+class NestedCall(_message.Message):
+    __slots__ = ("parent", "call_id", "index", "function_id", "function", "status", "runner_id", "module")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    MODULE_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    call_id: str
+    index: int
+    function_id: str
+    function: str
+    status: ResultStatus
+    runner_id: str
+    module: str
+    def __init__(self, parent: _Optional[str] = ..., call_id: _Optional[str] = ..., index: _Optional[int] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., status: _Optional[_Union[ResultStatus, str]] = ..., runner_id: _Optional[str] = ..., module: _Optional[str] = ...) -> None: ...
 
 class Assign(_message.Message):
     __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id", "depth", "suspect")

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from rekindle.exception import ExecutionError, InputCancellation
-from rekindle.execution import context, nesting
+from rekindle.execution import context, nested_calls, nesting
 from rekindle.forkserver import park
 from rekindle.runtime.runner.cancelling import Canceller
 from rekindle.runtime.runner.service import Service
@@ -136,8 +136,15 @@ class Inputs:
 
     def _send(self, number: int, *, last: bool) -> None:
         park.flush_output()
+        report_nested(self._channel.send)
         self._channel.send(_results(number, last=last), self._page.kept())
         self._page.sent()
+
+
+def report_nested(send: Callable[[Header], None]) -> None:
+    """Tell the agent of calls that inputs here have made, where there were any."""
+    if calls := nested_calls.take():
+        send({"op": "nested", "calls": calls})
 
 
 def _results(number: int, *, last: bool) -> Header:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from rekindle.exception import FunctionTimeoutError, InputCancellation
 from rekindle.runtime.runner.many.prints import Prints
+from rekindle.runtime.runner.many.streams import Stream
 
 
 class Answerer(Protocol):
@@ -40,6 +41,8 @@ class Run:
     cause: InputCancellation | FunctionTimeoutError | None = None
     #: Interrupts it, while it runs.
     interrupt: Callable[[], object] | None = None
+    #: Where its items go, of a generator.
+    stream: Stream | None = None
     #: No other comes until it has ended.
     alone: bool = False
     #: Calls that it has made were waited for.
