@@ -7,25 +7,15 @@ so many wait to be reported; the graph is no account of all. Standard library on
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from rekindle.execution import context
 from rekindle.wire.callid import is_traced
 
 _MOST = 1000
 
 
-class NestedCall(NamedTuple):
-    """One input of a call that an input made."""
-
-    parent: str  # the id of that input
-    call_id: str
-    index: int
-    function_id: str
-    function: str
-    status: int  # ResultStatus
-    runner_id: str
-
+#: One input of a call that an input made, whose id is ``parent``. ``status``: a ResultStatus.
+NestedCall = tuple[str, str, int, str, str, int, str]
+FIELDS = ("parent", "call_id", "index", "function_id", "function", "status", "runner_id")
 
 _noted: list[NestedCall] = []
 
@@ -41,7 +31,7 @@ def note(
 ) -> None:
     """A call that is traced has ended."""
     if len(_noted) < _MOST and (parent := maker()):
-        _noted.append(NestedCall(parent, call_id, index, function_id, function, status, runner_id))
+        _noted.append((parent, call_id, index, function_id, function, status, runner_id))
 
 
 def take() -> list[NestedCall]:

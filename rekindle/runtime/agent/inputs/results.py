@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
-from rekindle.execution.nested_calls import NestedCall
+from rekindle.execution import nested_calls
 from rekindle.runtime.agent.inputs.assignment import Assignment
 from rekindle.runtime.agent.inputs.blobs import Blobs
 from rekindle.runtime.agent.inputs.inflight import InFlight
@@ -83,7 +83,7 @@ class Results:
     def nested(self, header: Header, _body: bytes) -> None:
         """A runner tells of calls that its inputs made."""
         calls = [
-            pb.NestedCall(**dict(zip(NestedCall._fields, one, strict=True)))
+            pb.NestedCall(**dict(zip(nested_calls.FIELDS, one, strict=True)))
             for one in header["calls"]
         ]
         self._uplink.send(pb.AgentMessage(nested=pb.NestedCalls(calls=calls)))
