@@ -15,8 +15,7 @@ from rekindle.exception import InputCancellation
 from rekindle.runtime.runner.many import streams
 from rekindle.runtime.runner.many.interrupt import Interrupt
 from rekindle.runtime.runner.many.prints import Prints
-from rekindle.runtime.runner.many.run import Run
-from rekindle.runtime.runner.many.streams import Stream
+from rekindle.runtime.runner.many.run import Run, Stream
 from rekindle.wire.direct_stream import ItemReader, ItemWriter
 from rekindle.wire.shared import pack
 

@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rekindle.runtime.runner.direct_server import pack_result
-from rekindle.runtime.runner.many.streams import Stream
+from rekindle.runtime.runner.many.run import Run, Stream
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
@@ -25,9 +25,6 @@ from rekindle.wire.frames import Header
 from rekindle.wire.reuse import MemoryFiles
 from rekindle.wire.serialization import unpickling_error
 from rekindle.wire.shared import Packed, unpack
-
-if TYPE_CHECKING:
-    from rekindle.runtime.runner.many.run import Run
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rekindle.exception import FunctionTimeoutError, InputCancellation
+from rekindle.runtime.runner.generators import Pack
 from rekindle.runtime.runner.many.prints import Prints
-from rekindle.runtime.runner.many.streams import Stream
+from rekindle.wire.direct_stream import ItemWriter
 
 
 class Answerer(Protocol):
@@ -16,6 +17,14 @@ class Answerer(Protocol):
 
     def answer(self, runs: list[Run]) -> None:
         """Give results, of runs that have ended."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Where the items of an input go. ``open`` takes when it was received and loaded."""
+
+    open: Callable[[tuple[int, int]], ItemWriter]
+    pack: Pack
 
 
 @dataclass(slots=True, eq=False)

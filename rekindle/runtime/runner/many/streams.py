@@ -9,25 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rekindle.runtime.runner.generators import Pack, close_aio, iterator_of
 from rekindle.runtime.runner.many.interrupt import Interrupt
+from rekindle.runtime.runner.many.run import Run
 from rekindle.wire.direct_stream import ItemWriter, ReaderGoneError
 from rekindle.wire.phases import now_ns
-
-if TYPE_CHECKING:
-    from rekindle.runtime.runner.many.run import Run
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Where the items of an input go. ``open`` takes when it was received and loaded."""
-
-    open: Callable[[tuple[int, int]], ItemWriter]
-    pack: Pack
 
 
 def send(run: Run, made: Any, interrupt: Interrupt, what: str) -> None:
