@@ -330,11 +330,11 @@ class Function(Declared, Generic[P, R]):
         """The same function with other options, and with runners of its own.
 
         ``cpu``, ``memory``, ``gpu``, ``gpu_memory``, ``gpu_priority``, ``env``, ``secrets``,
-        ``volumes``, ``retries``, ``timeout``, ``startup_timeout``, ``max_containers``, ``buffer_containers``,
-        ``spare_containers``, ``scaledown_window`` and ``single_use_containers``, as of
-        ``@app.function``. Variables of ``env`` are added to the function's; ``secrets`` and
-        ``volumes`` replace them; what is None stays. Calls of it add up, and equal options are one variant, also from
-        several programs. Raises InvalidError, and TypeError for what cannot differ.
+        ``volumes``, ``retries``, ``timeout``, ``startup_timeout``, ``max_containers``,
+        ``buffer_containers``, ``spare_containers``, ``scaledown_window`` and
+        ``single_use_containers``, as of ``@app.function``. Variables of ``env`` are added to the
+        function's; ``secrets`` and ``volumes`` replace them; what is None stays. Calls of it add
+        up, and equal options are one variant, also from several programs. Raises InvalidError, and TypeError for what cannot differ.
         """
         from rekindle.sdk.variants import variant
 
