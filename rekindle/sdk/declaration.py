@@ -116,7 +116,8 @@ class Declaration:
             made = (*names, "", "", False, 0, self.generators)
             return _handle, made, portable(self.raw, serialized=self.serialized)
         function_id, instance = self.function_id, self.instance
-        if self.running is not None or not (function_id or is_local()):
+        deployed = self.app is not None and self.app.deployed_as() is not None
+        if self.running is not None or deployed or not (function_id or is_local()):
             client, function_id, _ = self.resolve()
             instance = str(client.instance)
         return _handle, (*names, function_id, instance, False, 0, self.generators)

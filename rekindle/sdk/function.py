@@ -334,7 +334,8 @@ class Function(Declared, Generic[P, R]):
         ``buffer_containers``, ``spare_containers``, ``scaledown_window`` and
         ``single_use_containers``, as of ``@app.function``. Variables of ``env`` are added to the
         function's; ``secrets`` and ``volumes`` replace them; what is None stays. Calls of it add
-        up, and equal options are one variant, also from several programs. Raises InvalidError, and TypeError for what cannot differ.
+        up, and equal options are one variant, also from several programs. Raises InvalidError, and
+        TypeError for what cannot differ.
         """
         from rekindle.sdk.variants import variant
 
