@@ -146,14 +146,14 @@ class ControllerService(pb_grpc.ControllerServicer):
         self._check(request)
         async with self._routed(request) as function:
             _check_no_generator(function, request)
-            await self._parts.nested.submitted(function, request)
+            self._parts.nested.submitted(function, request)
             return pb.Result.FromString(await self._parts.intake.invoke(function, request))
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitReply:
         self._check(request)
         async with self._routed(request) as function:
             _check_no_generator(function, request)
-            await self._parts.nested.submitted(function, request)
+            self._parts.nested.submitted(function, request)
             return pb.SubmitReply(accepted=await self._parts.intake.submit(function, request))
 
     def _routed(self, request: pb.SubmitRequest) -> AbstractAsyncContextManager[Function]:

@@ -36,6 +36,8 @@ def note(
 
 def take() -> list[NestedCall]:
     """Those that were not reported yet; they are its caller's to report."""
+    if not _noted:
+        return []
     taken = _noted[:]
     del _noted[: len(taken)]  # others may have come meanwhile
     return taken

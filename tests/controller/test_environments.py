@@ -47,6 +47,12 @@ async def test_a_rename_that_was_broken_off_goes_on(instance: Instance) -> None:
         await client.call("PutSecret", pb.PutSecretRequest(**secret("old")))
         assert await known(client) == {"main": (1, 0), "old": (2, 1)}
         before = await client.find("f", "old/app")
+        # Who may be lent runners of an app may be lent none of its namesake.
+        handles = [
+            await client.call("Lookup", pb.LookupRequest(app=app, name="f"))
+            for app in ("app", "old/app")
+        ]
+        assert len({one.node_token for one in handles} - {""}) == 2
         rename = pb.RenameEnvironmentRequest(name="old", new_name="new")
         server = redis.Redis(unix_socket_path=str(redis_socket(instance.directory)))
         # As a controller leaves it that ends before it has moved anything.

@@ -46,6 +46,19 @@ class Streams:
             state["ended"][name] = type(error).__name__
             raise
 
+    @rekindle.enter()
+    async def begin(self):
+        self.loop = asyncio.get_running_loop()
+
+    @rekindle.method(is_generator=True)
+    def engine(self, n):
+        async def items():
+            for i in range(n):
+                assert asyncio.get_running_loop() is self.loop
+                await asyncio.sleep(0)
+                yield i
+        return items()
+
     @rekindle.method()
     def seen(self):
         return state, os.getpid()
@@ -103,6 +116,7 @@ def everything():
         async def one(name):
             return [item async for item in streams.tokens.remote_gen.aio(name, 50)]
         return await asyncio.gather(*[one(f"t{i}") for i in range(6)])
+    out["engine"] = list(streams.engine.remote_gen(3))
     out["aio"] = [len(items) for items in asyncio.run(both())]
     return out
 
@@ -123,4 +137,5 @@ def test_generators_run_side_by_side_in_one_runner(shared: Home) -> None:
     assert found["first of waits"] == 0 and found["cancelled"] == "CancelledError"
     assert found["goes on"] == 200
     assert found["failed"] == [[0, 1], "'fails'"]
+    assert found["engine"] == [0, 1, 2]  # an async one that a sync method gives, on the loop
     assert found["aio"] == [50] * 6

@@ -138,8 +138,10 @@ class Deployments:
 
         return await self._in_turn(wanted.name, switch)
 
-    async def rollback(self, request: pb.RollbackRequest) -> pb.DeployReply:
-        """Make the content of an older version the next one.
+    async def rollback(
+        self, request: pb.RollbackRequest, *, first_start: bool = True
+    ) -> pb.DeployReply:
+        """Make the content of an older version the next one; ``first_start``: once that starts.
 
         Raises NotFoundError for a version that there is not, InvalidError for one that is not kept.
         """
@@ -163,7 +165,7 @@ class Deployments:
                 rolled_back_to=source.version,
                 kept=True,
             )
-            return await self._switch(wanted, version)
+            return await self._switch(wanted, version, first_start=first_start)
 
         return await self._in_turn(name, switch)
 
@@ -187,10 +189,9 @@ class Deployments:
     # ---- environments
 
     async def rename(self, name: str, new_name: str) -> None:
-        """Have an app, with its versions, be called otherwise; its runners are replaced.
+        """Have an app, with its versions, be called otherwise. Once more does nothing.
 
-        Once more does nothing. The schedules' records are moved before: a version that is
-        switched to has the scheduler follow it.
+        Its runners know the former name: ``roll_over`` replaces them.
         """
 
         async def move() -> None:
@@ -207,9 +208,12 @@ class Deployments:
                 app.name = new_name
 
         await self._in_turn(name, move)
-        if not self._known[new_name].stopped:
-            again = pb.RollbackRequest(app=new_name, same=True, app_id=new_app_id())
-            await self.rollback(again)
+
+    async def roll_over(self, name: str) -> None:
+        """Make the present version of an app the next one, whether it starts or not."""
+        if not self._known[name].stopped:
+            again = pb.RollbackRequest(app=name, same=True, app_id=new_app_id())
+            await self.rollback(again, first_start=False)
 
     async def forget(self, name: str) -> None:
         """End an app for good: nothing of it is kept. Raises NotFoundError."""
@@ -247,7 +251,9 @@ class Deployments:
             await self._keep(deployment)
         return pb.DeployReply(app=self.message(deployment), unchanged=True)
 
-    async def _switch(self, wanted: pb.RegisterAppRequest, version: Version) -> pb.DeployReply:
+    async def _switch(
+        self, wanted: pb.RegisterAppRequest, version: Version, *, first_start: bool = True
+    ) -> pb.DeployReply:
         """Register a version, switch to it once it starts, retire the former one.
 
         Raises StartError where it does not, and a version is there that is called.
@@ -256,7 +262,8 @@ class Deployments:
         handles = await self._apps.register(wanted, version.version)
         functions = {handle.name: handle.function_id for handle in handles}
         notes: list[str] = []
-        if before is not None and not before.stopped and version.strategy == "rolling":
+        rolls = first_start and version.strategy == "rolling"
+        if rolls and before is not None and not before.stopped:
             notes = await self._started(version, before.present)
         version = dataclasses.replace(version, functions=functions, at=self._clock())
         former = before or Deployment(name=name, versions=())

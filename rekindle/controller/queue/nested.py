@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from rekindle.controller.storage import keys
 from rekindle.controller.storage.redis_link import Command, RedisLink
 from rekindle.exception import Error, ServiceError
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
 
 #: So many are kept of one call, about.
 _MOST = 1000
@@ -24,33 +28,32 @@ class NestedCallBook:
     _core: Core
     _link: RedisLink
 
-    async def submitted(self, function: Function, request: pb.SubmitRequest) -> None:
-        """Inputs were accepted that another input is waiting for, or has left to themselves."""
+    def submitted(self, function: Function, request: pb.SubmitRequest) -> None:
+        """Inputs have come that another input waits for, or has left to themselves."""
         if not request.parent:
             return
-        await self._keep(
-            (
-                pb.NestedCall(
-                    parent=request.parent,
-                    call_id=request.call_id,
-                    index=one.index,
-                    function_id=function.function_id,
-                    function=f"{function.name}.{one.method}" if one.method else function.name,
-                )
-                for one in list(request.inputs)[:_MOST]
-            ),
-            "HSETNX",
-        )
+        calls = [
+            pb.NestedCall(
+                parent=request.parent,
+                call_id=request.call_id,
+                index=one.index,
+                function_id=function.function_id,
+                function=f"{function.name}.{one.method}" if one.method else function.name,
+            )
+            for one in list(request.inputs)[:_MOST]
+        ]
+        # What became of one may be told before this is kept.
+        self._core.tasks.spawn(self._try_to_keep(calls, "HSETNX"), "keep nested calls")
 
     def ended(self, calls: Iterable[pb.NestedCall]) -> None:
-        """What a runner tells; kept in the background, and lost where Redis is away."""
-        self._core.tasks.spawn(self._keep_ended(list(calls)), "keep nested calls")
+        """What a runner tells."""
+        self._core.tasks.spawn(self._try_to_keep(list(calls), "HSET"), "keep nested calls")
 
-    async def _keep_ended(self, calls: list[pb.NestedCall]) -> None:
+    async def _try_to_keep(self, calls: list[pb.NestedCall], command: str) -> None:
         try:
-            await self._keep(calls, "HSET")
-        except ServiceError:
-            return  # a graph is no account of all
+            await self._keep(calls, command)
+        except ServiceError as error:  # no call waits for it, and the graph is no account of all
+            log.warning("nested calls not kept", extra=kv(calls=len(calls), reason=error))
 
     async def _keep(self, calls: Iterable[pb.NestedCall], command: str) -> None:
         by_parent: dict[str, list[Command]] = {}

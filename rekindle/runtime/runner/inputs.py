@@ -6,6 +6,7 @@ two of them the agent can call the rest of a slice back.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -141,10 +142,10 @@ class Inputs:
         self._page.sent()
 
 
-def report_nested(send: Callable[[Header], None]) -> None:
+def report_nested(send: Callable[[Header, bytes], None]) -> None:
     """Tell the agent of calls that inputs here have made, where there were any."""
     if calls := nested_calls.take():
-        send({"op": "nested", "calls": calls})
+        send({"op": "nested"}, json.dumps(calls).encode())
 
 
 def _results(number: int, *, last: bool) -> Header:

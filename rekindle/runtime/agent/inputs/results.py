@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 
@@ -80,11 +81,11 @@ class Results:
         )
         self._uplink.send(pb.AgentMessage(returned=returned))
 
-    def nested(self, header: Header, _body: bytes) -> None:
+    def nested(self, _header: Header, body: bytes) -> None:
         """A runner tells of calls that its inputs made."""
         calls = [
             pb.NestedCall(**dict(zip(nested_calls.FIELDS, one, strict=True)))
-            for one in header["calls"]
+            for one in json.loads(body)
         ]
         self._uplink.send(pb.AgentMessage(nested=pb.NestedCalls(calls=calls)))
 

@@ -37,6 +37,8 @@ class Concurrent:
         }
         self._threads = _Threads()
         self._tasks: set[asyncio.Task[None]] = set()
+        #: The event loop, once it goes on all the time.
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def wants_loop(self) -> bool:
@@ -90,7 +92,8 @@ class Concurrent:
                     value = self._service.functions[run.method](*args, **kwargs)
                     del args, kwargs
                     if run.stream is not None:
-                        streams.send(run, value, interrupt, self._service.what(run.method))
+                        what = self._service.what(run.method)
+                        streams.send(run, value, interrupt, what, self.loop)
                     else:
                         self._service.check_value(run.method, value)
                         run.value = _awaited(value) if inspect.iscoroutine(value) else value

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rekindle.runtime.runner.generators import Pack, close_aio, iterator_of
 from rekindle.runtime.runner.many.interrupt import Interrupt
@@ -18,14 +18,30 @@ from rekindle.runtime.runner.many.run import Run
 from rekindle.wire.direct_stream import ItemWriter, ReaderGoneError
 from rekindle.wire.phases import now_ns
 
+if TYPE_CHECKING:
+    import asyncio
 
-def send(run: Run, made: Any, interrupt: Interrupt, what: str) -> None:
-    """Send what a generator yields, in this thread. Raises what it raises, and InvalidError."""
+
+def send(
+    run: Run,
+    made: Any,
+    interrupt: Interrupt,
+    what: str,
+    loop: asyncio.AbstractEventLoop | None = None,
+) -> None:
+    """Send what a generator yields, in this thread. Raises what it raises, and InvalidError.
+
+    ``loop``: the runner's, where that runs: what an async one waits for may belong to it.
+    """
     interrupt.disarm()
     if isinstance(made, AsyncIterator):
         import asyncio
 
-        asyncio.run(_send_in_thread(run, made))
+        if loop is None:
+            asyncio.run(_send_in_thread(run, made))
+        else:
+            sending = send_aio(run, made, loop.call_soon_threadsafe)
+            asyncio.run_coroutine_threadsafe(sending, loop).result()
         return
     stream = run.stream
     assert stream is not None
