@@ -284,10 +284,11 @@ class App(AppState):
 
         It runs on the instance of ``rekindle up`` (or ``$REKINDLE_DIR``), which is brought up where
         it is not. All calls go to the new version at once; the same content again is no new
-        version. ``strategy``: "rolling" lets the runners of the former version end what they have;
-        "recreate" stops them, and what they had runs again by the new code. ``tag``: up to 50
-        characters that the history shows. ``environment_name``: the name space that it lies in;
-        without, that of this process. Raises InvalidError, SerializationError, ConnectionError.
+        version. ``strategy``: "rolling" waits for its first start, and lets the runners of the
+        former one end what they have; "recreate" stops them, and what they had runs again by the
+        new code. ``tag``: up to 50 characters that the history shows. ``environment_name``: the
+        name space that it lies in; without, that of this process. Raises InvalidError, StartError,
+        SerializationError, ConnectionError.
         """
 
         def blocking(
@@ -314,17 +315,13 @@ class App(AppState):
         environment_name: str | None = None,
         client: None = None,
     ) -> App:
-        """A deployed app by its name; with ``create_if_missing`` an empty one is deployed.
-
-        Raises NotFoundError where there is none.
-        """
+        """A deployed app by its name; an empty one, or NotFoundError, where there is none."""
         from rekindle.sdk import deploying
 
         checks.of_this_instance("App.lookup", client=client)
         made = App(name)
-        made.deployed = deploying.look_up(
-            environments.app_in(environment_name, name), create_if_missing=create_if_missing
-        )
+        known_as = environments.app_in(environment_name, name)
+        made.deployed = deploying.look_up(known_as, create_if_missing=create_if_missing)
         return made
 
     @property

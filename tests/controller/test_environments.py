@@ -66,6 +66,10 @@ async def test_a_rename_that_was_broken_off_goes_on(instance: Instance) -> None:
         assert (await client.send(before)).data == present.encode()
         assert await client.find("f", "new/app", version=1) == before
         assert (await client.send(before, pinned=True)).data == before.encode()
+        # As one leaves it that ends when all was moved, and runners were not replaced.
+        server.hset(table, "new", '{"created": 5.0, "renamed_from": "old"}')
+        await client.call("RenameEnvironment", rename)
+        assert await client.find("f", "new/app") != present
         assert "'new/app'" in str(await refused(client.find("f", "old/app")))
         error = await refused(client.call("RenameEnvironment", rename))
         assert isinstance(error, exception.NotFoundError) and "no environment 'old'" in str(error)
