@@ -44,6 +44,8 @@ class Template:
 
     channel: FrameSocket
     socket_path: str
+    #: What gives a forked child namespaces of its own, by its name.
+    isolate: Callable[[str], object] = namespaces.isolate
     #: What a forked child does next to being isolated, before it knows anything of its start.
     renew: Callable[[], object] = bool
     #: Obeys the order ``gpu`` in a process that is never forked any more; what it answers is sent.
@@ -71,6 +73,13 @@ class Template:
             self._wait()
             order, _body, fds = self.channel.receive()
             operation = order["op"]
+            if operation == "start":
+                if self._is_spare:
+                    self._marks = [(_FORK, now_ns())]
+                self._close_children()
+                self.forker.close()
+                self.things.become_runner()
+                return Become(self.channel, order, fds, self._marks)
             if operation == "fork":
                 self._fork_children(order["names"], order["spare"], fds)
             elif operation == "prepare":
@@ -86,13 +95,6 @@ class Template:
                 self._park()
             elif operation == "outfit":
                 self.dress(self.channel, fds)
-            elif operation == "start":
-                if self._is_spare:
-                    self._marks = [(_FORK, now_ns())]
-                self._close_children()
-                self.forker.close()
-                self.things.become_runner()
-                return Become(self.channel, order, fds, self._marks)
             elif operation == "exit":
                 raise SystemExit(0)
             else:
@@ -149,20 +151,20 @@ class Template:
                 self.channel.send({"op": "fork_failed", "names": names[at:], "reason": str(error)})
                 return
             if pid == 0:
-                self._become_child(name, spare, fd, fds[at + 1 :])
+                self.become_child(name, spare, fd, fds[at + 1 :])
                 return
             os.close(fd)
             pidfd = self._adopt(pid)
             self.channel.send_with_fds({"op": "forked", "pid": pid, "name": name}, [pidfd])
         self._prepare()
 
-    def _become_child(self, name: str, spare: bool, fd: int, others: list[int]) -> None:
+    def become_child(self, name: str, spare: bool, fd: int, others: list[int]) -> None:
         """In a forked child: everything that needs nothing of its start."""
         self._marks = [(_FORK, now_ns())]
         self._leave_parent_behind()
         for other in others:
             os.close(other)
-        namespaces.isolate(name)
+        self.isolate(name)
         self.things.give_to_runner()
         self._marks.append((_ISOLATE, now_ns()))
         self.channel = FrameSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd))

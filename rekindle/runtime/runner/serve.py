@@ -70,6 +70,22 @@ def dress(service: Service, channel: FrameSocket, fds: list[int]) -> None:
     _outfit = _Outfit.of(service, channel, fds)
 
 
+def take(service: Service, become: Become) -> tuple[_Outfit, Header | None, int]:
+    """What came with a start: the outfit, the lease of a first client and its connection."""
+    lease: Header | None = become.order.get("lease")
+    client_fd = become.fds.pop() if lease else -1
+    fds = gpus.take_holder(become.order, become.fds)
+    return _outfit or _Outfit.of(service, become.channel, fds), lease, client_fd
+
+
+def set_environment(order: Header) -> None:
+    """What a start adds to the environment."""
+    for name, value in order["env"].items():  # ``update`` runs ten functions more
+        os.environ[name] = value
+    if "TZ" in order["env"]:
+        time.tzset()  # the C library reads it once
+
+
 def run(service: Service, become: Become, user_threads: dict[str, str] | None) -> int:
     """Serve until asked to stop; returns the exit status.
 
@@ -79,19 +95,13 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     channel, marks = become.channel, become.marks
     order = become.order
     try:
-        lease = order.get("lease")
-        client_fd = become.fds.pop() if lease else -1
-        fds = gpus.take_holder(order, become.fds)
-        outfit = _outfit or _Outfit.of(service, channel, fds)
+        outfit, lease, client_fd = take(service, become)
         not_hidden = devices.hide(order["hidden"]) if order["hidden"] else ""
         if "volumes" in order:
             mounted.see(order["volumes"])
         if os.geteuid() != 0:
             capabilities.drop()
-        for name, value in order["env"].items():  # ``update`` runs ten functions more
-            os.environ[name] = value
-        if "TZ" in order["env"]:
-            time.tzset()  # the C library reads it once
+        set_environment(order)
         if not _renewed:
             renew(user_threads)
         if _failure is not None:
@@ -103,13 +113,7 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
         send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return 1
-    park.flush_output()
-    ready: Header = {"op": "ready", "marks": marks, "notes": notes}
-    if not_hidden:
-        ready["not_hidden"] = not_hidden
-    channel.send(ready)
-    if lease:
-        granted.add_start(lease["granted"], marks, notes)
+    say_ready(become, notes, lease, {"not_hidden": not_hidden} if not_hidden else {})
     try:
         if "many" in order:
             from rekindle.runtime.runner.many import serving
@@ -121,6 +125,14 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         return _serve(service, channel, outfit)
     except FrameError:
         return 0  # the agent is gone, and with it whoever waits for a result
+
+
+def say_ready(become: Become, notes: list[str], lease: Header | None, more: Header) -> None:
+    """To the agent; a first client reads of the start in what it is granted."""
+    park.flush_output()
+    become.channel.send({"op": "ready", "marks": become.marks, "notes": notes, **more})
+    if lease:
+        granted.add_start(lease["granted"], become.marks, notes)
 
 
 def _serve(service: Service, channel: FrameSocket, outfit: _Outfit) -> int:
