@@ -13,7 +13,6 @@ a runner, so that templates, snapshots and the user's own handlers know nothing 
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 # The interpreter's own: that of the module makes an enum of the handler that was there, which is a
 # dozen functions, each for the first time in a new process.
-_set_handler: Callable[..., object] = sys.modules["_signal"].signal
+_set_handler: Callable[..., object] = vars(signal)["_signal"].signal
 
 
 class Canceller:

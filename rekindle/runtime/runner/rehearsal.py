@@ -89,15 +89,15 @@ def rehearse() -> None:
 
 def _own_output() -> list[int]:
     """Where output goes now; nothing where user code has closed one."""
-    found: list[int] = []
     try:
-        for standard in (1, 2):
-            found.append(os.dup(standard))
+        first = os.dup(1)
     except OSError:
-        for fd in found:
-            os.close(fd)
         return []
-    return found
+    try:
+        return [first, os.dup(2)]
+    except OSError:
+        os.close(first)
+        return []
 
 
 def _stays(_name: str) -> None:
