@@ -39,6 +39,8 @@ class Become:
     order: Header
     fds: list[int]
     marks: list[Mark] = field(default_factory=list)
+    #: It only tries what it will have to do: nothing of user code is to run.
+    rehearses: bool = False
 
 
 @dataclass
@@ -120,6 +122,7 @@ class Template:
                 return
 
     def _reap(self, ended: Iterable[int]) -> None:
+        """Wait for those that have ended, and report how."""
         assert self._poll is not None
         exits = []
         for pidfd in ended:

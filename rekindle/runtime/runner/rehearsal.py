@@ -59,7 +59,9 @@ def rehearse() -> None:
             "holder": False,
             "lease": lease,
         }
-        FrameSocket(agent).send_with_fds(order, [*output, stated.fd, ours.fileno()])
+        orders = FrameSocket(agent)
+        orders.send_with_fds(order, [*output, stated.fd, ours.fileno()])
+        orders.send({"op": "stop"})
         packed = pack_input((), {"ends": True})
         direct_frames.send_call(client, "", "", packed)
         # The function ends the connection: it is served to its end then.
@@ -67,12 +69,8 @@ def rehearse() -> None:
         template = Template(FrameSocket(parent), "", isolate=_stays)
         template.become_child("", False, theirs.detach(), [])
         become = template.serve()
-        outfit, granted, client_fd = serve.take(service, become)
-        serve.set_environment(become.order)
-        serve.say_ready(become, [], granted, {})
-        if granted:
-            outfit.direct.serve_first(client_fd, granted)
-        outfit.page.close()
+        become.rehearses = True
+        serve.run(service, become, None)
         become.channel.close()
     finally:
         nesting.detach()

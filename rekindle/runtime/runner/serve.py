@@ -70,50 +70,49 @@ def dress(service: Service, channel: FrameSocket, fds: list[int]) -> None:
     _outfit = _Outfit.of(service, channel, fds)
 
 
-def take(service: Service, become: Become) -> tuple[_Outfit, Header | None, int]:
-    """What came with a start: the outfit, the lease of a first client and its connection."""
-    lease: Header | None = become.order.get("lease")
-    client_fd = become.fds.pop() if lease else -1
-    fds = gpus.take_holder(become.order, become.fds)
-    return _outfit or _Outfit.of(service, become.channel, fds), lease, client_fd
-
-
-def set_environment(order: Header) -> None:
-    """What a start adds to the environment."""
-    for name, value in order["env"].items():  # ``update`` runs ten functions more
-        os.environ[name] = value
-    if "TZ" in order["env"]:
-        time.tzset()  # the C library reads it once
-
-
 def run(service: Service, become: Become, user_threads: dict[str, str] | None) -> int:
     """Serve until asked to stop; returns the exit status.
 
     ``user_threads``: what the user's environment says of thread pools, where the template limited
     them; None where nothing was limited.
     """
-    channel, marks = become.channel, become.marks
-    order = become.order
+    channel, order, marks = become.channel, become.order, become.marks
+    real = not become.rehearses
     try:
-        outfit, lease, client_fd = take(service, become)
+        lease = order.get("lease")
+        client_fd = become.fds.pop() if lease else -1
+        fds = gpus.take_holder(order, become.fds)
+        outfit = _outfit or _Outfit.of(service, channel, fds)
         not_hidden = devices.hide(order["hidden"]) if order["hidden"] else ""
         if "volumes" in order:
             mounted.see(order["volumes"])
-        if os.geteuid() != 0:
+        if os.geteuid() != 0 and real:
             capabilities.drop()
-        set_environment(order)
-        if not _renewed:
-            renew(user_threads)
-        if _failure is not None:
-            raise _failure
-        unique.run_on_restore()
+        for name, value in order["env"].items():  # ``update`` runs ten functions more
+            os.environ[name] = value
+        if "TZ" in order["env"]:
+            time.tzset()  # the C library reads it once
+        notes: list[str] = []
+        if real:
+            if not _renewed:
+                renew(user_threads)
+            if _failure is not None:
+                raise _failure
+            unique.run_on_restore()
         marks.append((_RESEED, now_ns()))
-        park.collect_again()
-        notes = gpus.run_hooks(service, marks)
+        if real:
+            park.collect_again()
+            notes = gpus.run_hooks(service, marks)
     except BaseException as error:  # noqa: BLE001 - goes to the caller, whatever it is
         send_failure(channel, {"op": "start_failed", "marks": marks}, error)
         return 1
-    say_ready(become, notes, lease, {"not_hidden": not_hidden} if not_hidden else {})
+    park.flush_output()
+    ready: Header = {"op": "ready", "marks": marks, "notes": notes}
+    if not_hidden:
+        ready["not_hidden"] = not_hidden
+    channel.send(ready)
+    if lease:
+        granted.add_start(lease["granted"], marks, notes)
     try:
         if "many" in order:
             from rekindle.runtime.runner.many import serving
@@ -125,14 +124,6 @@ def run(service: Service, become: Become, user_threads: dict[str, str] | None) -
         return _serve(service, channel, outfit)
     except FrameError:
         return 0  # the agent is gone, and with it whoever waits for a result
-
-
-def say_ready(become: Become, notes: list[str], lease: Header | None, more: Header) -> None:
-    """To the agent; a first client reads of the start in what it is granted."""
-    park.flush_output()
-    become.channel.send({"op": "ready", "marks": become.marks, "notes": notes, **more})
-    if lease:
-        granted.add_start(lease["granted"], become.marks, notes)
 
 
 def _serve(service: Service, channel: FrameSocket, outfit: _Outfit) -> int:

@@ -93,7 +93,7 @@ def _numpy(numpy_random: ModuleType) -> None:
 def _torch(torch: ModuleType) -> None:
     """The default CPU generator; ``torch.seed`` would also touch CUDA."""
     if hasattr(torch, "default_generator"):  # not in a torch that is half imported
-        torch.default_generator.seed()
+        torch.default_generator.manual_seed(fresh(8))  # ``seed`` opens a file for its eight bytes
 
 
 def _torch_cuda(cuda: ModuleType) -> None:
