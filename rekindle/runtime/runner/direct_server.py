@@ -7,7 +7,6 @@ by signals. It goes back to the agent's orders when the connection is at its end
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import socket
@@ -51,8 +50,8 @@ class DirectCalls:
         self._before = b""  # to be read before the next answer
         # Of the client that is served: what its results are written to, and which of its own memory
         # files nothing here sees any more.
-        self._files = MemoryFiles()
-        self._gone: deque[int] = deque()
+        self._files: MemoryFiles
+        self._gone: deque[int]
 
     def serve_first(self, fd: int, lease: Header) -> None:
         """Serve the client that this process was started for: what it was granted it reads before
@@ -85,9 +84,11 @@ class DirectCalls:
             finally:
                 self._files.close()
                 self._before = b""  # of this client alone
-            with contextlib.suppress(OSError):
+            try:
                 # The agent has a copy of this end: to close ours would say nothing to the client.
                 sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the connection has ended
         self._channel.send({"op": "returned"})
 
     def _next(self, sock: socket.socket, arrivals: Arrivals) -> wire.CallFrame | None:

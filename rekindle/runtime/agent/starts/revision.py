@@ -6,6 +6,7 @@ Pools of several apps (two runs of one script, say) share it: its live template 
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
 import sys
@@ -65,7 +66,7 @@ class Revision:
     restoring: bool = False
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
-    @property
+    @functools.cached_property
     def gpu_name(self) -> str:
         """What names it to holders of weights: other code, or other parameters, are another."""
         return f"{self.spec.revision()}-{params_digest(self.params)[:16]}"
