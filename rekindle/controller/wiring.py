@@ -84,6 +84,8 @@ class Config:
     blob_threshold_bytes: int
     #: Keys that stored secrets are sealed with; made when it is needed first.
     secrets_key_file: Path
+    #: Whether programs may reach Dict and Queue in Redis without the controller between.
+    direct_objects: bool = True
 
 
 class Parts:
@@ -149,6 +151,7 @@ class Parts:
             *(link, config.redis_url, config.instance_id),
             patience_s=settings.redis_patience_s,
             grace_s=settings.hold_grace_s,
+            direct=config.direct_objects,
             tasks=core.tasks,
         )
         # Pools, and what is shown

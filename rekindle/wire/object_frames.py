@@ -108,6 +108,8 @@ class Reply(NamedTuple):
 
     status: int
     body: bytes
+    #: In place of a body, of a list that Redis gave itself.
+    parts: list[bytes] | None = None
 
 
 def frame_bytes(buffer: bytes | bytearray, at: int = 0) -> int:

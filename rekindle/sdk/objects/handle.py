@@ -22,7 +22,8 @@ from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundErr
 from rekindle.sdk import checks
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import environment_of
-from rekindle.sdk.objects.link import Gone, Link, link_of, receive
+from rekindle.sdk.objects.direct import Gone
+from rekindle.sdk.objects.link import Link, link_of, receive
 from rekindle.sdk.objects.steps import Steps, both
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import OPTION, Op, Reply, Request
@@ -148,7 +149,8 @@ class Handle:
         return self._id if self._at is link or self._object_id else b""
 
     def _resolving(self) -> Request:
-        asked = {"kind": self._kind, "environment": self._environment, "name": self._name}
+        asked: dict[str, object] = {"kind": self._kind, "environment": self._environment}
+        asked |= {"name": self._name, "access": True}
         if self._create:
             body = json.dumps(asked | {"by": _who()}).encode()
             return Request(Op.CREATE, body, flags=OPTION)

@@ -12,7 +12,7 @@ import hashlib
 import io
 import pickle
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, compress
 from struct import Struct
 from time import time
 from typing import Any
@@ -28,6 +28,8 @@ _NO_KEY = bytes(4)
 _TELLS, _TOLD = b"sib", (str, int, bytes)
 #: What pickle takes as it is.
 SCALARS = frozenset((int, float, str, bytes, bool, type(None)))
+#: An entry goes when no one has read or written it for so long (lua/common.lua).
+LIFE_S = 7 * 24 * 3600
 #: Longer identities are replaced by a digest.
 _LONGEST = 256
 
@@ -116,6 +118,15 @@ def plain_entries(pairs: Sequence[tuple[Any, Any]]) -> list[bytes] | None:
     head, dumps, protocol = _HEAD.pack(int(time()), 0), pickle.dumps, pickling.PROTOCOL
     values = [head + dumps(value, protocol) for _, value in pairs]
     return list(chain.from_iterable(zip(names, values, strict=True)))
+
+
+def living(names: list[bytes], entries: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Those that have been used within their time, as their entries begin with when that was."""
+    oldest = _HEAD.pack(int(time()) - LIFE_S + 1, 0)[:4]
+    if not entries or min(entries) >= oldest:
+        return names, entries
+    new = [entry >= oldest for entry in entries]
+    return list(compress(names, new)), list(compress(entries, new))
 
 
 def keys_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[Any]:

@@ -3,6 +3,36 @@
 local LIFE_S = 604800
 local MOST_ITEMS, MOST_BYTES, MOST_PARTITIONS = 5000, 67108864, 100000
 
+-- One clock for all who ask, on whatever machine.
+local function now_s() return tonumber(redis.call('TIME')[1]) end
+local function now_ms()
+  local now = redis.call('TIME')
+  return tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+end
+
+-- Count what was done, for who looks on: in memory alone, not in the file and not on replicas.
+local function count(key, what, number)
+  redis.set_repl(redis.REPL_NONE)
+  redis.pcall('HINCRBY', key, what, number)
+  redis.set_repl(redis.REPL_ALL)
+end
+
+-- Tell who waits for this ('i' an item, 'r' room, 'w' more to look at) in a partition.
+local function tell(waiting, kind, partition, number)
+  local channel = redis.call('HGET', waiting, kind .. partition)
+  if channel then redis.call('PUBLISH', channel, kind .. number .. ':' .. partition) end
+end
+
+-- Whether who asks directly, and would wait, has to stand behind others.
+local function behind(how, waiting, kind, partition)
+  return how == '?' and redis.call('HEXISTS', waiting, kind .. partition) == 1
+end
+
+-- Note that somebody waits; who takes this away says so to Redis later than who asks again.
+local function wait(how, waiting, kind, partition)
+  if #how > 1 then redis.call('HSET', waiting, kind .. partition, how) end
+end
+
 -- What was answered to this request already.
 local function recorded(key)
   if ARGV[1] ~= '1' then return nil end
@@ -18,9 +48,9 @@ local function record(key, answer)
 end
 
 -- An entry, unless no one has read or written it for its time.
-local function live(entries, field, now)
+local function live(entries, field)
   local entry = redis.call('HGET', entries, field)
-  if entry and tonumber(now) - struct.unpack('>I4', entry) >= LIFE_S then
+  if entry and now_s() - struct.unpack('>I4', entry) >= LIFE_S then
     redis.call('HDEL', entries, field)
     return false
   end

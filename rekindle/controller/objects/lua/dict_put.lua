@@ -1,9 +1,9 @@
--- KEYS: entries, record   ARGV: again, number, now_s, "1" to keep what is there, pairs
+-- KEYS: entries, record, operations   ARGV: again, number, "1" to keep what is there, pairs
 local told = recorded(KEYS[2])
 if told then return told end
-local list = cmsgpack.unpack(ARGV[5])
-if ARGV[4] == '1' then
-  live(KEYS[1], list[1], ARGV[3])
+local list = cmsgpack.unpack(ARGV[4])
+if ARGV[3] == '1' then
+  live(KEYS[1], list[1])
   if redis.call('HSETNX', KEYS[1], list[1], list[2]) == 0 then return record(KEYS[2], '0') end
 else
   for i = 1, #list, 4000 do
@@ -11,4 +11,5 @@ else
   end
 end
 keep(KEYS[1])
+count(KEYS[3], 'put', #list / 2)
 return record(KEYS[2], '1')
