@@ -158,7 +158,8 @@ class Parts:
         self.pools = PoolService(state, link, core.tasks)
         self.metrics = Metrics(state, settings)
         self.status = StatusReport(
-            state, store, link, self.metrics, self.pools.scaler, self.letters, self.retention
+            *(state, store, link, self.metrics, self.pools.scaler, self.letters),
+            *(self.retention, self.objects.census),
         )
         self.scrape = Scrape(self.metrics, state, self.status)
         core.act = self.act

@@ -31,11 +31,11 @@ from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
-#: What the scripts run, and PING, which marks the end of a reply.
-_COMMON = "evalsha ping time get set unlink hget hset hdel hincrby publish"
+#: What programs and the scripts run; PING marks the end of a reply.
+_COMMON = "evalsha ping multi exec time get set unlink hget hset hdel hincrby publish"
 _OF_KIND = {
     "dict": "hsetnx hlen hscan expire ttl",
-    "queue": "exists hexists pexpire pttl llen lpop rpush lpush lrange"
+    "queue": "exists hmget rename ltrim pexpire pttl llen lpop rpush lpush lrange"
     " zadd zrem zrange zcard zremrangebyscore",
 }
 #: How long a program waits before it asks again, by what was in the way.

@@ -19,6 +19,7 @@ from rekindle.controller.objects import scripts
 from rekindle.controller.objects.access import DirectAccess
 from rekindle.controller.objects.attempts import Answer, Attempt, Means, Session
 from rekindle.controller.objects.catalog import Catalog, Shared
+from rekindle.controller.objects.census import Census
 from rekindle.controller.objects.waiting import Lines, Place
 from rekindle.controller.storage.redis_link import RedisLink
 from rekindle.controller.storage.redis_pipe import Listening, RedisPipe
@@ -76,6 +77,7 @@ class ObjectService:
         self._pipe = RedisPipe(
             url, patience_s, scripts.LOAD, lambda on: self.on_pressure(on), listening
         )
+        self.census = Census(link, self.catalog, self.lines, self.access)
         self._means = Means(self.lines, self.catalog.get, self.send, self.put_back)
         self._tasks = tasks
 
@@ -108,10 +110,11 @@ class ObjectService:
                 if one is None or (one.kind == "dict") != (op in _OF_DICT):
                     one = self._missing(request)
                 caller = Caller(session.name, slot, number)
+                told = self.census.counting(one, request, answer)
                 if op in _OF_DICT:
-                    self.send(one, request, caller, lambda reply: _tell(answer, reply))
+                    self.send(one, request, caller, lambda reply: _tell(told, reply))
                 else:
-                    self._queue(session, one, request, caller, answer)
+                    self._queue(session, one, request, caller, told)
             elif op == Op.CANCEL:
                 attempt = session.attempts.get(slot)
                 if attempt is not None:
@@ -189,6 +192,7 @@ class ObjectService:
 
     async def _gone(self, one: Shared) -> None:
         self.lines.wake_all(one.object_id.encode())
+        self.census.forget(one)
         await self.access.revoke(one)
         # Behind all that was sent before.
         last: asyncio.Future[None] = asyncio.get_running_loop().create_future()

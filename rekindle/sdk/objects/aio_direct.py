@@ -8,8 +8,8 @@ import weakref
 from collections import deque
 from typing import Any
 
-from rekindle.sdk.objects.direct import Gone, Way, is_page, page, refused
-from rekindle.wire.object_frames import Op, Request, pack_list, unpack_list
+from rekindle.sdk.objects.direct import Exchange, Gone, Plainly, Way, refused, some, taken
+from rekindle.wire.object_frames import Op, Reply, Request, pack_list
 from rekindle.wire.resp import Incomplete, Refusal, parsed
 
 _READ_BYTES = 1 << 18
@@ -27,8 +27,8 @@ class AioDirect:
         self._opening = asyncio.Lock()
         self._buffer = bytearray()
         self._unsent: deque[memoryview] = deque()
-        #: In the order of the requests, with the way of those whose reply is a page.
-        self._waiting: deque[tuple[asyncio.Future[Any], Way | None]] = deque()
+        #: In the order of the requests.
+        self._waiting: deque[tuple[asyncio.Future[Any], Exchange]] = deque()
 
     @property
     def is_open(self) -> bool:
@@ -64,13 +64,20 @@ class AioDirect:
         self._opening = asyncio.Lock()  # one that was waited for would keep its loop alive
 
     async def ask(self, way: Way, request: Request, slot: int, number: int) -> Any:
-        """What the server says: bytes, a Reply or a Refusal. Raises OSError, Gone.
+        """What the server says, for settled(). Raises OSError, Gone, ValueError.
 
         What a get takes whose task is cancelled is put back.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((future, way if is_page(request) else None))
-        self._send(way.command(request, self._session, slot, number))
+        said = await self._exchange(way, request, slot, number, plain=False)
+        if isinstance(said, Plainly):
+            said = await self._exchange(way, request, slot, number, plain=True)
+        return said
+
+    async def _exchange(
+        self, way: Way, request: Request, slot: int, number: int, *, plain: bool
+    ) -> object:
+        exchange = way.exchange(request, self._session, slot, number, plain=plain)
+        future = self._queued(exchange)
         if request.op != Op.QUEUE_GET:
             return await future
         try:
@@ -79,14 +86,27 @@ class AioDirect:
             future.add_done_callback(lambda done: self._put_back(way, request, done))
             raise
 
+    def _queued(self, exchange: Exchange) -> asyncio.Future[Any]:
+        """Send it."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((future, exchange))
+        self._send(exchange.data)
+        return future
+
+    def count(self, way: Way, request: Request, reply: Reply) -> None:
+        """Note what was done."""
+        words = way.count(request, reply)
+        if words and self._sock is not None:
+            told = self._queued(Exchange(words, _ignored, replies=words.count(b"HINCRBY")))
+            told.add_done_callback(lambda done: done.cancelled() or done.exception())
+
     def _put_back(self, way: Way, request: Request, future: asyncio.Future[Any]) -> None:
         said = b"" if future.cancelled() or future.exception() else future.result()
-        if isinstance(said, bytes) and said[:1] == b"I" and self._sock is not None:
-            items = pack_list(unpack_list(said, 1))
-            back = Request(Op.QUEUE_RETURN, items, partition=request.partition)
-            left: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._waiting.append((left, None))
-            self._send(way.command(back, self._session, _SLOT_BACK, 0))
+        items = taken(said)
+        if items and self._sock is not None:
+            back = Request(Op.QUEUE_RETURN, pack_list(items), partition=request.partition)
+            told = self._queued(way.exchange(back, self._session, _SLOT_BACK, 0, plain=True))
+            told.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     # ---- the connection ------------------------------------------------------------------------
 
@@ -149,24 +169,22 @@ class AioDirect:
 
     def _replies(self) -> None:
         buffer, at = self._buffer, 0
-        try:
-            while self._waiting and at < len(buffer):
-                future, way = self._waiting[0]
-                said: Any
-                if way is None:
-                    said, after = parsed(buffer, at)
-                else:
-                    end = buffer.find(way.ending, at)
-                    if end < 0:
-                        break
-                    after = end + len(way.ending)
-                    said = page(bytes(buffer[at:after]), way)
-                at = after
-                self._waiting.popleft()
-                if not future.done():
-                    future.set_result(said)
-        except Incomplete:
-            pass
+        while self._waiting and at < len(buffer):
+            future, (_, finish, replies, mark, _) = self._waiting[0]
+            came: Any
+            if mark:
+                end = buffer.find(mark, at)
+                if end < 0:
+                    break
+                came, at = bytes(buffer[at:end]), end + len(mark)
+            else:
+                found = some(buffer, replies, at)
+                if found is None:
+                    break
+                came, at = found
+            self._waiting.popleft()
+            if not future.done():
+                future.set_result(finish(came))
         del buffer[:at]
 
     def broke(self, error: Exception) -> None:
@@ -182,6 +200,10 @@ class AioDirect:
         for future, _ in waiting:
             if not future.done():
                 future.set_exception(Gone(str(error)))
+
+
+def _ignored(_: object) -> object:
+    return None
 
 
 async def _welcomed(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:

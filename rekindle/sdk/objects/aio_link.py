@@ -17,7 +17,7 @@ from collections import deque
 
 from rekindle import paths
 from rekindle.sdk.objects.aio_direct import AioDirect
-from rekindle.sdk.objects.direct import Gone, Stranger, Way, is_direct, refused, settled
+from rekindle.sdk.objects.direct import Gone, Stranger, Way, is_direct, settled
 from rekindle.sdk.objects.link import ACCESS, CONTACT_S, MOST_OBJECTS, Link, heard, later
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request, Status
@@ -101,8 +101,7 @@ class AioLink:
                     ways.reached()
                 was_open = True
                 said = await direct.ask(way, request, slot, self._numbers[slot])
-                if isinstance(said, Refusal):
-                    refused(said)
+                done = settled(request, said)
             except Stranger as error:
                 direct.broke(error)
                 ways.forget(object_id)
@@ -114,8 +113,8 @@ class AioLink:
                     ways.failed(error)
                     break
             else:
-                done = settled(request, said)
                 if done is not None:
+                    direct.count(way, request, done)
                     return done
                 if isinstance(said, Refusal):
                     return request._replace(flags=request.flags | AGAIN)

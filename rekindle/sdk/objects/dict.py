@@ -27,7 +27,6 @@ from rekindle.wire.object_frames import (
     PART_COUNT,
     Op,
     Request,
-    pack_list,
     unpack_list,
 )
 
@@ -62,7 +61,7 @@ class Dict(Handle):
         is told True. Raises RequestSizeError beyond 100 MiB, SerializationError.
         """
         flags = OPTION if skip_if_exists else 0
-        reply = yield Request(_PUT, pack_list(_pair(key, value)), flags=flags)
+        reply = yield Request(_PUT, flags=flags, parts=[*_pair(key, value)])
         return bool(reply.body == b"1")
 
     @both
@@ -97,12 +96,12 @@ class Dict(Handle):
             pair = _pair(key, value)
             more = len(pair[0]) + len(pair[1])
             if parts and (size + more > PART_BYTES or len(parts) >= 2 * PART_COUNT):
-                yield Request(_PUT, pack_list(parts))
+                yield Request(_PUT, parts=parts)
                 parts, size = [], 0
             parts += pair
             size += more
         if parts:
-            yield Request(_PUT, pack_list(parts))
+            yield Request(_PUT, parts=parts)
 
     @both
     def len(self) -> Steps[int]:

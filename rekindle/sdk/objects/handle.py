@@ -161,6 +161,15 @@ class Handle:
         self._at = link
         return self._id
 
+    def _gone(self, error: NotFoundError) -> NotFoundError:
+        if not self._name:
+            return error
+        what = type(self).__name__
+        return NotFoundError(
+            f"the {what} {self._name!r} of the environment {self._environment!r} was deleted (it "
+            f"was {self._id.decode()}); {what}.from_name finds another of that name"
+        )
+
     @both
     def hydrate(self) -> Steps[Handle]:
         """``hydrate()``: find it now. Raises NotFoundError."""
@@ -224,6 +233,9 @@ class Objects(Generic[H]):
 
     def _resolved(self, link: Link, reply: Reply) -> bytes:
         raise InvalidError("there is nothing to resolve")
+
+    def _gone(self, error: NotFoundError) -> NotFoundError:
+        return error
 
     def _about(self, environment: str, name: str = "") -> bytes:
         asked = {"kind": self._cls._kind, "environment": environment, "name": name, "by": _who()}

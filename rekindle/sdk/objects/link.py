@@ -29,7 +29,6 @@ from rekindle.sdk.objects.direct import (
     Way,
     Ways,
     is_direct,
-    refused,
     settled,
 )
 from rekindle.wire import object_frames as wire
@@ -212,8 +211,7 @@ class _Session:
                     self._direct = Direct(way)
                     link.ways.reached()
                 said = self._direct.ask(request, self._said_name, self._number)
-                if isinstance(said, Refusal):
-                    refused(said)
+                done = settled(request, said)
             except Stranger:  # a server that was restarted, or the object is gone
                 self._close_direct()
                 link.ways.forget(object_id)
@@ -225,14 +223,21 @@ class _Session:
                     link.ways.failed(error)
                     break
             else:
-                done = settled(request, said)
                 if done is not None:
+                    self._counted(request, done)
                     return done
                 if isinstance(said, Refusal):
                     return request._replace(flags=request.flags | AGAIN)
                 self._number += 1  # it was answered: this is to wait
                 return request
         return request
+
+    def _counted(self, request: Request, reply: Reply) -> None:
+        try:
+            if self._direct is not None:
+                self._direct.count(request, reply)
+        except (OSError, Gone, ValueError):
+            self._close_direct()  # the request was done; the next one finds out why
 
     def _close_direct(self) -> None:
         direct, self._direct = self._direct, None

@@ -175,8 +175,12 @@ def test_a_name_is_found_from_everywhere_and_made_where_asked_for() -> None:
     Dict.objects.delete(name, allow_missing=True)
     with pytest.raises(NotFoundError):
         Dict.objects.delete(name)
-    with pytest.raises(NotFoundError, match="deleted"):
+    with pytest.raises(NotFoundError, match=f"{name}.*deleted"):
         made.get(1)
+    with pytest.raises(NotFoundError, match=f"{name}.*deleted"):
+        asyncio.run(made.put.aio(1, 2))
+    with pytest.raises(NotFoundError, match=made.object_id):
+        Dict.from_id(made.object_id).get(1)
 
 
 def test_what_is_no_name_and_no_dict_is_refused() -> None:

@@ -1,4 +1,4 @@
--- KEYS: entries, record, operations   ARGV: again, number
+-- KEYS: entries, record   ARGV: again, number
 local told = recorded(KEYS[2])
 if told then return told end
 redis.call('UNLINK', KEYS[1])

@@ -1,6 +1,5 @@
--- KEYS: entries, operations   ARGV: field, "1" to learn only whether it is there
+-- KEYS: entries   ARGV: field, "1" to learn only whether it is there
 -- An entry's time is brought up to date once an hour, so that a read is seldom a write.
-count(KEYS[2], 'get', 1)
 local entry = redis.call('HGET', KEYS[1], ARGV[1])
 if not entry then return '' end
 local now = now_s()

@@ -1,4 +1,4 @@
--- KEYS: items, state, waiting, partitions, record, operations
+-- KEYS: items, state, waiting, partitions, record
 -- ARGV: again, number, partition, items
 local told = recorded(KEYS[5])
 if told then return told end
@@ -15,7 +15,7 @@ if redis.call('PTTL', KEYS[1]) < 0 then
   redis.call('PEXPIRE', KEYS[2], 86400000)
   redis.call('ZADD', KEYS[4], string.format('%.0f', now_ms() + 86400000), ARGV[3])
 end
-tell(KEYS[3], 'i', ARGV[3], #items)
-tell(KEYS[3], 'w', ARGV[3], #items)
-count(KEYS[6], 'get', -#items)
+local noted = redis.call('HMGET', KEYS[3], 'i' .. ARGV[3], 'w' .. ARGV[3])
+tell(noted[1], 'i', ARGV[3], #items)
+tell(noted[2], 'w', ARGV[3], #items)
 return record(KEYS[5], '1')
