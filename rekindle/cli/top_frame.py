@@ -158,7 +158,8 @@ def _objects(report: pb.StatusReply, before: pb.StatusReply | None) -> list[Text
         of = [row.one for row in rows if row.one.kind == kind]
         if of:
             count, used = sum(one.count for one in of), sum(one.size_bytes for one in of)
-            line.append(f"{len(of)} {kind}s, {count:,} in them, {size(used)}  ", "not bold")
+            kinds = kind if len(of) == 1 else f"{kind}s"
+            line.append(f"{len(of)} {kinds}, {count:,} in them, {size(used)}  ", "not bold")
     if report.objects.through_controller or report.objects.barred:
         line.append("through the controller", "yellow")
     lines = [line]

@@ -8,7 +8,8 @@ import weakref
 from collections import deque
 from typing import Any
 
-from rekindle.sdk.objects.direct import Exchange, Gone, Plainly, Way, refused, some, taken
+from rekindle.sdk.objects.direct import Gone
+from rekindle.sdk.objects.exchange import Exchange, Plainly, Way, refused, some, taken
 from rekindle.wire.object_frames import Op, Reply, Request, pack_list
 from rekindle.wire.resp import Incomplete, Refusal, parsed
 

@@ -17,7 +17,8 @@ from collections import deque
 
 from rekindle import paths
 from rekindle.sdk.objects.aio_direct import AioDirect
-from rekindle.sdk.objects.direct import Gone, Stranger, Way, is_direct, settled
+from rekindle.sdk.objects.direct import Gone
+from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
 from rekindle.sdk.objects.link import ACCESS, CONTACT_S, MOST_OBJECTS, Link, heard, later
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request, Status

@@ -22,15 +22,8 @@ from rekindle.execution import context
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk import running
 from rekindle.sdk.connection.patience import connect_timeout_s
-from rekindle.sdk.objects.direct import (
-    Direct,
-    Gone,
-    Stranger,
-    Way,
-    Ways,
-    is_direct,
-    settled,
-)
+from rekindle.sdk.objects.direct import Direct, Gone, Ways
+from rekindle.sdk.objects.exchange import Stranger, Way, is_direct, settled
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request
 from rekindle.wire.resp import Refusal
