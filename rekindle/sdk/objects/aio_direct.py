@@ -71,6 +71,8 @@ class AioDirect:
         """
         said = await self._exchange(way, request, slot, number, plain=False)
         if isinstance(said, Plainly):
+            if request.op == Op.QUEUE_GET:
+                way.left_some()
             said = await self._exchange(way, request, slot, number, plain=True)
         return said
 

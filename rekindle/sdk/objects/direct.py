@@ -61,6 +61,8 @@ class Direct:
         """What the server says, for settled(). Raises OSError, Gone, ValueError."""
         said = self._exchange(request, session, number, plain=False)
         if said is PLAINLY:
+            if request.op == Op.QUEUE_GET:
+                self._way.left_some()
             said = self._exchange(request, session, number, plain=True)
         return said
 

@@ -20,7 +20,16 @@ from rekindle.wire.object_commands import (
     counted,
     outcome,
 )
-from rekindle.wire.object_frames import AGAIN, OPTION, Op, Reply, Request, Status, unpack_list
+from rekindle.wire.object_frames import (
+    AGAIN,
+    OPTION,
+    PART_COUNT,
+    Op,
+    Reply,
+    Request,
+    Status,
+    unpack_list,
+)
 from rekindle.wire.resp import Incomplete, Refusal, bulk, ending, packed, parsed, strings
 
 #: From so many items on they are not taken through Lua.
@@ -64,7 +73,7 @@ class Way:
         self._ping, self._mark = packed(b"PING", mark), ending(mark)
         self._counts: dict[str, int] = {}
         self._count_next = self._kept_until = 0.0
-        #: Whether the last get of many left nothing: then the next one may take all at once, too.
+        #: Whether a get of many is likely to leave nothing: then it is tried to take all at once.
         self._drains = True
 
     def socket(self) -> tuple[socket.socket, Any]:
@@ -101,7 +110,7 @@ class Way:
             return Exchange(words, _stored, replies=5 if keep else 4, known=_STORED)
         elif op == Op.QUEUE_PUT and request.parts is not None and len(request.parts) >= _MANY:
             return Exchange(commands.push(about, request, caller), _pushed, replies=4)
-        elif op == Op.QUEUE_GET and request.quantity >= _MANY and self._drains:
+        elif op == Op.QUEUE_GET and self._may_drain(request.quantity):
             words = commands.drain(about, request, caller) + self._ping
             return Exchange(words, _drained, mark=self._mark)
         elif op == Op.DICT_SCAN and request.body not in (b"", b"0"):
@@ -109,6 +118,14 @@ class Way:
             words = packed(b"HSCAN", self._entries, request.body, b"COUNT", count) + self._ping
             return Exchange(words, _page, mark=self._mark)
         return Exchange(commands.command(about, request, caller), said_alone)
+
+    def _may_drain(self, quantity: int) -> bool:
+        """Whether to try to take all at once; no partition has more than PART_COUNT items."""
+        return quantity >= PART_COUNT or (quantity >= _MANY and self._drains)
+
+    def left_some(self) -> None:
+        """There was more than was asked for."""
+        self._drains = False
 
     def _keeps(self) -> bool:
         """Whether it is time to say that the Dict is used."""
@@ -121,8 +138,8 @@ class Way:
     def count(self, request: Request, reply: Reply) -> bytes:
         """Note what was done; a command that tells Redis of it, now and then."""
         name, number = counted(request, reply)
-        if request.op == Op.QUEUE_GET:
-            self._drains = number < request.quantity
+        if request.op == Op.QUEUE_GET and number < request.quantity:
+            self._drains = True
         if not number:
             return b""
         counts = self._counts
