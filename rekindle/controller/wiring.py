@@ -88,6 +88,8 @@ class Config:
     blob_threshold_bytes: int
     #: Keys that stored secrets are sealed with; made when it is needed first.
     secrets_key_file: Path
+    #: Whether programs may reach Dict and Queue in Redis without the controller between.
+    direct_objects: bool = True
 
 
 class Parts:
@@ -158,6 +160,7 @@ class Parts:
             *(link, config.redis_url, config.instance_id),
             patience_s=settings.redis_patience_s,
             grace_s=settings.hold_grace_s,
+            direct=config.direct_objects,
             tasks=core.tasks,
         )
         self.environments = Environments(
@@ -168,7 +171,8 @@ class Parts:
         self.pools = PoolService(state, link, core.tasks)
         self.metrics = Metrics(state, settings)
         self.status = StatusReport(
-            state, store, link, self.metrics, self.pools.scaler, self.letters, self.retention
+            *(state, store, link, self.metrics, self.pools.scaler, self.letters),
+            *(self.retention, self.objects.census),
         )
         self.scrape = Scrape(self.metrics, state, self.status)
         core.act = self.act

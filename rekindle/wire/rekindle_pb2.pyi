@@ -1265,7 +1265,7 @@ class StatusRequest(_message.Message):
     def __init__(self, without_pools: bool = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("instance_id", "version", "protocol", "uptime_s", "apps", "agents", "dead_of_closed", "waiting_calls", "loop_lag_ms", "recent_starts", "redis", "kept")
+    __slots__ = ("instance_id", "version", "protocol", "uptime_s", "apps", "agents", "dead_of_closed", "waiting_calls", "loop_lag_ms", "recent_starts", "redis", "kept", "objects")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
@@ -1278,6 +1278,7 @@ class StatusReply(_message.Message):
     RECENT_STARTS_FIELD_NUMBER: _ClassVar[int]
     REDIS_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     version: str
     protocol: int
@@ -1290,7 +1291,51 @@ class StatusReply(_message.Message):
     recent_starts: _containers.RepeatedCompositeFieldContainer[StartStatus]
     redis: RedisStatus
     kept: KeptStatus
-    def __init__(self, instance_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., uptime_s: _Optional[float] = ..., apps: _Optional[_Iterable[_Union[AppStatus, _Mapping]]] = ..., agents: _Optional[_Iterable[_Union[AgentStatus, _Mapping]]] = ..., dead_of_closed: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., loop_lag_ms: _Optional[float] = ..., recent_starts: _Optional[_Iterable[_Union[StartStatus, _Mapping]]] = ..., redis: _Optional[_Union[RedisStatus, _Mapping]] = ..., kept: _Optional[_Union[KeptStatus, _Mapping]] = ...) -> None: ...
+    objects: ObjectsStatus
+    def __init__(self, instance_id: _Optional[str] = ..., version: _Optional[str] = ..., protocol: _Optional[int] = ..., uptime_s: _Optional[float] = ..., apps: _Optional[_Iterable[_Union[AppStatus, _Mapping]]] = ..., agents: _Optional[_Iterable[_Union[AgentStatus, _Mapping]]] = ..., dead_of_closed: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., loop_lag_ms: _Optional[float] = ..., recent_starts: _Optional[_Iterable[_Union[StartStatus, _Mapping]]] = ..., redis: _Optional[_Union[RedisStatus, _Mapping]] = ..., kept: _Optional[_Union[KeptStatus, _Mapping]] = ..., objects: _Optional[_Union[ObjectsStatus, _Mapping]] = ...) -> None: ...
+
+class ObjectsStatus(_message.Message):
+    __slots__ = ("objects", "more", "through_controller", "barred", "barred_reason")
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    THROUGH_CONTROLLER_FIELD_NUMBER: _ClassVar[int]
+    BARRED_FIELD_NUMBER: _ClassVar[int]
+    BARRED_REASON_FIELD_NUMBER: _ClassVar[int]
+    objects: _containers.RepeatedCompositeFieldContainer[ObjectStatus]
+    more: int
+    through_controller: str
+    barred: int
+    barred_reason: str
+    def __init__(self, objects: _Optional[_Iterable[_Union[ObjectStatus, _Mapping]]] = ..., more: _Optional[int] = ..., through_controller: _Optional[str] = ..., barred: _Optional[int] = ..., barred_reason: _Optional[str] = ...) -> None: ...
+
+class ObjectStatus(_message.Message):
+    __slots__ = ("object_id", "kind", "name", "environment", "count", "size_bytes", "partitions", "waiting", "operations")
+    class OperationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    OBJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    object_id: str
+    kind: str
+    name: str
+    environment: str
+    count: int
+    size_bytes: int
+    partitions: int
+    waiting: int
+    operations: _containers.ScalarMap[str, int]
+    def __init__(self, object_id: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., environment: _Optional[str] = ..., count: _Optional[int] = ..., size_bytes: _Optional[int] = ..., partitions: _Optional[int] = ..., waiting: _Optional[int] = ..., operations: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class AppStatus(_message.Message):
     __slots__ = ("app_id", "name", "ephemeral", "held", "closing", "functions", "version", "draining")

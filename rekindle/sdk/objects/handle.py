@@ -22,7 +22,8 @@ from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundErr
 from rekindle.sdk import checks
 from rekindle.sdk.block import Block
 from rekindle.sdk.environments import declared, environment_of, meant_by, travelling
-from rekindle.sdk.objects.link import Gone, Link, link_of, receive
+from rekindle.sdk.objects.direct import Gone
+from rekindle.sdk.objects.link import Link, link_of, receive
 from rekindle.sdk.objects.steps import Steps, both
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import OPTION, Op, Reply, Request
@@ -149,8 +150,8 @@ class Handle:
         return self._id if self._at is link or self._object_id else b""
 
     def _resolving(self) -> Request:
-        environment = meant_by(self._environment)
-        asked = {"kind": self._kind, "environment": environment, "name": self._name}
+        asked: dict[str, object] = {"kind": self._kind, "name": self._name, "access": True}
+        asked["environment"] = meant_by(self._environment)
         if self._create:
             body = json.dumps(asked | {"by": _who()}).encode()
             return Request(Op.CREATE, body, flags=OPTION)
@@ -160,6 +161,15 @@ class Handle:
         self._id = json.loads(reply.body)["object_id"].encode()
         self._at = link
         return self._id
+
+    def _gone(self, error: NotFoundError) -> NotFoundError:
+        if not self._name:
+            return error
+        what = type(self).__name__
+        return NotFoundError(
+            f"the {what} {self._name!r} of the environment {self._environment!r} was deleted (it "
+            f"was {self._id.decode()}); {what}.from_name finds another of that name"
+        )
 
     @both
     def hydrate(self) -> Steps[Handle]:
@@ -224,6 +234,9 @@ class Objects(Generic[H]):
 
     def _resolved(self, link: Link, reply: Reply) -> bytes:
         raise InvalidError("there is nothing to resolve")
+
+    def _gone(self, error: NotFoundError) -> NotFoundError:
+        return error
 
     def _about(self, environment: str, name: str = "") -> bytes:
         asked = {"kind": self._cls._kind, "environment": environment, "name": name, "by": _who()}
