@@ -145,12 +145,6 @@ class SparseFile:
         _sync(target.parent)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def remove(self) -> None:
-        """Unlink all of it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self.folder.exists():
-            log.warning("not removed", extra=kv(path=self.folder))
-
     def close(self) -> None:
         """Let go of it; what is there is kept for the next one. May be called again."""
         for fd in (self._data, self._have, self._lock_fd):
@@ -163,6 +157,13 @@ class SparseFile:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def remove(folder: Path) -> None:
+    """Unlink all of a folder that is free."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        log.warning("not removed", extra=kv(path=folder))
 
 
 def is_free(folder: Path) -> bool:
