@@ -137,11 +137,19 @@ class SparseFile:
     def complete(self, target: Path, mode: int) -> None:
         """Give the file, all of which is there, its place, durably; what is open stays so.
 
-        Raises OSError.
+        A second time it is copied. Raises OSError.
         """
+        draft = self.folder / DATA
+        if not draft.exists():
+            draft = target.with_name(f".{target.name}.copy")
+            with open(draft, "wb") as copy:
+                for offset in range(0, self.index.size, self.index.chunk_bytes):
+                    copy.write(self.read(offset, self.index.chunk_bytes))
+                copy.flush()
+                os.fsync(copy.fileno())
         os.fsync(self._data)
-        os.fchmod(self._data, mode)
-        os.replace(self.folder / DATA, target)
+        os.chmod(draft, mode)
+        os.replace(draft, target)
         _sync(target.parent)
         shutil.rmtree(self.folder, ignore_errors=True)
 

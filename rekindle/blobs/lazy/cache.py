@@ -91,15 +91,6 @@ class LazyCache:
             self.make_room()
         return file
 
-    def remove(self, blob: str) -> None:
-        """Take a file out: it is complete, and lies elsewhere, or its store has it no more."""
-        with self._lock:
-            self._kept.discard(blob)
-            file = self.files.get(blob)
-            if file is not None and not file.opened:
-                del self.files[blob]
-                file.close()
-
     def disk_bytes(self) -> int:
         """What all files here take of the disk."""
         return sum(map(_disk_bytes, self.root.iterdir()))

@@ -19,6 +19,7 @@ from rekindle.exception import BlobError, Error
 
 #: Readers that wait at the same time; others wait in the kernel.
 _MAX_THREADS = 64
+_MAX_IDLE_THREADS = 8
 
 
 def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
@@ -55,6 +56,7 @@ def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
             fsname="rekindle",
             subtype="blobs",
             max_threads=_MAX_THREADS,
+            max_idle_threads=_MAX_IDLE_THREADS,
             **options,
         )
     except RuntimeError as error:
@@ -129,8 +131,8 @@ class Orders:
         file = self._file(order)
         if not file.sparse.is_complete:
             raise BlobError(f"blob {file.blob} has not arrived yet")
+        # Who opens it by its old name, until the owner gives that up, finds it there, too.
         file.sparse.complete(Path(order["target"]), FILE_MODE)
-        self._cache.remove(file.blob)
         return {}
 
     def _give_up(self, order: dict[str, Any]) -> dict[str, Any]:

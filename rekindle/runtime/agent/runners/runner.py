@@ -123,6 +123,8 @@ class Runner:
     preempted: str = ""
     #: Called once, when it is gone; by who wants to know.
     on_gone: dict[str, Callable[[], None]] = field(default_factory=dict)
+    #: What is known of why its process ended, beyond how; asked when it has.
+    why_lost: Callable[[], str] = str
     last_words: LastWords = LastWords()
     #: What its agent saw last of the input that runs: when it began, and since when we know.
     seen_began_ns: int = 0
@@ -292,7 +294,8 @@ class Runner:
             async with asyncio.timeout(_STATUS_WAIT_S):
                 words = describe_exit(await asyncio.shield(self.exit_status))
         self.end_process()
-        return words
+        why = self.why_lost()
+        return f"{words}: {why}" if why else words
 
 
 def kill_process(pid: int, exit_status: asyncio.Future[int]) -> Callable[[], None]:
