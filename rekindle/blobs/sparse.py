@@ -87,9 +87,7 @@ class SparseFile:
         return raw if isinstance(raw, dict) else {}
 
     def _verified(self, number: int) -> bool:
-        data = os.pread(
-            self._data, self.index.length_of(number), number * self.index.chunk_bytes
-        )
+        data = os.pread(self._data, self.index.length_of(number), number * self.index.chunk_bytes)
         return index_room.digest(data) == self.index.chunks[number]
 
     # ---- chunks --------------------------------------------------------------------------------

@@ -160,9 +160,7 @@ class BlobStore:
 
     # ---- names ---------------------------------------------------------------------------------
 
-    def put_ref(
-        self, kind: str, name: str, blobs: Iterable[str], about: dict[str, Any]
-    ) -> Ref:
+    def put_ref(self, kind: str, name: str, blobs: Iterable[str], about: dict[str, Any]) -> Ref:
         """Name blobs that are there, and keep them from now on. Raises BlobStoreError."""
         ref = Ref(kind, name, tuple(blobs), about, time.time())
         text = json.dumps({"blobs": ref.blobs, "about": about, "created": ref.created})

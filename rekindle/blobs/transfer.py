@@ -84,8 +84,20 @@ def fetch(
     """Get a blob as a file that is whole when it is at ``target``; bytes received.
 
     What is on its way lies beside it, in ``.NAME.part``, and is taken up again by the next try.
-    Raises BlobNotFoundError, BlobDamagedError, BlobStoreError, OSError (a full disk).
+    Raises BlobNotFoundError, BlobDamagedError, BlobStoreError, BlobError for a disk that does not
+    take it.
     """
+    try:
+        return _fetch(store, blob, target, mode, at_once, progress)
+    except OSError as error:
+        raise BlobError(
+            f"blob {blob} from {store.url} cannot be kept at {target}: {error.strerror or error}"
+        ) from error
+
+
+def _fetch(
+    store: BlobStore, blob: str, target: Path, mode: int, at_once: int, progress: Progress
+) -> int:
     index = store.index(blob)
     folder = target.with_name(f".{target.name}.part")
     with SparseFile.open(folder, blob, index) as sparse:

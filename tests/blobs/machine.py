@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
 from rekindle.blobs.lazy import libfuse
 from rekindle.exception import SetupError
+from rekindle.linux import mounts
 
 
 def _why_no_fuse() -> str:
@@ -17,3 +22,14 @@ def _why_no_fuse() -> str:
 
 
 needs_fuse = pytest.mark.skipif(bool(_why_no_fuse()), reason=_why_no_fuse() or "FUSE is there")
+
+
+@contextmanager
+def small_disk(place: Path, size: int) -> Iterator[Path]:
+    """A disk of so many bytes, as long as the block lasts. Needs root."""
+    place.mkdir()
+    mounts.mount("tmpfs", str(place), "tmpfs", data=f"size={size},mode=700")
+    try:
+        yield place
+    finally:
+        mounts.unmount(str(place))

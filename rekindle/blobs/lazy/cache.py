@@ -50,7 +50,7 @@ class LazyCache:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def open(self, blob: str) -> LazyFile:
-        """The file of a blob. Raises BlobNotFoundError, BlobDamagedError, BlobStoreError, OSError."""
+        """The file of a blob. Raises BlobError, OSError."""
         with self._lock:
             self._kept.add(check_id(blob))
             if (there := self.files.get(blob)) is not None:

@@ -103,7 +103,7 @@ class Fetcher:
             _urgency, file, number = order
             try:
                 self._fetch(file, number)
-            except Exception as error:  # noqa: BLE001 - a thread that ended would be missing
+            except Exception as error:
                 if not isinstance(error, BlobError | OSError):
                     log.exception("internal error", extra=kv(blob=file.blob, chunk=number))
                 with self._changed:

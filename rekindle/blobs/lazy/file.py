@@ -1,4 +1,4 @@
-"""One blob that is read before it has arrived: waits for what is not there, and notes what is asked.
+"""A blob that is read before it has arrived: waits for what is not there, notes what is asked.
 
 A reader waits for a bounded time; what is read is what was put into the store, or an error.
 """

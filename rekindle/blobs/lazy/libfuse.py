@@ -1,7 +1,7 @@
 """Whether this machine can serve files by FUSE, and with which library.
 
-libfuse is the machine's own, or the one that ``rekindle setup lazy`` unpacked into a private prefix.
-Knows nothing of blobs; does not load the library.
+libfuse is the machine's own, or the one that ``rekindle setup lazy`` unpacked into a private
+prefix. Knows nothing of blobs; does not load the library.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Snapshots that nodes share through a store of blobs: pushed once, and started before they are here.
+"""Snapshots that nodes share through a store of blobs: pushed once, started before they are here.
 
 A snapshot that this node lacks is looked for in the store. Its small files are fetched, its page
 files are lazy ones, so it can be restored at once; what the first calls are known to touch comes
@@ -199,9 +199,7 @@ class StoredSnapshots:
                 await asyncio.wrap_future(future)
             here = await asyncio.to_thread(self._move_in, one)
         except (BlobError, SnapshotError, OSError) as error:
-            log.warning(
-                "snapshot did not arrive", extra=kv(key=one.snapshot.key, reason=error)
-            )
+            log.warning("snapshot did not arrive", extra=kv(key=one.snapshot.key, reason=error))
             return
         log.info("snapshot has arrived", extra=kv(key=here.key))
         done(here)

@@ -75,7 +75,7 @@ def test_a_node_restores_what_another_one_made_and_has_it_whole_afterwards(
         await h.uplink.until(lambda: not stored.is_arriving(tracker.snapshot))
         assert tracker.snapshot.path == second / "snapshots" / key
         assert tracker.state is SnapshotState.READY
-        # The runner that was there before it arrived reads on; one from the node's own has the same.
+        # The runner of before reads on; one that is restored from the node's own has the same.
         assert (await h.call(table, "all")).value == total
         assert (await h.call(table, "all", strategy="restore")).value == total
 
