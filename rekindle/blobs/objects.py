@@ -209,6 +209,9 @@ class FsspecObjects:
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(folder), detail=True)
             for path, info in found.items():
+                # Of a folder that is empty by now some servers list the folder.
+                if info.get("type") == "directory" or not path.startswith(f"{self._path(folder)}/"):
+                    continue
                 yield Listed(path[len(self._root) + 1 :], int(info["size"] or 0), _modified(info))
         except FileNotFoundError:
             return
