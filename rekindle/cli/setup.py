@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
+from rekindle.blobs import erofs, tools
+from rekindle.blobs.lazy import libfuse
 from rekindle.debian.apt import Progress
-from rekindle.exception import CriuNotFoundError
+from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.snapshot import criu, fetch, pycriu
 from rekindle.snapshot.criu import Criu
 
@@ -50,6 +52,34 @@ def setup_criu(prefix: Path | None, force: bool) -> None:
         click.echo(f"note: to use it, set REKINDLE_CRIU={target}")
 
 
+@setup.command("lazy")
+@click.option("--force", is_flag=True, help="Fetch again, whatever is there.")
+def setup_lazy(force: bool) -> None:
+    """Fetch what lazy files need and this machine lacks: libfuse3 and mkfs.erofs.
+
+    Into private prefixes next to the interpreter; needs no root. Signatures are verified; the
+    mirror is the one of the machine's own apt.
+    """
+    prefix = libfuse.default_prefix()
+    library = None if force else libfuse.library()
+    if library is None:
+        with _progress("setting up libfuse3") as progress:
+            library = str(tools.fetch_libfuse(prefix, progress))
+    click.echo(f"libfuse3: {library}")
+    try:
+        if force:
+            raise SetupError("--force")
+        command = erofs.find()
+    except SetupError:
+        with _progress("setting up mkfs.erofs") as progress:
+            command = tools.fetch_erofs(erofs.default_prefix(), progress)
+    click.echo(f"mkfs.erofs: {command[-1]}")
+    try:
+        libfuse.find()
+    except SetupError as error:
+        click.echo(f"note: {error}")
+
+
 def _usable(prefix: Path | None) -> Criu | None:
     """What is there already; None where something has to be fetched."""
     if prefix is None and os.environ.get("REKINDLE_CRIU"):
@@ -63,12 +93,12 @@ def _usable(prefix: Path | None) -> Criu | None:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress(what: str = "setting up CRIU") -> Iterator[Progress]:
     """A progress bar on a terminal, one line for each step elsewhere."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with ProgressBar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("setting up CRIU", total=None)
+        task = bar.add_task(what, total=None)
         last = ""
 
         def show(step: str, done: int, total: int) -> None:

@@ -32,6 +32,12 @@ def at(prefix: Path) -> Path | None:
     return None
 
 
+def library() -> str | None:
+    """The library that would be used; None where there is none."""
+    private = at(default_prefix())
+    return str(private) if private is not None else ctypes.util.find_library("fuse3")
+
+
 def find() -> str:
     """The library's path, or its name where the loader finds it.
 
@@ -47,10 +53,7 @@ def find() -> str:
         raise SetupError("lazy files are mounted by root alone: run the agent as root")
     if importlib.util.find_spec("mfusepy") is None:
         raise SetupError("the package mfusepy is missing: pip install 'rekindle[blobs]'")
-    private = at(default_prefix())
-    if private is not None:
-        return str(private)
-    name = ctypes.util.find_library("fuse3")
-    if name is None:
+    found = library()
+    if found is None:
         raise SetupError(f"there is no libfuse3: {SET_UP}, or install the package libfuse3-3")
-    return name
+    return found
