@@ -44,6 +44,7 @@ def push_apart(
         text=True,
     )
     with process:
+        assert process.stdout is not None
         while not select.select([process.stdout], [], [], _LOOK_S)[0]:  # it prints once, at its end
             if stopped():
                 process.kill()

@@ -37,8 +37,10 @@ def fetch_libfuse(prefix: Path, progress: Progress) -> Path:
             f"libfuse3 is fetched for Debian's releases ({known}), not for {release!r}; install "
             "the machine's own"
         )
-    wanted = dict(what="libfuse3", otherwise=otherwise)
-    with unpacked(prefix, release, (), (_LIBFUSE[release],), progress, **wanted) as tree:
+    packages = ((), (_LIBFUSE[release],))
+    with unpacked(
+        *(prefix, release, *packages, progress), what="libfuse3", otherwise=otherwise
+    ) as tree:
         if libfuse.at(tree) is None:
             raise SetupError(f"{_LIBFUSE[release]} of Debian {release} holds no libfuse3.so.*")
         replace(prefix, tree)
@@ -49,8 +51,12 @@ def fetch_libfuse(prefix: Path, progress: Progress) -> Path:
 
 def fetch_erofs(prefix: Path, progress: Progress) -> list[str]:
     """Make ``prefix`` hold a mkfs.erofs; its command. Raises SetupError."""
-    wanted = dict(what="mkfs.erofs", otherwise="or install erofs-utils")
-    with unpacked(prefix, _EROFS_RELEASE, ("erofs-utils",), (), progress, **wanted) as tree:
+    packages = (("erofs-utils",), ())
+    with unpacked(
+        *(prefix, _EROFS_RELEASE, *packages, progress),
+        what="mkfs.erofs",
+        otherwise="or install erofs-utils",
+    ) as tree:
         if erofs.at(tree) is None:
             raise SetupError(f"erofs-utils of Debian {_EROFS_RELEASE} cannot be run from a prefix")
         replace(prefix, tree)

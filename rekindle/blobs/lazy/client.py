@@ -211,7 +211,8 @@ class LazyFiles:
         except (OSError, ValueError) as error:
             log.info("no more messages of lazy files", extra=kv(reason=error))
         with self._lock:
-            left = [self._ready, *self._answers.values(), *self._complete.values()]
+            left: list[Future[Any]] = [self._ready]
+            left += [*self._answers.values(), *self._complete.values()]
         for future in left:
             if not future.done():
                 future.set_exception(self._gone())
