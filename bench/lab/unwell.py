@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 _CONDUCT = ".conduct.json"
@@ -60,6 +61,12 @@ def environment(scratch: Path) -> dict[str, str]:
     )
     paths = [str(Path(__file__).parents[1]), str(scratch), os.environ.get("PYTHONPATH", "")]
     return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def register(scratch: Path) -> None:
+    """Have this process, and those that it starts, know such URLs."""
+    os.environ.update(environment(scratch))
+    fsspec.register_implementation("unwell", UnwellFileSystem, clobber=True)
 
 
 class _Wire:

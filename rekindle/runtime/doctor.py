@@ -18,7 +18,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.exception import CriuNotFoundError, Error
+from rekindle.blobs import erofs
+from rekindle.blobs.lazy import libfuse
+from rekindle.exception import CriuNotFoundError, Error, SetupError
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
 from rekindle.runtime.isolation import privilege
@@ -85,6 +87,8 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_time_namespace(),
         check_cgroup(Path("/sys/fs/cgroup")),
         check_gpu(gpus.inventory()),
+        check_lazy_files(),
+        check_layers(),
         check_python(),
     ]
 
@@ -341,6 +345,34 @@ def check_cgroup(root: Path) -> Check:
         "none mounted: no limits on runners",
         "mount cgroup2 on /sys/fs/cgroup",
     )
+
+
+def check_lazy_files() -> Check:
+    """FUSE, by which a snapshot of another node is used before it has arrived."""
+    try:
+        library = libfuse.find()
+    except SetupError as error:
+        detail, _, remedy = str(error).partition(": ")
+        whole = "what comes from a store is fetched whole first"
+        return Check("lazy files", Status.WARN, f"{detail}; {whole}", remedy or libfuse.SET_UP)
+    return Check("lazy files", Status.OK, f"FUSE by {library}")
+
+
+def check_layers() -> Check:
+    """EROFS, by which a directory is one file that is mounted where it lies."""
+    if not erofs.kernel_has_it():
+        return Check(
+            "EROFS",
+            Status.WARN,
+            "this kernel does not have it: layers are archives, unpacked before they are used",
+            "boot a kernel with CONFIG_EROFS_FS",
+        )
+    try:
+        command = erofs.find()
+    except SetupError as error:
+        detail, _, remedy = str(error).partition(": ")
+        return Check("EROFS", Status.WARN, f"{detail}; layers are packed as archives", remedy)
+    return Check("EROFS", Status.OK, f"in the kernel, and {command[-1]}")
 
 
 def check_gpu(found: gpus.Inventory) -> Check:

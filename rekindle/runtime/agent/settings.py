@@ -72,7 +72,8 @@ def store_url() -> str:
 
 def lazy_bytes() -> int:
     """``$REKINDLE_LAZY_BYTES``, or a tenth of the disk, 50 GiB at most: what arrives from the store
-    may take of the disk. Raises InvalidError for what is no number.
+    may take of the disk; 0: all of it is fetched before it is used. Raises InvalidError for what is
+    no number.
     """
     text = os.environ.get("REKINDLE_LAZY_BYTES", "")
     if not text:

@@ -97,6 +97,8 @@ class StoredSnapshots:
         except SetupError as error:  # what an operator asked for, and this node cannot do
             raise InvalidError(f"REKINDLE_STORE_URL: {error}") from error
         try:
+            if not settings.budget_bytes:
+                raise SetupError("REKINDLE_LAZY_BYTES is 0")
             lazy = LazyFiles.start(
                 Settings(
                     settings.url,
