@@ -15,10 +15,8 @@ from rekindle.runtime.images import sandbox, tools
 from rekindle.runtime.images.layer import Settings
 from rekindle.runtime.images.sandbox import Say
 from rekindle.runtime.images.store import Draft
-from rekindle.wire.images import INPUTS, Step
+from rekindle.wire.images import DEBIAN_SUITES, INPUTS, Step
 
-#: The Debian release that has a version of Python; for others, see ``Image.debian_slim``.
-SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 _PACKAGES = "python3,python3-pip,python-is-python3,ca-certificates"
 #: Not unpacked, of these packages and of those that later steps install.
 _LEFT_OUT = ("man", "info", "doc", "locale", "lintian")
@@ -27,7 +25,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def debian(step: Step, draft: Draft, store: Path, say: Say) -> Settings:
     """Make a Debian root. Raises ImageError."""
-    suite = SUITES.get(step.arguments.get("python", ""), "")
+    suite = DEBIAN_SUITES.get(step.arguments.get("python", ""), "")
     if not suite:
         raise ImageError(f"{step.title}: no Debian release has that Python")
     program = tools.find_mmdebstrap(store, say)
