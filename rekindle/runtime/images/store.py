@@ -110,7 +110,10 @@ class LayerStore:
         raise NotFoundError(f"no layer {prefix!r} in {self.root}; `rekindle image list` shows them")
 
     def resolve_log(self, prefix: str) -> Path:
-        """The log of the layer whose name begins so, which need not be there. Raises NotFoundError."""
+        """The log of a layer, which need not be there, by how its name begins.
+
+        Raises NotFoundError.
+        """
         logs = self.root / _LOGS
         names = [one.name for one in os.scandir(logs)] if logs.is_dir() else []
         found = [name for name in names if prefix and name.startswith(prefix)]

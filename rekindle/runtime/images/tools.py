@@ -90,11 +90,15 @@ def find_oci(store: Path, name: str) -> str:
     return found or str(fetched)
 
 
-def has_oci(store: Path) -> bool:
-    """Whether both are there."""
-    return all(
-        shutil.which(one) or (prefix(store, "oci") / "usr" / "bin" / one).exists() for one in OCI
-    )
+def has(store: Path, name: str) -> bool:
+    """Whether skopeo, or umoci, is there."""
+    fetched = prefix(store, "oci") / "usr" / "bin" / name
+    return shutil.which(name) is not None or fetched.exists()
+
+
+def forget(store: Path) -> None:
+    """Remove what was fetched."""
+    shutil.rmtree(store / _TOOLS, ignore_errors=True)
 
 
 def fetch_oci(store: Path, progress: Callable[[str, int, int], None]) -> Path:
