@@ -69,7 +69,7 @@ def setup_images(force: bool) -> None:
             tools.fetch_oci(store, progress)
     found = {"mmdebstrap": tools.find_mmdebstrap(store, click.echo)}
     found["uv"] = str(tools.find_uv(store, click.echo))
-    found |= {name: tools.find_oci(store, name) for name in tools.OCI}
+    found |= {name: tools.find_oci(store, name)[-1] for name in tools.OCI}
     for name, path in found.items():
         click.echo(f"{name}: {path}")
 
