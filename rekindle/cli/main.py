@@ -45,6 +45,7 @@ _GROUPS = {
         "pool": ("pool", "Look at pools; set their sizes and policies."),
         "snapshot": ("snapshot", "List, inspect and remove snapshots."),
         "blob": ("blob", "Look at the store that nodes share snapshots through."),
+        "image": ("image", "Build images; list, inspect and remove their layers."),
         "metrics": ("status", "Print the metrics for Prometheus."),
     },
     "This machine": {

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
-from rekindle.blobs import erofs, tools
+from rekindle.blobs import erofs
+from rekindle.blobs import tools as lazy_tools
 from rekindle.blobs.lazy import libfuse
 from rekindle.debian.apt import Progress
 from rekindle.exception import CriuNotFoundError, SetupError
@@ -64,7 +65,7 @@ def setup_lazy(force: bool) -> None:
     library = None if force else libfuse.library()
     if library is None:
         with _progress("setting up libfuse3") as progress:
-            library = str(tools.fetch_libfuse(prefix, progress))
+            library = str(lazy_tools.fetch_libfuse(prefix, progress))
     click.echo(f"libfuse3: {library}")
     try:
         if force:
@@ -72,12 +73,36 @@ def setup_lazy(force: bool) -> None:
         command = erofs.find()
     except SetupError:
         with _progress("setting up mkfs.erofs") as progress:
-            command = tools.fetch_erofs(erofs.default_prefix(), progress)
+            command = lazy_tools.fetch_erofs(erofs.default_prefix(), progress)
     click.echo(f"mkfs.erofs: {command[-1]}")
     try:
         libfuse.find()
     except SetupError as error:
         click.echo(f"note: {error}")
+
+
+@setup.command("images")
+@click.option("--force", is_flag=True, help="Fetch again, whatever is there.")
+def setup_images(force: bool) -> None:
+    """Fetch what images are built with: mmdebstrap, uv, skopeo and umoci, into a private prefix.
+
+    Signatures of Debian packages are verified; the mirror is the one of the machine's own apt.
+    What is on PATH already is used, and not fetched.
+    """
+    from rekindle import paths
+    from rekindle.runtime.images import tools
+
+    store = paths.images_dir()
+    if force:
+        tools.forget(store)
+    if not all(tools.has(store, name) for name in tools.OCI):
+        with _progress("setting up skopeo and umoci") as progress:
+            tools.fetch_oci(store, progress)
+    found = {"mmdebstrap": tools.find_mmdebstrap(store, click.echo)}
+    found["uv"] = str(tools.find_uv(store, click.echo))
+    found |= {name: tools.find_oci(store, name)[-1] for name in tools.OCI}
+    for name, path in found.items():
+        click.echo(f"{name}: {path}")
 
 
 def _usable(prefix: Path | None) -> Criu | None:
@@ -93,12 +118,12 @@ def _usable(prefix: Path | None) -> Criu | None:
 
 
 @contextmanager
-def _progress(what: str = "setting up CRIU") -> Iterator[Progress]:
+def _progress(doing: str = "setting up CRIU") -> Iterator[Progress]:
     """A progress bar on a terminal, one line for each step elsewhere."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with ProgressBar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(doing, total=None)
         last = ""
 
         def show(step: str, done: int, total: int) -> None:

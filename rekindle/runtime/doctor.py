@@ -23,6 +23,7 @@ from rekindle.blobs.lazy import libfuse
 from rekindle.exception import CriuNotFoundError, Error, SetupError
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
+from rekindle.runtime.images import machine
 from rekindle.runtime.isolation import privilege
 from rekindle.snapshot import criu, programs, pycriu
 
@@ -89,6 +90,7 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_gpu(gpus.inventory()),
         check_lazy_files(),
         check_layers(),
+        *check_images(),
         check_python(),
     ]
 
@@ -354,8 +356,8 @@ def check_lazy_files() -> Check:
     except SetupError as error:
         detail, _, remedy = str(error).partition(": ")
         whole = "what comes from a store is fetched whole first"
-        return Check("lazy files", Status.WARN, f"{detail}; {whole}", remedy or libfuse.SET_UP)
-    return Check("lazy files", Status.OK, f"FUSE by {library}")
+        return Check("FUSE", Status.WARN, f"{detail}; {whole}", remedy or libfuse.SET_UP)
+    return Check("FUSE", Status.OK, f"lazy files, by {library}")
 
 
 def check_layers() -> Check:
@@ -397,6 +399,14 @@ def _parts(gpu: gpus.Gpu) -> str:
         return ""
     profiles = ", ".join(sorted({repr(one.profile) for one in gpu.instances}))
     return f"; in MIG mode: gpu={profiles}" if profiles else "; in MIG mode, without an instance"
+
+
+def check_images() -> list[Check]:
+    """What images need; functions without an image do without all of it."""
+    return [
+        Check(one.name, Status.OK if one.ok else Status.WARN, one.detail, one.remedy)
+        for one in machine.findings()
+    ]
 
 
 def check_python() -> Check:
