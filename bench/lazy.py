@@ -102,20 +102,20 @@ def _measure(console: Console, options: script.Options, scratch: Path) -> int:
     console.print(f"[dim]figures: {options.json}[/]\n")
     promises = [
         script.Promise(
-            "S30",
+            "S29",
             f"`import torch` from a layer that is not here is at least {TIMES_RAW:g} times quicker "
             f"lazy than when it is fetched as it is ({raw / lazy:.1f}), and {TIMES_COMPRESSED:g} "
             f"times than when it is fetched compressed ({compressed / lazy:.1f})",
             raw >= TIMES_RAW * lazy and compressed >= TIMES_COMPRESSED * lazy,
         ),
         script.Promise(
-            "S31",
+            "S30",
             f"and takes at most {OVER_BEST:g} times what its bytes take at that rate and a warm "
             f"import together ({lazy / best:.2f})",
             lazy <= OVER_BEST * best,
         ),
         script.Promise(
-            "S32",
+            "S31",
             f"the first answer from a snapshot that is not here is at least {TIMES_SNAPSHOT:g} "
             f"times quicker lazy than whole ({snapshot_whole / snapshot_lazy:.1f}), with 2 GB",
             None if options.quick else snapshot_whole >= TIMES_SNAPSHOT * snapshot_lazy,
