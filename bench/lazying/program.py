@@ -1,6 +1,6 @@
 """Run by snapshot.py in an instance of its own: a function with much memory answers once.
 
-    python program.py MIB make|answer
+    python program.py MIB make|record|answer
 
 Prints what its first call took as JSON.
 """
@@ -13,7 +13,7 @@ import sys
 import time
 
 import rekindle
-from rekindle.blobs.store import open_store
+from rekindle.blobs.store import HINTS, REFS, open_store
 from rekindle.sdk.calls import records
 
 #: Of the memory, a call touches one page in so many places: these many MiB.
@@ -48,11 +48,11 @@ def main() -> None:
             began = time.monotonic()
             value = model.answer.remote()
             took_s = time.monotonic() - began
-        if sys.argv[2] == "make":
-            store = open_store(os.environ["REKINDLE_STORE_URL"])
-            while not list(store.refs()):
-                time.sleep(0.2)  # another process puts it there
-            model.answer.remote()
+        # What the agent puts into the store in the background.
+        store = open_store(os.environ["REKINDLE_STORE_URL"])
+        folder = {"make": REFS, "record": HINTS}.get(sys.argv[2])
+        while folder and not list(store.objects.list(folder)):
+            time.sleep(0.1)
     said = {"s": took_s, "value": value, "strategy": finished[-1].strategy}
     sys.stdout.write(json.dumps(said) + "\n")
 

@@ -38,13 +38,15 @@ def make(scratch: Path, mib: int) -> Made:
     return Made(store, mib, said["value"], said["s"], int(ref.about["bytes"]))
 
 
-def first_answer(made: Made, conduct: unwell.Conduct, scratch: Path, *, lazy: bool) -> float:
-    """Seconds of the first call on a node that has nothing."""
+def first_answer(
+    made: Made, conduct: unwell.Conduct, scratch: Path, *, lazy: bool, record: bool = False
+) -> float:
+    """Seconds of the first call on a node that has nothing; ``record``: and have it recorded."""
     conduct.begin(made.store)
     environ = {"REKINDLE_STORE_URL": unwell.url(made.store)}
     if not lazy:
         environ["REKINDLE_LAZY_BYTES"] = "0"
-    said = _run(scratch, made.mib, "answer", environ)
+    said = _run(scratch, made.mib, "record" if record else "answer", environ)
     if said["value"] != made.value or said["strategy"] != "restore":
         raise SystemExit(f"the first answer did not come from the snapshot: {said}")
     return float(said["s"])

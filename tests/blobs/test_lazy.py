@@ -218,8 +218,6 @@ def test_readers_get_errors_and_no_mount_is_left_when_the_process_is_killed(
 ) -> None:
     blob = _pushed(unwell_store, tmp_path, os.urandom(10 * _CHUNK))
     files = start_lazy(unwell_store.url)
-    lost: list[str] = []
-    files.on_loss = lost.append
     path = files.open(blob, [])
     Conduct(stalled=True).begin(folder)
     errors: list[OSError] = []
@@ -241,7 +239,7 @@ def test_readers_get_errors_and_no_mount_is_left_when_the_process_is_killed(
     unmounter.wait(30)
     assert str(files.mountpoint) not in Path("/proc/mounts").read_text()
     assert not files.mountpoint.exists()
-    assert lost
+    assert unwell_store.url in files.ended
 
 
 def test_an_unknown_blob_is_said_at_once(

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,8 +74,8 @@ class LazyFiles:
         self.mountpoint = Path(settings.mountpoint)
         #: Blob -> why it could not be read the last time that somebody tried.
         self.failures: dict[str, str] = {}
-        #: Called, on a thread of this class, when the process is gone without having been told.
-        self.on_loss: Callable[[str], None] = lambda _reason: None
+        #: That the process is gone without having been told, in words; "" as long as it is not.
+        self.ended = ""
         self._process = process
         self._connection = connection
         self._ready: Future[None] = Future()
@@ -210,6 +210,9 @@ class LazyFiles:
                     self._take(json.loads(line))
         except (OSError, ValueError) as error:
             log.info("no more messages of lazy files", extra=kv(reason=error))
+        if not self._closing:
+            self.ended = str(self._gone())
+            log.error("lazy files ended", extra=kv(reason=self.ended))
         with self._lock:
             left: list[Future[Any]] = [self._ready]
             left += [*self._answers.values(), *self._complete.values()]
@@ -218,7 +221,6 @@ class LazyFiles:
                 future.set_exception(self._gone())
         if not self._closing:
             self._unmount()
-            self.on_loss(str(self._gone()))
 
     def _take(self, message: dict[str, Any]) -> None:
         if "id" in message:

@@ -24,7 +24,7 @@ from rekindle.blobs import transfer
 from rekindle.blobs.index import CHUNK_BYTES
 from rekindle.blobs.lazy.client import LazyFiles, Settings
 from rekindle.blobs.pushing import push_apart
-from rekindle.blobs.store import BlobStore, Ref, open_store
+from rekindle.blobs.store import BlobStore, Patience, Ref, open_store
 from rekindle.exception import (
     BlobError,
     Error,
@@ -80,7 +80,7 @@ class StoredSnapshots:
     _known: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _finding: threading.Lock = field(default_factory=threading.Lock)
+    _finding: dict[str, threading.Lock] = field(default_factory=dict)
     _closed: bool = False
 
     @classmethod
@@ -122,9 +122,11 @@ class StoredSnapshots:
 
         A store that does not answer, or that has it damaged, is logged: another one can be made.
         """
-        with self._finding:
+        # A start waits for this, so it is not asked for long whether there is one.
+        quick = BlobStore(self.blobs.objects, Patience(attempts=2))
+        with self._finding.setdefault(key, threading.Lock()):
             try:
-                ref = self.blobs.ref(KIND, key)
+                ref = quick.ref(KIND, key)
                 if ref is None:
                     return None
                 started = time.monotonic()
@@ -179,6 +181,8 @@ class StoredSnapshots:
         known = self.arriving.get(snapshot.path) if snapshot is not None else None
         if known is None or self.lazy is None:
             return ""
+        if self.lazy.ended:
+            return self.lazy.ended
         failures = self.lazy.failures
         return next((failures[blob] for blob in known.blobs.values() if blob in failures), "")
 
