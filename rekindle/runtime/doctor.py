@@ -18,9 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.blobs import erofs
-from rekindle.blobs.lazy import libfuse
-from rekindle.exception import CriuNotFoundError, Error, SetupError
+from rekindle.blobs import machine as blobs
+from rekindle.exception import CriuNotFoundError, Error
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
 from rekindle.runtime.images import machine
@@ -88,8 +87,6 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_time_namespace(),
         check_cgroup(Path("/sys/fs/cgroup")),
         check_gpu(gpus.inventory()),
-        check_lazy_files(),
-        check_layers(),
         *check_images(),
         check_python(),
     ]
@@ -349,34 +346,6 @@ def check_cgroup(root: Path) -> Check:
     )
 
 
-def check_lazy_files() -> Check:
-    """FUSE, by which a snapshot of another node is used before it has arrived."""
-    try:
-        library = libfuse.find()
-    except SetupError as error:
-        detail, _, remedy = str(error).partition(": ")
-        whole = "what comes from a store is fetched whole first"
-        return Check("FUSE", Status.WARN, f"{detail}; {whole}", remedy or libfuse.SET_UP)
-    return Check("FUSE", Status.OK, f"lazy files, by {library}")
-
-
-def check_layers() -> Check:
-    """EROFS, by which a directory is one file that is mounted where it lies."""
-    if not erofs.kernel_has_it():
-        return Check(
-            "EROFS",
-            Status.WARN,
-            "this kernel does not have it: layers are archives, unpacked before they are used",
-            "boot a kernel with CONFIG_EROFS_FS",
-        )
-    try:
-        command = erofs.find()
-    except SetupError as error:
-        detail, _, remedy = str(error).partition(": ")
-        return Check("EROFS", Status.WARN, f"{detail}; layers are packed as archives", remedy)
-    return Check("EROFS", Status.OK, f"in the kernel, and {command[-1]}")
-
-
 def check_gpu(found: gpus.Inventory) -> Check:
     """GPUs, for functions that ask for one."""
     if not found.gpus:
@@ -402,10 +371,10 @@ def _parts(gpu: gpus.Gpu) -> str:
 
 
 def check_images() -> list[Check]:
-    """What images need; functions without an image do without all of it."""
+    """What lazy files and images need; functions without do without all of it."""
     return [
         Check(one.name, Status.OK if one.ok else Status.WARN, one.detail, one.remedy)
-        for one in machine.findings()
+        for one in (*blobs.findings(), *machine.findings())
     ]
 
 
