@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -240,6 +242,37 @@ def test_readers_get_errors_and_no_mount_is_left_when_the_process_is_killed(
     assert str(files.mountpoint) not in Path("/proc/mounts").read_text()
     assert not files.mountpoint.exists()
     assert unwell_store.url in files.ended
+
+
+_OWNER = """
+import os, sys
+from rekindle.blobs.lazy.client import LazyFiles, Settings
+url, mountpoint, folder, blob = sys.argv[1:]
+files = LazyFiles.start(Settings(url, mountpoint, folder, 1 << 30))
+held = open(files.open(blob, []), "rb")
+print(files.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_nothing_is_left_when_the_owner_is_killed(store: BlobStore, tmp_path: Path) -> None:
+    blob = _pushed(store, tmp_path, os.urandom(3 * _CHUNK))
+    mountpoint = tmp_path / "mount"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", _OWNER, store.url, str(mountpoint), str(tmp_path / "cache"), blob],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with owner:
+        assert owner.stdout is not None
+        server = psutil.Process(int(owner.stdout.readline()))
+        (unmounter,) = server.children()
+        owner.kill()
+        psutil.wait_procs([server, unmounter], timeout=60)
+    assert not server.is_running() and not unmounter.is_running()
+    assert str(mountpoint) not in Path("/proc/mounts").read_text()
+    assert not mountpoint.exists()
 
 
 def test_an_unknown_blob_is_said_at_once(

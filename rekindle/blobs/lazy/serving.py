@@ -53,6 +53,7 @@ def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
             settings["mountpoint"],
             foreground=True,
             ro=True,
+            default_permissions=True,
             fsname="rekindle",
             subtype="blobs",
             max_threads=_MAX_THREADS,

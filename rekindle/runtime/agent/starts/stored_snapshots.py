@@ -26,7 +26,9 @@ from rekindle.blobs.lazy.client import LazyFiles, Settings
 from rekindle.blobs.pushing import push_apart
 from rekindle.blobs.store import BlobStore, Patience, Ref, open_store
 from rekindle.exception import (
+    BlobDamagedError,
     BlobError,
+    BlobNotFoundError,
     Error,
     InvalidError,
     SetupError,
@@ -77,7 +79,9 @@ class StoredSnapshots:
     why_whole: str
     #: By the directory of the snapshot.
     arriving: dict[Path, Arriving] = field(default_factory=dict)
+    #: Keys of what the store has, as far as is known, and of what it has no longer whole.
     _known: set[str] = field(default_factory=set)
+    _broken: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _finding: dict[str, threading.Lock] = field(default_factory=dict)
@@ -132,6 +136,8 @@ class StoredSnapshots:
                 started = time.monotonic()
                 snapshot = self._bring(ref)
             except (Error, OSError, KeyError) as error:
+                if isinstance(error, BlobNotFoundError | BlobDamagedError | SnapshotInvalidError):
+                    self._broken.add(key)
                 log.warning("no snapshot from the store", extra=kv(key=key, reason=error))
                 return None
             self._known.add(key)
@@ -157,12 +163,16 @@ class StoredSnapshots:
         directory.mkdir(mode=0o700)
         manifest = self._unbundle(ref, directory)
         ranges = workingset.load(directory)
-        for name, blob in ref.about["files"].items():
-            _check(name, manifest)
-            first = _chunks(ranges, name)
-            os.symlink(self.lazy.open(blob, first), directory / name)
-        carried.put_together(directory, directory, manifest)
-        carried.trust(directory, manifest)
+        try:
+            for name, blob in ref.about["files"].items():
+                _check(name, manifest)
+                os.symlink(self.lazy.open(blob, _chunks(ranges, name)), directory / name)
+            carried.put_together(directory, directory, manifest)
+            carried.trust(directory, manifest)
+        except BaseException:
+            for blob in ref.about["files"].values():
+                self.lazy.give_up(blob)
+            raise
         snapshot = Snapshot(ref.name, directory, manifest)
         self.arriving[directory] = Arriving(snapshot, dict(ref.about["files"]))
         return snapshot
@@ -184,7 +194,11 @@ class StoredSnapshots:
         if self.lazy.ended:
             return self.lazy.ended
         failures = self.lazy.failures
-        return next((failures[blob] for blob in known.blobs.values() if blob in failures), "")
+        why = next((failures[blob] for blob in known.blobs.values() if blob in failures), "")
+        if why:
+            self._broken.add(known.snapshot.key)
+            self._known.discard(known.snapshot.key)
+        return why
 
     # ---- arriving ------------------------------------------------------------------------------
 
@@ -252,7 +266,8 @@ class StoredSnapshots:
             return  # removed already
         bundle = self.scratch / f"{snapshot.key}.tar"
         try:
-            if self.blobs.ref(KIND, snapshot.key) is not None:
+            there = self.blobs.ref(KIND, snapshot.key) is not None
+            if there and snapshot.key not in self._broken:
                 return
             started = time.monotonic()
             bundle.unlink(missing_ok=True)
@@ -268,6 +283,7 @@ class StoredSnapshots:
                 "function": snapshot.manifest.function,
             }
             self.blobs.put_ref(KIND, snapshot.key, [one.blob for one in pushed], about)
+            self._broken.discard(snapshot.key)
             log.info(
                 "snapshot pushed",
                 extra=kv(

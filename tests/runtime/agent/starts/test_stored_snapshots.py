@@ -114,6 +114,10 @@ def test_a_store_that_lost_a_part_ends_the_runner_with_its_name_and_the_next_sta
         else:
             assert (await h.result(first)).strategy == "cold"
         assert (await h.call(table, "all")).strategy in ("cold", "warm", "fork")
+        # What is made in its place takes its place in the store, too.
+        assert (await h.prepare(table, "restore")).ok
+        key = h.revision(table).tracker.snapshot.key
+        await h.uplink.until(lambda: store.ref("snapshots", key).blobs != ref.blobs)
 
     run(second, scenario, store_url=url, lazy_wait_s=2.0)
 
