@@ -87,7 +87,7 @@ class Schedule(_message.Message):
     def __init__(self, cron: _Optional[str] = ..., timezone: _Optional[str] = ..., years: _Optional[int] = ..., months: _Optional[int] = ..., seconds: _Optional[float] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class FunctionSpec(_message.Message):
-    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "enable_gpu_snapshot", "gpu_spares", "variant", "generators", "volumes", "max_inputs", "target_inputs", "max_batch_size", "wait_ms")
+    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "enable_gpu_snapshot", "gpu_spares", "variant", "generators", "volumes", "image", "max_inputs", "target_inputs", "max_batch_size", "wait_ms")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +133,7 @@ class FunctionSpec(_message.Message):
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     GENERATORS_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
     MAX_INPUTS_FIELD_NUMBER: _ClassVar[int]
     TARGET_INPUTS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -175,11 +176,12 @@ class FunctionSpec(_message.Message):
     variant: str
     generators: _containers.RepeatedScalarFieldContainer[str]
     volumes: _containers.RepeatedCompositeFieldContainer[VolumeMount]
+    image: str
     max_inputs: int
     target_inputs: int
     max_batch_size: int
     wait_ms: int
-    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., enable_gpu_snapshot: bool = ..., gpu_spares: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ..., max_inputs: _Optional[int] = ..., target_inputs: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., enable_gpu_snapshot: bool = ..., gpu_spares: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ..., image: _Optional[str] = ..., max_inputs: _Optional[int] = ..., target_inputs: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
 
 class VolumeMount(_message.Message):
     __slots__ = ("path", "name", "environment", "url", "read_only", "sub_path", "options")

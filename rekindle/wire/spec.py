@@ -89,6 +89,8 @@ class FunctionSpec:
     #: What names it among the variants of its function; "" of that itself.
     variant: str = ""
     volumes: tuple[VolumeMount, ...] = ()
+    #: The image that it runs in, as JSON of ``wire.images.ImageSpec``; "" is the node's own files.
+    image: str = ""
 
     @property
     def most_inputs(self) -> int:
