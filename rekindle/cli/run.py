@@ -10,6 +10,7 @@ import click
 
 from rekindle.cli import arguments, execution, refs
 from rekindle.cli.execution import RunOptions
+from rekindle.cli.options import environment_option
 from rekindle.cli.refs import Target
 from rekindle.exception import InvalidError
 from rekindle.execution.declared import parameters_of
@@ -79,6 +80,7 @@ def run_target(
 
 
 run.params += _own_options()
+environment_option(run)
 
 
 # ---- the user's options ------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from rekindle.exception import (
     RunnerLostError,
     StartError,
 )
+from rekindle.execution import nested_calls
 from rekindle.sdk.calls import records
+from rekindle.wire.callid import is_traced
 from rekindle.wire.serialization import deserialize
 
 if TYPE_CHECKING:
@@ -60,6 +62,11 @@ def settle(
         return value
     finally:
         records.add(result, function, ok=ok, submitted_ns=submitted_ns)
+        if is_traced(result.call_id):
+            nested_calls.note(
+                *(result.call_id, result.index, result.function_id, function),
+                *(result.status, result.runner_id),
+            )
 
 
 def within(settled: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rekindle.exception import RequestSizeError
 from rekindle.execution.declared import contents, hooks_of
-from rekindle.sdk import fingerprint
+from rekindle.sdk import environments, fingerprint
 from rekindle.sdk.calls.arguments import packed
 from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
@@ -17,10 +17,12 @@ from rekindle.sdk.program import main_module, source
 from rekindle.sdk.program.main_module import Program
 from rekindle.sdk.secret import Secret, merged, named_in_snapshot, references
 from rekindle.wire import pickling
+from rekindle.wire.environment import split_name
 from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
 
 if TYPE_CHECKING:
+    from rekindle.sdk.image import Image
     from rekindle.wire import rekindle_pb2 as pb
     from rekindle.wire.volumes import VolumeMount
 
@@ -47,9 +49,16 @@ def form_of(
 ) -> dict[str, Any]:
     """Everything about an app: the fields of a ``RegisterAppRequest`` that makes it known.
 
-    ``detached``: it ends when nothing of it is undone, and not with its client. Raises
-    SerializationError for code that cannot travel.
+    ``app_name``: as the instance knows it, with its environment. ``detached``: it ends when nothing
+    of it is undone, and not with its client. Raises SerializationError for code that cannot travel.
     """
+    with environments.of_app(split_name(app_name)[0]):
+        return _form_of(app, app_name, app_id, script, detached)
+
+
+def _form_of(
+    app: AppState, app_name: str, app_id: str, script: Program | None, detached: bool
+) -> dict[str, Any]:
     declarations = list(app.declarations.values())
     if script is not None:
         main_module.alias(script)
@@ -59,15 +68,16 @@ def form_of(
         d.options is not None and d.options.include_source for d in declarations
     )
     bundle = source.collect(script) if wanted else None
+    specs = _in_images(app, [spec_of(app, one, app_name, bundle, script) for one in declarations])
     functions = [
         {
-            "spec": spec_of(app, declaration, app_name, bundle, script).message_fields(),
+            "spec": spec.message_fields(),
             "code": b"" if declaration.place else pack(declaration),
             "secrets": merged(_secrets(app, declaration)),
             "named_secrets": [vars(one) for one in references(_secrets(app, declaration))],
             "schedule": _schedule(declaration),
         }
-        for declaration in declarations
+        for declaration, spec in zip(declarations, specs, strict=True)
     ]
     return {
         "app_id": app_id,
@@ -120,6 +130,22 @@ def spec_of(
     )
 
 
+def _in_images(app: AppState, specs: list[FunctionSpec]) -> list[FunctionSpec]:
+    """The same with the images that functions run in, which are built by then."""
+    images = [image_of(app, declaration) for declaration in app.declarations.values()]
+    if not any(images):
+        return specs
+    from rekindle.sdk import image_builds
+
+    return image_builds.placed(specs, images)
+
+
+def image_of(app: AppState, declaration: Declaration) -> Image | None:
+    """Its own, or that of the app that it comes from, or of the app that runs."""
+    own = declaration.app.image if declaration.app is not None else None
+    return _options(declaration).image or own or app.image
+
+
 def _volumes(app: AppState, declaration: Declaration) -> tuple[VolumeMount, ...]:
     """As ``_secrets``."""
     of_app = {**app.volumes, **(declaration.app.volumes if declaration.app is not None else {})}
@@ -140,7 +166,8 @@ def pack(declaration: Declaration) -> bytes:
     what = f"the code of {declaration.name}"
     token = packing.set(declaration.app)
     try:
-        data = serialize(contents(declaration.raw), what)
+        with environments.code_travels():
+            data = serialize(contents(declaration.raw), what)
     finally:
         packing.reset(token)
     if len(data) > MAX_CODE_BYTES:

@@ -145,7 +145,7 @@ class Pool:
         self.backoff.served()
         self.revision.served.set()
         if event.first and runner.strategy is Strategy.RESTORE and not runner.dying:
-            self._tasks.spawn(record_working_set(self.revision, runner))
+            self._tasks.spawn(record_working_set(self.starter.context, self.revision, runner))
         self._keep_template_when_due()
         if event.spent:
             self.stop_runner(runner)
@@ -204,14 +204,13 @@ class Pool:
         if not (self.waiting or asking) or (self.backoff.is_loop and self.backoff.left_s() > 0):
             return 0
         if isinstance(self.dispatcher, ManyDispatcher):
-            counting = self.runners.counting(self.dispatcher.depth())
+            all_of_them = self.runners.counting(self.dispatcher.depth())
             aim = self.revision.spec.aimed_inputs
-            return runners_missing(self.dispatcher, counting, self.runners.starting, asking, aim)
-        serving = [
-            r
-            for r in self.runners.counting(self.depth())
-            if not r.private and r.state is not RunnerState.LENT
-        ]
+            starting = self.runners.starting
+            return runners_missing(self.dispatcher, all_of_them, starting, asking, aim)
+        depth, lent = self.depth(), RunnerState.LENT
+        counting = list(self.runners.counting(depth) if depth else self.runners.values())
+        serving = [r for r in counting if r.state is not lent and not r.private]
         pace = self.dispatcher.pace
         coming = self.runners.starting + returning
         if self.revision.spec.single_use_containers:

@@ -326,9 +326,9 @@ class Starter(Becoming):
         return runner_id, output, booted
 
     def _booted_ahead(self, secrets: Mapping[str, str]) -> WaitingBoot | None:
-        """What waits, where it can be this function's: volumes and GPUs come as one is booted."""
+        """What waits, where it can be this function's: an image, volumes, GPUs come with a boot."""
         revision = self.revision
-        if revision.spec.volumes or revision.spec.gpu:
+        if revision.spec.image or revision.spec.volumes or revision.spec.gpu:
             return None
         env = {**revision.boot_environment(), **secrets}
         return self.context.waiting_boots.take(revision.interpreter(), env)
