@@ -5,7 +5,10 @@ For what a short program of many never needs, and what takes longer to load than
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -24,3 +27,15 @@ class Lazily(ModuleType):
 def module(name: str) -> Any:
     """The module of this name, which is not loaded yet."""
     return Lazily(name)
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Within, modules are loaded: what that makes stays, so the collector looks at none of it."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from rekindle import lazily
 from rekindle.cli.exit_status import INTERRUPTED
 from rekindle.exception import Error
 
@@ -54,13 +55,10 @@ def _plain_run(argv: Sequence[str]) -> tuple[str, bool] | None:
 
 
 def _run_plainly(reference: str, quiet: bool) -> int:
-    # What is loaded here stays to the end: the collector need not look at it, now or later.
-    gc.disable()
-    try:
+    with lazily.loading():
         from rekindle.cli import plain_run
-    finally:
-        gc.freeze()
-        gc.enable()
+
+        gc.freeze()  # nor at the end, when it would look at everything once more
     return plain_run.run(reference, quiet)
 
 

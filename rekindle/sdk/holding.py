@@ -156,7 +156,8 @@ class Holding:
 
 def _import_for_calls() -> None:
     """Load what the first call will need, on a thread that has nothing else to do."""
-    from rekindle.sdk.calls import invoke  # noqa: F401
+    with lazily.loading():
+        from rekindle.sdk.calls import invoke  # noqa: F401
 
 
 def _size(form: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
+from rekindle import lazily
 from rekindle.exception import InvalidError
 from rekindle.execution.context import is_local
 from rekindle.sdk import loop_warning, running
@@ -77,8 +78,9 @@ class AppRun(Block[RunningApp]):
             self._session = staying.begin()
         else:
             self._session = session.begin()
-        from rekindle.sdk.connection.client import client_for
-        from rekindle.sdk.program import main_module, registration
+        with lazily.loading():
+            from rekindle.sdk.connection.client import client_for
+            from rekindle.sdk.program import main_module, registration
 
         script = main_module.current()
         name = self._name or self._app.name or (name_from(script.file) if script else "app")

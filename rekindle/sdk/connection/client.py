@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, VersionError
 from rekindle.sdk.connection.background import Background, background
-from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES, BlobOffload
 from rekindle.sdk.connection.link import Link, LostError
 from rekindle.sdk.connection.patience import connect_timeout_s
-from rekindle.sdk.connection.seen import Arrived, Seen
-from rekindle.sdk.connection.taken import TakenReports
 from rekindle.wire.version import PROTOCOL, __version__
 
 if TYPE_CHECKING:
@@ -26,6 +23,9 @@ if TYPE_CHECKING:
     import grpc.aio as grpc_aio
     from google.protobuf.message import Message
 
+    from rekindle.sdk.connection.blob_offload import BlobOffload
+    from rekindle.sdk.connection.seen import Arrived, Seen
+    from rekindle.sdk.connection.taken import TakenReports
     from rekindle.wire import errors, rekindle_pb2_grpc
     from rekindle.wire import rekindle_pb2 as pb
 else:
@@ -52,11 +52,13 @@ class Client:
         self._channel: Any = None
         self._stub_now: Any = None
         self._metadata: tuple[tuple[str, str], ...] = ()
+        #: Where what is large goes, and from which size on; None until the controller has said it.
+        self._blobs_at: tuple[str, int] | None = None
         self._offload: BlobOffload | None = None
         #: What the agent of this machine is asked with for a runner, by function id.
         self.node_tokens: dict[str, str] = {}
         self._known_token = ""
-        self._taken = TakenReports(self._report_taken)
+        self._taken_now: TakenReports | None = None
         #: Whether the instance can come back; False as soon as no one is there to restart it.
         self.alive: Callable[[], bool] = lambda: True
         #: Why it has ended, where somebody has said it.
@@ -101,7 +103,7 @@ class Client:
     async def close(self) -> None:
         """Give the channel back; a later call opens another."""
         if self._channel is not None and self.alive():
-            await self._taken.flush()
+            await self._flush_taken()
         channel, self._channel, self._owner = self._channel, None, None
         if channel is not None:
             await channel.close(None)
@@ -149,7 +151,7 @@ class Client:
                 f"(rekindle {version}), this program {PROTOCOL} (rekindle {__version__}): "
                 f"restart it with `rekindle down` and `rekindle up`"
             )
-        self._offload = BlobOffload(blob_url, threshold_bytes)
+        self._blobs_at, self._offload = (blob_url, threshold_bytes), None
 
     def link(self) -> Link | None:
         """A connection for requests without gRPC, where there can be one; raises VersionError."""
@@ -172,13 +174,18 @@ class Client:
         return link
 
     async def _open_offload(self) -> BlobOffload:
-        if self._offload is None:
+        from rekindle.sdk.connection.blob_offload import BlobOffload
+
+        if self._blobs_at is None:
             await self.hello()
-        assert self._offload is not None
+        assert self._blobs_at is not None
+        self._offload = self._offload or BlobOffload(*self._blobs_at)
         return self._offload
 
     async def put_large(self, call_id: str, index: int, payload: bytes) -> str:
         """Put a payload into the blob store; its key, or "" where it is to travel inline."""
+        from rekindle.sdk.connection.blob_offload import ALWAYS_INLINE_BYTES
+
         if len(payload) > ALWAYS_INLINE_BYTES:
             offload = await self._open_offload()
             if offload.takes(len(payload)):
@@ -217,7 +224,7 @@ class Client:
 
     async def close_app(self, app_id: str) -> None:
         """End an ephemeral app: its queued inputs are cancelled, its runners stopped."""
-        await self._taken.flush()
+        await self._flush_taken()
         await self.request("CloseApp", pb.CloseAppRequest(app_id=app_id), pb.CloseAppReply)
 
     async def lookup(self, app_id: str, name: str) -> str:
@@ -256,12 +263,20 @@ class Client:
     ) -> None:
         """Results of a call have come to their only reader; from any thread."""
         loop = background().loop
-        self._taken.note(loop, call_id, function_id, indexes, blobs, whole=whole)
+        if self._taken_now is None:
+            from rekindle.sdk.connection.taken import TakenReports
+
+            self._taken_now = TakenReports(self._report_taken)
+        self._taken_now.note(loop, call_id, function_id, indexes, blobs, whole=whole)
 
     def report_taken(self) -> None:
         """Report what was taken and is not reported yet, and wait for that."""
-        if self._taken:
-            background().run(self._taken.flush())
+        if self._taken_now:
+            background().run(self._taken_now.flush())
+
+    async def _flush_taken(self) -> None:
+        if self._taken_now:
+            await self._taken_now.flush()
 
     async def _report_taken(self, request: pb.TakenRequest, patience_s: float) -> None:
         await self.request("Taken", request, pb.TakenReply, patience_s)
