@@ -13,11 +13,13 @@ from rekindle.exception import Error
 from rekindle.sdk.connection.background import background
 from rekindle.sdk.connection.link import Link, LostError, Stream
 from rekindle.wire.request_frames import MAX_FRAME_BYTES
+from rekindle.wire.version import PROTOCOL, __version__
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
 
+    from rekindle.sdk.connection.client import Client
     from rekindle.sdk.running import RunningApp
 else:
     asyncio = lazily.module("asyncio")
@@ -72,7 +74,7 @@ class Holding:
 
     def _begin_by_link(self, form: dict[str, Any]) -> bool:
         app = self._app
-        if _size(form) > MAX_FRAME_BYTES // 2 or (link := app.client.link()) is None:
+        if _size(form) > MAX_FRAME_BYTES // 2 or (link := _linked(app.client)) is None:
             return False
         self._link = link
         try:
@@ -152,6 +154,29 @@ class Holding:
                     await app.logs.drain()
         except (Error, TimeoutError):
             return  # as above
+
+
+def _linked(client: Client) -> Link | None:
+    """A link to a controller that understands this program; None where it takes none.
+
+    Raises VersionError.
+    """
+    link = Link.open(client.instance, client.token())
+    if link is None:
+        return None
+    try:
+        reply = link.ask("Hello", {"protocol": PROTOCOL, "version": __version__}).wait()
+        client.greeted(
+            *(int(reply.get("protocol", 0)), reply.get("version", "")),
+            *(reply.get("blob_url", ""), int(reply.get("blob_threshold_bytes", 0))),
+        )
+    except LostError:
+        link.close()
+        return None
+    except BaseException:
+        link.close()
+        raise
+    return link
 
 
 def _import_for_calls() -> None:

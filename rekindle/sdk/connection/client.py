@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rekindle import lazily, paths
 from rekindle.exception import ConnectionError, VersionError
 from rekindle.sdk.connection.background import Background, background
-from rekindle.sdk.connection.link import Link, LostError
 from rekindle.sdk.connection.patience import connect_timeout_s
+from rekindle.sdk.connection.retrying import BrokenError, Patience
 from rekindle.wire.version import PROTOCOL, __version__
 
 if TYPE_CHECKING:
@@ -81,13 +81,13 @@ class Client:
 
                 self._channel = open_channel(self._target)
                 self._stub_now = rekindle_pb2_grpc.ControllerStub(self._channel)  # type: ignore[no-untyped-call]
-            self._metadata = (("authorization", f"Bearer {self._token()}"),)
+            self._metadata = (("authorization", f"Bearer {self.token()}"),)
             self._owner = owner
             owner.at_close(self.close)
         return self._stub_now
 
-    def _token(self) -> str:
-        """Read once: what has ended is to be told as that, also where its files are gone."""
+    def token(self) -> str:
+        """The instance's; read once: of what has ended, that is told, also without its files."""
         if self._known_token:
             return self._known_token
         file = paths.token_file(self.instance)
@@ -108,11 +108,15 @@ class Client:
         if channel is not None:
             await channel.close(None)
 
+    def _patience(self, patience_s: float | None = None) -> Patience:
+        total_s = self._patience_s if patience_s is None else patience_s
+        return Patience(total_s, self.instance, lambda: self.alive(), lambda: self.why_ended())
+
     async def request(
         self, method: str, request: Message, _reply: type[M], patience_s: float | None = None
     ) -> M:
         """Make a request of the contract, through lost connections; its reply."""
-        patience = _Patience(self._patience_s if patience_s is None else patience_s, self)
+        patience = self._patience(patience_s)
         while True:
             try:
                 reply: M = await getattr(self._stub(), method)(request, metadata=self._metadata)
@@ -123,14 +127,14 @@ class Client:
                 await patience.wait(error)
 
     async def _stream(self, method: str, request: Any) -> AsyncIterator[Any]:
-        """One attempt; raises what the server means, or _BrokenError for a broken connection."""
+        """One attempt; raises what the server means, or BrokenError for a broken connection."""
         call = getattr(self._stub(), method)(request, metadata=self._metadata)
         try:
             async for message in call:
                 yield message
         except grpc_aio.AioRpcError as error:
             if errors.is_connection_loss(error):
-                raise _BrokenError(error) from None
+                raise BrokenError(error) from None
             raise errors.from_rpc_error(error) from None
         finally:
             call.cancel()
@@ -141,10 +145,11 @@ class Client:
         """Check that both sides understand each other; raises VersionError."""
         request = pb.HelloRequest(protocol=PROTOCOL, version=__version__)
         reply = await self.request("Hello", request, pb.HelloReply, patience_s)
-        self._greeted(reply.protocol, reply.version, reply.blob_url, reply.blob_threshold_bytes)
+        self.greeted(reply.protocol, reply.version, reply.blob_url, reply.blob_threshold_bytes)
         return reply
 
-    def _greeted(self, protocol: int, version: str, blob_url: str, threshold_bytes: int) -> None:
+    def greeted(self, protocol: int, version: str, blob_url: str, threshold_bytes: int) -> None:
+        """What the controller answers to ``Hello``. Raises VersionError."""
         if protocol != PROTOCOL:
             raise VersionError(
                 f"the controller at {self.instance} speaks protocol {protocol} "
@@ -152,26 +157,6 @@ class Client:
                 f"restart it with `rekindle down` and `rekindle up`"
             )
         self._blobs_at, self._offload = (blob_url, threshold_bytes), None
-
-    def link(self) -> Link | None:
-        """A connection for requests without gRPC, where there can be one; raises VersionError."""
-        link = Link.open(self.instance, self._token())
-        if link is None:
-            return None
-        try:
-            hello = {"protocol": PROTOCOL, "version": __version__}
-            reply = link.ask("Hello", hello).wait()
-        except LostError:
-            link.close()
-            return None
-        except BaseException:
-            link.close()
-            raise
-        self._greeted(
-            *(int(reply.get("protocol", 0)), reply.get("version", "")),
-            *(reply.get("blob_url", ""), int(reply.get("blob_threshold_bytes", 0))),
-        )
-        return link
 
     async def _open_offload(self) -> BlobOffload:
         from rekindle.sdk.connection.blob_offload import BlobOffload
@@ -213,13 +198,13 @@ class Client:
 
     async def hold(self, app_id: str) -> None:
         """Keep an ephemeral app alive until cancelled, through lost connections."""
-        patience = _Patience(self._patience_s, self)
+        patience = self._patience()
         while True:
             try:
                 async for _event in self._stream("HoldApp", pb.HoldAppRequest(app_id=app_id)):
                     pass
                 return  # the controller closed the app
-            except _BrokenError as lost:
+            except BrokenError as lost:
                 await patience.wait(lost.error)
 
     async def close_app(self, app_id: str) -> None:
@@ -307,7 +292,7 @@ class Client:
         it takes: after a lost connection one can come again. ``stored``: those alone that are
         there now.
         """
-        patience = _Patience(self._patience_s, self)
+        patience = self._patience()
         parse = pb.Result.FromString
         while True:
             start, have = seen.to_request()
@@ -324,7 +309,7 @@ class Client:
                     if arrived:
                         yield arrived, log_seq
                 return
-            except _BrokenError as lost:
+            except BrokenError as lost:
                 await patience.wait(lost.error)
 
     async def get_call(self, call_id: str) -> pb.CallInfo:
@@ -349,7 +334,7 @@ class Client:
 
         ``on_lost`` is called when one is lost. ``request`` is brought up to date on the way.
         """
-        patience = _Patience(self._patience_s, self)
+        patience = self._patience()
         while True:
             try:
                 async for line in self._stream("Logs", request):
@@ -358,7 +343,7 @@ class Client:
                     request.after_seq, request.tail = line.seq, 0
                     yield line
                 return
-            except _BrokenError as lost:
+            except BrokenError as lost:
                 if on_lost is not None:
                     on_lost()
                 await patience.wait(lost.error)
@@ -386,53 +371,6 @@ class Client:
         request.pinned = pinned
         patience_s = None if patient else 0.0
         return await self.request("Lease", request, pb.LeaseReply, patience_s=patience_s)
-
-
-class _BrokenError(Exception):
-    """The connection broke while a stream was read."""
-
-    def __init__(self, error: grpc_aio.AioRpcError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class _Patience:
-    """Waits between attempts; gives up when a controller was away for too long at a stretch."""
-
-    #: An attempt that lasted longer than this had a controller; the count starts again.
-    _CONTACT_S = 2.0
-
-    def __init__(self, total_s: float, client: Client) -> None:
-        self._total_s = total_s
-        self._client = client
-        self._away_since: float | None = None
-        self._last = 0.0
-        self._delay_s = 0.02
-
-    async def wait(self, error: grpc_aio.AioRpcError) -> None:
-        """Sleep before the next attempt.
-
-        Raises ConnectionError when the time is over, or when no one restarts the controller.
-        """
-        if not self._client.alive():
-            killed = "the process that kept it up (its supervisor) was killed"
-            raise ConnectionError(
-                f"the instance in {self._client.instance} has ended while it was in use: "
-                f"{self._client.why_ended() or killed}"
-            ) from None
-        now = asyncio.get_running_loop().time()
-        if self._away_since is None or now - self._last > self._CONTACT_S:
-            self._away_since, self._delay_s = now, 0.02
-        if now - self._away_since >= self._total_s:
-            instance = self._client.instance
-            raise ConnectionError(
-                f"no controller answers at {instance} (waited {self._total_s:g} s: "
-                f"{error.details()}). See `rekindle status` and {instance}/logs/controller.log; "
-                f"`rekindle up` starts one"
-            ) from None
-        await asyncio.sleep(min(self._delay_s, self._away_since + self._total_s - now))
-        self._delay_s = min(self._delay_s * 2, 0.5)
-        self._last = asyncio.get_running_loop().time()
 
 
 _clients: dict[Path, Client] = {}
