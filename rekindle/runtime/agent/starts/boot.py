@@ -119,11 +119,11 @@ async def _told(
     """Tell one that has booted already what it is; otherwise as ``boot``."""
     try:
         order: Header = {"op": "told", "env": dict(env), "cwd": revision.working_directory()}
+        clock.mark(Phase.ISOLATE)  # before it: what it marks next is when it was told
         try:
             waiting.channel.open(order, takes_fds=park)
         except OSError as error:
             raise StartError(f"a process that had booted has ended: {error}") from error
-        clock.mark(Phase.ISOLATE)
         job = waiting.job
         return await _load(
             context, revision, waiting.sandbox, waiting.channel, job, clock, [], park=park
