@@ -343,6 +343,7 @@ class App(AppState):
         *,
         name: str | None = None,
         detach: bool = False,
+        interactive: bool = False,
         environment_name: None = None,
         client: None = None,
     ) -> AppRun:
@@ -350,6 +351,7 @@ class App(AppState):
 
         ``detach``: what was spawned goes on when the block or the program ends; the app ends after
         the last of it. It runs on the instance of ``rekindle up``, which is brought up if need be.
+        ``interactive``: runners may have this program's terminal (``rekindle.interact()``).
         Uses the instance of ``$REKINDLE_DIR`` or of ``rekindle up``, or a private one that is
         taken down at the end. Raises InvalidError when the app runs already, or while the module
         is being imported; SerializationError when code cannot travel; ConnectionError when no
@@ -360,7 +362,7 @@ class App(AppState):
         checks.of_this_instance("app.run", client=client, environment_name=environment_name)
         if name is not None:
             checks.name("the app name", name)
-        return AppRun(self, name, detach=detach)
+        return AppRun(self, name, detach=detach, interactive=interactive)
 
 
 class FunctionDecorator:

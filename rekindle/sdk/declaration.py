@@ -7,7 +7,6 @@ Standard library only: templates unpickle handles.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -66,6 +65,13 @@ class AppState(SaysWhatToUse):
         if self.running is not None:
             return self.running
         return next((one.running for one in self.included_in if one.running is not None), None)
+
+    def whole(self) -> AppState:
+        """The app as a part of which it runs or is deployed; itself where it is by itself."""
+        for one in (self, *self.included_in):
+            if one.running is not None or one.deployed is not None:
+                return one
+        return self
 
     def deployed_as(self) -> DeployedHere | None:
         """The same for what was deployed."""
@@ -151,13 +157,30 @@ class Declaration:
             return running.client_of(self.instance), self.function_id, None
         app_id = os.environ.get("REKINDLE_APP_ID", "")
         if not is_local() and app_id:
-            return running.client_of(), _lookup(app_id, self.name), None
+            from rekindle.sdk.lookups import function_id_of
+
+            return running.client_of(), function_id_of(app_id, self.name, running.client_of), None
         raise ExecutionError(
             f"{self.name} cannot be called remotely: its app {self.app_name!r} is not running. "
             f"Call it inside `with app.run():`, start the program with `rekindle run`, or deploy "
             f"it and use Function.from_name({self.app_name!r}, {self.name!r}); "
             f"`{self.name}.local(...)` calls it in this process"
         )
+
+    def is_at_hand(self) -> bool:
+        """Whether ``resolve`` answers, or raises, without asking a controller."""
+        if self.running is not None:
+            return True
+        from rekindle.sdk import lookups
+
+        here = self.app.deployed_as() if self.app is not None else None
+        if self.by_name or here is not None:
+            client = running.client_of(self.instance) if self.by_name or not here else here.client
+            name = self.app_name if self.by_name or not here else here.name
+            return lookups.known(client, name, self.name, self.version) is not None
+        if self.function_id or is_local():
+            return True
+        return bool(lookups.known_id(os.environ.get("REKINDLE_APP_ID", ""), self.name))
 
     def _found(self, client: Client, app_name: str) -> FunctionHandle:
         from rekindle.sdk.lookups import find
@@ -259,10 +282,3 @@ def named(app_name: str, name: str, kind: str, version: int | None) -> Declarati
     if version is not None:
         checks.number("version", version, 1, None, whole=True)
     return Declaration(app_name, name, kind, by_name=True, version=version or 0)
-
-
-@functools.cache
-def _lookup(app_id: str, name: str) -> str:
-    from rekindle.sdk.connection.background import background
-
-    return background().run(running.client_of().lookup(app_id, name))

@@ -75,6 +75,13 @@ class Variant(Declaration):
                 app.function_ids[made.name] = made.function_id  # its leases end with the app
         return client, self._ids[key], app
 
+    def is_at_hand(self) -> bool:
+        """As of a declaration; the variant has to be made already, too."""
+        if not self._base().is_at_hand():
+            return False
+        client, base_id, _ = self._base().resolve()
+        return (client, base_id) in self._ids
+
     def _base(self) -> Declaration:
         assert self.base is not None  # it has a default only because the class above it has
         return self.base
@@ -89,8 +96,10 @@ class Variant(Declaration):
                 f"the variant in the program and pass it on as an argument"
             )
         checked = options.check("with_options()", _options_of(self.given))
-        of_app = self.app.secrets if self.app is not None else ()
-        secrets = (*of_app, *checked.secrets)
+        secrets = checked.secrets
+        if (own := self.app) is not None:  # as it was registered with
+            whole = own.whole()
+            secrets = (*whole.secrets, *(own.secrets if own is not whole else ()), *secrets)
         spec = checked.spec
         request = pb.VariantRequest(
             function_id=function_id,

@@ -270,29 +270,53 @@ app = rekindle.App("held")
 
 @app.function()
 def hold(path):
-    wait_at(path)
+    try:
+        wait_at(path)
+    finally:
+        print("cleaned up")
+
+@app.cls()
+class Queued:
+    @rekindle.method()
+    def hold(self, path):
+        hold.local(path)
+
+    @rekindle.exit()
+    def leave(self):
+        print("left")
 
 @app.local_entrypoint()
 def main(path: str):
     hold.remote(path)
+
+@app.local_entrypoint()
+def spawned(path: str):
+    Queued().hold.spawn(path).get()
 """
 )
 
 
-def interrupted(home: Home) -> None:
-    """Interrupt a run whose call is in flight."""
-    gate = Gate(home.scripts / "gate")
-    program = home.start_rekindle("run", home.script(HELD), "--path", gate.directory)
+def interrupted(home: Home, entrypoint: str = "main") -> list[str]:
+    """Interrupt a run whose call is in flight; what it printed."""
+    gate = Gate(home.scripts / f"gate-{entrypoint}")
+    script = home.script(HELD)
+    program = home.start_rekindle("run", f"{script}::{entrypoint}", "--path", gate.directory)
     program.until("waiting")
     program.interrupt()
     ended = program.end()
     assert ended.status == 130, str(ended)
     assert "Stopping." in ended.err
     assert "Traceback" not in ended.err
+    return ended.out.split("\n")
 
 
 def test_ctrl_c_ends_a_run_with_130_and_leaves_nothing(home: Home) -> None:
     interrupted(home)
+
+
+def test_what_ctrl_c_interrupts_cleans_up_and_is_heard(shared: Home) -> None:
+    assert interrupted(shared) == ["waiting", "cleaned up", ""]
+    assert interrupted(shared, "spawned") == ["waiting", "cleaned up", "left", ""]
 
 
 def test_after_ctrl_c_nothing_of_a_run_is_left_in_what_is_up(shared: Home) -> None:

@@ -348,12 +348,12 @@ def test_a_handle_inside_a_runner_finds_its_id_by_name(
     controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rekindle.execution import context
-    from rekindle.sdk import declaration
+    from rekindle.sdk import declaration, lookups
 
     with app.run() as running:
         fresh = declaration.Declaration("calls", "double", "function")
         monkeypatch.setattr(context, "_remote", True)
-        declaration._lookup.cache_clear()
+        lookups._of_app.clear()
         monkeypatch.setenv("REKINDLE_APP_ID", running.app_id)
         assert rekindle.Function(fresh).remote(6) == 12
         with pytest.raises(NotFoundError):

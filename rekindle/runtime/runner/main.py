@@ -15,7 +15,7 @@ from rekindle.wire.phases import Mark, Phase, now_ns
 
 _STARTED_NS = now_ns()
 
-from rekindle.execution import context  # noqa: E402
+from rekindle.execution import context, interaction  # noqa: E402
 from rekindle.forkserver import (  # noqa: E402 - after the time stamp
     forking,
     interrupts,
@@ -56,6 +56,7 @@ def main() -> int:
         capabilities.set_aside() if later else capabilities.drop()
     _stream_lines()
     context.set_remote()
+    interaction.install()
     marks: list[Mark] = [(Phase.INTERPRETER.value, _STARTED_NS)]
     service = _load(boot, code, channel, marks)
     del code

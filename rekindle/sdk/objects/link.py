@@ -20,7 +20,7 @@ from rekindle.exception import ConnectionError, ExecutionError
 from rekindle.execution import context
 from rekindle.linux.arrivals import Arrivals
 from rekindle.sdk import running
-from rekindle.sdk.connection.patience import connect_timeout_s
+from rekindle.sdk.connection.patience import connect_timeout_s, why_ended
 from rekindle.wire import object_frames as wire
 from rekindle.wire.object_frames import AGAIN, Op, Reply, Request
 
@@ -96,9 +96,9 @@ class Link:
 
         ``since``: when it was there last, by time.monotonic().
         """
-        if not self.instance.exists():
+        if over := why_ended(self.instance):
             _look_again()
-            raise ConnectionError(f"the instance at {self.instance} has ended") from None
+            raise ConnectionError(f"the instance in {self.instance} has ended: {over}") from None
         waited = time.monotonic() - since
         if waited > connect_timeout_s():
             _look_again()

@@ -70,6 +70,8 @@ class Lease:
     slot: int = -1
     #: The call that was asked to end, as it ran for too long: when it began.
     timed_out_ns: int = 0
+    #: When its call was seen to have the user's terminal last: its time begins again after that.
+    terminal_ns: int = 0
     _seen: tuple[int, int, int] = (0, 0, 0)
     _seen_in_slot: int = 0
 

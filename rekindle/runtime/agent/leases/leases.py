@@ -131,7 +131,7 @@ class Leases:
         lease = self.lend(request, pool, runner, LeaseState.OFFERED)
         began = start_of(request, runner)
         if began is not None and began.printed:
-            self._mark(lease, lease.id)
+            pool.starter.mark(lease.runner, lease.id)
         request.answer(self._granted(lease, began))
 
     def _granted(self, lease: Lease, began: pb.RunnerBegan | None) -> pb.LeaseGranted:
@@ -160,9 +160,6 @@ class Leases:
         self._leases[lease.id] = lease
         runner.lent += 1
 
-        def mark(header: Header, _body: bytes) -> None:
-            self._mark(lease, str(header["call_id"]))
-
         def returned(header: Header, _body: bytes) -> None:
             its = lease if runner.slots is None else runner.slots.owner(header["slot"])
             if isinstance(its, Lease):
@@ -178,19 +175,12 @@ class Leases:
                 lease.fate = fate_beside(lease)
             self.end(lease)
 
-        runner.handlers["mark"] = mark
         runner.handlers["returned"] = returned
         runner.on_gone[lease.gone_key] = gone
         if not self._looks:
             self._looks = True
             self._tasks.spawn(self._look_while_lent())
         return lease
-
-    def _mark(self, lease: Lease, call_id: str) -> None:
-        """Have the log show that all lines of a call, or of the start, have come."""
-        lease.runner.output.drain(runs_on=lease.slot >= 0)
-        line = pb.LogLine(stream="mark", at_ns=now_ns())
-        lease.pool.starter.on_line(line, lease.runner.id, call_id)
 
     # ---- handing over ----------------------------------------------------------------------
 
@@ -289,21 +279,39 @@ class Leases:
                 continue  # what was sent before could still be read
         self.end(lease)
 
-    async def close_pool(self, pool: Pool) -> None:
-        """Its app is closed: what runs is ended, idle runners come back for their exit hooks."""
+    async def close_pool(self, pool: Pool, *, interrupt: bool = False) -> None:
+        """Its app is closed: what runs is ended, idle runners come back for their exit hooks.
+
+        ``interrupt``: what runs is asked to end, and has a grace for that.
+        """
         self.requests.refuse_pool(pool.key, "its app is closed")
         mine = [lease for lease in self._leases.values() if lease.pool is pool]
         for lease in mine:
-            if lease.runs:
+            if lease.runs and interrupt and lease.sock is not None:
+                self._interrupt(lease, lease.sock)
+            elif lease.runs:
                 self._kill(lease, "lost", "its app was closed")
             elif lease.state is LeaseState.STARTING:
                 self.withdraw(lease)
             else:
                 self.recall(lease)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(OFFER_S):
+            async with asyncio.timeout(max(OFFER_S, CANCEL_GRACE_S)):
                 for lease in mine:
                     await lease.ended.wait()
+        for lease in mine:
+            if lease.runs:
+                self._kill(lease, "lost", "its app was closed")
+
+    def _interrupt(self, lease: Lease, sock: socket.socket) -> None:
+        """Have what it runs end; its client hears at once that its app was closed."""
+        lease.fate = ("lost", "its app was closed")
+        self.lost[lease.id] = lease
+        lease.client_gone = True
+        if lease.slot < 0:  # else its runner sees by the connection that no one waits
+            self._cancel(lease, time.monotonic())
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
     def end_runner(self, runner: Runner, reason: str) -> None:
         """A lent runner is ended whatever it runs; its client is told why."""
@@ -336,7 +344,9 @@ class Leases:
         if self._count(lease) or began_ns:
             lease.used = now
         spec = lease.pool.revision.spec
-        ran_s = (now_ns() - began_ns) / 1e9 if began_ns else 0.0
+        ran_s = (now_ns() - max(began_ns, lease.terminal_ns)) / 1e9 if began_ns else 0.0
+        if lease.runner.page.at_terminal:
+            lease.terminal_ns, ran_s = now_ns(), 0.0  # the user's time
         if ran_s > spec.timeout_s:
             if not is_over_time(lease, began_ns, ran_s):
                 return

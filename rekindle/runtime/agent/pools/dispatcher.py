@@ -116,6 +116,10 @@ class InputDispatcher:
         self.return_running(runner)
         self._look_at(runner, time.monotonic())
 
+    def end_inputs(self, runner: Runner) -> None:
+        """What a runner runs gets InputCancellation, and is cancelled."""
+        self.cancel([one for one in runner.inputs if one.cancel is Cancel.NO], kill=False)
+
     def fail_waiting(self, make: Callable[[Assignment], pb.Result], count: int) -> None:
         """Give the inputs that wait longest a result without running them."""
         for _ in range(min(count, len(self.waiting))):
