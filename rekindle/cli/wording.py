@@ -17,13 +17,13 @@ def _make(found: re.Match[str]) -> str:
     return f"{found[1]}; `rekindle {kind.lower()} create {name}{of}` makes it"
 
 
+_NO_OBJECT = (
+    r"(there is no (?P<kind>Dict|Queue) '(?P<name>[^']*)' in the environment "
+    r"'(?P<environment>[^']*)'); create_if_missing=True makes it"
+)
 #: What a hint says to a program -> what to say to a shell.
 _HINTS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
-    (
-        r"(there is no (?P<kind>Dict|Queue) '(?P<name>[^']*)' in the environment "
-        r"'(?P<environment>[^']*)'); create_if_missing=True makes it",
-        _make,
-    ),
+    (_NO_OBJECT, _make),
     (r"Volume\.from_name\([^)]*create_if_missing=True\) or ", ""),
     (r"; use from_name, or allow_existing=True", ""),
     (r"batch_upload\(force=True\)|force=True", "--force"),

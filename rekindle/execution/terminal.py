@@ -71,6 +71,7 @@ class Terminal:
             os.environ["TERM"] = self._term
         with contextlib.suppress(OSError):  # whoever lent it is gone
             self._channel.send({"op": "done"})
+            self._channel.receive()  # until it is the program's again: results are shown after that
         self._channel.close()
         self._page.interact(False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -348,3 +349,10 @@ def test_quiet_leaves_rekindles_own_words_out(home: Home) -> None:
 def test_status_is_json_that_says_nothing_is_up(home: Home) -> None:
     ended = home.rekindle("status", "--json", status=1)
     assert json.loads(ended.out) == {"up": False, "directory": str(home.daemon)}
+
+
+def test_the_first_examples_run(shared: Home) -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    assert "Hello, Ishmael!" in shared.run(examples / "hello.py", "--name", "Ishmael").out
+    said = shared.run(examples / "collatz.py", "--count", "30").out
+    assert "of 1 to 30, 27 takes the most: 111" in said

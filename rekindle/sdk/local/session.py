@@ -215,8 +215,9 @@ _OTHER = "what is up has other settings, or another rekindle or Python: starting
 
 
 def _bring_up(who: str, stays_s: float) -> _Place:
+    why = _OTHER if lingering.stay_here() else _NONE
     say(
-        f"{_OTHER if lingering.stay_here() else _NONE}, which stays for {lingering.shown(stays_s)} after its "
+        f"{why}, which stays for {lingering.shown(stays_s)} after its "
         f"last program (`rekindle down` ends it, {lingering.VARIABLE}=0 keeps it from staying)",
         stays=True,
     )

@@ -183,7 +183,7 @@ class TerminalServer:
         assert self._turn is not None and self._turn.copy is not None
         copy = self._turn.copy
         if data := copy.read():
-            self._terminal.write(data, translated=copy.translates)
+            self._terminal.write(data)
         else:  # its connection says when its turn is over
             self._selector.unregister(copy.leader)
 
@@ -198,14 +198,14 @@ class TerminalServer:
                 self._selector.unregister(fd)
         if copy is not None:
             if rest := copy.rest():
-                self._terminal.write(rest, translated=True)
+                self._terminal.write(rest)
             copy.close()
             self._terminal.as_before()
-        turn.channel.close()
         if progress.on_lent is not None:
             progress.on_lent(False)
         if self._logs is not None:
             background().run(self._logs.hold(False))
+        turn.channel.close()  # its runner goes on: what it answers is shown after all of that
         if note:
             notes.on_terminal(note)
 

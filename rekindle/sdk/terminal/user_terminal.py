@@ -82,16 +82,18 @@ class UserTerminal:
         except OSError:
             return b""
 
-    def write(self, data: bytes, *, translated: bool) -> None:
-        r"""Show it. ``translated``: each newline in it has its \r already, or is to get one."""
+    def write(self, data: bytes) -> None:
+        """Show what was written to a copy: newlines in it are as they are to be."""
         with suppress(OSError, termios.error):  # it has hung up, which a read says
             modes = termios.tcgetattr(self.fd)
-            if bool(modes[_OFLAG] & termios.OPOST) != translated:
-                modes[_OFLAG] ^= termios.OPOST
-                termios.tcsetattr(self.fd, termios.TCSADRAIN, modes)
+            others = modes[_OFLAG]  # for what this program writes itself meanwhile
+            modes[_OFLAG] &= ~termios.OPOST
+            termios.tcsetattr(self.fd, termios.TCSANOW, modes)
             view = memoryview(data)
             while view:
                 view = view[os.write(self.fd, view) :]
+            modes[_OFLAG] = others
+            termios.tcsetattr(self.fd, termios.TCSANOW, modes)
 
 
 class Copy:
@@ -145,8 +147,3 @@ class Copy:
         while select.select([self.leader], [], [], _REST_S)[0] and (piece := self.read()):
             data += piece
         return data
-
-    @property
-    def translates(self) -> bool:
-        r"""Whether a newline of the other end comes as \r\n."""
-        return bool(termios.tcgetattr(self.leader)[_OFLAG] & termios.OPOST)

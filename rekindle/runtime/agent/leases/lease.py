@@ -111,6 +111,13 @@ class Lease:
         page = self.runner.page
         return page.began_ns if self.slot < 0 else page.slot(self.slot)[0]
 
+    def ran_s(self, at_ns: int) -> float:
+        """For how long its call has run; the user's time at a terminal left out, and all before."""
+        began_ns = self.began_ns
+        if began_ns and self.runner.page.at_terminal:
+            self.terminal_ns = at_ns
+        return (at_ns - max(began_ns, self.terminal_ns)) / 1e9 if began_ns else 0.0
+
     def count(self, counts: Counts) -> bool:
         """Add what was called since it was counted last; whether anything was."""
         if self.runner.state is RunnerState.GONE:

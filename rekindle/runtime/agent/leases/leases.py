@@ -344,9 +344,7 @@ class Leases:
         if self._count(lease) or began_ns:
             lease.used = now
         spec = lease.pool.revision.spec
-        ran_s = (now_ns() - max(began_ns, lease.terminal_ns)) / 1e9 if began_ns else 0.0
-        if lease.runner.page.at_terminal:
-            lease.terminal_ns, ran_s = now_ns(), 0.0  # the user's time
+        ran_s = lease.ran_s(now_ns())
         if ran_s > spec.timeout_s:
             if not is_over_time(lease, began_ns, ran_s):
                 return
