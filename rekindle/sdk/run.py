@@ -180,8 +180,8 @@ def _while_imported(registering: Future[RunningApp]) -> RunningApp:
         raise
 
 
-#: Closing an app waits for its runners' exit hooks, which have 30 seconds.
-_CLOSE_S = 35.0
+#: Closing an app waits for what is interrupted (5 s), and for exit hooks (30 s).
+_CLOSE_S = 40.0
 
 
 def check_may_run(app: AppState, what: str = "app.run()") -> None:

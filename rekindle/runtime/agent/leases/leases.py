@@ -20,13 +20,13 @@ from pathlib import Path
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.exception import Error, StrategyUnavailableError
-from rekindle.linux.maps import share_of
 from rekindle.runtime.agent.inputs import outcome
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.leases.beside import fate_beside, is_over_time
 from rekindle.runtime.agent.leases.counting import DirectCounts
 from rekindle.runtime.agent.leases.hangups import Hangups
 from rekindle.runtime.agent.leases.lease import Lease, LeaseState
+from rekindle.runtime.agent.leases.measuring import measure
 from rekindle.runtime.agent.leases.recalls import LOOK_S, OFFER_S, Recalls
 from rekindle.runtime.agent.leases.requests import LeaseRequest, Requests, start_of
 from rekindle.runtime.agent.pools.pool import Pool
@@ -394,10 +394,3 @@ class Leases:
         self.requests.refuse_all("the agent is stopping")
         await self._tasks.cancel()
         self.hangups.close()
-
-
-async def measure(pool: Pool, runner: Runner) -> None:
-    """Keep a runner's share of memory, after a call that asked for a strategy; takes ms."""
-    if runner.state is RunnerState.IDLE:
-        share = await asyncio.to_thread(share_of, runner.channel.pid)
-        pool.history.measured_pss[runner.id] = share.pss if share is not None else 0

@@ -25,6 +25,7 @@ from rekindle.runtime.agent.pools import line, runner_monitor
 from rekindle.runtime.agent.pools.events import Event, InputsWait, RunnerEnded, SliceEnded
 from rekindle.runtime.agent.pools.pace import Pace
 from rekindle.runtime.agent.pools.runner_set import RunnerSet
+from rekindle.runtime.agent.pools.sharing_out import call_back_for_idle
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
 from rekindle.runtime.agent.runners.runner import Runner, RunnerState
 from rekindle.wire import finished
@@ -180,32 +181,8 @@ class InputDispatcher:
             for runner in self._runners.with_inputs():
                 if self.waiting and self._goes_ahead(runner):
                     self._hand(runner, self._cut())
-        self._even_out()
-
-    def _even_out(self) -> None:
-        """Runners idle and nothing waits: have those with the most before them give that back.
-
-        It waits again when their present inputs have ended.
-        """
-        if self.waiting or self.closed or not self.pace.ahead:
-            return
-        idle = len(self._runners.idle())
-        if not idle:
-            return
-        back, givers = 0, []
-        for runner in self._runners.with_inputs():
-            behind = runner.not_begun
-            if runner.recalled_at:
-                back += behind
-            elif self.pace.worth_sharing(behind) and not runner.dying:
-                givers.append((behind, runner))
-        givers.sort(key=lambda giver: giver[0])
-        now = time.monotonic()
-        while givers and back < idle:
-            behind, runner = givers.pop()
-            runner.page.recall(runner.handed)
-            runner.recalled_at = now
-            back += behind
+        if self.pace.ahead and not (self.waiting or self.closed):
+            call_back_for_idle(self._runners, self.pace)
 
     def depth(self) -> int:
         """How many calls the input that is next was made inside of."""
