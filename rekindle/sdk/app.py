@@ -353,9 +353,8 @@ class App(AppState):
         the last of it. It runs on the instance of ``rekindle up``, which is brought up if need be.
         ``interactive``: runners may have this program's terminal (``rekindle.interact()``).
         Uses the instance of ``$REKINDLE_DIR`` or of ``rekindle up``, or a private one that is
-        taken down at the end. Raises InvalidError when the app runs already, or while the module
-        is being imported; SerializationError when code cannot travel; ConnectionError when no
-        instance comes up.
+        taken down at the end. Raises InvalidError when the app runs already, or while the module is
+        imported; SerializationError when code cannot travel; ConnectionError without an instance.
         """
         from rekindle.sdk.run import AppRun
 

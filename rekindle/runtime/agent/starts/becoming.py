@@ -108,7 +108,7 @@ class Becoming:
         def lost() -> None:
             runner.kill("the process that held its weights on the GPU ended")
 
-        user = User(runner.id, self.revision.gpu_name, lost)
+        user = User(runner.id, self.revision.gpu_name, self.revision.label, lost)
         fd = holders.connect(claim.given.devices[0], user)
         env[gpu_environment.REVISION] = user.revision
         runner.on_gone["holder"] = lambda: holders.forget(runner.id)
