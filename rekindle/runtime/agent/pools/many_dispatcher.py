@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel
-from rekindle.runtime.agent.pools import line
-from rekindle.runtime.agent.pools import slices as slices_of
+from rekindle.runtime.agent.pools import line, slices
+
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import SliceEnded
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
@@ -101,7 +101,7 @@ class ManyDispatcher(InputDispatcher):
     def _hand(self, runner: Runner, inputs: list[Assignment]) -> None:
         slots = runner.slots
         assert slots is not None
-        runner.slices.append(slices_of.next_of(runner, inputs, to_idle=True))
+        runner.slices.append(slices.next_of(runner, inputs, to_idle=True))
         for one in inputs:
             one.asked_at = 0.0
             one.slot = slots.take(one)
