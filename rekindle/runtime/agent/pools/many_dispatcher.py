@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from rekindle.runtime.agent.inputs.assignment import Assignment, Cancel
 from rekindle.runtime.agent.pools import line, slices
-
 from rekindle.runtime.agent.pools.dispatcher import InputDispatcher
 from rekindle.runtime.agent.pools.events import SliceEnded
 from rekindle.runtime.agent.pools.slice_outcomes import SliceOutcomes, timed_out
