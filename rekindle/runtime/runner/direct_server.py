@@ -22,7 +22,7 @@ from rekindle.forkserver import park
 from rekindle.linux.arrivals import Arrivals
 from rekindle.linux.descriptors import bytes_waiting, has_hung_up
 from rekindle.runtime.runner import generators
-from rekindle.runtime.runner.inputs import Inputs
+from rekindle.runtime.runner.inputs import Inputs, report_nested
 from rekindle.wire import direct_frames as wire
 from rekindle.wire.direct_stream import ItemWriter
 from rekindle.wire.exceptions import record_exception
@@ -149,6 +149,7 @@ class DirectCalls:
         # What was printed in calls that it made is to be there before its answer, too.
         printed = self._printed() or nesting.has_called()
         page.end(done.began_ns, now_ns())
+        report_nested(self._channel.send)
         if printed:
             # Before the answer: the mark is on its way when the caller begins to wait for it.
             self._channel.send({"op": "mark", "call_id": call.call_id})

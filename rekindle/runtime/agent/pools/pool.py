@@ -145,7 +145,7 @@ class Pool:
         self.backoff.served()
         self.revision.served.set()
         if event.first and runner.strategy is Strategy.RESTORE and not runner.dying:
-            self._tasks.spawn(record_working_set(self.revision, runner))
+            self._tasks.spawn(record_working_set(self.starter.context, self.revision, runner))
         self._keep_template_when_due()
         if event.spent:
             self.stop_runner(runner)
