@@ -31,10 +31,15 @@ _TIMES = 12
 
 
 def learn() -> None:
-    """In a template that is about to park. Not where it has threads, which might meet this, where
-    C code has our signal, or where the numbers of its output are free. Raises OSError."""
+    """In a template that is about to park. Raises OSError.
+
+    Not where it has threads, which might meet this, where C code has our signal, where the numbers
+    of its output are free, or where sockets are not the library's: gevent's make an event loop.
+    """
     handler = signal.getsignal(CANCEL_SIGNAL)
-    if handler is None or len(os.listdir("/proc/self/task")) > 1 or not _has_output():
+    alone = len(os.listdir("/proc/self/task")) == 1
+    ours = socket.socket.__module__ == "socket"
+    if handler is None or not alone or not ours or not _has_output():
         return
     for _ in range(_TIMES):
         unique.make_unique()

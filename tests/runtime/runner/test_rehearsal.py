@@ -17,6 +17,11 @@ def mine(*_):
 signal.signal(CANCEL_SIGNAL, mine)
 if "closed" in sys.argv:
     os.close(1)
+if "patched" in sys.argv:
+    import socket
+    class Patched(socket.socket):
+        pass
+    socket.socket = Patched
 os.environ["REKINDLE_RUNNER_ID"] = "ru-1"
 unique.prepare()
 
@@ -49,6 +54,10 @@ def rehearsed(*arguments: str) -> dict[str, bool]:
 
 def test_nothing_stays_but_the_form_of_the_code() -> None:
     assert rehearsed() == {"same": True, "form": True}
+
+
+def test_where_user_code_has_put_other_sockets_in_place_none_of_them_is_made() -> None:
+    assert rehearsed("patched") == {"same": True, "form": False}
 
 
 def test_where_user_code_has_closed_its_output_it_stays_closed() -> None:
