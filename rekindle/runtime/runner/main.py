@@ -78,6 +78,7 @@ def main() -> int:
         repeating = unique.prepare()
         if os.geteuid() != 0:
             capabilities.take_up()  # no user code runs here any more
+        park.keep_from_collecting()
         rehearsal.learn()
         park.quiesce()
         own = {0, 1, 2, park.CONTROL_FD, channel.fileno()}
