@@ -81,7 +81,7 @@ def test_a_budget_is_kept_by_what_was_used_least_lately(store: LayerStore) -> No
 def test_nothing_to_build_is_said(store: LayerStore, tmp_path: Path) -> None:
     program = tmp_path / "program_without_images.py"
     program.write_text("import rekindle\napp = rekindle.App('a')\n@app.function()\ndef f(): ...\n")
-    with pytest.raises(NotFoundError, match="no function .* has an image"):
+    with pytest.raises(NotFoundError, match=r"no function .* has an image"):
         _run("build", str(program))
 
 
