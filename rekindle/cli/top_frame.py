@@ -36,15 +36,23 @@ _WIDE = 150
 _ROOMY = 100
 #: Below it, lines are cut.
 _LEAST = 80
+#: Dicts and Queues that have a line.
+_OBJECTS = 3
 #: Starts that are shown where nothing limits the height.
 _STARTS = 10
 
 
 def frame(
-    report: pb.StatusReply, width: int, height: int | None, sort: Sort, *, reverse: bool = False
+    report: pb.StatusReply,
+    width: int,
+    height: int | None,
+    sort: Sort,
+    *,
+    reverse: bool = False,
+    before: pb.StatusReply | None = None,
 ) -> Text:
-    """The frame; ``height`` None shows all functions and runners."""
-    head = [_head(report), *_nodes(report)]
+    """The frame; ``height`` None shows all functions and runners. ``before``: the last report."""
+    head = [_head(report), *_nodes(report), *_objects(report, before)]
     functions = model.functions(report, sort, reverse=reverse)
     runners, starts = model.runners(report), list(reversed(report.recent_starts))
     wide = width >= _WIDE
@@ -129,15 +137,51 @@ def _nodes(report: pb.StatusReply) -> list[Text]:
         said += f"  rss {size(memory.rss_bytes)}"
         if memory.snapshot_store_bytes:
             said += f"  snapshots {size(memory.snapshot_store_bytes)}"
-        if devices := stats.gpus.devices:
-            held = sum(1 for one in devices if one.runners)
-            used = sum(one.used_bytes for one in devices)
-            there = sum(one.memory_bytes for one in devices)
-            said += f"  gpus {held} of {len(devices)}, {size(used)} of {size(there)}"
-            if stats.gpus.waiting:
-                said += f", {stats.gpus.waiting} wait"
         line.append(said, "not bold")
+        if stats.gpus.devices:
+            lines.append(Text(f"{' ' * len(node.host)}  {_gpus(stats.gpus)}"))
     return lines or [Text("no agent is connected", "bold red")]
+
+
+def _gpus(gpus: pb.NodeGpus) -> str:
+    """How many are held, what is used of their memory, what else they are used for."""
+    devices = gpus.devices
+    held = sum(1 for one in devices if one.runners)
+    used, there = sum(one.used_bytes for one in devices), sum(one.memory_bytes for one in devices)
+    said = f"gpus {held} of {len(devices)}, {size(used)} of {size(there)}"
+    if weights := sum(one.holder.held_bytes for one in devices):
+        said += f", weights {size(weights)}"
+    if lent := sum(1 for one in devices if one.loans):
+        said += f", {lent} lent"
+    if gpus.waiting:
+        said += f", {gpus.waiting} wait"
+    return said
+
+
+def _objects(report: pb.StatusReply, before: pb.StatusReply | None) -> list[Text]:
+    """How many Dicts and Queues there are, and the busiest of them."""
+    rows = model.objects(report, before)
+    if not rows:
+        return []
+    line = Text("objects  ", _TITLE)
+    for kind in ("dict", "queue"):
+        of = [row.one for row in rows if row.one.kind == kind]
+        if of:
+            count, used = sum(one.count for one in of), sum(one.size_bytes for one in of)
+            kinds = kind if len(of) == 1 else f"{kind}s"
+            line.append(f"{len(of)} {kinds}, {count:,} in them, {size(used)}  ", "not bold")
+    if report.objects.through_controller or report.objects.barred:
+        line.append("through the controller", "yellow")
+    lines = [line]
+    for row in rows[:_OBJECTS]:
+        one = row.one
+        line = Text(f"  {one.kind} {one.name or one.object_id}  {one.count:,}", "dim")
+        line.append(f"  {size(one.size_bytes)}")
+        if one.waiting:
+            line.append(f"  {one.waiting:,} wait", "yellow")
+        line.append("".join(f"  {name} {rate:,.0f}/s" for name, rate in row.rates.items() if rate))
+        lines.append(line)
+    return lines
 
 
 # ---- the three parts -----------------------------------------------------------------------
