@@ -72,7 +72,9 @@ class Template:
             order, _body, fds = self.channel.receive()
             operation = order["op"]
             if operation == "fork":
-                self._fork_children(order["names"], order["spare"], fds)
+                names = order["names"]
+                roots = fds[len(names) :] if order["roots"] else [-1] * len(names)
+                self._fork_children(names, order["spare"], fds[: len(names)], roots)
             elif operation == "prepare":
                 self._prepare()
             elif operation == "copy":
@@ -137,33 +139,45 @@ class Template:
         except OSError:
             return  # the fork itself will meet the same, and report it
 
-    def _fork_children(self, names: list[str], spare: bool, fds: list[int]) -> None:
-        """Fork a child for each name and connection; returns in each of them, too."""
+    def _fork_children(
+        self, names: list[str], spare: bool, fds: list[int], roots: list[int]
+    ) -> None:
+        """Fork a child for each name and connection; returns in each of them, too. ``roots``: the
+        mounts that each is to have, -1 where those are copies of its own."""
         park.flush_output()
-        for at, (name, fd) in enumerate(zip(names, fds, strict=True)):
+        for at, (name, fd, root) in enumerate(zip(names, fds, roots, strict=True)):
+            left = [one for one in (*fds[at + 1 :], *roots[at + 1 :]) if one >= 0]
             try:
                 pid = self.forker.fork_isolated()
             except OSError as error:
-                for left in fds[at:]:
-                    os.close(left)
+                for one in (*left, fd, *([root] if root >= 0 else [])):
+                    os.close(one)
                 self.channel.send({"op": "fork_failed", "names": names[at:], "reason": str(error)})
                 return
             if pid == 0:
-                self._become_child(name, spare, fd, fds[at + 1 :])
+                self._become_child(name, spare, fd, root, left)
                 return
             os.close(fd)
+            if root >= 0:
+                os.close(root)
             pidfd = self._adopt(pid)
             self.channel.send_with_fds({"op": "forked", "pid": pid, "name": name}, [pidfd])
         self._prepare()
 
-    def _become_child(self, name: str, spare: bool, fd: int, others: list[int]) -> None:
+    def _become_child(
+        self, name: str, spare: bool, fd: int, root: int, others: list[int]
+    ) -> None:
         """In a forked child: everything that needs nothing of its start."""
         self._marks = [(_FORK, now_ns())]
         self._leave_parent_behind()
         for other in others:
             os.close(other)
-        namespaces.isolate(name)
-        self.things.give_to_runner()
+        if root >= 0:
+            namespaces.isolate_in_root(root, name)
+            os.close(root)
+        else:
+            namespaces.isolate(name)
+        self.things.give_to_runner(moved=root >= 0)
         self._marks.append((_ISOLATE, now_ns()))
         self.channel = FrameSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd))
         self.renew()

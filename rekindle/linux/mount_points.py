@@ -33,16 +33,35 @@ def provide(paths: Iterable[str]) -> None:
         _new_root(missing)
 
 
+def pivot(root: str) -> None:
+    """Make the mount at ``root`` the root of this mount namespace.
+
+    Absolute paths lead there from now on; relative ones lead to the old root, until
+    ``leave_old_root``. Raises OSError.
+    """
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(root)
+        number = _PIVOT_ROOT[os.uname().machine]
+        check(libc.syscall(ctypes.c_long(number), b".", b"."), "pivot_root")
+        os.fchdir(old)
+    finally:
+        os.close(old)
+
+
+def leave_old_root() -> None:
+    """After ``pivot``: detach the old root, which lies over the new one. Raises OSError."""
+    mounts.unmount(".")
+    os.chdir("/")
+
+
 def _new_root(paths: list[str]) -> None:
     os.mkdir(_NEW, 0o700)
     mounts.mount("tmpfs", _NEW, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=755")
     mounts.mount("none", _NEW, flags=mounts.MS_UNBINDABLE)  # not seen below the bound /dev again
     _mirror("/", _NEW, [path.strip("/") for path in paths])
-    os.chdir(_NEW)
-    number = _PIVOT_ROOT[os.uname().machine]
-    check(libc.syscall(ctypes.c_long(number), b".", b"."), "pivot_root")
-    mounts.unmount(".")  # the old root, which lies over the new one now
-    os.chdir("/")
+    pivot(_NEW)
+    leave_old_root()
     os.rmdir(_NEW)
 
 

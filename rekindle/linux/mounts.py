@@ -97,4 +97,9 @@ def bind_beneath(root: str, below: str, target: str, *, read_only: bool) -> None
     finally:
         os.close(fd)
     if read_only:
-        _remount(target, MS_RDONLY)
+        make_read_only(target)
+
+
+def make_read_only(target: str) -> None:
+    """Forbid to write by way of the mount at ``target``; device files in it stay usable."""
+    _remount(target, MS_RDONLY)

@@ -22,9 +22,11 @@ from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.gpu_checkpoints import GpuCheckpoints
 from rekindle.runtime.agent.starts.gpu_holders import GpuHolders
+from rekindle.runtime.agent.starts.node_images import NodeImages
 from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
+from rekindle.runtime.images.ensuring import ensure_image
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot import lean, machine
@@ -57,6 +59,7 @@ class NodeContext:
     gpus: Gpus
     gpu_use: GpuUse
     gpu_holders: GpuHolders
+    images: NodeImages
     gpu_checkpoints: GpuCheckpoints = field(default_factory=GpuCheckpoints)
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
@@ -110,6 +113,7 @@ class NodeContext:
             gpus=gpus,
             gpu_use=GpuUse(gpus),
             gpu_holders=holders,
+            images=NodeImages(ensure_image, spawner, settings.instance_dir, scratch),
         )
 
     async def warm_feature_cache(self) -> None:
@@ -150,6 +154,7 @@ class NodeContext:
         if self.waiting is not None:
             await self.waiting.close()
         await self.listener.close()
+        self.images.close()
         await self.spawner.stop()
         self.gpu_use.close()
         await asyncio.gather(self.gpu_checkpoints.close(), self.gpu_holders.close())

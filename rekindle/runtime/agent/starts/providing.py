@@ -1,0 +1,44 @@
+"""The image of a revision, before anything of it starts: built or found, and fit for its code."""
+
+from __future__ import annotations
+
+from rekindle.exception import Error, StartError
+from rekindle.runtime.agent.starts.node_context import NodeContext
+from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.images.built import BuiltImage
+from rekindle.wire.images import ImageSpec
+from rekindle.wire.spec import FunctionSpec
+
+
+async def provide(context: NodeContext, revision: Revision) -> bool:
+    """Have the image of a revision, and a source of roots for it, where it has one; whether it was
+    waited for. Raises StartError."""
+    if not revision.spec.image or revision.roots is not None:
+        return False
+    async with revision.providing:
+        if revision.roots is not None:
+            return True
+        try:
+            image = await context.images.ensure(ImageSpec.from_json(revision.spec.image))
+        except StartError:
+            raise
+        except Error as error:
+            raise StartError(f"the image of {revision.label}: {error}") from error
+        refuse_other_python(revision.spec, image)
+        roots = await context.images.roots_of(revision.spec, revision.source_dir, image)
+        revision.is_in(image, roots)
+        return True
+
+
+def refuse_other_python(spec: FunctionSpec, image: BuiltImage) -> None:
+    """Refuse code that came by value from another Python: its instructions mean others there.
+
+    Raises StartError.
+    """
+    of_client = ".".join(spec.python_version.split(".")[:2])
+    if not spec.module and of_client and of_client != image.python_version:
+        raise StartError(
+            f"{spec.app_name}.{spec.name} is sent as Python {of_client} code, as no import finds "
+            f"it, and its image has Python {image.python_version}: declare it at the top level of "
+            f"a module, or give the image python_version={of_client!r}"
+        )
