@@ -199,6 +199,21 @@ class VolumeBusyError(VolumeError, ExecutionError, RuntimeError):
     """Files of the volume are open in this process; close them first."""
 
 
+class ImageError(Error):
+    """Root of what can go wrong with an image."""
+
+
+class ImageBuildError(ImageError):
+    """A layer could not be built: the step, the last lines that it printed, and the layer's name.
+
+    ``layer`` is that name; ``rekindle image logs`` shows all that the step printed.
+    """
+
+    def __init__(self, message: str, layer: str = "") -> None:
+        super().__init__(message)
+        self.layer = layer
+
+
 class SetupError(Error):
     """Set-up could not finish (no package mirror, a signature that does not verify)."""
 

@@ -52,6 +52,12 @@ def sources_dir() -> Path:
     return home() / "sources"
 
 
+def images_dir() -> Path:
+    """Layers of images and what they are built with: ``$REKINDLE_IMAGES`` or ``home()``'s own."""
+    named = os.environ.get("REKINDLE_IMAGES")
+    return Path(named).absolute() if named else home() / "images"
+
+
 def daemon_dir() -> Path:
     """Sockets, token, logs and queue of the instance that ``rekindle up`` keeps."""
     return home() / "daemon"

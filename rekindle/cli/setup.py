@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
+from rekindle.debian.apt import Progress
 from rekindle.exception import CriuNotFoundError
 from rekindle.snapshot import criu, fetch, pycriu
 from rekindle.snapshot.criu import Criu
-from rekindle.snapshot.fetch import Progress
 
 
 @click.group()

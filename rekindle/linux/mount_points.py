@@ -7,10 +7,11 @@ is rebuilt so, so nothing is written to it that would be lost.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rekindle.linux import mounts
 from rekindle.linux.libc import check, libc
@@ -33,12 +34,11 @@ def provide(paths: Iterable[str]) -> None:
         _new_root(missing)
 
 
-def pivot(root: str) -> None:
-    """Make the mount at ``root`` the root of this mount namespace.
-
-    Absolute paths lead there from now on; relative ones lead to the old root, until
-    ``leave_old_root``. Raises OSError.
-    """
+@contextlib.contextmanager
+def pivot(root: str) -> Iterator[None]:
+    """Make a mount the root of this process. In the block the old one is there still: relative
+    paths lead to it, and what was opened below it can be used; after it nothing of it is left.
+    Raises OSError."""
     old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.chdir(root)
@@ -47,12 +47,12 @@ def pivot(root: str) -> None:
         os.fchdir(old)
     finally:
         os.close(old)
-
-
-def leave_old_root() -> None:
-    """After ``pivot``: detach the old root, which lies over the new one. Raises OSError."""
-    mounts.unmount(".")
-    os.chdir("/")
+    try:
+        yield
+    finally:
+        os.chdir("/")
+        mounts.unmount(".")  # the old root, which lies over the new one
+        os.chdir("/")
 
 
 def _new_root(paths: list[str]) -> None:
@@ -60,8 +60,8 @@ def _new_root(paths: list[str]) -> None:
     mounts.mount("tmpfs", _NEW, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=755")
     mounts.mount("none", _NEW, flags=mounts.MS_UNBINDABLE)  # not seen below the bound /dev again
     _mirror("/", _NEW, [path.strip("/") for path in paths])
-    pivot(_NEW)
-    leave_old_root()
+    with pivot(_NEW):
+        pass
     os.rmdir(_NEW)
 
 

@@ -84,6 +84,13 @@ def _remount(path: str, more: int) -> None:
     mount("none", path, flags=MS_BIND | _MS_REMOUNT | flags | more)
 
 
+def make_read_only(path: str, *, bound: bool = False) -> None:
+    """Forbid writing below a path; ``bound``: it is a bind mount already. Raises OSError."""
+    if not bound:
+        mount(path, path, flags=MS_BIND | MS_REC)
+    _remount(path, MS_RDONLY)
+
+
 def bind_beneath(root: str, below: str, target: str, *, read_only: bool) -> None:
     """Show the directory ``below`` of ``root`` at ``target``; nothing outside of ``root``, whatever
     links lead to. Raises OSError."""
@@ -97,9 +104,5 @@ def bind_beneath(root: str, below: str, target: str, *, read_only: bool) -> None
     finally:
         os.close(fd)
     if read_only:
-        make_read_only(target)
+        make_read_only(target, bound=True)
 
-
-def make_read_only(target: str) -> None:
-    """Forbid to write by way of the mount at ``target``; device files in it stay usable."""
-    _remount(target, MS_RDONLY)

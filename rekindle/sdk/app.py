@@ -34,6 +34,7 @@ from rekindle.sdk.sharing import shared
 
 if TYPE_CHECKING:
     from rekindle.sdk.deploying import Deployed
+    from rekindle.sdk.image import Image
     from rekindle.sdk.run import AppRun
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
@@ -46,7 +47,8 @@ class App(AppState):
     """A group of functions and classes that run together.
 
     ``name``: up to 64 letters, digits and ``. _ -``; without one, the program's file names it.
-    ``secrets`` and ``volumes``: given to all its functions, before their own.
+    ``secrets`` and ``volumes``: given to all its functions, before their own. ``image``: what those
+    without an image of their own run in.
     ``include_source=False``: local modules are not shipped; the node must have them. ``tags``:
     names and values, each up to 63 letters, digits and ``. _ -``, that its deployments have.
     Raises InvalidError.
@@ -60,9 +62,10 @@ class App(AppState):
         volumes: Mapping[str, Volume | CloudBucketMount] | None = None,
         include_source: bool = True,
         tags: dict[str, str] | None = None,
+        image: Image | None = None,
         **unknown: Any,
     ) -> None:
-        known = ("name", "secrets", "volumes", "include_source", "tags")
+        known = ("name", "secrets", "volumes", "include_source", "tags", "image")
         checks.unknown_keywords("App()", unknown, known)
         if name is not None:
             checks.name("the app name", name)
@@ -71,6 +74,7 @@ class App(AppState):
             *(name, check_secrets("secrets", secrets), include_source),
             options.check_volumes(volumes),
             checks.tags(tags),
+            options.check_image(image),
         )
         self.registered: dict[str, Function[..., Any] | Cls] = {}
         self.entrypoints: dict[str, LocalEntrypoint] = {}
@@ -124,6 +128,8 @@ class App(AppState):
         ``volumes``: paths at which its runners have a ``rekindle.Volume`` or ``CloudBucketMount``.
         ``serialized``: the code travels by value, with the values that it mentions, and its
         module is not imported.
+        ``image``: the ``rekindle.Image`` that it runs in (default: the app's, else the node's own
+        packages).
         ``schedule``: a ``rekindle.Cron`` or ``rekindle.Period`` by which a deployed app runs it,
         without arguments.
 

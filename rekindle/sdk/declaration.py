@@ -25,6 +25,7 @@ from rekindle.sdk.dual import dual
 if TYPE_CHECKING:
     from rekindle.sdk.calls.callers import Caller
     from rekindle.sdk.connection.client import Client
+    from rekindle.sdk.image import Image
     from rekindle.sdk.options import Options
     from rekindle.sdk.program.places import Place
     from rekindle.sdk.running import RunningApp
@@ -47,8 +48,10 @@ class AppState(SaysWhatToUse):
         include_source: bool,
         volumes: Mapping[str, Volume | CloudBucketMount] = MappingProxyType({}),
         tags: dict[str, str] | None = None,
+        image: Image | None = None,
     ) -> None:
         self.name = name
+        self.image = image
         self.tags = dict(tags or {})
         self.secrets = secrets
         self.volumes = volumes

@@ -21,6 +21,13 @@ from rekindle.wire.volumes import VolumeMount
 LAYOUT = "1"
 NAME_DIGITS = 32
 
+#: While a step is built: the files that its commands read, which are in no layer.
+INPUTS = "/run/rekindle/inputs"
+#: Where local modules are, in each image; it is on the import path.
+MODULES = "/root"
+#: In a runner: which image it runs in, as that was declared.
+VARIABLE = "REKINDLE_IMAGE"
+
 
 class StepKind(StrEnum):
     """What a step does. The first of a chain is its base."""

@@ -11,7 +11,7 @@ from rekindle.cli.setup import setup
 from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.snapshot import criu, fetch, pycriu
 from rekindle.snapshot.criu import Criu
-from rekindle.snapshot.fetch import Progress
+from rekindle.debian.apt import Progress
 
 _SYSTEM = Criu(("criu",), "4.1.1", "/usr/sbin/criu")
 

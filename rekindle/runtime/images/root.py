@@ -94,11 +94,9 @@ class RootMaker:
                 raise OSError(error.errno, f"the layers cannot be mounted: {why}") from error
             with contextlib.suppress(OSError):
                 os.chmod(f"{work}/work", 0o700)  # so that its owner can remove it
-            mount_points.pivot(self._mounted)
-            _furnish(request, self._devices)
-            made = os.open(_OWN_MOUNTS.lstrip("/"), os.O_RDONLY | os.O_CLOEXEC)
-            mount_points.leave_old_root()
-            return made
+            with mount_points.pivot(self._mounted):
+                _furnish(request, self._devices)
+                return os.open(_OWN_MOUNTS.lstrip("/"), os.O_RDONLY | os.O_CLOEXEC)
         finally:
             namespaces.setns(self._own, namespaces.CLONE_NEWNS)
 
@@ -138,11 +136,11 @@ def _furnish(request: RootRequest, devices: str) -> None:
     """After the pivot: absolute paths are the root's, relative ones the machine's."""
     everything = mounts.MS_BIND | mounts.MS_REC
     mounts.mount(devices.lstrip("/"), "/dev", flags=everything)
-    mounts.make_read_only("/dev")
+    mounts.make_read_only("/dev", bound=True)
     mounts.mount("tmpfs", "/dev/shm", "tmpfs", _SHM_FLAGS, "mode=1777")
     device_files.mount_pts("/dev/pts")
     mounts.mount("sys", "/sys", flags=everything)
-    mounts.make_read_only("/sys")
+    mounts.make_read_only("/sys", bound=True)
     mounts.mount("tmpfs", "/run", "tmpfs", _SHM_FLAGS, "mode=755")
     os.mkdir("/run/lock", 0o1777)
     for path in _NETWORK_FILES:
@@ -162,7 +160,7 @@ def _show(one: Shown) -> None:
             _make_file(target)
     mounts.mount(source, target, flags=mounts.MS_BIND)
     if one.read_only:
-        mounts.make_read_only(target)
+        mounts.make_read_only(target, bound=True)
 
 
 def _make_file(path: str) -> None:

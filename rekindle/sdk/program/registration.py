@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import sys
+from typing import TYPE_CHECKING
 
 from rekindle.exception import RequestSizeError
 from rekindle.execution.declared import contents, hooks_of
@@ -22,6 +23,9 @@ from rekindle.wire.messages import spec_message
 from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
+
+if TYPE_CHECKING:
+    from rekindle.sdk.image import Image
 
 #: Code is small; what is larger carries data along.
 MAX_CODE_BYTES = 64 * 1024 * 1024
@@ -48,9 +52,10 @@ def request_for(
         d.options is not None and d.options.include_source for d in declarations
     )
     bundle = source.collect(script) if wanted else None
+    specs = _in_images(app, [spec_of(app, one, app_name, bundle, script) for one in declarations])
     functions = [
         pb.FunctionDef(
-            spec=spec_message(spec_of(app, declaration, app_name, bundle, script)),
+            spec=spec_message(spec),
             code=b"" if declaration.place else pack(declaration),
             secrets=merged(_secrets(app, declaration)),
             named_secrets=[
@@ -58,7 +63,7 @@ def request_for(
             ],
             schedule=_schedule(declaration),
         )
-        for declaration in declarations
+        for declaration, spec in zip(declarations, specs, strict=True)
     ]
     request = pb.RegisterAppRequest(
         app_id=app_id, name=app_name, functions=functions, ephemeral=True, tags=app.tags
@@ -108,6 +113,22 @@ def spec_of(
         hooks_digest=hooks_digest,
         volumes=_volumes(app, declaration),
     )
+
+
+def _in_images(app: AppState, specs: list[FunctionSpec]) -> list[FunctionSpec]:
+    """The same with the images that functions run in, which are built by then."""
+    images = [_image(app, declaration) for declaration in app.declarations.values()]
+    if not any(images):
+        return specs
+    from rekindle.sdk import image_builds
+
+    return image_builds.placed(specs, images)
+
+
+def _image(app: AppState, declaration: Declaration) -> Image | None:
+    """Its own, or that of the app that it comes from, or of the app that runs."""
+    own = declaration.app.image if declaration.app is not None else None
+    return _options(declaration).image or own or app.image
 
 
 def _volumes(app: AppState, declaration: Declaration) -> tuple[VolumeMount, ...]:

@@ -10,6 +10,7 @@ from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import PLACE
 from rekindle.volumes import registry
 from rekindle.wire.environment import OF_ANY_IMAGE, PASSED_INTO_IMAGES, passed_on_environment
+from rekindle.wire.images import MODULES
 
 #: Places in its root.
 LIBRARY, SOURCE, INSTANCE = f"{PLACE}/lib", f"{PLACE}/source", f"{PLACE}/instance"
@@ -28,7 +29,7 @@ def environment(image: BuiltImage) -> dict[str, str]:
 def import_path(image: BuiltImage, env: Mapping[str, str]) -> dict[str, str]:
     """The variable by which it, and Python programs that it starts, find rekindle's runner."""
     own = env.get("PYTHONPATH", dict(image.env).get("PYTHONPATH", ""))
-    return {"PYTHONPATH": f"{LIBRARY}:{own}" if own else LIBRARY}
+    return {"PYTHONPATH": ":".join(filter(None, (LIBRARY, MODULES, own)))}
 
 
 def own(runner_env: Mapping[str, str]) -> dict[str, str]:

@@ -26,7 +26,6 @@ from rekindle.runtime.agent.starts.node_images import NodeImages
 from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
-from rekindle.runtime.images.ensuring import ensure_image
 from rekindle.runtime.isolation.sandbox import Spawner
 from rekindle.snapshot import criu as criu_room
 from rekindle.snapshot import lean, machine
@@ -113,7 +112,7 @@ class NodeContext:
             gpus=gpus,
             gpu_use=GpuUse(gpus),
             gpu_holders=holders,
-            images=NodeImages(ensure_image, spawner, settings.instance_dir, scratch),
+            images=NodeImages(spawner, settings.instance_dir, scratch),
         )
 
     async def warm_feature_cache(self) -> None:

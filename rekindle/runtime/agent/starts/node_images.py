@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import RootRequest, Shown
 from rekindle.runtime.images.root_client import RootClient
 from rekindle.runtime.isolation.sandbox import Spawner
-from rekindle.wire.images import ImageSpec
 from rekindle.wire.logs import kv
 from rekindle.wire.spec import FunctionSpec
 
@@ -36,8 +35,6 @@ log = logging.getLogger(__name__)
 class NodeImages:
     """Made once by the agent."""
 
-    #: Builds an image, or finds it built. Raises Error.
-    ensure: Callable[[ImageSpec], Awaitable[BuiltImage]]
     spawner: Spawner
     instance_dir: Path
     #: The agent's own directory, removed with all that is in it when the agent is gone.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
+from rekindle.runtime.images import builder
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.wire.images import ImageSpec
 from rekindle.wire.spec import FunctionSpec
@@ -13,20 +16,21 @@ from rekindle.wire.spec import FunctionSpec
 async def provide(context: NodeContext, revision: Revision) -> bool:
     """Have the image of a revision, and a source of roots for it, where it has one; whether it was
     waited for. Raises StartError."""
-    if not revision.spec.image or revision.roots is not None:
+    if not revision.spec.image or revision.image_is_known:
         return False
     async with revision.providing:
-        if revision.roots is not None:
+        if revision.image_is_known:
             return True
         try:
-            image = await context.images.ensure(ImageSpec.from_json(revision.spec.image))
-        except StartError:
-            raise
+            spec = ImageSpec.from_json(revision.spec.image)
+            image = await asyncio.to_thread(builder.ensure, spec)
         except Error as error:
             raise StartError(f"the image of {revision.label}: {error}") from error
-        refuse_other_python(revision.spec, image)
-        roots = await context.images.roots_of(revision.spec, revision.source_dir, image)
-        revision.is_in(image, roots)
+        if image is not None:
+            refuse_other_python(revision.spec, image)
+            roots = await context.images.roots_of(revision.spec, revision.source_dir, image)
+            revision.is_in(image, roots)
+        revision.image_is_known = True
         return True
 
 

@@ -65,6 +65,7 @@ class Revision:
     #: The image that it runs in, and where roots of it come from; None: the node's own files, or
     #: not known yet. Held while it is found.
     image: BuiltImage | None = None
+    image_is_known: bool = False
     roots: RootSource | None = None
     providing: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: What restores its snapshot, where it runs in an image.
