@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -45,6 +46,7 @@ class RootRequest:
     place: str
     shown: tuple[Shown, ...] = ()
     directories: tuple[str, ...] = ()  # made where the image lacks them
+    run_files: tuple[str, ...] = ()  # of the machine, copied into its /run where they are there
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -54,9 +56,12 @@ class RootRequest:
     def from_dict(cls, raw: Mapping[str, Any]) -> RootRequest:
         """The inverse."""
         shown = tuple(Shown(**one) for one in raw["shown"])
-        directories = tuple(raw["directories"])
         return cls(
-            lowers=tuple(raw["lowers"]), place=raw["place"], shown=shown, directories=directories
+            lowers=tuple(raw["lowers"]),
+            place=raw["place"],
+            shown=shown,
+            directories=tuple(raw["directories"]),
+            run_files=tuple(raw["run_files"]),
         )
 
 
@@ -143,6 +148,9 @@ def _furnish(request: RootRequest, devices: str) -> None:
     mounts.make_read_only("/sys", bound=True)
     mounts.mount("tmpfs", "/run", "tmpfs", _SHM_FLAGS, "mode=755")
     os.mkdir("/run/lock", 0o1777)
+    for path in request.run_files:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(path.lstrip("/"), "/run")
     for path in _NETWORK_FILES:
         if os.path.exists(path.lstrip("/")):
             _show(Shown(path, path))

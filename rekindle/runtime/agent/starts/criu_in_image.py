@@ -13,14 +13,16 @@ from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
 
-_NAME = "criu.kdat"
+#: The file that CRIU keeps what it knows of the kernel in, in /run.
+FEATURE_CACHE = "criu.kdat"
 
 
 def put_feature_cache(context: NodeContext, sandbox: Sandbox) -> Path:
-    """Give CRIU its feature cache in a root, where /run is a tmpfs as it asks for; the file."""
-    there = Path(f"/proc/{sandbox.pid}/root/run/{_NAME}")
+    """Give CRIU its feature cache in a root that a job has run in: /run is a tmpfs there, as CRIU
+    asks for. The file."""
+    there = Path(f"/proc/{sandbox.pid}/root/run/{FEATURE_CACHE}")
     try:
-        shutil.copyfile(context.criu_files / _NAME, there)
+        shutil.copyfile(context.criu_files / FEATURE_CACHE, there)
     except OSError as error:  # it looks for features then, which takes 20 ms
         log.debug("no feature cache in a root", extra=kv(reason=error))
     return there
@@ -29,4 +31,4 @@ def put_feature_cache(context: NodeContext, sandbox: Sandbox) -> Path:
 def remove_feature_cache(sandbox: Sandbox) -> None:
     """It is nothing that a program there expects."""
     with contextlib.suppress(OSError):  # gone with its namespaces
-        Path(f"/proc/{sandbox.pid}/root/run/{_NAME}").unlink()
+        Path(f"/proc/{sandbox.pid}/root/run/{FEATURE_CACHE}").unlink()

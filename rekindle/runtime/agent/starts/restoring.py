@@ -20,7 +20,7 @@ from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts import in_image as in_image_room
 from rekindle.runtime.agent.starts.boot import enter
-from rekindle.runtime.agent.starts.criu_in_image import put_feature_cache, remove_feature_cache
+from rekindle.runtime.agent.starts.criu_in_image import FEATURE_CACHE, remove_feature_cache
 from rekindle.runtime.agent.starts.node_context import NodeContext, criu_environment
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.roots import Root
@@ -168,13 +168,12 @@ async def restores_of(
     if revision.restores is None or revision.restores_of != snapshot.key:
         written = await context.images.unpacked(snapshot.key, snapshot.images / writes.NAME)
         shown = Shown(os.path.realpath(snapshot.path), in_image_room.SNAPSHOT)
-        source = revision.roots.with_more(written, [shown])
+        cache = (f"{context.spawner.feature_cache_dir}/{FEATURE_CACHE}",)
+        source = revision.roots.with_more(written, [shown], cache)
 
         async def enter_root(hostname: str) -> tuple[Sandbox, Root]:
             root = await source.take()
-            sandbox = await enter(context, root, hostname)
-            put_feature_cache(context, sandbox)
-            return sandbox, root
+            return await enter(context, root, hostname), root
 
         if revision.restores is not None:
             revision.restores.shut()

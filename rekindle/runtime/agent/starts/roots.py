@@ -112,6 +112,8 @@ class RootSource:
     #: What is shown in it now. Raises StartError.
     shown: Callable[[], Awaitable[Sequence[Shown]]]
     directories: tuple[str, ...] = ()
+    #: See RootRequest.
+    run_files: tuple[str, ...] = ()
     #: Kept ready, once the first was taken.
     depth: int = 0
     #: Called when it is closed and the last of its roots is gone.
@@ -142,6 +144,7 @@ class RootSource:
             place=str(place),
             shown=tuple(shown),
             directories=self.directories,
+            run_files=self.run_files,
         )
         self._count += 1
         try:
@@ -152,14 +155,17 @@ class RootSource:
             raise
         return Root(fd, place, identity, self._one_gone)
 
-    def with_more(self, lowers: Sequence[Path], more: Sequence[Shown]) -> RootSource:
+    def with_more(
+        self, lowers: Sequence[Path], more: Sequence[Shown], run_files: tuple[str, ...]
+    ) -> RootSource:
         """The same with layers on top, and more to be seen."""
 
         async def shown() -> Sequence[Shown]:
             return [*await self.shown(), *more]
 
         return RootSource(
-            *(self._make, self._new_place, (*lowers, *self.lowers), shown, self.directories)
+            *(self._make, self._new_place, (*lowers, *self.lowers), shown),
+            *(self.directories, run_files),
         )
 
     def below(self, root: Root, *, depth: int, on_done: Callable[[], object]) -> RootSource:
@@ -167,7 +173,7 @@ class RootSource:
         more = (root.upper,) if root.has_writes() else ()
         return RootSource(
             *(self._make, self._new_place, (*more, *self.lowers), self.shown),
-            *(self.directories, depth, on_done),
+            *(self.directories, (), depth, on_done),
         )
 
     def _refill(self, shown: Sequence[Shown], identity: _Identity) -> None:
