@@ -55,7 +55,7 @@ def step(
     if len(data) > MAX_BYTES:
         raise RequestSizeError(
             f"Image.run_function({raw.__qualname__}): it takes {len(data) / (1 << 20):.1f} MiB "
-            f"with its arguments and the globals that it mentions, more than {MAX_BYTES >> 20} MiB; "
+            f"with its arguments and the globals that it mentions, over {MAX_BYTES >> 20} MiB; "
             f"add large data with add_local_file(..., copy=True)"
         )
     assert isinstance(raw, FunctionType)  # checked when it was declared

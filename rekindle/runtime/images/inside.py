@@ -63,7 +63,7 @@ def _first(order: Mapping[str, Any]) -> int:
         return _run(order["program"], order["env"], "/", drop=False)
     _enter(order)
     sys.path.clear()  # nothing of the root is imported by this process
-    for target, source in order.get("copies", ()):
+    for source, target in order.get("copies", ()):
         _copy(source, target)
     env = dict(order["env"])
     workdir = order.get("workdir") or "/"
