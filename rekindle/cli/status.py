@@ -105,13 +105,29 @@ def _agents(agents: Sequence[pb.AgentStatus]) -> Table:
     return made
 
 
+#: Who has a GPU that was lent.
+_LOANS = {"spare": "a spare of {}", "snapshot": "a snapshot of {} that is made"}
+
+
+def _weights(holder: pb.GpuHolder) -> str:
+    """What stays on a GPU for runners to share, whose, and how many use it."""
+    if not holder.weights:
+        return "-"
+    each = ", ".join(
+        f"{one.function} ({'loading' if one.is_loading else f'{one.users} runners'})"
+        for one in holder.weights
+    )
+    return f"{size(holder.held_bytes)} of {size(holder.budget_bytes)}: {each}"
+
+
 def _gpus(agents: Sequence[pb.AgentStatus]) -> Table:
     """Who has which GPU, and what it is used for."""
-    made = table("GPU", "host", ">memory", ">used", ">others", ">busy", "runners")
+    made = table("GPU", "host", ">memory", ">used", ">others", ">busy", "held by", "weights")
     for agent in agents:
         for one in agent.stats.gpus.devices:
             names = {runner.id: runner.function for runner in agent.stats.runners}
-            holders = (f"{names.get(owner, '?')} ({owner})" for owner in one.runners)
+            holders = [f"{names.get(owner, '?')} ({owner})" for owner in one.runners]
+            holders += [_LOANS.get(loan.to, loan.to).format(loan.function) for loan in one.loans]
             made.add_row(
                 f"{one.index} {one.model}{f' {one.profile}' if one.profile else ''}",
                 agent.host,
@@ -120,6 +136,7 @@ def _gpus(agents: Sequence[pb.AgentStatus]) -> Table:
                 size(one.foreign_bytes) if one.foreign_bytes else "-",
                 f"{one.busy_percent}%" if one.HasField("busy_percent") else "?",
                 ", ".join(holders) or "free",
+                _weights(one.holder),
             )
     return made
 

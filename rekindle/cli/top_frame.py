@@ -129,15 +129,25 @@ def _nodes(report: pb.StatusReply) -> list[Text]:
         said += f"  rss {size(memory.rss_bytes)}"
         if memory.snapshot_store_bytes:
             said += f"  snapshots {size(memory.snapshot_store_bytes)}"
-        if devices := stats.gpus.devices:
-            held = sum(1 for one in devices if one.runners)
-            used = sum(one.used_bytes for one in devices)
-            there = sum(one.memory_bytes for one in devices)
-            said += f"  gpus {held} of {len(devices)}, {size(used)} of {size(there)}"
-            if stats.gpus.waiting:
-                said += f", {stats.gpus.waiting} wait"
         line.append(said, "not bold")
+        if stats.gpus.devices:
+            lines.append(Text(f"{' ' * len(node.host)}  {_gpus(stats.gpus)}"))
     return lines or [Text("no agent is connected", "bold red")]
+
+
+def _gpus(gpus: pb.NodeGpus) -> str:
+    """How many are held, what is used of their memory, what else they are used for."""
+    devices = gpus.devices
+    held = sum(1 for one in devices if one.runners)
+    used, there = sum(one.used_bytes for one in devices), sum(one.memory_bytes for one in devices)
+    said = f"gpus {held} of {len(devices)}, {size(used)} of {size(there)}"
+    if weights := sum(one.holder.held_bytes for one in devices):
+        said += f", weights {size(weights)}"
+    if lent := sum(1 for one in devices if one.loans):
+        said += f", {lent} lent"
+    if gpus.waiting:
+        said += f", {gpus.waiting} wait"
+    return said
 
 
 # ---- the three parts -----------------------------------------------------------------------

@@ -164,9 +164,7 @@ class Template:
             self.channel.send_with_fds({"op": "forked", "pid": pid, "name": name}, [pidfd])
         self._prepare()
 
-    def _become_child(
-        self, name: str, spare: bool, fd: int, root: int, others: list[int]
-    ) -> None:
+    def _become_child(self, name: str, spare: bool, fd: int, root: int, others: list[int]) -> None:
         """In a forked child: everything that needs nothing of its start."""
         self._marks = [(_FORK, now_ns())]
         self._leave_parent_behind()

@@ -105,4 +105,3 @@ def bind_beneath(root: str, below: str, target: str, *, read_only: bool) -> None
         os.close(fd)
     if read_only:
         make_read_only(target, bound=True)
-

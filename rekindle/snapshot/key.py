@@ -83,7 +83,8 @@ def gather(
     """The ingredients of a function's template on this machine, as of now.
 
     ``env`` is the environment that the template boots with when it is more than the spec's own.
-    ``image``: what it runs in, where that is not the node's own files. Takes some milliseconds; raises SnapshotError when the function's interpreter cannot be asked.
+    ``image``: what it runs in, where that is not the node's own files. Takes some milliseconds;
+    raises SnapshotError when the function's interpreter cannot be asked.
     """
     return Ingredients(
         **vars(machine.here(criu)),

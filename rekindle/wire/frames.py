@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Header = dict[str, Any]
@@ -66,6 +66,27 @@ def frame_prefix(data: bytes | bytearray) -> tuple[int, int]:
     """The lengths of header and body, from the first twelve bytes of a frame."""
     header_bytes, body_bytes = _PREFIX.unpack_from(data)
     return header_bytes, body_bytes
+
+
+class HeaderStream:
+    """Frames without a body that come in parts, on a connection that is not waited for."""
+
+    def __init__(self) -> None:
+        self._came = bytearray()
+
+    def take(self, part: bytes) -> Iterator[Header]:
+        """Those that have come whole with this part. Raises ValueError for what is none."""
+        self._came += part
+        while len(self._came) >= _PREFIX.size:
+            header_bytes, body_bytes = frame_prefix(self._came)
+            if header_bytes > MAX_HEADER_BYTES or body_bytes:
+                raise ValueError("not a frame without a body")
+            end = _PREFIX.size + header_bytes
+            if len(self._came) < end:
+                return
+            header = decode_header(bytes(self._came[_PREFIX.size : end]))
+            del self._came[:end]
+            yield header
 
 
 class FrameSocket:

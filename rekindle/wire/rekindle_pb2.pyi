@@ -1634,7 +1634,7 @@ class NodeGpus(_message.Message):
     def __init__(self, driver: _Optional[str] = ..., cuda: _Optional[str] = ..., reason: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[GpuStats, _Mapping]]] = ..., waiting: _Optional[int] = ..., preemptions: _Optional[int] = ...) -> None: ...
 
 class GpuStats(_message.Message):
-    __slots__ = ("uuid", "index", "name", "model", "profile", "memory_bytes", "used_bytes", "foreign_bytes", "busy_percent", "runners", "links", "numa_node")
+    __slots__ = ("uuid", "index", "name", "model", "profile", "memory_bytes", "used_bytes", "foreign_bytes", "busy_percent", "runners", "links", "numa_node", "loans", "holder")
     UUID_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -1647,6 +1647,8 @@ class GpuStats(_message.Message):
     RUNNERS_FIELD_NUMBER: _ClassVar[int]
     LINKS_FIELD_NUMBER: _ClassVar[int]
     NUMA_NODE_FIELD_NUMBER: _ClassVar[int]
+    LOANS_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
     uuid: str
     index: int
     name: str
@@ -1659,7 +1661,41 @@ class GpuStats(_message.Message):
     runners: _containers.RepeatedScalarFieldContainer[str]
     links: _containers.RepeatedCompositeFieldContainer[GpuLink]
     numa_node: int
-    def __init__(self, uuid: _Optional[str] = ..., index: _Optional[int] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., profile: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., foreign_bytes: _Optional[int] = ..., busy_percent: _Optional[int] = ..., runners: _Optional[_Iterable[str]] = ..., links: _Optional[_Iterable[_Union[GpuLink, _Mapping]]] = ..., numa_node: _Optional[int] = ...) -> None: ...
+    loans: _containers.RepeatedCompositeFieldContainer[GpuLoan]
+    holder: GpuHolder
+    def __init__(self, uuid: _Optional[str] = ..., index: _Optional[int] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., profile: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., foreign_bytes: _Optional[int] = ..., busy_percent: _Optional[int] = ..., runners: _Optional[_Iterable[str]] = ..., links: _Optional[_Iterable[_Union[GpuLink, _Mapping]]] = ..., numa_node: _Optional[int] = ..., loans: _Optional[_Iterable[_Union[GpuLoan, _Mapping]]] = ..., holder: _Optional[_Union[GpuHolder, _Mapping]] = ...) -> None: ...
+
+class GpuLoan(_message.Message):
+    __slots__ = ("to", "function")
+    TO_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    to: str
+    function: str
+    def __init__(self, to: _Optional[str] = ..., function: _Optional[str] = ...) -> None: ...
+
+class GpuHolder(_message.Message):
+    __slots__ = ("pid", "held_bytes", "budget_bytes", "weights")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    HELD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    held_bytes: int
+    budget_bytes: int
+    weights: _containers.RepeatedCompositeFieldContainer[HeldWeights]
+    def __init__(self, pid: _Optional[int] = ..., held_bytes: _Optional[int] = ..., budget_bytes: _Optional[int] = ..., weights: _Optional[_Iterable[_Union[HeldWeights, _Mapping]]] = ...) -> None: ...
+
+class HeldWeights(_message.Message):
+    __slots__ = ("function", "size_bytes", "users", "is_loading")
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    IS_LOADING_FIELD_NUMBER: _ClassVar[int]
+    function: str
+    size_bytes: int
+    users: int
+    is_loading: bool
+    def __init__(self, function: _Optional[str] = ..., size_bytes: _Optional[int] = ..., users: _Optional[int] = ..., is_loading: bool = ...) -> None: ...
 
 class GpuLink(_message.Message):
     __slots__ = ("to", "how")

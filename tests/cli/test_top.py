@@ -114,10 +114,14 @@ def test_gpus_have_a_column_where_a_runner_has_some() -> None:
     gpus = pb.RunnerGpus(uuids=["GPU-1"], gpus=0.5, used_bytes=3 << 30, busy_percent=40)
     stats.runners[2].gpus.CopyFrom(gpus)
     stats.gpus.devices.add(memory_bytes=24 << 30, used_bytes=4 << 30, runners=["ru"])
-    stats.gpus.devices.add(memory_bytes=24 << 30)
+    stats.gpus.devices.add(
+        memory_bytes=24 << 30,
+        loans=[pb.GpuLoan(to="spare")],
+        holder=pb.GpuHolder(held_bytes=2 << 30),
+    )
     stats.gpus.waiting = 1
     shown = text(given)
-    assert "gpus 1 of 2, 4.0 GiB of 48.0 GiB, 1 wait" in shown
+    assert "gpus 1 of 2, 4.0 GiB of 48.0 GiB, weights 2.0 GiB, 1 lent, 1 wait" in shown
     busy = next(line for line in shown.splitlines() if "busy" in line)
     assert "0.5: 3.0 GiB 40%" in busy
 

@@ -42,6 +42,9 @@ gauge rekindle_node_max_runners (node) Runners that a node may have.
 gauge rekindle_gpu_memory_bytes (node, gpu, model, kind) Of each GPU: total, used, foreign.
 gauge rekindle_gpu_busy_ratio (node, gpu, model) Of the last period in which a kernel ran.
 gauge rekindle_gpu_held_ratio (node, gpu, model) The part of it that runners hold.
+gauge rekindle_gpu_lent (node, gpu, model, to) Lent to a spare or a snapshot that is made: 1.
+gauge rekindle_gpu_weights_bytes (node, gpu, model, function) Held on it, for runners to share.
+gauge rekindle_gpu_weights_users (node, gpu, model, function) Runners that use them.
 gauge rekindle_runner_gpus (function) GPUs that runners hold; a share is a part of one.
 gauge rekindle_runner_gpu_memory_bytes (function) Memory of GPUs that runners use.
 gauge rekindle_gpu_waiting_pools (node) Pools that wait for a GPU.
@@ -169,6 +172,12 @@ def _gpus(made: Tables, node: str, stats: pb.NodeStats) -> None:
             made.add("rekindle_gpu_busy_ratio", busy, node, one.uuid, one.model)
         part = min(1.0, held.get(one.uuid, 0.0))
         made.add("rekindle_gpu_held_ratio", part, node, one.uuid, one.model)
+        for loan in one.loans:
+            made.add("rekindle_gpu_lent", 1, node, one.uuid, one.model, loan.to)
+        for weights in one.holder.weights:
+            label = (node, one.uuid, one.model, weights.function)
+            made.add("rekindle_gpu_weights_bytes", weights.size_bytes, *label)
+            made.add("rekindle_gpu_weights_users", weights.users, *label)
     if stats.HasField("gpus"):
         made.add("rekindle_gpu_waiting_pools", stats.gpus.waiting, node)
         made.add("rekindle_gpu_preemptions_total", stats.gpus.preemptions, node)

@@ -20,20 +20,12 @@ from typing import Any
 from rekindle.exception import GpuError
 from rekindle.gpu_restore.device import Device
 from rekindle.gpu_restore.holding.ledger import Entry, Ledger, Left, State
-from rekindle.wire.frames import (
-    MAX_HEADER_BYTES,
-    FrameError,
-    FrameSocket,
-    Header,
-    decode_header,
-    frame_prefix,
-)
+from rekindle.wire.frames import FrameError, FrameSocket, Header, HeaderStream
 
 log = logging.getLogger(__name__)
 
 #: To send a message that has begun.
 PATIENCE_S = 2.0
-_PREFIX_BYTES = 12
 _CHECKED_BYTES = 16 << 20
 
 
@@ -54,7 +46,7 @@ class _Client:
     only: str = ""
     #: The agent, whose end is the holder's, too.
     is_agent: bool = False
-    _came: bytearray = field(default_factory=bytearray)
+    _came: HeaderStream = field(default_factory=HeaderStream)
 
     def __post_init__(self) -> None:
         self.sock.settimeout(PATIENCE_S)
@@ -68,17 +60,7 @@ class _Client:
             return
         if not part:
             raise EOFError("it closed the connection")
-        self._came += part
-        while len(self._came) >= _PREFIX_BYTES:
-            header_bytes, body_bytes = frame_prefix(self._came)
-            if header_bytes > MAX_HEADER_BYTES or body_bytes:
-                raise ValueError("no message of a client")
-            end = _PREFIX_BYTES + header_bytes
-            if len(self._came) < end:
-                return
-            header = decode_header(bytes(self._came[_PREFIX_BYTES:end]))
-            del self._came[:end]
-            yield header
+        yield from self._came.take(part)
 
 
 class Holder:
@@ -98,15 +80,18 @@ class Holder:
             "status": self._status,
         }
         self._ends = False
+        #: An agent, and what it was told last of what is held.
+        self._agent: _Client | None = None
+        self._told: Header = {}
 
     def listen(self, listening: socket.socket) -> None:
         """Take clients from there."""
         self._selector.register(listening, selectors.EVENT_READ, None)
 
     def obey(self, control: socket.socket) -> None:
-        """Take clients, and orders, from an agent; stop when it is gone."""
-        agent = _Client(control, is_agent=True)
-        self._selector.register(control, selectors.EVENT_READ, agent)
+        """Take clients, and orders, from an agent, and tell it what is held; end with it."""
+        self._agent = _Client(control, is_agent=True)
+        self._selector.register(control, selectors.EVENT_READ, self._agent)
 
     def serve(self) -> None:
         """Until it is told to stop."""
@@ -118,6 +103,8 @@ class Holder:
                     self._obey_agent(key.data)
                 elif isinstance(key.data, _Client):
                     self._answer(key.data)
+            if self._agent is not None and not self._ends:
+                self._tell(self._agent)
 
     def stop(self) -> None:
         """After the order at hand; for a signal's handler."""
@@ -153,6 +140,17 @@ class Holder:
         elif order["op"] == "drop_unused":
             while (entry := self._ledger.evict_one()) is not None:
                 self._free(entry)
+
+    def _tell(self, agent: _Client) -> None:
+        """Where it is not what it was."""
+        now = self._held()
+        if now == self._told:
+            return
+        self._told = now
+        try:
+            agent.frames.send(now)
+        except OSError:
+            self._ends = True  # it is gone, or of no use
 
     def _obey(self, client: _Client, header: Header) -> None:
         try:
@@ -287,6 +285,9 @@ class Holder:
 
     def _status(self, client: _Client, _header: Header) -> None:
         free, total = self._device.memory()
+        self._send(client, {"ok": True, **self._held(), "free_bytes": free, "total_bytes": total})
+
+    def _held(self) -> Header:
         entries = [
             {
                 "key": entry.key,
@@ -297,17 +298,11 @@ class Holder:
             }
             for entry in self._ledger
         ]
-        self._send(
-            client,
-            {
-                "ok": True,
-                "entries": entries,
-                "held_bytes": self._ledger.held_bytes,
-                "budget_bytes": self._ledger.budget_bytes,
-                "free_bytes": free,
-                "total_bytes": total,
-            },
-        )
+        return {
+            "entries": entries,
+            "held_bytes": self._ledger.held_bytes,
+            "budget_bytes": self._ledger.budget_bytes,
+        }
 
     # ---- memory ------------------------------------------------------------------------------
 

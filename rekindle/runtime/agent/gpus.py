@@ -30,7 +30,7 @@ from rekindle.gpu_restore.placement.options import Option, options, why_never
 from rekindle.gpu_restore.placement.packing import BestFit, choose
 from rekindle.gpu_restore.placement.preemption import Preemption, preempt
 from rekindle.runtime.agent.gpu_claims import Claim, Given
-from rekindle.runtime.agent.gpu_lending import LENT_PRIORITY, Lending
+from rekindle.runtime.agent.gpu_lending import LENT_PRIORITY, Lending, Loan
 from rekindle.wire import gpu_environment
 from rekindle.wire.gpus import GpuRequest, in_words
 from rekindle.wire.logs import kv
@@ -158,17 +158,17 @@ class Gpus:
         """What a GPU snapshot depends on, besides the model that it was made on."""
         return f"driver {self.found.driver}, gpu={in_words(wanted)}"
 
-    def lend(self, pool: PoolGpus, give_way: Callable[[], None]) -> str | None:
+    def lend(self, pool: PoolGpus, loan: Loan) -> str | None:
         """Devices for work in the background, where some are free and nobody waits for any.
 
-        ``give_way`` is called when a start needs them: then they are to be free soon.
+        The loan's holder is told when a start needs them: then they are to be free soon.
         """
         option = self.spare_devices(pool)
         if option is None:
             return None
         owner = f"lent {next(self._numbers)}"
         self._hold(owner, option.devices, option.memory_mib, LENT_PRIORITY)
-        self.lending.add(owner, give_way)
+        self.lending.add(owner, loan)
         return owner
 
     def spare_devices(self, pool: PoolGpus) -> Option | None:
@@ -286,11 +286,11 @@ class PoolGpus:
             self._reserved.append(owner)
         return owner is not None
 
-    def lend(self, give_way: Callable[[], None]) -> Claim | None:
+    def lend(self, loan: Loan) -> Claim | None:
         """See Gpus.lend."""
         owner = None
         if self.wanted and not self._why_never:
-            owner = self._gpus.lend(self, give_way)
+            owner = self._gpus.lend(self, loan)
         return None if owner is None else Claim(owner, self._gpus.given(owner))
 
     def may_lend(self) -> bool:

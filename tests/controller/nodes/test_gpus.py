@@ -56,6 +56,9 @@ def test_gpus_are_measured_by_node_and_by_function() -> None:
         one.stats.gpus.preemptions = 3
         one.stats.gpus.devices[0].used_bytes = 5 << 20
         one.stats.gpus.devices[0].busy_percent = 40
+        one.stats.gpus.devices[1].loans.add(to="spare", function="app.f")
+        held = one.stats.gpus.devices[0].holder
+        held.weights.add(function="app.f", size_bytes=7 << 20, users=2)
         for part in (0.25, 0.5):
             gpus = pb.RunnerGpus(uuids=["node-0"], gpus=part, share_bytes=1)
             one.stats.runners.add(function_id="fu", gpus=gpus)
@@ -69,6 +72,9 @@ def test_gpus_are_measured_by_node_and_by_function() -> None:
             first: 0.75,
             ("node", "node-1", "L4"): 0.0,
         }
+        assert tables["rekindle_gpu_lent"].values == {("node", "node-1", "L4", "spare"): 1}
+        assert tables["rekindle_gpu_weights_bytes"].values == {(*first, "app.f"): 7 << 20}
+        assert tables["rekindle_gpu_weights_users"].values == {(*first, "app.f"): 2}
         assert tables["rekindle_gpu_waiting_pools"].values == {("node",): 2}
         assert tables["rekindle_gpu_preemptions_total"].values == {("node",): 3}
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Callable
 
 from rekindle.gpu_restore.request import parse
+from rekindle.runtime.agent.gpu_lending import Loan
 from rekindle.runtime.agent.gpus import Gpus
 from tests.gpu_restore import machines
+
+
+def loan(give_way: Callable[[], object]) -> Loan:
+    def told() -> None:
+        give_way()
+
+    return Loan("work", "app.function", told)
 
 
 def test_no_more_has_to_give_way_than_a_start_needs() -> None:
@@ -15,7 +24,7 @@ def test_no_more_has_to_give_way_than_a_start_needs() -> None:
     background = found.of("background", parse("A10G"), 0)
     told: list[int] = []
     for number in range(4):
-        assert background.lend(lambda number=number: told.append(number)) is not None
+        assert background.lend(loan(lambda number=number: told.append(number))) is not None
     pool = found.of("pool", parse("A10G:2"), -100)  # lent is lower than any priority
     assert not pool.reserve() and len(told) == 2
     assert not pool.reserve() and len(told) == 2  # they are on their way
@@ -29,7 +38,7 @@ def test_nothing_is_lent_while_somebody_waits_or_where_there_is_nothing() -> Non
     first, second = (found.of(name, parse("T4"), 0) for name in ("first", "second"))
     assert first.reserve() and not second.reserve()
     third = found.of("third", parse("any", 1000), 0)
-    assert not third.may_lend() and third.lend(list) is None
+    assert not third.may_lend() and third.lend(loan(list)) is None
     assert not found.of("none", (), 0).may_lend()
     assert not found.of("never", parse("H100"), 0).may_lend()
 
@@ -39,11 +48,11 @@ def test_what_was_lent_is_free_when_the_work_ends_or_its_process_does() -> None:
     pool = found.of("pool", parse("T4"), 0)
 
     async def scenario(process: subprocess.Popen[bytes]) -> None:
-        claim = pool.lend(list)
+        claim = pool.lend(loan(list))
         assert claim is not None
         pool.end_loan(claim)  # no process had it yet
         assert not found.fleet.holdings
-        claim = pool.lend(list)
+        claim = pool.lend(loan(list))
         assert claim is not None
         pool.lent_until_end(claim, process.pid)
         pool.end_loan(claim)
@@ -65,7 +74,7 @@ def test_a_start_that_does_not_come_to_be_has_the_spare_with_its_gpu_end() -> No
     found = Gpus(machines.inventory("one_t4"))
     pool = found.of("pool", parse("T4"), 0)
     told: list[str] = []
-    claim = pool.lend(lambda: told.append("end"))
+    claim = pool.lend(loan(lambda: told.append("end")))
     assert claim is not None
     pool.has_context(claim)
     assert pool.reserve() and not told

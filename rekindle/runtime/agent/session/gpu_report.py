@@ -5,6 +5,7 @@ from __future__ import annotations
 from rekindle.gpu_restore.inventory import Gpu
 from rekindle.gpu_restore.placement.devices import Device, shares_of
 from rekindle.runtime.agent.runners.runner import Runner
+from rekindle.runtime.agent.starts.gpu_holders import Holding
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.wire import rekindle_pb2 as pb
 
@@ -43,6 +44,32 @@ def _device(context: NodeContext, device: Device, gpu: Gpu) -> pb.GpuStats:
             if device.uuid in (one, other)
         ],
         numa_node=device.numa_node,
+        loans=[
+            pb.GpuLoan(to=loan.to, function=loan.function)
+            for one in gpus.fleet.holders(device)
+            if (loan := gpus.lending.loans.get(one.owner)) is not None
+        ],
+        holder=_holder(context.gpu_holders.holding(device.uuid)),
+    )
+
+
+def _holder(found: Holding | None) -> pb.GpuHolder | None:
+    if found is None:
+        return None
+    weights = [
+        pb.HeldWeights(
+            function=one.function,
+            size_bytes=one.size_bytes,
+            users=one.users,
+            is_loading=one.is_loading,
+        )
+        for one in found.weights
+    ]
+    return pb.GpuHolder(
+        pid=found.pid,
+        held_bytes=found.held_bytes,
+        budget_bytes=found.budget_bytes,
+        weights=weights,
     )
 
 

@@ -104,7 +104,7 @@ class Becoming:
         def lost() -> None:
             runner.kill("the process that held its weights on the GPU ended")
 
-        user = User(runner.id, self.revision.gpu_name, lost)
+        user = User(runner.id, self.revision.gpu_name, self.revision.label, lost)
         fd = holders.connect(claim.given.devices[0], user)
         env[gpu_environment.REVISION] = user.revision
         runner.on_gone["holder"] = lambda: holders.forget(runner.id)
@@ -150,7 +150,11 @@ class Becoming:
             self.gpus.take_over(claim, runner_id, process.channel.pid)
             runner.gpus = claim.given.uuids
             env = {
-                **(self.runner_env if self.revision.image is None else in_image.own(self.runner_env)),
+                **(
+                    self.runner_env
+                    if self.revision.image is None
+                    else in_image.own(self.runner_env)
+                ),
                 **await self.secrets_now(),
                 **claim.given.env,
                 "REKINDLE_RUNNER_ID": runner_id,

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from rekindle.exception import GpuError, SnapshotCreateError, StartError
 from rekindle.linux import processes
 from rekindle.runtime.agent.gpu_claims import Claim
+from rekindle.runtime.agent.gpu_lending import Loan
 from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.inputs.outcome import UserCodeFailed
 from rekindle.runtime.agent.runners.output import Output
@@ -80,7 +81,7 @@ async def freeze(
         if not tracker.wanted():
             return
         turn = _Turn()
-        claim = gpus.lend(turn.end)
+        claim = gpus.lend(Loan("snapshot", revision.label, turn.end))
         if claim is None:
             return  # all are in use: it is looked at again
         tracker.begin()

@@ -17,7 +17,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rekindle.background_tasks import BackgroundTasks
@@ -25,7 +25,7 @@ from rekindle.gpu_restore.placement.devices import Device
 from rekindle.runtime.agent.gpu_claims import Claim
 from rekindle.runtime.isolation.sandbox import describe_exit
 from rekindle.wire import gpu_environment
-from rekindle.wire.frames import Header, send_with_fds
+from rekindle.wire.frames import Header, HeaderStream, send_with_fds
 from rekindle.wire.logs import kv
 
 log = logging.getLogger(__name__)
@@ -45,19 +45,44 @@ class User:
 
     runner_id: str
     revision: str
+    #: Its function, as messages name it.
+    function: str
     on_lost: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Those of one revision; how many runners use them, and whether they are still on their way."""
+
+    function: str
+    size_bytes: int
+    users: int
+    is_loading: bool
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one holder has said that it holds, of how much it may."""
+
+    pid: int
+    held_bytes: int
+    budget_bytes: int
+    weights: list[Weights]
 
 
 @dataclass(eq=False)
 class _Holder:
     process: asyncio.subprocess.Process
     control: socket.socket
-    #: Names of the revisions whose runners it was handed; of those that live, what to do where it
-    #: dies.
-    revisions: set[str] = field(default_factory=set)
+    #: Functions, by the names of the revisions whose runners it was handed; of the runners that
+    #: live, what to do where it dies.
+    revisions: dict[str, str] = field(default_factory=dict)
     on_lost: dict[str, Callable[[], None]] = field(default_factory=dict)
     #: It was told to end.
     leaves: bool = False
+    #: What it said last of what it holds.
+    held: Header = field(default_factory=dict)
+    _said: HeaderStream = field(default_factory=HeaderStream)
 
     def tell(self, order: Header, fds: tuple[int, ...] = ()) -> bool:
         """False where it is gone."""
@@ -66,6 +91,23 @@ class _Holder:
         except OSError:
             return False
         return True
+
+    def hear(self) -> bool:
+        """What it says of what it holds; False where it says no more."""
+        try:
+            part = self.control.recv(1 << 16)
+            for said in self._said.take(part):
+                self.held = said
+        except BlockingIOError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return bool(part)
+
+    def weights(self) -> Iterator[tuple[str, Header]]:
+        """What it holds, by the function whose they are."""
+        for entry in self.held.get("entries", ()):
+            yield self.revisions.get(entry["key"].partition("/")[0], "?"), entry
 
 
 @dataclass(eq=False)
@@ -103,9 +145,21 @@ class GpuHolders:
             return  # a share: what is held beside it counts as taken
         for device in claim.given.devices:
             holder = self._holders.get(device.uuid)
-            if holder is not None and holder.revisions - {revision}:
+            if holder is not None and holder.revisions.keys() - {revision}:
                 log.info("held weights make room", extra=kv(gpu=device.uuid))
                 await self._end(holder)
+
+    def holding(self, uuid: str) -> Holding | None:
+        """What stays on this device; None where nothing was ever asked to."""
+        holder = self._holders.get(uuid)
+        if holder is None or not holder.held:
+            return None
+        weights = [
+            Weights(function, entry["bytes"], entry["users"], entry["state"] != "held")
+            for function, entry in holder.weights()
+        ]
+        held, budget = holder.held["held_bytes"], holder.held["budget_bytes"]
+        return Holding(holder.process.pid, held, budget, weights)
 
     def forget(self, runner_id: str) -> None:
         """A runner has ended."""
@@ -146,7 +200,7 @@ class GpuHolders:
             holder = await self._holder_of(device)
             order = {"op": "client", "only": user.revision}
             if holder is not None and holder.tell(order, (ours.fileno(),)):
-                holder.revisions.add(user.revision)
+                holder.revisions[user.revision] = user.function
                 holder.on_lost[user.runner_id] = user.on_lost
 
     # ---- processes -------------------------------------------------------------------------
@@ -185,12 +239,22 @@ class GpuHolders:
             theirs.close()
         ours.setblocking(False)  # for small orders there is always room
         holder = self._holders[device.uuid] = _Holder(process, ours)
+        asyncio.get_running_loop().add_reader(ours, self._hear, holder)
         self._tasks.spawn(self._watch(holder, device.uuid))
         return holder
 
+    def _hear(self, holder: _Holder) -> None:
+        if not holder.hear():  # its end is watched for elsewhere
+            asyncio.get_running_loop().remove_reader(holder.control)
+
+    def _close(self, holder: _Holder) -> None:
+        if holder.control.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(holder.control)
+            holder.control.close()
+
     async def _watch(self, holder: _Holder, uuid: str) -> None:
         status = await holder.process.wait()
-        holder.control.close()
+        self._close(holder)
         if self._holders.get(uuid) is holder:
             del self._holders[uuid]
         if holder.leaves:
@@ -207,5 +271,5 @@ class GpuHolders:
         with contextlib.suppress(ProcessLookupError):
             holder.process.kill()
         await holder.process.wait()
-        holder.control.close()
+        self._close(holder)
         self._holders = {uuid: one for uuid, one in self._holders.items() if one is not holder}

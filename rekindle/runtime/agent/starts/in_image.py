@@ -40,9 +40,7 @@ def own(runner_env: Mapping[str, str]) -> dict[str, str]:
 
 def seen_there(binds: Sequence[Bind]) -> list[Bind]:
     """The volumes of a root as its runner sees them: they are there already."""
-    return [
-        {**one, "root": one["target"], "source": one["target"], "below": ""} for one in binds
-    ]
+    return [{**one, "root": one["target"], "source": one["target"], "below": ""} for one in binds]
 
 
 def seen_from_node(

@@ -9,7 +9,7 @@ from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.images import builder
 from rekindle.runtime.images.built import BuiltImage
-from rekindle.wire.images import ImageSpec
+from rekindle.wire.images import ImageSpec, why_not_by_value
 from rekindle.wire.spec import FunctionSpec
 
 
@@ -39,10 +39,6 @@ def refuse_other_python(spec: FunctionSpec, image: BuiltImage) -> None:
 
     Raises StartError.
     """
-    of_client = ".".join(spec.python_version.split(".")[:2])
-    if not spec.module and of_client and of_client != image.python_version:
-        raise StartError(
-            f"{spec.app_name}.{spec.name} is sent as Python {of_client} code, as no import finds "
-            f"it, and its image has Python {image.python_version}: declare it at the top level of "
-            f"a module, or give the image python_version={of_client!r}"
-        )
+    why = "" if spec.module else why_not_by_value(spec.python_version, image.python_version)
+    if why:
+        raise StartError(f"{spec.app_name}.{spec.name} cannot run: {why}")

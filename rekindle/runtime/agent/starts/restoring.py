@@ -295,9 +295,7 @@ def restore_steps(clock: PhaseClock, arrived_ns: int) -> dict[str, float]:
 
 
 def _finder(image: BuiltImage, snapshot: Snapshot) -> Callable[[str], str]:
-    return functools.partial(
-        in_image_room.on_node, snapshot=snapshot.path, layers=image.lowers
-    )
+    return functools.partial(in_image_room.on_node, snapshot=snapshot.path, layers=image.lowers)
 
 
 def _remove(restore_log: Path) -> None:

@@ -12,6 +12,7 @@ import time
 
 from rekindle.background_tasks import BackgroundTasks
 from rekindle.runtime.agent.gpu_claims import Claim
+from rekindle.runtime.agent.gpu_lending import Loan
 from rekindle.runtime.agent.starts.becoming import Becoming
 from rekindle.runtime.agent.starts.child import ForkedChild
 from rekindle.runtime.agent.starts.spares import NOT_AGAIN_S, Spares
@@ -27,7 +28,8 @@ def bring_up(starter: Becoming, spares: Spares, child: ForkedChild, tasks: Backg
     """Begin it, in the background; False where no GPU is to be had now."""
     if time.monotonic() < spares.no_context_before:
         return False
-    claim = starter.gpus.lend(lambda: spares.let_go(child))
+    loan = Loan("spare", starter.revision.label, lambda: spares.let_go(child))
+    claim = starter.gpus.lend(loan)
     if claim is None:
         return False
     child.gpu_owner = claim.owner

@@ -15,8 +15,10 @@ import pytest
 
 from rekindle.gpu_restore.driver import RECORDING
 from rekindle.gpu_restore.request import parse
+from rekindle.runtime.agent.session import gpu_report
 from rekindle.runtime.agent.starts import gpu_holders
 from rekindle.wire import gpu_environment
+from rekindle.wire import rekindle_pb2 as pb
 from tests.gpu_restore import machines
 from tests.runtime.agent.harness import Gate, Harness, run
 
@@ -88,6 +90,20 @@ async def ended(harness: Harness, function: str) -> None:
     await harness.uplink.until(lambda: not harness.runners(function))
 
 
+async def told(harness: Harness, users: int) -> int:
+    """The holder's pid, once the agent's report has its 4 KiB with so many users."""
+
+    def reported() -> pb.GpuHolder | None:
+        (device,) = gpu_report.of_node(harness.node.context).devices
+        weights = [(one.size_bytes, one.users, one.is_loading) for one in device.holder.weights]
+        return device.holder if weights == [(4096, users, False)] else None
+
+    found = await harness.uplink.until(reported)
+    assert found.held_bytes == 4096 and found.budget_bytes == (15360 << 20) // 2
+    assert found.weights[0].function.endswith("Model")
+    return int(found.pid)
+
+
 def test_weights_stay_when_the_runner_that_brought_them_is_killed(home: Path) -> None:
     async def scenario(harness: Harness) -> None:
         model = harness.add(Model, gpu=parse("T4"))
@@ -95,7 +111,9 @@ def test_weights_stay_when_the_runner_that_brought_them_is_killed(home: Path) ->
         first = (await harness.call(model, "weights")).value
         assert first["brought"] and first["budget"] == (15360 << 20) // 2
         (holder,) = holders()
+        assert await told(harness, users=1) == holder.pid
         await ended(harness, model)
+        assert await told(harness, users=0) == holder.pid
         second = (await harness.call(model, "weights")).value
         assert not second["brought"] and second["content"] == first["content"]
         assert holders() == [holder]

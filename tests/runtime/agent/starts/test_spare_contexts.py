@@ -11,6 +11,7 @@ import pytest
 
 import rekindle
 from rekindle.gpu_restore.request import parse
+from rekindle.runtime.agent.session import gpu_report
 from rekindle.runtime.agent.starts.child import ForkedChild
 from tests.gpu_restore import cuda_process
 from tests.runtime.agent.harness import Harness, run
@@ -55,7 +56,7 @@ async def has_context(harness: Harness, model: str) -> ForkedChild:
         harness.node.spare_keeper.follow()
         template = harness.revision(model).live_template()
         waiting = template.spares.waiting if template is not None else []
-        there = [one for one in waiting if one.gpu_owner in lending._lent]
+        there = [one for one in waiting if one.gpu_owner in lending.loans]
         return [one for one in there if cuda_process.name_of(one.channel.pid) == "cuda running"]
 
     (child,) = await harness.uplink.until(ready)
@@ -73,6 +74,9 @@ def test_a_start_takes_a_spare_with_the_gpu_and_the_context_that_it_has(
         model, child = await with_context(harness)
         fleet = harness.node.context.gpus.fleet
         assert set(fleet.holdings) == {child.gpu_owner}
+        (device,) = gpu_report.of_node(harness.node.context).devices
+        (loan,) = device.loans
+        assert loan.to == "spare" and loan.function.endswith("Model") and not device.runners
         outcome = await harness.call(model, "tells")
         visible, ready, state = outcome.value
         assert visible == ready and state == "cuda running"
