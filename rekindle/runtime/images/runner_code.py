@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cloudpickle
 
-import rekindle
+from rekindle import paths
 
 #: What user code and its runner import, relative to the package: no agent, no controller, no CRIU.
 _PARTS = (
@@ -54,11 +54,10 @@ def provide(into: Path) -> Path:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    package = Path(rekindle.__file__).parent
+    package = Path(paths.__file__).parent
     for part in _PARTS:
         found = package / part
-        paths = [found] if found.is_file() else found.rglob("*.py")
-        for path in paths:
+        for path in [found] if found.is_file() else found.rglob("*.py"):
             yield f"rekindle/{path.relative_to(package)}", path
     other = Path(cloudpickle.__file__).parent
     for path in other.glob("*.py"):

@@ -3,8 +3,8 @@
 The agent runs threads and an event loop, so it must not fork. It asks this process instead, over
 a SOCK_SEQPACKET socket: one JSON request a packet, with the control socket of the init to be.
 Each init is PID 1 of new PID, mount, UTS and IPC namespaces (init.py); its mounts may be a root
-that was made before, by another child of this process (images/root_process.py). The spawner dies with the
-agent, every init with the spawner, and with an init all that runs in its namespaces.
+that was made before, by another child of this process (images/root_process.py). The spawner dies
+with the agent, every init with the spawner, and with an init all that runs in its namespaces.
 
 A user who may not make namespaces makes a user namespace first, one for the spawner and all that it
 starts (privilege.py).
