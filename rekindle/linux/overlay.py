@@ -11,6 +11,8 @@ from rekindle.linux import mounts
 
 #: mount(2) takes no more than a page of options.
 _MAX_OPTIONS_BYTES = 4095
+#: The mark of a directory that hides those below it, in a user namespace.
+OPAQUE_OF_A_USER = "user.overlay.opaque"
 
 
 def mount_overlay(

@@ -34,7 +34,9 @@ _PROGRAM = f"""
     app = rekindle.App("in-images")
     shelf = rekindle.Volume.from_name("shelf", create_if_missing=True)
     secret = rekindle.Secret.from_dict({{"KEY": "of-a-runner"}})
-    LOG = "/var/log/model.log"
+    MAY = os.geteuid() == 0
+    PLACE = "/opt" if MAY else "/root"
+    LOG = f"{{PLACE}}/model.log"
 
     @app.cls(
         image=one, enable_memory_snapshot=True, single_use_containers=True,
@@ -46,10 +48,11 @@ _PROGRAM = f"""
             import thing
             self.version = thing.VERSION
             self.secret_then = os.environ.get("KEY")
-            os.makedirs("/opt/made")
-            with open("/opt/made/weights", "w") as file:
+            os.makedirs(f"{{PLACE}}/made")
+            with open(f"{{PLACE}}/made/weights", "w") as file:
                 file.write("weights")
-            os.unlink("/etc/issue")
+            if MAY:
+                os.unlink("/etc/issue")
             self.log = open(LOG, "a+")
             self.log.write("loaded;")
             self.log.flush()
@@ -59,7 +62,7 @@ _PROGRAM = f"""
         def look(self, name):
             self.log.write(f"{{name}};")
             self.log.flush()
-            with open("/opt/mine", "a") as file:
+            with open(f"{{PLACE}}/mine", "a") as file:
                 file.write(name)
             with open(f"/shelf/{{name}}", "w") as file:
                 file.write(name)
@@ -67,8 +70,8 @@ _PROGRAM = f"""
                 "python": ".".join(map(str, sys.version_info[:2])),
                 "thing": self.version,
                 "log": open(LOG).read(),
-                "mine": open("/opt/mine").read(),
-                "weights": open("/opt/made/weights").read(),
+                "mine": open(f"{{PLACE}}/mine").read(),
+                "weights": open(f"{{PLACE}}/made/weights").read(),
                 "issue": os.path.exists("/etc/issue"),
                 "node": [p for p in (HOME, SCRIPT, "/work") if p and os.path.exists(p)],
                 "root": sorted(os.listdir("/")),
@@ -83,7 +86,7 @@ _PROGRAM = f"""
         @rekindle.method()
         def each(self, count):
             for number in range(count):
-                yield number, open("/opt/made/weights").read()
+                yield number, open(f"{{PLACE}}/made/weights").read()
 
         @rekindle.method()
         def fail(self):
@@ -229,4 +232,5 @@ def test_a_user_who_is_not_root_runs_functions_in_images_that_root_has_built() -
         )
         found = plain.run(script).value
         for name, seen in found.items():
-            assert seen["log"] == f"loaded;{name};" and not seen["issue"], (name, seen)
+            assert seen["log"] == f"loaded;{name};" and seen["mine"] == name, (name, seen)
+            assert seen["python"] == OTHER_PYTHON and not seen["node"], (name, seen)

@@ -23,8 +23,10 @@ from rekindle.linux import device_files, mount_points, mounts, namespaces, overl
 PLACE = "/.rekindle"
 #: The file system of the machine that names and addresses come from; runners share its network.
 _NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")
-_DIRECTORIES = ("/proc", "/dev", "/sys", "/run", "/tmp", "/root", PLACE)
+_HOME = "/root"
+_DIRECTORIES = ("/proc", "/dev", "/sys", "/run", "/tmp", _HOME, PLACE)
 _OWN_MOUNTS = "/proc/self/ns/mnt"
+_EVERYTHING = mounts.MS_BIND | mounts.MS_REC
 _SHM_FLAGS = mounts.MS_NOSUID | mounts.MS_NODEV
 
 
@@ -41,7 +43,8 @@ class Shown:
 class RootRequest:
     """What a root is made of."""
 
-    lowers: tuple[str, ...]  # the topmost first
+    lowers: tuple[str, ...]  # layers of the image, the topmost first
+    written: tuple[str, ...] = ()  # above them: what was written to roots before this one
     #: A directory that does not exist yet, for what is written: made here, removed by who asks.
     place: str
     shown: tuple[Shown, ...] = ()
@@ -58,6 +61,7 @@ class RootRequest:
         shown = tuple(Shown(**one) for one in raw["shown"])
         return cls(
             lowers=tuple(raw["lowers"]),
+            written=tuple(raw["written"]),
             place=raw["place"],
             shown=shown,
             directories=tuple(raw["directories"]),
@@ -91,7 +95,7 @@ class RootMaker:
         try:
             try:
                 overlay.mount_overlay(
-                    *((*request.lowers, self._skeleton(request)), upper, work, self._mounted),
+                    *(self._layers(request), upper, work, self._mounted),
                     user_namespace=self._in_user_namespace,
                 )
             except OSError as error:
@@ -100,6 +104,9 @@ class RootMaker:
             with contextlib.suppress(OSError):
                 os.chmod(f"{work}/work", 0o700)  # so that its owner can remove it
             with mount_points.pivot(self._mounted):
+                if self._in_user_namespace:
+                    # The kernel lets such a user mount a /proc only where one is seen already.
+                    mounts.mount("proc", "/proc", flags=_EVERYTHING)
                 _furnish(request, self._devices)
                 return os.open(_OWN_MOUNTS.lstrip("/"), os.O_RDONLY | os.O_CLOEXEC)
         finally:
@@ -115,6 +122,17 @@ class RootMaker:
         device_files.make_devices(devices, may_make=not self._in_user_namespace)
         self._devices = os.path.realpath(devices)
         self._own = os.open(_OWN_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _layers(self, request: RootRequest) -> tuple[str, ...]:
+        if not self._in_user_namespace:
+            return (*request.written, *request.lowers, self._skeleton(request))
+        # Root's home is this user's there: no directory of the image's is, but for /tmp. The mark
+        # hides what the image has in it, as this user may not look at it.
+        home = f"{self.scratch}/home"
+        if not os.path.isdir(home + _HOME):
+            os.makedirs(home + _HOME, mode=0o755)
+            os.setxattr(home + _HOME, overlay.OPAQUE_OF_A_USER, b"y")
+        return (*request.written, home, *request.lowers, self._skeleton(request))
 
     def _skeleton(self, request: RootRequest) -> str:
         """A layer below all others that has the places where something is mounted.
@@ -139,12 +157,11 @@ class RootMaker:
 
 def _furnish(request: RootRequest, devices: str) -> None:
     """After the pivot: absolute paths are the root's, relative ones the machine's."""
-    everything = mounts.MS_BIND | mounts.MS_REC
-    mounts.mount(devices.lstrip("/"), "/dev", flags=everything)
+    mounts.mount(devices.lstrip("/"), "/dev", flags=_EVERYTHING)
     mounts.make_read_only("/dev", bound=True)
     mounts.mount("tmpfs", "/dev/shm", "tmpfs", _SHM_FLAGS, "mode=1777")
     device_files.mount_pts("/dev/pts")
-    mounts.mount("sys", "/sys", flags=everything)
+    mounts.mount("sys", "/sys", flags=_EVERYTHING)
     mounts.make_read_only("/sys", bound=True)
     mounts.mount("tmpfs", "/run", "tmpfs", _SHM_FLAGS, "mode=755")
     os.mkdir("/run/lock", 0o1777)

@@ -171,9 +171,12 @@ def _become_init(
 
 def _say(event: str, error: BaseException) -> None:
     """A line of the agent's log."""
-    from rekindle.wire.logs import last_words  # a spawner that works needs no logging
-
-    os.write(2, last_words("spawner", event, error))
+    try:
+        from rekindle.wire.logs import last_words  # a spawner that works needs no logging
+    except ImportError:  # in the root of an image
+        os.write(2, f"spawner: {event}: {type(error).__name__}: {error}\n".encode())
+    else:
+        os.write(2, last_words("spawner", event, error))
 
 
 if __name__ == "__main__":

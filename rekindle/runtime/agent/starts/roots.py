@@ -108,10 +108,13 @@ class RootSource:
     _make: Callable[[RootRequest], Awaitable[int]]
     #: Makes a new name for the directory of one.
     _new_place: Callable[[], Path]
+    #: Layers of the image, the topmost first.
     lowers: tuple[Path, ...]
     #: What is shown in it now. Raises StartError.
     shown: Callable[[], Awaitable[Sequence[Shown]]]
     directories: tuple[str, ...] = ()
+    #: What templates wrote, above the layers; the latest first.
+    written: tuple[Path, ...] = ()
     #: See RootRequest.
     run_files: tuple[str, ...] = ()
     #: Kept ready, once the first was taken.
@@ -141,6 +144,7 @@ class RootSource:
         place = self._new_place()
         request = RootRequest(
             lowers=tuple(map(str, self.lowers)),
+            written=tuple(map(str, self.written)),
             place=str(place),
             shown=tuple(shown),
             directories=self.directories,
@@ -156,24 +160,24 @@ class RootSource:
         return Root(fd, place, identity, self._one_gone)
 
     def with_more(
-        self, lowers: Sequence[Path], more: Sequence[Shown], run_files: tuple[str, ...]
+        self, written: Sequence[Path], more: Sequence[Shown], run_files: tuple[str, ...]
     ) -> RootSource:
-        """The same with layers on top, and more to be seen."""
+        """The same with what was written before, and more to be seen."""
 
         async def shown() -> Sequence[Shown]:
             return [*await self.shown(), *more]
 
         return RootSource(
-            *(self._make, self._new_place, (*lowers, *self.lowers), shown),
-            *(self.directories, run_files),
+            *(self._make, self._new_place, self.lowers, shown, self.directories),
+            *((*written, *self.written), run_files),
         )
 
     def below(self, root: Root, *, depth: int, on_done: Callable[[], object]) -> RootSource:
         """For copies of a template that is in ``root``: what that wrote is below all of theirs."""
-        more = (root.upper,) if root.has_writes() else ()
+        written = (root.upper,) if root.has_writes() else ()
         return RootSource(
-            *(self._make, self._new_place, (*more, *self.lowers), self.shown),
-            *(self.directories, (), depth, on_done),
+            *(self._make, self._new_place, self.lowers, self.shown, self.directories),
+            *((*written, *self.written), (), depth, on_done),
         )
 
     def _refill(self, shown: Sequence[Shown], identity: _Identity) -> None:
