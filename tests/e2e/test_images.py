@@ -66,7 +66,9 @@ _PROGRAM = f"""
                 file.write(name)
             with open(f"/shelf/{{name}}", "w") as file:
                 file.write(name)
+            shelf.commit()
             return {{
+                "listed": [entry.path for entry in shelf.listdir("/") if entry.path == name],
                 "python": ".".join(map(str, sys.version_info[:2])),
                 "thing": self.version,
                 "log": open(LOG).read(),
@@ -100,6 +102,10 @@ _PROGRAM = f"""
     @app.function(image=two)
     def apply(function, value):
         return function(value)
+
+    @app.function(image=two)
+    def call_another():
+        return other.remote()
 
     HOME, SCRIPT = os.environ.get("REKINDLE_HOME", ""), __file__
 
@@ -139,6 +145,7 @@ def test_every_start_is_in_the_image_and_sees_what_its_template_wrote_and_no_one
         for name, ask in (
             ("error", lambda: model.fail.remote()),
             ("by value", lambda: apply.remote(lambda one: one + 1, 1)),
+            ("call", lambda: call_another.remote()),
         ):
             try:
                 ask()
@@ -155,7 +162,7 @@ def test_every_start_is_in_the_image_and_sees_what_its_template_wrote_and_no_one
         assert seen["python"] == OTHER_PYTHON
         assert seen["thing"] == 1
         assert seen["log"] == f"loaded;{name};", name
-        assert seen["mine"] == name
+        assert seen["mine"] == name and seen["listed"] == [name]
         assert seen["weights"] == "weights"
         assert not seen["issue"] and not seen["node"] and not seen["left"], (name, seen)
         assert seen["ours"] == ["cloudpickle", "rekindle"]
@@ -170,6 +177,8 @@ def test_every_start_is_in_the_image_and_sees_what_its_template_wrote_and_no_one
     kind, said = found["by value"]
     assert kind == "DeserializationError"
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in said, said
+    kind, said = found["call"]
+    assert kind == "ModuleNotFoundError" and "pip_install('grpcio" in said, said
     assert found["shelf"] == ["cold", "first", "fork", "restore", "spare"]
     # The agent is killed: the next one removes what that one left, and serves.
     agent = service(homes.supervisor(), "rekindle.runtime.agent")

@@ -172,7 +172,7 @@ class Becoming:
             if self.revision.spec.volumes:
                 binds = await binds_of(self.revision.spec)
                 if self.revision.image is not None:
-                    binds = in_image.seen_there(binds)
+                    binds = in_image.seen_there(binds, self.revision.spec.volumes)
                 order["volumes"] = binds
             fds = [*outfit.descriptors, *held]
             if (client := pending.client) is not None:

@@ -11,10 +11,11 @@ from rekindle.runtime.images.root import PLACE
 from rekindle.volumes import registry
 from rekindle.wire.environment import OF_ANY_IMAGE, PASSED_INTO_IMAGES, passed_on_environment
 from rekindle.wire.images import MODULES
+from rekindle.wire.volumes import VolumeMount
 
 #: Places in its root.
 LIBRARY, SOURCE, INSTANCE = f"{PLACE}/lib", f"{PLACE}/source", f"{PLACE}/instance"
-SNAPSHOT = f"{PLACE}/snapshot"
+SNAPSHOT, VOLUMES = f"{PLACE}/snapshot", f"{PLACE}/volumes"
 #: Where programs of an image work, as users of such systems expect it.
 DEFAULT_DIRECTORY = "/root"
 
@@ -34,13 +35,21 @@ def import_path(image: BuiltImage, env: Mapping[str, str]) -> dict[str, str]:
 
 def own(runner_env: Mapping[str, str]) -> dict[str, str]:
     """What a runner gets besides: where the instance is there."""
-    env = {name: value for name, value in runner_env.items() if name != registry.VARIABLE}
-    return {**env, "REKINDLE_DIR": INSTANCE}
+    return {**runner_env, "REKINDLE_DIR": INSTANCE, registry.VARIABLE: VOLUMES}
 
 
-def seen_there(binds: Sequence[Bind]) -> list[Bind]:
+def volume_place(mount: VolumeMount) -> str:
+    """Where a root has the folder of a volume, as a registry has it."""
+    return f"{VOLUMES}/{mount.environment}/{mount.name}"
+
+
+def seen_there(binds: Sequence[Bind], mounts: Sequence[VolumeMount]) -> list[Bind]:
     """The volumes of a root as its runner sees them: they are there already."""
-    return [{**one, "root": one["target"], "source": one["target"], "below": ""} for one in binds]
+    found: list[Bind] = []
+    for one, mount in zip(binds, mounts, strict=True):
+        root = one["target"] if mount.url else f"{volume_place(mount)}/files"
+        found.append({**one, "root": root, "source": one["target"], "below": ""})
+    return found
 
 
 def seen_from_node(

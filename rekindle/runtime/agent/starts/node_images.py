@@ -18,13 +18,20 @@ from pathlib import Path
 from rekindle import paths
 from rekindle.exception import StartError
 from rekindle.runtime.agent.starts import volumes
-from rekindle.runtime.agent.starts.in_image import DEFAULT_DIRECTORY, INSTANCE, LIBRARY, SOURCE
+from rekindle.runtime.agent.starts.in_image import (
+    DEFAULT_DIRECTORY,
+    INSTANCE,
+    LIBRARY,
+    SOURCE,
+    volume_place,
+)
 from rekindle.runtime.agent.starts.roots import RootSource
 from rekindle.runtime.images import runner_code, writes
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import RootRequest, Shown
 from rekindle.runtime.images.root_client import RootClient
 from rekindle.runtime.isolation.sandbox import Spawner
+from rekindle.volumes.registry import Registry
 from rekindle.wire.logs import kv
 from rekindle.wire.spec import FunctionSpec
 
@@ -97,6 +104,11 @@ class NodeImages:
             shown.append(Shown(os.path.realpath(source_dir), SOURCE))
         shown += [Shown(os.path.realpath(source), target) for source, target in image.mounts]
         binds = await volumes.binds_of(spec)
+        for mount in spec.volumes:
+            if not mount.url:  # by name: the same files, and what names them
+                place = Registry.default().find(mount.name, mount.environment).place
+                there = volume_place(mount)
+                shown.append(Shown(os.path.realpath(place), there, mount.read_only))
         return [*shown, *map(_of_volume, binds)]
 
     async def _provide_library(self) -> Path:

@@ -106,8 +106,10 @@ class Revision:
 
     def _volumes_variable(self) -> dict[str, str]:
         """Where volumes lie, for hooks that look into one."""
-        if not self.spec.volumes or self.image is not None:
+        if not self.spec.volumes:
             return {}
+        if self.image is not None:
+            return {volumes.VARIABLE: in_image.VOLUMES}
         return {volumes.VARIABLE: str(volumes.Registry.default().root)}
 
     def boot_environment(self) -> dict[str, str]:
