@@ -44,6 +44,7 @@ _GROUPS = {
         "container": ("container", "Look at runners, and into them."),
         "pool": ("pool", "Look at pools; set their sizes and policies."),
         "snapshot": ("snapshot", "List, inspect and remove snapshots."),
+        "image": ("image", "Build images; list, inspect and remove their layers."),
         "metrics": ("status", "Print the metrics for Prometheus."),
     },
     "This machine": {

@@ -50,6 +50,30 @@ def setup_criu(prefix: Path | None, force: bool) -> None:
         click.echo(f"note: to use it, set REKINDLE_CRIU={target}")
 
 
+@setup.command("images")
+@click.option("--force", is_flag=True, help="Fetch again, whatever is there.")
+def setup_images(force: bool) -> None:
+    """Fetch what images are built with: mmdebstrap, uv, skopeo and umoci, into a private prefix.
+
+    Signatures of Debian packages are verified; the mirror is the one of the machine's own apt.
+    What is on PATH already is used, and not fetched.
+    """
+    from rekindle import paths
+    from rekindle.runtime.images import tools
+
+    store = paths.images_dir()
+    if force:
+        tools.forget(store)
+    if not all(tools.has(store, name) for name in tools.OCI):
+        with _progress("setting up skopeo and umoci") as progress:
+            tools.fetch_oci(store, progress)
+    found = {"mmdebstrap": tools.find_mmdebstrap(store, click.echo)}
+    found["uv"] = str(tools.find_uv(store, click.echo))
+    found |= {name: tools.find_oci(store, name)[-1] for name in tools.OCI}
+    for name, path in found.items():
+        click.echo(f"{name}: {path}")
+
+
 def _usable(prefix: Path | None) -> Criu | None:
     """What is there already; None where something has to be fetched."""
     if prefix is None and os.environ.get("REKINDLE_CRIU"):
@@ -63,12 +87,12 @@ def _usable(prefix: Path | None) -> Criu | None:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress(doing: str = "setting up CRIU") -> Iterator[Progress]:
     """A progress bar on a terminal, one line for each step elsewhere."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with ProgressBar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("setting up CRIU", total=None)
+        task = bar.add_task(doing, total=None)
         last = ""
 
         def show(step: str, done: int, total: int) -> None:

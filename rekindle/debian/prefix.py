@@ -67,6 +67,19 @@ def unpacked(
             raise SetupError(f"cannot set up {what} in {prefix}: {error}") from error
 
 
+def command(prefix: Path, program: Path) -> list[str]:
+    """What runs a program of a prefix with the libraries that were unpacked beside it."""
+    usr = prefix / "usr"
+    loaders, libraries = (
+        [str(one) for base in (prefix, usr) for one in sorted(base.glob(pattern))]
+        for pattern in ("lib*/ld-linux*.so.*", "lib/*-linux-gnu*")
+    )
+    loaders += [str(one) for one in sorted(usr.glob("lib/*/ld-linux*.so.*"))]
+    if not loaders:
+        return [str(program)]
+    return [loaders[0], "--library-path", ":".join(libraries), str(program)]
+
+
 def replace(prefix: Path, tree: Path) -> None:
     """Put ``tree`` in the place of ``prefix``; what is running there keeps its open files."""
     old = prefix.with_name(f".{prefix.name}-old-{os.getpid()}")

@@ -20,7 +20,7 @@ from rekindle.sdk.image_chain import MAX_TIMEOUT_S, Planned, absolute
 from rekindle.sdk.image_commands import PackageOptions
 from rekindle.sdk.image_files import Ignore
 from rekindle.sdk.image_packages import InstallsPackages
-from rekindle.wire.images import MODULES, VARIABLE, Step, StepKind
+from rekindle.wire.images import DEBIAN_SUITES, MODULES, VARIABLE, Step, StepKind
 
 if TYPE_CHECKING:
     from rekindle.sdk.secret import Secret
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: What runs in a runner needs these.
 _OLDEST_PYTHON = (3, 11)
 _NEWEST_PYTHON = (3, 14)
+#: Of the Debian that a Python by uv is put into.
+_OTHERWISE_PYTHON = "3.13"
 
 
 class Image(InstallsPackages):
@@ -56,13 +58,14 @@ class Image(InstallsPackages):
         """
         version = _python_version(python_version)
         title = f"debian_slim({version!r})"
-        step = Step(
+        base = Step(
             kind=StepKind.DEBIAN,
             title=title,
-            arguments={"python": version},
+            arguments={"python": version if version in DEBIAN_SUITES else _OTHERWISE_PYTHON},
             force=force_build,
         )
-        return cls((Planned(StepKind.DEBIAN, title, lambda: [step]),))
+        more = [] if version in DEBIAN_SUITES else [image_commands.python_by_uv(version)]
+        return cls((Planned(StepKind.DEBIAN, title, lambda: [base, *more]),))
 
     @classmethod
     def from_registry(
@@ -85,7 +88,7 @@ class Image(InstallsPackages):
         title = f"from_registry({tag!r}{f', add_python={python!r}' if python else ''})"
 
         def make() -> Sequence[Step]:
-            return [image_oci.step(tag, title, python, force=force_build)]
+            return image_oci.steps(tag, title, python, force=force_build)
 
         made = cls((Planned(StepKind.OCI, title, make),))
         if setup_dockerfile_commands:
@@ -119,8 +122,8 @@ class Image(InstallsPackages):
         def make() -> Sequence[Step]:
             lines = image_dockerfile.read(file, dict(build_args or {}))
             base = image_dockerfile.base_of(lines, str(file))
-            first = image_oci.step(base, f"FROM {base}", python, force=force_build)
-            return [first, *image_dockerfile.steps(lines[1:], context, ignore)]
+            first = image_oci.steps(base, f"FROM {base}", python, force=force_build)
+            return [*first, *image_dockerfile.steps(lines[1:], context, ignore)]
 
         return cls((Planned(StepKind.OCI, title, make),))
 

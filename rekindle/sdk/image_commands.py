@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from rekindle.exception import InvalidError
 from rekindle.sdk import checks
-from rekindle.wire.images import INPUTS
+from rekindle.wire.images import INPUTS, Step, StepKind
 
 if TYPE_CHECKING:
     from rekindle.sdk.secret import Secret
@@ -119,6 +119,33 @@ def _line(
     if more := given.get("extra_options"):
         words.append(more)
     return " ".join(words)
+
+
+def python_by_uv(version: str) -> Step:
+    """The step that puts a Python of uv's into an image, before the one that it has.
+
+    These are relocatable: one that the node has already is copied.
+    """
+    place = f"/usr/local/lib/python-{version}"
+    lacking = (
+        f"no Python {version}: uv has none on this node and could not fetch one; run `uv python "
+        f"install {version}` where the node's agent runs, or take Python 3.13 or 3.11 of Debian"
+    )
+    get = f"uv python install --no-progress --install-dir /tmp/pythons {version}"
+    copied = (
+        f"found=$(ls -d /run/rekindle/pythons/cpython-{version}.* 2>/dev/null | tail -n 1); "
+        f'if [ -z "$found" ]; then {get} && found=$(ls -d /tmp/pythons/cpython-{version}.*); fi; '
+        f'[ -n "$found" ] && cp -a "$found" {place} || {{ echo {shlex.quote(lacking)}; exit 1; }}'
+    )
+    linked = (
+        f"rm -f {place}/lib/python{version}/EXTERNALLY-MANAGED; "
+        f"for name in python python3 python{version}; do "
+        f"ln -sf {place}/bin/python{version} /usr/local/bin/$name; done"
+    )
+    commands = (copied, linked, "python -m pip --version")
+    return Step(
+        kind=StepKind.RUN, title=f"Python {version} by uv", commands=commands, tools=("uv",)
+    )
 
 
 def uv_sync(

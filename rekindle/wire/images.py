@@ -25,6 +25,8 @@ NAME_DIGITS = 32
 INPUTS = "/run/rekindle/inputs"
 #: Where local modules are, in each image; it is on the import path.
 MODULES = "/root"
+#: Python versions that a Debian release has; others come by uv.
+DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 #: In a runner: which image it runs in, as that was declared.
 VARIABLE = "REKINDLE_IMAGE"
 

@@ -15,10 +15,8 @@ from rekindle.runtime.images import sandbox, tools
 from rekindle.runtime.images.layer import Settings
 from rekindle.runtime.images.sandbox import Say
 from rekindle.runtime.images.store import Draft
-from rekindle.wire.images import INPUTS, Step
+from rekindle.wire.images import DEBIAN_SUITES, INPUTS, Step
 
-#: The Debian release that has a version of Python; for others, see ``Image.debian_slim``.
-SUITES = {"3.11": "bookworm", "3.13": "trixie"}
 _PACKAGES = "python3,python3-pip,python-is-python3,ca-certificates"
 #: Not unpacked, of these packages and of those that later steps install.
 _LEFT_OUT = ("man", "info", "doc", "locale", "lintian")
@@ -27,7 +25,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def debian(step: Step, draft: Draft, store: Path, say: Say) -> Settings:
     """Make a Debian root. Raises ImageError."""
-    suite = SUITES.get(step.arguments.get("python", ""), "")
+    suite = DEBIAN_SUITES.get(step.arguments.get("python", ""), "")
     if not suite:
         raise ImageError(f"{step.title}: no Debian release has that Python")
     program = tools.find_mmdebstrap(store, say)
@@ -57,9 +55,9 @@ def oci(step: Step, draft: Draft, store: Path, say: Say, archive: Path | None) -
     policy = draft.scratch / "policy.json"
     # Which images to trust is the user's choice, who names one; the store verifies its hashes.
     policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-    argv = [skopeo, f"--policy={policy}", f"--tmpdir={draft.scratch}", "copy", "--quiet"]
+    argv = [*skopeo, f"--policy={policy}", f"--tmpdir={draft.scratch}", "copy", "--quiet"]
     _run([*argv, image, f"oci:{layout}:image"], draft, say, step)
-    _run([umoci, "unpack", "--image", f"{layout}:image", str(bundle)], draft, say, step)
+    _run([*umoci, "unpack", "--image", f"{layout}:image", str(bundle)], draft, say, step)
     draft.root.rmdir()
     os.rename(bundle / "rootfs", draft.root)
     _clean(draft.root)
@@ -71,12 +69,10 @@ def _run(argv: list[str], draft: Draft, say: Say, step: Step) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     env |= {"PATH": f"{os.environ.get('PATH', '')}:{_PATH}", "TMPDIR": str(draft.scratch)}
     env |= {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    if Path(argv[0]).parent.parent.name == "usr":  # unpacked, with its libraries beside it
-        places = Path(argv[0]).parent.parent.glob("lib/*-linux-gnu")
-        env["LD_LIBRARY_PATH"] = ":".join(map(str, places)) if argv[0][:5] != "/usr/" else ""
     status, _ = sandbox.run({"program": argv, "env": env}, say, step.timeout_s)
     if status != 0:
-        raise ImageError(f"{Path(argv[0]).name} ended with status {status}")
+        name = next(one for one in map(os.path.basename, argv) if one in tools.ALL)
+        raise ImageError(f"{name} ended with status {status}")
 
 
 def _clean(root: Path) -> None:

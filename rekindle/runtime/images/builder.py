@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle.exception import Error, ImageBuildError, ImageError
-from rekindle.runtime.images import bases, steps
+from rekindle.runtime.images import bases, collecting, steps
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.layer import Layer, Settings
 from rekindle.runtime.images.store import FILES, Draft, LayerStore, measure
@@ -47,7 +47,11 @@ def ensure(
     """
     if spec.base.kind is StepKind.HOST:
         return None
-    return _Chain(store or LayerStore(), dict(secret_values or {}), watch).build(spec)
+    chain = _Chain(store or LayerStore(), dict(secret_values or {}), watch)
+    built = chain.build(spec)
+    if chain.made:
+        collecting.collect(chain.store)
+    return built
 
 
 def missing(spec: ImageSpec, store: LayerStore | None = None) -> list[Step]:
@@ -78,6 +82,8 @@ class _Chain:
     watch: Watch
     layers: list[Layer] = field(default_factory=list)
     settings: Settings = field(default_factory=Settings)
+    #: Whether a layer was built.
+    made: bool = False
 
     def build(self, spec: ImageSpec) -> BuiltImage:
         mounts: list[LocalFiles] = []
@@ -181,6 +187,7 @@ class _Chain:
         except BaseException:
             self.store.give_up(draft)
             raise
+        self.made = True
         return layer
 
     def _files(

@@ -20,6 +20,7 @@ class BuiltImage:
     lowers: tuple[Path, ...]
     #: Variables, later ones over those of the node; in the order of their names.
     env: tuple[tuple[str, str], ...]
+    #: Made in the root where it is missing.
     workdir: str | None
     entrypoint: tuple[str, ...]
     #: The interpreter's path inside the root, and its version, as in "3.13".

@@ -109,6 +109,19 @@ class LayerStore:
             raise NotFoundError(f"several layers begin with {prefix!r}: {names}; write more of it")
         raise NotFoundError(f"no layer {prefix!r} in {self.root}; `rekindle image list` shows them")
 
+    def resolve_log(self, prefix: str) -> Path:
+        """The log of a layer, which need not be there, by how its name begins.
+
+        Raises NotFoundError.
+        """
+        logs = self.root / _LOGS
+        names = [one.name for one in os.scandir(logs)] if logs.is_dir() else []
+        found = [name for name in names if prefix and name.startswith(prefix)]
+        if len(found) != 1:
+            what = "several logs begin with" if found else "no build has printed anything for"
+            raise NotFoundError(f"{what} {prefix!r} in {logs}; `rekindle image list` shows layers")
+        return logs / found[0]
+
     # ---- building ------------------------------------------------------------------------------
 
     @contextlib.contextmanager

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rekindle.debian import mmdebstrap
-from rekindle.debian.prefix import replace, unpacked
+from rekindle.debian.prefix import command, replace, unpacked
 from rekindle.exception import ImageError, SetupError
 
 _TOOLS = "tools"
 _RELEASE = "trixie"
 #: What OCI images are fetched and unpacked by.
 OCI = ("skopeo", "umoci")
+ALL = ("mmdebstrap", *OCI)
 _OTHERWISE = "or install skopeo and umoci (apt-get install skopeo umoci)"
 _PIP_TIMEOUT_S = 600.0
 
@@ -78,8 +79,8 @@ def find_uv(store: Path, say: Callable[[str], None]) -> Path:
     return program
 
 
-def find_oci(store: Path, name: str) -> str:
-    """skopeo or umoci. Raises ImageError, which says how to get it."""
+def find_oci(store: Path, name: str) -> list[str]:
+    """The command that is skopeo or umoci. Raises ImageError, which says how to get it."""
     found = shutil.which(name)
     fetched = prefix(store, "oci") / "usr" / "bin" / name
     if found is None and not fetched.exists():
@@ -87,14 +88,18 @@ def find_oci(store: Path, name: str) -> str:
             f"an image of a registry or an archive needs {name}, which this machine lacks: "
             f"`rekindle setup images` fetches it, {_OTHERWISE}"
         )
-    return found or str(fetched)
+    return [found] if found else command(prefix(store, "oci"), fetched)
 
 
-def has_oci(store: Path) -> bool:
-    """Whether both are there."""
-    return all(
-        shutil.which(one) or (prefix(store, "oci") / "usr" / "bin" / one).exists() for one in OCI
-    )
+def has(store: Path, name: str) -> bool:
+    """Whether skopeo, or umoci, is there."""
+    fetched = prefix(store, "oci") / "usr" / "bin" / name
+    return shutil.which(name) is not None or fetched.exists()
+
+
+def forget(store: Path) -> None:
+    """Remove what was fetched."""
+    shutil.rmtree(store / _TOOLS, ignore_errors=True)
 
 
 def fetch_oci(store: Path, progress: Callable[[str, int, int], None]) -> Path:

@@ -117,7 +117,7 @@ def spec_of(
 
 def _in_images(app: AppState, specs: list[FunctionSpec]) -> list[FunctionSpec]:
     """The same with the images that functions run in, which are built by then."""
-    images = [_image(app, declaration) for declaration in app.declarations.values()]
+    images = [image_of(app, declaration) for declaration in app.declarations.values()]
     if not any(images):
         return specs
     from rekindle.sdk import image_builds
@@ -125,7 +125,7 @@ def _in_images(app: AppState, specs: list[FunctionSpec]) -> list[FunctionSpec]:
     return image_builds.placed(specs, images)
 
 
-def _image(app: AppState, declaration: Declaration) -> Image | None:
+def image_of(app: AppState, declaration: Declaration) -> Image | None:
     """Its own, or that of the app that it comes from, or of the app that runs."""
     own = declaration.app.image if declaration.app is not None else None
     return _options(declaration).image or own or app.image
