@@ -56,10 +56,11 @@ def unpack(archive: Path, target: Path) -> None:
         with tarfile.open(archive, "r:") as opened:
             for info in opened:
                 # Our own archive, verified by its hash: names are as they were in the root.
-                opened.extract(info, target, set_attrs=not info.isdir(), filter="fully_trusted")
+                whole = not info.isdir() and not info.islnk()  # another name has its owner's mode
+                opened.extract(info, target, set_attrs=whole, filter="fully_trusted")
                 there = target / info.name
                 for key, value in info.pax_headers.items():
-                    if key.startswith(_XATTR):
+                    if key.startswith(_XATTR) and not info.islnk():
                         os.setxattr(there, key.removeprefix(_XATTR), value.encode("latin-1"))
                 if info.isdir():
                     directories.append((info, there))
