@@ -20,6 +20,9 @@ from rekindle.exception import DeserializationError
 
 PROTOCOL = 5
 
+#: The Python of this process: instructions are its own.
+_here = sys.version_info[:2]
+
 #: Whether ``__main__`` of this process is a module that runners import, and which names of it they
 #: do not get (what stands under ``if __name__ == "__main__"``).
 _main_is_imported = False
@@ -67,12 +70,11 @@ def code_of(major: int, minor: int, data: bytes) -> CodeType:
 
     Raises DeserializationError for that of another one.
     """
-    if (major, minor) != sys.version_info[:2]:
-        here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if (major, minor) != _here:
         raise DeserializationError(
-            f"it holds code of Python {major}.{minor}, and this is Python {here}: a lambda, or "
-            f"what is defined in a function or a notebook. Define it at the top level of a module "
-            f"that both sides import, or have one Python on both sides"
+            f"it holds code of Python {major}.{minor}, and this is Python {_here[0]}.{_here[1]}: a "
+            f"lambda, or what is defined in a function or a notebook. Define it at the top level of "
+            f"a module that both sides import, or have one Python on both sides"
         )
     code: CodeType = marshal.loads(data)
     return code
@@ -129,7 +131,7 @@ def rich_pickler() -> Any:
             kind = type(value)
             if kind is CodeType:
                 # cloudpickle names no file since 3.1.3; tracebacks and debuggers need it.
-                return code_of, (*sys.version_info[:2], marshal.dumps(value))
+                return code_of, (*_here, marshal.dumps(value))
             if (
                 kind is FunctionType or kind is TypeVar or isinstance(value, type)
             ) and is_name_of_main(value):
