@@ -73,8 +73,8 @@ def code_of(major: int, minor: int, data: bytes) -> CodeType:
     if (major, minor) != _here:
         raise DeserializationError(
             f"it holds code of Python {major}.{minor}, and this is Python {_here[0]}.{_here[1]}: a "
-            f"lambda, or what is defined in a function or a notebook. Define it at the top level of "
-            f"a module that both sides import, or have one Python on both sides"
+            f"lambda, or what is defined in a function or a notebook. Define it at the top level "
+            f"of a module that both sides import, or have one Python on both sides"
         )
     code: CodeType = marshal.loads(data)
     return code
