@@ -23,7 +23,7 @@ from rekindle.wire.logs import kv
 log = logging.getLogger(__name__)
 
 #: For forks: making one takes longer than all else of a fork.
-DEPTH_FOR_FORKS = 2
+DEPTH_FOR_FORKS = 4
 #: Making more waits this long, so that it does not slow the start that took one.
 _REFILL_AFTER_S = 0.02
 
