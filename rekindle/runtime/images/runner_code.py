@@ -7,13 +7,12 @@ read-only. Knows nothing of mounts and processes. What it names is pure Python.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-import cloudpickle
 
 from rekindle import paths
 
@@ -59,8 +58,9 @@ def _files() -> Iterator[tuple[str, Path]]:
         found = package / part
         for path in [found] if found.is_file() else found.rglob("*.py"):
             yield f"rekindle/{path.relative_to(package)}", path
-    other = Path(cloudpickle.__file__).parent
-    for path in other.glob("*.py"):
+    found_by = importlib.util.find_spec("cloudpickle")
+    assert found_by is not None and found_by.origin is not None
+    for path in Path(found_by.origin).parent.glob("*.py"):
         yield f"cloudpickle/{path.name}", path
 
 

@@ -6,12 +6,12 @@ was removed: device files, and extended attributes. Standard library only.
 
 from __future__ import annotations
 
-import logging
 import os
-import tarfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import tarfile  # an agent without images needs none of it
 
 NAME = "writes.tar"
 _XATTR = "SCHILY.xattr."
@@ -24,6 +24,8 @@ def pack(upper: Path, into: Path) -> None:
     OSError."""
     if not any(upper.iterdir()):
         return
+    import tarfile
+
     with tarfile.open(into / NAME, "w", format=tarfile.PAX_FORMAT) as archive:
         _add(archive, upper, ".")
 
@@ -50,6 +52,8 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
 
 def unpack(archive: Path, target: Path) -> None:
     """Make the directory ``target`` of an archive that ``pack`` made. Raises OSError."""
+    import tarfile
+
     target.mkdir(parents=True)
     directories: list[tuple[tarfile.TarInfo, Path]] = []
     try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle import paths
-from rekindle.exception import StartError
+from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.starts import volumes
 from rekindle.runtime.agent.starts.in_image import (
     DEFAULT_DIRECTORY,
@@ -59,7 +59,13 @@ class NodeImages:
         """Where roots of an image for a function come from. Raises StartError."""
 
         async def shown() -> list[Shown]:
-            return await self._shown(spec, source_dir, image)
+            try:
+                return await self._shown(spec, source_dir, image)
+            except StartError:
+                raise
+            except (Error, OSError) as error:
+                what = f"{spec.app_name}.{spec.name}"
+                raise StartError(f"what {what} sees in its image is not there: {error}") from error
 
         directories = (image.workdir or DEFAULT_DIRECTORY,)
         source = RootSource(self._make_root, self._new_place, image.lowers, shown, directories)

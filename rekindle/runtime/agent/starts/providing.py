@@ -7,7 +7,6 @@ import asyncio
 from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.revision import Revision
-from rekindle.runtime.images import builder
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.wire.images import ImageSpec, why_not_by_value
 from rekindle.wire.spec import FunctionSpec
@@ -21,6 +20,8 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
     async with revision.providing:
         if revision.image_is_known:
             return True
+        from rekindle.runtime.images import builder  # an agent without images needs none of it
+
         try:
             spec = ImageSpec.from_json(revision.spec.image)
             image = await asyncio.to_thread(builder.ensure, spec)
