@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.e2e.harness import Home, a_home, service, wait_until
+from tests.e2e.harness import PATIENCE_S, Home, a_home, service, wait_until
 from tests.images import OTHER_PYTHON, STORE
 
 #: Making the base takes a minute or two, once.
@@ -199,8 +200,10 @@ def test_every_start_is_in_the_image_and_sees_what_its_template_wrote_and_no_one
     # So does that of an instance of which all was killed; of that one no mount is left before.
     (before,) = homes.daemon.glob("agent-*")
     supervisor = homes.supervisor()
+    of_it = supervisor.children(recursive=True)
     supervisor.kill()
-    wait_until(lambda: not supervisor.is_running(), "the supervisor to end")
+    _gone, left = psutil.wait_procs([supervisor, *of_it], timeout=PATIENCE_S)
+    assert not left
     assert str(homes.root) not in Path("/proc/self/mountinfo").read_text()
     homes.up()
     wait_until(lambda: not before.exists(), "the directory of an instance that was killed to go")
