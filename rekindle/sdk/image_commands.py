@@ -43,7 +43,12 @@ def checked(where: str, given: PackageOptions) -> PackageOptions:
     if not isinstance(given.get("extra_options", ""), str):
         raise InvalidError(f"{where}(extra_options=...) must be one string, as in '--no-deps'")
     checks.environment("env", given.get("env") or {})
-    check_secrets("secrets", given.get("secrets") or ())
+    for secret in check_secrets("secrets", given.get("secrets") or ()):
+        if secret.is_named:
+            raise InvalidError(
+                f"{where}(secrets=...): {secret!r} has its values with the instance, and images are "
+                f"built without one; give Secret.from_dict, from_local_environ or from_dotenv"
+            )
     return given
 
 
@@ -62,7 +67,7 @@ def packages(
     """One list out of names and lists of names; sorted, each once. Raises InvalidError."""
     found: list[str] = []
     for one in given:
-        found += [one] if isinstance(one, str) else one
+        found += one if isinstance(one, (list, tuple)) else [one]
     if not all(isinstance(one, str) and one.strip() for one in found):
         raise InvalidError(f"Image.{method}: give names as strings, not {found!r}")
     if not found and not may_be_none:
