@@ -199,6 +199,26 @@ class VolumeBusyError(VolumeError, ExecutionError, RuntimeError):
     """Files of the volume are open in this process; close them first."""
 
 
+class BlobError(Error):
+    """Root of what can go wrong with a blob; the message names the blob and its store."""
+
+
+class BlobNotFoundError(BlobError, NotFoundError):
+    """The store has no such blob, or not all of it."""
+
+
+class BlobDamagedError(BlobError):
+    """What the store sent is not what was put there, also when it was fetched again."""
+
+
+class BlobStoreError(BlobError, ServiceError):
+    """The store does not do what it is asked for: it is away, refuses, or is full."""
+
+
+class LayerError(BlobError):
+    """A layer cannot be packed, mounted or unpacked here; the message says what to do."""
+
+
 class ImageError(Error):
     """Root of what can go wrong with an image."""
 

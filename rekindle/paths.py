@@ -47,6 +47,11 @@ def snapshots_dir() -> Path:
     return home() / "snapshots"
 
 
+def lazy_dir() -> Path:
+    """What has arrived of blobs that are read before all of them is here."""
+    return home() / "lazy"
+
+
 def sources_dir() -> Path:
     """Unpacked source bundles by content address."""
     return home() / "sources"

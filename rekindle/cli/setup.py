@@ -12,8 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
+from rekindle.blobs import erofs
+from rekindle.blobs import tools as lazy_tools
+from rekindle.blobs.lazy import libfuse
 from rekindle.debian.apt import Progress
-from rekindle.exception import CriuNotFoundError
+from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.snapshot import criu, fetch, pycriu
 from rekindle.snapshot.criu import Criu
 
@@ -48,6 +51,34 @@ def setup_criu(prefix: Path | None, force: bool) -> None:
         click.echo("note: this user may not run it yet; `rekindle doctor` says what to do")
     if prefix is not None and target != criu.default_prefix():
         click.echo(f"note: to use it, set REKINDLE_CRIU={target}")
+
+
+@setup.command("lazy")
+@click.option("--force", is_flag=True, help="Fetch again, whatever is there.")
+def setup_lazy(force: bool) -> None:
+    """Fetch what lazy files need and this machine lacks: libfuse3 and mkfs.erofs.
+
+    Into private prefixes next to the interpreter; needs no root. Signatures are verified; the
+    mirror is the one of the machine's own apt.
+    """
+    prefix = libfuse.default_prefix()
+    library = None if force else libfuse.library()
+    if library is None:
+        with _progress("setting up libfuse3") as progress:
+            library = str(lazy_tools.fetch_libfuse(prefix, progress))
+    click.echo(f"libfuse3: {library}")
+    try:
+        if force:
+            raise SetupError("--force")
+        command = erofs.find()
+    except SetupError:
+        with _progress("setting up mkfs.erofs") as progress:
+            command = lazy_tools.fetch_erofs(erofs.default_prefix(), progress)
+    click.echo(f"mkfs.erofs: {command[-1]}")
+    try:
+        libfuse.find()
+    except SetupError as error:
+        click.echo(f"note: {error}")
 
 
 @setup.command("images")

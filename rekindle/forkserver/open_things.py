@@ -65,7 +65,7 @@ class OpenThings:
         self.timers = process_state.stop_timers()
         park.follow_output({fd for one in self.files if one.kind is kinds.OUTPUT for fd in one.fds})
 
-    def give_to_runner(self, *, moved: bool) -> None:
+    def give_to_runner(self, *, moved: bool = False) -> None:
         """In a copy that was forked to be a runner, once it has its own /dev/shm and /proc.
         ``moved``: it is in another root, which has the same files.
 

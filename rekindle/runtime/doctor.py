@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.blobs import machine as blobs
 from rekindle.exception import CriuNotFoundError, Error
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
@@ -370,10 +371,10 @@ def _parts(gpu: gpus.Gpu) -> str:
 
 
 def check_images() -> list[Check]:
-    """What images and lazy files need; functions without an image do without all of it."""
+    """What lazy files and images need; functions without do without all of it."""
     return [
         Check(one.name, Status.OK if one.ok else Status.WARN, one.detail, one.remedy)
-        for one in machine.findings()
+        for one in (*blobs.findings(), *machine.findings())
     ]
 
 

@@ -104,6 +104,8 @@ def _map(
         )
         if done.areas:
             what = dataclasses.asdict(done) | {"page_files_at": str(page_files_at)}
+            if in_root is not None:
+                what["seen_at"] = str(seen_at)
             manifest.mapping = json.loads(json.dumps(what))  # as it will be read again
         else:
             manifest.not_mapped = "no memory area in it is worth mapping"

@@ -1,4 +1,4 @@
-"""What this machine can do for images: overlayfs, FUSE, EROFS, and the programs that build.
+"""What this machine can do for images: overlayfs, and the programs that build.
 
 Asks the machine; changes nothing.
 """
@@ -45,7 +45,7 @@ class Finding:
 
 def findings() -> list[Finding]:
     """All of them."""
-    return [overlayfs(), fuse(), erofs(), builders(), oci()]
+    return [overlayfs(), builders(), oci()]
 
 
 def overlayfs() -> Finding:
@@ -78,46 +78,6 @@ def _no_overlay(why: str) -> Finding:
         f"functions cannot have images: {why}",
         "boot a kernel with CONFIG_OVERLAY_FS; set REKINDLE_IMAGES to a local disk (ext4, xfs)",
     )
-
-
-def fuse() -> Finding:
-    """Whether files can be read before they have arrived."""
-    if "fuse" not in _file_systems():
-        return Finding(
-            "FUSE",
-            False,
-            "not in this kernel: layers and snapshots of a store are fetched whole first",
-            "modprobe fuse, or boot a kernel with CONFIG_FUSE_FS",
-        )
-    try:
-        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        return Finding(
-            "FUSE",
-            False,
-            f"/dev/fuse cannot be opened ({error.strerror}): layers and snapshots of a store are "
-            f"fetched whole first",
-            "run as root; in a container, with --device /dev/fuse",
-        )
-    return Finding("FUSE", True, "/dev/fuse opens")
-
-
-def erofs() -> Finding:
-    """Whether a layer can be one file that is mounted."""
-    lacking = []
-    if "erofs" not in _file_systems():
-        lacking.append("the kernel has no EROFS")
-    maker = shutil.which("mkfs.erofs")
-    if maker is None:
-        lacking.append("there is no mkfs.erofs")
-    if lacking:
-        return Finding(
-            "EROFS",
-            False,
-            f"{' and '.join(lacking)}: layers go to a store as zstd archives",
-            "apt-get install erofs-utils; modprobe erofs",
-        )
-    return Finding("EROFS", True, f"in this kernel; {maker}")
 
 
 def builders() -> Finding:
@@ -153,11 +113,3 @@ def oci() -> Finding:
     return Finding(
         "OCI images", False, f"no {lacking}: Image.from_registry() cannot be built", _SETUP
     )
-
-
-def _file_systems() -> set[str]:
-    try:
-        lines = Path("/proc/filesystems").read_text().splitlines()
-    except OSError:
-        return set()
-    return {line.split()[-1] for line in lines if line.strip()}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import SnapshotRestoreError
+from rekindle.exception import BlobError, SnapshotRestoreError
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts import in_image as in_image_room
@@ -30,7 +30,7 @@ from rekindle.runtime.images import writes
 from rekindle.runtime.images.built import BuiltImage
 from rekindle.runtime.images.root import Shown
 from rekindle.runtime.isolation.sandbox import Sandbox
-from rekindle.snapshot import diagnose, residency, worker, workingset
+from rekindle.snapshot import diagnose, residency, use, worker, workingset
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, now_ns
@@ -97,10 +97,10 @@ async def _restore_once(
     restores = await restores_of(context, revision, snapshot)
     # In an image, its root shows what it sees of its volumes.
     binds = [] if revision.roots is not None else await binds_of(revision.spec)
-    pin = context.store.pin(snapshot.key)
+    pin = use.pin(snapshot.path)
     if pin is None:
         raise SnapshotRestoreError(f"snapshot {snapshot.key} was removed from the store")
-    context.store.touch(snapshot.key)
+    use.touch(snapshot.path)
     if images == snapshot.mapped:
         _read_ahead(revision, snapshot)
     try:
@@ -165,11 +165,14 @@ async def restores_of(
     assert context.waiting is not None and context.criu is not None
     if revision.roots is None:
         return context.waiting
-    if revision.restores is None or revision.restores_of != snapshot.key:
+    if revision.restores is None or revision.restores_of != snapshot.path:
         written = await context.images.unpacked(snapshot.key, snapshot.images / writes.NAME)
-        shown = Shown(os.path.realpath(snapshot.path), in_image_room.SNAPSHOT)
+        shown = [Shown(os.path.realpath(snapshot.path), in_image_room.SNAPSHOT)]
+        # Page files that are on their way lie elsewhere, and are links to there.
+        links = [os.readlink(path) for path in snapshot.images.iterdir() if path.is_symlink()]
+        shown += [Shown(os.path.realpath(link), link) for link in links]
         cache = (f"{context.spawner.feature_cache_dir}/{FEATURE_CACHE}",)
-        source = revision.roots.with_more(written, [shown], cache)
+        source = revision.roots.with_more(written, shown, cache)
 
         async def enter_root(hostname: str) -> tuple[Sandbox, Root]:
             root = await source.take()
@@ -177,7 +180,7 @@ async def restores_of(
 
         if revision.restores is not None:
             revision.restores.shut()
-        revision.restores_of = snapshot.key
+        revision.restores_of = snapshot.path
         revision.restores = WaitingRestores(
             *(context.spawner, context.criu, criu_environment(), InRoots(source, enter_root))
         )
@@ -245,7 +248,7 @@ def _read_all(snapshot: Snapshot) -> None:
         log.warning("not read ahead", extra=kv(snapshot=snapshot.key, reason=error))
 
 
-async def record_working_set(revision: Revision, runner: Runner) -> None:
+async def record_working_set(context: NodeContext, revision: Revision, runner: Runner) -> None:
     """Keep what a restored runner has touched after its first call: that of the first few."""
     snapshot = revision.tracker.snapshot
     if (
@@ -265,7 +268,9 @@ async def record_working_set(revision: Revision, runner: Runner) -> None:
             found = found.joined_with(revision.working_set)
         revision.working_set = found
         await asyncio.to_thread(workingset.save, snapshot.path, found)
-    except OSError as error:
+        if context.stored is not None:
+            await asyncio.to_thread(context.stored.push_working_set, snapshot, found)
+    except (OSError, BlobError) as error:
         log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
 
 

@@ -161,8 +161,7 @@ class LiveTemplate:
         some = [child for child in children if child.name in self._forking]
         if not some:
             return
-        order: Header = {"op": "fork", "names": [child.name for child in some], "spare": spare}
-        order["roots"] = bool(roots)
+        order = {"op": "fork", "names": [child.name for child in some], "spare": spare}
         try:
             self.channel.send_with_fds(order, [*(child.their_fd for child in some), *roots])
         except FrameError as error:
@@ -182,14 +181,15 @@ class LiveTemplate:
             child.failed(StartError(reason))
         self._retire_when_due()
 
-    def _forked(self, message: Header) -> None:
-        child = self._forking.pop(message["name"], None)
-        pidfd = self.channel.fds.popleft()
-        if child is None:
-            ForkedChild.kill_unknown(pidfd)  # given up: it took too long
-        else:
-            self._children[message["pid"]] = child
-            child.is_there(pidfd)
+    def _forked(self, children: list[tuple[int, str]]) -> None:
+        for pid, name in children:
+            child = self._forking.pop(name, None)
+            pidfd = self.channel.fds.popleft()
+            if child is None:
+                ForkedChild.kill_unknown(pidfd)  # given up: it took too long
+            else:
+                self._children[pid] = child
+                child.is_there(pidfd)
         self._retire_when_due()
 
     # ---- freezing --------------------------------------------------------------------------
@@ -285,9 +285,10 @@ class LiveTemplate:
     def _take(self, message: Header) -> None:
         operation = message["op"]
         if operation == "forked":
-            self._forked(message)
-        elif operation == "child_exit":
-            self._child_ended(message["pid"], message["status"])
+            self._forked(message["children"])
+        elif operation == "ended":
+            for pid, status in message["children"]:
+                self._child_ended(pid, status)
         elif operation == "fork_failed":
             for name in message["names"]:
                 self._fork_failed(name, f"fork failed: {message['reason']}")
