@@ -392,7 +392,7 @@ class Node:
         await self.leases.close()
         await self.local_clients.close()
         for revision in self.inventory.revisions.values():
-            revision.drop_template()
+            revision.shut()
         await asyncio.gather(self._tasks.cancel(), self.results.close(), self.functions.close())
 
 

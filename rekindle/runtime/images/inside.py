@@ -19,6 +19,7 @@ import os
 import posixpath
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def _enter(order: Mapping[str, Any]) -> None:
         with contextlib.suppress(FileNotFoundError):
             mounts.make_read_only(path)
     os.umask(0o022)
-    namespaces.set_hostname("build")
+    socket.sethostname("build")
 
 
 def _bind(fd: int, target: str, *, read_only: bool) -> None:
