@@ -72,7 +72,6 @@ MEMBERS = {
     },
     "Image": {
         "build": "`rekindle image build FILE`; running the app builds it, too",
-        "micromamba_install": "image.run_commands(...) on an image that has micromamba",
         "pip_install_private_repos": "image.pip_install(..., secrets=[...]) with a git+https URL",
         "poetry_install_from_file": "`poetry export`, and image.pip_install_from_requirements(...)",
         "publish": "the same declaration: layers have the name of what they are made of",
