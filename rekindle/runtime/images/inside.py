@@ -18,8 +18,8 @@ import json
 import os
 import posixpath
 import shutil
-import socket
 import signal
+import socket
 import stat
 import subprocess
 import sys
