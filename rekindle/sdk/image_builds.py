@@ -84,11 +84,18 @@ def built(image: Image, watch: Watch | None = None) -> ImageSpec:
 def all_there(spec: ImageSpec) -> bool:
     """Whether nothing is to be built."""
     layers = paths.images_dir() / "layers"
-    return all(
-        not step.force and (layers / name / "layer.json").exists()
-        for step, name in zip(spec.steps, names(spec.steps), strict=True)
-        if step.kind.makes_layer
-    )
+    below = ""
+    for step, name in zip(spec.steps, names(spec.steps), strict=True):
+        if not step.kind.makes_layer:
+            continue
+        try:
+            record = json.loads((layers / name / "layer.json").read_text())
+        except (OSError, ValueError):
+            return False
+        if step.force or record.get("parent_build") != below:
+            return False
+        below = record.get("build")
+    return True
 
 
 def _build(spec: ImageSpec, secrets: dict[str, str], watch: Watch) -> None:

@@ -46,8 +46,8 @@ def checked(where: str, given: PackageOptions) -> PackageOptions:
     for secret in check_secrets("secrets", given.get("secrets") or ()):
         if secret.is_named:
             raise InvalidError(
-                f"{where}(secrets=...): {secret!r} has its values with the instance, and images are "
-                f"built without one; give Secret.from_dict, from_local_environ or from_dotenv"
+                f"{where}(secrets=...): {secret!r} has its values with the instance, and an image "
+                f"is built without one; give Secret.from_dict, from_local_environ or from_dotenv"
             )
     return given
 

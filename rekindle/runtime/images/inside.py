@@ -174,19 +174,22 @@ def _copy(source: str, target: str) -> None:
 # ---- commands ----------------------------------------------------------------------------------
 
 
+def _confine() -> None:
+    """In a process that is about to execute a program of the root."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in range(64):
+        if number not in _KEPT:
+            libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
+
+
 def _run(argv: Sequence[str], env: Mapping[str, str], cwd: str, *, drop: bool = True) -> int:
     """Run a program; its exit status, 128 and more for a signal's."""
 
-    def confine() -> None:
-        os.setsid()
-        if drop:
-            for number in range(64):
-                if number not in _KEPT:
-                    libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
-
+    before = _confine if drop else os.setsid
     try:
         child = subprocess.Popen(
-            argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, preexec_fn=confine
+            argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, preexec_fn=before
         )
     except OSError as error:
         _say(f"{argv[0]}: {error.strerror}")
@@ -220,7 +223,12 @@ def _version(env: Mapping[str, str], python: str) -> dict[str, str]:
         return {"python": "", "python_version": ""}
     said = "import sys; print(sys.executable, *sys.version_info[:2])"
     done = subprocess.run(
-        [python, "-I", "-S", "-c", said], env=dict(env), capture_output=True, text=True, check=False
+        [python, "-I", "-S", "-c", said],
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=_confine,
     )
     words = done.stdout.split()
     if done.returncode != 0 or len(words) != 3:

@@ -61,7 +61,8 @@ def test_steps_see_what_was_built_before_and_leave_just_what_they_made(
         .add_local_file(package, "/wheels/", copy=True)
         .pip_install(f"/wheels/{package.name}", extra_options="--no-index --no-deps")
         .run_commands(
-            "echo $GREETING > said; cat /bin/added/a.txt >> said; /usr/bin/added/sub/run.sh >> said",
+            "echo $GREETING > said; cat /bin/added/a.txt >> said",
+            "/usr/bin/added/sub/run.sh >> said",
             "python -c 'import demo_package; print(demo_package.VERSION)' >> said",
             "touch /tmp/left /run/left; rm -r /wheels",
         )
