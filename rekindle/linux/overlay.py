@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -11,22 +12,37 @@ from rekindle.linux import mounts
 
 #: mount(2) takes no more than a page of options.
 _MAX_OPTIONS_BYTES = 4095
+#: What needs no care in them.
+_PLAIN = re.compile(r"[\w/.-]+")
 #: The mark of a directory that hides those below it, in a user namespace.
 OPAQUE_OF_A_USER = "user.overlay.opaque"
 
 
 def mount_overlay(
-    lowers: Sequence[str], upper: str, work: str, target: str, *, user_namespace: bool
+    lowers: Sequence[str],
+    upper: str,
+    work: str,
+    target: str,
+    *,
+    named_from: str,
+    user_namespace: bool,
 ) -> None:
     """Show ``lowers``, the topmost first, at ``target``; what is written goes to ``upper``.
 
     ``upper`` and ``work`` are empty directories of one file system. Nothing is synced to its disk:
-    what is in ``upper`` is for as long as the mount. ``user_namespace``: the marks of what was
-    removed are such as need no privilege on the machine. Raises OSError.
+    what is in ``upper`` is for as long as the mount. Lowers below ``named_from``, which becomes the
+    working directory, are named as from there in the list of mounts; no other path is shown in it.
+    ``user_namespace``: the marks of what was removed are such as need no privilege on the machine.
+    Raises OSError.
     """
+    os.chdir(named_from)
     with ExitStack() as stack:
-        # By descriptor: paths may hold what options cannot, and are not shown to who looks.
+
         def name(path: str) -> str:
+            below = path.removeprefix(f"{named_from}/")
+            if below != path and _PLAIN.fullmatch(below):
+                return below
+            # By descriptor: a path may hold what options cannot.
             fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, fd)
             return f"/proc/self/fd/{fd}"

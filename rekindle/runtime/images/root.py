@@ -96,6 +96,8 @@ class RootMaker:
             try:
                 overlay.mount_overlay(
                     *(self._layers(request), upper, work, self._mounted),
+                    # The names of layers are in the list of mounts: none goes that is there.
+                    named_from=os.path.dirname(os.path.dirname(request.lowers[0])),
                     user_namespace=self._in_user_namespace,
                 )
             except OSError as error:

@@ -16,12 +16,11 @@ from pathlib import Path
 
 from rekindle import paths
 
-#: What user code and its runner import, relative to the package: no agent, no controller, no CRIU.
-_PARTS = (
-    *("__init__.py", "py.typed", "exception.py", "paths.py", "gpu.py", "background_tasks.py"),
-    *("execution", "forkserver", "gpu_restore", "linux", "sdk", "volumes", "wire"),
-    *("runtime/__init__.py", "runtime/runner"),
-)
+#: Of the package, what no user code and no runner imports: the agent, the controller, CRIU.
+_ABSENT = ("bench", "blobs", "cli", "controller", "debian", "runtime", "snapshot")
+_SUPERVISOR = "sdk/local/supervisor.py"  # nobody starts an instance from inside one
+#: Below those, what they do import.
+_PARTS = ("runtime/__init__.py", "runtime/runner")
 
 
 def provide(into: Path) -> Path:
@@ -54,10 +53,11 @@ def provide(into: Path) -> Path:
 
 def _files() -> Iterator[tuple[str, Path]]:
     package = Path(paths.__file__).parent
-    for part in _PARTS:
-        found = package / part
+    parts = [package / part for part in _PARTS]
+    for found in (*(path for path in package.iterdir() if path.name not in _ABSENT), *parts):
         for path in [found] if found.is_file() else found.rglob("*.py"):
-            yield f"rekindle/{path.relative_to(package)}", path
+            if path != package / _SUPERVISOR:
+                yield f"rekindle/{path.relative_to(package)}", path
     found_by = importlib.util.find_spec("cloudpickle")
     assert found_by is not None and found_by.origin is not None
     for path in Path(found_by.origin).parent.glob("*.py"):

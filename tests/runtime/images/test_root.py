@@ -35,7 +35,7 @@ def with_maker(tmp_path: Path, scenario: Scenario) -> None:
 @pytest.fixture
 def layers(tmp_path: Path) -> tuple[Path, Path]:
     """Two layers, the topmost first: a shell that runs on its own, and files."""
-    base, top = tmp_path / "base", tmp_path / "top"
+    base, top = tmp_path / "layers" / "l-0123ab" / "root", tmp_path / "layers" / "l-0123cd" / "root"
     for path in ("bin", "etc", "usr", "lib", "lib64", "sbin"):
         (base / path).mkdir(parents=True)
     (base / "etc" / "below").write_text("below")
@@ -92,6 +92,7 @@ def test_layers_are_stacked_what_is_written_is_apart_and_nothing_of_the_node_is_
             "test -e /proc/self/fd && test -d /sys/kernel && test -w /tmp && echo there",
         )
         os.close(fd)
+        in_use = "sed -n 's/.* - overlay overlay //p' /proc/self/mountinfo"
         assert looked == "belowaboveshownshownguest\nhidden\nd\nfixed\nro\nthere"
         assert not (tmp_path / "one" / "upper" / "etc" / "below").is_file()
         assert (tmp_path / "one" / "upper" / "etc" / "new").read_text() == "more\n"
@@ -114,6 +115,9 @@ def test_layers_are_stacked_what_is_written_is_apart_and_nothing_of_the_node_is_
         assert await _look(spawner, fd, "cat /etc/new; test -e /etc/below || echo gone") == (
             "more\ngone"
         )
+        # What says which layers are in use, and no path of the node.
+        mounted = await _look(spawner, fd, in_use)
+        assert "l-0123cd/root:l-0123ab/root" in mounted and str(tmp_path) not in mounted
         os.close(fd)
 
     with_maker(tmp_path, scenario)

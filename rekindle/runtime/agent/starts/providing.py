@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from rekindle.exception import Error, StartError
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -15,11 +16,14 @@ from rekindle.wire.spec import FunctionSpec
 async def provide(context: NodeContext, revision: Revision) -> bool:
     """Have the image of a revision, and a source of roots for it, where it has one; whether it was
     waited for. Raises StartError."""
-    if not revision.spec.image or revision.image_is_known:
+    if not revision.spec.image or _is_there(revision):
         return False
     async with revision.providing:
-        if revision.image_is_known:
+        if _is_there(revision):
             return True
+        before = revision.image
+        if before is not None:  # its layers were removed while nothing ran in them
+            revision.forget_image()
         from rekindle.runtime.images import builder  # an agent without images needs none of it
 
         try:
@@ -32,7 +36,14 @@ async def provide(context: NodeContext, revision: Revision) -> bool:
             roots = await context.images.roots_of(revision.spec, revision.source_dir, image)
             revision.is_in(image, roots)
         revision.image_is_known = True
+        if before is not None:
+            await revision.tracker.refresh()
         return True
+
+
+def _is_there(revision: Revision) -> bool:
+    image = revision.image
+    return revision.image_is_known and (image is None or all(map(os.path.isdir, image.lowers)))
 
 
 def refuse_other_python(spec: FunctionSpec, image: BuiltImage) -> None:

@@ -142,6 +142,12 @@ class Revision:
         for tracker in filter(None, (self.tracker, self.gpu_tracker)):
             tracker.image, tracker.env = image, self.environment()
 
+    def forget_image(self) -> None:
+        """It has to be found anew, and what was made of it is of no use."""
+        self.shut()
+        self.image = self.roots = self.restores = None
+        self.image_is_known = False
+
     def bundle(self) -> str:
         """Where its processes see the source of its program; "" where there is none."""
         if self.source_dir is None:

@@ -89,41 +89,64 @@ def test_a_runner_finds_its_volumes_by_name_and_at_their_places() -> None:
     assert two["root"] == "/b" and two["below"] == ""
 
 
-def _provided(monkeypatch: pytest.MonkeyPatch, spec: FunctionSpec, ensure: Any) -> Any:
-    monkeypatch.setattr(builder, "ensure", ensure)
-    asked: list[object] = []
+@dataclasses.dataclass
+class _Revision:
+    """What of a revision is asked."""
 
-    async def roots_of(*given: object) -> str:
-        asked.append(given)
+    spec: FunctionSpec
+    image: BuiltImage | None = None
+    image_is_known: bool = False
+    label: str = "a.f"
+    source_dir: None = None
+    forgotten: int = 0
+    providing: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+
+    def is_in(self, image: BuiltImage, roots: object) -> None:
+        assert roots == "roots"
+        self.image = image
+
+    def forget_image(self) -> None:
+        self.forgotten += 1
+        self.image, self.image_is_known = None, False
+
+    @property
+    def tracker(self) -> _Revision:
+        return self
+
+    async def refresh(self) -> None: ...
+
+
+def _provide(monkeypatch: pytest.MonkeyPatch, revision: _Revision, ensure: Any) -> bool:
+    monkeypatch.setattr(builder, "ensure", ensure)
+
+    async def roots_of(*_given: object) -> str:
         return "roots"
 
-    revision = SimpleNamespace(
-        spec=spec,
-        label="a.f",
-        source_dir=None,
-        image_is_known=False,
-        providing=asyncio.Lock(),
-        is_in=lambda *given: asked.append(given),
-    )
     context = SimpleNamespace(images=SimpleNamespace(roots_of=roots_of))
-
-    async def twice() -> list[bool]:
-        both = cast(NodeContext, context), cast(Revision, revision)
-        return [await providing.provide(*both) for _ in range(2)]
-
-    return asyncio.run(twice()), asked
+    provided = providing.provide(cast(NodeContext, context), cast(Revision, revision))
+    return asyncio.run(provided)
 
 
-def test_an_image_is_looked_for_once_and_the_nodes_own_files_are_none(
-    image: BuiltImage, monkeypatch: pytest.MonkeyPatch
+def test_an_image_is_looked_for_once_and_again_where_its_layers_are_gone(
+    image: BuiltImage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    spec = dataclasses.replace(_SPEC, module="m", qualname="f")
-    waited, asked = _provided(monkeypatch, spec, lambda _spec: image)
-    assert waited == [True, False] and asked[1] == (image, "roots")
-    waited, asked = _provided(monkeypatch, spec, lambda _spec: None)
-    assert waited == [True, False] and asked == []
-    waited, asked = _provided(monkeypatch, dataclasses.replace(spec, image=""), None)
-    assert waited == [False, False] and asked == []
+    layer = tmp_path / "layer"
+    layer.mkdir()
+    image = dataclasses.replace(image, lowers=(layer,))
+    revision = _Revision(dataclasses.replace(_SPEC, module="m", qualname="f"))
+    assert _provide(monkeypatch, revision, lambda _spec: image) and revision.image is image
+    assert not _provide(monkeypatch, revision, None)
+    layer.rmdir()
+    other = dataclasses.replace(image, lowers=())
+    assert _provide(monkeypatch, revision, lambda _spec: other)
+    assert revision.image is other and revision.forgotten == 1
+
+
+def test_the_nodes_own_files_are_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    revision = _Revision(dataclasses.replace(_SPEC, module="m"))
+    assert _provide(monkeypatch, revision, lambda _spec: None) and revision.image is None
+    assert not _provide(monkeypatch, revision, None)
+    assert not _provide(monkeypatch, _Revision(dataclasses.replace(_SPEC, image="")), None)
 
 
 def test_a_build_that_fails_and_code_of_another_python_are_errors_of_the_start(
@@ -133,6 +156,6 @@ def test_a_build_that_fails_and_code_of_another_python_are_errors_of_the_start(
         raise ImageBuildError("pip_install('x') failed; the last that it printed: no x", "ab")
 
     with pytest.raises(StartError, match=r"the image of a\.f: pip_install.*no x"):
-        _provided(monkeypatch, dataclasses.replace(_SPEC, module="m"), fails)
+        _provide(monkeypatch, _Revision(dataclasses.replace(_SPEC, module="m")), fails)
     with pytest.raises(StartError, match=r"a\.f cannot run: it is sent as code of Python 3\.11"):
-        _provided(monkeypatch, _SPEC, lambda _spec: image)
+        _provide(monkeypatch, _Revision(_SPEC), lambda _spec: image)
