@@ -75,6 +75,13 @@ MEMBERS = {
         "get_web_url": "your own HTTP server, which calls f.remote.aio(...)",
         "web_url": "your own HTTP server, which calls f.remote.aio(...)",
     },
+    "Image": {
+        "build": "`rekindle image build FILE`; running the app builds it, too",
+        "pip_install_private_repos": "image.pip_install(..., secrets=[...]) with a git+https URL",
+        "poetry_install_from_file": "`poetry export`, and image.pip_install_from_requirements(...)",
+        "publish": "the same declaration: layers have the name of what they are made of",
+        "object_id": "`rekindle image list`",
+    },
     "FunctionCall": {
         "get_gen": "f.remote_gen(...)",
         "logs": "`rekindle logs`",

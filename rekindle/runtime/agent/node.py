@@ -387,5 +387,5 @@ class Node:
         await self.leases.close()
         await self.local_clients.close()
         for revision in self.inventory.revisions.values():
-            revision.drop_template()
+            revision.shut()
         await asyncio.gather(self._tasks.cancel(), self.results.close(), self.functions.close())

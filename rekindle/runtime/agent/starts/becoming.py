@@ -17,6 +17,7 @@ from rekindle.runtime.agent.gpus import PoolGpus
 from rekindle.runtime.agent.runners.output import Output
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.runners.slots import Slots
+from rekindle.runtime.agent.starts import in_image
 from rekindle.runtime.agent.starts.gpu_holders import User
 from rekindle.runtime.agent.starts.node_context import NodeContext
 from rekindle.runtime.agent.starts.outfit import Outfit
@@ -166,7 +167,11 @@ class Becoming:
             self.gpus.take_over(claim, runner_id, process.channel.pid)
             runner.gpus = claim.given.uuids
             env = {
-                **self.runner_env,
+                **(
+                    self.runner_env
+                    if self.revision.image is None
+                    else in_image.own(self.runner_env)
+                ),
                 **await self.secrets_now(),
                 **claim.given.env,
                 "REKINDLE_RUNNER_ID": runner_id,
@@ -182,7 +187,10 @@ class Becoming:
                 spec = self.revision.spec
                 order["many"] = {"max_batch_size": spec.max_batch_size, "wait_ms": spec.wait_ms}
             if self.revision.spec.volumes:
-                order["volumes"] = await binds_of(self.revision.spec)
+                binds = await binds_of(self.revision.spec)
+                if self.revision.image is not None:
+                    binds = in_image.seen_there(binds, self.revision.spec.volumes)
+                order["volumes"] = binds
             fds = [*outfit.descriptors, *held]
             if (client := pending.client) is not None:
                 order["lease"] = client.offer(runner, pending.notes)
