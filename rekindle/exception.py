@@ -199,6 +199,41 @@ class VolumeBusyError(VolumeError, ExecutionError, RuntimeError):
     """Files of the volume are open in this process; close them first."""
 
 
+class BlobError(Error):
+    """Root of what can go wrong with a blob; the message names the blob and its store."""
+
+
+class BlobNotFoundError(BlobError, NotFoundError):
+    """The store has no such blob, or not all of it."""
+
+
+class BlobDamagedError(BlobError):
+    """What the store sent is not what was put there, also when it was fetched again."""
+
+
+class BlobStoreError(BlobError, ServiceError):
+    """The store does not do what it is asked for: it is away, refuses, or is full."""
+
+
+class LayerError(BlobError):
+    """A layer cannot be packed, mounted or unpacked here; the message says what to do."""
+
+
+class ImageError(Error):
+    """Root of what can go wrong with an image."""
+
+
+class ImageBuildError(ImageError):
+    """A layer could not be built: the step, the last lines that it printed, and the layer's name.
+
+    ``layer`` is that name; ``rekindle image logs`` shows all that the step printed.
+    """
+
+    def __init__(self, message: str, layer: str = "") -> None:
+        super().__init__(message)
+        self.layer = layer
+
+
 class SetupError(Error):
     """Set-up could not finish (no package mirror, a signature that does not verify)."""
 

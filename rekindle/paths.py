@@ -47,9 +47,20 @@ def snapshots_dir() -> Path:
     return home() / "snapshots"
 
 
+def lazy_dir() -> Path:
+    """What has arrived of blobs that are read before all of them is here."""
+    return home() / "lazy"
+
+
 def sources_dir() -> Path:
     """Unpacked source bundles by content address."""
     return home() / "sources"
+
+
+def images_dir() -> Path:
+    """Layers of images and what they are built with: ``$REKINDLE_IMAGES`` or ``home()``'s own."""
+    named = os.environ.get("REKINDLE_IMAGES")
+    return Path(named).absolute() if named else home() / "images"
 
 
 def daemon_dir() -> Path:

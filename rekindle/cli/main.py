@@ -35,6 +35,7 @@ _GROUPS = {
         "queue": ("objects", "Look at Queues, and change what is in them."),
         "secret": ("secret", "Keep secrets by name: list, create, delete, rotate the key."),
         "volume": ("volume", "Keep folders by name: list, ls, get, put, and others."),
+        "environment": ("environment", "Name spaces of apps and objects: list, create, delete."),
     },
     "The instance": {
         "up": ("up", "Keep an instance up: Redis, controller and agent."),
@@ -44,10 +45,12 @@ _GROUPS = {
         "container": ("container", "Look at runners, and into them."),
         "pool": ("pool", "Look at pools; set their sizes and policies."),
         "snapshot": ("snapshot", "List, inspect and remove snapshots."),
+        "blob": ("blob", "Look at the store that nodes share snapshots through."),
+        "image": ("image", "Build images; list, inspect and remove their layers."),
         "metrics": ("status", "Print the metrics for Prometheus."),
     },
     "This machine": {
-        "setup": ("setup", "Get what rekindle needs (CRIU) onto this machine."),
+        "setup": ("setup", "Get what rekindle needs (CRIU, libfuse) onto this machine."),
         "doctor": ("doctor", "Say what this machine can do, and what to do where it cannot."),
         "completion": ("completion", "Print what has a shell complete rekindle's commands."),
     },

@@ -12,10 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
-from rekindle.exception import CriuNotFoundError
+from rekindle.blobs import erofs
+from rekindle.blobs import tools as lazy_tools
+from rekindle.blobs.lazy import libfuse
+from rekindle.debian.apt import Progress
+from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.snapshot import criu, fetch, pycriu
 from rekindle.snapshot.criu import Criu
-from rekindle.snapshot.fetch import Progress
 
 
 @click.group()
@@ -50,6 +53,58 @@ def setup_criu(prefix: Path | None, force: bool) -> None:
         click.echo(f"note: to use it, set REKINDLE_CRIU={target}")
 
 
+@setup.command("lazy")
+@click.option("--force", is_flag=True, help="Fetch again, whatever is there.")
+def setup_lazy(force: bool) -> None:
+    """Fetch what lazy files need and this machine lacks: libfuse3 and mkfs.erofs.
+
+    Into private prefixes next to the interpreter; needs no root. Signatures are verified; the
+    mirror is the one of the machine's own apt.
+    """
+    prefix = libfuse.default_prefix()
+    library = None if force else libfuse.library()
+    if library is None:
+        with _progress("setting up libfuse3") as progress:
+            library = str(lazy_tools.fetch_libfuse(prefix, progress))
+    click.echo(f"libfuse3: {library}")
+    try:
+        if force:
+            raise SetupError("--force")
+        command = erofs.find()
+    except SetupError:
+        with _progress("setting up mkfs.erofs") as progress:
+            command = lazy_tools.fetch_erofs(erofs.default_prefix(), progress)
+    click.echo(f"mkfs.erofs: {command[-1]}")
+    try:
+        libfuse.find()
+    except SetupError as error:
+        click.echo(f"note: {error}")
+
+
+@setup.command("images")
+@click.option("--force", is_flag=True, help="Fetch again, whatever is there.")
+def setup_images(force: bool) -> None:
+    """Fetch what images are built with: mmdebstrap, uv, skopeo and umoci, into a private prefix.
+
+    Signatures of Debian packages are verified; the mirror is the one of the machine's own apt.
+    What is on PATH already is used, and not fetched.
+    """
+    from rekindle import paths
+    from rekindle.runtime.images import tools
+
+    store = paths.images_dir()
+    if force:
+        tools.forget(store)
+    if not all(tools.has(store, name) for name in tools.OCI):
+        with _progress("setting up skopeo and umoci") as progress:
+            tools.fetch_oci(store, progress)
+    found = {"mmdebstrap": tools.find_mmdebstrap(store, click.echo)}
+    found["uv"] = str(tools.find_uv(store, click.echo))
+    found |= {name: tools.find_oci(store, name)[-1] for name in tools.OCI}
+    for name, path in found.items():
+        click.echo(f"{name}: {path}")
+
+
 def _usable(prefix: Path | None) -> Criu | None:
     """What is there already; None where something has to be fetched."""
     if prefix is None and os.environ.get("REKINDLE_CRIU"):
@@ -63,12 +118,12 @@ def _usable(prefix: Path | None) -> Criu | None:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress(doing: str = "setting up CRIU") -> Iterator[Progress]:
     """A progress bar on a terminal, one line for each step elsewhere."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with ProgressBar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("setting up CRIU", total=None)
+        task = bar.add_task(doing, total=None)
         last = ""
 
         def show(step: str, done: int, total: int) -> None:

@@ -52,6 +52,10 @@ def is_cached(fd: int, offset: int) -> bool:
         return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) > 0
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return False  # its file system cannot say without waiting: FUSE
 
 
 def read_ahead(fd: int, offset: int, length: int) -> None:

@@ -7,10 +7,11 @@ is rebuilt so, so nothing is written to it that would be lost.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rekindle.linux import mounts
 from rekindle.linux.libc import check, libc
@@ -38,12 +39,24 @@ def _new_root(paths: list[str]) -> None:
     mounts.mount("tmpfs", _NEW, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=755")
     mounts.mount("none", _NEW, flags=mounts.MS_UNBINDABLE)  # not seen below the bound /dev again
     _mirror("/", _NEW, [path.strip("/") for path in paths])
-    os.chdir(_NEW)
+    with pivot(_NEW):
+        pass
+    os.rmdir(_NEW)
+
+
+@contextlib.contextmanager
+def pivot(root: str) -> Iterator[None]:
+    """Make a mount the root of this process. In the block the old one is there still, for files
+    that were opened below it; after it nothing of it is left. Raises OSError."""
+    os.chdir(root)
     number = _PIVOT_ROOT[os.uname().machine]
     check(libc.syscall(ctypes.c_long(number), b".", b"."), "pivot_root")
-    mounts.unmount(".")  # the old root, which lies over the new one now
-    os.chdir("/")
-    os.rmdir(_NEW)
+    try:
+        yield
+    finally:
+        os.chdir("/")
+        mounts.unmount(".")  # the old root, which lies over the new one
+        os.chdir("/")
 
 
 def _mirror(source: str, target: str, paths: list[str]) -> None:

@@ -18,9 +18,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.blobs import machine as blobs
 from rekindle.exception import CriuNotFoundError, Error
 from rekindle.gpu_restore import inventory as gpus
 from rekindle.linux import capabilities
+from rekindle.runtime.images import machine
 from rekindle.runtime.isolation import privilege
 from rekindle.snapshot import criu, programs, pycriu
 
@@ -85,6 +87,7 @@ def examine(find_redis: Callable[[], Path]) -> list[Check]:
         check_time_namespace(),
         check_cgroup(Path("/sys/fs/cgroup")),
         check_gpu(gpus.inventory()),
+        *check_images(),
         check_python(),
     ]
 
@@ -365,6 +368,14 @@ def _parts(gpu: gpus.Gpu) -> str:
         return ""
     profiles = ", ".join(sorted({repr(one.profile) for one in gpu.instances}))
     return f"; in MIG mode: gpu={profiles}" if profiles else "; in MIG mode, without an instance"
+
+
+def check_images() -> list[Check]:
+    """What lazy files and images need; functions without do without all of it."""
+    return [
+        Check(one.name, Status.OK if one.ok else Status.WARN, one.detail, one.remedy)
+        for one in (*blobs.findings(), *machine.findings())
+    ]
 
 
 def check_python() -> Check:

@@ -105,7 +105,7 @@ def _own_code(raw: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=4096)
-def _global_names(code: CodeType) -> tuple[str, ...]:
+def global_names(code: CodeType) -> tuple[str, ...]:
     """Names that the code, or code nested in it, looks up as globals."""
     names = {
         instruction.argval
@@ -114,7 +114,7 @@ def _global_names(code: CodeType) -> tuple[str, ...]:
     }
     for const in code.co_consts:
         if isinstance(const, CodeType):
-            names.update(_global_names(const))
+            names.update(global_names(const))
     return tuple(sorted(names))
 
 
@@ -242,7 +242,7 @@ class _Walk:
             ),
         )
         self._all("closure", function.__closure__ or ())
-        names = [n for n in _global_names(function.__code__) if n in function.__globals__]
+        names = [n for n in global_names(function.__code__) if n in function.__globals__]
         self._all("globals", (part for n in names for part in (n, function.__globals__[n])))
 
     def _cell(self, cell: CellType) -> None:

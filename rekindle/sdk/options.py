@@ -15,6 +15,7 @@ from rekindle.wire.gpus import GpuRequest
 from rekindle.wire.spec import FunctionSpec
 
 if TYPE_CHECKING:
+    from rekindle.sdk.image import Image
     from rekindle.sdk.volume import Volume
     from rekindle.sdk.volume_mounts import CloudBucketMount
 
@@ -48,6 +49,7 @@ class VariantOptions(PoolOptions, total=False):
     gpu_priority: int
     env: dict[str, str | None] | None
     secrets: Sequence[Secret]
+    volumes: Mapping[str, Volume | CloudBucketMount]
 
 
 class FunctionOptions(VariantOptions, total=False):
@@ -57,10 +59,10 @@ class FunctionOptions(VariantOptions, total=False):
     enable_gpu_snapshot: bool
     experimental_options: Mapping[str, Any] | None
     gpu_spares: int
-    volumes: Mapping[str, Volume | CloudBucketMount]
     include_source: bool | None
     serialized: bool
     schedule: Cron | Period | None
+    image: Image | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,8 @@ class Options:
     serialized: bool
     #: When it runs by itself, once it is deployed.
     schedule: Cron | Period | None = None
+    #: None: the app's.
+    image: Image | None = None
 
 
 #: Of these, None is the same as the default.
@@ -138,7 +142,22 @@ def check(where: str, given: Mapping[str, Any]) -> Options:
         include_source=values.get("include_source", True),
         serialized=values.get("serialized", False),
         schedule=schedules.check(where, given.get("schedule")),
+        image=check_image(given.get("image")),
     )
+
+
+def check_image(given: Any) -> Image | None:
+    """The same, or None. Raises InvalidError."""
+    if given is None:
+        return None  # most functions: nothing is loaded for them
+    from rekindle.sdk.image import Image
+
+    if not isinstance(given, Image):
+        raise InvalidError(
+            f"image={given!r} must be a rekindle.Image, as in "
+            f"rekindle.Image.debian_slim().pip_install('numpy')"
+        )
+    return given
 
 
 def check_volumes(given: Any) -> Mapping[str, Volume | CloudBucketMount]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 #: Attributes of the package: what to do in their place.
 NAMES = {
-    "Image": "install packages into the environment that runs rekindle; runners use it",
     "NetworkFileSystem": "use rekindle.Volume",
     "Sandbox": "start a process with subprocess inside a function",
     "Proxy": "leave it out",
@@ -29,7 +28,7 @@ INSTEAD = {
     "Server": "rekindle.concurrent on a class that your own HTTP server calls",
     "SandboxSnapshot": "@app.cls(enable_memory_snapshot=True)",
     "Probe": "@rekindle.enter(): a runner is ready when its hooks have run",
-    "Environment": "$REKINDLE_ENVIRONMENT, or an instance of its own (REKINDLE_HOME)",
+    "Environment": "environment_name=, $REKINDLE_ENVIRONMENT and `rekindle environment`",
     "sessioned": "rekindle.parameter(): each distinct value has runners of its own",
     "clustered": "f.map() or f.spawn(): inputs run side by side, each by itself",
     "Cluster": "f.map() or f.spawn(): inputs run side by side, each by itself",
@@ -81,7 +80,6 @@ MEMBERS = {
 #: Commands: what to do in their place.
 COMMANDS = {
     "function": "`rekindle status` and `rekindle pool ls` show functions",
-    "image": "install packages into the environment that runs rekindle",
 }
 
 #: Older keywords of the decorators: what they are called now.
@@ -104,7 +102,6 @@ _UNKNOWN = (
 )
 #: Keywords to come: what to do meanwhile.
 KEYWORDS = dict.fromkeys(_UNKNOWN, "leave it out") | {
-    "image": NAMES["Image"],
     "network_file_systems": NAMES["NetworkFileSystem"],
     "ephemeral_disk": "use the tempfile module",
 }

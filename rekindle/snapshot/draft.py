@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rekindle.exception import InvalidError, SnapshotCreateError, SnapshotInvalidError
 from rekindle.linux.files import lock
-from rekindle.snapshot import content, files, seal, stamp, store, use
+from rekindle.snapshot import carried, content, files, seal, stamp, store, use
 from rekindle.snapshot.entry import Snapshot
 from rekindle.snapshot.files import locked
 from rekindle.snapshot.manifest import IMAGES, MAPPED, Manifest
@@ -91,11 +91,35 @@ class Draft:
             raise _create_error(self.store.root, error, "keep the snapshot") from error
         finally:
             self.discard()
+        self._make_room()
+        return snapshot
+
+    def adopt(self, manifest: Manifest) -> Snapshot:
+        """Put a snapshot that was carried here in its place: all its files are in the draft.
+
+        As ``commit``, but nothing is mapped and hashed again. Raises SnapshotCreateError,
+        SnapshotInvalidError, CriuNotFoundError; the draft is gone then, too.
+        """
+        root = self.store.root
+        try:
+            carried.put_together(self.path, root / self.key, manifest)
+            content.share(root, self.path, manifest)
+            carried.trust(self.path, manifest)
+            for directory in (self.images, self.path / MAPPED, self.path):
+                files.sync_directory(directory)
+            snapshot = self._put_in_place(manifest)
+        except OSError as error:
+            raise _create_error(root, error, "keep the snapshot") from error
+        finally:
+            self.discard()
+        self._make_room()
+        return snapshot
+
+    def _make_room(self) -> None:
         try:
             self.store.gc(keep={self.key})
         except (OSError, InvalidError) as error:
             log.warning("no room made after a commit", extra=kv(reason=error))
-        return snapshot
 
     def discard(self) -> None:
         """Leave nothing of the draft. May be called again, and after ``commit``."""

@@ -87,7 +87,7 @@ class Seen:
 
 
 def _state(path: str) -> tuple[int, ...]:
-    info = os.lstat(path)
+    info = os.stat(path)
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
@@ -142,7 +142,8 @@ def _check_mapped(snapshot: Snapshot) -> None:
 
 def _look(snapshot: Snapshot, part: str, name: str) -> os.stat_result:
     try:
-        return os.lstat(snapshot.path / part / name)
+        # A page file may be a link to where it can be read before it has arrived.
+        return os.stat(snapshot.path / part / name)
     except FileNotFoundError:
         raise _invalid(snapshot, f"{_KIND[part]} {name} is missing") from None
     except OSError as error:

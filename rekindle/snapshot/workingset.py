@@ -68,14 +68,24 @@ def of_process(pid: int, directory: Path) -> WorkingSet:
     whole 2 MiB where the page cache holds a huge page.
     """
     found: dict[str, list[Range]] = {}
+    links = _linked(directory)
     with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
         for area in maps.mappings(pid):
             # Not devices, and not what has no file behind it any more.
             if area.path.startswith("/") and os.path.isfile(area.path):
-                name = area.path.removeprefix(f"{directory}/")
+                name = links.get(area.path) or area.path.removeprefix(f"{directory}/")
                 touched = _touched(pagemap.fileno(), area.start, area.end, area.offset)
                 found.setdefault(name, []).extend(touched)
     return WorkingSet({name: _join(sorted(ranges)) for name, ranges in found.items()})
+
+
+def _linked(directory: Path) -> dict[str, str]:
+    """Page files that lie elsewhere as long as they are on their way: path -> name in here."""
+    return {
+        os.path.realpath(path): str(path.relative_to(directory))
+        for path in directory.glob("*/*pages-*")
+        if path.is_symlink()
+    }
 
 
 def _touched(pagemap: int, start: int, end: int, offset: int) -> Iterator[Range]:

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import InvalidError, VolumeError, VolumeFileNotFoundError
+from rekindle import filesystems
+from rekindle.exception import InvalidError, SetupError, VolumeError, VolumeFileNotFoundError
 from rekindle.linux.libc import check, libc
 from rekindle.volumes.registry import VolumeRecord
 from rekindle.volumes.tree import DRAFT, Tree
@@ -181,18 +182,11 @@ class Folder:
     def _store(self) -> tuple[Any, str]:
         """The store's client, and the path of the folder in it."""
         try:
-            import fsspec
-        except ImportError:
-            raise VolumeError(
-                f"{self.label} lies at {self.url}, for which fsspec is needed: install "
-                f"rekindle[blobs], and the store's own package (s3fs for s3://)"
-            ) from None
-        try:
-            store, base = fsspec.core.url_to_fs(self.url, **dict(self.options))
-        except (ValueError, ImportError) as error:
-            raise VolumeError(f"{self.label}: {self.url} cannot be used: {error}") from error
+            store, base = filesystems.open_url(self.url, f"{self.label}:", dict(self.options))
+        except (SetupError, InvalidError) as error:
+            raise VolumeError(str(error)) from error
         store.invalidate_cache()
-        return store, str(base).rstrip("/")
+        return store, base
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from rekindle import filesystems
 from rekindle.exception import InternalFailure, InvalidError, ServiceError, SetupError
 
 #: Payloads and results up to this travel inline, unless REKINDLE_BLOB_THRESHOLD_BYTES says else.
@@ -255,17 +256,9 @@ class FsspecStore:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         try:
-            from fsspec.core import url_to_fs
-        except ImportError:
-            raise SetupError(
-                f"the blob store {url} needs fsspec: pip install 'rekindle[blobs]'"
-            ) from None
-        try:
-            self._fs, self._root = url_to_fs(self.url)
-        except ImportError as error:  # fsspec has it, but not what it needs
-            raise SetupError(f"the blob store {url} cannot be opened: {error}") from error
-        except ValueError as error:
-            raise InvalidError(f"the blob store {url!r} cannot be opened: {error}") from error
+            self._fs, self._root = filesystems.open_url(self.url, "the blob store")
+        except (SetupError, InvalidError):
+            raise
         except Exception as error:
             raise self._unwell("opened", error) from error
 

@@ -87,7 +87,7 @@ class Schedule(_message.Message):
     def __init__(self, cron: _Optional[str] = ..., timezone: _Optional[str] = ..., years: _Optional[int] = ..., months: _Optional[int] = ..., seconds: _Optional[float] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class FunctionSpec(_message.Message):
-    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "enable_gpu_snapshot", "gpu_spares", "variant", "generators", "volumes", "max_inputs", "target_inputs", "max_batch_size", "wait_ms")
+    __slots__ = ("app_name", "name", "kind", "methods", "module", "qualname", "program", "python", "python_version", "env", "cwd", "sys_path", "sys_path_last", "secrets_in_snapshot", "code_digest", "source_digest", "hooks_digest", "timeout_s", "startup_timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s", "single_use_containers", "enable_memory_snapshot", "retries", "cpu", "cpu_limit", "memory_mib", "memory_limit_mib", "spare_containers", "gpu", "gpu_priority", "enable_gpu_snapshot", "gpu_spares", "variant", "generators", "volumes", "image", "max_inputs", "target_inputs", "max_batch_size", "wait_ms")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +133,7 @@ class FunctionSpec(_message.Message):
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     GENERATORS_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
     MAX_INPUTS_FIELD_NUMBER: _ClassVar[int]
     TARGET_INPUTS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -175,11 +176,12 @@ class FunctionSpec(_message.Message):
     variant: str
     generators: _containers.RepeatedScalarFieldContainer[str]
     volumes: _containers.RepeatedCompositeFieldContainer[VolumeMount]
+    image: str
     max_inputs: int
     target_inputs: int
     max_batch_size: int
     wait_ms: int
-    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., enable_gpu_snapshot: bool = ..., gpu_spares: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ..., max_inputs: _Optional[int] = ..., target_inputs: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, app_name: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., module: _Optional[str] = ..., qualname: _Optional[str] = ..., program: _Optional[_Iterable[bytes]] = ..., python: _Optional[bytes] = ..., python_version: _Optional[str] = ..., env: _Optional[_Mapping[str, bytes]] = ..., cwd: _Optional[bytes] = ..., sys_path: _Optional[_Iterable[bytes]] = ..., sys_path_last: _Optional[_Iterable[bytes]] = ..., secrets_in_snapshot: _Optional[_Iterable[str]] = ..., code_digest: _Optional[str] = ..., source_digest: _Optional[str] = ..., hooks_digest: _Optional[str] = ..., timeout_s: _Optional[float] = ..., startup_timeout_s: _Optional[float] = ..., min_containers: _Optional[int] = ..., max_containers: _Optional[int] = ..., buffer_containers: _Optional[int] = ..., scaledown_window_s: _Optional[float] = ..., single_use_containers: bool = ..., enable_memory_snapshot: bool = ..., retries: _Optional[_Union[RetrySpec, _Mapping]] = ..., cpu: _Optional[float] = ..., cpu_limit: _Optional[float] = ..., memory_mib: _Optional[int] = ..., memory_limit_mib: _Optional[int] = ..., spare_containers: _Optional[int] = ..., gpu: _Optional[_Iterable[_Union[GpuRequest, _Mapping]]] = ..., gpu_priority: _Optional[int] = ..., enable_gpu_snapshot: bool = ..., gpu_spares: _Optional[int] = ..., variant: _Optional[str] = ..., generators: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[_Union[VolumeMount, _Mapping]]] = ..., image: _Optional[str] = ..., max_inputs: _Optional[int] = ..., target_inputs: _Optional[int] = ..., max_batch_size: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
 
 class VolumeMount(_message.Message):
     __slots__ = ("path", "name", "environment", "url", "read_only", "sub_path", "options")
@@ -530,7 +532,7 @@ class Input(_message.Message):
     def __init__(self, index: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., blob: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost", "pinned")
+    __slots__ = ("call_id", "function_id", "params", "inputs", "last", "strategy", "submitted_ns", "depth", "read_once", "lost", "pinned", "parent")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -542,6 +544,7 @@ class SubmitRequest(_message.Message):
     READ_ONCE_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
     PINNED_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     params: bytes
@@ -553,7 +556,8 @@ class SubmitRequest(_message.Message):
     read_once: bool
     lost: int
     pinned: bool
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ..., pinned: bool = ...) -> None: ...
+    parent: str
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Input, _Mapping]]] = ..., last: bool = ..., strategy: _Optional[str] = ..., submitted_ns: _Optional[int] = ..., depth: _Optional[int] = ..., read_once: bool = ..., lost: _Optional[int] = ..., pinned: bool = ..., parent: _Optional[str] = ...) -> None: ...
 
 class SubmitReply(_message.Message):
     __slots__ = ("accepted",)
@@ -660,7 +664,7 @@ class GetCallRequest(_message.Message):
     def __init__(self, call_id: _Optional[str] = ...) -> None: ...
 
 class CallInfo(_message.Message):
-    __slots__ = ("call_id", "function_id", "function", "app", "inputs", "submitted", "done", "running", "submitted_ns", "cancelled")
+    __slots__ = ("call_id", "function_id", "function", "app", "inputs", "submitted", "done", "running", "submitted_ns", "cancelled", "module")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -671,6 +675,7 @@ class CallInfo(_message.Message):
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_NS_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    MODULE_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     function_id: str
     function: str
@@ -681,7 +686,8 @@ class CallInfo(_message.Message):
     running: int
     submitted_ns: int
     cancelled: bool
-    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., inputs: _Optional[int] = ..., submitted: bool = ..., done: _Optional[int] = ..., running: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., cancelled: bool = ...) -> None: ...
+    module: str
+    def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., app: _Optional[str] = ..., inputs: _Optional[int] = ..., submitted: bool = ..., done: _Optional[int] = ..., running: _Optional[int] = ..., submitted_ns: _Optional[int] = ..., cancelled: bool = ..., module: _Optional[str] = ...) -> None: ...
 
 class StopRunnerRequest(_message.Message):
     __slots__ = ("runner_id", "graceful")
@@ -948,6 +954,46 @@ class RotateSecretKeyReply(_message.Message):
     sealed_again: int
     def __init__(self, key_file: _Optional[str] = ..., sealed_again: _Optional[int] = ...) -> None: ...
 
+class EnvironmentRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RenameEnvironmentRequest(_message.Message):
+    __slots__ = ("name", "new_name")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NEW_NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    new_name: str
+    def __init__(self, name: _Optional[str] = ..., new_name: _Optional[str] = ...) -> None: ...
+
+class ListEnvironmentsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListEnvironmentsReply(_message.Message):
+    __slots__ = ("environments",)
+    ENVIRONMENTS_FIELD_NUMBER: _ClassVar[int]
+    environments: _containers.RepeatedCompositeFieldContainer[EnvironmentInfo]
+    def __init__(self, environments: _Optional[_Iterable[_Union[EnvironmentInfo, _Mapping]]] = ...) -> None: ...
+
+class EnvironmentInfo(_message.Message):
+    __slots__ = ("name", "created", "apps", "secrets", "dicts", "queues")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    APPS_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    DICTS_FIELD_NUMBER: _ClassVar[int]
+    QUEUES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    created: float
+    apps: int
+    secrets: int
+    dicts: int
+    queues: int
+    def __init__(self, name: _Optional[str] = ..., created: _Optional[float] = ..., apps: _Optional[int] = ..., secrets: _Optional[int] = ..., dicts: _Optional[int] = ..., queues: _Optional[int] = ...) -> None: ...
+
 class DeadLettersRequest(_message.Message):
     __slots__ = ("function_id", "limit", "after")
     FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -1155,12 +1201,16 @@ class PrepareRequest(_message.Message):
     def __init__(self, function_id: _Optional[str] = ..., params: _Optional[bytes] = ..., strategy: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
 
 class PrepareReply(_message.Message):
-    __slots__ = ("ok", "reason")
+    __slots__ = ("ok", "reason", "lost", "late")
     OK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
     ok: bool
     reason: str
-    def __init__(self, ok: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    lost: bool
+    late: bool
+    def __init__(self, ok: bool = ..., reason: _Optional[str] = ..., lost: bool = ..., late: bool = ...) -> None: ...
 
 class LogsRequest(_message.Message):
     __slots__ = ("app_id", "after_seq", "follow", "app", "tail", "since_ns", "function", "call_id", "runner_id", "streams", "search")
@@ -2043,14 +2093,16 @@ class Done(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., function_id: _Optional[str] = ..., app_id: _Optional[str] = ..., indexes: _Optional[_Iterable[int]] = ..., statuses: _Optional[_Iterable[_Union[ResultStatus, str]]] = ..., results: _Optional[_Iterable[bytes]] = ..., execute_ns: _Optional[int] = ...) -> None: ...
 
 class PrepareDone(_message.Message):
-    __slots__ = ("request_id", "ok", "reason")
+    __slots__ = ("request_id", "ok", "reason", "late")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     ok: bool
     reason: str
-    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    late: bool
+    def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., late: bool = ...) -> None: ...
 
 class AppClosed(_message.Message):
     __slots__ = ("app_id",)
@@ -2093,7 +2145,7 @@ class LeaseGranted(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., ok: bool = ..., reason: _Optional[str] = ..., socket: _Optional[str] = ..., token: _Optional[str] = ..., runner_id: _Optional[str] = ..., began: _Optional[_Union[RunnerBegan, _Mapping]] = ..., failure: _Optional[_Union[Result, _Mapping]] = ..., once: bool = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease")
+    __slots__ = ("hello", "heartbeat", "done", "log", "prepared", "returned", "app_closed", "lease", "nested")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
@@ -2102,6 +2154,7 @@ class AgentMessage(_message.Message):
     RETURNED_FIELD_NUMBER: _ClassVar[int]
     APP_CLOSED_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    NESTED_FIELD_NUMBER: _ClassVar[int]
     hello: AgentHello
     heartbeat: Heartbeat
     done: Done
@@ -2110,7 +2163,34 @@ class AgentMessage(_message.Message):
     returned: InputsReturned
     app_closed: AppClosed
     lease: LeaseGranted
-    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ...) -> None: ...
+    nested: NestedCalls
+    def __init__(self, hello: _Optional[_Union[AgentHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., prepared: _Optional[_Union[PrepareDone, _Mapping]] = ..., returned: _Optional[_Union[InputsReturned, _Mapping]] = ..., app_closed: _Optional[_Union[AppClosed, _Mapping]] = ..., lease: _Optional[_Union[LeaseGranted, _Mapping]] = ..., nested: _Optional[_Union[NestedCalls, _Mapping]] = ...) -> None: ...
+
+class NestedCalls(_message.Message):
+    __slots__ = ("calls",)
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[NestedCall]
+    def __init__(self, calls: _Optional[_Iterable[_Union[NestedCall, _Mapping]]] = ...) -> None: ...
+
+class NestedCall(_message.Message):
+    __slots__ = ("parent", "call_id", "index", "function_id", "function", "status", "runner_id", "module")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_ID_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_ID_FIELD_NUMBER: _ClassVar[int]
+    MODULE_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    call_id: str
+    index: int
+    function_id: str
+    function: str
+    status: ResultStatus
+    runner_id: str
+    module: str
+    def __init__(self, parent: _Optional[str] = ..., call_id: _Optional[str] = ..., index: _Optional[int] = ..., function_id: _Optional[str] = ..., function: _Optional[str] = ..., status: _Optional[_Union[ResultStatus, str]] = ..., runner_id: _Optional[str] = ..., module: _Optional[str] = ...) -> None: ...
 
 class Assign(_message.Message):
     __slots__ = ("call_id", "inputs", "function_id", "params", "strategy", "submitted_ns", "delivery", "app_id", "depth", "suspect")

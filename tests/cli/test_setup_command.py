@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rekindle.cli.setup import setup
+from rekindle.debian.apt import Progress
 from rekindle.exception import CriuNotFoundError, SetupError
 from rekindle.snapshot import criu, fetch, pycriu
 from rekindle.snapshot.criu import Criu
-from rekindle.snapshot.fetch import Progress
 
 _SYSTEM = Criu(("criu",), "4.1.1", "/usr/sbin/criu")
 

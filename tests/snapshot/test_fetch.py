@@ -7,43 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.debian import apt
 from rekindle.exception import SetupError
 from rekindle.snapshot import criu, fetch, pycriu
-
-_LINES = [
-    "http://security.example/debian-security/|bookworm-security|main|Packages",
-    "http://other.example/apt/|nodistro|main|Packages",
-    "http://cloud.example/apt/|cloud-sdk-bookworm|main|Packages",
-    "http://mirror.example/debian/|bookworm|contrib|Packages",
-    "http://mirror.example/debian/|bookworm-updates|main|Packages",
-    "http://mirror.example/debian/|bookworm|main|Packages",
-]
-
-
-def test_the_mirror_is_the_one_of_the_machines_own_release() -> None:
-    assert fetch.choose_mirror(_LINES, "bookworm") == "http://mirror.example/debian/"
-
-
-def test_a_machine_that_follows_stable_has_a_mirror_too() -> None:
-    lines = ["http://m.example/debian/|stable|main|Packages"]
-    assert fetch.choose_mirror(lines, "bookworm") == "http://m.example/debian/"
-
-
-@pytest.mark.parametrize("lines", [[], _LINES[:5], ["cdrom:[Debian]/|bookworm|main|Packages"]])
-def test_without_a_debian_mirror_there_is_none(lines: list[str]) -> None:
-    assert fetch.choose_mirror(lines, "bookworm") is None
-
-
-def test_packages_are_read_from_apts_listing() -> None:
-    listing = [
-        "Reading package lists...",
-        "'http://m.example/pool/c/criu_4.1.1-1_amd64.deb' criu_4.1.1-1_amd64.deb 644 SHA256:00",
-        "'http://m.example/x.deb' libgmp10_2%3a6.3.0_amd64.deb 12 MD5Sum:0",
-    ]
-    assert [(p.name, p.size) for p in fetch.parse_uris(listing)] == [
-        ("criu", 644),
-        ("libgmp10", 12),
-    ]
 
 
 def test_without_apt_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,9 +22,9 @@ def test_without_apt_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The release's index, fetched once."""
     root = tmp_path_factory.mktemp("apt")
-    apt = fetch._Apt(root, fetch._machine_keyring())
-    apt.update(fetch.mirror())
-    return apt.root / "lists"
+    made = apt.Apt(root, apt.machine_keyring(""), fetch.RELEASE, "")
+    made.update(apt.mirror(fetch.RELEASE, ""))
+    return made.root / "lists"
 
 
 @pytest.fixture
@@ -66,11 +32,11 @@ def known_index(lists: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have apt take that index for the one that it has just fetched."""
     sources = (lists.parent / "sources.list").read_text()
 
-    def update(apt: fetch._Apt, _uri: str) -> None:
-        (apt.root / "sources.list").write_text(sources)
-        shutil.copytree(lists, apt.root / "lists", dirs_exist_ok=True)
+    def update(made: apt.Apt, _uri: str) -> None:
+        (made.root / "sources.list").write_text(sources)
+        shutil.copytree(lists, made.root / "lists", dirs_exist_ok=True)
 
-    monkeypatch.setattr(fetch._Apt, "update", update)
+    monkeypatch.setattr(apt.Apt, "update", update)
 
 
 @pytest.mark.criu
@@ -143,9 +109,3 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pytest.skip("needs apt")
     with pytest.raises(SetupError, match=str(tmp_path / "file" / "criu")):
         fetch.fetch(tmp_path / "file" / "criu")
-
-
-def test_the_machine_itself_is_asked_for_its_mirror() -> None:
-    if shutil.which("apt-get") is None:
-        pytest.skip("needs apt")
-    assert fetch.mirror().startswith(("http", "mirror", "file"))

@@ -147,6 +147,25 @@ class Catalog:
             self._end_later(made)
         return made
 
+    def environments(self) -> Counter[tuple[str, str]]:
+        """How many named ones there are, by kind and environment."""
+        return Counter((one.kind, one.environment) for one in self._by_name.values())
+
+    async def rename_environment(self, name: str, new_name: str) -> None:
+        """Have all of an environment lie in another one; their ids stay."""
+        async with self._changing:
+            for one in [one for one in self.by_id.values() if one.environment == name]:
+                moved = _shared({**one.record(), "environment": new_name})
+                record = json.dumps(moved.record())
+                await self._link.command("HSET", self._key, moved.object_id, record)
+                self._by_name.pop((one.kind, name, one.name), None)
+                self._know(moved)
+
+    async def forget_environment(self, name: str) -> None:
+        """Delete all of an environment."""
+        for one in [one for one in self._by_name.values() if one.environment == name]:
+            await self.delete(one)
+
     async def delete(self, one: Shared) -> None:
         """Forget one, and all that is in it."""
         self.by_id.pop(one.object_id.encode(), None)

@@ -34,6 +34,11 @@ def deployments(instance: str) -> str:
     return f"rk:deployments:{instance}"
 
 
+def environments(instance: str) -> str:
+    """Hash: environment -> when it was made, as JSON; others are there by what lies in them."""
+    return f"rk:environments:{instance}"
+
+
 def schedules(instance: str) -> str:
     """Hash: "app/function" -> when it ran last, and what it runs now, as JSON."""
     return f"rk:schedules:{instance}"
@@ -88,6 +93,11 @@ def of_inputs(function_id: str, call_id: str) -> list[str]:
 def once(function_id: str) -> str:
     """Set: calls of a function whose results go once they were taken, or with their app."""
     return f"rk:once:{{{function_id}}}"
+
+
+def nested(call_id: str) -> str:
+    """Hash: call and index -> NestedCall message, of calls that the inputs of a call made."""
+    return f"rk:nested:{call_id}"
 
 
 def kept(instance: str) -> str:

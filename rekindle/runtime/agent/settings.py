@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from rekindle import paths
 from rekindle.exception import InvalidError
 from rekindle.wire.calldepth import max_depth
 
@@ -61,6 +63,38 @@ def gpu_held_mib() -> int | None:
     if not text.isdecimal():
         raise InvalidError(f"REKINDLE_GPU_HELD_MIB={text!r} must be a number of MiB, 0 for none")
     return int(text)
+
+
+def store_url() -> str:
+    """``$REKINDLE_STORE_URL``: where nodes share snapshots; "": each has its own alone."""
+    return os.environ.get("REKINDLE_STORE_URL", "").strip()
+
+
+def lazy_bytes() -> int:
+    """``$REKINDLE_LAZY_BYTES``, or a tenth of the disk, 50 GiB at most: what arrives from the store
+    may take of the disk; 0: all of it is fetched before it is used. Raises InvalidError for what is
+    no number.
+    """
+    text = os.environ.get("REKINDLE_LAZY_BYTES", "")
+    if not text:
+        return min(shutil.disk_usage(paths.home()).total // 10, 50 << 30)
+    if not text.isdecimal():
+        raise InvalidError(f"REKINDLE_LAZY_BYTES={text!r} must be a number of bytes")
+    return int(text)
+
+
+def lazy_wait_s() -> float:
+    """``$REKINDLE_LAZY_WAIT_S``, or 60: seconds that whoever reads what is not here waits for the
+    store. Raises InvalidError for what is no number.
+    """
+    text = os.environ.get("REKINDLE_LAZY_WAIT_S", "") or "60"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3600:
+        raise InvalidError(f"REKINDLE_LAZY_WAIT_S={text!r} must be seconds, up to 3600")
+    return seconds
 
 
 RESTORE_MODES = ("auto", "mapped", "copied")
@@ -126,6 +160,11 @@ class AgentSettings:
     gpu_grace_s: float = field(default_factory=gpu_grace_s)
     #: What weights that stay may take of each GPU, MiB; None: half of it.
     gpu_held_mib: int | None = field(default_factory=gpu_held_mib)
+    #: Where nodes share snapshots; "": nowhere.
+    store_url: str = field(default_factory=store_url)
+    #: What arrives from there: disk that it may take, and how long a reader waits for it.
+    lazy_bytes: int = field(default_factory=lazy_bytes)
+    lazy_wait_s: float = field(default_factory=lazy_wait_s)
     #: A live template that no open app uses is kept this long.
     template_keep_s: float = 300.0
     #: Live templates kept at most; the least recently used goes first.

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from rekindle.exception import ConnectionError, Error, InvalidError, NotFoundError
 from rekindle.sdk import checks
 from rekindle.sdk.block import Block
-from rekindle.sdk.environments import environment_of
+from rekindle.sdk.environments import declared, environment_of, meant_by, travelling
 from rekindle.sdk.objects.direct import Gone
 from rekindle.sdk.objects.link import Link, link_of, receive
 from rekindle.sdk.objects.steps import Steps, both
@@ -96,7 +96,7 @@ class Handle:
         """
         checks.name(f"the name of a {cls.__name__}", name)
         return cls._make(
-            name=name, environment=environment_of(environment_name), create=create_if_missing
+            name=name, environment=declared(environment_name), create=create_if_missing
         )
 
     @classmethod
@@ -136,7 +136,8 @@ class Handle:
         return f"<{type(self).__name__} {what}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = (self._name, self._environment, self._create, self._object_id)
+        environment = travelling(self._environment) if self._name else self._environment
+        fields = (self._name, environment, self._create, self._object_id)
         at = self._at
         return _arrived, (type(self), *fields, str(at.instance) if at else self._instance)
 
@@ -149,8 +150,8 @@ class Handle:
         return self._id if self._at is link or self._object_id else b""
 
     def _resolving(self) -> Request:
-        asked: dict[str, object] = {"kind": self._kind, "environment": self._environment}
-        asked |= {"name": self._name, "access": True}
+        asked: dict[str, object] = {"kind": self._kind, "name": self._name, "access": True}
+        asked["environment"] = meant_by(self._environment)
         if self._create:
             body = json.dumps(asked | {"by": _who()}).encode()
             return Request(Op.CREATE, body, flags=OPTION)

@@ -6,10 +6,11 @@ import dataclasses
 import os
 import platform
 import sys
+from typing import TYPE_CHECKING
 
 from rekindle.exception import RequestSizeError
 from rekindle.execution.declared import contents, hooks_of
-from rekindle.sdk import fingerprint
+from rekindle.sdk import environments, fingerprint
 from rekindle.sdk.calls.arguments import packed
 from rekindle.sdk.declaration import AppState, Declaration, packing
 from rekindle.sdk.options import Options
@@ -18,10 +19,14 @@ from rekindle.sdk.program.main_module import Program
 from rekindle.sdk.secret import Secret, merged, named_in_snapshot, references
 from rekindle.wire import pickling
 from rekindle.wire import rekindle_pb2 as pb
+from rekindle.wire.environment import split_name
 from rekindle.wire.messages import spec_message
 from rekindle.wire.serialization import serialize
 from rekindle.wire.spec import FunctionSpec
 from rekindle.wire.volumes import VolumeMount
+
+if TYPE_CHECKING:
+    from rekindle.sdk.image import Image
 
 #: Code is small; what is larger carries data along.
 MAX_CODE_BYTES = 64 * 1024 * 1024
@@ -37,8 +42,16 @@ def request_for(
 ) -> pb.RegisterAppRequest:
     """Everything about an app. Raises SerializationError for code that cannot travel.
 
-    ``detached``: it ends when nothing of it is undone, and not with its client.
+    ``app_name``: as the instance knows it, with its environment. ``detached``: it ends when nothing
+    of it is undone, and not with its client.
     """
+    with environments.of_app(split_name(app_name)[0]):
+        return _request_for(app, app_name, app_id, script, detached)
+
+
+def _request_for(
+    app: AppState, app_name: str, app_id: str, script: Program | None, detached: bool
+) -> pb.RegisterAppRequest:
     declarations = list(app.declarations.values())
     if script is not None:
         main_module.alias(script)
@@ -48,9 +61,10 @@ def request_for(
         d.options is not None and d.options.include_source for d in declarations
     )
     bundle = source.collect(script) if wanted else None
+    specs = _in_images(app, [spec_of(app, one, app_name, bundle, script) for one in declarations])
     functions = [
         pb.FunctionDef(
-            spec=spec_message(spec_of(app, declaration, app_name, bundle, script)),
+            spec=spec_message(spec),
             code=b"" if declaration.place else pack(declaration),
             secrets=merged(_secrets(app, declaration)),
             named_secrets=[
@@ -58,7 +72,7 @@ def request_for(
             ],
             schedule=_schedule(declaration),
         )
-        for declaration in declarations
+        for declaration, spec in zip(declarations, specs, strict=True)
     ]
     request = pb.RegisterAppRequest(
         app_id=app_id, name=app_name, functions=functions, ephemeral=True, tags=app.tags
@@ -110,6 +124,22 @@ def spec_of(
     )
 
 
+def _in_images(app: AppState, specs: list[FunctionSpec]) -> list[FunctionSpec]:
+    """The same with the images that functions run in, which are built by then."""
+    images = [image_of(app, declaration) for declaration in app.declarations.values()]
+    if not any(images):
+        return specs
+    from rekindle.sdk import image_builds
+
+    return image_builds.placed(specs, images)
+
+
+def image_of(app: AppState, declaration: Declaration) -> Image | None:
+    """Its own, or that of the app that it comes from, or of the app that runs."""
+    own = declaration.app.image if declaration.app is not None else None
+    return _options(declaration).image or own or app.image
+
+
 def _volumes(app: AppState, declaration: Declaration) -> tuple[VolumeMount, ...]:
     """As ``_secrets``."""
     of_app = {**app.volumes, **(declaration.app.volumes if declaration.app is not None else {})}
@@ -130,7 +160,8 @@ def pack(declaration: Declaration) -> bytes:
     what = f"the code of {declaration.name}"
     token = packing.set(declaration.app)
     try:
-        data = serialize(contents(declaration.raw), what)
+        with environments.code_travels():
+            data = serialize(contents(declaration.raw), what)
     finally:
         packing.reset(token)
     if len(data) > MAX_CODE_BYTES:

@@ -57,6 +57,8 @@ _MOVES = {
     RunnerState.STOPPING: {RunnerState.GONE},
     RunnerState.GONE: set(),
 }
+#: What the kernel ends a process by whose memory cannot be read.
+_OF_MEMORY = (-signal.SIGBUS, -signal.SIGSEGV)
 #: Of one that has several inputs at a time, some of the queue and some of clients.
 _MOVES_OF_MANY = _MOVES | {
     RunnerState.BUSY: _MOVES[RunnerState.BUSY] | {RunnerState.LENT},
@@ -123,6 +125,8 @@ class Runner:
     preempted: str = ""
     #: Called once, when it is gone; by who wants to know.
     on_gone: dict[str, Callable[[], None]] = field(default_factory=dict)
+    #: Why memory of its process could not be read; asked when it has ended of that.
+    why_lost: Callable[[], str] = str
     last_words: LastWords = LastWords()
     #: What its agent saw last of the input that runs: when it began, and since when we know.
     seen_began_ns: int = 0
@@ -290,7 +294,10 @@ class Runner:
         words = "it closed its connection"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STATUS_WAIT_S):
-                words = describe_exit(await asyncio.shield(self.exit_status))
+                status = await asyncio.shield(self.exit_status)
+                words = describe_exit(status)
+                if status in _OF_MEMORY and (why := self.why_lost()):
+                    words += f": {why}"
         self.end_process()
         return words
 

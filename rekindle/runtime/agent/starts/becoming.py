@@ -94,6 +94,16 @@ class Becoming:
             raise
         return claim
 
+    def _why_lost(self) -> str:
+        """Where memory of the snapshot could not be read from the store: then nobody is to be
+        started from it again."""
+        stored, tracker = self.context.stored, self.revision.tracker
+        why = stored.why_lost(tracker.snapshot) if stored is not None else ""
+        if why:
+            self.revision.drop_template()
+            tracker.refuse(f"snapshot refused: {why}")
+        return why
+
     def _connect_holder(self, runner: Runner, claim: Claim, env: dict[str, str]) -> list[int]:
         """A runner's end of a connection to the holder of its first GPU, if there is to be one."""
         spec, holders = self.revision.spec, self.context.gpu_holders
@@ -130,6 +140,7 @@ class Becoming:
             *(process.end, pending.clock.start_ns, pending.clock.marks),
         )
         output.page = page
+        runner.why_lost = self._why_lost
         if self.revision.spec.takes_many:
             runner.slots = Slots(self.revision.spec.most_inputs)
 

@@ -60,6 +60,7 @@ async def freeze(context: NodeContext, revision: Revision, say: Callable[[str], 
             say(f"no snapshot of {revision.label}: {error}")
             return
         tracker.made(snapshot)
+        tracker.share()
         say(
             f"snapshot {snapshot.key} of {revision.label} made in "
             f"{time.monotonic() - started:.1f} s ({snapshot.manifest.images_bytes >> 20} MiB)"

@@ -104,6 +104,7 @@ async def freeze(
             gpus.end_loan(claim)
         revision.gpu_failures = 0
         tracker.made(snapshot)
+        tracker.share()
         say(
             f"GPU snapshot {snapshot.key} of {revision.label} made in "
             f"{time.monotonic() - started:.1f} s ({snapshot.manifest.images_bytes >> 20} MiB)"

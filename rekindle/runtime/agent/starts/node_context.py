@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rekindle import paths
+from rekindle.blobs.lazy import client
 from rekindle.exception import CriuNotFoundError
 from rekindle.runtime.agent.gpu_use import GpuUse
 from rekindle.runtime.agent.gpu_use import find as find_gpus
@@ -22,6 +23,11 @@ from rekindle.runtime.agent.settings import AgentSettings
 from rekindle.runtime.agent.starts.activity import StartActivity
 from rekindle.runtime.agent.starts.gpu_checkpoints import GpuCheckpoints
 from rekindle.runtime.agent.starts.gpu_holders import GpuHolders
+from rekindle.runtime.agent.starts.stored_snapshots import (
+    MOUNT,
+    LazySettings,
+    StoredSnapshots,
+)
 from rekindle.runtime.agent.starts.turns import Turns
 from rekindle.runtime.agent.starts.volume_pushes import VolumePushes
 from rekindle.runtime.agent.starts.waiting import WaitingRestores
@@ -57,6 +63,8 @@ class NodeContext:
     gpus: Gpus
     gpu_use: GpuUse
     gpu_holders: GpuHolders
+    #: Snapshots that nodes share; None where there is no store for them.
+    stored: StoredSnapshots | None = None
     gpu_checkpoints: GpuCheckpoints = field(default_factory=GpuCheckpoints)
     #: Starts that are under way.
     activity: StartActivity = field(default_factory=StartActivity)
@@ -85,6 +93,23 @@ class NodeContext:
     async def open(cls, settings: AgentSettings) -> NodeContext:
         """Start the spawner, listen, find CRIU, remove what a killed agent left half made."""
         scratch = _new_scratch(settings.instance_dir)
+        store = SnapshotStore(paths.snapshots_dir())
+        stored = await asyncio.to_thread(_open_stored, settings, store, scratch)
+        try:
+            return await cls._open(settings, scratch, store, stored)
+        except BaseException:
+            if stored is not None:
+                await stored.close()
+            raise
+
+    @classmethod
+    async def _open(
+        cls,
+        settings: AgentSettings,
+        scratch: Path,
+        store: SnapshotStore,
+        stored: StoredSnapshots | None,
+    ) -> NodeContext:
         spawner = await Spawner.start(scratch / "criu-run")
         listener = RunnerListener(paths.agent_socket(settings.instance_dir))
         listener.open()
@@ -94,7 +119,6 @@ class NodeContext:
         gpus = await find_gpus()
         holders = GpuHolders(settings.gpu_held_mib)
         gpus.on_short = holders.drop_unused
-        store = SnapshotStore(paths.snapshots_dir())
         # Before the first call: whoever sees an answer finds no half snapshot of the agent before.
         await asyncio.to_thread(store.sweep)
         return cls(
@@ -110,6 +134,7 @@ class NodeContext:
             gpus=gpus,
             gpu_use=GpuUse(gpus),
             gpu_holders=holders,
+            stored=stored,
         )
 
     async def warm_feature_cache(self) -> None:
@@ -154,6 +179,8 @@ class NodeContext:
         self.gpu_use.close()
         await asyncio.gather(self.gpu_checkpoints.close(), self.gpu_holders.close())
         await self.volume_pushes.close()
+        if self.stored is not None:
+            await self.stored.close()
         await asyncio.to_thread(shutil.rmtree, self.scratch, ignore_errors=True)
 
 
@@ -163,8 +190,20 @@ def _new_scratch(instance_dir: Path) -> Path:
     An instance has one agent at a time: there is one socket for it.
     """
     for left in instance_dir.glob("agent-*"):
+        client.clean_up(left / MOUNT)
         shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix="agent-", dir=instance_dir))
+
+
+def _open_stored(
+    settings: AgentSettings, snapshots: SnapshotStore, scratch: Path
+) -> StoredSnapshots | None:
+    if not settings.store_url:
+        return None
+    lazy = LazySettings(
+        settings.store_url, paths.lazy_dir(), settings.lazy_bytes, settings.lazy_wait_s
+    )
+    return StoredSnapshots.open(lazy, snapshots, scratch)
 
 
 def criu_environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rekindle.exception import SnapshotRestoreError
+from rekindle.exception import BlobError, SnapshotRestoreError
 from rekindle.runtime.agent.runners.channel import Channel
 from rekindle.runtime.agent.runners.runner import Runner
 from rekindle.runtime.agent.starts.node_context import NodeContext
@@ -20,7 +20,7 @@ from rekindle.runtime.agent.starts.revision import Revision
 from rekindle.runtime.agent.starts.volumes import binds_of
 from rekindle.runtime.agent.starts.waiting import WaitingRestore
 from rekindle.runtime.isolation.sandbox import Sandbox
-from rekindle.snapshot import diagnose, residency, worker, workingset
+from rekindle.snapshot import diagnose, residency, use, worker, workingset
 from rekindle.snapshot.store import Snapshot
 from rekindle.wire.logs import kv
 from rekindle.wire.phases import Phase, PhaseClock, now_ns
@@ -86,10 +86,10 @@ async def _restore_once(
 ) -> WaitingRestore:
     assert context.waiting is not None
     binds = await binds_of(revision.spec)
-    pin = context.store.pin(snapshot.key)
+    pin = use.pin(snapshot.path)
     if pin is None:
         raise SnapshotRestoreError(f"snapshot {snapshot.key} was removed from the store")
-    context.store.touch(snapshot.key)
+    use.touch(snapshot.path)
     if images == snapshot.mapped:
         _read_ahead(revision, snapshot)
     try:
@@ -192,7 +192,7 @@ def _read_all(snapshot: Snapshot) -> None:
         log.warning("not read ahead", extra=kv(snapshot=snapshot.key, reason=error))
 
 
-async def record_working_set(revision: Revision, runner: Runner) -> None:
+async def record_working_set(context: NodeContext, revision: Revision, runner: Runner) -> None:
     """Keep what a restored runner has touched after its first call: that of the first few."""
     snapshot = revision.tracker.snapshot
     if (
@@ -209,7 +209,9 @@ async def record_working_set(revision: Revision, runner: Runner) -> None:
             found = found.joined_with(revision.working_set)
         revision.working_set = found
         await asyncio.to_thread(workingset.save, snapshot.path, found)
-    except OSError as error:
+        if context.stored is not None:
+            await asyncio.to_thread(context.stored.push_working_set, snapshot, found)
+    except (OSError, BlobError) as error:
         log.warning("no working set", extra=kv(snapshot=snapshot.key, reason=error))
 
 

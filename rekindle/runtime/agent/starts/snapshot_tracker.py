@@ -119,6 +119,7 @@ class SnapshotTracker:
                 self._move(SnapshotState.ABSENT, "none has been made")
             else:
                 self._move(SnapshotState.READY)
+                self.share()
 
     def _find(self) -> tuple[Ingredients, Snapshot | None]:
         assert self.context.criu is not None
@@ -126,10 +127,28 @@ class SnapshotTracker:
             self.spec, criu=self.context.criu, params=self.params, env=self.env, gpu=self.gpu
         )
         self.ingredients = ingredients  # also when what follows raises
-        snapshot = self.context.store.get(ingredients.key())
+        key = ingredients.key()
+        snapshot = self.context.store.get(key)
+        if snapshot is None and self.context.stored is not None:
+            snapshot = self.context.stored.find(key)
         if snapshot is not None:
             validate_room.validate(snapshot, ingredients)
         return ingredients, snapshot
+
+    def share(self) -> None:
+        """Have the nodes' common store get what is here, or this node get what is there."""
+        stored, snapshot = self.context.stored, self.snapshot
+        if stored is None or snapshot is None:
+            return
+        if not stored.is_arriving(snapshot):
+            stored.push_soon(snapshot)
+            return
+
+        def arrived(here: Snapshot) -> None:
+            if self.snapshot is snapshot:
+                self.snapshot = here
+
+        stored.complete_soon(snapshot, arrived)
 
     async def usable(self) -> Snapshot | None:
         """The snapshot to restore from, if its files are as they were when it was validated.

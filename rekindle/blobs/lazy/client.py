@@ -1,0 +1,251 @@
+"""Lazy files, as their owner uses them: starts the process that serves, and tells it what to do.
+
+``open`` gives a path at once; who reads there gets the bytes when they have come, or an error, the
+cause of which is in ``failures``. Blocks; all methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rekindle.blobs.lazy import libfuse
+from rekindle.exception import (
+    BlobDamagedError,
+    BlobError,
+    BlobNotFoundError,
+    BlobStoreError,
+    SetupError,
+)
+from rekindle.linux import mounts
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+#: How long a reader waits for what it touched before it gets an error.
+WAIT_S = 60.0
+_READY_S = 30.0
+_ENDS_S = 10.0
+
+_KINDS: dict[str, type[BlobError]] = {
+    kind.__name__: kind for kind in (BlobNotFoundError, BlobDamagedError, BlobStoreError)
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a process that serves lazy files."""
+
+    url: str  # of the store
+    mountpoint: str  # made, and removed again
+    folder: str  # what has arrived is kept here
+    budget_bytes: int
+    wait_s: float = WAIT_S
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What was read of a file: chunks in the order of the first touch; bytes over the wire."""
+
+    chunks: list[int]
+    received_bytes: int
+
+
+class LazyFiles:
+    """The files of one serving process."""
+
+    def __init__(
+        self, settings: Settings, process: subprocess.Popen[bytes], connection: socket.socket
+    ) -> None:
+        self.settings = settings
+        self.mountpoint = Path(settings.mountpoint)
+        #: Blob -> why it could not be read the last time that somebody tried.
+        self.failures: dict[str, str] = {}
+        #: That the process is gone without having been told, in words; "" as long as it is not.
+        self.ended = ""
+        self._process = process
+        self._connection = connection
+        self._ready: Future[None] = Future()
+        self._answers: dict[int, Future[dict[str, Any]]] = {}
+        self._complete: dict[str, Future[None]] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._closing = False
+        self._reader = threading.Thread(target=self._follow, name="lazy-files", daemon=True)
+        self._reader.start()
+
+    @classmethod
+    def start(cls, settings: Settings) -> LazyFiles:
+        """Start the process and mount. Raises SetupError where this machine cannot."""
+        library = libfuse.find()
+        mountpoint = Path(settings.mountpoint)
+        mountpoint.mkdir(parents=True, mode=0o700)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "rekindle.blobs.lazy.server"),
+                    *(str(theirs.fileno()), json.dumps(dataclasses.asdict(settings))),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "FUSE_LIBRARY_PATH": library},
+                start_new_session=True,
+            )
+        files = cls(settings, process, ours)
+        try:
+            files._ready.result(timeout=_READY_S)
+        except BaseException as error:
+            files.close()
+            if isinstance(error, TimeoutError):
+                raise SetupError("the process that serves lazy files did not mount them") from None
+            raise
+        return files
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves."""
+        return self._process.pid
+
+    # ---- files ---------------------------------------------------------------------------------
+
+    def open(self, blob: str, first: Iterable[int] | None = None) -> Path:
+        """Show a blob as a file; ``first`` are chunks to fetch before they are touched.
+
+        None: those that the store has a hint about. Raises BlobNotFoundError, BlobDamagedError,
+        BlobStoreError, BlobError.
+        """
+        self.failures.pop(blob, None)
+        self._ask("open", blob=blob, first=None if first is None else list(first))
+        return self.mountpoint / blob
+
+    def rest(self, blob: str) -> Future[None]:
+        """Have all of a file fetched, when nothing else is to be done; done when it is here."""
+        with self._lock:
+            future = self._complete.setdefault(blob, Future())
+        self._ask("rest", blob=blob)
+        return future
+
+    def touched(self, blob: str) -> Touched:
+        """What was read of a file so far. Raises BlobError."""
+        answer = self._ask("touched", blob=blob)
+        return Touched(answer["chunks"], answer["received_bytes"])
+
+    def place(self, blob: str, target: Path) -> None:
+        """Make a file that is here an ordinary one; who has it open or mapped keeps it.
+
+        ``target`` is on the same file system as the folder. Raises BlobError.
+        """
+        self._ask("place", blob=blob, target=str(target))
+
+    def give_up(self, blob: str) -> None:
+        """It is needed no longer: what has arrived may be removed once nobody has it open."""
+        self._ask("give_up", blob=blob)
+
+    def disk_bytes(self) -> int:
+        """What has arrived takes of the disk."""
+        return int(self._ask("usage")["disk_bytes"])
+
+    # ---- the process ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the process; files that are open then fail to be read."""
+        self._closing = True
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(timeout=_ENDS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+        self._connection.close()
+        self._unmount()
+
+    def _unmount(self) -> None:
+        with suppress(OSError):  # the process that watches was quicker
+            mounts.unmount(str(self.mountpoint))
+        with suppress(OSError):
+            self.mountpoint.rmdir()
+
+    def _ask(self, what: str, **order: Any) -> dict[str, Any]:
+        number, answer = next(self._numbers), Future[dict[str, Any]]()
+        data = json.dumps({"id": number, "do": what, **order}).encode() + b"\n"
+        with self._lock:
+            self._answers[number] = answer
+            try:
+                self._connection.sendall(data)
+            except OSError:
+                answer.set_exception(self._gone())
+        if self._process.poll() is not None and not answer.done():
+            self._reader.join()
+        try:
+            return answer.result()
+        finally:
+            self._answers.pop(number, None)
+
+    def _gone(self) -> BlobError:
+        return BlobError(
+            f"the process that serves lazy files from {self.settings.url} has ended; what was not "
+            "here yet can be read again when the agent starts anew"
+        )
+
+    def _follow(self) -> None:
+        try:
+            with self._connection.makefile("r", encoding="utf-8") as lines:
+                for line in lines:
+                    self._take(json.loads(line))
+        except (OSError, ValueError) as error:
+            log.info("no more messages of lazy files", extra=kv(reason=error))
+        if not self._closing:
+            self.ended = str(self._gone())
+            log.error("lazy files ended", extra=kv(reason=self.ended))
+        with self._lock:
+            left: list[Future[Any]] = [self._ready]
+            left += [*self._answers.values(), *self._complete.values()]
+        for future in left:
+            if not future.done():
+                future.set_exception(self._gone())
+        if not self._closing:
+            self._unmount()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "id" in message:
+            answer = self._answers.get(message["id"])
+            if answer is None:
+                return
+            if "error" in message:
+                answer.set_exception(_KINDS.get(message["kind"], BlobError)(message["error"]))
+            else:
+                answer.set_result(message)
+        elif message["event"] == "ready":
+            self._ready.set_result(None)
+        elif message["event"] == "refused":
+            self._ready.set_exception(SetupError(message["reason"]))
+        elif message["event"] == "failed":
+            self.failures[message["blob"]] = message["reason"]
+        elif message["event"] == "complete":
+            future = self._complete.setdefault(message["blob"], Future())
+            if not future.done():
+                future.set_result(None)
+
+
+def clean_up(mountpoint: Path) -> None:
+    """Take away a mount whose processes were all killed at once; nothing where there is none."""
+    with suppress(OSError):
+        mounts.unmount(str(mountpoint))
+    with suppress(OSError):
+        mountpoint.rmdir()

@@ -1,0 +1,144 @@
+"""What the serving process does: its owner's orders on one thread, FUSE's requests on others."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rekindle.blobs.lazy.cache import LazyCache
+from rekindle.blobs.lazy.file import COMPLETE, LazyFile
+from rekindle.blobs.lazy.operations import FILE_MODE, BlobFiles
+from rekindle.blobs.lazy.server import Control
+from rekindle.blobs.store import open_store
+from rekindle.exception import BlobError, Error
+
+#: Readers that wait at the same time; others wait in the kernel.
+_MAX_THREADS = 64
+_MAX_IDLE_THREADS = 8
+
+
+def serve(connection: socket.socket, settings: dict[str, Any]) -> int:
+    """Serve until the owner is gone."""
+    control = Control(connection)
+    try:
+        store = open_store(settings["url"])
+        cache = LazyCache(
+            Path(settings["folder"]),
+            store,
+            budget_bytes=settings["budget_bytes"],
+            wait_s=settings["wait_s"],
+            tell=lambda file, what: _tell(control, file, what),
+        )
+    except (Error, OSError) as error:
+        control.say(event="refused", reason=str(error))
+        return 1
+    orders = Orders(cache, control)
+    threading.Thread(target=orders.follow, name="orders", daemon=True).start()
+    files = BlobFiles(
+        cache,
+        ready=lambda: control.say(event="ready"),
+        failed=lambda file, reason: control.say(event="failed", blob=file.blob, reason=reason),
+    )
+    import mfusepy
+
+    options: dict[str, Any] = {"allow_other": True} if os.geteuid() == 0 else {}
+    try:
+        mfusepy.FUSE(
+            files,
+            settings["mountpoint"],
+            foreground=True,
+            ro=True,
+            default_permissions=True,
+            fsname="rekindle",
+            subtype="blobs",
+            max_threads=_MAX_THREADS,
+            max_idle_threads=_MAX_IDLE_THREADS,
+            **options,
+        )
+    except RuntimeError as error:
+        control.say(event="refused", reason=f"FUSE does not mount (libfuse's status {error})")
+        return 1
+    return 0
+
+
+def _tell(control: Control, file: LazyFile, what: str) -> None:
+    if what == COMPLETE:
+        control.say(event="complete", blob=file.blob)
+    else:
+        control.say(event="failed", blob=file.blob, reason=what)
+
+
+class Orders:
+    """What the owner asks for, one after the other."""
+
+    def __init__(self, cache: LazyCache, control: Control) -> None:
+        self._cache = cache
+        self._control = control
+        self._known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "open": self._open,
+            "rest": self._rest,
+            "touched": self._touched,
+            "place": self._place,
+            "give_up": self._give_up,
+            "usage": self._usage,
+        }
+
+    def follow(self) -> None:
+        """Until the owner is gone: then this process is, at once, whatever it is doing."""
+        with self._control.connection.makefile("r", encoding="utf-8") as lines:
+            for line in lines:
+                order = json.loads(line)
+                # Each by itself: a store that does not answer must not keep the others waiting.
+                threading.Thread(target=self._do, args=(order,), daemon=True).start()
+        os._exit(0)
+
+    def _do(self, order: dict[str, Any]) -> None:
+        try:
+            answer = self._known[order["do"]](order)
+        except (Error, OSError) as error:
+            kind = type(error).__name__ if isinstance(error, BlobError) else "BlobError"
+            self._control.say(id=order["id"], error=str(error), kind=kind)
+        else:
+            self._control.say(id=order["id"], **answer)
+
+    def _open(self, order: dict[str, Any]) -> dict[str, Any]:
+        file = self._cache.open(order["blob"])
+        hint = order["first"]
+        if hint is None:
+            hint = self._cache.store.hint(file.blob)
+        file.first(hint)
+        return {"size": file.index.size, "hinted": len(hint), "complete": file.sparse.is_complete}
+
+    def _file(self, order: dict[str, Any]) -> LazyFile:
+        file = self._cache.files.get(order["blob"])
+        if file is None:
+            raise BlobError(f"blob {order['blob']} is not open")
+        return file
+
+    def _rest(self, order: dict[str, Any]) -> dict[str, Any]:
+        self._file(order).rest()
+        return {}
+
+    def _touched(self, order: dict[str, Any]) -> dict[str, Any]:
+        file = self._file(order)
+        return {"chunks": list(file.touched), "received_bytes": file.received_bytes}
+
+    def _place(self, order: dict[str, Any]) -> dict[str, Any]:
+        file = self._file(order)
+        if not file.sparse.is_complete:
+            raise BlobError(f"blob {file.blob} has not arrived yet")
+        # Who opens it by its old name, until the owner gives that up, finds it there, too.
+        file.sparse.complete(Path(order["target"]), FILE_MODE)
+        return {}
+
+    def _give_up(self, order: dict[str, Any]) -> dict[str, Any]:
+        self._cache.give_up(order["blob"])
+        return {}
+
+    def _usage(self, _order: dict[str, Any]) -> dict[str, Any]:
+        return {"disk_bytes": self._cache.disk_bytes(), "files": len(self._cache.files)}

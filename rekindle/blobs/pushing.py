@@ -1,0 +1,81 @@
+"""Files put into a store by a process of its own, which gets what no other work wants.
+
+``python -m rekindle.blobs.pushing URL FILE...`` prints what it put as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rekindle.blobs import transfer
+from rekindle.blobs.store import open_store
+from rekindle.blobs.transfer import Pushed
+from rekindle.exception import BlobStoreError, Error
+
+_NICENESS = 19
+#: Requests at a time: it is in no hurry.
+_AT_ONCE = 4
+_LOOK_S = 0.5
+
+
+def push_apart(
+    url: str, paths: Sequence[Path], stopped: Callable[[], bool] = lambda: False
+) -> list[Pushed]:
+    """Put files into the store at a URL, in a process that ends with this one.
+
+    Blocks; ends early when ``stopped`` says so. Raises BlobStoreError, saying what went wrong.
+    """
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "rekindle.blobs.pushing"),
+            *(url, *map(str, paths)),
+        ],
+        stdin=subprocess.PIPE,  # closes with this process, however that ends
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        while not select.select([process.stdout], [], [], _LOOK_S)[0]:  # it prints once, at its end
+            if stopped():
+                process.kill()
+                raise BlobStoreError(f"putting files into {url} was given up")
+        printed, said = process.communicate()
+    if process.returncode:
+        reason = said.strip().rpartition("\n")[2] or f"status {process.returncode}"
+        raise BlobStoreError(f"files could not be put into {url}: {reason}")
+    return [Pushed(**one) for one in json.loads(printed)]
+
+
+def main() -> int:
+    """See the module."""
+    url, *names = sys.argv[1:]
+    os.nice(_NICENESS)
+    threading.Thread(target=_end_with_owner, daemon=True).start()
+    try:
+        store = open_store(url)
+        done = [transfer.push(store, Path(name), at_once=_AT_ONCE) for name in names]
+    except (Error, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(json.dumps([dataclasses.asdict(one) for one in done]))
+    return 0
+
+
+def _end_with_owner() -> None:
+    """Not by the kernel's signal: that is sent when the thread ends that started this process."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

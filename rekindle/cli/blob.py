@@ -1,0 +1,124 @@
+"""``rekindle blob``: what the store holds that nodes share snapshots through, and what may go."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from rekindle.blobs import collect
+from rekindle.blobs.collect import Named
+from rekindle.blobs.store import GRACE_S, BlobStore, open_store
+from rekindle.cli.tables import console, duration, json_option, print_json, size, table
+from rekindle.exception import InvalidError, NotFoundError
+from rekindle.runtime.agent.settings import store_url
+
+_url = click.option("--url", help="The store's URL; REKINDLE_STORE_URL where it is not given.")
+
+
+@click.group()
+def blob() -> None:
+    """Look at the store that nodes share snapshots through; remove what nothing names."""
+
+
+@blob.command("list")
+@_url
+@json_option
+def list_blobs(url: str | None, as_json: bool) -> None:
+    """List what has a name: what it is, its size, what it takes in the store."""
+    named = collect.usage(_store(url)).named
+    if as_json:
+        print_json([_described(one) for one in named])
+        return
+    if not named:
+        click.echo("nothing has a name in the store")
+        return
+    made = table("KIND", "NAME", "OF", ">SIZE", ">STORED", ">ALONE", "AGE", "")
+    for one in sorted(named, key=lambda one: -one.ref.created):
+        about = one.ref.about
+        made.add_row(
+            one.ref.kind,
+            one.ref.name,
+            "/".join(str(about[part]) for part in ("app", "function") if about.get(part)),
+            size(one.size),
+            size(one.stored_bytes),
+            size(one.own_bytes),
+            duration(time.time() - one.ref.created),
+            "" if one.is_whole else "NOT WHOLE",
+        )
+    console().print(made)
+
+
+@blob.command("du")
+@_url
+@json_option
+def disk_usage(url: str | None, as_json: bool) -> None:
+    """Say what the store holds, and what of it nothing names."""
+    found = collect.usage(_store(url))
+    files = sum(one.size for one in found.named)
+    if as_json:
+        print_json(
+            {
+                "names": len(found.named),
+                "files_bytes": files,
+                "stored_bytes": found.stored_bytes,
+                "unnamed_bytes": found.unnamed_bytes,
+            }
+        )
+        return
+    click.echo(
+        f"{len(found.named)} names, files of {size(files)}, stored in {size(found.stored_bytes)}; "
+        f"{size(found.unnamed_bytes)} that nothing names"
+    )
+
+
+@blob.command("rm")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@_url
+def remove(names: tuple[str, ...], url: str | None) -> None:
+    """Let go of names; `rekindle blob gc` then removes what they alone kept."""
+    store = _store(url)
+    known = {ref.name: ref for ref in store.refs()}
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"nothing is called {name} in {store.url}; `rekindle blob list`")
+        store.delete_ref(known[name].kind, name)
+        click.echo(f"{name} is let go of")
+
+
+@blob.command("gc")
+@_url
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also what is younger than a day: for a store that nobody puts anything into just now.",
+)
+def garbage(url: str | None, dry_run: bool, everything: bool) -> None:
+    """Remove what nothing names and is older than a day."""
+    gone = collect.collect(_store(url), grace_s=0.0 if everything else GRACE_S, dry_run=dry_run)
+    verb = "would be removed" if dry_run else "removed"
+    young = f"; {gone.kept_young} more are too young" if gone.kept_young else ""
+    click.echo(f"{gone.objects} objects ({size(gone.freed_bytes)}) {verb}{young}")
+
+
+def _described(one: Named) -> dict[str, object]:
+    return {
+        "kind": one.ref.kind,
+        "name": one.ref.name,
+        "app": one.ref.about.get("app", ""),
+        "function": one.ref.about.get("function", ""),
+        "size_bytes": one.size,
+        "stored_bytes": one.stored_bytes,
+        "own_bytes": one.own_bytes,
+        "created": one.ref.created,
+        "whole": one.is_whole,
+    }
+
+
+def _store(url: str | None) -> BlobStore:
+    found = url or store_url()
+    if not found:
+        raise InvalidError("no store is named: set REKINDLE_STORE_URL, or give --url")
+    return open_store(found)

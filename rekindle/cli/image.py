@@ -1,0 +1,214 @@
+"""``rekindle image``: build an app's images, look at the layers of this machine, remove them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from rekindle.cli.tables import console, duration, print_json, size, table
+from rekindle.exception import ImageError, NotFoundError
+from rekindle.runtime.images import collecting
+from rekindle.runtime.images.layer import Layer
+from rekindle.runtime.images.store import LayerStore, mounted
+from rekindle.snapshot.budget import parse_size
+
+_SHORT = 12
+
+
+@click.group()
+def image() -> None:
+    """Build images; list, inspect and remove their layers."""
+
+
+@image.command("build")
+@click.argument("reference", metavar="FILE[::APP]")
+@click.option("-m", "is_module", is_flag=True, help="The reference is a module, not a file.")
+@click.option("--force", is_flag=True, help="Build every layer anew.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not show what the steps print.")
+def build_images(reference: str, is_module: bool, force: bool, quiet: bool) -> None:
+    """Build the images of an app's functions, without running the app."""
+    from rekindle.cli import app_refs
+    from rekindle.sdk import image_builds, image_chain
+    from rekindle.sdk.program.registration import image_of
+    from rekindle.wire.images import names
+
+    if force:
+        os.environ[image_chain.FORCE_VARIABLE] = "1"
+    app = app_refs.resolve(reference, is_module=is_module)
+    found = {
+        one: name
+        for name, declaration in app.declarations.items()
+        if (one := image_of(app, declaration)) is not None and not one.is_host
+    }
+    if not found:
+        raise NotFoundError(f"no function of {reference} has an image: give one image=")
+
+    def show(step: str, line: str) -> None:
+        if not line:
+            click.echo(f"building {step}")
+        elif not quiet:
+            click.echo(f"    {line}")
+
+    for one, function in found.items():
+        began_s = time.monotonic()
+        spec = image_builds.built(one, show)
+        *_, name = names(spec.steps)
+        click.echo(f"{name[:_SHORT]}  {function}  ({time.monotonic() - began_s:.2f} s)")
+
+
+@image.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def list_layers(as_json: bool) -> None:
+    """List layers, each below the one that it stands on: what made it, its size, its age."""
+    store = LayerStore()
+    layers = store.all()
+    in_use = mounted([layer.name for layer in layers])
+    if as_json:
+        rows = (_described(store, layer, in_use) for layer in layers)
+        print_json(list(rows))
+        return
+    if not layers:
+        click.echo("no layers")
+        return
+    made = table("layer", "step", ">size", ">files", ">built", ">used", "in use")
+    for layer, depth in _as_trees(layers):
+        made.add_row(
+            layer.name[:_SHORT],
+            escape("  " * depth + _shortened(layer.title)),
+            size(layer.size_bytes),
+            str(layer.files),
+            _ago(layer.created_s),
+            _ago(store.used_s(layer.name)),
+            "yes" if layer.name in in_use else "",
+        )
+    console().print(made)
+
+
+@image.command("inspect")
+@click.argument("name", metavar="LAYER")
+def inspect_layer(name: str) -> None:
+    """Print all that is known of a layer, named by the beginning of its name, as JSON."""
+    store = LayerStore()
+    layer = store.resolve(name)
+    known = {one.name: one for one in store.all()}
+    chain = [layer]
+    while chain[-1].parent in known:
+        chain.append(known[chain[-1].parent])
+    print_json(
+        _described(store, layer, mounted([layer.name]))
+        | {
+            "chain": [{"name": one.name, "title": one.title} for one in reversed(chain)],
+            "settings": dataclasses.asdict(layer.settings),
+            "path": str(store.place(layer.name)),
+            "log": str(store.log(layer.name)),
+        }
+    )
+
+
+@image.command("logs")
+@click.argument("name", metavar="LAYER")
+def show_log(name: str) -> None:
+    """Print what the last build of a layer printed, also of a build that failed."""
+    log = LayerStore().resolve_log(name)
+    click.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
+
+
+@image.command("rm")
+@click.argument("names", metavar="LAYER...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Remove every layer that is not in use.")
+def remove_layers(names: tuple[str, ...], everything: bool) -> None:
+    """Remove layers, and those that stand on them. They are built again when they are needed."""
+    store = LayerStore()
+    if bool(names) == everything:
+        raise click.UsageError("name the layers to remove, or give --all")
+    layers = store.all()
+    roots = layers if everything else [store.resolve(name) for name in names]
+    chosen = [one for root in roots for one in (*collecting.standing_on(layers, root.name), root)]
+    wanted = list(dict.fromkeys(chosen))
+    in_use = mounted([one.name for one in wanted])
+    for layer in wanted:
+        below_use = {one.name for one in collecting.standing_on(layers, layer.name)} & in_use
+        if layer.name not in in_use and not below_use:
+            store.remove(layer.name)
+            click.echo(f"removed {layer.name[:_SHORT]} {_shortened(layer.title)}")
+        elif not everything:
+            raise ImageError(
+                f"layer {layer.name[:_SHORT]} is in use by a runner; end what runs in it "
+                f"(`rekindle container list`)"
+            )
+
+
+@image.command("gc")
+@click.option("--budget", metavar="SIZE", help="Keep this much, 10G say, this once.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+def collect_layers(budget: str | None, dry_run: bool) -> None:
+    """Remove layers until the rest is within the budget, least recently used first.
+
+    None goes that a runner has, or that another stands on. A build does the same when it ends.
+    """
+    store = LayerStore()
+    limit = parse_size(budget) if budget else None
+    for layer in collecting.collect(store, limit, dry_run=dry_run):
+        word = "would remove" if dry_run else "removed"
+        click.echo(
+            f"{word} {layer.name[:_SHORT]} {_shortened(layer.title)} ({size(layer.size_bytes)})"
+        )
+    found = collecting.usage(store)
+    limit = found.budget_bytes if limit is None else limit
+    click.echo(f"{found.layers} layers, {size(found.size_bytes)} of {size(limit)}")
+
+
+@image.command("du")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def disk_usage(as_json: bool) -> None:
+    """Print what layers, local files and caches of builds take, the budget, and what is free."""
+    store = LayerStore()
+    found = collecting.usage(store)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    for layer in sorted(store.all(), key=lambda one: one.size_bytes, reverse=True):
+        click.echo(
+            f"{size(layer.size_bytes):>10}  {layer.name[:_SHORT]}  {_shortened(layer.title)}"
+        )
+    click.echo(f"{size(found.size_bytes):>10}  {found.layers} layers")
+    click.echo(f"{size(found.files_bytes):>10}  local files that images show")
+    click.echo(f"{size(found.cache_bytes):>10}  downloads and tools, kept for the next build")
+    click.echo(f"{size(found.budget_bytes):>10}  budget of the layers")
+    click.echo(f"{size(found.free_bytes):>10}  free on the disk")
+
+
+def _described(store: LayerStore, layer: Layer, in_use: set[str]) -> dict[str, Any]:
+    known = dataclasses.asdict(layer)
+    del known["settings"]
+    return known | {"used_s": store.used_s(layer.name), "in_use": layer.name in in_use}
+
+
+def _as_trees(layers: list[Layer]) -> list[tuple[Layer, int]]:
+    """Each layer after the one that it stands on, and how deep it is."""
+    known = {layer.name for layer in layers}
+    found: list[tuple[Layer, int]] = []
+
+    def add(layer: Layer, depth: int) -> None:
+        found.append((layer, depth))
+        for one in layers:
+            if one.parent == layer.name:
+                add(one, depth + 1)
+
+    for layer in layers:
+        if layer.parent not in known:
+            add(layer, 0)
+    return found
+
+
+def _shortened(title: str) -> str:
+    return title if len(title) <= 70 else title[:67] + "..."
+
+
+def _ago(when: float) -> str:
+    return duration(time.time() - when, units=1)

@@ -1,0 +1,33 @@
+"""What fsspec makes of a URL: ``s3://``, ``gs://``, another machine, a folder, memory.
+
+Knows nothing of what is kept there. fsspec is an optional package, loaded when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from rekindle.exception import InvalidError, SetupError
+
+
+def open_url(
+    url: str, what: str, options: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Any, str]:
+    """The file system behind a URL, and the path in it; ``what`` names it in messages.
+
+    Raises SetupError, with what to install, and InvalidError for a URL that is none; backends also
+    raise types of their own.
+    """
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise SetupError(f"{what} {url} needs fsspec: pip install 'rekindle[blobs]'") from None
+    try:
+        filesystem, path = url_to_fs(url, **options)
+    except ImportError as error:  # fsspec has it, but not what it needs
+        raise SetupError(f"{what} {url} cannot be opened: {error}") from error
+    except ValueError as error:
+        raise InvalidError(f"{what} {url!r} cannot be opened: {error}") from error
+    return filesystem, str(path).rstrip("/")

@@ -1,0 +1,339 @@
+"""Snapshots that nodes share through a store of blobs: pushed once, started before they are here.
+
+A snapshot that this node lacks is looked for in the store. Its small files are fetched, its page
+files are lazy ones, so it can be restored at once; what the first calls are known to touch comes
+first, then the rest, and when all is here it moves into the node's own store of snapshots. Without
+FUSE everything is fetched first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rekindle.blobs import transfer
+from rekindle.blobs.index import CHUNK_BYTES
+from rekindle.blobs.lazy.client import LazyFiles, Settings
+from rekindle.blobs.pushing import push_apart
+from rekindle.blobs.store import BlobStore, Patience, Ref, open_store
+from rekindle.exception import (
+    BlobDamagedError,
+    BlobError,
+    BlobNotFoundError,
+    Error,
+    InvalidError,
+    SetupError,
+    SnapshotError,
+    SnapshotInvalidError,
+)
+from rekindle.snapshot import carried, draft, use, workingset
+from rekindle.snapshot.manifest import Manifest
+from rekindle.snapshot.store import Snapshot, SnapshotStore
+from rekindle.snapshot.workingset import WorkingSet
+from rekindle.wire.logs import kv
+
+log = logging.getLogger(__name__)
+
+KIND = "snapshots"
+#: In the agent's directory: where lazy files are seen.
+MOUNT = "blobs"
+_BUNDLE = "bundle.tar"
+
+
+@dataclass(frozen=True)
+class LazySettings:
+    """Of the store, and of what arrives from it."""
+
+    url: str
+    folder: Path  # on the file system of the snapshots
+    budget_bytes: int
+    wait_s: float
+
+
+@dataclass(eq=False)
+class Arriving:
+    """A snapshot that can be restored, and is not all here: page file in it -> blob."""
+
+    snapshot: Snapshot
+    blobs: dict[str, str]
+
+
+@dataclass(eq=False)
+class StoredSnapshots:
+    """See the module. ``find`` and what it uses block; the rest is for the event loop."""
+
+    blobs: BlobStore
+    snapshots: SnapshotStore
+    scratch: Path
+    lazy: LazyFiles | None
+    #: Why everything is fetched first; "" where it is not.
+    why_whole: str
+    #: By the directory of the snapshot.
+    arriving: dict[Path, Arriving] = field(default_factory=dict)
+    #: Keys of what the store has, as far as is known, and of what it has no longer whole.
+    _known: set[str] = field(default_factory=set)
+    _broken: set[str] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _finding: dict[str, threading.Lock] = field(default_factory=dict)
+    _closed: bool = False
+
+    @classmethod
+    def open(
+        cls, settings: LazySettings, snapshots: SnapshotStore, scratch: Path
+    ) -> StoredSnapshots:
+        """Connect, and mount lazy files where this machine can. Raises InvalidError, Error.
+
+        To be called before the spawner is there: what is mounted later its sandboxes do not see.
+        """
+        lazy, why = None, ""
+        try:
+            blobs = open_store(settings.url)
+        except SetupError as error:  # what an operator asked for, and this node cannot do
+            raise InvalidError(f"REKINDLE_STORE_URL: {error}") from error
+        try:
+            if not settings.budget_bytes:
+                raise SetupError("REKINDLE_LAZY_BYTES is 0")
+            lazy = LazyFiles.start(
+                Settings(
+                    settings.url,
+                    str(scratch / MOUNT),
+                    str(settings.folder),
+                    settings.budget_bytes,
+                    settings.wait_s,
+                )
+            )
+        except SetupError as error:
+            why = str(error)
+            log.warning("snapshots are fetched whole before they are used", extra=kv(reason=why))
+        made = cls(blobs, snapshots, scratch / "arriving", lazy, why)
+        made.scratch.mkdir(mode=0o700)
+        return made
+
+    # ---- finding -------------------------------------------------------------------------------
+
+    def find(self, key: str) -> Snapshot | None:
+        """The snapshot of that name, ready to be restored; None where the store has none.
+
+        A store that does not answer, or that has it damaged, is logged: another one can be made.
+        """
+        # A start waits for this, so it is not asked for long whether there is one.
+        quick = BlobStore(self.blobs.objects, Patience(attempts=2))
+        with self._finding.setdefault(key, threading.Lock()):
+            try:
+                ref = quick.ref(KIND, key)
+                if ref is None:
+                    return None
+                started = time.monotonic()
+                snapshot = self._bring(ref)
+            except (Error, OSError, KeyError) as error:
+                if isinstance(error, BlobNotFoundError | BlobDamagedError | SnapshotInvalidError):
+                    self._broken.add(key)
+                log.warning("no snapshot from the store", extra=kv(key=key, reason=error))
+                return None
+            self._known.add(key)
+            log.info(
+                "snapshot from the store",
+                extra=kv(key=key, lazy=self.lazy is not None, s=time.monotonic() - started),
+            )
+            return snapshot
+
+    def _bring(self, ref: Ref) -> Snapshot:
+        if self.lazy is None:
+            with contextlib.ExitStack() as cleanup:
+                size = int(ref.about["bytes"])
+                made = draft.begin(self.snapshots, ref.name, needs_bytes=size)
+                cleanup.callback(made.discard)
+                manifest = self._unbundle(ref, made.path)
+                for name, blob in ref.about["files"].items():
+                    _check(name, manifest)
+                    transfer.fetch(self.blobs, blob, made.path / name, mode=0o400)
+                return made.adopt(manifest)
+        directory = self.scratch / ref.name
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(mode=0o700)
+        manifest = self._unbundle(ref, directory)
+        ranges = workingset.load(directory)
+        try:
+            for name, blob in ref.about["files"].items():
+                _check(name, manifest)
+                os.symlink(self.lazy.open(blob, _chunks(ranges, name)), directory / name)
+            carried.put_together(directory, directory, manifest)
+            carried.trust(directory, manifest)
+        except BaseException:
+            for blob in ref.about["files"].values():
+                self.lazy.give_up(blob)
+            raise
+        snapshot = Snapshot(ref.name, directory, manifest)
+        self.arriving[directory] = Arriving(snapshot, dict(ref.about["files"]))
+        return snapshot
+
+    def _unbundle(self, ref: Ref, directory: Path) -> Manifest:
+        archive = directory / _BUNDLE
+        transfer.fetch(self.blobs, ref.about["bundle"], archive)
+        manifest = carried.unbundle(archive, directory)
+        archive.unlink()
+        if manifest.key != ref.name:
+            raise SnapshotInvalidError(f"the store has snapshot {manifest.key} as {ref.name}")
+        return manifest
+
+    def why_lost(self, snapshot: Snapshot | None) -> str:
+        """Why a part of a snapshot could not be read; "" where all of it could."""
+        known = self.arriving.get(snapshot.path) if snapshot is not None else None
+        if known is None or self.lazy is None:
+            return ""
+        if self.lazy.ended:
+            return self.lazy.ended
+        failures = self.lazy.failures
+        why = next((failures[blob] for blob in known.blobs.values() if blob in failures), "")
+        if why:
+            self._broken.add(known.snapshot.key)
+            self._known.discard(known.snapshot.key)
+        return why
+
+    # ---- arriving ------------------------------------------------------------------------------
+
+    def is_arriving(self, snapshot: Snapshot) -> bool:
+        """Whether a snapshot lies here for as long as it is on its way."""
+        return snapshot.path in self.arriving
+
+    def complete_soon(self, snapshot: Snapshot, done: Callable[[Snapshot], None]) -> None:
+        """Have the rest fetched, in the background; ``done`` gets it from the node's own store."""
+        self._spawn(self._complete(self.arriving[snapshot.path], done))
+
+    async def _complete(self, one: Arriving, done: Callable[[Snapshot], None]) -> None:
+        assert self.lazy is not None
+        try:
+            # In its own thread each, as a process that does not answer must not keep the loop.
+            for blob in one.blobs.values():
+                future = await asyncio.to_thread(self.lazy.rest, blob)
+                await asyncio.wrap_future(future)
+            here = await asyncio.to_thread(self._move_in, one)
+        except (BlobError, SnapshotError, OSError) as error:
+            log.warning("snapshot did not arrive", extra=kv(key=one.snapshot.key, reason=error))
+            return
+        log.info("snapshot has arrived", extra=kv(key=here.key))
+        done(here)
+        for blob in one.blobs.values():
+            with contextlib.suppress(BlobError):  # its process has just ended
+                await asyncio.to_thread(self.lazy.give_up, blob)
+
+    def _move_in(self, one: Arriving) -> Snapshot:
+        assert self.lazy is not None
+        made = draft.begin(self.snapshots, one.snapshot.key)
+        try:
+            source = one.snapshot.path
+            (made.path / "mapped").mkdir(mode=0o700)
+            for name in one.snapshot.manifest.content:
+                if name in one.blobs:
+                    self.lazy.place(one.blobs[name], made.path / name)
+                else:
+                    shutil.copy2(source / name, made.path / name)
+            if (source / workingset.NAME).exists():
+                shutil.copy2(source / workingset.NAME, made.path / workingset.NAME)
+            return made.adopt(Manifest.from_json((source / "manifest.json").read_text()))
+        finally:
+            made.discard()
+
+    # ---- pushing -------------------------------------------------------------------------------
+
+    def push_soon(self, snapshot: Snapshot) -> None:
+        """Put a snapshot of this node into the store, in the background, unless it is there."""
+        if snapshot.key not in self._known and not self.is_arriving(snapshot):
+            self._known.add(snapshot.key)
+            self._spawn(self._push(snapshot))
+
+    async def _push(self, snapshot: Snapshot) -> None:
+        async with self._pushing:
+            try:
+                await asyncio.to_thread(self._push_now, snapshot)
+            except (BlobError, SetupError, OSError) as error:
+                self._known.discard(snapshot.key)  # another agent, or the next look, tries again
+                log.warning("snapshot not pushed", extra=kv(key=snapshot.key, reason=error))
+
+    def _push_now(self, snapshot: Snapshot) -> None:
+        pin = use.pin(snapshot.path)
+        if pin is None:
+            return  # removed already
+        bundle = self.scratch / f"{snapshot.key}.tar"
+        try:
+            there = self.blobs.ref(KIND, snapshot.key) is not None
+            if there and snapshot.key not in self._broken:
+                return
+            started = time.monotonic()
+            bundle.unlink(missing_ok=True)
+            carried.bundle(snapshot, bundle)
+            large = carried.large_files(snapshot)
+            pushed = push_apart(self.blobs.url, [*large.values(), bundle], lambda: self._closed)
+            files = {name: one.blob for name, one in zip(large, pushed, strict=False)}
+            about: dict[str, Any] = {
+                "files": files,
+                "bundle": pushed[-1].blob,
+                "bytes": sum(one.size for one in pushed),
+                "app": snapshot.manifest.app,
+                "function": snapshot.manifest.function,
+            }
+            self.blobs.put_ref(KIND, snapshot.key, [one.blob for one in pushed], about)
+            self._broken.discard(snapshot.key)
+            log.info(
+                "snapshot pushed",
+                extra=kv(
+                    key=snapshot.key,
+                    bytes=about["bytes"],
+                    sent=sum(one.sent_bytes for one in pushed),
+                    s=round(time.monotonic() - started, 1),
+                ),
+            )
+        finally:
+            bundle.unlink(missing_ok=True)
+            pin.release()
+
+    def push_working_set(self, snapshot: Snapshot, found: WorkingSet) -> None:
+        """Say in the store what of a snapshot the first calls touch. Blocks; BlobError."""
+        ref = self.blobs.ref(KIND, snapshot.key)
+        if ref is None:
+            return
+        for name, blob in ref.about["files"].items():
+            if chunks := _chunks(found, name):
+                self.blobs.put_hint(blob, chunks)
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up what is on its way, in either direction: both are taken up again."""
+        self._closed = True
+        if self.lazy is not None:
+            await asyncio.to_thread(self.lazy.close)  # what waits for it ends with an error
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _check(name: str, manifest: Manifest) -> None:
+    """Names from the store become paths. Raises SnapshotInvalidError."""
+    if name not in manifest.content:
+        raise SnapshotInvalidError(f"the store names a file {name!r} that is not the snapshot's")
+
+
+def _chunks(found: WorkingSet | None, name: str) -> list[int] | None:
+    """The chunks in which a file's working set lies; None where none is known."""
+    if found is None or name not in found.ranges:
+        return None
+    numbers: dict[int, None] = {}
+    for offset, length in found.ranges[name]:
+        last = (offset + max(length, 1) - 1) // CHUNK_BYTES
+        numbers.update(dict.fromkeys(range(offset // CHUNK_BYTES, last + 1)))
+    return list(numbers)

@@ -1,0 +1,291 @@
+"""From a spec to an image that is there: each layer built once, by whoever needs it first."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rekindle.exception import Error, ImageBuildError, ImageError
+from rekindle.runtime.images import bases, collecting, steps
+from rekindle.runtime.images.built import BuiltImage
+from rekindle.runtime.images.layer import Layer, Settings
+from rekindle.runtime.images.store import FILES, Draft, LayerStore, measure
+from rekindle.runtime.isolation import privilege
+from rekindle.wire.images import VARIABLE, ImageSpec, LocalFiles, Step, StepKind, here, names
+
+#: What a build says: the title of the step that it is about, and a line.
+Watch = Callable[[str, str], None]
+
+_LAST_LINES = 20
+_OLDEST_PYTHON = (3, 11)
+
+
+def nobody(_title: str, _line: str) -> None:
+    """Nobody watches."""
+
+
+def ensure(
+    spec: ImageSpec,
+    *,
+    secret_values: Mapping[str, str] | None = None,
+    watch: Watch = nobody,
+    store: LayerStore | None = None,
+) -> BuiltImage | None:
+    """Have all layers of an image, and say what a start needs of it; None for the host image.
+
+    Builds what is missing; waits where another process builds it. ``secret_values``: variables that
+    steps ask for. Raises ImageBuildError with the step, its last lines and the layer's name;
+    ImageError for what is missing on this machine.
+    """
+    if spec.base.kind is StepKind.HOST:
+        return None
+    chain = _Chain(store or LayerStore(), dict(secret_values or {}), watch)
+    built = chain.build(spec)
+    if chain.made:
+        collecting.collect(chain.store)
+    return built
+
+
+def missing(spec: ImageSpec, store: LayerStore | None = None) -> list[Step]:
+    """The steps that ``ensure`` would build."""
+    store = store or LayerStore()
+    parent: Layer | None = None
+    found: list[Step] = []
+    for step, name in zip(spec.steps, names(spec.steps), strict=True):
+        if step.kind.makes_layer:
+            layer = None if step.force or found else _standing_on(parent, store.get(name))
+            if layer is None:
+                found.append(step)
+            parent = layer
+    return found
+
+
+def _standing_on(parent: Layer | None, layer: Layer | None) -> Layer | None:
+    """The layer, if it was built on just this parent."""
+    if layer is None or layer.parent_build != (parent.build if parent else ""):
+        return None
+    return layer
+
+
+@dataclass
+class _Chain:
+    store: LayerStore
+    secret_values: dict[str, str]
+    watch: Watch
+    layers: list[Layer] = field(default_factory=list)
+    settings: Settings = field(default_factory=Settings)
+    #: Whether a layer was built.
+    made: bool = False
+
+    def build(self, spec: ImageSpec) -> BuiltImage:
+        mounts: list[LocalFiles] = []
+        for step, name in zip(spec.steps, names(spec.steps), strict=True):
+            if step.kind is StepKind.SETTINGS:
+                self.settings = self.settings.after(step)
+            elif step.kind is StepKind.MOUNT:
+                mounts += step.files
+            elif step.kind.makes_layer:
+                layer = self._layer(step, name)
+                if step.kind.is_base:
+                    self.settings = layer.settings
+                self.layers.append(layer)
+        return self._built(spec, mounts)
+
+    def _built(self, spec: ImageSpec, mounts: list[LocalFiles]) -> BuiltImage:
+        top = self.layers[-1]
+        version = tuple(int(one) for one in top.python_version.split(".") if one)
+        if version < _OLDEST_PYTHON:
+            what = f"Python {top.python_version}" if version else "no Python"
+            raise ImageError(
+                f"the image has {what}, and functions run on 3.11 or newer: install one in a step, "
+                f"or give from_registry(..., add_python='3.13')"
+            )
+        env = {**self.settings.env, VARIABLE: spec.declared}
+        settings = self.settings
+        said = {
+            "builds": [layer.build for layer in self.layers],
+            "env": env,
+            "workdir": settings.workdir,
+            "entrypoint": settings.entrypoint,
+            "mounts": sorted((one.target, one.digest) for one in mounts),
+        }
+        text = json.dumps(said, sort_keys=True)
+        return BuiltImage(
+            name=hashlib.sha256(text.encode()).hexdigest()[:32],
+            lowers=tuple(self.store.place(one.name) for one in reversed(self.layers)),
+            env=tuple(sorted(env.items())),
+            workdir=settings.workdir or None,
+            entrypoint=settings.entrypoint,
+            python=top.python,
+            python_version=top.python_version,
+            mounts=tuple((self._kept(one), one.target) for one in mounts),
+        )
+
+    # ---- one layer -----------------------------------------------------------------------------
+
+    def _layer(self, step: Step, name: str) -> Layer:
+        parent = self.layers[-1] if self.layers else None
+        found = None if step.force else _standing_on(parent, self.store.get(name))
+        if found is not None:
+            self.store.touch(name)
+            return found
+        if not privilege.is_root_like():
+            raise ImageError(
+                f"the layer of {step.title} is to be built, which needs root: run the instance "
+                f"(`rekindle up`) or `rekindle image build` as root"
+            )
+        began_s = time.time()
+        following = _Following(self.store.log(name), lambda line: self.watch(step.title, line))
+        with self.store.building(name, following.more):
+            found = _standing_on(parent, self.store.get(name))
+            # Who forces a build wants one that began after it was asked for.
+            if found is not None and (not step.force or found.created_s >= began_s):
+                return found
+            return self._build(step, name, parent)
+
+    def _build(self, step: Step, name: str, parent: Layer | None) -> Layer:
+        began_s = time.monotonic()
+        last: deque[str] = deque(maxlen=_LAST_LINES)
+        draft = self.store.draft(name)
+        try:
+            with open(self.store.log(name), "w", encoding="utf-8", buffering=1) as log:
+
+                def say(line: str) -> None:
+                    hidden = self._without_secrets(step, line)
+                    last.append(hidden)
+                    log.write(hidden + "\n")
+                    self.watch(step.title, hidden)
+
+                self.watch(step.title, "")
+                with _explained(step, name, last):
+                    settings, python = self._files(step, draft, say)
+                    size, files = measure(draft.root)
+                    layer = Layer(
+                        name=name,
+                        build=secrets.token_hex(8),
+                        parent=parent.name if parent else "",
+                        parent_build=parent.build if parent else "",
+                        title=step.title,
+                        kind=step.kind.value,
+                        platform=here(),
+                        created_s=time.time(),
+                        elapsed_s=round(time.monotonic() - began_s, 3),
+                        size_bytes=size,
+                        files=files,
+                        settings=settings,
+                        **python,
+                    )
+                    self.store.publish(draft, layer)
+        except BaseException:
+            self.store.give_up(draft)
+            raise
+        self.made = True
+        return layer
+
+    def _files(
+        self, step: Step, draft: Draft, say: Callable[[str], None]
+    ) -> tuple[Settings, dict[str, str]]:
+        """Make the files of a layer; what its base says, and its Python."""
+        settings = self.settings
+        if step.kind is StepKind.DEBIAN:
+            settings = bases.debian(step, draft, self.store.root, say)
+        elif step.kind is StepKind.OCI:
+            archive = self._kept(step.files[0]) if step.files else None
+            settings = bases.oci(step, draft, self.store.root, say, archive)
+        lowers = [layer.name for layer in reversed(self.layers)]
+        python = steps.run(
+            step,
+            draft,
+            steps.Surroundings(
+                store=self.store,
+                lowers=lowers,
+                settings=settings,
+                secrets=self._values_for(step),
+                files=[(str(self._kept(one)), one.target) for one in step.files],
+                python_version=self.layers[-1].python_version if self.layers else "",
+            ),
+            say,
+        )
+        return (settings if step.kind.is_base else Settings()), python
+
+    def _values_for(self, step: Step) -> dict[str, str]:
+        lacking = [one for one in step.secrets if one not in self.secret_values]
+        if lacking:
+            raise ImageError(
+                f"{step.title} is given secrets ({', '.join(lacking)}), whose values are with the "
+                f"program alone: build the image where the program is, with `rekindle image build`"
+            )
+        return {one: self.secret_values[one] for one in step.secrets}
+
+    def _without_secrets(self, step: Step, line: str) -> str:
+        for name in step.secrets:
+            value = self.secret_values.get(name, "")
+            if len(value) > 3:
+                line = line.replace(value, f"<{name}>")
+        return line
+
+    def _kept(self, files: LocalFiles) -> Path:
+        """The copy of local files. Raises ImageError where it is not here."""
+        for place in (files.kept, self.store.root / FILES / files.digest / "content"):
+            if place and files.digest is not None and Path(place).exists():
+                return Path(place)
+        raise ImageError(
+            f"{files.source}, which the image is given, is not kept on this machine any more "
+            f"({files.kept}); run the app again"
+        )
+
+
+@dataclass
+class _Following:
+    """Says what another process's build prints."""
+
+    log: Path
+    say: Callable[[str], None]
+    _offset: int = -1
+
+    def more(self) -> None:
+        """What came since."""
+        if self._offset < 0:
+            self.say("another process builds it; waiting for it")
+            self._offset = 0
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as log:
+                log.seek(self._offset)
+                for line in log:
+                    if line.endswith("\n"):
+                        self._offset += len(line.encode())
+                        self.say(line.rstrip())
+        except FileNotFoundError:
+            pass
+
+
+@contextlib.contextmanager
+def _explained(step: Step, name: str, last: deque[str]) -> Iterator[None]:
+    """Failures as ImageBuildError, with what the step printed last."""
+    try:
+        yield
+    except steps.StepFailedError as error:
+        shown = "".join(f"\n    {line}" for line in last) or " (it printed nothing)"
+        raise ImageBuildError(
+            f"{step.title} {error}; the last that it printed:{shown}\n"
+            f"layer {name[:12]}; `rekindle image logs {name[:12]}` shows all of it",
+            name,
+        ) from None
+    except OSError as error:
+        what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        raise ImageBuildError(
+            f"{step.title} could not be built: {what}; `rekindle image gc` and `rekindle image du` "
+            f"tell about room for images (layer {name[:12]})",
+            name,
+        ) from error
+    except Error as error:
+        shown = "".join(f"\n    {line}" for line in last)
+        raise ImageBuildError(f"{error}{shown}\nlayer {name[:12]}", name) from error

@@ -1,0 +1,135 @@
+"""Which layers go so that the rest fits, and removing them. Least recently used goes first, and
+none before what stands on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rekindle.exception import ImageError, InvalidError
+from rekindle.runtime.images.layer import Layer
+from rekindle.runtime.images.store import FILES, LayerStore, mounted
+from rekindle.snapshot.budget import DEFAULT_MOST, DEFAULT_SHARE, parse_size
+
+VARIABLE = "REKINDLE_IMAGES_BUDGET_BYTES"
+#: What was used so lately is somebody's who is about to start something.
+_LATELY_S = 600.0
+#: Local files that images show: they cannot be built again, and a deployed app may sleep for long.
+_FILES_KEPT_S = 90 * 86400.0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What images take, in bytes."""
+
+    layers: int
+    size_bytes: int
+    files_bytes: int
+    cache_bytes: int
+    budget_bytes: int
+    free_bytes: int
+
+
+def budget_of(root: Path) -> int:
+    """Bytes that layers may take: what the environment says, or a share of the disk.
+
+    Raises InvalidError.
+    """
+    text = os.environ.get(VARIABLE, "")
+    if text:
+        try:
+            return parse_size(text)
+        except InvalidError as error:
+            raise InvalidError(f"{VARIABLE}: {error}") from None
+    root.mkdir(parents=True, exist_ok=True)
+    return min(int(shutil.disk_usage(root).total * DEFAULT_SHARE), DEFAULT_MOST)
+
+
+def to_remove(
+    layers: Iterable[Layer], used_s: dict[str, float], staying: set[str], budget_bytes: int
+) -> list[Layer]:
+    """Those to remove so that the rest fits, in the order to remove them.
+
+    ``used_s``: when each was used last; ``staying``: names that may not go, with all below them.
+    """
+    left = {layer.name: layer for layer in layers}
+    size = sum(layer.size_bytes for layer in left.values())
+    found: list[Layer] = []
+    while size > budget_bytes:
+        carrying = {layer.parent for layer in left.values()}
+        free = [n for n in left if n not in carrying and n not in staying]
+        if not free:
+            break
+        oldest = min(free, key=lambda name: used_s.get(name, 0.0))
+        found.append(left.pop(oldest))
+        size -= found[-1].size_bytes
+    return found
+
+
+def collect(
+    store: LayerStore, budget_bytes: int | None = None, *, dry_run: bool = False
+) -> list[Layer]:
+    """Remove layers until the rest is within the budget; those that went, or would."""
+    limit = budget_of(store.root) if budget_bytes is None else budget_bytes
+    layers = store.all()
+    used_s = {layer.name: store.used_s(layer.name) for layer in layers}
+    # An explicit budget is the user's, who knows what is about to start.
+    lately = time.time() - (_LATELY_S if budget_bytes is None else 0.0)
+    staying = mounted([layer.name for layer in layers])
+    staying |= {name for name, when in used_s.items() if when > lately}
+    chosen = to_remove(layers, used_s, staying, limit)
+    if dry_run:
+        return chosen
+    gone = []
+    for layer in chosen:
+        with contextlib.suppress(ImageError):  # a runner has it since
+            store.remove(layer.name)
+            gone.append(layer)
+    store.remove_leftovers()
+    _remove_old_files(store.root / FILES)
+    return gone
+
+
+def standing_on(layers: Iterable[Layer], name: str) -> list[Layer]:
+    """The layers that stand on one, the topmost first."""
+    known = list(layers)
+    direct = [layer for layer in known if layer.parent == name]
+    above = [one for layer in direct for one in (*standing_on(known, layer.name), layer)]
+    return list(dict.fromkeys(above))
+
+
+def _remove_old_files(folder: Path) -> None:
+    """Remove local files that nothing has used for long, and what killed clients left."""
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            age_s = time.time() - entry.stat().st_mtime
+            if age_s > (_LATELY_S * 6 if entry.name.startswith(".") else _FILES_KEPT_S):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def usage(store: LayerStore) -> Usage:
+    """What images take on this machine."""
+    layers = store.all()
+    free = shutil.disk_usage(store.root).free if store.root.exists() else 0
+    return Usage(
+        layers=len(layers),
+        size_bytes=sum(layer.size_bytes for layer in layers),
+        files_bytes=_size_of(store.root / FILES),
+        cache_bytes=_size_of(store.root / "cache") + _size_of(store.root / "tools"),
+        budget_bytes=budget_of(store.root),
+        free_bytes=free,
+    )
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return total

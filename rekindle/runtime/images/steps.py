@@ -1,0 +1,183 @@
+"""The order for a step's sandbox: what it runs in, what is shown to it, what it is told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import rekindle
+from rekindle.exception import Error, ImageError
+from rekindle.runtime.images import reach, sandbox, tools
+from rekindle.runtime.images.inside import RUN
+from rekindle.runtime.images.layer import Settings
+from rekindle.runtime.images.reach import Bind
+from rekindle.runtime.images.sandbox import TIMED_OUT, Say
+from rekindle.runtime.images.store import ROOT, Draft, LayerStore
+from rekindle.volumes.registry import Registry
+from rekindle.wire.images import Step, StepKind
+from rekindle.wire.volumes import VolumeMount
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: Kept from build to build: what pip and uv downloaded.
+_CACHES = {"pip": "PIP_CACHE_DIR", "uv": "UV_CACHE_DIR"}
+#: What apt needs while it runs, and nobody afterwards.
+_OF_APT = ("/var/lib/apt/lists", "/var/cache/apt")
+_PACKAGES = f"{RUN}/packages"
+#: Calls a function that was pickled with its arguments, behind all that the image itself has.
+_CALL = f"""
+import pickle, sys
+sys.path.append({_PACKAGES!r})
+with open(sys.argv[1], "rb") as file:
+    function, args, kwargs = pickle.load(file)
+function(*args, **kwargs)
+"""
+
+
+class StepFailedError(Error):
+    """A command of a step ended with an error, or not in time."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a step finds: the layers below it, by name, the topmost first; and what it is given."""
+
+    store: LayerStore
+    lowers: list[str]
+    settings: Settings
+    secrets: dict[str, str]
+    #: Copies of local files, and where they go or are shown.
+    files: list[tuple[str, str]]
+    python_version: str
+
+
+def run(step: Step, draft: Draft, around: Surroundings, say: Say) -> dict[str, str]:
+    """Run a step in the draft's root; its Python's path and version afterwards.
+
+    Raises StepFailedError, ImageError, OSError.
+    """
+    given = reach.of_node(draft.scratch) if step.kind is StepKind.RUN else reach.Reach()
+    env = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
+    env |= given.env | around.settings.env
+    env["PATH"] = f"{env['PATH']}:{RUN}/tools:{RUN}/bin"
+    env |= {
+        "DEBIAN_FRONTEND": "noninteractive",
+        "PIP_BREAK_SYSTEM_PACKAGES": "1",  # the image is nobody else's system
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "UV_SYSTEM_PYTHON": "1",
+        "UV_BREAK_SYSTEM_PACKAGES": "1",
+        "UV_LINK_MODE": "copy",
+        "PYTHONUNBUFFERED": "1",
+    }
+    binds = [*given.binds, *_shown(step, draft, around, say, env)]
+    env |= step.env | around.secrets
+    store = around.store.root
+    lowers = [f"layers/{name}/{ROOT}" for name in around.lowers]
+    if lowers:
+        lowers.append(_mount_points(draft, binds, store))
+    merged = draft.scratch / "merged"
+    merged.mkdir()
+    order = {
+        "store": str(store),
+        "lowers": lowers,
+        "upper": str(draft.root.relative_to(store)),
+        "work": str(draft.work.relative_to(store)),
+        "merged": str(merged.relative_to(store)),
+        "binds": binds if lowers else [],
+        "copies": [],
+        "env": env,
+        "workdir": around.settings.workdir,
+        "shell": list(around.settings.shell),
+        "commands": list(step.commands),
+    }
+    if step.kind is StepKind.COPY:
+        sources = [f"{RUN}/files/{at}" for at in range(len(around.files))]
+        targets = [target for _, target in around.files]
+        order["copies"] = list(zip(sources, targets, strict=True))
+    if step.kind is StepKind.CALL:
+        _check_python(step, around.python_version)
+        order["argv"] = ["-c", _CALL, around.files[0][1]]
+    status, found = sandbox.run(order, say, step.timeout_s)
+    if status == TIMED_OUT:
+        raise StepFailedError(f"did not end within {step.timeout_s:g} s")
+    if status != 0:
+        raise StepFailedError(f"failed with exit status {status}")
+    return {name: found.get(name, "") for name in ("python", "python_version")}
+
+
+def _shown(
+    step: Step, draft: Draft, around: Surroundings, say: Say, env: dict[str, str]
+) -> list[Bind]:
+    """What is shown to a step, and is in no layer. Adds to its variables."""
+    binds: list[Bind] = []
+    store = around.store.root
+    if step.kind is StepKind.COPY:
+        return [(source, f"{RUN}/files/{at}", True) for at, (source, _) in enumerate(around.files)]
+    if not around.lowers:
+        return []
+    binds += [(source, target, True) for source, target in around.files]
+    for path in ("/tmp", *_OF_APT):
+        place = draft.scratch / path.strip("/").replace("/", "-")
+        place.mkdir(exist_ok=True)
+        place.chmod(0o1777 if path == "/tmp" else 0o755)
+        binds.append((str(place), path, False))
+    for name, variable in _CACHES.items():
+        place = store / "cache" / name
+        place.mkdir(parents=True, exist_ok=True)
+        binds.append((str(place), f"{RUN}/cache/{name}", False))
+        env[variable] = f"{RUN}/cache/{name}"
+    if "uv" in step.tools:
+        binds.append((str(tools.find_uv(store, say)), f"{RUN}/tools/uv", True))
+        kept = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", "~/.local/share/uv/python"))
+        if kept.expanduser().is_dir():
+            binds.append((str(kept.expanduser()), f"{RUN}/pythons", True))
+    if step.kind is StepKind.CALL:
+        import cloudpickle
+
+        for package in (rekindle, cloudpickle):
+            place = Path(str(package.__file__)).parent
+            binds.append((str(place), f"{_PACKAGES}/{place.name}", True))
+    for mount in step.volumes:
+        binds.append((str(_volume(mount)), mount.path, mount.read_only))
+    return binds
+
+
+def _volume(mount: VolumeMount) -> Path:
+    """The folder of a volume on this machine. Raises NotFoundError, ImageError."""
+    if not mount.name:
+        raise ImageError(
+            f"a step of an image cannot have {mount.label}; give it a rekindle.Volume, or fetch "
+            f"what it needs with a command"
+        )
+    place = Registry.default().find(mount.name, mount.environment).files
+    return place / mount.sub_path if mount.sub_path else place
+
+
+def _mount_points(draft: Draft, binds: list[Bind], store: Path) -> str:
+    """A layer below all others that has what is mounted on, so that it is in no other."""
+    skeleton = draft.scratch / "mount-points"
+    for name in ("dev", "proc", "sys", "run"):
+        (skeleton / name).mkdir(parents=True)
+    for source, target, _ in binds:
+        place = skeleton / target.strip("/")
+        if target.startswith("/run/"):
+            continue  # a tmpfs is there
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if Path(source).is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            place.touch()
+    return str(skeleton.relative_to(store))
+
+
+def _check_python(step: Step, version: str) -> None:
+    """Raises ImageError where a function was pickled by another Python than it is to run on."""
+    pickled = step.arguments.get("python", "")
+    if pickled != version:
+        raise ImageError(
+            f"{step.title}: the function's code is that of Python {pickled}, and the image has "
+            f"{version or 'no Python'}; code travels between equal versions only: run the program "
+            f"by Python {version or '3.13'}, or write the step as run_commands"
+        )

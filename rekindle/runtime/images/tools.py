@@ -1,0 +1,112 @@
+"""Programs of the node that building needs: found, or fetched into a private prefix.
+
+uv comes as a wheel by the node's own pip; mmdebstrap, skopeo and umoci as Debian packages, whose
+signatures apt verifies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from rekindle.debian import mmdebstrap
+from rekindle.debian.prefix import command, replace, unpacked
+from rekindle.exception import ImageError, SetupError
+
+_TOOLS = "tools"
+_RELEASE = "trixie"
+#: What OCI images are fetched and unpacked by.
+OCI = ("skopeo", "umoci")
+ALL = ("mmdebstrap", *OCI)
+_OTHERWISE = "or install skopeo and umoci (apt-get install skopeo umoci)"
+_PIP_TIMEOUT_S = 600.0
+
+
+def prefix(store: Path, name: str) -> Path:
+    """Where a tool is unpacked."""
+    return store / _TOOLS / name
+
+
+def find_mmdebstrap(store: Path, say: Callable[[str], None]) -> str:
+    """Fetched where it is missing. Raises ImageError."""
+    try:
+        return mmdebstrap.find(prefix(store, "mmdebstrap"), lambda step, *_: say(step))
+    except SetupError as error:
+        raise ImageError(f"a Debian base needs mmdebstrap: {error}") from error
+
+
+def find_uv(store: Path, say: Callable[[str], None]) -> Path:
+    """The uv of this node; fetched by pip where it is missing. Raises ImageError."""
+    found = shutil.which("uv")
+    if found:
+        return Path(found).resolve()
+    target = prefix(store, "uv")
+    program = target / "bin" / "uv"
+    if program.exists():
+        return program
+    say("fetching uv")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".uv-", dir=target.parent))
+    try:
+        argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
+        argv += ["--disable-pip-version-check", "--target", str(draft), "uv"]
+        done = subprocess.run(
+            *(argv,),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PIP_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != 0 or not (draft / "bin" / "uv").exists():
+            said = (done.stderr.strip().splitlines() or ["pip put no bin/uv there"])[-1]
+            raise ImageError(
+                f"the image needs uv, which is not on PATH, and pip could not get it: {said}; "
+                f"install uv where the node's agent finds it"
+            )
+        with contextlib.suppress(OSError):  # another one was first
+            os.rename(draft, target)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ImageError(f"uv could not be fetched: {error}; install uv") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return program
+
+
+def find_oci(store: Path, name: str) -> list[str]:
+    """The command that is skopeo or umoci. Raises ImageError, which says how to get it."""
+    found = shutil.which(name)
+    fetched = prefix(store, "oci") / "usr" / "bin" / name
+    if found is None and not fetched.exists():
+        raise ImageError(
+            f"an image of a registry or an archive needs {name}, which this machine lacks: "
+            f"`rekindle setup images` fetches it, {_OTHERWISE}"
+        )
+    return [found] if found else command(prefix(store, "oci"), fetched)
+
+
+def has(store: Path, name: str) -> bool:
+    """Whether skopeo, or umoci, is there."""
+    fetched = prefix(store, "oci") / "usr" / "bin" / name
+    return shutil.which(name) is not None or fetched.exists()
+
+
+def forget(store: Path) -> None:
+    """Remove what was fetched."""
+    shutil.rmtree(store / _TOOLS, ignore_errors=True)
+
+
+def fetch_oci(store: Path, progress: Callable[[str, int, int], None]) -> Path:
+    """Fetch skopeo and umoci with what they need; the prefix. Raises SetupError."""
+    target = prefix(store, "oci")
+    with unpacked(
+        *(target, _RELEASE, OCI, (), progress), what="skopeo and umoci", otherwise=_OTHERWISE
+    ) as tree:
+        replace(target, tree)
+    return target

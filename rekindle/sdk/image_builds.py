@@ -1,0 +1,113 @@
+"""The images of an app are there before it is known to the controller: built by a process beside.
+
+A build shows what it prints where the program shows what runners print. Layers that are there cost
+a look at each. Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rekindle import exception, paths
+from rekindle.exception import ImageBuildError, ImageError
+from rekindle.sdk import notes, running
+from rekindle.sdk.image import Image
+from rekindle.sdk.secret import merged
+from rekindle.wire.images import ImageSpec, names
+from rekindle.wire.spec import FunctionSpec
+
+_MODULE = "rekindle.runtime.images"
+#: (step, line): the line is "" when the step begins.
+Watch = Callable[[str, str], None]
+
+
+def placed(specs: Sequence[FunctionSpec], images: Sequence[Image | None]) -> list[FunctionSpec]:
+    """Functions in their images, whose layers are there by then; each image is looked at once.
+
+    Raises what ``Image.spec`` does, and ImageBuildError, ImageError.
+    """
+    found = {
+        image: built(image)
+        for image in dict.fromkeys(images)
+        if image is not None and not image.is_host
+    }
+    return [
+        spec if image is None else _in_image(spec, image, found.get(image))
+        for spec, image in zip(specs, images, strict=True)
+    ]
+
+
+def _in_image(spec: FunctionSpec, image: Image, travels: ImageSpec | None) -> FunctionSpec:
+    if travels is not None:
+        return dataclasses.replace(spec, image=travels.to_json())
+    # The node itself: what can be set there is a matter of the function.
+    settings = image.spec().steps[1:]
+    env = {name: value for step in settings for name, value in step.env.items()}
+    workdirs = [step.arguments["workdir"] for step in settings if "workdir" in step.arguments]
+    return dataclasses.replace(spec, env={**env, **spec.env}, cwd=[spec.cwd, *workdirs][-1])
+
+
+def built(image: Image, watch: Watch | None = None) -> ImageSpec:
+    """Have the layers of an image on this machine; what travels of it."""
+    spec = image.spec()
+    if not all_there(spec):
+        _build(spec, merged(image.secrets), watch or _note)
+    # It was built anew just now, where that was asked for.
+    return dataclasses.replace(
+        spec, steps=tuple(dataclasses.replace(step, force=False) for step in spec.steps)
+    )
+
+
+def all_there(spec: ImageSpec) -> bool:
+    """Whether nothing is to be built."""
+    layers = paths.images_dir() / "layers"
+    return all(
+        not step.force and (layers / name / "layer.json").exists()
+        for step, name in zip(spec.steps, names(spec.steps), strict=True)
+        if step.kind.makes_layer
+    )
+
+
+def _build(spec: ImageSpec, secrets: dict[str, str], watch: Watch) -> None:
+    argv = [sys.executable, "-P", "-m", _MODULE]
+    request = json.dumps({"spec": spec.to_json(), "secrets": secrets})
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None and child.stdout is not None
+        try:
+            child.stdin.write(request)
+            child.stdin.close()
+            last: dict[str, Any] = {}
+            for line in child.stdout:
+                last = json.loads(line)
+                if "step" in last:
+                    watch(last["step"], last["line"])
+        except BaseException:
+            child.kill()
+            raise
+    if "error" in last:
+        raise _error(last)
+    if child.returncode != 0 or "built" not in last:
+        raise ImageError(f"the build of the image ended with status {child.returncode}")
+
+
+def _error(said: dict[str, Any]) -> Exception:
+    if said["kind"] == "ImageBuildError":
+        return ImageBuildError(said["error"], said["layer"])
+    kind = getattr(exception, said["kind"], ImageError)
+    found: Exception = kind(said["error"])
+    return found
+
+
+def _note(step: str, line: str) -> None:
+    """A line of a build, for who watches; the steps for everybody who sees what runners print."""
+    if not running.shows_output():
+        return
+    if not line:
+        notes.write_note(f"Building {step}")
+    else:
+        notes.write_note(f"  {line}")

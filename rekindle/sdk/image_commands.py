@@ -1,0 +1,201 @@
+"""What packages are installed by: command lines of apt, pip and uv; checks of what is asked for.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from rekindle.exception import InvalidError
+from rekindle.sdk import checks
+from rekindle.wire.images import INPUTS, Step, StepKind
+
+if TYPE_CHECKING:
+    from rekindle.sdk.secret import Secret
+
+
+class PackageOptions(TypedDict, total=False):
+    """What steps that install packages may be given."""
+
+    index_url: str | None
+    extra_index_url: str | Sequence[str] | None
+    find_links: str | None
+    pre: bool
+    extra_options: str
+    env: Mapping[str, str | None] | None
+    secrets: Sequence[Secret]
+    force_build: bool
+
+
+def checked(where: str, given: PackageOptions) -> PackageOptions:
+    """The same. Raises InvalidError and TypeError, which name the option."""
+    from rekindle.sdk.secret import check_secrets
+
+    checks.unknown_keywords(where, given, PackageOptions.__annotations__)
+    for name in ("pre", "force_build"):
+        if name in given:
+            checks.flag(name, given.get(name))
+    if not isinstance(given.get("extra_options", ""), str):
+        raise InvalidError(f"{where}(extra_options=...) must be one string, as in '--no-deps'")
+    checks.environment("env", given.get("env") or {})
+    check_secrets("secrets", given.get("secrets") or ())
+    return given
+
+
+def title(method: str, words: Sequence[str]) -> str:
+    """How a step is named."""
+    return f"{method}({', '.join(map(repr, words))})"
+
+
+def packages(
+    method: str,
+    given: Sequence[str | list[str]],
+    *,
+    sort: bool = True,
+    may_be_none: bool = False,
+) -> list[str]:
+    """One list out of names and lists of names; sorted, each once. Raises InvalidError."""
+    found: list[str] = []
+    for one in given:
+        found += [one] if isinstance(one, str) else one
+    if not all(isinstance(one, str) and one.strip() for one in found):
+        raise InvalidError(f"Image.{method}: give names as strings, not {found!r}")
+    if not found and not may_be_none:
+        raise InvalidError(f"Image.{method}() is given nothing")
+    return sorted(set(found)) if sort else found
+
+
+def words(method: str, given: Any) -> str:
+    """A command as one line. Raises InvalidError."""
+    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+        raise InvalidError(f"Image.{method}({given!r}): give a list of words, as in ['sh', '-c']")
+    return shlex.join(given)
+
+
+def apt(names: list[str]) -> list[str]:
+    """What installs packages of Debian."""
+    return [
+        "apt-get update --quiet",
+        f"apt-get install --yes --quiet --no-install-recommends {shlex.join(names)}",
+    ]
+
+
+def pip(names: Sequence[str], given: PackageOptions, requirements: Sequence[str] = ()) -> list[str]:
+    """What installs packages by pip."""
+    return (
+        [_line("python -m pip install", names, given, requirements)]
+        if (names or requirements)
+        else []
+    )
+
+
+def uv(names: Sequence[str], given: PackageOptions, requirements: Sequence[str] = ()) -> list[str]:
+    """The same by uv."""
+    return [_line("uv pip install", names, given, requirements)]
+
+
+def _line(
+    program: str, names: Sequence[str], given: PackageOptions, requirements: Sequence[str]
+) -> str:
+    words = [program]
+    for one in requirements:
+        words += ["--requirement", shlex.quote(f"{INPUTS}/{one}")]
+    words += [shlex.join(names)] if names else []
+    extra = given.get("extra_index_url") or ()
+    options: dict[str, list[str | None]] = {
+        "--index-url": [given.get("index_url")],
+        "--extra-index-url": [extra] if isinstance(extra, str) else list(extra),
+        "--find-links": [given.get("find_links")],
+    }
+    for option, values in options.items():
+        words += [f"{option} {shlex.quote(value)}" for value in values if value]
+    if given.get("pre"):
+        words.append("--pre" if program.startswith("python") else "--prerelease allow")
+    if more := given.get("extra_options"):
+        words.append(more)
+    return " ".join(words)
+
+
+def python_by_uv(version: str) -> Step:
+    """The step that puts a Python of uv's into an image, before the one that it has.
+
+    These are relocatable: one that the node has already is copied.
+    """
+    place = f"/usr/local/lib/python-{version}"
+    lacking = (
+        f"no Python {version}: uv has none on this node and could not fetch one; run `uv python "
+        f"install {version}` where the node's agent runs, or take Python 3.13 or 3.11 of Debian"
+    )
+    get = f"uv python install --no-progress --install-dir /tmp/pythons {version}"
+    copied = (
+        f"found=$(ls -d /run/rekindle/pythons/cpython-{version}.* 2>/dev/null | tail -n 1); "
+        f'if [ -z "$found" ]; then {get} && found=$(ls -d /tmp/pythons/cpython-{version}.*); fi; '
+        f'[ -n "$found" ] && cp -a "$found" {place} || {{ echo {shlex.quote(lacking)}; exit 1; }}'
+    )
+    linked = (
+        f"rm -f {place}/lib/python{version}/EXTERNALLY-MANAGED; "
+        f"for name in python python3 python{version}; do "
+        f"ln -sf {place}/bin/python{version} /usr/local/bin/$name; done"
+    )
+    commands = (copied, linked, "python -m pip --version")
+    return Step(
+        kind=StepKind.RUN, title=f"Python {version} by uv", commands=commands, tools=("uv",)
+    )
+
+
+def uv_sync(
+    given: PackageOptions, groups: list[str], extras: list[str], *, frozen: bool
+) -> list[str]:
+    """What installs the packages of a uv.lock into the image's own Python."""
+    export = ["uv", "export", "--project", INPUTS, "--quiet", "--no-emit-project"]
+    export += ["--frozen"] if frozen else []
+    for group in groups:
+        export += ["--group", group]
+    for extra in extras:
+        export += ["--extra", extra]
+    listed = "/tmp/requirements.txt"
+    install = _line(f"uv pip install --requirement {listed}", (), given, ())
+    return [f"{shlex.join(export)} --output-file {listed}", install]
+
+
+def of_pyproject(file: Path, extras: Sequence[str]) -> list[str]:
+    """The dependencies that a pyproject.toml names. Raises InvalidError."""
+    import tomllib
+
+    try:
+        project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
+    except (OSError, ValueError) as error:
+        raise InvalidError(f"{file} cannot be read: {error}") from error
+    found = list(project.get("dependencies", ()))
+    optional = project.get("optional-dependencies", {})
+    for extra in extras:
+        if extra not in optional:
+            near = checks.nearest(extra, optional)
+            raise InvalidError(f"{file} has no optional dependencies {extra!r}{near}")
+        found += optional[extra]
+    if not found:
+        raise InvalidError(f"{file} names no dependencies (project.dependencies)")
+    return sorted(set(found))
+
+
+def module_place(name: str) -> Path:
+    """Where a module's file, or a package's folder, lies. Raises InvalidError."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError) as error:
+        raise InvalidError(f"add_local_python_source({name!r}): {error}") from error
+    if spec is None:
+        raise InvalidError(
+            f"add_local_python_source({name!r}): this program cannot import it; it must lie beside "
+            f"the program or on PYTHONPATH"
+        )
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    if not spec.origin or not spec.origin.endswith(".py"):
+        raise InvalidError(f"add_local_python_source({name!r}): it has no source ({spec.origin})")
+    return Path(spec.origin)

@@ -1,0 +1,194 @@
+"""Local files that an image is given: hashed by their content, and a copy kept that stays as it is.
+
+The copy lies beside the images of this machine, under that hash, so a build or a start has what the
+program saw when the app was run, whatever is edited meanwhile. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rekindle import paths
+from rekindle.exception import InvalidError
+from rekindle.wire.images import LocalFiles
+
+#: Whether a path, relative to the folder that is added, is left out.
+Ignored = Callable[[Path], bool]
+Ignore = Sequence[str] | Ignored
+
+#: In the store of images: a folder for each digest, with this in it.
+FOLDER, CONTENT = "files", "content"
+_DIGITS = 32
+_DRAFT = ".draft-"
+_AT_ONCE_BYTES = 1 << 20
+
+
+def nothing(_path: Path) -> bool:
+    """Leave nothing out."""
+    return False
+
+
+def not_python(path: Path) -> bool:
+    """Leave out what is no source of Python, and what it compiles to."""
+    return path.suffix not in ("", ".py", ".pyi") or path.name == "__pycache__"
+
+
+def ignored_by(given: Ignore) -> Ignored:
+    """What ``ignore=`` says: patterns as in a .dockerignore file, or a function of a path.
+
+    A pattern matches a path or a folder that it lies in; ``!`` takes back what earlier ones left
+    out, ``**`` stands for any folders. Raises InvalidError.
+    """
+    if callable(given):
+        return given
+    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+        raise InvalidError(f"ignore={given!r} must be a list of patterns, or a function of a path")
+    patterns = [one.strip() for one in given if one.strip() and not one.startswith("#")]
+
+    def ignored(path: Path) -> bool:
+        out = False
+        for pattern in patterns:
+            if _matches(path, pattern.removeprefix("!").strip("/").removeprefix("./")):
+                out = not pattern.startswith("!")
+        return out
+
+    return ignored
+
+
+def _matches(path: Path, pattern: str) -> bool:
+    parts = pattern.split("/")
+    return any(_fits(place.parts, parts) for place in (path, *path.parents) if place != Path())
+
+
+def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(_fits(names[skip:], patterns[1:]) for skip in range(len(names) + 1))
+    return (
+        bool(names)
+        and fnmatch.fnmatchcase(names[0], patterns[0])
+        and _fits(names[1:], patterns[1:])
+    )
+
+
+def keep(source: Path, target: str, ignored: Ignored = nothing) -> LocalFiles:
+    """A file or folder as it is now. Raises InvalidError for one that cannot be read."""
+    try:
+        digest = digest_of(source, ignored)
+        kept = paths.images_dir() / FOLDER / digest / CONTENT
+        if not kept.exists():
+            digest = _copy(source, ignored)
+            kept = paths.images_dir() / FOLDER / digest / CONTENT
+        with contextlib.suppress(OSError):
+            os.utime(kept.parent)  # what was used lately is kept longest
+    except OSError as error:
+        raise InvalidError(
+            f"{source} cannot be added to an image: {error.strerror or error}"
+        ) from error
+    return LocalFiles(target=target, digest=digest, source=str(source), kept=str(kept))
+
+
+def keep_bytes(data: bytes, target: str, source: str) -> LocalFiles:
+    """Bytes as a file, as if they lay at ``source``."""
+    with tempfile.TemporaryDirectory(prefix="rekindle-") as scratch:
+        file = Path(scratch) / "file"
+        file.write_bytes(data)
+        kept = keep(file, target)
+    return LocalFiles(target=target, digest=kept.digest, source=source, kept=kept.kept)
+
+
+def _copy(source: Path, ignored: Ignored) -> str:
+    """Keep a copy; the digest of what was copied, should the source have changed meanwhile."""
+    folder = paths.images_dir() / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
+    draft.chmod(0o755)
+    try:
+        content = draft / CONTENT
+        for path, relative in _walk(source, ignored):
+            place = content / relative
+            if path.is_symlink():
+                place.symlink_to(os.readlink(path))
+            elif path.is_dir():
+                place.mkdir()
+            else:
+                shutil.copyfile(path, place)
+                place.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+                _same_time(path, place)
+        digest = digest_of(content)
+        try:
+            os.rename(draft, folder / digest)
+        except OSError:
+            if not (folder / digest).is_dir():  # else another program kept the same
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return digest
+
+
+def _same_time(path: Path, place: Path) -> None:
+    found = path.stat()
+    os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def digest_of(source: Path, ignored: Ignored = nothing) -> str:
+    """32 hex digits that name what a file or folder holds: names, bytes, links, and what may be
+    executed. Neither the order in which a folder lists its files nor their times count.
+
+    Raises OSError.
+    """
+    whole = hashlib.sha256()
+    buffer = bytearray(_AT_ONCE_BYTES)
+    for path, relative in _walk(source, ignored):
+        name = os.fsencode(relative)
+        if path.is_symlink():
+            _put(whole, b"link", name, os.fsencode(os.readlink(path)))
+        elif path.is_dir():
+            _put(whole, b"folder", name, b"")
+        else:
+            content = hashlib.sha256()
+            with open(path, "rb", buffering=0) as file:
+                executable = b"program" if os.fstat(file.fileno()).st_mode & 0o100 else b"file"
+                while count := file.readinto(buffer):
+                    content.update(memoryview(buffer)[:count])
+            _put(whole, executable, name, content.digest())
+    return whole.hexdigest()[:_DIGITS]
+
+
+def _put(digest: hashlib._Hash, kind: bytes, name: bytes, content: bytes) -> None:
+    digest.update(b"%s %d %d " % (kind, len(name), len(content)) + name + content)
+
+
+def _walk(source: Path, ignored: Ignored) -> Iterator[tuple[Path, Path]]:
+    """What is in it, folders before what is in them, by name; paths and their relative forms.
+
+    A link at the top is followed; others are links in the image, too.
+    """
+    source = source.resolve()
+    yield source, Path()
+    if not source.is_dir():
+        if not stat.S_ISREG(source.stat().st_mode):
+            raise OSError(f"{source} is neither a file nor a folder")
+        return
+    pending = [Path()]
+    while pending:
+        folder = pending.pop()
+        for entry in sorted(os.scandir(source / folder), key=lambda one: one.name):
+            relative = folder / entry.name
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if ignored(relative):
+                continue
+            if is_folder:
+                pending.append(relative)
+            elif not entry.is_symlink() and not entry.is_file():
+                continue  # a socket, a pipe or a device has no content
+            yield source / relative, relative

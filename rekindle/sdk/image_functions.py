@@ -1,0 +1,134 @@
+"""``Image.run_function``: what names such a step, and how the function travels.
+
+The name is made of the function's source, of its arguments and of the values that it mentions, so
+that an edit elsewhere in the file builds nothing again. Standard library only, until it is pickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType, ModuleType
+from typing import Any
+
+from rekindle.exception import InvalidError, RequestSizeError, SerializationError
+from rekindle.execution.declared import Decorated
+from rekindle.sdk import image_files
+from rekindle.wire.images import INPUTS, Step, StepKind
+
+#: Pickled, with its arguments.
+MAX_BYTES = 2 << 20
+FUNCTION_FILE = f"{INPUTS}/function.pkl"
+
+
+def check(raw: Any) -> None:
+    """Refuse what cannot be a step. Raises InvalidError."""
+    if isinstance(raw, Decorated):
+        raise InvalidError(
+            f"Image.run_function({raw!r}): give a plain function, without @app.function()"
+        )
+    if not inspect.isfunction(raw) or inspect.iscoroutinefunction(raw):
+        raise InvalidError(f"Image.run_function({raw!r}): give a function that is not async")
+    if raw.__name__ == "<lambda>":
+        raise InvalidError("Image.run_function(lambda): write a function with a name")
+
+
+def step(
+    raw: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], plain: Step
+) -> Step:
+    """The step. Raises SerializationError, and RequestSizeError where it carries too much data."""
+    import cloudpickle
+
+    try:
+        with _by_value(raw.__module__):
+            data: bytes = cloudpickle.dumps((raw, args, kwargs))
+    except Exception as error:  # of a user's __reduce__, too
+        raise SerializationError(
+            f"Image.run_function({raw.__qualname__}): it cannot be pickled with its arguments and "
+            f"the globals that it mentions: {error}"
+        ) from error
+    if len(data) > MAX_BYTES:
+        raise RequestSizeError(
+            f"Image.run_function({raw.__qualname__}): it takes {len(data) / (1 << 20):.1f} MiB "
+            f"with its arguments and the globals that it mentions, over {MAX_BYTES >> 20} MiB; "
+            f"add large data with add_local_file(..., copy=True)"
+        )
+    assert isinstance(raw, FunctionType)  # checked when it was declared
+    # Pickles of one function differ from run to run: its file has the name of what it says.
+    kept = image_files.keep_bytes(data, FUNCTION_FILE, raw.__qualname__)
+    return dataclasses.replace(
+        plain,
+        kind=StepKind.CALL,
+        arguments={
+            **plain.arguments,
+            "function": digest(raw, args, kwargs),
+            "python": "{}.{}".format(*sys.version_info),
+        },
+        files=(dataclasses.replace(kept, digest=""),),
+    )
+
+
+def digest(raw: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """What names a call of it."""
+    from rekindle.sdk import fingerprint
+
+    whole = hashlib.sha256()
+    for text in _sources(raw, set()):
+        whole.update(f"{len(text)} {text}".encode())
+    closure = [cell.cell_contents for cell in raw.__closure__ or ()]
+    said = [args, kwargs, raw.__defaults__, raw.__kwdefaults__, closure]
+    whole.update(fingerprint.digest(*said).encode())
+    return whole.hexdigest()[:32]
+
+
+def _sources(raw: FunctionType, seen: set[int]) -> Iterator[str]:
+    """Its source, and what it mentions: the sources of functions that travel along, names of
+    modules, values."""
+    from rekindle.sdk import fingerprint
+
+    seen.add(id(raw))
+    yield _source(raw)
+    for name in fingerprint.global_names(raw.__code__):
+        if name not in raw.__globals__:
+            continue
+        value = raw.__globals__[name]
+        yield name
+        if isinstance(value, ModuleType):
+            yield value.__name__
+        elif isinstance(value, FunctionType) and value.__module__ == raw.__module__:
+            if id(value) not in seen:
+                yield from _sources(value, seen)
+        else:
+            yield fingerprint.digest(value)
+
+
+def _source(raw: Callable[..., Any]) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(raw))
+    except (OSError, TypeError) as error:
+        raise InvalidError(
+            f"Image.run_function({raw.__qualname__}): its source is not to be found ({error}); "
+            f"write it in a file"
+        ) from error
+
+
+@contextmanager
+def _by_value(module: str) -> Iterator[None]:
+    """Have what a module defines travel as code: the image need not have the module."""
+    import cloudpickle
+
+    found = sys.modules.get(module)
+    already = found is None or module in cloudpickle.list_registry_pickle_by_value()
+    if already or module == "__main__":
+        yield
+        return
+    cloudpickle.register_pickle_by_value(found)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(found)

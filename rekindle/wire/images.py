@@ -1,0 +1,160 @@
+"""ImageSpec: the environment of a function as a chain of steps, and the names of its layers.
+
+Travels as JSON in the function's spec; local files are in it as the hash of their content. Knows
+nothing of how a layer is built or mounted. Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from rekindle.wire.volumes import VolumeMount
+
+#: In each name: raised when the same step would be built in another way.
+LAYOUT = "1"
+NAME_DIGITS = 32
+
+#: While a step is built: the files that its commands read, which are in no layer.
+INPUTS = "/run/rekindle/inputs"
+#: Where local modules are, in each image; it is on the import path.
+MODULES = "/root"
+#: Python versions that a Debian release has; others come by uv.
+DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}
+#: In a runner: which image it runs in, as that was declared.
+VARIABLE = "REKINDLE_IMAGE"
+
+
+class StepKind(StrEnum):
+    """What a step does. The first of a chain is its base."""
+
+    HOST = "host"  # the node's own files and Python, read-only
+    DEBIAN = "debian"
+    OCI = "oci"  # an image of a registry, or of an archive on this machine
+    RUN = "run"  # commands of the shell, in the image
+    CALL = "call"  # a function of the user's, in the image
+    COPY = "copy"  # local files into a layer
+    MOUNT = "mount"  # local files, shown when a runner starts
+    SETTINGS = "settings"  # variables, working directory and the like: nothing is built
+
+    @property
+    def is_base(self) -> bool:
+        """Whether a chain begins with it."""
+        return self in (StepKind.HOST, StepKind.DEBIAN, StepKind.OCI)
+
+    @property
+    def makes_layer(self) -> bool:
+        """Whether it leaves a directory of files."""
+        return self not in (StepKind.HOST, StepKind.MOUNT, StepKind.SETTINGS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalFiles:
+    """A file or a folder of the client's machine, as it was when the app was run."""
+
+    target: str  # absolute path in the image
+    digest: str  # of the content: names, bytes, what may be executed, links
+    source: str = ""  # where it lay; for messages
+    kept: str = ""  # where the client keeps a copy that nobody changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a chain."""
+
+    kind: StepKind
+    #: How it was written, as in ``pip_install('torch')``; for people, and in no name.
+    title: str = ""
+    #: What else says what it does: which Debian, which image, which Python.
+    arguments: dict[str, str] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+    files: tuple[LocalFiles, ...] = ()
+    #: Variables: of the image from here on (settings), or of this step alone.
+    env: dict[str, str] = field(default_factory=dict)
+    #: Names of variables that it is given besides; no value is in any name, log or layer's record.
+    secrets: tuple[str, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
+    #: Programs of the node's that the commands use, and that are in no layer: ``uv``.
+    tools: tuple[str, ...] = ()
+    timeout_s: float = 3600.0
+    #: Build it even where it is there, and all that stands on it.
+    force: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """What a name is made from: all that can change what is built."""
+        return {
+            "kind": self.kind.value,
+            "arguments": self.arguments,
+            "commands": self.commands,
+            "files": sorted((one.target, one.digest) for one in self.files),
+            "env": self.env,
+            "secrets": sorted(self.secrets),
+            "volumes": [dataclasses.asdict(one) for one in self.volumes],
+            "tools": sorted(self.tools),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """A chain of steps, the base first."""
+
+    steps: tuple[Step, ...]
+    #: Names the image as it was declared, without what its files hold (``Image.imports``).
+    declared: str = ""
+
+    @property
+    def base(self) -> Step:
+        """The first step."""
+        return self.steps[0]
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal specs give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ImageSpec:
+        """The inverse of ``to_json``; unknown fields of a newer peer are ignored."""
+        raw: dict[str, Any] = json.loads(text)
+        steps = tuple(_step(one) for one in raw["steps"])
+        return cls(steps=steps, declared=raw.get("declared", ""))
+
+
+def _step(raw: dict[str, Any]) -> Step:
+    known = _known(Step, raw)
+    known["kind"] = StepKind(known["kind"])
+    for name in ("commands", "secrets", "tools"):
+        known[name] = tuple(known.get(name, ()))
+    known["files"] = tuple(LocalFiles(**_known(LocalFiles, one)) for one in raw.get("files", ()))
+    known["volumes"] = tuple(
+        VolumeMount(**_known(VolumeMount, one)) for one in raw.get("volumes", ())
+    )
+    return Step(**known)
+
+
+def _known(kind: Any, raw: dict[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in dataclasses.fields(kind)}
+    return {name: value for name, value in raw.items() if name in names}
+
+
+def here() -> str:
+    """The platform that is in each name: what is built for one does not run on another."""
+    return f"{platform.system().lower()}/{platform.machine()}"
+
+
+def names(steps: Sequence[Step], machine: str | None = None) -> Iterator[str]:
+    """The name after each step: a hash of the one before it and of the step.
+
+    What is shown when a runner starts changes no layer, and so it changes no name.
+    """
+    name = hashlib.sha256(f"{LAYOUT} {machine or here()}".encode()).hexdigest()
+    for step in steps:
+        if step.kind is not StepKind.MOUNT:
+            text = json.dumps([name, step.identity()], sort_keys=True, separators=(",", ":"))
+            name = hashlib.sha256(text.encode()).hexdigest()
+        yield name[:NAME_DIGITS]

@@ -1,0 +1,35 @@
+"""What this machine can do of what lazy files need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rekindle.blobs.lazy import libfuse
+from rekindle.exception import SetupError
+from rekindle.linux import mounts
+
+
+def _why_no_fuse() -> str:
+    try:
+        libfuse.find()
+    except SetupError as error:
+        return str(error)
+    return ""
+
+
+needs_fuse = pytest.mark.skipif(bool(_why_no_fuse()), reason=_why_no_fuse() or "FUSE is there")
+
+
+@contextmanager
+def small_disk(place: Path, size: int) -> Iterator[Path]:
+    """A disk of so many bytes, as long as the block lasts. Needs root."""
+    place.mkdir()
+    mounts.mount("tmpfs", str(place), "tmpfs", data=f"size={size},mode=700")
+    try:
+        yield place
+    finally:
+        mounts.unmount(str(place))

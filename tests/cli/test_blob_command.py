@@ -1,0 +1,60 @@
+"""``rekindle blob``: what a store holds, and what goes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rekindle.blobs import transfer
+from rekindle.blobs.store import open_store
+from rekindle.cli.blob import blob
+from rekindle.exception import InvalidError, NotFoundError
+
+
+def _run(*argv: str) -> Result:
+    return CliRunner().invoke(blob, list(argv))
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of a store with a snapshot in it, and something that nothing names."""
+    url = (tmp_path / "store").as_uri()
+    monkeypatch.setenv("REKINDLE_STORE_URL", url)
+    store = open_store(url)
+    for name in ("named", "unnamed"):
+        (tmp_path / name).write_bytes(os.urandom(5000))
+    pushed = transfer.push(store, tmp_path / "named")
+    transfer.push(store, tmp_path / "unnamed")
+    store.put_ref("snapshots", "sn-1", [pushed.blob], {"app": "a", "function": "f"})
+    return url
+
+
+def test_what_has_a_name_is_listed_and_the_rest_told(url: str) -> None:
+    assert "sn-1" in _run("list").output and "a/f" in _run("list").output
+    (listed,) = json.loads(_run("list", "--json").output)
+    assert (listed["name"], listed["size_bytes"], listed["whole"]) == ("sn-1", 5000, True)
+    told = json.loads(_run("du", "--json").output)
+    assert told["names"] == 1 and 5000 <= told["unnamed_bytes"] < 6000
+    assert "1 names" in _run("du", "--url", url).output
+
+
+def test_what_nothing_names_goes_when_it_is_old_and_names_are_let_go_of(url: str) -> None:
+    assert "0 objects" in _run("gc").output and "2 more are too young" in _run("gc").output
+    assert "2 objects" in _run("gc", "--all", "--dry-run").output
+    assert "2 objects" in _run("gc", "--all").output
+    unknown = _run("rm", "sn-2").exception
+    assert isinstance(unknown, NotFoundError) and "sn-2" in str(unknown)
+    assert "sn-1 is let go of" in _run("rm", "sn-1").output
+    _run("gc", "--all")
+    assert "nothing has a name" in _run("list").output
+    assert json.loads(_run("du", "--json").output)["stored_bytes"] == 0
+
+
+def test_without_a_store_it_is_said_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REKINDLE_STORE_URL", raising=False)
+    problem = _run("list").exception
+    assert isinstance(problem, InvalidError) and "--url" in str(problem)

@@ -1,0 +1,168 @@
+"""A snapshot that another node made is restored here before it has arrived, and then arrives."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from rekindle.blobs.lazy import libfuse
+from rekindle.blobs.store import open_store
+from rekindle.exception import SetupError
+from rekindle.runtime.agent.starts import stored_snapshots
+from rekindle.runtime.agent.starts.snapshot_tracker import SnapshotState
+from rekindle.snapshot.store import SnapshotStore
+from tests.blobs.machine import needs_fuse
+from tests.runtime.agent.harness import Harness, run
+
+pytestmark = pytest.mark.criu
+
+_MIB = 1 << 20
+
+
+class Table:
+    """Memory, of which a call touches a part."""
+
+    def load(self) -> None:
+        self.memory = os.urandom(48 * _MIB)
+
+    def part(self, at: int) -> str:
+        return self.memory[at : at + 8].hex()
+
+    def all(self) -> int:
+        return sum(self.memory[::4096])
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return (tmp_path / "store").as_uri()
+
+
+def _make(home: Path, url: str) -> tuple[str, int]:
+    """A first node makes a snapshot and pushes it; what its function answers."""
+    answers = []
+
+    async def scenario(h: Harness) -> None:
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        assert (await h.prepare(table, "restore")).ok
+        store, key = open_store(url), h.revision(table).tracker.snapshot.key
+        await h.uplink.until(lambda: store.ref(stored_snapshots.KIND, key))
+        answers.append((await h.call(table, "part", 40 * _MIB, strategy="restore")).value)
+        answers.append((await h.call(table, "all")).value)
+
+    run(home, scenario, store_url=url)
+    return answers[0], answers[1]
+
+
+@needs_fuse
+def test_a_node_restores_what_another_one_made_and_has_it_whole_afterwards(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, total = _make(home, url)
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+
+    async def scenario(h: Harness) -> None:
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        outcome = await h.call(table, "part", 40 * _MIB)
+        assert outcome.strategy == "restore", outcome.result.notes
+        assert outcome.value == part
+        stored, tracker = h.node.context.stored, h.revision(table).tracker
+        assert stored is not None and stored.lazy is not None
+        key = tracker.snapshot.key
+        await h.uplink.until(lambda: not stored.is_arriving(tracker.snapshot))
+        assert tracker.snapshot.path == second / "snapshots" / key
+        assert tracker.state is SnapshotState.READY
+        # The runner of before reads on; one that is restored from the node's own has the same.
+        assert (await h.call(table, "all")).value == total
+        assert (await h.call(table, "all", strategy="restore")).value == total
+
+    run(second, scenario, store_url=url)
+
+    async def without_the_store(h: Harness) -> None:
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        outcome = await h.call(table, "all")
+        assert (outcome.strategy, outcome.value) == ("restore", total)
+
+    run(second, without_the_store, store_url="")
+
+
+@needs_fuse
+def test_a_store_that_lost_a_part_ends_the_runner_with_its_name_and_the_next_start_is_cold(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _make(home, url)
+    store = open_store(url)
+    (ref,) = store.refs()
+    (pages,) = ref.about["files"].values()
+    index = store.index(pages)
+    for chunk in index.chunks[4:-4]:
+        store.objects.delete(f"chunks/{chunk[:2]}/{chunk}")
+    store.objects.delete(f"hints/{pages}")
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+
+    async def scenario(h: Harness) -> None:
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        first = h.submit(table, "all")
+        await h.uplink.until(lambda: h.uplink.returned or h.uplink.results)
+        if h.uplink.returned:  # it touched what is missing: the input goes elsewhere
+            words = h.uplink.returned[0].inputs[0].reason
+            assert pages in words and url in words
+        else:
+            assert (await h.result(first)).strategy == "cold"
+        assert (await h.call(table, "all")).strategy in ("cold", "warm", "fork")
+        # What is made in its place takes its place in the store, too.
+        assert (await h.prepare(table, "restore")).ok
+        key = h.revision(table).tracker.snapshot.key
+        await h.uplink.until(lambda: store.ref("snapshots", key).blobs != ref.blobs)
+
+    run(second, scenario, store_url=url, lazy_wait_s=2.0)
+
+
+@needs_fuse
+def test_readers_get_an_error_when_the_process_that_serves_is_killed(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, _total = _make(home, url)
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+
+    async def scenario(h: Harness) -> None:
+        stored = h.node.context.stored
+        assert stored is not None and stored.lazy is not None
+        os.kill(stored.lazy.pid, signal.SIGKILL)
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        outcome = await h.call(table, "part", 40 * _MIB)
+        assert outcome.strategy == "cold"
+        assert len(outcome.value) == len(part)
+
+    run(second, scenario, store_url=url)
+
+
+def test_without_fuse_a_snapshot_is_fetched_whole_and_it_is_said(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, total = _make(home, url)
+    second = home.with_name("second")
+    monkeypatch.setenv("REKINDLE_HOME", str(second))
+
+    def none() -> str:
+        raise SetupError("there is no libfuse3")
+
+    monkeypatch.setattr(libfuse, "find", none)
+
+    async def scenario(h: Harness) -> None:
+        stored = h.node.context.stored
+        assert stored is not None and stored.lazy is None
+        assert "libfuse3" in stored.why_whole
+        table = h.add(Table, digest="same", enable_memory_snapshot=True)
+        outcome = await h.call(table, "part", 40 * _MIB)
+        assert (outcome.strategy, outcome.value) == ("restore", part)
+        (entry,) = SnapshotStore(second / "snapshots").list()
+        assert entry.snapshot is not None and entry.snapshot.is_mapped
+        assert (await h.call(table, "all")).value == total
+
+    run(second, scenario, store_url=url)
