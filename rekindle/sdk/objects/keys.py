@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, compress
 from operator import itemgetter
 from struct import Struct
@@ -144,11 +144,11 @@ def _keys_of(names: Sequence[bytes], entries: Sequence[bytes], *, plain: bool) -
     return list(map(key_of, names, entries))
 
 
-def items_of(names: Sequence[bytes], entries: Sequence[bytes]) -> list[tuple[Any, Any]]:
-    """The keys and values of many entries. Raises DeserializationError."""
+def items_of(names: Sequence[bytes], entries: Sequence[bytes]) -> Iterable[tuple[Any, Any]]:
+    """The keys and values of many entries, once. Raises DeserializationError."""
     plain = _have_no_key(entries)
     keys = _keys_of(names, entries, plain=plain)
-    return list(zip(keys, _values_of(entries, plain=plain), strict=True))
+    return zip(keys, _values_of(entries, plain=plain), strict=True)
 
 
 _KEY_SIZE, _BEHIND = itemgetter(slice(4, 8)), itemgetter(slice(8, None))
