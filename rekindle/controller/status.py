@@ -51,7 +51,8 @@ class StatusReport:
         """
         state = self._state
         functions = list(state.functions.values())
-        redis, depths, dead, kept, objects = await self._from_redis(functions)
+        redis, depths, dead, kept = await self._from_redis(functions)
+        objects = await self._census.take(_PATIENCE_S) if redis.up else None
         shown: dict[str, pb.FunctionStatus] = {}
         for i, one in enumerate(functions, 1):
             depth = depths.get(one.function_id)
@@ -97,7 +98,6 @@ class StatusReport:
         dict[str, tuple[int, float | None]],
         dict[str, int],
         pb.KeptStatus | None,
-        pb.ObjectsStatus | None,
     ]:
         url = self._link.shown_url
         try:
@@ -109,13 +109,12 @@ class StatusReport:
                 oldest = dict(zip(busy, await self._store.oldest(busy), strict=True))
                 dead = await self._letters.counts()
                 kept = await self._retention.report(functions)
-                objects = await self._census.take()
         except (ServiceError, TimeoutError) as error:
             reason = str(error) or "no answer within a second"
-            return pb.RedisStatus(url=url, reason=reason), {}, {}, None, None
+            return pb.RedisStatus(url=url, reason=reason), {}, {}, None
         names = pb.RedisStatus.DESCRIPTOR.fields_by_name.keys() & info.keys()
         redis = pb.RedisStatus(url=url, up=True, **{name: info[name] for name in names})
-        return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept, objects
+        return redis, {one: (depths[one], oldest.get(one)) for one in ids}, dead, kept
 
     def _function(
         self,

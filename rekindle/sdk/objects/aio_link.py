@@ -95,21 +95,21 @@ class AioLink:
                 break
             tried += 1
             direct = self._direct_to(object_id)
-            was_open = direct.is_open
+            was_open = direct.connection is not None
+            connection = direct.connection
             try:
-                if not direct.is_open:
+                if not was_open:
                     await direct.open(way)
                     ways.reached()
-                was_open = True
+                was_open, connection = True, direct.connection
                 said = await direct.ask(way, request, slot, self._numbers[slot])
                 done = settled(request, said)
-            except Stranger as error:
-                direct.broke(error)
+            except Stranger:
+                direct.hang_up(connection)
                 ways.forget(object_id)
             except (OSError, Gone, ValueError) as error:
                 if was_open:
                     request = request._replace(flags=request.flags | AGAIN)
-                direct.broke(error)
                 if not was_open or tried > 1:
                     ways.failed(error)
                     break

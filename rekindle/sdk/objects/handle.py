@@ -301,7 +301,8 @@ class Ephemeral(Block[H]):
 
     def __enter__(self) -> H:
         link = link_of("")
-        asked = {"kind": self._cls._kind, "environment": self._environment, "by": _who()}
+        asked: dict[str, object] = {"kind": self._cls._kind, "environment": self._environment}
+        asked |= {"by": _who(), "access": True}
         reply = link.ask(b"", Request(Op.CREATE, json.dumps(asked).encode()))
         object_id = json.loads(reply.body)["object_id"]
         self._hold = _Hold(link, object_id)
